@@ -1,0 +1,19 @@
+"""metaopt_fast: scores and trains very many small logistic-regression models against one data set."""
+
+from metaopt_fast import reference
+from metaopt_fast._version import STREAM_VERSION, __version__
+from metaopt_fast.objectives import LogisticLoss
+from metaopt_fast.samplers import Integers, Normal, Uniform
+from metaopt_fast.threads import config, show_config
+
+__all__ = [
+    "STREAM_VERSION",
+    "Integers",
+    "LogisticLoss",
+    "Normal",
+    "Uniform",
+    "__version__",
+    "config",
+    "reference",
+    "show_config",
+]

@@ -1,0 +1,252 @@
+"""Rows in the order in which the kernels read them: checked, signed, grouped by weight, in panels."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from metaopt_fast import _kernels
+from metaopt_fast.validation import as_real_array
+
+PANEL_ROWS = 8
+BLOCK_ROWS = 64
+ALIGNMENT = 64
+
+# Rows that are checked and converted at a time: X itself is never copied as a whole.
+CHUNK_ROWS = 4096
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Packed:
+    """Rows in panels of 8, in blocks of up to 64 rows of one weight.
+
+    `panels` and `row_weights` are bytes of `dtype`, aligned for the widest vectors. Where nearly every
+    row has a weight of its own, blocks hold rows of any weight, and `row_weights` has them.
+    """
+
+    n_samples: int
+    n_features: int
+    dtype: str
+    panels: npt.NDArray[np.uint8]
+    row_weights: npt.NDArray[np.uint8] | None
+    first_panel: npt.NDArray[np.intp]
+    block_rows: npt.NDArray[np.intc]
+    block_weights: npt.NDArray[np.float64]
+    total_weight: float
+
+    def rows(self, loss: int, n_params: int, l2: float) -> _kernels.PackedRows:
+        """Return the kernels' view of the rows, for a pointwise loss and a penalty."""
+        return _kernels.PackedRows(
+            loss,
+            self.dtype == "float32",
+            self.n_features,
+            n_params,
+            self.n_features,
+            self.first_panel,
+            self.block_rows,
+            self.block_weights,
+            self.panels,
+            self.row_weights,
+            self.total_weight,
+            l2,
+        )
+
+    def digest(self) -> bytes:
+        """Return a SHA-256 of all that the kernels read."""
+        digest = hashlib.sha256(repr((self.n_samples, self.n_features, self.dtype)).encode())
+        for array in (self.panels, self.row_weights, self.first_panel, self.block_rows, self.block_weights):
+            digest.update(b"-" if array is None else memoryview(array).cast("B"))
+        return digest.digest()
+
+    def largest_eigenvalue(self, n_params: int) -> float:
+        """Return an upper estimate of the largest eigenvalue of sum_i w_i x_i x_i' / sum_i w_i."""
+        panels = self.panels.view(self.dtype).reshape(-1, n_params, PANEL_ROWS)
+        weights = self.weights_of_places().reshape(-1, PANEL_ROWS)
+        vector = np.random.default_rng(0).standard_normal(n_params)
+        value = 0.0
+        for _ in range(100):
+            vector /= np.linalg.norm(vector)
+            product = np.zeros(n_params)
+            for a in range(0, len(panels), CHUNK_ROWS):
+                part = panels[a : a + CHUNK_ROWS].astype(np.float64)
+                margins = np.einsum("pjr,j->pr", part, vector) * weights[a : a + CHUNK_ROWS]
+                product += np.einsum("pjr,pr->j", part, margins)
+            product /= self.total_weight
+            previous, value = value, float(np.linalg.norm(product))
+            if value == 0 or abs(value - previous) <= 1e-3 * value:
+                break
+            vector = product
+        return 1.01 * value
+
+    def weights_of_places(self) -> npt.NDArray[np.float64]:
+        """Return the weight of each place of the panels, 0 where no row is."""
+        n_places = PANEL_ROWS * (int(self.first_panel[-1]) + -(-int(self.block_rows[-1]) // PANEL_ROWS))
+        weights = np.zeros(n_places)
+        for panel, n_rows, weight in zip(
+            self.first_panel, self.block_rows, self.block_weights, strict=True
+        ):
+            weights[panel * PANEL_ROWS : panel * PANEL_ROWS + n_rows] = weight
+        if self.row_weights is not None:
+            weights *= self.row_weights.view(self.dtype)
+        return weights
+
+    def __setstate__(self, state: list[Any]) -> None:
+        # Unpickled bytes lie anywhere; the widest vectors want them aligned.
+        for name, value in zip(self.__slots__, state, strict=True):
+            if name in ("panels", "row_weights") and value is not None:
+                value, unaligned = aligned_zeros(value.size), value
+                value[:] = unaligned
+            object.__setattr__(self, name, value)
+
+
+def aligned_zeros(size: int) -> npt.NDArray[np.uint8]:
+    """Return `size` bytes of zeros whose address is a multiple of the widest vector's."""
+    memory = np.zeros(size + ALIGNMENT, np.uint8)
+    offset = -memory.ctypes.data % ALIGNMENT
+    return memory[offset : offset + size]
+
+
+def pack(
+    X: npt.ArrayLike,
+    y: npt.ArrayLike,
+    sample_weight: npt.ArrayLike | None,
+    fit_intercept: bool,
+    dtype: str,
+) -> Packed:
+    """Check X, y and sample_weight, and pack the rows of positive weight."""
+    X = check_X(X)
+    n_samples, n_features = X.shape
+    # Margins are kept as z = -margin, so the positive class has the sign -1.
+    signs = np.where(check_y(y, n_samples), -1.0, 1.0)
+    weights = check_sample_weight(sample_weight, n_samples)
+    groups, row_weighted = group_by_weight(weights)
+
+    block_rows, block_weights, first_panel, n_panels = [], [], [], 0
+    for rows, weight in groups:
+        for first in range(0, len(rows), BLOCK_ROWS):
+            count = min(BLOCK_ROWS, len(rows) - first)
+            first_panel.append(n_panels)
+            block_rows.append(count)
+            block_weights.append(weight)
+            n_panels += -(-count // PANEL_ROWS)
+    n_params = n_features + fit_intercept
+    itemsize = np.dtype(dtype).itemsize
+    kept = np.concatenate([rows for rows, _ in groups])
+    packed = Packed(
+        n_samples=n_samples,
+        n_features=n_features,
+        dtype=dtype,
+        panels=aligned_zeros(n_panels * PANEL_ROWS * n_params * itemsize),
+        row_weights=aligned_zeros(n_panels * PANEL_ROWS * itemsize) if row_weighted else None,
+        first_panel=np.array(first_panel, np.intp),
+        block_rows=np.array(block_rows, np.intc),
+        block_weights=np.array(block_weights),
+        total_weight=math.fsum(weights[kept]),
+    )
+    if packed.row_weights is not None:
+        packed.row_weights.view(dtype)[: len(kept)] = weights[kept]
+    if len(kept) < n_samples:
+        for _ in chunks(X, np.flatnonzero(weights == 0), dtype):
+            pass  # rows of weight 0 are checked, then dropped
+    kernel_rows = packed.rows(0, n_params, 0.0)
+    first = 0
+    for rows, _ in groups:
+        place = first * PANEL_ROWS
+        for chunk, part in chunks(X, rows, dtype):
+            kernel_rows.pack(chunk, signs[part], place)
+            place += len(part)
+        first += -(-len(rows) // PANEL_ROWS)
+    return packed
+
+
+def check_X(X: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Return X as a two-dimensional array of real numbers, not copied where it is one."""
+    array = as_real_array("X", X, 2, "an array of shape (n_samples, n_features)")
+    if 0 in array.shape:
+        raise ValueError(f"X has shape {array.shape}: pass at least one row and one column.")
+    return array
+
+
+def check_y(y: npt.ArrayLike, n_samples: int) -> npt.NDArray[np.bool_]:
+    """Return which rows are of the positive class."""
+    codings = "0 and 1, -1 and +1, or bool"
+    array = as_real_array("y", y, 1, f"an array of shape (n_samples,) of {codings}")
+    if array.shape[0] != n_samples:
+        raise ValueError(
+            f"y has {array.shape[0]} labels, but X has {n_samples} rows: pass one label for each row."
+        )
+    classes = np.unique(array)
+    if len(classes) != 2:
+        shown = ", ".join(str(label) for label in classes[:4]) + (", ..." if len(classes) > 4 else "")
+        noun = "class" if len(classes) == 1 else "classes"
+        raise ValueError(f"y holds {len(classes)} {noun} ({shown}): pass labels of two, {codings}.")
+    low, high = classes.tolist()
+    if high != 1 or low not in (0, -1):
+        raise ValueError(f"y holds the labels {low} and {high}: pass {codings}.")
+    return array == high
+
+
+def check_sample_weight(sample_weight: npt.ArrayLike | None, n_samples: int) -> npt.NDArray[np.float64]:
+    """Return the weights, divided by a power of two that brings the largest into [1, 2)."""
+    if sample_weight is None:
+        return np.ones(n_samples)
+    wanted = "an array of shape (n_samples,) of finite numbers >= 0"
+    array = as_real_array("sample_weight", sample_weight, 1, wanted)
+    if array.shape[0] != n_samples:
+        raise ValueError(
+            f"sample_weight has {array.shape[0]} entries, but X has {n_samples} rows: pass one weight "
+            "for each row."
+        )
+    weights = array.astype(np.float64)
+    if not np.isfinite(weights).all():
+        at = int(np.argmin(np.isfinite(weights)))
+        raise ValueError(f"sample_weight has {weights[at]} at row {at}: pass {wanted}.")
+    if (weights < 0).any():
+        at = int(np.argmax(weights < 0))
+        raise ValueError(f"sample_weight has {weights[at]:g} at row {at}: pass {wanted}.")
+    if not weights.any():
+        raise ValueError("sample_weight is 0 for every row: pass at least one positive weight.")
+    return np.ldexp(weights, 1 - math.frexp(weights.max())[1])
+
+
+def group_by_weight(
+    weights: npt.NDArray[np.float64],
+) -> tuple[list[tuple[npt.NDArray[np.intp], float]], bool]:
+    """Return groups of rows with one weight each, and whether rows carry weights of their own.
+
+    Rows of one weight share a logarithm. Where weights are nearly all different, groups would be mostly
+    padding: then all rows are one group of weight 1, and each row carries its own.
+    """
+    values, group = np.unique(weights, return_inverse=True)
+    kept = np.count_nonzero(weights)
+    n_groups = len(values) - (values[0] == 0)
+    if n_groups * (BLOCK_ROWS // 2) > kept and n_groups > 1:
+        return [(np.flatnonzero(weights), 1.0)], True
+    return [
+        (np.flatnonzero(group == k), float(value)) for k, value in enumerate(values) if value > 0
+    ], False
+
+
+def chunks(
+    X: npt.NDArray[Any], rows: npt.NDArray[np.intp], dtype: str
+) -> Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[np.intp]]]:
+    """Yield the rows in C order as float64, some at a time, each checked."""
+    largest = np.finfo(dtype).max
+    for first in range(0, len(rows), CHUNK_ROWS):
+        part = rows[first : first + CHUNK_ROWS]
+        # A run of rows is sliced: a gather would cost another copy.
+        is_run = part[-1] - part[0] == len(part) - 1
+        chunk = np.ascontiguousarray(X[part[0] : part[-1] + 1] if is_run else X[part], np.float64)
+        if not (np.abs(chunk) <= largest).all():
+            row, column = np.argwhere(~(np.abs(chunk) <= largest))[0]
+            raise ValueError(
+                f"X has {chunk[row, column]} in row {part[row]}, column {column}: pass finite numbers "
+                f"in the range of {dtype}."
+            )
+        yield chunk, part

@@ -1,0 +1,270 @@
+"""Where candidates come from: distributions whose draw i is a pure function of (seed, i)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from metaopt_fast import _kernels
+from metaopt_fast.validation import as_real_array, check_integer
+
+MAX_SEED = 2**64 - 1
+MAX_INDEX = 2**63 - 1
+
+# Numbers of the transforms, as in kernels.hpp.
+NORMAL, UNIFORM, INTEGERS = 0, 1, 2
+
+Parameter = float | npt.NDArray[np.float64]
+
+
+class Sampler:
+    """What all built-in samplers share: `sample`, `to_dict`, and their form for the kernels.
+
+    Parameter j of candidate i comes from one 52-bit uniform number (or, for a normal one, from the
+    two of the pair 2 * (j // 2)), made by Philox4x32-10 from the key `seed` and the counter
+    (i, j // 2): it does not depend on what else is drawn, when, or where.
+
+    References
+    ----------
+    J. K. Salmon, M. A. Moraes, R. O. Dror and D. E. Shaw, "Parallel random numbers: as easy as
+    1, 2, 3", SC 2011.
+    """
+
+    _transform: int
+    _names: tuple[str, str]
+
+    def __init__(self, first: object, second: object) -> None:
+        names = self._names
+        self._parameters = {
+            names[0]: _as_parameter(names[0], first),
+            names[1]: _as_parameter(names[1], second),
+        }
+        shapes = {np.shape(value) for value in self._parameters.values()} - {()}
+        if len(shapes) > 1:
+            raise ValueError(
+                f"{names[0]} has shape {np.shape(self._parameters[names[0]])} and {names[1]} has shape "
+                f"{np.shape(self._parameters[names[1]])}: pass scalars, or arrays of one length."
+            )
+        self._n_params = shapes.pop()[0] if shapes else None
+        self._check(*self._parameters.values())
+
+    def _check(self, first: Parameter, second: Parameter) -> None:
+        raise NotImplementedError  # pragma: no cover
+
+    def _coefficients(self) -> tuple[Parameter, Parameter, Parameter]:
+        """Return (a, b, c) of the transform, as in kernels.hpp."""
+        raise NotImplementedError  # pragma: no cover
+
+    @property
+    def n_params(self) -> int | None:
+        """The number of parameters that array arguments fix; None where all are scalars."""
+        return self._n_params
+
+    def sample(self, seed: int, start: int, count: int, n_params: int) -> npt.NDArray[np.float64]:
+        """Draw candidates start .. start + count - 1.
+
+        Parameters
+        ----------
+        seed : int
+            From 0 to 2**64 - 1; different seeds give independent streams.
+        start, count : int
+            The first candidate's number, and how many.
+        n_params : int
+            Parameters of a candidate.
+
+        Returns
+        -------
+        numpy.ndarray of shape (count, n_params), float64
+            Row k is candidate start + k: the same bits on every machine.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is no integer in range, or arrays of the sampler have another length.
+        """
+        draws = self.draws(seed, n_params)
+        start = check_integer("start", start, 0, MAX_INDEX)
+        count = check_integer("count", count, 1, MAX_INDEX - start)
+        out = _allocate(count, n_params)
+        draws.sample(start, out)
+        return out
+
+    def draws(self, seed: int, n_params: int) -> _kernels.Draws:
+        """Return the sampler in the kernels' form, for one seed and number of parameters."""
+        seed = check_integer("seed", seed, 0, MAX_SEED)
+        n_params = check_integer("n_params", n_params, 1)
+        if self._n_params not in (None, n_params):
+            raise ValueError(
+                f"the sampler has {self._n_params} parameters, but {n_params} are to be drawn: pass "
+                f"{' and '.join(self._names)} as scalars or as arrays of length {n_params}."
+            )
+        a, b, c = (np.ascontiguousarray(np.broadcast_to(x, (n_params,)), np.float64)
+                   for x in self._coefficients())
+        return _kernels.Draws(np.full(n_params, self._transform, np.uint8), a, b, c, seed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the name and the arguments as plain numbers and lists; `from_dict` reads them."""
+        arguments = {
+            name: value.tolist() if isinstance(value, np.ndarray) else value
+            for name, value in self._parameters.items()
+        }
+        return {"name": type(self).__name__, **arguments}
+
+    def __repr__(self) -> str:
+        arguments = (f"{name}={value!r}" for name, value in self._parameters.items())
+        return f"{type(self).__name__}({', '.join(arguments)})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sampler) and self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        return hash(repr(self.to_dict()))
+
+
+class Normal(Sampler):
+    """Independent normal parameters.
+
+    Parameters
+    ----------
+    loc, scale : float or array_like of shape (n_params,), default 0 and 1
+        Mean and standard deviation; scale > 0.
+
+    References
+    ----------
+    G. E. P. Box and M. E. Muller, "A note on the generation of random normal deviates", Annals of
+    Mathematical Statistics 29 (1958).
+
+    Examples
+    --------
+    >>> import metaopt_fast as mf
+    >>> mf.Normal(scale=0.1).sample(seed=0, start=0, count=2, n_params=3).shape
+    (2, 3)
+    """
+
+    _transform = NORMAL
+    _names = ("loc", "scale")
+
+    def __init__(self, loc: npt.ArrayLike = 0.0, scale: npt.ArrayLike = 1.0) -> None:
+        super().__init__(loc, scale)
+
+    def _check(self, first: Parameter, second: Parameter) -> None:
+        if np.any(np.asarray(second) <= 0):
+            raise ValueError(f"scale is {_lowest(second)!r}: pass numbers above 0.")
+
+    def _coefficients(self) -> tuple[Parameter, Parameter, Parameter]:
+        loc, scale = self._parameters.values()
+        return loc, scale, 0.0
+
+
+class Uniform(Sampler):
+    """Independent parameters, uniform between two bounds.
+
+    Parameters
+    ----------
+    low, high : float or array_like of shape (n_params,), default -1 and 1
+        Bounds; low < high, and high - low a finite number.
+
+    Examples
+    --------
+    >>> import metaopt_fast as mf
+    >>> bool(abs(mf.Uniform(-2, 2).sample(seed=0, start=0, count=9, n_params=3)).max() < 2)
+    True
+    """
+
+    _transform = UNIFORM
+    _names = ("low", "high")
+
+    def __init__(self, low: npt.ArrayLike = -1.0, high: npt.ArrayLike = 1.0) -> None:
+        super().__init__(low, high)
+
+    def _check(self, first: Parameter, second: Parameter) -> None:
+        low, high = np.broadcast_arrays(first, second)
+        if np.any(low >= high):
+            raise ValueError(_bounds_error(low, high, low >= high, "low below high"))
+        with np.errstate(over="ignore"):
+            wide = ~np.isfinite(high - low)
+        if wide.any():
+            raise ValueError(_bounds_error(low, high, wide, "bounds whose difference is finite"))
+
+    def _coefficients(self) -> tuple[Parameter, Parameter, Parameter]:
+        low, high = self._parameters.values()
+        return low, high - low, high
+
+
+class Integers(Sampler):
+    """Independent whole numbers, uniform between two bounds, both included.
+
+    Parameters
+    ----------
+    low, high : int or array_like of shape (n_params,), default -5 and 5
+        Bounds; low <= high, whole numbers of at most 2**31 in size.
+
+    Examples
+    --------
+    >>> import metaopt_fast as mf
+    >>> draws = mf.Integers(0, 1).sample(seed=0, start=0, count=100, n_params=2)
+    >>> sorted(set(draws.ravel().tolist()))
+    [0.0, 1.0]
+    """
+
+    _transform = INTEGERS
+    _names = ("low", "high")
+
+    def __init__(self, low: npt.ArrayLike = -5, high: npt.ArrayLike = 5) -> None:
+        super().__init__(low, high)
+
+    def _check(self, first: Parameter, second: Parameter) -> None:
+        low, high = np.broadcast_arrays(first, second)
+        for name, values in (("low", low), ("high", high)):
+            if np.any(values != np.floor(values)) or np.any(np.abs(values) > 2**31):
+                raise ValueError(f"{name} is {self._parameters[name]!r}: pass whole numbers from -2**31 to 2**31.")
+        if np.any(low > high):
+            raise ValueError(_bounds_error(low, high, low > high, "low not above high"))
+
+    def _coefficients(self) -> tuple[Parameter, Parameter, Parameter]:
+        low, high = self._parameters.values()
+        return low, high - low + 1, high
+
+
+def from_dict(arguments: dict[str, Any]) -> Sampler:
+    """Return the sampler that `Sampler.to_dict` described."""
+    classes: dict[str, Any] = {"Normal": Normal, "Uniform": Uniform, "Integers": Integers}
+    rest = dict(arguments)
+    name = rest.pop("name", None)
+    if name not in classes:
+        raise ValueError(f"the sampler's name is {name!r}: pass one of {', '.join(classes)}.")
+    sampler: Sampler = classes[name](**rest)
+    return sampler
+
+
+def _as_parameter(name: str, value: object) -> Parameter:
+    wanted = "a finite number or a one-dimensional array of them"
+    array = as_real_array(name, value, None, wanted)
+    if array.dtype.kind == "b":
+        raise TypeError(f"{name} has dtype bool: pass {wanted}.")
+    array = array.astype(np.float64)
+    if array.size == 0:
+        raise ValueError(f"{name} is empty: pass {wanted}.")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} has a value that is not finite: pass {wanted}.")
+    return array if array.ndim else float(array)
+
+
+def _allocate(count: int, n_params: int) -> npt.NDArray[np.float64]:
+    if count * n_params > MAX_INDEX // 8:
+        raise ValueError(
+            f"{count} candidates of {n_params} parameters do not fit in memory: draw fewer at a time."
+        )
+    return np.empty((count, n_params))
+
+
+def _lowest(value: Parameter) -> float:
+    return float(np.min(value))
+
+
+def _bounds_error(low: Any, high: Any, wrong: Any, wanted: str) -> str:
+    at = math.prod(wrong.shape) and int(np.argmax(wrong))
+    return f"low is {low.flat[at]!s} where high is {high.flat[at]!s}: pass {wanted}."

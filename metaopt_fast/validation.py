@@ -1,0 +1,90 @@
+"""Checks of what a caller passes in: one sentence each, before any kernel runs."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64] | npt.NDArray[np.float32]
+
+MAX_THREADS = 1024
+DTYPES = ("float64", "float32")
+
+
+def check_integer(name: str, value: object, low: int, high: int | None = None) -> int:
+    """Return `value` as an int within [low, high]; a bool or a float is not an integer."""
+    wanted = f"an integer of at least {low}" if high is None else f"an integer from {low} to {high}"
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} is {value!r}: pass {wanted}.")
+    try:
+        integer = operator.index(cast(Any, value))
+    except TypeError:
+        raise TypeError(f"{name} is {describe(value)}: pass {wanted}.") from None
+    if integer < low or (high is not None and integer > high):
+        raise ValueError(f"{name} is {integer}: pass {wanted}.")
+    return integer
+
+
+def check_number(name: str, value: object, low: float = -math.inf, *, strictly: bool = False) -> float:
+    """Return `value` as a finite float of at least `low` (above it, if `strictly`)."""
+    wanted = "a finite number"
+    if low > -math.inf:
+        wanted += f" above {low:g}" if strictly else f" of at least {low:g}"
+    is_number = isinstance(value, (numbers.Real, np.integer, np.floating))
+    if not is_number or isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} is {describe(value)}: pass {wanted}.")
+    try:
+        number = float(cast(Any, value))
+    except OverflowError:
+        raise ValueError(f"{name} is too large for a float: pass {wanted}.") from None
+    if not math.isfinite(number) or number < low or (strictly and number == low):
+        raise ValueError(f"{name} is {number!r}: pass {wanted}.")
+    return number
+
+
+def check_n_threads(n_threads: object) -> int | None:
+    """Return `n_threads` as an int in 1..1024, or None (libgomp ends the process on a negative one)."""
+    return None if n_threads is None else check_integer("n_threads", n_threads, 1, MAX_THREADS)
+
+
+def check_dtype(dtype: object) -> str:
+    """Return "float64" or "float32"."""
+    try:
+        name = np.dtype(cast(Any, dtype)).name if dtype is not None else None
+    except TypeError:
+        name = None
+    if name not in DTYPES:
+        raise ValueError(f"dtype is {dtype!r}: pass 'float64' or 'float32'.")
+    return name
+
+
+def describe(value: object) -> str:
+    """Name `value` in an error: an array by its shape and dtype, the rest by a short repr and the type."""
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
+    text = repr(value)
+    if len(text) > 60:
+        text = text[:57] + "..."
+    return "None" if value is None else f"{text} (a {type(value).__name__})"
+
+
+def as_real_array(name: str, value: object, ndim: int | None, wanted: str) -> npt.NDArray[Any]:
+    """Return `value` as an array of a boolean, integer or floating dtype, with `ndim` dimensions (None: 0 or 1)."""
+    if value is None:
+        raise TypeError(f"{name} is None: pass {wanted}.")
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError):
+        raise ValueError(f"{name} cannot be read as an array of numbers: pass {wanted}.") from None
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(f"{name} has masked entries: pass {wanted} without a mask.")
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} has dtype {array.dtype}: pass {wanted} of real numbers.")
+    if array.ndim != ndim and not (ndim is None and array.ndim < 2):
+        raise ValueError(f"{name} has shape {array.shape}: pass {wanted}.")
+    return array

@@ -1,0 +1,541 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: initializedcheck=False, embedsignature=False, freethreading_compatible=False
+"""Blocks, threads and the order of sums around the tile kernels.
+
+Rows are stored in panels of 8, blocks of 8 panels and spans of 8 blocks (kernels.hpp). A call of
+`PackedRows.evaluate` goes through its candidates in waves of tiles and through the rows in slices of
+spans: the tasks of a slice, run on all threads, leave one partial sum for each (tile, span), which are
+then folded in the order of the spans. So no sum depends on who computed it, and between two slices
+signals are answered.
+"""
+
+from cython.parallel cimport prange, threadid
+from cpython.exc cimport PyErr_CheckSignals
+from libc.math cimport INFINITY
+from libc.stdint cimport uint64_t, uintptr_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+
+import os
+
+cdef extern from "kernels.hpp" namespace "metaopt" nogil:
+    enum: PANELS_PER_BLOCK
+    enum: BLOCKS_PER_SPAN
+
+    struct Rows:
+        const void *panels
+        const Py_ssize_t *first_panel
+        const int *rows
+        const double *weights
+        const void *row_weights
+        Py_ssize_t n_params
+
+    struct Sampler:
+        const unsigned char *transform
+        const double *a
+        const double *b
+        const double *c
+        Py_ssize_t n_params
+        uint64_t seed
+
+    ctypedef void (*Evaluate)(const Rows *, Py_ssize_t, Py_ssize_t, const void *, double *, void *,
+                              void *) noexcept nogil
+
+    struct Kernels:
+        int itemsize
+        int lanes
+        Evaluate evaluate_tile
+        Evaluate evaluate_one
+        void (*pack_rows)(const double *, const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                          Py_ssize_t, void *) noexcept nogil
+        int (*pack_thetas)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                           void *) noexcept nogil
+        void (*draw)(const Sampler *, uint64_t, Py_ssize_t, void *) noexcept nogil
+        void (*pointwise)(const void *, Py_ssize_t, void *, void *) noexcept nogil
+        double (*fma_run)(Py_ssize_t) noexcept nogil
+        double (*read_run)(const void *, Py_ssize_t) noexcept nogil
+
+    const Kernels *metaopt_kernels_baseline(int, int) noexcept
+    const Kernels *metaopt_kernels_avx2(int, int) noexcept
+    const Kernels *metaopt_kernels_avx512(int, int) noexcept
+    int metaopt_supports(const char *) noexcept
+
+cdef extern from "threads.hpp" namespace "metaopt" nogil:
+    bint METAOPT_OPENMP
+    int metaopt_max_threads() noexcept
+    int metaopt_release_threads_at_fork() noexcept
+
+ctypedef const Kernels *(*KernelTable)(int, int) noexcept nogil
+
+ctypedef fused real:
+    float
+    double
+
+cdef Py_ssize_t ALIGNMENT = 64
+# Work below this many (row, candidate, parameter) visits, about 50 microseconds, stays on one thread.
+cdef double SERIAL_WORK = 1e6
+# Visits between two looks at signals, for each thread: about 50 milliseconds.
+cdef double SLICE_WORK = 1e9
+# Bytes of packed rows that stay in a second-level cache while the tiles of a group pass by.
+cdef Py_ssize_t CACHED_ROWS = 256 * 1024
+# Bytes of thetas and partial sums at work, for each thread.
+cdef Py_ssize_t WAVE_MEMORY = 4 * 1024 * 1024
+# Up to this many candidates, one pass over the rows for each beats a tile with idle lanes.
+cdef Py_ssize_t FEW = 4
+
+
+# ---------------------------------------------------------------------------- instruction sets
+
+ISAS = ("avx512", "avx2", "baseline")
+
+
+def supported_isas():
+    """Names of the instruction sets that were compiled and run here, the widest first."""
+    return [name for name in ISAS if metaopt_supports(name.encode())]
+
+
+cdef KernelTable table
+_forced = os.environ.get("METAOPT_FAST_ISA", "")
+if _forced and _forced not in ISAS:
+    raise ImportError(f"METAOPT_FAST_ISA is {_forced!r}: set it to 'baseline', 'avx2' or 'avx512', "
+                      "or unset it for the widest that this processor supports.")
+if _forced and _forced not in supported_isas():
+    raise ImportError(f"METAOPT_FAST_ISA is {_forced!r}, which this processor does not support: set "
+                      f"it to one of {', '.join(map(repr, supported_isas()))}, or unset it.")
+_isa = _forced or supported_isas()[0]
+if _isa == "avx512":
+    table = metaopt_kernels_avx512
+elif _isa == "avx2":
+    table = metaopt_kernels_avx2
+else:
+    table = metaopt_kernels_baseline
+
+OPENMP = bool(METAOPT_OPENMP)
+if metaopt_release_threads_at_fork() != 0:
+    raise ImportError("pthread_atfork failed: the process has no memory left for the handler that "
+                      "keeps forked children from hanging; free some, then import again.")
+
+
+def isa():
+    """Return the instruction set in use and why: ("avx512", "the widest this processor supports")."""
+    if _forced:
+        return _isa, "METAOPT_FAST_ISA"
+    return _isa, "the widest this processor supports"
+
+
+def max_threads():
+    """Threads that OpenMP would use: OMP_NUM_THREADS, omp_set_num_threads, or the processors."""
+    return metaopt_max_threads()
+
+
+# ------------------------------------------------------------------------------ evaluating losses
+
+cdef struct Plan:
+    const Kernels *kernels
+    const Rows *rows
+    Evaluate evaluate
+    Py_ssize_t n_params, n_penalised, n_blocks
+    double total_weight, l2
+    # Where candidates come from: thetas, or a sampler if that is null.
+    const double *thetas
+    const Sampler *sampler
+    uint64_t start
+    Py_ssize_t n_candidates
+    # Where results go; gradients may be null.
+    double *losses
+    double *gradients
+    # What is at work: tiles of `lanes` candidates, and the spans of the current slice.
+    Py_ssize_t lanes, first_tile, n_tiles, first_span, n_spans
+    Py_ssize_t n_groups, n_ranges, blocks_in_cache
+    int n_threads
+    # Arrays over the wave's tiles; [lane] and [parameter][lane] within.
+    char *thetas_of_tiles
+    double *loss_high
+    double *loss_low
+    double *gradient_high
+    double *gradient_low
+    # Arrays over (tile, span) of the slice, and over threads.
+    double *partial_losses
+    char *partial_gradients
+    char *scratch
+
+
+cdef inline void add_exactly(double *high, double *low, double x) noexcept nogil:
+    # Knuth's two-sum; an overflow has no rounding error to keep.
+    cdef double total = high[0] + x
+    cdef double added = total - high[0]
+    if total - total == 0:
+        low[0] += (high[0] - (total - added)) + (x - added)
+    high[0] = total
+
+
+cdef inline double overflow_to_infinity(double x) noexcept nogil:
+    # inf - inf of partial sums that left the range both ways.
+    return x if x == x else INFINITY
+
+
+cdef bint fill_tile(Plan *plan, Py_ssize_t tile) noexcept nogil:
+    """Write a tile's thetas, zero its sums; False where a theta is not finite."""
+    cdef Py_ssize_t size = plan.n_params * plan.lanes
+    cdef Py_ssize_t first = (plan.first_tile + tile) * plan.lanes
+    cdef Py_ssize_t count = min(plan.lanes, plan.n_candidates - first)
+    cdef char *thetas = plan.thetas_of_tiles + tile * size * plan.kernels.itemsize
+    memset(plan.loss_high + tile * plan.lanes, 0, plan.lanes * sizeof(double))
+    memset(plan.loss_low + tile * plan.lanes, 0, plan.lanes * sizeof(double))
+    if plan.gradients:
+        memset(plan.gradient_high + tile * size, 0, size * sizeof(double))
+        memset(plan.gradient_low + tile * size, 0, size * sizeof(double))
+    if plan.thetas:
+        return plan.kernels.pack_thetas(plan.thetas + first * plan.n_params, count, plan.n_params,
+                                        plan.lanes, thetas)
+    plan.kernels.draw(plan.sampler, plan.start + first, plan.lanes, thetas)
+    return True
+
+
+cdef void run_task(Plan *plan, Py_ssize_t task, int thread) noexcept nogil:
+    """Evaluate one group of tiles over one range of the slice's spans."""
+    cdef Py_ssize_t group = task % plan.n_groups, part = task // plan.n_groups
+    cdef Py_ssize_t first_tile = group * plan.n_tiles // plan.n_groups
+    cdef Py_ssize_t last_tile = (group + 1) * plan.n_tiles // plan.n_groups
+    cdef Py_ssize_t itemsize = plan.kernels.itemsize, size = plan.n_params * plan.lanes
+    cdef Py_ssize_t span, tile, block, last_block, until, place
+    cdef char *scratch = plan.scratch + thread * plan.n_params * 8 * itemsize
+    cdef char *gradients = NULL
+    for span in range(part * plan.n_spans // plan.n_ranges,
+                      (part + 1) * plan.n_spans // plan.n_ranges):
+        block = (plan.first_span + span) * BLOCKS_PER_SPAN
+        last_block = min(block + BLOCKS_PER_SPAN, plan.n_blocks)
+        for tile in range(first_tile, last_tile):
+            place = tile * plan.n_spans + span
+            memset(plan.partial_losses + place * plan.lanes, 0, plan.lanes * sizeof(double))
+            if plan.gradients:
+                memset(plan.partial_gradients + place * size * itemsize, 0, size * itemsize)
+        while block < last_block:
+            until = min(block + plan.blocks_in_cache, last_block)
+            for tile in range(first_tile, last_tile):
+                place = tile * plan.n_spans + span
+                if plan.gradients:
+                    gradients = plan.partial_gradients + place * size * itemsize
+                plan.evaluate(plan.rows, block, until,
+                              plan.thetas_of_tiles + tile * size * itemsize,
+                              plan.partial_losses + place * plan.lanes, gradients, scratch)
+            block = until
+
+
+cdef void fold_gradients(const Plan *plan, Py_ssize_t tile, const real *partial) noexcept nogil:
+    cdef Py_ssize_t size = plan.n_params * plan.lanes, span, i
+    cdef double *high = plan.gradient_high + tile * size
+    cdef double *low = plan.gradient_low + tile * size
+    for span in range(plan.n_spans):
+        for i in range(size):
+            add_exactly(high + i, low + i, partial[(tile * plan.n_spans + span) * size + i])
+
+
+cdef void fold_tile(Plan *plan, Py_ssize_t tile) noexcept nogil:
+    """Add a tile's partial sums of this slice to its totals, span by span."""
+    cdef Py_ssize_t span, lane, place = tile * plan.lanes
+    for span in range(plan.n_spans):
+        for lane in range(plan.lanes):
+            add_exactly(plan.loss_high + place + lane, plan.loss_low + place + lane,
+                        plan.partial_losses[(tile * plan.n_spans + span) * plan.lanes + lane])
+    if plan.gradients:
+        if plan.kernels.itemsize == sizeof(double):
+            fold_gradients(plan, tile, <const double *>plan.partial_gradients)
+        else:
+            fold_gradients(plan, tile, <const float *>plan.partial_gradients)
+
+
+cdef void write_results(const Plan *plan, Py_ssize_t tile, const real *thetas) noexcept nogil:
+    """Divide a tile's totals by the weights, add the penalty, write losses and gradients."""
+    cdef Py_ssize_t lane, j, i, candidate, size = plan.n_params * plan.lanes
+    cdef double penalty, theta, slope
+    thetas += tile * size
+    for lane in range(plan.lanes):
+        candidate = (plan.first_tile + tile) * plan.lanes + lane
+        if candidate >= plan.n_candidates:
+            break
+        penalty = 0
+        for j in range(plan.n_penalised):
+            theta = thetas[j * plan.lanes + lane]
+            penalty += theta * theta
+        i = tile * plan.lanes + lane
+        plan.losses[candidate] = overflow_to_infinity(
+            (plan.loss_high[i] + plan.loss_low[i]) / plan.total_weight)
+        if plan.l2 > 0:
+            plan.losses[candidate] += plan.l2 / 2 * penalty
+        if plan.gradients == NULL:
+            continue
+        for j in range(plan.n_params):
+            i = tile * size + j * plan.lanes + lane
+            slope = (plan.gradient_high[i] + plan.gradient_low[i]) / plan.total_weight
+            if j < plan.n_penalised:
+                slope += plan.l2 * thetas[j * plan.lanes + lane]
+            plan.gradients[candidate * plan.n_params + j] = overflow_to_infinity(slope)
+
+
+cdef void finish_tile(const Plan *plan, Py_ssize_t tile) noexcept nogil:
+    if plan.kernels.itemsize == sizeof(double):
+        write_results(plan, tile, <const double *>plan.thetas_of_tiles)
+    else:
+        write_results(plan, tile, <const float *>plan.thetas_of_tiles)
+
+
+cdef bint run_wave(Plan *plan, Py_ssize_t spans_in_slice, Py_ssize_t n_spans) except -1:
+    """Evaluate the wave's tiles over all rows; False where a theta is not finite."""
+    cdef Py_ssize_t tile, task, finite = 0
+    with nogil:
+        for tile in prange(plan.n_tiles, num_threads=plan.n_threads,
+                           use_threads_if=plan.n_threads > 1):
+            finite += fill_tile(plan, tile)
+    if finite < plan.n_tiles:
+        return False
+    plan.first_span = 0
+    while plan.first_span < n_spans:
+        plan.n_spans = min(spans_in_slice, n_spans - plan.first_span)
+        # Enough tasks for the threads to even out, made of whole rows where tiles suffice: a group
+        # of tiles then reads each block of rows once.
+        if plan.n_tiles >= 4 * plan.n_threads:
+            plan.n_groups = 4 * plan.n_threads
+            plan.n_ranges = 1
+        else:
+            plan.n_ranges = min(plan.n_spans, 16 * plan.n_threads)
+            plan.n_groups = min(plan.n_tiles, 1 + 4 * plan.n_threads // plan.n_ranges)
+        with nogil:
+            for task in prange(plan.n_groups * plan.n_ranges, schedule="dynamic", chunksize=1,
+                               num_threads=plan.n_threads, use_threads_if=plan.n_threads > 1):
+                run_task(plan, task, threadid())
+            for tile in prange(plan.n_tiles, num_threads=plan.n_threads,
+                               use_threads_if=plan.n_threads > 1):
+                fold_tile(plan, tile)
+        plan.first_span += plan.n_spans
+        PyErr_CheckSignals()
+    with nogil:
+        for tile in prange(plan.n_tiles, num_threads=plan.n_threads,
+                           use_threads_if=plan.n_threads > 1):
+            finish_tile(plan, tile)
+    return True
+
+
+cdef Py_ssize_t aligned(Py_ssize_t size) noexcept nogil:
+    return (size + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
+
+
+cdef bint evaluate(Plan *plan) except -1:
+    """Evaluate all candidates of the plan; False where a theta is not finite."""
+    cdef Py_ssize_t itemsize = plan.kernels.itemsize, n_params = plan.n_params
+    cdef Py_ssize_t n_rows = plan.n_blocks * PANELS_PER_BLOCK * 8
+    cdef Py_ssize_t n_spans = (plan.n_blocks + BLOCKS_PER_SPAN - 1) // BLOCKS_PER_SPAN
+    cdef double visits = <double>n_rows * plan.n_candidates * (n_params + 20)
+    if visits < SERIAL_WORK:
+        plan.n_threads = 1
+    plan.lanes, plan.evaluate = plan.kernels.lanes, plan.kernels.evaluate_tile
+    if plan.n_candidates <= FEW:
+        plan.lanes, plan.evaluate = 1, plan.kernels.evaluate_one
+    plan.blocks_in_cache = max(
+        1, CACHED_ROWS // (PANELS_PER_BLOCK * 8 * n_params * itemsize))
+
+    # A wave: tiles whose thetas and totals fit. A slice: spans whose partial sums fit, and whose
+    # work lasts no longer than a signal may wait.
+    cdef Py_ssize_t size = n_params * plan.lanes
+    cdef Py_ssize_t tile_bytes = size * itemsize + 2 * plan.lanes * 8
+    cdef Py_ssize_t partial_bytes = plan.lanes * 8
+    if plan.gradients:
+        tile_bytes += 2 * size * 8
+        partial_bytes += size * itemsize
+    cdef Py_ssize_t n_tiles = (plan.n_candidates + plan.lanes - 1) // plan.lanes
+    cdef Py_ssize_t wave = min(n_tiles, max(4, min(64, WAVE_MEMORY // tile_bytes))
+                               * plan.n_threads)
+    cdef double span_work = <double>wave * plan.lanes * 512 * (n_params + 20)
+    if plan.gradients:
+        span_work *= 2
+    cdef Py_ssize_t slice = <Py_ssize_t>min(
+        <double>n_spans, SLICE_WORK * plan.n_threads / span_work,
+        <double>WAVE_MEMORY * plan.n_threads / partial_bytes / wave)
+    slice = max(slice, 1)
+
+    cdef Py_ssize_t bytes_of_thetas = aligned(wave * size * itemsize)
+    cdef Py_ssize_t bytes_of_losses = aligned(wave * plan.lanes * 8)
+    cdef Py_ssize_t bytes_of_gradients = aligned(wave * size * 8) if plan.gradients else 0
+    cdef Py_ssize_t bytes_of_partial_losses = aligned(wave * slice * plan.lanes * 8)
+    cdef Py_ssize_t bytes_of_partial_gradients = (
+        aligned(wave * slice * size * itemsize) if plan.gradients else 0)
+    cdef Py_ssize_t bytes_of_scratch = aligned(plan.n_threads * n_params * 8 * itemsize)
+    cdef char *memory = <char *>malloc(
+        ALIGNMENT + bytes_of_thetas + 2 * bytes_of_losses + 2 * bytes_of_gradients
+        + bytes_of_partial_losses + bytes_of_partial_gradients + bytes_of_scratch)
+    if memory == NULL:
+        raise MemoryError
+    cdef char *at = <char *>aligned(<Py_ssize_t><uintptr_t>memory)
+    plan.thetas_of_tiles = at
+    at += bytes_of_thetas
+    plan.loss_high = <double *>at
+    at += bytes_of_losses
+    plan.loss_low = <double *>at
+    at += bytes_of_losses
+    plan.gradient_high = <double *>at
+    at += bytes_of_gradients
+    plan.gradient_low = <double *>at
+    at += bytes_of_gradients
+    plan.partial_losses = <double *>at
+    at += bytes_of_partial_losses
+    plan.partial_gradients = at
+    at += bytes_of_partial_gradients
+    plan.scratch = at
+    try:
+        plan.first_tile = 0
+        while plan.first_tile < n_tiles:
+            plan.n_tiles = min(wave, n_tiles - plan.first_tile)
+            if not run_wave(plan, slice, n_spans):
+                return False
+            plan.first_tile += plan.n_tiles
+    finally:
+        free(memory)
+    return True
+
+
+cdef class PackedRows:
+    """Rows as the kernels read them, and the weights and the penalty of an objective.
+
+    Parameters
+    ----------
+    loss : int
+        Number of the pointwise loss, as in isa.hpp.
+    single_precision : bool
+    n_features, n_params, n_penalised : int
+        n_params is n_features, or one more for an intercept; the first n_penalised are penalised.
+    first_panel, block_rows, block_weights : arrays of shape (n_blocks,)
+        Where each block starts, how many rows it holds (1..64), and their weight.
+    panels, row_weights : arrays of bytes, aligned to 64
+        Room for the packed rows, which `pack` fills, and for a weight of each row or None.
+    total_weight, l2 : float
+    """
+    cdef const Kernels *kernels
+    cdef Rows rows
+    cdef unsigned char[::1] panels
+    cdef const unsigned char[::1] row_weights
+    cdef const Py_ssize_t[::1] first_panel
+    cdef const int[::1] block_rows
+    cdef const double[::1] block_weights
+    cdef Py_ssize_t n_features, n_penalised
+    cdef double total_weight, l2
+
+    def __init__(self, int loss, bint single_precision, Py_ssize_t n_features, Py_ssize_t n_params,
+                 Py_ssize_t n_penalised, const Py_ssize_t[::1] first_panel,
+                 const int[::1] block_rows, const double[::1] block_weights,
+                 unsigned char[::1] panels, const unsigned char[::1] row_weights,
+                 double total_weight, double l2):
+        self.kernels = table(loss, single_precision)
+        self.first_panel, self.block_rows = first_panel, block_rows
+        self.block_weights = block_weights
+        self.panels, self.row_weights = panels, row_weights
+        self.n_features, self.n_penalised = n_features, n_penalised
+        self.total_weight, self.l2 = total_weight, l2
+        self.rows.panels = &panels[0]
+        if row_weights is not None:
+            self.rows.row_weights = &row_weights[0]
+        self.rows.first_panel = &first_panel[0]
+        self.rows.rows = &block_rows[0]
+        self.rows.weights = &block_weights[0]
+        self.rows.n_params = n_params
+
+    def pack(self, const double[:, ::1] X, const double[::1] signs, Py_ssize_t first):
+        """Write rows X, times their signs, from place `first` on (8 places to a panel)."""
+        with nogil:
+            self.kernels.pack_rows(&X[0, 0], &signs[0], first, X.shape[0], self.n_features,
+                                   self.rows.n_params, &self.panels[0])
+
+    cdef void plan(self, Plan *plan, double[::1] losses, double[:, ::1] gradients, int n_threads):
+        memset(plan, 0, sizeof(Plan))
+        plan.kernels, plan.rows = self.kernels, &self.rows
+        plan.n_params, plan.n_penalised = self.rows.n_params, self.n_penalised
+        plan.n_blocks = self.block_rows.shape[0]
+        plan.total_weight, plan.l2 = self.total_weight, self.l2
+        plan.n_candidates = losses.shape[0]
+        plan.losses = &losses[0]
+        if gradients is not None:
+            plan.gradients = &gradients[0, 0]
+        plan.n_threads = n_threads
+
+    def evaluate(self, const double[:, ::1] thetas, double[::1] losses, double[:, ::1] gradients,
+                 int n_threads):
+        """Write the loss of each theta and, unless None, its gradient.
+
+        Returns False where a theta is not finite in the rows' precision.
+        """
+        cdef Plan plan
+        self.plan(&plan, losses, gradients, n_threads)
+        plan.thetas = &thetas[0, 0]
+        return evaluate(&plan)
+
+    def evaluate_drawn(self, Draws draws, uint64_t start, double[::1] losses, int n_threads):
+        """Write the losses of candidates start .. of a sampler."""
+        cdef Plan plan
+        self.plan(&plan, losses, None, n_threads)
+        plan.sampler, plan.start = &draws.sampler, start
+        return evaluate(&plan)
+
+
+# --------------------------------------------------------------------------------- random numbers
+
+cdef class Draws:
+    """A sampler of candidates as the kernels read it: arrays over parameters, and the seed."""
+    cdef Sampler sampler
+    cdef const unsigned char[::1] transform
+    cdef const double[::1] a, b, c
+
+    def __init__(self, const unsigned char[::1] transform, const double[::1] a,
+                 const double[::1] b, const double[::1] c, uint64_t seed):
+        self.transform, self.a, self.b, self.c = transform, a, b, c
+        self.sampler.transform = &transform[0]
+        self.sampler.a, self.sampler.b, self.sampler.c = &a[0], &b[0], &c[0]
+        self.sampler.n_params, self.sampler.seed = transform.shape[0], seed
+
+    def sample(self, uint64_t start, double[:, ::1] out):
+        """Write candidates start .. into the rows of `out`."""
+        cdef const Kernels *kernels = table(0, False)
+        cdef Py_ssize_t n_params = out.shape[1], lanes = kernels.lanes, first = 0, lane, j
+        cdef double *tile = <double *>malloc(n_params * lanes * sizeof(double))
+        if tile == NULL:
+            raise MemoryError
+        try:
+            with nogil:
+                while first < out.shape[0]:
+                    kernels.draw(&self.sampler, start + first, lanes, tile)
+                    for lane in range(min(lanes, out.shape[0] - first)):
+                        for j in range(n_params):
+                            out[first + lane, j] = tile[j * lanes + lane]
+                    first += lanes
+        finally:
+            free(tile)
+
+
+# ------------------------------------------------------------------- pointwise, and the machine's limits
+
+def pointwise(int loss, const real[::1] z, real[::1] value, real[::1] derivative):
+    """Write the loss and its derivative at each z."""
+    cdef const Kernels *kernels = table(loss, real is float)
+    with nogil:
+        kernels.pointwise(&z[0], z.shape[0], &value[0], &derivative[0])
+
+
+def fma_run(bint single_precision, Py_ssize_t iterations, int n_threads):
+    """Do a run of independent FMAs on each thread; return the floating-point operations done."""
+    cdef const Kernels *kernels = table(0, single_precision)
+    cdef double operations = 0
+    cdef int thread
+    with nogil:
+        for thread in prange(n_threads, num_threads=n_threads, schedule="static", chunksize=1):
+            operations += kernels.fma_run(iterations)
+    return operations
+
+
+def read_run(const unsigned char[::1] memory, int n_threads):
+    """Read memory once, a part on each thread; return a sum that depends on all of it."""
+    cdef const Kernels *kernels = table(0, False)
+    cdef Py_ssize_t part = memory.shape[0] // n_threads // 4096 * 4096
+    cdef double total = 0
+    cdef int thread
+    with nogil:
+        for thread in prange(n_threads, num_threads=n_threads, schedule="static", chunksize=1):
+            total += kernels.read_run(&memory[0] + thread * part, part)
+    return total

@@ -1,0 +1,63 @@
+// One instruction set's table of kernels. Included last by isa_*.cpp, which name the set.
+#pragma once
+
+#include "random.hpp"
+#include "tile.hpp"
+
+namespace metaopt::MF_ISA {
+
+// The machine's limit in FMAs: enough independent chains to fill the pipes.
+template <class T> double fma_run(ptrdiff_t iterations) {
+    using V = wide_vector<T>;
+    constexpr int CHAINS = 12;
+    V sums[CHAINS];
+    for (int i = 0; i < CHAINS; i++) sums[i] = splat<V>((T)i);
+    const V factor = splat<V>((T)0.999), term = splat<V>((T)0.001);
+    for (ptrdiff_t n = 0; n < iterations; n++)
+        for (int i = 0; i < CHAINS; i++) sums[i] = fma(sums[i], factor, term);
+    for (int i = 1; i < CHAINS; i++) sums[0] = sums[0] + sums[i];
+    // Nobody reads the sum: without this the compiler leaves the loop out.
+    asm volatile("" : : "m"(sums[0]));
+    return 2.0 * (double)iterations * CHAINS * lanes_of<V>;
+}
+
+// The machine's limit in reading: one pass over memory, summed so that nothing is left out.
+inline double read_run(const void *memory, ptrdiff_t bytes) {
+    constexpr int CHAINS = 8, W = lanes_of<f64v>;
+    const double *from = (const double *)memory;
+    f64v sums[CHAINS] = {};
+    for (ptrdiff_t n = bytes / (ptrdiff_t)sizeof(f64v) / CHAINS; n > 0; n--, from += CHAINS * W)
+        for (int i = 0; i < CHAINS; i++) sums[i] = sums[i] + load<f64v>(from + i * W);
+    for (int i = 1; i < CHAINS; i++) sums[0] = sums[0] + sums[i];
+    double total = 0;
+    for (int l = 0; l < W; l++) total += sums[0][l];
+    return total;
+}
+
+template <class T, class Loss> const Kernels *table() {
+    static const Kernels kernels = {sizeof(T),
+                                    LANES<T>,
+                                    evaluate_tile<T, Loss>,
+                                    evaluate_one<T, Loss>,
+                                    pack_rows<T>,
+                                    pack_thetas<T>,
+                                    draw<T>,
+                                    pointwise<T, Loss>,
+                                    fma_run<T>,
+                                    read_run};
+    return &kernels;
+}
+
+}  // namespace metaopt::MF_ISA
+
+#define MF_JOIN(a, b) a##b
+#define MF_NAME(isa) MF_JOIN(metaopt_kernels_, isa)
+
+// One line for each loss.
+extern "C" const metaopt::Kernels *MF_NAME(MF_ISA)(int loss, int single_precision) {
+    using namespace metaopt::MF_ISA;
+    switch (loss) {
+    case 0: return single_precision ? table<float, Logistic>() : table<double, Logistic>();
+    default: return nullptr;
+    }
+}

@@ -1,0 +1,69 @@
+// The table of kernels that one instruction set offers for one dtype: the border between
+// _kernels.pyx and the headers. Pointers to void are arrays of that dtype.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace metaopt {
+
+// Rows are stored as panels of 8: panels[panel][parameter][8]. Blocks are runs of at most 8 panels
+// whose rows share one weight; the last panel of a block may hold rows of zeros beyond `rows`.
+// Eight blocks make a span, the unit of work and of rounding: what is added within a span, and in
+// which order, never depends on threads, batches or tiles.
+constexpr int PANELS_PER_BLOCK = 8;
+constexpr int BLOCKS_PER_SPAN = 8;
+
+struct Rows {
+    const void *panels;
+    const ptrdiff_t *first_panel;  // of each block
+    const int *rows;               // of each block, 1..64
+    const double *weights;         // of each block
+    const void *row_weights;       // [panel][8], or null: every row of a block has the block's
+    ptrdiff_t n_params;
+};
+
+enum Transform : unsigned char { NORMAL = 0, UNIFORM = 1, INTEGERS = 2 };
+
+// Parameter j of a candidate: NORMAL a + b * normal, UNIFORM a + b * u, INTEGERS a + floor(b * u),
+// the latter two at most c.
+struct Sampler {
+    const unsigned char *transform;
+    const double *a, *b, *c;
+    ptrdiff_t n_params;
+    uint64_t seed;
+};
+
+// Adds the losses of blocks [first, last) to sums[lane] and, unless `gradients` is null, their
+// gradients to gradients[parameter][lane]. thetas[parameter][lane]; scratch holds n_params panels.
+using Evaluate = void (*)(const Rows *, ptrdiff_t first, ptrdiff_t last, const void *thetas,
+                          double *sums, void *gradients, void *scratch);
+
+struct Kernels {
+    int itemsize;
+    int lanes;  // of a tile
+
+    Evaluate evaluate_tile;  // `lanes` candidates
+    Evaluate evaluate_one;   // a single one: the same bits, read at the speed of memory
+
+    // X[row][feature] with signs folded in, into panels from row `first` on.
+    void (*pack_rows)(const double *X, const double *signs, ptrdiff_t first, ptrdiff_t count,
+                      ptrdiff_t n_features, ptrdiff_t n_params, void *panels);
+    // thetas[candidate][parameter] into [parameter][lane], zeros beyond count; 0 if one is not
+    // finite in this dtype.
+    int (*pack_thetas)(const double *thetas, ptrdiff_t count, ptrdiff_t n_params, ptrdiff_t lanes,
+                       void *tile);
+    // Candidates start .. of a sampler into [parameter][lane].
+    void (*draw)(const Sampler *, uint64_t start, ptrdiff_t lanes, void *tile);
+    void (*pointwise)(const void *z, ptrdiff_t count, void *loss, void *derivative);
+
+    // For measuring the machine: a run of independent FMAs, and a sum over memory.
+    double (*fma_run)(ptrdiff_t iterations);  // returns operations done (2 per FMA)
+    double (*read_run)(const void *memory, ptrdiff_t bytes);
+};
+
+using KernelTable = const Kernels *(int loss, int single_precision);
+extern "C" KernelTable metaopt_kernels_baseline, metaopt_kernels_avx2, metaopt_kernels_avx512;
+extern "C" int metaopt_supports(const char *isa);
+
+}  // namespace metaopt

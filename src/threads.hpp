@@ -1,0 +1,32 @@
+// OpenMP's threads, where there is OpenMP, and their end before a fork.
+#pragma once
+
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
+#if defined(_OPENMP) && !defined(_WIN32)
+#include <pthread.h>
+#endif
+
+namespace metaopt {
+
+#if defined(_OPENMP)
+constexpr bool METAOPT_OPENMP = true;
+inline int metaopt_max_threads() { return omp_get_max_threads(); }
+#else
+constexpr bool METAOPT_OPENMP = false;
+inline int metaopt_max_threads() { return 1; }
+#endif
+
+#if defined(_OPENMP) && !defined(_WIN32) && _OPENMP >= 201811
+inline void metaopt_release_threads() { omp_pause_resource_all(omp_pause_hard); }
+// A child of fork() inherits libgomp's list of threads without the threads, and waits for them for
+// ever in its first parallel region. Ended beforehand, they are made anew on both sides.
+inline int metaopt_release_threads_at_fork() {
+    return pthread_atfork(metaopt_release_threads, nullptr, nullptr);
+}
+#else
+inline int metaopt_release_threads_at_fork() { return 0; }
+#endif
+
+}  // namespace metaopt
