@@ -36,6 +36,9 @@ __attribute__((noinline)) void margins(const T *panels, int n_panels, ptrdiff_t 
     constexpr int W = lanes_of<V>, ROWS = MARGIN_ROWS;
     for (int first = 0; first < n_panels * PANEL; first += ROWS, z += ROWS * LANES<T>) {
         const T *x = panels + first / PANEL * panel_size + first % PANEL;
+        // Panels are too short for the hardware to see them coming: without this, 784 parameters run
+        // at a third of the speed.
+        const T *next = first + PANEL < n_panels * PANEL ? x + panel_size : panels + count * PANEL;
         V sums[ROWS][VECTORS];
         for (int r = 0; r < ROWS; r++)
             for (int v = 0; v < VECTORS; v++)
@@ -43,6 +46,7 @@ __attribute__((noinline)) void margins(const T *panels, int n_panels, ptrdiff_t 
         for (ptrdiff_t j = 0; j < count; j++) {
             V theta[VECTORS];
             for (int v = 0; v < VECTORS; v++) theta[v] = load<V>(thetas + j * LANES<T> + v * W);
+            __builtin_prefetch(next + j * PANEL);
             for (int r = 0; r < ROWS; r++) {
                 const V value = splat<V>(x[j * PANEL + r]);
                 for (int v = 0; v < VECTORS; v++) sums[r][v] = fma(value, theta[v], sums[r][v]);
@@ -200,8 +204,44 @@ void evaluate_tile(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const void
     }
 }
 
-// The part of a block that evaluate_one keeps while it reads the block's panels: the sums of the
-// rows in each lane, and the gradient's.
+// z[row] = sum over parameters of x[parameter][row] * theta[parameter], for the rows of a panel.
+// One chain of FMAs reads memory in order, as the hardware expects it; the chains of neighbouring
+// panels overlap. `ahead` is the distance to what a later panel will read.
+template <class T>
+void row_margins(const T *x, ptrdiff_t n_params, const T *theta, ptrdiff_t ahead, T *z) {
+    using V = row_vector<T>;
+    constexpr int W = lanes_of<V>, PARTS = PANEL / W;
+    V sums[PARTS] = {};
+    for (ptrdiff_t j = 0; j < n_params; j++) {
+        const V value = splat<V>(theta[j]);
+        __builtin_prefetch(x + j * PANEL + ahead);
+        for (int k = 0; k < PARTS; k++)
+            sums[k] = fma(load<V>(x + j * PANEL + k * W), value, sums[k]);
+    }
+    for (int k = 0; k < PARTS; k++) store(z + k * W, sums[k]);
+}
+
+// lanes[parameter][lane] (+)= sum over PANELS neighbouring panels of x[parameter][lane] *
+// derivatives[panel][lane].
+template <class T, int PANELS>
+void add_row_gradients(const T *x, ptrdiff_t n_params, const T *derivatives, bool resume,
+                       T *lanes) {
+    using V = row_vector<T>;
+    constexpr int W = lanes_of<V>, PARTS = PANEL / W;
+    V derivative[PANELS][PARTS];
+    for (int i = 0; i < PANELS; i++)
+        for (int k = 0; k < PARTS; k++)
+            derivative[i][k] = load<V>(derivatives + i * PANEL + k * W);
+    for (ptrdiff_t j = 0; j < n_params; j++)
+        for (int k = 0; k < PARTS; k++) {
+            V sum = resume ? load<V>(lanes + j * PANEL + k * W) : V{};
+            for (int i = 0; i < PANELS; i++)
+                sum = fma(load<V>(x + (i * n_params + j) * PANEL + k * W), derivative[i][k], sum);
+            store(lanes + j * PANEL + k * W, sum);
+        }
+}
+
+// The sums of a block's rows in each lane, as evaluate_one keeps them between panels.
 template <class T, class Loss> struct RowSums {
     using V = row_vector<T>;
     using Sum = typename Loss::template Sum<V>;
@@ -211,45 +251,18 @@ template <class T, class Loss> struct RowSums {
     Sum sums[PARTS] = {};
     V weighted[PARTS] = {};
 
-    // Visits PANELS neighbouring panels, the first of which is panel p of the block.
-    template <int PANELS>
-    inline void add(const T *x, ptrdiff_t n_params, int p, int n_rows, const T *theta,
-                    const T *weights, T *gradient) {
-        V z[PANELS][PARTS] = {};
-        for (ptrdiff_t j = 0; j < n_params; j++) {
-            const V value = splat<V>(theta[j]);
-            for (int i = 0; i < PANELS; i++)
-                for (int k = 0; k < PARTS; k++)
-                    z[i][k] = fma(load<V>(x + (i * n_params + j) * PANEL + k * W), value, z[i][k]);
-        }
-        for (int i = 0; i < PANELS; i++)
-            for (int k = 0; k < PARTS; k++) {
-                const int row = (p + i) * PANEL + k * W;
-                if (row + W > n_rows)
-                    for (int l = 0; l < W; l++)
-                        if (row + l >= n_rows) z[i][k][l] = minus_infinity<T>;
-                z[i][k] = add_rows(z[i][k], k, weights ? weights + row : nullptr, gradient);
-            }
-        if (!gradient) return;
-        for (ptrdiff_t j = 0; j < n_params; j++)
-            for (int k = 0; k < PARTS; k++) {
-                V sum = p == 0 ? V{} : load<V>(gradient + j * PANEL + k * W);
-                for (int i = 0; i < PANELS; i++)
-                    sum = fma(load<V>(x + (i * n_params + j) * PANEL + k * W), z[i][k], sum);
-                store(gradient + j * PANEL + k * W, sum);
-            }
+    // Adds the losses of z[row] and writes the derivatives over them.
+    inline void add_panel(T *z) {
+        for (int k = 0; k < PARTS; k++)
+            store(z + k * W, sums[k].add_derivative(load<V>(z + k * W)));
     }
 
-  private:
-    inline V add_rows(V z, int k, const T *weights, bool derivative) {
-        if (weights) {
-            const V weight = load<V>(weights);
-            weighted[k] = fma(weight, Loss::value(z), weighted[k]);
-            return weight * Loss::derivative(z);
+    inline void add_weighted_panel(T *z, const T *weights) {
+        for (int k = 0; k < PARTS; k++) {
+            const V x = load<V>(z + k * W), weight = load<V>(weights + k * W);
+            weighted[k] = fma(weight, Loss::value(x), weighted[k]);
+            store(z + k * W, weight * Loss::derivative(x));
         }
-        if (derivative) return sums[k].add_derivative(z);
-        sums[k].add(z);
-        return z;
     }
 };
 
@@ -262,7 +275,7 @@ template <class T, class Loss> struct PendingBlocks {
     static constexpr int W = Parts::W;
     static constexpr int FIELDS = sizeof(Sum) / sizeof(V);
 
-    alignas(64) T lanes[FIELDS + 1][PANEL][PANEL];  // [field][lane][block]
+    alignas(64) T lanes[FIELDS + 1][PANEL][PANEL] = {};  // [field][lane][block]
     double weights[PANEL];
     int count = 0;
 
@@ -279,9 +292,6 @@ template <class T, class Loss> struct PendingBlocks {
     }
 
     void flush(bool row_weights, double *sum) {
-        for (int f = 0; f <= FIELDS; f++)
-            for (int l = 0; l < PANEL; l++)
-                for (int b = count; b < PANEL; b++) lanes[f][l][b] = 0;
         alignas(64) T values[PANEL];
         for (int k = 0; k < Parts::PARTS; k++) {
             Sum block = {};
@@ -301,31 +311,53 @@ template <class T, class Loss> struct PendingBlocks {
     }
 };
 
-// The kernel of loss, gradient and loss_gradient: see Evaluate. Bound by reading X once: the
-// gradient's visit follows the margins' while the panels are in cache.
+// The kernel of loss, gradient and loss_gradient: see Evaluate. Bound by reading X once: a block's
+// panels are visited for the margins and, while they are in cache, again for the gradient.
 // `scratch`: gradient[parameter][lane of a block].
 template <class T, class Loss>
-void evaluate_one(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const void *theta, double *sum,
-                  void *gradient, void *scratch) {
-    constexpr int TOGETHER = 4;
-    const ptrdiff_t n_params = rows->n_params;
-    T *lanes = gradient ? (T *)scratch : nullptr;
+void evaluate_one(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const void *thetas,
+                  double *sum, void *gradient, void *scratch) {
+    const ptrdiff_t n_params = rows->n_params, panel_size = n_params * PANEL;
+    const ptrdiff_t panel_bytes = panel_size * (ptrdiff_t)sizeof(T);
+    // Panels that a first-level cache holds until the gradient reads them again; where it does not
+    // hold two, a second-level cache holds four.
+    const int visit_size = panel_bytes <= 3 * 1024   ? 8
+                           : panel_bytes <= 6 * 1024 ? 4
+                           : panel_bytes <= 12 * 1024 ? 2
+                                                      : 4;
+    // Memory answers within the time of some kilobytes.
+    const ptrdiff_t ahead = (8 * 1024 / panel_bytes + 1) * panel_size;
+    const T *theta = (const T *)thetas;
+    T *lanes = (T *)scratch;
     PendingBlocks<T, Loss> pending;
     for (ptrdiff_t b = first; b < last; b++) {
-        const T *x = (const T *)rows->panels + rows->first_panel[b] * n_params * PANEL;
+        const T *x = (const T *)rows->panels + rows->first_panel[b] * panel_size;
         const T *weights = rows->row_weights
                                ? (const T *)rows->row_weights + rows->first_panel[b] * PANEL
                                : nullptr;
         const int n_rows = rows->rows[b];
         const int n_panels = (n_rows + PANEL - 1) / PANEL;
         RowSums<T, Loss> block;
-        int p = 0;
-        for (; p + TOGETHER <= n_panels; p += TOGETHER)
-            block.template add<TOGETHER>(x + p * n_params * PANEL, n_params, p, n_rows,
-                                         (const T *)theta, weights, lanes);
-        for (; p < n_panels; p++)
-            block.template add<1>(x + p * n_params * PANEL, n_params, p, n_rows, (const T *)theta,
-                                  weights, lanes);
+        for (int visit = 0; visit < n_panels; visit += visit_size) {
+            const int until = n_panels - visit < visit_size ? n_panels : visit + visit_size;
+            alignas(64) T z[BLOCK_ROWS];
+            for (int p = visit; p < until; p++)
+                row_margins(x + p * panel_size, n_params, theta, ahead, z + p * PANEL);
+            for (int row = n_rows; row < until * PANEL; row++) z[row] = minus_infinity<T>;
+            for (int p = visit; p < until; p++)
+                if (weights)
+                    block.add_weighted_panel(z + p * PANEL, weights + p * PANEL);
+                else
+                    block.add_panel(z + p * PANEL);
+            if (!gradient) continue;
+            int p = visit;
+            for (; p + 8 <= until; p += 8)
+                add_row_gradients<T, 8>(x + p * panel_size, n_params, z + p * PANEL, p > 0, lanes);
+            for (; p + 2 <= until; p += 2)
+                add_row_gradients<T, 2>(x + p * panel_size, n_params, z + p * PANEL, p > 0, lanes);
+            for (; p < until; p++)
+                add_row_gradients<T, 1>(x + p * panel_size, n_params, z + p * PANEL, p > 0, lanes);
+        }
         pending.push(block, rows->weights[b]);
         if (pending.count == PANEL) pending.flush(weights, sum);
         if (!gradient) continue;
