@@ -64,25 +64,16 @@ class Packed:
             digest.update(b"-" if array is None else memoryview(array).cast("B"))
         return digest.digest()
 
-    def largest_eigenvalue(self, n_params: int) -> float:
-        """Return an upper estimate of the largest eigenvalue of sum_i w_i x_i x_i' / sum_i w_i."""
+    def second_moment(self, n_params: int) -> npt.NDArray[np.float64]:
+        """Return sum_i w_i x_i x_i' / sum_i w_i, shape (n_params, n_params)."""
         panels = self.panels.view(self.dtype).reshape(-1, n_params, PANEL_ROWS)
         weights = self.weights_of_places().reshape(-1, PANEL_ROWS)
-        vector = np.random.default_rng(0).standard_normal(n_params)
-        value = 0.0
-        for _ in range(100):
-            vector /= np.linalg.norm(vector)
-            product = np.zeros(n_params)
-            for a in range(0, len(panels), CHUNK_ROWS):
-                part = panels[a : a + CHUNK_ROWS].astype(np.float64)
-                margins = np.einsum("pjr,j->pr", part, vector) * weights[a : a + CHUNK_ROWS]
-                product += np.einsum("pjr,pr->j", part, margins)
-            product /= self.total_weight
-            previous, value = value, float(np.linalg.norm(product))
-            if value == 0 or abs(value - previous) <= 1e-3 * value:
-                break
-            vector = product
-        return 1.01 * value
+        total = np.zeros((n_params, n_params))
+        for a in range(0, len(panels), CHUNK_ROWS // PANEL_ROWS):
+            part = slice(a, a + CHUNK_ROWS // PANEL_ROWS)
+            rows = panels[part].astype(np.float64).transpose(0, 2, 1).reshape(-1, n_params)
+            total += (rows * weights[part].reshape(-1, 1)).T @ rows
+        return total / self.total_weight
 
     def weights_of_places(self) -> npt.NDArray[np.float64]:
         """Return the weight of each place of the panels, 0 where no row is."""

@@ -3,10 +3,9 @@
 """Blocks, threads and the order of sums around the tile kernels.
 
 Rows are stored in panels of 8, blocks of 8 panels and spans of 8 blocks (kernels.hpp). A call of
-`PackedRows.evaluate` goes through its candidates in waves of tiles and through the rows in slices of
-spans: the tasks of a slice, run on all threads, leave one partial sum for each (tile, span), which are
-then folded in the order of the spans. So no sum depends on who computed it, and between two slices
-signals are answered.
+`PackedRows.evaluate` leaves one partial sum for each (tile, span) and folds them in the order of the
+spans, whoever computed them. Threads meet seldom, since a thread that waits for another one which the
+system has put aside waits for milliseconds; and where they meet, signals are answered.
 """
 
 from cython.parallel cimport prange, threadid
@@ -50,7 +49,7 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
                           Py_ssize_t, void *) noexcept nogil
         int (*pack_thetas)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                            void *) noexcept nogil
-        void (*draw)(const Sampler *, uint64_t, Py_ssize_t, void *) noexcept nogil
+        int (*draw)(const Sampler *, uint64_t, Py_ssize_t, void *) noexcept nogil
         void (*pointwise)(const void *, Py_ssize_t, void *, void *) noexcept nogil
         double (*fma_run)(Py_ssize_t) noexcept nogil
         double (*read_run)(const void *, Py_ssize_t) noexcept nogil
@@ -72,14 +71,16 @@ ctypedef fused real:
     double
 
 cdef Py_ssize_t ALIGNMENT = 64
-# Work below this many (row, candidate, parameter) visits, about 50 microseconds, stays on one thread.
-cdef double SERIAL_WORK = 1e6
+# Work below this many visits, about 50 microseconds, stays on one thread.
+SERIAL_WORK = 1e6
 # Visits between two looks at signals, for each thread: about 50 milliseconds.
 cdef double SLICE_WORK = 1e9
 # Bytes of packed rows that stay in a second-level cache while the tiles of a group pass by.
 cdef Py_ssize_t CACHED_ROWS = 256 * 1024
 # Bytes of thetas and partial sums at work, for each thread.
 cdef Py_ssize_t WAVE_MEMORY = 4 * 1024 * 1024
+# Tiles that share a reading of the rows; more of them leave threads less to even out.
+cdef Py_ssize_t GROUP_TILES = 16
 # Up to this many candidates, one pass over the rows for each beats a tile with idle lanes.
 cdef Py_ssize_t FEW = 4
 
@@ -130,11 +131,28 @@ def max_threads():
 
 # ------------------------------------------------------------------------------ evaluating losses
 
+cdef struct Workspace:
+    # Tiles at work, and the spans whose partial sums are kept for them.
+    Py_ssize_t first_tile, n_tiles, first_span, n_spans
+    bint finite
+    # Arrays over tiles; [lane] and [parameter][lane] within.
+    char *thetas
+    double *loss_high
+    double *loss_low
+    double *gradient_high
+    double *gradient_low
+    # Arrays over (tile, span).
+    double *partial_losses
+    char *partial_gradients
+    # Of each thread that may work here: n_params panels.
+    char *scratch
+
+
 cdef struct Plan:
     const Kernels *kernels
     const Rows *rows
     Evaluate evaluate
-    Py_ssize_t n_params, n_penalised, n_blocks
+    Py_ssize_t n_params, n_penalised, n_blocks, n_all_spans
     double total_weight, l2
     # Where candidates come from: thetas, or a sampler if that is null.
     const double *thetas
@@ -144,20 +162,12 @@ cdef struct Plan:
     # Where results go; gradients may be null.
     double *losses
     double *gradients
-    # What is at work: tiles of `lanes` candidates, and the spans of the current slice.
-    Py_ssize_t lanes, first_tile, n_tiles, first_span, n_spans
-    Py_ssize_t n_groups, n_ranges, blocks_in_cache
+    # How the work is cut: tiles of `lanes` candidates, in groups that read each run of blocks
+    # together while it is in cache.
+    Py_ssize_t lanes, n_tiles, first_group, n_groups, n_ranges, blocks_in_cache
     int n_threads
-    # Arrays over the wave's tiles; [lane] and [parameter][lane] within.
-    char *thetas_of_tiles
-    double *loss_high
-    double *loss_low
-    double *gradient_high
-    double *gradient_low
-    # Arrays over (tile, span) of the slice, and over threads.
-    double *partial_losses
-    char *partial_gradients
-    char *scratch
+    # One for each thread, or a single one.
+    Workspace *workspaces
 
 
 cdef inline void add_exactly(double *high, double *low, double x) noexcept nogil:
@@ -174,84 +184,82 @@ cdef inline double overflow_to_infinity(double x) noexcept nogil:
     return x if x == x else INFINITY
 
 
-cdef bint fill_tile(Plan *plan, Py_ssize_t tile) noexcept nogil:
-    """Write a tile's thetas, zero its sums; False where a theta is not finite."""
+cdef void fill_tile(const Plan *plan, Workspace *work, Py_ssize_t tile) noexcept nogil:
+    """Write a tile's thetas, note whether they are finite, and zero its sums."""
     cdef Py_ssize_t size = plan.n_params * plan.lanes
-    cdef Py_ssize_t first = (plan.first_tile + tile) * plan.lanes
+    cdef Py_ssize_t first = (work.first_tile + tile) * plan.lanes
     cdef Py_ssize_t count = min(plan.lanes, plan.n_candidates - first)
-    cdef char *thetas = plan.thetas_of_tiles + tile * size * plan.kernels.itemsize
-    memset(plan.loss_high + tile * plan.lanes, 0, plan.lanes * sizeof(double))
-    memset(plan.loss_low + tile * plan.lanes, 0, plan.lanes * sizeof(double))
+    cdef char *thetas = work.thetas + tile * size * plan.kernels.itemsize
+    cdef bint finite
+    memset(work.loss_high + tile * plan.lanes, 0, plan.lanes * sizeof(double))
+    memset(work.loss_low + tile * plan.lanes, 0, plan.lanes * sizeof(double))
     if plan.gradients:
-        memset(plan.gradient_high + tile * size, 0, size * sizeof(double))
-        memset(plan.gradient_low + tile * size, 0, size * sizeof(double))
-    if plan.thetas:
-        return plan.kernels.pack_thetas(plan.thetas + first * plan.n_params, count, plan.n_params,
-                                        plan.lanes, thetas)
-    plan.kernels.draw(plan.sampler, plan.start + first, plan.lanes, thetas)
-    return True
+        memset(work.gradient_high + tile * size, 0, size * sizeof(double))
+        memset(work.gradient_low + tile * size, 0, size * sizeof(double))
+    if plan.thetas == NULL:
+        finite = plan.kernels.draw(plan.sampler, plan.start + first, plan.lanes, thetas)
+    else:
+        finite = plan.kernels.pack_thetas(plan.thetas + first * plan.n_params, count,
+                                          plan.n_params, plan.lanes, thetas)
+    work.finite = work.finite and finite
 
 
-cdef void run_task(Plan *plan, Py_ssize_t task, int thread) noexcept nogil:
-    """Evaluate one group of tiles over one range of the slice's spans."""
-    cdef Py_ssize_t group = task % plan.n_groups, part = task // plan.n_groups
-    cdef Py_ssize_t first_tile = group * plan.n_tiles // plan.n_groups
-    cdef Py_ssize_t last_tile = (group + 1) * plan.n_tiles // plan.n_groups
+cdef void evaluate_tiles(const Plan *plan, Workspace *work, Py_ssize_t first_tile,
+                         Py_ssize_t last_tile, Py_ssize_t span, char *scratch) noexcept nogil:
+    """Leave the partial sums of some tiles over one span."""
     cdef Py_ssize_t itemsize = plan.kernels.itemsize, size = plan.n_params * plan.lanes
-    cdef Py_ssize_t span, tile, block, last_block, until, place
-    cdef char *scratch = plan.scratch + thread * plan.n_params * 8 * itemsize
+    cdef Py_ssize_t tile, until, place
+    cdef Py_ssize_t block = (work.first_span + span) * BLOCKS_PER_SPAN
+    cdef Py_ssize_t last_block = min(block + BLOCKS_PER_SPAN, plan.n_blocks)
     cdef char *gradients = NULL
-    for span in range(part * plan.n_spans // plan.n_ranges,
-                      (part + 1) * plan.n_spans // plan.n_ranges):
-        block = (plan.first_span + span) * BLOCKS_PER_SPAN
-        last_block = min(block + BLOCKS_PER_SPAN, plan.n_blocks)
+    for tile in range(first_tile, last_tile):
+        place = tile * work.n_spans + span
+        memset(work.partial_losses + place * plan.lanes, 0, plan.lanes * sizeof(double))
+        if plan.gradients:
+            memset(work.partial_gradients + place * size * itemsize, 0, size * itemsize)
+    while block < last_block:
+        until = min(block + plan.blocks_in_cache, last_block)
         for tile in range(first_tile, last_tile):
-            place = tile * plan.n_spans + span
-            memset(plan.partial_losses + place * plan.lanes, 0, plan.lanes * sizeof(double))
+            place = tile * work.n_spans + span
             if plan.gradients:
-                memset(plan.partial_gradients + place * size * itemsize, 0, size * itemsize)
-        while block < last_block:
-            until = min(block + plan.blocks_in_cache, last_block)
-            for tile in range(first_tile, last_tile):
-                place = tile * plan.n_spans + span
-                if plan.gradients:
-                    gradients = plan.partial_gradients + place * size * itemsize
-                plan.evaluate(plan.rows, block, until,
-                              plan.thetas_of_tiles + tile * size * itemsize,
-                              plan.partial_losses + place * plan.lanes, gradients, scratch)
-            block = until
+                gradients = work.partial_gradients + place * size * itemsize
+            plan.evaluate(plan.rows, block, until, work.thetas + tile * size * itemsize,
+                          work.partial_losses + place * plan.lanes, gradients, scratch)
+        block = until
 
 
-cdef void fold_gradients(const Plan *plan, Py_ssize_t tile, const real *partial) noexcept nogil:
+cdef void fold_gradients(const Plan *plan, Workspace *work, Py_ssize_t tile,
+                         const real *partial) noexcept nogil:
     cdef Py_ssize_t size = plan.n_params * plan.lanes, span, i
-    cdef double *high = plan.gradient_high + tile * size
-    cdef double *low = plan.gradient_low + tile * size
-    for span in range(plan.n_spans):
+    cdef double *high = work.gradient_high + tile * size
+    cdef double *low = work.gradient_low + tile * size
+    for span in range(work.n_spans):
         for i in range(size):
-            add_exactly(high + i, low + i, partial[(tile * plan.n_spans + span) * size + i])
+            add_exactly(high + i, low + i, partial[(tile * work.n_spans + span) * size + i])
 
 
-cdef void fold_tile(Plan *plan, Py_ssize_t tile) noexcept nogil:
-    """Add a tile's partial sums of this slice to its totals, span by span."""
+cdef void fold_tile(const Plan *plan, Workspace *work, Py_ssize_t tile) noexcept nogil:
+    """Add a tile's partial sums to its totals, span by span."""
     cdef Py_ssize_t span, lane, place = tile * plan.lanes
-    for span in range(plan.n_spans):
+    for span in range(work.n_spans):
         for lane in range(plan.lanes):
-            add_exactly(plan.loss_high + place + lane, plan.loss_low + place + lane,
-                        plan.partial_losses[(tile * plan.n_spans + span) * plan.lanes + lane])
+            add_exactly(work.loss_high + place + lane, work.loss_low + place + lane,
+                        work.partial_losses[(tile * work.n_spans + span) * plan.lanes + lane])
     if plan.gradients:
         if plan.kernels.itemsize == sizeof(double):
-            fold_gradients(plan, tile, <const double *>plan.partial_gradients)
+            fold_gradients(plan, work, tile, <const double *>work.partial_gradients)
         else:
-            fold_gradients(plan, tile, <const float *>plan.partial_gradients)
+            fold_gradients(plan, work, tile, <const float *>work.partial_gradients)
 
 
-cdef void write_results(const Plan *plan, Py_ssize_t tile, const real *thetas) noexcept nogil:
+cdef void write_results(const Plan *plan, const Workspace *work, Py_ssize_t tile,
+                        const real *thetas) noexcept nogil:
     """Divide a tile's totals by the weights, add the penalty, write losses and gradients."""
     cdef Py_ssize_t lane, j, i, candidate, size = plan.n_params * plan.lanes
     cdef double penalty, theta, slope
     thetas += tile * size
     for lane in range(plan.lanes):
-        candidate = (plan.first_tile + tile) * plan.lanes + lane
+        candidate = (work.first_tile + tile) * plan.lanes + lane
         if candidate >= plan.n_candidates:
             break
         penalty = 0
@@ -260,137 +268,208 @@ cdef void write_results(const Plan *plan, Py_ssize_t tile, const real *thetas) n
             penalty += theta * theta
         i = tile * plan.lanes + lane
         plan.losses[candidate] = overflow_to_infinity(
-            (plan.loss_high[i] + plan.loss_low[i]) / plan.total_weight)
+            (work.loss_high[i] + work.loss_low[i]) / plan.total_weight)
         if plan.l2 > 0:
             plan.losses[candidate] += plan.l2 / 2 * penalty
         if plan.gradients == NULL:
             continue
         for j in range(plan.n_params):
             i = tile * size + j * plan.lanes + lane
-            slope = (plan.gradient_high[i] + plan.gradient_low[i]) / plan.total_weight
+            slope = (work.gradient_high[i] + work.gradient_low[i]) / plan.total_weight
             if j < plan.n_penalised:
                 slope += plan.l2 * thetas[j * plan.lanes + lane]
             plan.gradients[candidate * plan.n_params + j] = overflow_to_infinity(slope)
 
 
-cdef void finish_tile(const Plan *plan, Py_ssize_t tile) noexcept nogil:
+cdef void finish_tile(const Plan *plan, const Workspace *work, Py_ssize_t tile) noexcept nogil:
     if plan.kernels.itemsize == sizeof(double):
-        write_results(plan, tile, <const double *>plan.thetas_of_tiles)
+        write_results(plan, work, tile, <const double *>work.thetas)
     else:
-        write_results(plan, tile, <const float *>plan.thetas_of_tiles)
+        write_results(plan, work, tile, <const float *>work.thetas)
 
 
-cdef bint run_wave(Plan *plan, Py_ssize_t spans_in_slice, Py_ssize_t n_spans) except -1:
-    """Evaluate the wave's tiles over all rows; False where a theta is not finite."""
-    cdef Py_ssize_t tile, task, finite = 0
-    with nogil:
-        for tile in prange(plan.n_tiles, num_threads=plan.n_threads,
-                           use_threads_if=plan.n_threads > 1):
-            finite += fill_tile(plan, tile)
-    if finite < plan.n_tiles:
-        return False
-    plan.first_span = 0
-    while plan.first_span < n_spans:
-        plan.n_spans = min(spans_in_slice, n_spans - plan.first_span)
-        # Enough tasks for the threads to even out, made of whole rows where tiles suffice: a group
-        # of tiles then reads each block of rows once.
-        if plan.n_tiles >= 4 * plan.n_threads:
-            plan.n_groups = 4 * plan.n_threads
-            plan.n_ranges = 1
-        else:
-            plan.n_ranges = min(plan.n_spans, 16 * plan.n_threads)
-            plan.n_groups = min(plan.n_tiles, 1 + 4 * plan.n_threads // plan.n_ranges)
+ctypedef void (*Task)(const Plan *, Py_ssize_t, int) noexcept nogil
+
+
+cdef void for_each(Task task, const Plan *plan, Py_ssize_t count) noexcept nogil:
+    """Run a task for 0 .. count - 1 on all threads; a parallel region of one thread would cost more."""
+    cdef Py_ssize_t i
+    if plan.n_threads == 1:
+        for i in range(count):
+            task(plan, i, 0)
+    else:
+        for i in prange(count, schedule="dynamic", chunksize=1, num_threads=plan.n_threads):
+            task(plan, i, threadid())
+
+
+cdef void run_group(const Plan *plan, Py_ssize_t group, int thread) noexcept nogil:
+    """Evaluate one group of tiles over all rows, in a thread's own workspace."""
+    cdef Workspace *work = plan.workspaces + thread
+    cdef Py_ssize_t tile
+    group += plan.first_group
+    work.first_tile = group * plan.n_tiles // plan.n_groups
+    work.n_tiles = (group + 1) * plan.n_tiles // plan.n_groups - work.first_tile
+    work.n_spans = 1
+    for tile in range(work.n_tiles):
+        fill_tile(plan, work, tile)
+    for work.first_span in range(plan.n_all_spans):
+        evaluate_tiles(plan, work, 0, work.n_tiles, 0, work.scratch)
+        for tile in range(work.n_tiles):
+            fold_tile(plan, work, tile)
+    for tile in range(work.n_tiles):
+        finish_tile(plan, work, tile)
+
+
+cdef void run_part(const Plan *plan, Py_ssize_t part, int thread) noexcept nogil:
+    """Evaluate one group of tiles over one range of spans, in the workspace of all threads."""
+    cdef Workspace *work = plan.workspaces
+    cdef Py_ssize_t group = part % plan.n_groups, span
+    cdef char *scratch = work.scratch + thread * plan.n_params * 8 * plan.kernels.itemsize
+    part //= plan.n_groups
+    for span in range(part * work.n_spans // plan.n_ranges,
+                      (part + 1) * work.n_spans // plan.n_ranges):
+        evaluate_tiles(plan, work, group * work.n_tiles // plan.n_groups,
+                       (group + 1) * work.n_tiles // plan.n_groups, span, scratch)
+
+
+cdef void fold_one(const Plan *plan, Py_ssize_t tile, int thread) noexcept nogil:
+    fold_tile(plan, plan.workspaces, tile)
+
+
+cdef bint run_groups(Plan *plan, Py_ssize_t groups_at_once) except -1:
+    """Evaluate groups of tiles, each by one thread; False where a theta is not finite."""
+    cdef int thread
+    plan.first_group = 0
+    while plan.first_group < plan.n_groups:
         with nogil:
-            for task in prange(plan.n_groups * plan.n_ranges, schedule="dynamic", chunksize=1,
-                               num_threads=plan.n_threads, use_threads_if=plan.n_threads > 1):
-                run_task(plan, task, threadid())
-            for tile in prange(plan.n_tiles, num_threads=plan.n_threads,
-                               use_threads_if=plan.n_threads > 1):
-                fold_tile(plan, tile)
-        plan.first_span += plan.n_spans
+            for_each(run_group, plan, min(groups_at_once, plan.n_groups - plan.first_group))
+        for thread in range(plan.n_threads):
+            if not plan.workspaces[thread].finite:
+                return False
+        plan.first_group += groups_at_once
         PyErr_CheckSignals()
-    with nogil:
-        for tile in prange(plan.n_tiles, num_threads=plan.n_threads,
-                           use_threads_if=plan.n_threads > 1):
-            finish_tile(plan, tile)
     return True
+
+
+cdef bint run_slices(Plan *plan, Py_ssize_t wave, Py_ssize_t slice) except -1:
+    """Evaluate `wave` tiles at a time, `slice` spans at a time, by all threads together."""
+    cdef Workspace *work = plan.workspaces
+    cdef Py_ssize_t tile
+    work.first_tile = 0
+    while work.first_tile < plan.n_tiles:
+        work.n_tiles = min(wave, plan.n_tiles - work.first_tile)
+        for tile in range(work.n_tiles):
+            fill_tile(plan, work, tile)
+        if not work.finite:
+            return False
+        work.first_span = 0
+        while work.first_span < plan.n_all_spans:
+            work.n_spans = min(slice, plan.n_all_spans - work.first_span)
+            plan.n_ranges = min(work.n_spans, 16 * plan.n_threads)
+            plan.n_groups = min(work.n_tiles, 1 + 4 * plan.n_threads // plan.n_ranges)
+            with nogil:
+                for_each(run_part, plan, plan.n_groups * plan.n_ranges)
+                for_each(fold_one, plan, work.n_tiles)
+            work.first_span += work.n_spans
+            PyErr_CheckSignals()
+        for tile in range(work.n_tiles):
+            finish_tile(plan, work, tile)
+        work.first_tile += work.n_tiles
+    return True
+
+
+def work(Py_ssize_t n_samples, Py_ssize_t n_params):
+    """Return the work of one candidate in visits, about 0.05 ns each: a pointwise loss counts as 20."""
+    return <double>n_samples * (n_params + 20)
 
 
 cdef Py_ssize_t aligned(Py_ssize_t size) noexcept nogil:
     return (size + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
 
 
+cdef char *lay_out(const Plan *plan, Workspace *work, char *at, Py_ssize_t n_tiles,
+                   Py_ssize_t n_spans, int n_threads) noexcept nogil:
+    """Place a workspace's arrays from `at` on; returns the place behind them."""
+    cdef Py_ssize_t itemsize = plan.kernels.itemsize
+    cdef Py_ssize_t size = plan.n_params * plan.lanes if plan.gradients else 0
+    work.finite = True
+    work.thetas = at
+    at += aligned(n_tiles * plan.n_params * plan.lanes * itemsize)
+    work.loss_high = <double *>at
+    at += aligned(n_tiles * plan.lanes * sizeof(double))
+    work.loss_low = <double *>at
+    at += aligned(n_tiles * plan.lanes * sizeof(double))
+    work.gradient_high = <double *>at
+    at += aligned(n_tiles * size * sizeof(double))
+    work.gradient_low = <double *>at
+    at += aligned(n_tiles * size * sizeof(double))
+    work.partial_losses = <double *>at
+    at += aligned(n_tiles * n_spans * plan.lanes * sizeof(double))
+    work.partial_gradients = at
+    at += aligned(n_tiles * n_spans * size * itemsize)
+    work.scratch = at
+    return at + aligned(n_threads * plan.n_params * 8 * itemsize)
+
+
 cdef bint evaluate(Plan *plan) except -1:
     """Evaluate all candidates of the plan; False where a theta is not finite."""
     cdef Py_ssize_t itemsize = plan.kernels.itemsize, n_params = plan.n_params
-    cdef Py_ssize_t n_rows = plan.n_blocks * PANELS_PER_BLOCK * 8
-    cdef Py_ssize_t n_spans = (plan.n_blocks + BLOCKS_PER_SPAN - 1) // BLOCKS_PER_SPAN
-    cdef double visits = <double>n_rows * plan.n_candidates * (n_params + 20)
-    if visits < SERIAL_WORK:
-        plan.n_threads = 1
+    plan.n_all_spans = (plan.n_blocks + BLOCKS_PER_SPAN - 1) // BLOCKS_PER_SPAN
     plan.lanes, plan.evaluate = plan.kernels.lanes, plan.kernels.evaluate_tile
     if plan.n_candidates <= FEW:
         plan.lanes, plan.evaluate = 1, plan.kernels.evaluate_one
+    plan.n_tiles = (plan.n_candidates + plan.lanes - 1) // plan.lanes
     plan.blocks_in_cache = max(
         1, CACHED_ROWS // (PANELS_PER_BLOCK * 8 * n_params * itemsize))
 
-    # A wave: tiles whose thetas and totals fit. A slice: spans whose partial sums fit, and whose
-    # work lasts no longer than a signal may wait.
-    cdef Py_ssize_t size = n_params * plan.lanes
-    cdef Py_ssize_t tile_bytes = size * itemsize + 2 * plan.lanes * 8
-    cdef Py_ssize_t partial_bytes = plan.lanes * 8
-    if plan.gradients:
-        tile_bytes += 2 * size * 8
-        partial_bytes += size * itemsize
-    cdef Py_ssize_t n_tiles = (plan.n_candidates + plan.lanes - 1) // plan.lanes
-    cdef Py_ssize_t wave = min(n_tiles, max(4, min(64, WAVE_MEMORY // tile_bytes))
-                               * plan.n_threads)
-    cdef double span_work = <double>wave * plan.lanes * 512 * (n_params + 20)
+    # Two ways to share the work: whole groups of tiles for each thread, where there are enough and
+    # none takes long; or the rows of the same tiles for all threads.
+    cdef double span_work = <double>plan.lanes * 512 * (n_params + 20)
+    cdef Py_ssize_t tile_bytes = 2 * n_params * plan.lanes * itemsize
     if plan.gradients:
         span_work *= 2
-    cdef Py_ssize_t slice = <Py_ssize_t>min(
-        <double>n_spans, SLICE_WORK * plan.n_threads / span_work,
-        <double>WAVE_MEMORY * plan.n_threads / partial_bytes / wave)
-    slice = max(slice, 1)
+        tile_bytes += 2 * n_params * plan.lanes * (itemsize + 8)
+    cdef double tile_work = span_work * plan.n_all_spans
+    cdef bint by_groups = tile_work <= SLICE_WORK and (
+        plan.n_threads == 1 or plan.n_tiles >= 4 * plan.n_threads)
+    cdef Py_ssize_t group, wave, slice, groups_at_once, n_workspaces = 1
+    if by_groups:
+        n_workspaces = plan.n_threads
+        # Many tiles in a group read rows seldom; few of them even out the threads.
+        group = max(1, min(GROUP_TILES, WAVE_MEMORY // tile_bytes,
+                           <Py_ssize_t>(SLICE_WORK / tile_work)))
+        plan.n_groups = (plan.n_tiles + group - 1) // group
+        if plan.n_threads > 1:
+            plan.n_groups = max(plan.n_groups, 4 * plan.n_threads)
+            plan.n_groups = (plan.n_groups + plan.n_threads - 1) // plan.n_threads * plan.n_threads
+            plan.n_groups = min(plan.n_groups, plan.n_tiles)
+        group = (plan.n_tiles + plan.n_groups - 1) // plan.n_groups
+        wave, slice = group, 1
+        groups_at_once = plan.n_threads * max(1, <Py_ssize_t>(SLICE_WORK / (tile_work * group)))
+    else:
+        wave = max(1, min(plan.n_tiles, 4 * plan.n_threads, WAVE_MEMORY * plan.n_threads // tile_bytes))
+        slice = max(1, <Py_ssize_t>min(<double>plan.n_all_spans,
+                                       SLICE_WORK * plan.n_threads / (span_work * wave),
+                                       <double>WAVE_MEMORY * plan.n_threads / tile_bytes / wave))
 
-    cdef Py_ssize_t bytes_of_thetas = aligned(wave * size * itemsize)
-    cdef Py_ssize_t bytes_of_losses = aligned(wave * plan.lanes * 8)
-    cdef Py_ssize_t bytes_of_gradients = aligned(wave * size * 8) if plan.gradients else 0
-    cdef Py_ssize_t bytes_of_partial_losses = aligned(wave * slice * plan.lanes * 8)
-    cdef Py_ssize_t bytes_of_partial_gradients = (
-        aligned(wave * slice * size * itemsize) if plan.gradients else 0)
-    cdef Py_ssize_t bytes_of_scratch = aligned(plan.n_threads * n_params * 8 * itemsize)
-    cdef char *memory = <char *>malloc(
-        ALIGNMENT + bytes_of_thetas + 2 * bytes_of_losses + 2 * bytes_of_gradients
-        + bytes_of_partial_losses + bytes_of_partial_gradients + bytes_of_scratch)
+    cdef Workspace layout
+    cdef int thread, sharing = 1 if by_groups else plan.n_threads
+    cdef Py_ssize_t size = lay_out(plan, &layout, NULL, wave, slice, sharing) - <char *>NULL
+    cdef Py_ssize_t heads = aligned(n_workspaces * sizeof(Workspace))
+    cdef char *memory = <char *>malloc(ALIGNMENT + heads + n_workspaces * size)
     if memory == NULL:
         raise MemoryError
     cdef char *at = <char *>aligned(<Py_ssize_t><uintptr_t>memory)
-    plan.thetas_of_tiles = at
-    at += bytes_of_thetas
-    plan.loss_high = <double *>at
-    at += bytes_of_losses
-    plan.loss_low = <double *>at
-    at += bytes_of_losses
-    plan.gradient_high = <double *>at
-    at += bytes_of_gradients
-    plan.gradient_low = <double *>at
-    at += bytes_of_gradients
-    plan.partial_losses = <double *>at
-    at += bytes_of_partial_losses
-    plan.partial_gradients = at
-    at += bytes_of_partial_gradients
-    plan.scratch = at
+    plan.workspaces = <Workspace *>at
+    at += heads
+    for thread in range(n_workspaces):
+        at = lay_out(plan, plan.workspaces + thread, at, wave, slice, sharing)
     try:
-        plan.first_tile = 0
-        while plan.first_tile < n_tiles:
-            plan.n_tiles = min(wave, n_tiles - plan.first_tile)
-            if not run_wave(plan, slice, n_spans):
-                return False
-            plan.first_tile += plan.n_tiles
+        if by_groups:
+            return run_groups(plan, groups_at_once)
+        return run_slices(plan, wave, slice)
     finally:
         free(memory)
-    return True
 
 
 cdef class PackedRows:

@@ -53,8 +53,8 @@ struct Kernels {
     // finite in this dtype.
     int (*pack_thetas)(const double *thetas, ptrdiff_t count, ptrdiff_t n_params, ptrdiff_t lanes,
                        void *tile);
-    // Candidates start .. of a sampler into [parameter][lane].
-    void (*draw)(const Sampler *, uint64_t start, ptrdiff_t lanes, void *tile);
+    // Candidates start .. of a sampler into [parameter][lane]; 0 if one is not finite in this dtype.
+    int (*draw)(const Sampler *, uint64_t start, ptrdiff_t lanes, void *tile);
     void (*pointwise)(const void *z, ptrdiff_t count, void *loss, void *derivative);
 
     // For measuring the machine: a run of independent FMAs, and a sum over memory.

@@ -1,0 +1,200 @@
+"""The mathematics of metaopt_fast in plain NumPy, which the tests hold all else against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+def softplus(z: Array) -> Array:
+    """log(1 + exp(z)), without overflow and without losing tiny values."""
+    return np.asarray(np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z))))
+
+
+def sigmoid(z: Array) -> Array:
+    """Derivative of softplus: 1 / (1 + exp(-z))."""
+    e = np.exp(-np.abs(z))
+    return np.asarray(np.where(z < 0, e, 1) / (1 + e))
+
+
+class LogisticLoss:
+    """L(theta) = sum_i w_i softplus(z_i) / sum_i w_i + l2/2 sum_j theta_j^2.
+
+    z_i = -s_i x_i . theta, s_i = +1 for the positive class, else -1. The intercept is the
+    last entry of theta and not penalised. With dtype "float32", z is in single precision.
+    """
+
+    def __init__(
+        self,
+        X: npt.ArrayLike,
+        y: npt.ArrayLike,
+        sample_weight: npt.ArrayLike | None = None,
+        *,
+        l2: float = 0.0,
+        fit_intercept: bool = False,
+        dtype: str = "float64",
+    ) -> None:
+        X, y = np.asarray(X, dtype), np.asarray(y)
+        if set(np.unique(y)) not in ({0, 1}, {-1, 1}):
+            raise ValueError("y does not hold two classes: pass 0 and 1, -1 and +1, or bool.")
+        self.n_samples, self.n_features = X.shape
+        if fit_intercept:
+            X = np.column_stack([X, np.ones(len(X), dtype)])
+        w = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, np.float64)
+        self.signed_X = np.where(y[:, None] == 1, -X, X)[w > 0]
+        w = w[w > 0] / w.max()
+        self.w = w / w.sum()
+        self.l2, self.dtype, self.n_params = l2, dtype, X.shape[1]
+        self.penalised = np.arange(self.n_params) < self.n_features
+
+    def batch_loss_gradient(self, thetas: npt.ArrayLike) -> tuple[Array, Array]:
+        """Return the losses (K,) and the gradients (K, n_params) of thetas (K, n_params)."""
+        thetas = np.asarray(thetas, self.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            z = (self.signed_X @ thetas.T).astype(np.float64)
+        z[np.isnan(z)] = np.inf  # finite products that overflow both ways
+        penalised = np.where(self.penalised, thetas, 0).astype(np.float64)
+        losses = self.w @ softplus(z) + (self.l2 / 2 * penalised * penalised).sum(axis=1)
+        gradients = (self.w[:, None] * sigmoid(z)).T @ self.signed_X + self.l2 * penalised
+        return losses, gradients
+
+    def batch_loss(self, thetas: npt.ArrayLike) -> Array:
+        """Return the losses alone."""
+        return self.batch_loss_gradient(thetas)[0]
+
+    def loss_gradient(self, theta: npt.ArrayLike) -> tuple[float, Array]:
+        """Return the loss and the gradient of one theta (n_params,)."""
+        losses, gradients = self.batch_loss_gradient(np.asarray(theta)[None])
+        return float(losses[0]), gradients[0]
+
+    def loss(self, theta: npt.ArrayLike) -> float:
+        """Return L(theta)."""
+        return self.loss_gradient(theta)[0]
+
+    def gradient(self, theta: npt.ArrayLike) -> Array:
+        """Return sum_i w_i sigmoid(z_i) (-s_i x_i) / sum_i w_i + l2 theta."""
+        return self.loss_gradient(theta)[1]
+
+
+def philox4x32(counter: Array, key: tuple[int, int]) -> Array:
+    """Ten rounds on 32-bit words (..., 4), Salmon et al., "Parallel random numbers", SC 2011."""
+    x0, x1, x2, x3 = np.moveaxis(np.asarray(counter, np.uint64), -1, 0)
+    k0, k1 = key
+    low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
+    for _ in range(10):
+        a, b = x0 * np.uint64(0xD2511F53), x2 * np.uint64(0xCD9E8D57)
+        x0, x1 = (b >> half) ^ x1 ^ np.uint64(k0), b & low
+        x2, x3 = (a >> half) ^ x3 ^ np.uint64(k1), a & low
+        k0, k1 = (k0 + 0x9E3779B9) % 2**32, (k1 + 0xBB67AE85) % 2**32
+    return np.stack([x0, x1, x2, x3], axis=-1)
+
+
+def uniforms(seed: int, start: int, count: int, n_params: int) -> Array:
+    """u in (0, 1) for (candidate, parameter), n_params rounded up to even.
+
+    The counter is (candidate, parameter // 2, 0); of each pair of words, 52 bits are used.
+    """
+    counter = np.zeros((count, (n_params + 1) // 2, 4), np.uint64)
+    candidate = np.arange(start, start + count, dtype=np.uint64)[:, None]
+    counter[..., 0], counter[..., 1] = candidate & np.uint64(2**32 - 1), candidate >> np.uint64(32)
+    counter[..., 2] = np.arange(counter.shape[1], dtype=np.uint64)
+    words = philox4x32(counter, (seed % 2**32, seed >> 32)).reshape(count, -1, 2)
+    bits = (words[..., 1] << np.uint64(32) | words[..., 0]) >> np.uint64(12)
+    return np.asarray((bits.astype(np.float64) + 0.5) * 2.0**-52)
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """low + (high - low) u."""
+
+    low: Any = -1.0
+    high: Any = 1.0
+
+    def sample(self, seed: int, start: int, count: int, n_params: int) -> Array:
+        """Return candidates start .. start + count - 1."""
+        u = uniforms(seed, start, count, n_params)[:, :n_params]
+        return np.asarray(np.minimum(self.low + (np.asarray(self.high) - self.low) * u, self.high))
+
+
+@dataclass(frozen=True)
+class Integers:
+    """Whole numbers from low to high, both included."""
+
+    low: Any = -5
+    high: Any = 5
+
+    def sample(self, seed: int, start: int, count: int, n_params: int) -> Array:
+        """Return candidates start .. start + count - 1."""
+        u = uniforms(seed, start, count, n_params)[:, :n_params]
+        return np.asarray(self.low + np.floor((np.asarray(self.high) - self.low + 1) * u))
+
+
+@dataclass(frozen=True)
+class Normal:
+    """loc + scale * normal: sqrt(-2 ln u) (cos, sin)(2 pi v) for each pair, Box and Muller 1958."""
+
+    loc: Any = 0.0
+    scale: Any = 1.0
+
+    def sample(self, seed: int, start: int, count: int, n_params: int) -> Array:
+        """Return candidates start .. start + count - 1."""
+        u = uniforms(seed, start, count, n_params)
+        radius, angle = np.sqrt(-2 * np.log(u[:, 0::2])), 2 * np.pi * u[:, 1::2]
+        normal = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
+        return np.asarray(self.loc + self.scale * normal.reshape(count, -1)[:, :n_params])
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The best candidate, and the best `top_k`: fields "index" and "loss", and their thetas."""
+
+    theta: Array
+    loss: float
+    index: int
+    top: Array
+    top_thetas: Array
+
+
+def random_search(
+    objective: Any,
+    sampler: Any,
+    n_candidates: int,
+    *,
+    seed: int = 0,
+    start: int = 0,
+    top_k: int = 1,
+) -> SearchResult:
+    """Draw all candidates, evaluate them, sort by (loss, index); what is not finite comes last."""
+    thetas = sampler.sample(seed, start, n_candidates, objective.n_params)
+    losses = objective.batch_loss(thetas)
+    best = np.argsort(np.where(np.isfinite(losses), losses, np.inf), kind="stable")[:top_k]
+    top = np.zeros(len(best), [("index", np.int64), ("loss", np.float64)])
+    top["index"], top["loss"] = start + best, losses[best]
+    loss, index = float(top["loss"][0]), int(top["index"][0])
+    return SearchResult(thetas[best[0]], loss, index, top, thetas[best])
+
+
+class Descent(NamedTuple):
+    """Where a descent ended, and after how many steps."""
+
+    theta: Array
+    loss: float
+    n_iter: int
+
+
+def gradient_descent(
+    objective: Any, theta0: Array, *, learning_rate: float, max_iter: int = 1000, tol: float = 1e-6
+) -> Descent:
+    """Repeat theta <- theta - learning_rate * gradient, until max |gradient| <= tol."""
+    theta = np.array(theta0, np.float64)
+    for n_iter in range(max_iter):
+        loss, gradient = objective.loss_gradient(theta)
+        if np.abs(gradient).max() <= tol:
+            return Descent(theta, loss, n_iter)
+        theta = theta - learning_rate * gradient
+    return Descent(theta, objective.loss(theta), max_iter)

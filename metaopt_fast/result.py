@@ -1,0 +1,280 @@
+"""What a search found: the best candidates, how it got there, and all that repeats it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from metaopt_fast.validation import describe
+
+TOP_DTYPE = np.dtype([("index", np.int64), ("loss", np.float64)])
+
+# Entries of a configuration that may differ between shards of one search: they cannot change bits.
+LOCAL_ENTRIES = ("start", "n_candidates", "isa", "n_threads", "versions", "metadata")
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SearchResult:
+    """The best candidates of a search.
+
+    Attributes
+    ----------
+    top : numpy.ndarray of shape (top_k,), fields "index" and "loss"
+        The best candidates, sorted by (loss, index); a loss that is not finite ranks last. Fewer than
+        top_k where fewer were evaluated.
+    top_thetas : numpy.ndarray of shape (top_k, n_params)
+    trace : numpy.ndarray, fields "index" and "loss"
+        Each candidate that was better than all of a lower index.
+    ranges : tuple of (start, stop)
+        The candidates that were evaluated, in ascending order.
+    elapsed : float
+        Seconds; those of a resumed search include what its checkpoint holds.
+    rows_evaluated_fraction : float
+        The part of all (row, candidate) pairs that was computed: below 1 where candidates were dropped
+        early.
+    stopped_by : {None, "interrupt", "callback", "time_budget"}
+        What ended the search before its last candidate.
+    config : dict
+        Everything needed to repeat the search: plain numbers, strings, lists and dicts.
+    """
+
+    top: Array
+    top_thetas: Array
+    trace: Array
+    ranges: tuple[tuple[int, int], ...]
+    elapsed: float
+    rows_evaluated_fraction: float
+    stopped_by: str | None
+    config: dict[str, Any]
+
+    @property
+    def theta(self) -> Array:
+        """The best theta, shape (n_params,)."""
+        best: Array = self.top_thetas[0]
+        return best
+
+    @property
+    def loss(self) -> float:
+        """The best loss."""
+        return float(self.top["loss"][0])
+
+    @property
+    def index(self) -> int:
+        """The number of the best candidate."""
+        return int(self.top["index"][0])
+
+    @property
+    def n_evaluated(self) -> int:
+        """How many candidates were evaluated."""
+        return sum(stop - start for start, stop in self.ranges)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended the search."""
+        return self.stopped_by == "interrupt"
+
+    @property
+    def pairs_per_second(self) -> float:
+        """Rows times candidates per second; candidates per second if the objective has no n_samples."""
+        return self.n_evaluated * (self.config["n_samples"] or 1) / max(self.elapsed, 1e-9)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain numbers, strings, lists and dicts, for JSON."""
+        return {
+            "index": self.index,
+            "loss": self.loss,
+            "theta": self.theta.tolist(),
+            "top": [
+                {"index": int(index), "loss": float(loss), "theta": theta.tolist()}
+                for (index, loss), theta in zip(self.top, self.top_thetas, strict=True)
+            ],
+            "trace": [{"index": int(index), "loss": float(loss)} for index, loss in self.trace],
+            "ranges": [list(pair) for pair in self.ranges],
+            "n_evaluated": self.n_evaluated,
+            "elapsed": self.elapsed,
+            "pairs_per_second": self.pairs_per_second,
+            "rows_evaluated_fraction": self.rows_evaluated_fraction,
+            "stopped_by": self.stopped_by,
+            "config": self.config,
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the result to an npz file, without pickle; `load` reads it."""
+        rest = {
+            "ranges": self.ranges,
+            "elapsed": self.elapsed,
+            "rows_evaluated_fraction": self.rows_evaluated_fraction,
+            "stopped_by": self.stopped_by,
+            "config": self.config,
+        }
+        with open(path, "wb") as file:
+            np.savez(
+                file,
+                top=self.top,
+                top_thetas=self.top_thetas,
+                trace=self.trace,
+                rest=np.array(json.dumps(rest)),
+            )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> SearchResult:
+        """Read a result that `save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file holds something else.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                rest = json.loads(str(arrays["rest"]))
+                top, thetas, trace = arrays["top"], arrays["top_thetas"], arrays["trace"]
+            rest["ranges"] = tuple((int(start), int(stop)) for start, stop in rest["ranges"])
+            if top.dtype != TOP_DTYPE or trace.dtype != TOP_DTYPE or len(thetas) != len(top):
+                raise ValueError("arrays of other shapes")
+            return cls(top=top, top_thetas=thetas, trace=trace, **rest)
+        except (ValueError, KeyError, TypeError, EOFError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise ValueError(
+                f"{os.fspath(path)} does not hold a search result ({error}): pass a file that "
+                "SearchResult.save wrote."
+            ) from None
+
+    def plot_trace(self, ax: Any = None) -> Any:
+        """Draw the best loss against the number of candidates; returns the matplotlib axes."""
+        from metaopt_fast.plots import plot_trace
+
+        return plot_trace(self, ax)
+
+    def plot_top(self, ax: Any = None) -> Any:
+        """Draw the losses of the best candidates by rank; returns the matplotlib axes."""
+        from metaopt_fast.plots import plot_top
+
+        return plot_top(self, ax)
+
+    def __repr__(self) -> str:
+        lines = [
+            f"SearchResult of {self.n_evaluated:,} candidates in {self.elapsed:.2f} s "
+            f"({self.pairs_per_second:.3g} pairs/s"
+            + (f", {self.rows_evaluated_fraction:.1%} of them computed)" if self._pruned else ")")
+        ]
+        if self.stopped_by:
+            lines.append(f"  stopped by  {self.stopped_by.replace('_', ' ')}")
+        shown = [f"{value:.6g}" for value in self.theta[:6]] + ["..."] * (len(self.theta) > 6)
+        lines += [
+            f"  best loss   {self.loss:.10g}",
+            f"  candidate   {self.index:,}",
+            f"  theta       [{', '.join(shown)}]",
+        ]
+        lines += [
+            f"  {rank:>4}. {loss:.10g}  (candidate {index:,})"
+            for rank, (index, loss) in enumerate(self.top[1:6].tolist(), start=2)
+        ]
+        return "\n".join(lines)
+
+    @property
+    def _pruned(self) -> bool:
+        return self.rows_evaluated_fraction < 1
+
+
+def select_best(top: Array, top_k: int) -> Array:
+    """Return the positions of the top_k entries by (loss, index), NaN counting as infinity."""
+    losses = np.where(np.isnan(top["loss"]), np.inf, top["loss"])
+    if top_k < len(top):
+        limit = np.partition(losses, top_k - 1)[top_k - 1]
+        kept = np.flatnonzero(losses <= limit)
+    else:
+        kept = np.arange(len(top))
+    best: Array = kept[np.lexsort([top["index"][kept], losses[kept]])][:top_k]
+    return best
+
+
+def improvements(top: Array) -> Array:
+    """Return the entries, in order of index, that are better than all of a lower index."""
+    top = top[np.argsort(top["index"], kind="stable")]
+    losses = np.where(np.isnan(top["loss"]), np.inf, top["loss"])
+    best = np.minimum.accumulate(losses)
+    better = np.ones(len(top), bool)
+    better[1:] = best[1:] < best[:-1]
+    return top[better]
+
+
+def join_ranges(ranges: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Return ranges in ascending order, neighbours joined; raise ValueError where two overlap."""
+    joined: list[tuple[int, int]] = []
+    for start, stop in sorted(ranges):
+        if joined and start < joined[-1][1]:
+            raise ValueError(
+                f"candidates {start} to {min(stop, joined[-1][1]) - 1} are in more than one result: pass "
+                "shards that do not overlap."
+            )
+        if joined and start == joined[-1][1]:
+            start = joined.pop()[0]
+        joined.append((start, stop))
+    return tuple(joined)
+
+
+def merge_results(results: Sequence[SearchResult]) -> SearchResult:
+    """Merge shards of one search, in any order, into the result of the whole.
+
+    Parameters
+    ----------
+    results : sequence of SearchResult
+        Of searches that differ in `start` and `n_candidates` alone and do not overlap.
+
+    Returns
+    -------
+    SearchResult
+        ``top``, ``top_thetas`` and ``trace`` have the same bits as those of one search over all the
+        candidates; ``elapsed`` is the sum.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there is none, if two overlap, or if their configurations differ.
+
+    Examples
+    --------
+    >>> import metaopt_fast as mf
+    >>> objective = mf.LogisticLoss([[1.0], [2.0], [-1.0]], [1, 1, 0])
+    >>> halves = [mf.random_search(objective, mf.Normal(), 50, start=start) for start in (50, 0)]
+    >>> mf.merge_results(halves).index == mf.random_search(objective, mf.Normal(), 100).index
+    True
+    """
+    parts = list(results)
+    if not parts:
+        raise ValueError("results is empty: pass at least one SearchResult.")
+    for part in parts:
+        if not isinstance(part, SearchResult):
+            raise TypeError(f"results has {describe(part)}: pass SearchResult objects.")
+    first = parts[0].config
+    for part in parts[1:]:
+        for name in first.keys() | part.config.keys():
+            if name not in LOCAL_ENTRIES and first.get(name) != part.config.get(name):
+                raise ValueError(
+                    f"results differ in {name} ({first.get(name)!r} and {part.config.get(name)!r}): pass "
+                    "shards of one search."
+                )
+    ranges = join_ranges([pair for part in parts for pair in part.ranges])
+    top = np.concatenate([part.top for part in parts])
+    best = select_best(top, first["top_k"])
+    n_evaluated = sum(part.n_evaluated for part in parts)
+    return SearchResult(
+        top=top[best],
+        top_thetas=np.concatenate([part.top_thetas for part in parts])[best],
+        trace=improvements(np.concatenate([part.trace for part in parts])),
+        ranges=ranges,
+        elapsed=sum(part.elapsed for part in parts),
+        rows_evaluated_fraction=sum(p.rows_evaluated_fraction * p.n_evaluated for p in parts) / n_evaluated,
+        stopped_by=next((part.stopped_by for part in parts if part.stopped_by), None),
+        config={**first, "start": ranges[0][0], "n_candidates": n_evaluated},
+    )
