@@ -1,15 +1,23 @@
 """metaopt_fast: scores and trains very many small logistic-regression models against one data set."""
 
-from metaopt_fast import reference
+from typing import TYPE_CHECKING, Any
+
 from metaopt_fast._version import STREAM_VERSION, __version__
+from metaopt_fast.descent import DescentResult, gradient_descent
 from metaopt_fast.objectives import LogisticLoss
 from metaopt_fast.result import SearchResult, merge_results
 from metaopt_fast.samplers import Integers, Normal, Uniform
 from metaopt_fast.search import random_search, resume_search
 from metaopt_fast.threads import config, show_config
 
+if TYPE_CHECKING:
+    from metaopt_fast import reference
+    from metaopt_fast.checkpoint import CheckpointError
+
 __all__ = [
     "STREAM_VERSION",
+    "CheckpointError",
+    "DescentResult",
     "Integers",
     "LogisticLoss",
     "Normal",
@@ -17,9 +25,21 @@ __all__ = [
     "Uniform",
     "__version__",
     "config",
+    "gradient_descent",
     "merge_results",
     "random_search",
     "reference",
     "resume_search",
     "show_config",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when asked for: few programs need them, and every program pays for an import.
+    import importlib
+
+    if name == "CheckpointError":
+        return importlib.import_module("metaopt_fast.checkpoint").CheckpointError
+    if name == "reference":
+        return importlib.import_module("metaopt_fast.reference")
+    raise AttributeError(f"module 'metaopt_fast' has no attribute {name!r}")

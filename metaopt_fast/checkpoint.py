@@ -11,14 +11,13 @@ import hashlib
 import json
 import os
 import sqlite3
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from metaopt_fast.result import TOP_DTYPE
+from metaopt_fast.shards import Shard
 
 APPLICATION_ID = 0x6D6F6661
 FORMAT_VERSION = 1
@@ -29,25 +28,6 @@ FREE_ENTRIES = ("n_candidates", "start", "isa", "n_threads", "versions", "metada
 
 class CheckpointError(ValueError):
     """A checkpoint that is damaged, in use, or of another search."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Shard:
-    """Candidates start .. start + count - 1, evaluated: their best, and what improved on the way."""
-
-    start: int
-    count: int
-    top: npt.NDArray[Any]
-    trace: npt.NDArray[Any]
-    elapsed: float
-    rows_evaluated_fraction: float
-
-    def digest(self) -> bytes:
-        """Return a SHA-256 of all of it."""
-        numbers = (self.start, self.count, self.elapsed.hex(), self.rows_evaluated_fraction.hex())
-        digest = hashlib.sha256(repr(numbers).encode())
-        digest.update(self.top.tobytes() + b"|" + self.trace.tobytes())
-        return digest.digest()
 
 
 class Checkpoint:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 from typing import Any, Self
 
@@ -195,6 +194,8 @@ class LogisticLoss:
     @property
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal digits, of the packed data and of all that determines L."""
+        import hashlib
+
         if self._digest is None:  # of the data, which never changes and copies share
             self._digest = self._packed.digest()
         digest = hashlib.sha256(self._digest)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,6 +58,8 @@ class Packed:
 
     def digest(self) -> bytes:
         """Return a SHA-256 of all that the kernels read."""
+        import hashlib
+
         digest = hashlib.sha256(repr((self.n_samples, self.n_features, self.dtype)).encode())
         for array in (self.panels, self.row_weights, self.first_panel, self.block_rows, self.block_weights):
             digest.update(b"-" if array is None else memoryview(array).cast("B"))

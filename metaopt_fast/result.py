@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -108,6 +107,8 @@ class SearchResult:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the result to an npz file, without pickle; `load` reads it."""
+        import json
+
         rest = {
             "ranges": self.ranges,
             "elapsed": self.elapsed,
@@ -133,6 +134,8 @@ class SearchResult:
         ValueError
             If the file holds something else.
         """
+        import json
+
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 rest = json.loads(str(arrays["rest"]))

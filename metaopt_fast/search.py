@@ -14,11 +14,10 @@ import numpy as np
 
 from metaopt_fast import _kernels
 from metaopt_fast._version import STREAM_VERSION, __version__
-from metaopt_fast.checkpoint import Checkpoint, Shard
 from metaopt_fast.progress import Progress
 from metaopt_fast.result import TOP_DTYPE, SearchResult, improvements, join_ranges, select_best
 from metaopt_fast.samplers import MAX_INDEX, MAX_SEED, Sampler, from_dict
-from metaopt_fast.shards import SamplerLike, Task, bounds, shard_size
+from metaopt_fast.shards import SamplerLike, Shard, Task, bounds, shard_size
 from metaopt_fast.validation import check_integer, check_n_threads, check_number, describe
 
 # Seconds between two calls of a callback, at least.
@@ -127,6 +126,8 @@ def random_search(
     with ExitStack() as stack:
         file = None
         if checkpoint is not None:
+            from metaopt_fast.checkpoint import Checkpoint
+
             file = stack.enter_context(Checkpoint(checkpoint, config))
             search.restore(file.shards, start, stop)
         line = stack.enter_context(
@@ -181,6 +182,8 @@ def resume_search(
     CheckpointError, ValueError
         If the file is damaged or in use, or belongs to another objective.
     """
+    from metaopt_fast.checkpoint import Checkpoint
+
     with Checkpoint(checkpoint) as file:
         config = file.config
     if config["sampler"]["name"] == "callable":

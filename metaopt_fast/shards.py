@@ -6,7 +6,6 @@ so that a search resumes at the same bounds with any threads, anywhere.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.checkpoint import Shard
 from metaopt_fast.result import TOP_DTYPE, improvements, select_best
 from metaopt_fast.samplers import Sampler
 
@@ -29,6 +27,27 @@ SMALLEST_SHARD, LARGEST_SHARD = 64, 2**18
 
 # Numbers in the thetas of a batch, where candidates are drawn outside the kernel.
 BATCH_NUMBERS = 2**19
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shard:
+    """Candidates start .. start + count - 1, evaluated: their best, and what improved on the way."""
+
+    start: int
+    count: int
+    top: npt.NDArray[Any]
+    trace: npt.NDArray[Any]
+    elapsed: float
+    rows_evaluated_fraction: float
+
+    def digest(self) -> bytes:
+        """Return a SHA-256 of all of it."""
+        import hashlib
+
+        numbers = (self.start, self.count, self.elapsed.hex(), self.rows_evaluated_fraction.hex())
+        digest = hashlib.sha256(repr(numbers).encode())
+        digest.update(self.top.tobytes() + b"|" + self.trace.tobytes())
+        return digest.digest()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,6 +115,8 @@ class Task:
 
     def fingerprint(self, start: int) -> str:
         """Return what identifies objective and sampler where they do not say so themselves."""
+        import hashlib
+
         digest = hashlib.sha256()
         thetas = self.draw(start, 2)
         if not isinstance(self.sampler, Sampler):

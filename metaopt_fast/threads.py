@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,44 +14,43 @@ from metaopt_fast._version import STREAM_VERSION, __version__
 from metaopt_fast.validation import MAX_THREADS
 
 
-def cgroup_quota(root: Path = Path("/sys/fs/cgroup"), process: Path = Path("/proc/self/cgroup")) -> float | None:
+def cgroup_quota(root: str = "/sys/fs/cgroup", process: str = "/proc/self/cgroup") -> float | None:
     """Return the processors that this process's control groups allow it, or None without a limit."""
-    try:
-        lines = process.read_text().splitlines()
-    except (OSError, UnicodeDecodeError):
-        return None
     quotas = []
-    for line in lines:
+    for line in _read(process).splitlines():
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if controllers and "cpu" not in controllers.split(","):
             continue
         # Version 2 has one tree and no controllers in the line; version 1 has a tree for cpu. In a
         # container the path may name a group that is mounted at the root.
-        base = root / "cpu" if controllers else root
-        group = base / path.strip("/")
-        for folder in [group, *group.parents]:
-            quota = _quota_of(folder)
+        base = f"{root}/cpu" if controllers else root
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        for depth in range(len(parts) + 1):
+            quota = _quota_of("/".join([base, *parts[:depth]]))
             if quota is not None:
                 quotas.append(quota)
-            if folder == base:
-                break
     return min(quotas) if quotas else None
 
 
-def _quota_of(folder: Path) -> float | None:
+def _quota_of(folder: str) -> float | None:
     """Read cpu.max (version 2) or cpu.cfs_quota_us (version 1) of one control group."""
+    words = _read(f"{folder}/cpu.max").split()
+    if not words:
+        words = [*_read(f"{folder}/cpu.cfs_quota_us").split(), *_read(f"{folder}/cpu.cfs_period_us").split()]
     try:
-        if (folder / "cpu.max").is_file():
-            quota, period = (folder / "cpu.max").read_text().split()
-        else:
-            quota = (folder / "cpu.cfs_quota_us").read_text().strip()
-            period = (folder / "cpu.cfs_period_us").read_text().strip()
-        if quota == "max" or int(quota) <= 0 or int(period) <= 0:
-            return None
-        return int(quota) / int(period)
-    except (OSError, ValueError):
+        quota, period = (int(word) for word in words)
+    except ValueError:  # "max", or no such files
         return None
+    return quota / period if quota > 0 and period > 0 else None
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read(4096)
+    except OSError:
+        return ""
 
 
 # Read once: a quota seldom changes, and four files cost more than a small kernel call.

@@ -12,8 +12,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from metaopt_fast.checkpoint import Shard
-from metaopt_fast.shards import Task
+from metaopt_fast.shards import Shard, Task
 from metaopt_fast.threads import default_n_threads
 
 # Tasks that this process has been sent, the last two by name.

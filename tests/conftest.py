@@ -1,0 +1,50 @@
+"""What every test may ask for: a dtype, an instruction set, another process."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from metaopt_fast import _kernels
+
+settings.register_profile(
+    "default",
+    deadline=None,
+    derandomize=True,
+    max_examples=150,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.register_profile("thorough", settings.get_profile("default"), max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(params=["float64", "float32"])
+def dtype(request):
+    return request.param
+
+
+@pytest.fixture(params=_kernels.supported_isas())
+def isa(request):
+    """Each instruction set that this processor has."""
+    return request.param
+
+
+@pytest.fixture
+def run_python():
+    """A function that runs a program in a process of its own: (program, **environment)."""
+    return _run_python
+
+
+def _run_python(program, **environment):
+    # The program may import what the tests themselves can.
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": path, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
