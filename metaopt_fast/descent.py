@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.validation import as_real_array, check_integer, check_number, describe
+from metaopt_fast.validation import as_real_array, check_integer, check_number, describe, to_float64
 
 METHODS = ("gd",)
 
@@ -148,7 +148,8 @@ def _check(
     if theta0 is None:
         theta = np.zeros(n_params)
     else:
-        theta = as_real_array("theta0", theta0, 1, f"an array of shape ({n_params},)").astype(np.float64)
+        theta = as_real_array("theta0", theta0, 1, f"an array of shape ({n_params},)")
+        theta = to_float64(theta)
         if theta.shape != (n_params,):
             raise ValueError(
                 f"theta0 has {len(theta)} entries, but the objective has {n_params} parameters: pass theta0 "

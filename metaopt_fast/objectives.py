@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from metaopt_fast import _kernels
 from metaopt_fast.packing import Packed, pack
-from metaopt_fast.samplers import Sampler
+from metaopt_fast.samplers import MAX_INDEX, Sampler, allocate
 from metaopt_fast.threads import default_n_threads
 from metaopt_fast.validation import (
     as_real_array,
@@ -20,6 +20,7 @@ from metaopt_fast.validation import (
     check_n_threads,
     check_number,
     describe,
+    to_float64,
 )
 
 Float64Array = npt.NDArray[np.float64]
@@ -172,10 +173,14 @@ class LogisticLoss:
         numpy.ndarray of shape (count,), float64
             The bits of ``batch_loss(sampler.sample(seed, start, count, n_params))``.
         """
+        if not isinstance(sampler, Sampler):
+            raise TypeError(
+                f"sampler is {describe(sampler)}: pass a Normal, a Uniform or an Integers sampler."
+            )
         draws = sampler.draws(seed, self.n_params)
-        start = check_integer("start", start, 0)
-        losses = np.empty(check_integer("count", count, 1))
-        threads = self._threads() if n_threads is None else check_integer("n_threads", n_threads, 1, 1024)
+        start = check_integer("start", start, 0, MAX_INDEX)
+        losses = allocate(check_integer("count", count, 1, MAX_INDEX - start))
+        threads = check_n_threads(n_threads) or self._threads()
         if not self._rows.evaluate_drawn(draws, start, losses, threads):
             raise ValueError(
                 f"{sampler!r} draws numbers beyond the range of {self.dtype}: pass smaller ones."
@@ -234,7 +239,7 @@ class LogisticLoss:
             return np.ascontiguousarray(theta).reshape(1, -1)
         theta = as_real_array("theta", theta, 1, f"an array of shape ({self.n_params},)")
         self._check_n_params("theta", "entries", theta.shape[0], f"({self.n_params},)")
-        return np.ascontiguousarray(theta, np.float64).reshape(1, -1)
+        return to_float64(theta).reshape(1, -1)
 
     def _many(self, thetas: npt.ArrayLike) -> Float64Array:
         wanted = f"(n_candidates, {self.n_params})"
@@ -242,7 +247,7 @@ class LogisticLoss:
         self._check_n_params("thetas", "columns", thetas.shape[1], wanted)
         if thetas.shape[0] == 0:
             raise ValueError(f"thetas is empty: pass at least one row, in an array of shape {wanted}.")
-        return np.ascontiguousarray(thetas, np.float64)
+        return to_float64(thetas)
 
     def _check_n_params(self, name: str, unit: str, given: int, wanted: str) -> None:
         if given != self.n_params:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast import _kernels
-from metaopt_fast.validation import as_real_array
+from metaopt_fast.validation import as_real_array, to_float64
 
 PANEL_ROWS = 8
 BLOCK_ROWS = 64
@@ -38,13 +38,13 @@ class Packed:
     block_rows: npt.NDArray[np.intc]
     block_weights: npt.NDArray[np.float64]
     total_weight: float
+    extent: float
 
     def rows(self, loss: int, n_params: int, l2: float) -> _kernels.PackedRows:
         """Return the kernels' view of the rows, for a pointwise loss and a penalty."""
         return _kernels.PackedRows(
             loss,
             self.dtype == "float32",
-            self.n_features,
             n_params,
             self.n_features,
             self.first_panel,
@@ -54,6 +54,7 @@ class Packed:
             self.row_weights,
             self.total_weight,
             l2,
+            self.extent,
         )
 
     def digest(self) -> bytes:
@@ -128,33 +129,35 @@ def pack(
             block_weights.append(weight)
             n_panels += -(-count // PANEL_ROWS)
     n_params = n_features + fit_intercept
-    itemsize = np.dtype(dtype).itemsize
+    n_places, itemsize = n_panels * PANEL_ROWS, np.dtype(dtype).itemsize
+    panels = aligned_zeros(n_places * n_params * itemsize)
+    row_weights = aligned_zeros(n_places * itemsize) if row_weighted else None
     kept = np.concatenate([rows for rows, _ in groups])
-    packed = Packed(
+    if row_weights is not None:
+        row_weights.view(dtype)[: len(kept)] = weights[kept]
+
+    extent = float(fit_intercept)
+    place = 0
+    for rows, _ in groups:
+        for chunk, part in chunks(X, rows, dtype):
+            extent = max(extent, float(chunk.max()), -float(chunk.min()))
+            _kernels.pack_rows(chunk, signs[part], place, n_params, dtype == "float32", panels)
+            place += len(part)
+        place = -(-place // PANEL_ROWS) * PANEL_ROWS
+    for _ in chunks(X, np.flatnonzero(weights == 0), dtype):
+        pass  # rows of weight 0 are checked, too
+    return Packed(
         n_samples=n_samples,
         n_features=n_features,
         dtype=dtype,
-        panels=aligned_zeros(n_panels * PANEL_ROWS * n_params * itemsize),
-        row_weights=aligned_zeros(n_panels * PANEL_ROWS * itemsize) if row_weighted else None,
+        panels=panels,
+        row_weights=row_weights,
         first_panel=np.array(first_panel, np.intp),
         block_rows=np.array(block_rows, np.intc),
         block_weights=np.array(block_weights),
         total_weight=math.fsum(weights[kept]),
+        extent=extent,
     )
-    if packed.row_weights is not None:
-        packed.row_weights.view(dtype)[: len(kept)] = weights[kept]
-    if len(kept) < n_samples:
-        for _ in chunks(X, np.flatnonzero(weights == 0), dtype):
-            pass  # rows of weight 0 are checked, then dropped
-    kernel_rows = packed.rows(0, n_params, 0.0)
-    first = 0
-    for rows, _ in groups:
-        place = first * PANEL_ROWS
-        for chunk, part in chunks(X, rows, dtype):
-            kernel_rows.pack(chunk, signs[part], place)
-            place += len(part)
-        first += -(-len(rows) // PANEL_ROWS)
-    return packed
 
 
 def check_X(X: npt.ArrayLike) -> npt.NDArray[Any]:
@@ -195,7 +198,7 @@ def check_sample_weight(sample_weight: npt.ArrayLike | None, n_samples: int) -> 
             f"sample_weight has {array.shape[0]} entries, but X has {n_samples} rows: pass one weight "
             "for each row."
         )
-    weights = array.astype(np.float64)
+    weights = to_float64(array)
     if not np.isfinite(weights).all():
         at = int(np.argmin(np.isfinite(weights)))
         raise ValueError(f"sample_weight has {weights[at]} at row {at}: pass {wanted}.")
@@ -234,7 +237,7 @@ def chunks(
         part = rows[first : first + CHUNK_ROWS]
         # A run of rows is sliced: a gather would cost another copy.
         is_run = part[-1] - part[0] == len(part) - 1
-        chunk = np.ascontiguousarray(X[part[0] : part[-1] + 1] if is_run else X[part], np.float64)
+        chunk = to_float64(X[part[0] : part[-1] + 1] if is_run else X[part])
         if not (np.abs(chunk) <= largest).all():
             row, column = np.argwhere(~(np.abs(chunk) <= largest))[0]
             raise ValueError(

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast import _kernels
-from metaopt_fast.validation import as_real_array, check_integer
+from metaopt_fast.validation import as_real_array, check_integer, to_float64
 
 MAX_SEED = 2**64 - 1
 MAX_INDEX = 2**63 - 1
+MAX_PARAMS = 2**31
 
 # Numbers of the transforms, as in kernels.hpp.
 NORMAL, UNIFORM, INTEGERS = 0, 1, 2
@@ -88,14 +89,15 @@ class Sampler:
         draws = self.draws(seed, n_params)
         start = check_integer("start", start, 0, MAX_INDEX)
         count = check_integer("count", count, 1, MAX_INDEX - start)
-        out = _allocate(count, n_params)
-        draws.sample(start, out)
+        out = allocate(count, n_params)
+        if not draws.sample(start, out):
+            raise ValueError(f"{self!r} draws numbers beyond the range of floats: pass smaller ones.")
         return out
 
     def draws(self, seed: int, n_params: int) -> _kernels.Draws:
         """Return the sampler in the kernels' form, for one seed and number of parameters."""
         seed = check_integer("seed", seed, 0, MAX_SEED)
-        n_params = check_integer("n_params", n_params, 1)
+        n_params = check_integer("n_params", n_params, 1, MAX_PARAMS)
         if self._n_params not in (None, n_params):
             raise ValueError(
                 f"the sampler has {self._n_params} parameters, but {n_params} are to be drawn: pass "
@@ -245,7 +247,7 @@ def _as_parameter(name: str, value: object) -> Parameter:
     array = as_real_array(name, value, None, wanted)
     if array.dtype.kind == "b":
         raise TypeError(f"{name} has dtype bool: pass {wanted}.")
-    array = array.astype(np.float64)
+    array = to_float64(array).reshape(array.shape).copy()
     if array.size == 0:
         raise ValueError(f"{name} is empty: pass {wanted}.")
     if not np.isfinite(array).all():
@@ -253,12 +255,13 @@ def _as_parameter(name: str, value: object) -> Parameter:
     return array if array.ndim else float(array)
 
 
-def _allocate(count: int, n_params: int) -> npt.NDArray[np.float64]:
-    if count * n_params > MAX_INDEX // 8:
+def allocate(*shape: int) -> npt.NDArray[np.float64]:
+    """Return an uninitialised array, or raise ValueError where no machine could hold it."""
+    if math.prod(shape) > MAX_INDEX // 8:
         raise ValueError(
-            f"{count} candidates of {n_params} parameters do not fit in memory: draw fewer at a time."
+            f"an array of shape {shape} does not fit in memory: ask for fewer candidates at a time."
         )
-    return np.empty((count, n_params))
+    return np.empty(shape)
 
 
 def _lowest(value: Parameter) -> float:

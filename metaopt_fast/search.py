@@ -114,7 +114,9 @@ def random_search(
         time_budget = check_number("time_budget", time_budget, 0.0, strictly=True)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback is {describe(callback)}: pass a callable or None.")
-    if progress not in (True, False, "always"):
+    if not isinstance(progress, (bool, np.bool_)) and not (
+        isinstance(progress, str) and progress == "always"
+    ):
         raise ValueError(f"progress is {describe(progress)}: pass True, False or 'always'.")
     if executor is not None and not callable(getattr(executor, "submit", None)):
         raise TypeError(f"executor is {describe(executor)}: pass an object with a method submit.")

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from metaopt_fast.result import TOP_DTYPE, improvements, select_best
 from metaopt_fast.samplers import Sampler
+from metaopt_fast.validation import to_float64
 
 Array = npt.NDArray[Any]
 SamplerLike = Sampler | Callable[[int, int], npt.ArrayLike]
@@ -77,7 +78,7 @@ class Task:
                 f"sampler({start}, {count}) returned a number that is not finite: return {wanted} of finite "
                 "numbers."
             )
-        return thetas.astype(np.float64)
+        return to_float64(thetas)
 
     def losses(self, start: int, count: int, threshold: float) -> tuple[Array, float]:
         """Return the candidates' losses, and the part of the pairs that was computed.
@@ -95,14 +96,18 @@ class Task:
         parts = []
         for first in range(start, start + count, batch):
             size = min(batch, start + count - first)
-            losses = np.asarray(self.objective.batch_loss(self.draw(first, size)))
-            if losses.shape != (size,) or losses.dtype.kind not in "iuf":
-                raise ValueError(
-                    f"batch_loss of {size} thetas returned an array of shape {losses.shape} and dtype "
-                    f"{losses.dtype}: return {size} real numbers."
-                )
-            parts.append(losses.astype(np.float64))
+            parts.append(self.evaluate(self.draw(first, size)))
         return np.concatenate(parts), 1.0
+
+    def evaluate(self, thetas: Array) -> Array:
+        """Return the losses of thetas, checked: the objective may be anybody's."""
+        losses = np.asarray(self.objective.batch_loss(thetas))
+        if losses.shape != (len(thetas),) or losses.dtype.kind not in "iuf":
+            raise ValueError(
+                f"batch_loss of {len(thetas)} thetas returned an array of shape {losses.shape} and dtype "
+                f"{losses.dtype}: return {len(thetas)} real numbers."
+            )
+        return to_float64(losses)
 
     def run(self, start: int, count: int, threshold: float) -> Shard:
         """Evaluate a shard."""
@@ -124,7 +129,7 @@ class Task:
         if hasattr(self.objective, "fingerprint"):
             digest.update(str(self.objective.fingerprint).encode())
         else:
-            digest.update(np.asarray(self.objective.batch_loss(thetas), np.float64).tobytes())
+            digest.update(self.evaluate(thetas).tobytes())
         return digest.hexdigest()
 
 

@@ -59,8 +59,14 @@ def check_dtype(dtype: object) -> str:
     except TypeError:
         name = None
     if name not in DTYPES:
-        raise ValueError(f"dtype is {dtype!r}: pass 'float64' or 'float32'.")
+        raise ValueError(f"dtype is {describe(dtype)}: pass 'float64' or 'float32'.")
     return name
+
+
+def to_float64(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return the array as float64 in C order; what leaves the range becomes infinite without a warning."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.ascontiguousarray(array, np.float64)
 
 
 def describe(value: object) -> str:

@@ -10,7 +10,7 @@ system has put aside waits for milliseconds; and where they meet, signals are an
 
 from cython.parallel cimport prange, threadid
 from cpython.exc cimport PyErr_CheckSignals
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, isfinite
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
@@ -28,6 +28,7 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         const double *weights
         const void *row_weights
         Py_ssize_t n_params
+        double extent
 
     struct Sampler:
         const unsigned char *transform
@@ -47,9 +48,10 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         Evaluate evaluate_one
         void (*pack_rows)(const double *, const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                           Py_ssize_t, void *) noexcept nogil
-        int (*pack_thetas)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
-                           void *) noexcept nogil
-        int (*draw)(const Sampler *, uint64_t, Py_ssize_t, void *) noexcept nogil
+        void (*pack_thetas)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                            void *) noexcept nogil
+        void (*draw)(const Sampler *, uint64_t, Py_ssize_t, void *) noexcept nogil
+        int (*scale_thetas)(void *, Py_ssize_t, Py_ssize_t, double) noexcept nogil
         void (*pointwise)(const void *, Py_ssize_t, void *, void *) noexcept nogil
         double (*fma_run)(Py_ssize_t) noexcept nogil
         double (*read_run)(const void *, Py_ssize_t) noexcept nogil
@@ -135,7 +137,7 @@ cdef struct Workspace:
     # Tiles at work, and the spans whose partial sums are kept for them.
     Py_ssize_t first_tile, n_tiles, first_span, n_spans
     bint finite
-    # Arrays over tiles; [lane] and [parameter][lane] within.
+    # Arrays over tiles; [lane] and [parameter][lane] within. Behind a tile's thetas are its scales.
     char *thetas
     double *loss_high
     double *loss_low
@@ -184,12 +186,16 @@ cdef inline double overflow_to_infinity(double x) noexcept nogil:
     return x if x == x else INFINITY
 
 
+cdef inline char *thetas_of(const Plan *plan, const Workspace *work, Py_ssize_t tile) noexcept nogil:
+    return work.thetas + tile * (plan.n_params + 1) * plan.lanes * plan.kernels.itemsize
+
+
 cdef void fill_tile(const Plan *plan, Workspace *work, Py_ssize_t tile) noexcept nogil:
     """Write a tile's thetas, note whether they are finite, and zero its sums."""
     cdef Py_ssize_t size = plan.n_params * plan.lanes
     cdef Py_ssize_t first = (work.first_tile + tile) * plan.lanes
     cdef Py_ssize_t count = min(plan.lanes, plan.n_candidates - first)
-    cdef char *thetas = work.thetas + tile * size * plan.kernels.itemsize
+    cdef char *thetas = thetas_of(plan, work, tile)
     cdef bint finite
     memset(work.loss_high + tile * plan.lanes, 0, plan.lanes * sizeof(double))
     memset(work.loss_low + tile * plan.lanes, 0, plan.lanes * sizeof(double))
@@ -197,10 +203,11 @@ cdef void fill_tile(const Plan *plan, Workspace *work, Py_ssize_t tile) noexcept
         memset(work.gradient_high + tile * size, 0, size * sizeof(double))
         memset(work.gradient_low + tile * size, 0, size * sizeof(double))
     if plan.thetas == NULL:
-        finite = plan.kernels.draw(plan.sampler, plan.start + first, plan.lanes, thetas)
+        plan.kernels.draw(plan.sampler, plan.start + first, plan.lanes, thetas)
     else:
-        finite = plan.kernels.pack_thetas(plan.thetas + first * plan.n_params, count,
-                                          plan.n_params, plan.lanes, thetas)
+        plan.kernels.pack_thetas(plan.thetas + first * plan.n_params, count, plan.n_params,
+                                 plan.lanes, thetas)
+    finite = plan.kernels.scale_thetas(thetas, plan.n_params, plan.lanes, plan.rows.extent)
     work.finite = work.finite and finite
 
 
@@ -223,7 +230,7 @@ cdef void evaluate_tiles(const Plan *plan, Workspace *work, Py_ssize_t first_til
             place = tile * work.n_spans + span
             if plan.gradients:
                 gradients = work.partial_gradients + place * size * itemsize
-            plan.evaluate(plan.rows, block, until, work.thetas + tile * size * itemsize,
+            plan.evaluate(plan.rows, block, until, thetas_of(plan, work, tile),
                           work.partial_losses + place * plan.lanes, gradients, scratch)
         block = until
 
@@ -256,36 +263,36 @@ cdef void write_results(const Plan *plan, const Workspace *work, Py_ssize_t tile
                         const real *thetas) noexcept nogil:
     """Divide a tile's totals by the weights, add the penalty, write losses and gradients."""
     cdef Py_ssize_t lane, j, i, candidate, size = plan.n_params * plan.lanes
-    cdef double penalty, theta, slope
-    thetas += tile * size
+    cdef double penalty, theta, slope, scale
     for lane in range(plan.lanes):
         candidate = (work.first_tile + tile) * plan.lanes + lane
         if candidate >= plan.n_candidates:
             break
         penalty = 0
+        scale = thetas[size + lane]
         for j in range(plan.n_penalised):
-            theta = thetas[j * plan.lanes + lane]
-            penalty += theta * theta
+            theta = thetas[j * plan.lanes + lane] * scale
+            penalty += plan.l2 / 2 * theta * theta
         i = tile * plan.lanes + lane
         plan.losses[candidate] = overflow_to_infinity(
             (work.loss_high[i] + work.loss_low[i]) / plan.total_weight)
         if plan.l2 > 0:
-            plan.losses[candidate] += plan.l2 / 2 * penalty
+            plan.losses[candidate] += penalty
         if plan.gradients == NULL:
             continue
         for j in range(plan.n_params):
             i = tile * size + j * plan.lanes + lane
             slope = (work.gradient_high[i] + work.gradient_low[i]) / plan.total_weight
             if j < plan.n_penalised:
-                slope += plan.l2 * thetas[j * plan.lanes + lane]
+                slope += plan.l2 * (thetas[j * plan.lanes + lane] * scale)
             plan.gradients[candidate * plan.n_params + j] = overflow_to_infinity(slope)
 
 
 cdef void finish_tile(const Plan *plan, const Workspace *work, Py_ssize_t tile) noexcept nogil:
     if plan.kernels.itemsize == sizeof(double):
-        write_results(plan, work, tile, <const double *>work.thetas)
+        write_results(plan, work, tile, <const double *>thetas_of(plan, work, tile))
     else:
-        write_results(plan, work, tile, <const float *>work.thetas)
+        write_results(plan, work, tile, <const float *>thetas_of(plan, work, tile))
 
 
 ctypedef void (*Task)(const Plan *, Py_ssize_t, int) noexcept nogil
@@ -394,7 +401,7 @@ cdef char *lay_out(const Plan *plan, Workspace *work, char *at, Py_ssize_t n_til
     cdef Py_ssize_t size = plan.n_params * plan.lanes if plan.gradients else 0
     work.finite = True
     work.thetas = at
-    at += aligned(n_tiles * plan.n_params * plan.lanes * itemsize)
+    at += aligned(n_tiles * (plan.n_params + 1) * plan.lanes * itemsize)
     work.loss_high = <double *>at
     at += aligned(n_tiles * plan.lanes * sizeof(double))
     work.loss_low = <double *>at
@@ -472,6 +479,14 @@ cdef bint evaluate(Plan *plan) except -1:
         free(memory)
 
 
+def pack_rows(const double[:, ::1] X, const double[::1] signs, Py_ssize_t first,
+              Py_ssize_t n_params, bint single_precision, unsigned char[::1] panels):
+    """Write rows X, times their signs, into the panels from place `first` on (8 places to a panel)."""
+    cdef const Kernels *kernels = table(0, single_precision)
+    with nogil:
+        kernels.pack_rows(&X[0, 0], &signs[0], first, X.shape[0], X.shape[1], n_params, &panels[0])
+
+
 cdef class PackedRows:
     """Rows as the kernels read them, and the weights and the penalty of an objective.
 
@@ -480,34 +495,36 @@ cdef class PackedRows:
     loss : int
         Number of the pointwise loss, as in isa.hpp.
     single_precision : bool
-    n_features, n_params, n_penalised : int
-        n_params is n_features, or one more for an intercept; the first n_penalised are penalised.
+    n_params, n_penalised : int
+        Columns of the rows; the first n_penalised are penalised.
     first_panel, block_rows, block_weights : arrays of shape (n_blocks,)
         Where each block starts, how many rows it holds (1..64), and their weight.
     panels, row_weights : arrays of bytes, aligned to 64
-        Room for the packed rows, which `pack` fills, and for a weight of each row or None.
+        What `pack_rows` wrote, and a weight of each row or None.
     total_weight, l2 : float
+    extent : float
+        The largest absolute value in the rows, 1 included where there is an intercept.
     """
     cdef const Kernels *kernels
     cdef Rows rows
-    cdef unsigned char[::1] panels
+    cdef const unsigned char[::1] panels
     cdef const unsigned char[::1] row_weights
     cdef const Py_ssize_t[::1] first_panel
     cdef const int[::1] block_rows
     cdef const double[::1] block_weights
-    cdef Py_ssize_t n_features, n_penalised
+    cdef Py_ssize_t n_penalised
     cdef double total_weight, l2
 
-    def __init__(self, int loss, bint single_precision, Py_ssize_t n_features, Py_ssize_t n_params,
-                 Py_ssize_t n_penalised, const Py_ssize_t[::1] first_panel,
+    def __init__(self, int loss, bint single_precision, Py_ssize_t n_params, Py_ssize_t n_penalised,
+                 const Py_ssize_t[::1] first_panel,
                  const int[::1] block_rows, const double[::1] block_weights,
-                 unsigned char[::1] panels, const unsigned char[::1] row_weights,
-                 double total_weight, double l2):
+                 const unsigned char[::1] panels, const unsigned char[::1] row_weights,
+                 double total_weight, double l2, double extent):
         self.kernels = table(loss, single_precision)
         self.first_panel, self.block_rows = first_panel, block_rows
         self.block_weights = block_weights
         self.panels, self.row_weights = panels, row_weights
-        self.n_features, self.n_penalised = n_features, n_penalised
+        self.n_penalised = n_penalised
         self.total_weight, self.l2 = total_weight, l2
         self.rows.panels = &panels[0]
         if row_weights is not None:
@@ -515,13 +532,7 @@ cdef class PackedRows:
         self.rows.first_panel = &first_panel[0]
         self.rows.rows = &block_rows[0]
         self.rows.weights = &block_weights[0]
-        self.rows.n_params = n_params
-
-    def pack(self, const double[:, ::1] X, const double[::1] signs, Py_ssize_t first):
-        """Write rows X, times their signs, from place `first` on (8 places to a panel)."""
-        with nogil:
-            self.kernels.pack_rows(&X[0, 0], &signs[0], first, X.shape[0], self.n_features,
-                                   self.rows.n_params, &self.panels[0])
+        self.rows.n_params, self.rows.extent = n_params, extent
 
     cdef void plan(self, Plan *plan, double[::1] losses, double[:, ::1] gradients, int n_threads):
         memset(plan, 0, sizeof(Plan))
@@ -570,12 +581,13 @@ cdef class Draws:
         self.sampler.n_params, self.sampler.seed = transform.shape[0], seed
 
     def sample(self, uint64_t start, double[:, ::1] out):
-        """Write candidates start .. into the rows of `out`."""
+        """Write candidates start .. into the rows of `out`; False where one is not finite."""
         cdef const Kernels *kernels = table(0, False)
         cdef Py_ssize_t n_params = out.shape[1], lanes = kernels.lanes, first = 0, lane, j
         cdef double *tile = <double *>malloc(n_params * lanes * sizeof(double))
         if tile == NULL:
             raise MemoryError
+        cdef bint finite = True
         try:
             with nogil:
                 while first < out.shape[0]:
@@ -583,9 +595,11 @@ cdef class Draws:
                     for lane in range(min(lanes, out.shape[0] - first)):
                         for j in range(n_params):
                             out[first + lane, j] = tile[j * lanes + lane]
+                            finite = finite and isfinite(tile[j * lanes + lane])
                     first += lanes
         finally:
             free(tile)
+        return finite
 
 
 # ------------------------------------------------------------------- pointwise, and the machine's limits

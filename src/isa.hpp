@@ -42,6 +42,7 @@ template <class T, class Loss> const Kernels *table() {
                                     pack_rows<T>,
                                     pack_thetas<T>,
                                     draw<T>,
+                                    scale_thetas<T>,
                                     pointwise<T, Loss>,
                                     fma_run<T>,
                                     read_run};

@@ -21,6 +21,7 @@ struct Rows {
     const double *weights;         // of each block
     const void *row_weights;       // [panel][8], or null: every row of a block has the block's
     ptrdiff_t n_params;
+    double extent;                 // the largest absolute value in the panels
 };
 
 enum Transform : unsigned char { NORMAL = 0, UNIFORM = 1, INTEGERS = 2 };
@@ -35,7 +36,8 @@ struct Sampler {
 };
 
 // Adds the losses of blocks [first, last) to sums[lane] and, unless `gradients` is null, their
-// gradients to gradients[parameter][lane]. thetas[parameter][lane]; scratch holds n_params panels.
+// gradients to gradients[parameter][lane]. thetas[parameter][lane] and, one row more, scales[lane]:
+// margins are multiplied by those. scratch holds n_params panels.
 using Evaluate = void (*)(const Rows *, ptrdiff_t first, ptrdiff_t last, const void *thetas,
                           double *sums, void *gradients, void *scratch);
 
@@ -49,12 +51,14 @@ struct Kernels {
     // X[row][feature] with signs folded in, into panels from row `first` on.
     void (*pack_rows)(const double *X, const double *signs, ptrdiff_t first, ptrdiff_t count,
                       ptrdiff_t n_features, ptrdiff_t n_params, void *panels);
-    // thetas[candidate][parameter] into [parameter][lane], zeros beyond count; 0 if one is not
-    // finite in this dtype.
-    int (*pack_thetas)(const double *thetas, ptrdiff_t count, ptrdiff_t n_params, ptrdiff_t lanes,
-                       void *tile);
-    // Candidates start .. of a sampler into [parameter][lane]; 0 if one is not finite in this dtype.
-    int (*draw)(const Sampler *, uint64_t start, ptrdiff_t lanes, void *tile);
+    // thetas[candidate][parameter] into [parameter][lane], zeros beyond count.
+    void (*pack_thetas)(const double *thetas, ptrdiff_t count, ptrdiff_t n_params, ptrdiff_t lanes,
+                        void *tile);
+    // Candidates start .. of a sampler into [parameter][lane].
+    void (*draw)(const Sampler *, uint64_t start, ptrdiff_t lanes, void *tile);
+    // Scales a tile's thetas so that no margin overflows, and writes the scales behind them; 0 if a
+    // theta is not finite in this dtype.
+    int (*scale_thetas)(void *tile, ptrdiff_t n_params, ptrdiff_t lanes, double extent);
     void (*pointwise)(const void *z, ptrdiff_t count, void *loss, void *derivative);
 
     // For measuring the machine: a run of independent FMAs, and a sum over memory.

@@ -36,7 +36,6 @@ struct Logistic {
 
       private:
         void accumulate(V z, V e_scaled) {
-            // max keeps a NaN in z: a margin that overflows both ways is not lost.
             linear = linear + max(V{}, z);
             const V factor = fma(product, splat<V>(unscale<V>), splat<V>(unscale<V>));
             product = fma(e_scaled, factor, product);
@@ -56,7 +55,6 @@ struct Logistic {
         return exp_scaled((V)((B)z | sign));
     }
 
-    // A NaN counts as +infinity: the derivative there is 1.
     template <class V> static V derivative_from(V z, V e_scaled) {
         const V e = e_scaled * unscale<V>;
         return (z < 0 ? e : splat<V>(1)) / (e + 1);

@@ -96,11 +96,10 @@ inline f64v transform(const Sampler *sampler, ptrdiff_t j, f64v u, f64v normal) 
     return value > c ? splat<f64v>(c) : value;
 }
 
-// Candidates start .. start + lanes - 1 into tile[parameter][lane]; 0 if one is not finite as a T.
-template <class T> int draw(const Sampler *sampler, uint64_t start, ptrdiff_t lanes, void *tile) {
+// Candidates start .. start + lanes - 1 into tile[parameter][lane].
+template <class T> void draw(const Sampler *sampler, uint64_t start, ptrdiff_t lanes, void *tile) {
     constexpr int W = lanes_of<f64v>;
     const ptrdiff_t n_params = sampler->n_params;
-    T poison = 0;  // becomes NaN with the first infinity
     for (ptrdiff_t first = 0; first < lanes; first += W) {
         const int count = lanes - first < W ? (int)(lanes - first) : W;
         u64v candidate;
@@ -116,14 +115,10 @@ template <class T> int draw(const Sampler *sampler, uint64_t start, ptrdiff_t la
                 transform(sampler, j, u.first, z.first),
                 both ? transform(sampler, j + 1, u.second, z.second) : f64v{}};
             for (int k = 0; k <= both; k++)
-                for (int l = 0; l < count; l++) {
-                    const T value = (T)values[k][l];
-                    poison += value * 0;
-                    ((T *)tile)[(j + k) * lanes + first + l] = value;
-                }
+                for (int l = 0; l < count; l++)
+                    ((T *)tile)[(j + k) * lanes + first + l] = (T)values[k][l];
         }
     }
-    return poison == 0;
 }
 
 }  // namespace metaopt::MF_ISA

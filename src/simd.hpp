@@ -63,8 +63,7 @@ template <class V> inline void store(scalar<V> *to, V v) { __builtin_memcpy(to, 
 // broadcast; a loop over the lanes becomes a chain of insertions.
 template <class V> inline V splat(scalar<V> x) { return x - V{}; }
 
-// x * y + z, rounded once where the processor can, and max(x, y) = x > y ? x : y: a NaN in x is
-// dropped, one in y is kept.
+// x * y + z, rounded once where the processor can; max(x, y) = x > y ? x : y.
 #if MF_BYTES == 64
 inline f64v fma(f64v x, f64v y, f64v z) { return (f64v)_mm512_fmadd_pd(x, y, z); }
 inline f32v fma(f32v x, f32v y, f32v z) { return (f32v)_mm512_fmadd_ps(x, y, z); }
@@ -155,7 +154,7 @@ template <> struct constants<float> {
     static constexpr float log_tail[] = {0x1.2438cep-2f, 0x1.999a7ap-2f, 0x1.555554p-1f};
 };
 
-// exp(a) * 2^64 for a <= 0, from -infinity on; a NaN counts as -infinity.
+// exp(a) * 2^64 for a <= 0, from -infinity on.
 // The scale keeps every result a normal number: the product with 2^-64 that takes it away again
 // rounds once, to the subnormal numbers where it must.
 constexpr int EXP_SCALE = 64;

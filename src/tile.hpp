@@ -60,23 +60,23 @@ __attribute__((noinline)) void margins(const T *panels, int n_panels, ptrdiff_t 
 // The margins of a block's panels: z[row][lane]. Rows beyond the block's get -infinity, which
 // neither a loss nor a derivative feels.
 template <class T>
-void block_margins(const T *panels, int n_rows, ptrdiff_t n_params, const T *thetas, T *z) {
+void block_margins(const T *panels, int n_rows, ptrdiff_t n_params, const T *thetas, bool scaled,
+                   T *z) {
     const int n_panels = (n_rows + PANEL - 1) / PANEL;
     for (ptrdiff_t j = 0; j < n_params; j += THETA_BLOCK<T>) {
         const ptrdiff_t count = n_params - j < THETA_BLOCK<T> ? n_params - j : THETA_BLOCK<T>;
         const auto kernel = j == 0 ? margins<T, false> : margins<T, true>;
         kernel(panels + j * PANEL, n_panels, n_params * PANEL, thetas + j * LANES<T>, count, z);
     }
+    if (scaled)
+        for (int i = 0; i < n_rows * LANES<T>; i++)
+            z[i] *= thetas[n_params * LANES<T> + i % LANES<T>];
     for (int i = n_rows * LANES<T>; i < n_panels * PANEL * LANES<T>; i++) z[i] = minus_infinity<T>;
 }
 
-// sums[lane] += weight * value[lane], in double precision. An overflow both ways counts as
-// infinity.
+// sums[lane] += weight * value[lane], in double precision.
 template <class T> void add_block(const T *values, double weight, int count, double *sums) {
-    for (int i = 0; i < count; i++) {
-        const double value = values[i];
-        sums[i] += weight * (value == value ? value : __builtin_inf());
-    }
+    for (int i = 0; i < count; i++) sums[i] += weight * values[i];
 }
 
 // Sum of the losses of a block in each lane, from z[row][lane]; with `GRADIENT`, z is overwritten
@@ -182,11 +182,14 @@ void evaluate_tile(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const void
     const ptrdiff_t n_params = rows->n_params;
     alignas(64) T z[BLOCK_ROWS * LANES<T>];
     alignas(64) T values[LANES<T>];
+    bool scaled = false;
+    for (int l = 0; l < LANES<T>; l++)
+        scaled |= ((const T *)thetas)[n_params * LANES<T> + l] != 1;
     for (ptrdiff_t b = first; b < last; b++) {
         const T *panels = (const T *)rows->panels + rows->first_panel[b] * n_params * PANEL;
         const int n_rows = rows->rows[b];
         const double weight = rows->weights[b];
-        block_margins(panels, n_rows, n_params, (const T *)thetas, z);
+        block_margins(panels, n_rows, n_params, (const T *)thetas, scaled, z);
         if (rows->row_weights) {
             const T *weights = (const T *)rows->row_weights + rows->first_panel[b] * PANEL;
             if (gradients)
@@ -343,6 +346,8 @@ void evaluate_one(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const void 
             alignas(64) T z[BLOCK_ROWS];
             for (int p = visit; p < until; p++)
                 row_margins(x + p * panel_size, n_params, theta, ahead, z + p * PANEL);
+            if (theta[n_params] != 1)
+                for (int row = visit * PANEL; row < until * PANEL; row++) z[row] *= theta[n_params];
             for (int row = n_rows; row < until * PANEL; row++) z[row] = minus_infinity<T>;
             for (int p = visit; p < until; p++)
                 if (weights)
@@ -385,19 +390,41 @@ void pack_rows(const double *X, const double *signs, ptrdiff_t first, ptrdiff_t 
 }
 
 template <class T>
-int pack_thetas(const double *thetas, ptrdiff_t count, ptrdiff_t n_params, ptrdiff_t lanes,
-                void *tile) {
+void pack_thetas(const double *thetas, ptrdiff_t count, ptrdiff_t n_params, ptrdiff_t lanes,
+                 void *tile) {
     T *to = (T *)tile;
-    T poison = 0;  // becomes NaN with the first infinity or NaN
     for (ptrdiff_t j = 0; j < n_params; j++) {
-        for (ptrdiff_t l = 0; l < count; l++) {
-            const T value = (T)thetas[l * n_params + j];
-            poison += value * 0;
-            to[j * lanes + l] = value;
-        }
+        for (ptrdiff_t l = 0; l < count; l++) to[j * lanes + l] = (T)thetas[l * n_params + j];
         for (ptrdiff_t l = count; l < lanes; l++) to[j * lanes + l] = 0;
     }
-    return poison == 0;
+}
+
+// A margin whose partial sums leave the range would depend on which way they left first: an
+// infinitely bad row could count as a perfect one. Where that is possible, theta is multiplied by a
+// power of two and the margin divided by it, and becomes infinite, if so, with the right sign.
+template <class T>
+int scale_thetas(void *tile, ptrdiff_t n_params, ptrdiff_t lanes, double extent) {
+    constexpr int MAX_EXPONENT = sizeof(T) == sizeof(double) ? 1023 : 127;
+    T *thetas = (T *)tile, *scales = thetas + n_params * lanes;
+    T largest[LANES<T>] = {};
+    bool finite = true;
+    for (ptrdiff_t j = 0; j < n_params; j++)
+        for (ptrdiff_t l = 0; l < lanes; l++) {
+            const T size = thetas[j * lanes + l] < 0 ? -thetas[j * lanes + l] : thetas[j * lanes + l];
+            finite &= size - size == 0;
+            largest[l] = size > largest[l] ? size : largest[l];
+        }
+    const int exponent = __builtin_ilogb(extent) + __builtin_ilogb((double)n_params) + 3;
+    for (ptrdiff_t l = 0; l < lanes; l++) {
+        scales[l] = 1;
+        const bool zero = largest[l] == 0 || extent == 0;
+        const int excess = zero ? 0 : exponent + __builtin_ilogb((double)largest[l]) - MAX_EXPONENT;
+        if (!finite || excess <= 0) continue;
+        scales[l] = (T)__builtin_ldexp(1, excess < MAX_EXPONENT ? excess : MAX_EXPONENT);
+        for (ptrdiff_t j = 0; j < n_params; j++)
+            thetas[j * lanes + l] = (T)__builtin_ldexp((double)thetas[j * lanes + l], -excess);
+    }
+    return finite;
 }
 
 // Loss and derivative of each z alone.

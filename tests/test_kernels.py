@@ -415,12 +415,16 @@ def test_margins_beyond_the_range_on_the_right_side_are_losses_of_zero(dtype, n_
 
 @pytest.mark.parametrize("n_candidates", [1, 30])
 @pytest.mark.parametrize("signs", [(1, -1), (-1, 1), (-1, 2), (2, -1)])
-def test_a_margin_that_overflows_both_ways_is_an_infinite_loss(dtype, signs, n_candidates):
+def test_a_margin_whose_terms_overflow_is_as_exact_as_any_other(dtype, signs, n_candidates):
     huge = float(np.sqrt(np.finfo(dtype).max)) * 4
     X = huge * np.array([signs, signs, (0, 0)])
     objective = mf.LogisticLoss(X, [0, 1, 1], [1, 0, 1], dtype=dtype)
     losses, gradients = objective.batch_loss_gradient(np.full((n_candidates, 2), huge))
-    assert (losses == np.inf).all()
+    if sum(signs) == 1:
+        assert (losses == np.inf).all()
+    else:  # the terms cancel: what is left is a rounding error of one of them
+        assert (losses > 0).all()
+        assert (losses < np.finfo(dtype).eps * huge * huge).all()
     assert not np.isnan(gradients).any()
 
 
