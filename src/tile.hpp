@@ -322,12 +322,9 @@ void evaluate_one(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const void 
                   double *sum, void *gradient, void *scratch) {
     const ptrdiff_t n_params = rows->n_params, panel_size = n_params * PANEL;
     const ptrdiff_t panel_bytes = panel_size * (ptrdiff_t)sizeof(T);
-    // Panels that a first-level cache holds until the gradient reads them again; where it does not
-    // hold two, a second-level cache holds four.
-    const int visit_size = panel_bytes <= 3 * 1024   ? 8
-                           : panel_bytes <= 6 * 1024 ? 4
-                           : panel_bytes <= 12 * 1024 ? 2
-                                                      : 4;
+    // Panels that a first-level cache holds until the gradient reads them again, few, so that memory
+    // rests only shortly; where it does not hold two, a second-level cache holds four.
+    const int visit_size = panel_bytes <= 12 * 1024 ? 2 : 4;
     // Memory answers within the time of some kilobytes.
     const ptrdiff_t ahead = (8 * 1024 / panel_bytes + 1) * panel_size;
     const T *theta = (const T *)thetas;
@@ -356,8 +353,6 @@ void evaluate_one(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const void 
                     block.add_panel(z + p * PANEL);
             if (!gradient) continue;
             int p = visit;
-            for (; p + 8 <= until; p += 8)
-                add_row_gradients<T, 8>(x + p * panel_size, n_params, z + p * PANEL, p > 0, lanes);
             for (; p + 2 <= until; p += 2)
                 add_row_gradients<T, 2>(x + p * panel_size, n_params, z + p * PANEL, p > 0, lanes);
             for (; p < until; p++)

@@ -1,0 +1,123 @@
+"""Readers of data files: features, and a target of two values, out of CSV, npz, npy or Parquet.
+
+Files come from strangers: what is read is checked, nothing in it is executed, and an error is one
+sentence that names the file and the place.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from metaopt_fast.arrayfiles import read_npy, read_npz, read_parquet
+from metaopt_fast.columns import Table, shown
+from metaopt_fast.csvfiles import read_csv
+from metaopt_fast.validation import describe
+
+READERS: dict[str, Callable[[str, str | None], Table]] = {
+    ".csv": read_csv,
+    ".npz": read_npz,
+    ".npy": read_npy,
+    ".parquet": read_parquet,
+}
+
+
+def read_table(path: str | os.PathLike[str], target: str | None = None) -> Table:
+    """Read features and a target of two values, numbers or text, from a file.
+
+    Parameters
+    ----------
+    path : path-like
+        .csv: UTF-8, separated by commas, with a header of names; .parquet (needs pyarrow or
+        polars); .npz: the features as array X and the target as array y; .npy: the target is the
+        last column.
+    target : str, optional
+        The target's column; all other columns are features. CSV and Parquet need it; of an .npz
+        file it is the name of the target's array, "y" by default; an .npy file has no names.
+
+    Returns
+    -------
+    Table
+        The greater one of the target's values, as numbers or in the order of characters, is the
+        positive class.
+
+    Raises
+    ------
+    ValueError
+        If the file is not as described; the message names the line and the column.
+    OSError
+        If it cannot be read.
+    ImportError
+        If Parquet is to be read and neither pyarrow nor polars is installed.
+
+    Examples
+    --------
+    >>> from metaopt_fast.datasets import BREAST_CANCER
+    >>> table = read_table(BREAST_CANCER, "target")
+    >>> table.class_names
+    ('benign', 'malignant')
+    """
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
+        raise TypeError(f"path is {describe(path)}: pass the path of a data file.")
+    if target is not None and not isinstance(target, str):
+        raise TypeError(f"target is {describe(target)}: pass the name of a column.")
+    path = os.fspath(path)
+    check_file(path)
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix not in READERS:
+        raise ValueError(
+            f"{shown(path)} has the suffix {suffix!r}: pass a file of {', '.join(READERS)}."
+        )
+    return READERS[suffix](path, target)
+
+
+def standardize(
+    X: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Give each column of X, in place, mean 0 and standard deviation 1; return what they were.
+
+    A constant column becomes 0, and its standard deviation is returned as 1. Columns are scaled by
+    a power of two first, so that no finite number overflows; sums are exact, so that the bits are
+    the same on every machine.
+    """
+    mean, scale = np.empty(X.shape[1]), np.ones(X.shape[1])
+    for j, column in enumerate(X.T):
+        exponent = math.frexp(np.abs(column).max())[1]
+        column[:] = np.ldexp(column, -exponent)
+        if column.min() == column.max():
+            # Exactly 0: the rounding of the mean would be blown up to whole deviations.
+            mean[j], column[:] = math.ldexp(column[0], exponent), 0.0
+            continue
+        center = math.fsum(column.tolist()) / len(column)
+        column -= center
+        deviation = math.sqrt(math.fsum(np.square(column).tolist()) / len(column))
+        column /= deviation
+        mean[j], scale[j] = math.ldexp(center, exponent), math.ldexp(deviation, exponent)
+    return mean, scale
+
+
+def check_file(path: str) -> None:
+    """Raise an OSError of one sentence where there is no file to read."""
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(f"{shown(path)} is a directory: pass a file.")
+        if not stat.S_ISREG(mode):
+            raise OSError(f"{shown(path)} is not a regular file: pass one.")
+        with open(path, "rb"):
+            pass
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{shown(path)} does not exist: pass the path of a file.") from None
+    except ValueError:
+        raise ValueError(f"{shown(path)} is not a path: pass the path of a file.") from None
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise type(error)(
+            f"{shown(path)} cannot be read ({error.strerror}): pass another file."
+        ) from None

@@ -1,0 +1,120 @@
+"""The package as its users see it: names, types, versions, and what an import costs."""
+
+import inspect
+import re
+import statistics
+import tomllib
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+import metaopt_fast as mf
+from metaopt_fast import _kernels
+
+ROOT = Path(__file__).parents[1]
+
+# Seconds over `import numpy`: a guard against a heavy import, not a measurement.
+IMPORT_LIMIT = 0.03
+
+TIME_OF_IMPORT = """
+import time
+import numpy
+started = time.perf_counter()
+import metaopt_fast
+print(time.perf_counter() - started)
+"""
+
+MODULES_OF_IMPORT = """
+import sys
+import numpy
+before = set(sys.modules)
+import metaopt_fast
+print(*sorted(set(sys.modules) - before))
+"""
+
+HEAVY = (
+    "argparse",
+    "asyncio",
+    "concurrent.futures",
+    "csv",
+    "hashlib",
+    "json",
+    "matplotlib",
+    "multiprocessing",
+    "pandas",
+    "pathlib",
+    "scipy",
+    "sklearn",
+    "sqlite3",
+    "subprocess",
+    "tqdm",
+)
+
+
+def test_an_import_costs_little_over_numpy(run_python, tmp_path):
+    compiled = {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
+    run_python(TIME_OF_IMPORT, **compiled)  # fills the cache of compiled modules
+    runs = [run_python(TIME_OF_IMPORT, **compiled) for _ in range(5)]
+    assert statistics.median(float(run.stdout) for run in runs) < IMPORT_LIMIT
+
+
+def test_an_import_brings_no_heavy_module(run_python):
+    imported = run_python(MODULES_OF_IMPORT).stdout.split()
+    assert "metaopt_fast._kernels" in imported
+    assert not set(HEAVY) & set(imported)
+
+
+def test_all_public_names_are_there_and_documented():
+    assert len(mf.__all__) == len(set(mf.__all__))
+    for name in mf.__all__:
+        value = getattr(mf, name)
+        if inspect.isclass(value) or inspect.isfunction(value) or inspect.ismodule(value):
+            assert inspect.getdoc(value), name
+
+
+def test_names_asked_for_late_are_the_same_objects():
+    from metaopt_fast.checkpoint import CheckpointError
+
+    assert mf.CheckpointError is CheckpointError
+    assert mf.reference.__name__ == "metaopt_fast.reference"
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="has no attribute 'no_such_name'"):
+        _ = mf.no_such_name
+
+
+def test_the_versions_are_equal():
+    assert mf.__version__ == project()["version"]
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert re.search(rf"^## {re.escape(mf.__version__)}\b", changelog, re.MULTILINE)
+
+
+def test_numpy_is_the_only_requirement():
+    assert [re.match(r"\w+", line).group() for line in project()["dependencies"]] == ["numpy"]
+
+
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_type_checkers_find_the_types():
+    package = resources.files("metaopt_fast")
+    assert package.joinpath("py.typed").is_file()
+    assert package.joinpath("_kernels.pyi").is_file()
+
+
+def test_the_configuration_is_that_of_the_compiled_module():
+    found = mf.config()
+    assert (found["isa"], found["isa_reason"]) == _kernels.isa()
+    assert found["isa"] in _kernels.supported_isas()
+    assert found["openmp"] is _kernels.OPENMP
+    assert found["n_threads"] >= 1
+    assert found["version"] == mf.__version__
+
+
+def test_show_config_prints_each_entry(capsys):
+    mf.show_config()
+    shown = capsys.readouterr().out
+    assert all(str(value) in shown for value in mf.config().values() if value is not True)
