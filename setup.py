@@ -11,15 +11,16 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError, PlatformError
 
 FIXES = (
-    "install a compiler with OpenMP (Debian and Ubuntu: apt install g++; Fedora: dnf install gcc-c++; "
-    "macOS: brew install gcc), or name one in the variables CC and CXX, or build for one thread with "
-    "METAOPT_FAST_OPENMP=0"
+    "install a compiler with OpenMP (Debian and Ubuntu: apt install g++; Fedora: dnf install "
+    "gcc-c++; macOS: brew install gcc), or name one in the variables CC and CXX, or build for one "
+    "thread with METAOPT_FAST_OPENMP=0"
 )
 FLAGS = ["-O3", "-std=c++17", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
 
 
 class BuildKernels(build_ext):
-    """Compile with OpenMP, or say how to get it: pip hides warnings, so silence would cost threads."""
+    """Compile with OpenMP, or say how to get it: pip hides warnings, so silence would cost
+    threads."""
 
     def build_extensions(self):
         flags, links = list(FLAGS), []
@@ -28,7 +29,9 @@ class BuildKernels(build_ext):
         if os.environ.get("METAOPT_FAST_OPENMP", "1") != "0":
             flags += ["-fopenmp"]
             links += ["-fopenmp"]
-            self.check("#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }", flags, links)
+            self.check(
+                "#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }", flags, links
+            )
         else:
             self.check("int main() { return 0; }", flags, links)
         for extension in self.extensions:

@@ -118,7 +118,9 @@ def test_small_call(measure, kernel):
         objective = mf.LogisticLoss(rng.standard_normal((n_samples, 30)), np.arange(n_samples) % 2)
         function, theta = getattr(objective, kernel), np.zeros(30)
         if n_samples == 569:
-            times[569] = measure(lambda f=function, t=theta: [f(t) for _ in calls], rounds=9)[0] / 1000
+            times[569] = (
+                measure(lambda f=function, t=theta: [f(t) for _ in calls], rounds=9)[0] / 1000
+            )
         else:
             for _ in range(9):
                 times[2] = min(times.get(2, 1.0), _seconds(function, theta, calls))

@@ -1,7 +1,7 @@
 """The machine's limits, measured beside every benchmark, and the table of ratios at the end.
 
-``python -m pytest benches`` prints it, ``--write-table FILE`` puts it into FILE between its markers, and
-pytest-benchmark's own ``--benchmark-json FILE`` keeps every figure.
+``python -m pytest benches`` prints it, ``--write-table FILE`` puts it into FILE between its
+markers, and pytest-benchmark's own ``--benchmark-json FILE`` keeps every figure.
 """
 
 import datetime
@@ -84,8 +84,9 @@ def table():
     found = mf.config()
     lines += [
         "",
-        f"{datetime.date.today()}; {processor()}, {os.cpu_count()} processors, {found['isa']}; metaopt_fast "
-        f"{found['version']}, NumPy {found['numpy']}, Python {found['python']}, {platform.system()}.",
+        f"{datetime.date.today()}; {processor()}, {os.cpu_count()} processors, {found['isa']}; "
+        f"metaopt_fast {found['version']}, NumPy {found['numpy']}, Python {found['python']}, "
+        f"{platform.system()}.",
     ]
     return "\n".join(lines)
 

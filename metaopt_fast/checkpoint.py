@@ -1,8 +1,8 @@
 """What survives a killed process: finished shards in an SQLite file.
 
-One row for each finished shard, committed before the search goes on, with a digest of its own. The file
-is made whole before it gets its name, opened by one process at a time, and checked whenever it is
-opened: a damaged one is refused. Nothing in it is ever executed: numbers and JSON alone.
+One row for each finished shard, committed before the search goes on, with a digest of its own. The
+file is made whole before it gets its name, opened by one process at a time, and checked whenever it
+is opened: a damaged one is refused. Nothing in it is ever executed: numbers and JSON alone.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Checkpoint:
     ----------
     path : path-like
     config : dict, optional
-        The search's configuration: a new file records it, an old one must agree with it. Without it the
-        file must exist.
+        The search's configuration: a new file records it, an old one must agree with it. Without it
+        the file must exist.
 
     Raises
     ------
@@ -61,7 +61,8 @@ class Checkpoint:
             self._database = sqlite3.connect(self.path, timeout=0.5, isolation_level=None)
             self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
             self.config = self._read_config()
-            # Write-ahead log: a commit outlives the process; only a power cut can undo the last ones.
+            # Write-ahead log: a commit outlives the process; only a power cut can undo the last
+            # ones.
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = NORMAL")
             self._database.execute("BEGIN EXCLUSIVE")
@@ -108,7 +109,9 @@ class Checkpoint:
     def _read_config(self) -> dict[str, Any]:
         database = self._database
         if database.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-            raise CheckpointError(f"{self.path} is no checkpoint of metaopt_fast: pass another path.")
+            raise CheckpointError(
+                f"{self.path} is no checkpoint of metaopt_fast: pass another path."
+            )
         version = database.execute("PRAGMA user_version").fetchone()[0]
         if version != FORMAT_VERSION:
             raise CheckpointError(
@@ -152,8 +155,9 @@ class Checkpoint:
         for name in sorted(given.keys() | self.config.keys()):
             if name not in FREE_ENTRIES and given.get(name) != self.config.get(name):
                 raise CheckpointError(
-                    f"{self.path} belongs to a search with {name} = {_short(self.config.get(name))}, this one "
-                    f"has {_short(given.get(name))}: pass another path, or the arguments of that search."
+                    f"{self.path} belongs to a search with {name} = "
+                    f"{_short(self.config.get(name))}, this one has {_short(given.get(name))}: "
+                    "pass another path, or the arguments of that search."
                 )
 
     def add(self, shard: Shard) -> None:
@@ -168,7 +172,9 @@ class Checkpoint:
             shard.digest(),
         )
         try:
-            self._database.execute("INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            self._database.execute(
+                "INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?, ?)", row
+            )
         except sqlite3.Error as error:
             raise self._translate(error) from None
         self.shards[shard.start] = shard
@@ -202,9 +208,13 @@ class Checkpoint:
                 f"{self.path} is in use by another process: wait for it, or pass another path."
             )
         if "disk is full" in text or "disk I/O error" in text:
-            return OSError(f"{self.path} could not be written ({text}): free space, then resume the search.")
+            return OSError(
+                f"{self.path} could not be written ({text}): free space, then resume the search."
+            )
         if "unable to open" in text or "readonly" in text:
-            return OSError(f"{self.path} cannot be opened for writing ({text}): pass a path that can.")
+            return OSError(
+                f"{self.path} cannot be opened for writing ({text}): pass a path that can."
+            )
         return self._damaged(text)
 
 

@@ -74,8 +74,8 @@ def gradient_descent(
     theta0 : array_like of shape (n_params,), optional
         The start; by default zeros.
     learning_rate : float, optional
-        The step size eta > 0. By default 1 / ``objective.lipschitz()``, with which the loss falls at
-        every step of a convex objective.
+        The step size eta > 0. By default 1 / ``objective.lipschitz()``, with which the loss falls
+        at every step of a convex objective.
     method : {"gd"}, default "gd"
         "gd": theta <- theta - eta * gradient.
     max_iter : int, default 1000
@@ -91,8 +91,8 @@ def gradient_descent(
     Raises
     ------
     ValueError, TypeError
-        If an argument is not as described, or the objective has no ``lipschitz()`` and no learning rate
-        is given.
+        If an argument is not as described, or the objective has no ``lipschitz()`` and no learning
+        rate is given.
 
     Examples
     --------
@@ -115,7 +115,11 @@ def gradient_descent(
             norm = float(np.abs(gradient).max())
             if loss <= best[0]:
                 best = (float(loss), theta, norm)
-            if not math.isfinite(loss) or not math.isfinite(norm) or loss > DIVERGED * (1 + losses[0]):
+            if (
+                not math.isfinite(loss)
+                or not math.isfinite(norm)
+                or loss > DIVERGED * (1 + losses[0])
+            ):
                 status = "diverged"
             elif norm <= tol:
                 status = "converged"
@@ -137,13 +141,17 @@ def _check(
     objective: Any, theta0: npt.ArrayLike | None, learning_rate: object, method: object
 ) -> tuple[npt.NDArray[np.float64], float]:
     """Return the start and the step size, or raise an error of one sentence."""
-    if not callable(getattr(objective, "loss_gradient", None)) or not hasattr(objective, "n_params"):
+    if not callable(getattr(objective, "loss_gradient", None)) or not hasattr(
+        objective, "n_params"
+    ):
         raise TypeError(
             f"objective is {describe(objective)}: pass a LogisticLoss, or an object with a method "
             "loss_gradient and an attribute n_params."
         )
     if method not in METHODS:
-        raise ValueError(f"method is {describe(method)}: pass one of {', '.join(map(repr, METHODS))}.")
+        raise ValueError(
+            f"method is {describe(method)}: pass one of {', '.join(map(repr, METHODS))}."
+        )
     n_params = objective.n_params
     if theta0 is None:
         theta = np.zeros(n_params)
@@ -152,8 +160,8 @@ def _check(
         theta = to_float64(theta)
         if theta.shape != (n_params,):
             raise ValueError(
-                f"theta0 has {len(theta)} entries, but the objective has {n_params} parameters: pass theta0 "
-                f"of shape ({n_params},)."
+                f"theta0 has {len(theta)} entries, but the objective has {n_params} parameters: "
+                f"pass theta0 of shape ({n_params},)."
             )
         if not np.isfinite(theta).all():
             raise ValueError("theta0 has an entry that is not finite: pass finite numbers.")
@@ -161,8 +169,8 @@ def _check(
         return theta, check_number("learning_rate", learning_rate, 0.0, strictly=True)
     if not hasattr(objective, "lipschitz"):
         raise ValueError(
-            f"learning_rate is None, but {type(objective).__name__} has no method lipschitz() to choose it "
-            "from: pass a learning_rate."
+            f"learning_rate is None, but {type(objective).__name__} has no method lipschitz() to "
+            "choose it from: pass a learning_rate."
         )
     # Rows of zeros have a gradient of zero, whatever the step.
     lipschitz = float(objective.lipschitz())

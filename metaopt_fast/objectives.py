@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-import math
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast import _kernels
-from metaopt_fast.packing import Packed, pack
+from metaopt_fast.packing import pack
 from metaopt_fast.samplers import MAX_INDEX, Sampler, allocate
 from metaopt_fast.threads import default_n_threads
 from metaopt_fast.validation import (
@@ -40,8 +39,8 @@ class LogisticLoss:
     Parameters
     ----------
     X : array_like of shape (n_samples, n_features)
-        Finite numbers: an array of any layout and real dtype, a memory map, a pandas or polars frame.
-        It is copied once, into the order in which the kernels read it.
+        Finite numbers: an array of any layout and real dtype, a memory map, a pandas or polars
+        frame. It is copied once, into the order in which the kernels read it.
     y : array_like of shape (n_samples,)
         Labels of two classes: 0 and 1, -1 and +1, or bool.
     sample_weight : array_like of shape (n_samples,), optional
@@ -51,8 +50,8 @@ class LogisticLoss:
     fit_intercept : bool, default False
         Whether theta has an intercept as its last entry.
     dtype : {"float64", "float32"}, default "float64"
-        Precision of rows, thetas and margins. float32 is about twice as fast; sums over more than 512
-        rows are double precision all the same, and so are results.
+        Precision of rows, thetas and margins. float32 is about twice as fast; sums over more than
+        512 rows are double precision all the same, and so are results.
     n_threads : int, optional
         From 1 to 1024; by default OMP_NUM_THREADS, the affinity mask and the cgroup quota decide.
         Little work stays on one thread.
@@ -128,7 +127,7 @@ class LogisticLoss:
         return self._evaluate(self._one(theta), gradient=True)[1][0]
 
     def loss_gradient(self, theta: npt.ArrayLike) -> tuple[float, Float64Array]:
-        """Return L(theta) and its gradient: what ``scipy.optimize.minimize(..., jac=True)`` wants."""
+        """Return L(theta) and its gradient, as ``scipy.optimize.minimize(..., jac=True)`` wants."""
         losses, gradients = self._evaluate(self._one(theta), gradient=True)
         return float(losses[0]), gradients[0]
 
@@ -152,7 +151,7 @@ class LogisticLoss:
         return self._evaluate(self._many(thetas), gradient=False)[0]
 
     def batch_loss_gradient(self, thetas: npt.ArrayLike) -> tuple[Float64Array, Float64Array]:
-        """Return L of many thetas and its gradients, shapes (n_candidates,) and (n_candidates, n_params)."""
+        """Return L of many thetas, shape (n_candidates,), and its gradients, shaped as thetas."""
         return self._evaluate(self._many(thetas), gradient=True)
 
     def sampled_loss(
@@ -227,15 +226,19 @@ class LogisticLoss:
 
     def __repr__(self) -> str:
         return (
-            f"{type(self).__name__}({self.n_samples} samples, {self.n_features} features, l2={self.l2:g}, "
-            f"fit_intercept={self.fit_intercept}, dtype={self.dtype!r})"
+            f"{type(self).__name__}({self.n_samples} samples, {self.n_features} features, "
+            f"l2={self.l2:g}, fit_intercept={self.fit_intercept}, dtype={self.dtype!r})"
         )
 
     def _threads(self) -> int:
         return default_n_threads()[0] if self.n_threads is None else self.n_threads
 
     def _one(self, theta: npt.ArrayLike) -> Float64Array:
-        if type(theta) is np.ndarray and theta.dtype == np.float64 and theta.shape == (self.n_params,):
+        if (
+            type(theta) is np.ndarray
+            and theta.dtype == np.float64
+            and theta.shape == (self.n_params,)
+        ):
             return np.ascontiguousarray(theta).reshape(1, -1)
         theta = as_real_array("theta", theta, 1, f"an array of shape ({self.n_params},)")
         self._check_n_params("theta", "entries", theta.shape[0], f"({self.n_params},)")
@@ -246,15 +249,21 @@ class LogisticLoss:
         thetas = as_real_array("thetas", thetas, 2, f"an array of shape {wanted}")
         self._check_n_params("thetas", "columns", thetas.shape[1], wanted)
         if thetas.shape[0] == 0:
-            raise ValueError(f"thetas is empty: pass at least one row, in an array of shape {wanted}.")
+            raise ValueError(
+                f"thetas is empty: pass at least one row, in an array of shape {wanted}."
+            )
         return to_float64(thetas)
 
     def _check_n_params(self, name: str, unit: str, given: int, wanted: str) -> None:
         if given != self.n_params:
-            parts = f"{self.n_features} features and the intercept" if self.fit_intercept else "one for each feature"
+            parts = (
+                f"{self.n_features} features and the intercept"
+                if self.fit_intercept
+                else "one for each feature"
+            )
             raise ValueError(
-                f"{name} has {given} {unit}, but the objective has {self.n_params} parameters ({parts}): "
-                f"pass {name} of shape {wanted}."
+                f"{name} has {given} {unit}, but the objective has {self.n_params} parameters "
+                f"({parts}): pass {name} of shape {wanted}."
             )
 
     def _evaluate(self, thetas: Float64Array, *, gradient: bool) -> tuple[Float64Array, Any]:

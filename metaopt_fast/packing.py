@@ -1,4 +1,5 @@
-"""Rows in the order in which the kernels read them: checked, signed, grouped by weight, in panels."""
+"""Rows in the order in which the kernels read them: checked, signed, grouped by weight, in
+panels."""
 
 from __future__ import annotations
 
@@ -25,8 +26,8 @@ CHUNK_ROWS = 4096
 class Packed:
     """Rows in panels of 8, in blocks of up to 64 rows of one weight.
 
-    `panels` and `row_weights` are bytes of `dtype`, aligned for the widest vectors. Where nearly every
-    row has a weight of its own, blocks hold rows of any weight, and `row_weights` has them.
+    `panels` and `row_weights` are bytes of `dtype`, aligned for the widest vectors. Where nearly
+    every row has a weight of its own, blocks hold rows of any weight, and `row_weights` has them.
     """
 
     n_samples: int
@@ -62,8 +63,14 @@ class Packed:
         import hashlib
 
         digest = hashlib.sha256(repr((self.n_samples, self.n_features, self.dtype)).encode())
-        for array in (self.panels, self.row_weights, self.first_panel, self.block_rows, self.block_weights):
-            digest.update(b"-" if array is None else memoryview(array).cast("B"))
+        for array in (
+            self.panels,
+            self.row_weights,
+            self.first_panel,
+            self.block_rows,
+            self.block_weights,
+        ):
+            digest.update(b"-" if array is None else array.data)
         return digest.digest()
 
     def second_moment(self, n_params: int) -> npt.NDArray[np.float64]:
@@ -79,7 +86,9 @@ class Packed:
 
     def weights_of_places(self) -> npt.NDArray[np.float64]:
         """Return the weight of each place of the panels, 0 where no row is."""
-        n_places = PANEL_ROWS * (int(self.first_panel[-1]) + -(-int(self.block_rows[-1]) // PANEL_ROWS))
+        n_places = PANEL_ROWS * (
+            int(self.first_panel[-1]) + -(-int(self.block_rows[-1]) // PANEL_ROWS)
+        )
         weights = np.zeros(n_places)
         for panel, n_rows, weight in zip(
             self.first_panel, self.block_rows, self.block_weights, strict=True
@@ -174,20 +183,26 @@ def check_y(y: npt.ArrayLike, n_samples: int) -> npt.NDArray[np.bool_]:
     array = as_real_array("y", y, 1, f"an array of shape (n_samples,) of {codings}")
     if array.shape[0] != n_samples:
         raise ValueError(
-            f"y has {array.shape[0]} labels, but X has {n_samples} rows: pass one label for each row."
+            f"y has {array.shape[0]} labels, but X has {n_samples} rows: pass one label for each "
+            "row."
         )
     classes = np.unique(array)
     if len(classes) != 2:
-        shown = ", ".join(str(label) for label in classes[:4]) + (", ..." if len(classes) > 4 else "")
+        shown = ", ".join(str(label) for label in classes[:4]) + (
+            ", ..." if len(classes) > 4 else ""
+        )
         noun = "class" if len(classes) == 1 else "classes"
         raise ValueError(f"y holds {len(classes)} {noun} ({shown}): pass labels of two, {codings}.")
     low, high = classes.tolist()
     if high != 1 or low not in (0, -1):
         raise ValueError(f"y holds the labels {low} and {high}: pass {codings}.")
-    return array == high
+    positive: npt.NDArray[np.bool_] = array == high
+    return positive
 
 
-def check_sample_weight(sample_weight: npt.ArrayLike | None, n_samples: int) -> npt.NDArray[np.float64]:
+def check_sample_weight(
+    sample_weight: npt.ArrayLike | None, n_samples: int
+) -> npt.NDArray[np.float64]:
     """Return the weights, divided by a power of two that brings the largest into [1, 2)."""
     if sample_weight is None:
         return np.ones(n_samples)
@@ -195,8 +210,8 @@ def check_sample_weight(sample_weight: npt.ArrayLike | None, n_samples: int) -> 
     array = as_real_array("sample_weight", sample_weight, 1, wanted)
     if array.shape[0] != n_samples:
         raise ValueError(
-            f"sample_weight has {array.shape[0]} entries, but X has {n_samples} rows: pass one weight "
-            "for each row."
+            f"sample_weight has {array.shape[0]} entries, but X has {n_samples} rows: pass one "
+            "weight for each row."
         )
     weights = to_float64(array)
     if not np.isfinite(weights).all():
@@ -215,8 +230,8 @@ def group_by_weight(
 ) -> tuple[list[tuple[npt.NDArray[np.intp], float]], bool]:
     """Return groups of rows with one weight each, and whether rows carry weights of their own.
 
-    Rows of one weight share a logarithm. Where weights are nearly all different, groups would be mostly
-    padding: then all rows are one group of weight 1, and each row carries its own.
+    Rows of one weight share a logarithm. Where weights are nearly all different, groups would be
+    mostly padding: then all rows are one group of weight 1, and each row carries its own.
     """
     values, group = np.unique(weights, return_inverse=True)
     kept = np.count_nonzero(weights)
@@ -241,7 +256,7 @@ def chunks(
         if not (np.abs(chunk) <= largest).all():
             row, column = np.argwhere(~(np.abs(chunk) <= largest))[0]
             raise ValueError(
-                f"X has {chunk[row, column]} in row {part[row]}, column {column}: pass finite numbers "
-                f"in the range of {dtype}."
+                f"X has {chunk[row, column]} in row {part[row]}, column {column}: pass finite "
+                f"numbers in the range of {dtype}."
             )
         yield chunk, part

@@ -35,7 +35,9 @@ class Progress:
                 from tqdm import tqdm
             except ImportError:
                 return
-            self.bar = tqdm(total=total, initial=done, unit="cand", unit_scale=True, file=sys.stderr)
+            self.bar = tqdm(
+                total=total, initial=done, unit="cand", unit_scale=True, file=sys.stderr
+            )
 
     def update(self, count: int, best_loss: float) -> None:
         """Count finished candidates and, now and then, write the line."""

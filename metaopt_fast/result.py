@@ -27,8 +27,8 @@ class SearchResult:
     Attributes
     ----------
     top : numpy.ndarray of shape (top_k,), fields "index" and "loss"
-        The best candidates, sorted by (loss, index); a loss that is not finite ranks last. Fewer than
-        top_k where fewer were evaluated.
+        The best candidates, sorted by (loss, index); a loss that is not finite ranks last. Fewer
+        than top_k where fewer were evaluated.
     top_thetas : numpy.ndarray of shape (top_k, n_params)
     trace : numpy.ndarray, fields "index" and "loss"
         Each candidate that was better than all of a lower index.
@@ -37,8 +37,8 @@ class SearchResult:
     elapsed : float
         Seconds; those of a resumed search include what its checkpoint holds.
     rows_evaluated_fraction : float
-        The part of all (row, candidate) pairs that was computed: below 1 where candidates were dropped
-        early.
+        The part of all (row, candidate) pairs that was computed: below 1 where candidates were
+        dropped early.
     stopped_by : {None, "interrupt", "callback", "time_budget"}
         What ended the search before its last candidate.
     config : dict
@@ -82,7 +82,7 @@ class SearchResult:
 
     @property
     def pairs_per_second(self) -> float:
-        """Rows times candidates per second; candidates per second if the objective has no n_samples."""
+        """Rows times candidates per second; candidates alone if the objective has no n_samples."""
         return self.n_evaluated * (self.config["n_samples"] or 1) / max(self.elapsed, 1e-9)
 
     def to_dict(self) -> dict[str, Any]:
@@ -217,8 +217,8 @@ def join_ranges(ranges: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...
     for start, stop in sorted(ranges):
         if joined and start < joined[-1][1]:
             raise ValueError(
-                f"candidates {start} to {min(stop, joined[-1][1]) - 1} are in more than one result: pass "
-                "shards that do not overlap."
+                f"candidates {start} to {min(stop, joined[-1][1]) - 1} are in more than one "
+                "result: pass shards that do not overlap."
             )
         if joined and start == joined[-1][1]:
             start = joined.pop()[0]
@@ -264,8 +264,8 @@ def merge_results(results: Sequence[SearchResult]) -> SearchResult:
         for name in first.keys() | part.config.keys():
             if name not in LOCAL_ENTRIES and first.get(name) != part.config.get(name):
                 raise ValueError(
-                    f"results differ in {name} ({first.get(name)!r} and {part.config.get(name)!r}): pass "
-                    "shards of one search."
+                    f"results differ in {name} ({first.get(name)!r} and "
+                    f"{part.config.get(name)!r}): pass shards of one search."
                 )
     ranges = join_ranges([pair for part in parts for pair in part.ranges])
     top = np.concatenate([part.top for part in parts])
@@ -277,7 +277,8 @@ def merge_results(results: Sequence[SearchResult]) -> SearchResult:
         trace=improvements(np.concatenate([part.trace for part in parts])),
         ranges=ranges,
         elapsed=sum(part.elapsed for part in parts),
-        rows_evaluated_fraction=sum(p.rows_evaluated_fraction * p.n_evaluated for p in parts) / n_evaluated,
+        rows_evaluated_fraction=sum(p.rows_evaluated_fraction * p.n_evaluated for p in parts)
+        / n_evaluated,
         stopped_by=next((part.stopped_by for part in parts if part.stopped_by), None),
         config={**first, "start": ranges[0][0], "n_candidates": n_evaluated},
     )

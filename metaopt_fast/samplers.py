@@ -46,8 +46,9 @@ class Sampler:
         shapes = {np.shape(value) for value in self._parameters.values()} - {()}
         if len(shapes) > 1:
             raise ValueError(
-                f"{names[0]} has shape {np.shape(self._parameters[names[0]])} and {names[1]} has shape "
-                f"{np.shape(self._parameters[names[1]])}: pass scalars, or arrays of one length."
+                f"{names[0]} has shape {np.shape(self._parameters[names[0]])} and {names[1]} has "
+                f"shape {np.shape(self._parameters[names[1]])}: pass scalars, or arrays of one "
+                "length."
             )
         self._n_params = shapes.pop()[0] if shapes else None
         self._check(*self._parameters.values())
@@ -91,7 +92,9 @@ class Sampler:
         count = check_integer("count", count, 1, MAX_INDEX - start)
         out = allocate(count, n_params)
         if not draws.sample(start, out):
-            raise ValueError(f"{self!r} draws numbers beyond the range of floats: pass smaller ones.")
+            raise ValueError(
+                f"{self!r} draws numbers beyond the range of floats: pass smaller ones."
+            )
         return out
 
     def draws(self, seed: int, n_params: int) -> _kernels.Draws:
@@ -100,11 +103,13 @@ class Sampler:
         n_params = check_integer("n_params", n_params, 1, MAX_PARAMS)
         if self._n_params not in (None, n_params):
             raise ValueError(
-                f"the sampler has {self._n_params} parameters, but {n_params} are to be drawn: pass "
-                f"{' and '.join(self._names)} as scalars or as arrays of length {n_params}."
+                f"the sampler has {self._n_params} parameters, but {n_params} are to be drawn: "
+                f"pass {' and '.join(self._names)} as scalars or as arrays of length {n_params}."
             )
-        a, b, c = (np.ascontiguousarray(np.broadcast_to(x, (n_params,)), np.float64)
-                   for x in self._coefficients())
+        a, b, c = (
+            np.ascontiguousarray(np.broadcast_to(x, (n_params,)), np.float64)
+            for x in self._coefficients()
+        )
         return _kernels.Draws(np.full(n_params, self._transform, np.uint8), a, b, c, seed)
 
     def to_dict(self) -> dict[str, Any]:
@@ -222,7 +227,10 @@ class Integers(Sampler):
         low, high = np.broadcast_arrays(first, second)
         for name, values in (("low", low), ("high", high)):
             if np.any(values != np.floor(values)) or np.any(np.abs(values) > 2**31):
-                raise ValueError(f"{name} is {self._parameters[name]!r}: pass whole numbers from -2**31 to 2**31.")
+                raise ValueError(
+                    f"{name} is {self._parameters[name]!r}: pass whole numbers from -2**31 to "
+                    "2**31."
+                )
         if np.any(low > high):
             raise ValueError(_bounds_error(low, high, low > high, "low not above high"))
 

@@ -6,7 +6,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from typing import Any
 
@@ -43,8 +43,8 @@ def random_search(
 ) -> SearchResult:
     """Evaluate n_candidates random thetas and keep the best.
 
-    Candidate i is a pure function of (seed, i), and its loss has the same bits wherever it is computed:
-    the result does not depend on threads, shards, interruptions or machines.
+    Candidate i is a pure function of (seed, i), and its loss has the same bits wherever it is
+    computed: the result does not depend on threads, shards, interruptions or machines.
 
     Parameters
     ----------
@@ -62,14 +62,14 @@ def random_search(
         The first candidate: shards of one search are searches with different `start`, and
         `merge_results` makes one result of theirs.
     prune : bool, default True
-        Whether candidates may be dropped as soon as they cannot rank any more, where the objective can
-        tell. The result is the same, bit for bit.
+        Whether candidates may be dropped as soon as they cannot rank any more, where the objective
+        can tell. The result is the same, bit for bit.
     checkpoint : path-like, optional
-        A file that records each finished shard. Given again, the search goes on from there and ends with
-        the same result; n_candidates may have grown.
+        A file that records each finished shard. Given again, the search goes on from there and ends
+        with the same result; n_candidates may have grown.
     executor : concurrent.futures.Executor or the like, optional
-        Where shards are evaluated: a process pool, ``dask.distributed.Client.get_executor()``, joblib's
-        loky, mpi4py's MPIPoolExecutor. The data is sent once to each worker.
+        Where shards are evaluated: a process pool, ``dask.distributed.Client.get_executor()``,
+        joblib's loky, mpi4py's MPIPoolExecutor. The data is sent once to each worker.
     progress : bool or "always", default False
         Whether to write a line on stderr: True if that is a terminal, "always" anyway.
     callback : callable, optional
@@ -97,8 +97,8 @@ def random_search(
 
     Notes
     -----
-    Ctrl-C ends the search with the result so far and ``result.interrupted`` True; KeyboardInterrupt is
-    raised only if nothing was evaluated.
+    Ctrl-C ends the search with the result so far and ``result.interrupted`` True; KeyboardInterrupt
+    is raised only if nothing was evaluated.
 
     Examples
     --------
@@ -190,8 +190,8 @@ def resume_search(
         config = file.config
     if config["sampler"]["name"] == "callable":
         raise ValueError(
-            f"{os.fspath(checkpoint)} is of a search with a callable sampler: call random_search with that "
-            "callable and this checkpoint."
+            f"{os.fspath(checkpoint)} is of a search with a callable sampler: call random_search "
+            "with that callable and this checkpoint."
         )
     return random_search(
         objective,
@@ -244,7 +244,7 @@ class _Search:
                 self.restored_seconds += shard.elapsed
         self.elapsed = self.restored_seconds
 
-    def run(self, start: int, stop: int, executor: Any) -> Iterator[Shard]:
+    def run(self, start: int, stop: int, executor: Any) -> Generator[Shard, None, None]:
         """Evaluate what is not done yet."""
         missing = (
             pair
@@ -297,19 +297,20 @@ def _check(
     """Return what the arguments ask for, or raise an error of one sentence."""
     if not callable(getattr(objective, "batch_loss", None)):
         raise TypeError(
-            f"objective is {describe(objective)}: pass a LogisticLoss, or an object with a method batch_loss."
+            f"objective is {describe(objective)}: pass a LogisticLoss, or an object with a method "
+            "batch_loss."
         )
     n_params = getattr(objective, "n_params", None)
     if n_params is None:
         raise TypeError(
-            f"objective is {describe(objective)}, which has no n_params: give it that attribute, the "
-            "number of parameters."
+            f"objective is {describe(objective)}, which has no n_params: give it that attribute, "
+            "the number of parameters."
         )
     n_params = check_integer("objective.n_params", n_params, 1)
     if not isinstance(sampler, Sampler) and (not callable(sampler) or isinstance(sampler, type)):
         raise TypeError(
-            f"sampler is {describe(sampler)}: pass Normal(), Uniform(), Integers() or a callable (start, "
-            "count) -> thetas."
+            f"sampler is {describe(sampler)}: pass Normal(), Uniform(), Integers() or a callable "
+            "(start, count) -> thetas."
         )
     n_candidates = check_integer("n_candidates", n_candidates, 1, MAX_INDEX)
     start = check_integer("start", start, 0, MAX_INDEX - n_candidates)
@@ -317,7 +318,8 @@ def _check(
     top_k = check_integer("top_k", top_k, 1)
     if top_k > n_candidates:
         raise ValueError(
-            f"top_k is {top_k}, but there are {n_candidates} candidates: pass top_k of at most n_candidates."
+            f"top_k is {top_k}, but there are {n_candidates} candidates: pass top_k of at most "
+            "n_candidates."
         )
     if not isinstance(prune, (bool, np.bool_)):
         raise TypeError(f"prune is {describe(prune)}: pass True or False.")

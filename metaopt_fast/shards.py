@@ -1,54 +1,54 @@
 """Shards: the unit of a search's work, here or on another machine.
 
-A shard is a run of candidates. Its bounds are multiples of a size that depends on the objective alone,
-so that a search resumes at the same bounds with any threads, anywhere.
+A shard is a run of candidates. Its bounds are multiples of a size that depends on the objective
+alone, so that a search resumes at the same bounds with any threads, anywhere. What a shard needs to
+know of the others is a `Bar`, and what it leaves behind is a `Shard`; a `Standing` folds shards in
+the order of their candidates, whenever they arrive.
 """
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.result import TOP_DTYPE, improvements, select_best
+from metaopt_fast.result import TOP_DTYPE, improvements, join_ranges, rank, select_best
 from metaopt_fast.samplers import Sampler
-from metaopt_fast.validation import to_float64
+from metaopt_fast.validation import describe, to_float64
 
 Array = npt.NDArray[Any]
-SamplerLike = Sampler | Callable[[int, int], npt.ArrayLike]
+SamplerLike: TypeAlias = Sampler | Callable[[int, int], npt.ArrayLike]
 
-# Visits of (row, candidate, parameter) in a shard: about a quarter of a second on one thread.
-SHARD_WORK = 5e9
+# Visits of (row, candidate, parameter) in a shard: about a tenth of a second on one thread, for our
+# kernels and for an objective written with NumPy.
+KERNEL_WORK, PYTHON_WORK = 5e9, 5e8
 SMALLEST_SHARD, LARGEST_SHARD = 64, 2**18
 
-# Numbers in the thetas of a batch, where candidates are drawn outside the kernel.
-BATCH_NUMBERS = 2**19
+# Numbers in the thetas of a batch, where candidates are drawn outside the kernel, and margins of a
+# batch, where the objective may hold them all: 8 MB, some 30 ms, between two looks at Ctrl-C.
+BATCH_NUMBERS, BATCH_MARGINS = 2**19, 2**20
+
+
+class Bar(NamedTuple):
+    """What a candidate has to reach, as candidates of lower numbers have set it."""
+
+    best: float  # the trace takes a lower loss alone
+    worst: float  # a higher loss does not rank
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shard:
-    """Candidates start .. start + count - 1, evaluated: their best, and what improved on the way."""
+    """Candidates start .. start + count - 1, evaluated: those of them that reach the bar."""
 
     start: int
     count: int
-    top: npt.NDArray[Any]
-    trace: npt.NDArray[Any]
-    elapsed: float
+    top: Array
+    trace: Array
     rows_evaluated_fraction: float
-
-    def digest(self) -> bytes:
-        """Return a SHA-256 of all of it."""
-        import hashlib
-
-        numbers = (self.start, self.count, self.elapsed.hex(), self.rows_evaluated_fraction.hex())
-        digest = hashlib.sha256(repr(numbers).encode())
-        digest.update(self.top.tobytes() + b"|" + self.trace.tobytes())
-        return digest.digest()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,83 +61,125 @@ class Task:
     top_k: int
     n_params: int
     prune: bool
+    n_threads: int | None
+
+    def on(self, objective: Any) -> Self:
+        """Return the same task with an objective in place, on its number of threads."""
+        if self.n_threads is not None and hasattr(objective, "with_threads"):
+            objective = objective.with_threads(self.n_threads)
+        return replace(self, objective=objective)
 
     def draw(self, start: int, count: int) -> Array:
         """Return the thetas of candidates start .. start + count - 1."""
-        if isinstance(self.sampler, Sampler):
-            return self.sampler.sample(self.seed, start, count, self.n_params)
-        thetas = np.asarray(self.sampler(start, count))
-        wanted = f"a real array of shape ({count}, {self.n_params})"
-        if thetas.shape != (count, self.n_params) or thetas.dtype.kind not in "iuf":
-            raise ValueError(
-                f"sampler({start}, {count}) returned an array of shape {thetas.shape} and dtype "
-                f"{thetas.dtype}: return {wanted}."
-            )
-        if not np.isfinite(thetas).all():
-            raise ValueError(
-                f"sampler({start}, {count}) returned a number that is not finite: return {wanted} of finite "
-                "numbers."
-            )
-        return to_float64(thetas)
+        return draw(self.sampler, self.seed, start, count, self.n_params)
 
-    def losses(self, start: int, count: int, threshold: float) -> tuple[Array, float]:
-        """Return the candidates' losses, and the part of the pairs that was computed.
-
-        Candidates that cannot be below `threshold` may have the loss infinity instead of theirs.
-        """
-        if isinstance(self.sampler, Sampler) and hasattr(self.objective, "sampled_loss"):
-            if self.prune and math.isfinite(threshold) and hasattr(self.objective, "pruned_loss"):
-                losses, fraction = self.objective.pruned_loss(
-                    self.sampler, self.seed, start, count, threshold
-                )
-                return losses, float(fraction)
-            return self.objective.sampled_loss(self.sampler, self.seed, start, count), 1.0
-        batch = max(1, BATCH_NUMBERS // self.n_params)
-        parts = []
-        for first in range(start, start + count, batch):
-            size = min(batch, start + count - first)
-            parts.append(self.evaluate(self.draw(first, size)))
-        return np.concatenate(parts), 1.0
-
-    def evaluate(self, thetas: Array) -> Array:
-        """Return the losses of thetas, checked: the objective may be anybody's."""
-        losses = np.asarray(self.objective.batch_loss(thetas))
-        if losses.shape != (len(thetas),) or losses.dtype.kind not in "iuf":
-            raise ValueError(
-                f"batch_loss of {len(thetas)} thetas returned an array of shape {losses.shape} and dtype "
-                f"{losses.dtype}: return {len(thetas)} real numbers."
-            )
-        return to_float64(losses)
-
-    def run(self, start: int, count: int, threshold: float) -> Shard:
+    def run(self, start: int, count: int, bar: Bar) -> Shard:
         """Evaluate a shard."""
-        started = time.perf_counter()
-        losses, fraction = self.losses(start, count, threshold)
-        top = np.empty(count, TOP_DTYPE)
-        top["index"], top["loss"] = np.arange(start, start + count), losses
-        best = top[select_best(top, self.top_k)]
-        return Shard(start, count, best, improvements(top), time.perf_counter() - started, fraction)
-
-    def fingerprint(self, start: int) -> str:
-        """Return what identifies objective and sampler where they do not say so themselves."""
-        import hashlib
-
-        digest = hashlib.sha256()
-        thetas = self.draw(start, 2)
-        if not isinstance(self.sampler, Sampler):
-            digest.update(thetas.tobytes())
-        if hasattr(self.objective, "fingerprint"):
-            digest.update(str(self.objective.fingerprint).encode())
-        else:
-            digest.update(self.evaluate(thetas).tobytes())
-        return digest.hexdigest()
+        limit = bar.worst if self.prune else math.inf
+        losses, fraction = evaluate(self.objective, self.sampler, self.seed, start, count, limit)
+        losses = losses if np.isfinite(losses).all() else rank(losses)
+        kept = np.flatnonzero(losses <= bar.worst)
+        top = entries(start + kept, losses[kept])
+        trace = np.empty(0, TOP_DTYPE)
+        if not losses.min() >= bar.best or bar.best == math.inf:
+            trace = improvements(entries(np.arange(start, start + count), losses))
+            trace = trace[(trace["loss"] < bar.best) | (bar.best == math.inf)]
+        return Shard(start, count, top[select_best(top, self.top_k)], trace, fraction)
 
 
-def shard_size(n_samples: int | None, n_params: int) -> int:
+def draw(sampler: SamplerLike, seed: int, start: int, count: int, n_params: int) -> Array:
+    """Return the thetas of candidates start .. start + count - 1, checked if a callable's."""
+    if isinstance(sampler, Sampler):
+        return sampler.sample(seed, start, count, n_params)
+    thetas = np.asarray(sampler(start, count))
+    wanted = f"a real array of shape ({count}, {n_params})"
+    if thetas.shape != (count, n_params) or thetas.dtype.kind not in "iuf":
+        raise ValueError(
+            f"sampler({start}, {count}) returned an array of shape {thetas.shape} and dtype "
+            f"{thetas.dtype}: return {wanted}."
+        )
+    thetas = to_float64(thetas)
+    if not np.isfinite(thetas).all():
+        raise ValueError(
+            f"sampler({start}, {count}) returned a number that is not finite: return {wanted} of "
+            "finite numbers."
+        )
+    return thetas
+
+
+def evaluate(
+    objective: Any, sampler: SamplerLike, seed: int, start: int, count: int, threshold: float
+) -> tuple[Array, float]:
+    """Return the losses of candidates start .. start + count - 1, and the part of the pairs computed.
+
+    A candidate whose loss is above `threshold` may have the loss infinity instead of its own.
+    """
+    prune = threshold < math.inf and hasattr(objective, "pruned_loss")
+    if isinstance(sampler, Sampler) and hasattr(objective, "sampled_loss"):
+        if not prune:
+            return objective.sampled_loss(sampler, seed, start, count), 1.0
+        losses, fraction = objective.pruned_loss(sampler, seed, start, count, threshold)
+        return losses, float(fraction)
+    parts, visited = [], 0.0
+    for first, size in bounds(start, start + count, batch_size(objective)):
+        thetas = draw(sampler, seed, first, size, objective.n_params)
+        losses, fraction = _batch_loss(objective, thetas), 1.0
+        parts.append(losses)
+        visited += fraction * size
+    return np.concatenate(parts), visited / count
+
+
+def _batch_loss(objective: Any, thetas: Array) -> Array:
+    """Return a user's objective's losses, checked."""
+    losses = np.asarray(objective.batch_loss(thetas))
+    if losses.shape != (len(thetas),) or losses.dtype.kind not in "iuf":
+        raise ValueError(
+            f"batch_loss of {len(thetas)} thetas returned {describe(losses)}: return an array of "
+            f"{len(thetas)} real numbers."
+        )
+    return to_float64(losses)
+
+
+def fingerprint(task: Task) -> str:
+    """Return what identifies the objective and a callable sampler, whatever candidates are wanted."""
+    import hashlib
+
+    built_in = isinstance(task.sampler, Sampler)
+    thetas = task.draw(0, 8 if built_in else 1)
+    digest = hashlib.sha256(b"" if built_in else thetas.tobytes())
+    own = getattr(task.objective, "fingerprint", None)
+    if isinstance(own, str):
+        digest.update(own.encode())
+    else:  # six digits: another machine's BLAS may differ in the last
+        digest.update(repr([f"{x:.6g}" for x in _batch_loss(task.objective, thetas)]).encode())
+    return digest.hexdigest()
+
+
+def entries(index: Array, losses: Array) -> Array:
+    """Return candidates and their losses as one structured array."""
+    top = np.empty(len(index), TOP_DTYPE)
+    top["index"], top["loss"] = index, losses
+    return top
+
+
+def shard_size(objective: Any) -> int:
     """Return the number of candidates in a shard, a power of two."""
-    work = SHARD_WORK / ((n_samples or 1000) * (n_params + 20))
+    work = KERNEL_WORK if hasattr(objective, "sampled_loss") else PYTHON_WORK
+    work /= _n_samples(objective) * (objective.n_params + 20)
     size = 2.0 ** round(math.log2(max(work, 1.0)))
     return int(min(max(size, SMALLEST_SHARD), LARGEST_SHARD))
+
+
+def batch_size(objective: Any) -> int:
+    """Return the number of candidates that are drawn and evaluated at a time."""
+    size = BATCH_NUMBERS // objective.n_params
+    if not hasattr(objective, "sampled_loss"):
+        size = min(size, BATCH_MARGINS // _n_samples(objective))
+    return max(1, size)
+
+
+def _n_samples(objective: Any) -> int:
+    return max(1, getattr(objective, "n_samples", None) or 1000)
 
 
 def bounds(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
@@ -146,3 +188,79 @@ def bounds(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
         count = min(stop, (start // size + 1) * size) - start
         yield start, count
         start += count
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Standing:
+    """Where a search stands: its shards folded in order, and those that wait for one before them.
+
+    Never changed, only replaced: an interrupt at any moment leaves the last one whole. The bar comes
+    from the folded shards alone, so that what it drops could not have ranked, nor have improved the
+    trace, in whatever order shards arrive.
+    """
+
+    top_k: int
+    start: int
+    next: int
+    top: Array
+    trace: Array
+    visited: float
+    waiting: tuple[Shard, ...]
+
+    @classmethod
+    def at(cls, start: int, top_k: int) -> Self:
+        """Return the standing before anything is evaluated."""
+        empty = np.empty(0, TOP_DTYPE)
+        return cls(top_k, start, start, empty, empty, 0.0, ())
+
+    def add(self, shards: Iterable[Shard]) -> Self:
+        """Return the standing with some more shards."""
+        waiting = sorted([*self.waiting, *shards], key=_start)
+        ready, stop = 0, self.next
+        while ready < len(waiting) and waiting[ready].start == stop:
+            stop += waiting[ready].count
+            ready += 1
+        folded = self._fold(waiting[:ready])
+        return replace(folded, next=stop, waiting=tuple(waiting[ready:]))
+
+    def everything(self) -> Self:
+        """Return the standing with waiting shards folded in, out of turn: for a result."""
+        return self._fold(self.waiting)
+
+    def _fold(self, shards: Iterable[Shard]) -> Self:
+        top, trace, visited = [self.top], [self.trace], self.visited
+        for shard in shards:
+            top.append(shard.top)
+            trace.append(shard.trace)
+            visited += shard.rows_evaluated_fraction * shard.count
+        best = np.concatenate(top)
+        return replace(
+            self,
+            top=best[select_best(best, self.top_k)],
+            trace=improvements(np.concatenate(trace)),
+            visited=visited,
+        )
+
+    @property
+    def bar(self) -> Bar:
+        """What the next candidates have to reach."""
+        full = len(self.top) == self.top_k
+        return Bar(
+            float(self.top["loss"][0]) if len(self.top) else math.inf,
+            float(self.top["loss"][-1]) if full else math.inf,
+        )
+
+    @property
+    def ranges(self) -> tuple[tuple[int, int], ...]:
+        """(start, stop) of the candidates evaluated."""
+        folded = [(self.start, self.next)] if self.next > self.start else []
+        return join_ranges([*folded, *((s.start, s.start + s.count) for s in self.waiting)])
+
+    @property
+    def n_evaluated(self) -> int:
+        """How many candidates were evaluated."""
+        return self.next - self.start + sum(shard.count for shard in self.waiting)
+
+
+def _start(shard: Shard) -> int:
+    return shard.start

@@ -15,7 +15,8 @@ from metaopt_fast.validation import MAX_THREADS
 
 
 def cgroup_quota(root: str = "/sys/fs/cgroup", process: str = "/proc/self/cgroup") -> float | None:
-    """Return the processors that this process's control groups allow it, or None without a limit."""
+    """Return the processors that this process's control groups allow it, or None without a
+    limit."""
     quotas = []
     for line in _read(process).splitlines():
         _, _, rest = line.partition(":")
@@ -37,7 +38,10 @@ def _quota_of(folder: str) -> float | None:
     """Read cpu.max (version 2) or cpu.cfs_quota_us (version 1) of one control group."""
     words = _read(f"{folder}/cpu.max").split()
     if not words:
-        words = [*_read(f"{folder}/cpu.cfs_quota_us").split(), *_read(f"{folder}/cpu.cfs_period_us").split()]
+        words = [
+            *_read(f"{folder}/cpu.cfs_quota_us").split(),
+            *_read(f"{folder}/cpu.cfs_period_us").split(),
+        ]
     try:
         quota, period = (int(word) for word in words)
     except ValueError:  # "max", or no such files

@@ -30,7 +30,9 @@ def check_integer(name: str, value: object, low: int, high: int | None = None) -
     return integer
 
 
-def check_number(name: str, value: object, low: float = -math.inf, *, strictly: bool = False) -> float:
+def check_number(
+    name: str, value: object, low: float = -math.inf, *, strictly: bool = False
+) -> float:
     """Return `value` as a finite float of at least `low` (above it, if `strictly`)."""
     wanted = "a finite number"
     if low > -math.inf:
@@ -48,7 +50,8 @@ def check_number(name: str, value: object, low: float = -math.inf, *, strictly: 
 
 
 def check_n_threads(n_threads: object) -> int | None:
-    """Return `n_threads` as an int in 1..1024, or None (libgomp ends the process on a negative one)."""
+    """Return `n_threads` as an int in 1..1024, or None."""
+    # A negative one makes libgomp end the process.
     return None if n_threads is None else check_integer("n_threads", n_threads, 1, MAX_THREADS)
 
 
@@ -58,19 +61,20 @@ def check_dtype(dtype: object) -> str:
         name = np.dtype(cast(Any, dtype)).name if dtype is not None else None
     except TypeError:
         name = None
-    if name not in DTYPES:
+    if name is None or name not in DTYPES:
         raise ValueError(f"dtype is {describe(dtype)}: pass 'float64' or 'float32'.")
-    return name
+    return str(name)
 
 
 def to_float64(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Return the array as float64 in C order; what leaves the range becomes infinite without a warning."""
+    """Return the array as float64 in C order; what leaves the range becomes infinite."""
     with np.errstate(over="ignore", invalid="ignore"):
         return np.ascontiguousarray(array, np.float64)
 
 
 def describe(value: object) -> str:
-    """Name `value` in an error: an array by its shape and dtype, the rest by a short repr and the type."""
+    """Name `value` in an error: an array by its shape and dtype, the rest by a short repr and the
+    type."""
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and dtype {value.dtype}"
     text = repr(value)
@@ -80,7 +84,8 @@ def describe(value: object) -> str:
 
 
 def as_real_array(name: str, value: object, ndim: int | None, wanted: str) -> npt.NDArray[Any]:
-    """Return `value` as an array of a boolean, integer or floating dtype, with `ndim` dimensions (None: 0 or 1)."""
+    """Return `value` as an array of a boolean, integer or floating dtype, with `ndim` dimensions
+    (None: 0 or 1)."""
     if value is None:
         raise TypeError(f"{name} is None: pass {wanted}.")
     try:

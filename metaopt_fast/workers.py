@@ -1,8 +1,8 @@
 """Shards on other processes and machines, through anything in the shape of concurrent.futures.
 
 Futures carry the name of the task alone. A worker that does not know it yet says so, and gets that
-shard again together with the task: the data travels once to each worker. Scheduling, retries and the
-death of workers are the executor's business.
+shard again together with the task: the data travels once to each worker. Scheduling, retries and
+the death of workers are the executor's business.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ class Driver:
                 start, count, shard = future.result()
             except concurrent.futures.BrokenExecutor as error:
                 raise RuntimeError(
-                    f"a worker of the executor died ({error}): what was finished is in the checkpoint, if "
-                    "there is one; search again with a new executor."
+                    f"a worker of the executor died ({error}): what was finished is in the "
+                    "checkpoint, if there is one; search again with a new executor."
                 ) from error
             if shard is None:
                 self.submit(start, count, self.task)

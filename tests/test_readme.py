@@ -1,0 +1,57 @@
+"""The README: its examples run and print what it shows, its commands and links are right."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+SET_UP = [
+    "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/metaopt-fast search\n",
+    "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/python -m pytest\n",
+]
+
+
+def section(title):
+    """The text under a heading."""
+    return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def examples():
+    """The blocks of Python, each with the output that the next block shows, or None."""
+    blocks = FENCE.findall(README)
+    return [
+        (code, following[1] if following[0] == "text" else None)
+        for (language, code), following in zip(blocks, [*blocks[1:], ("", "")], strict=True)
+        if language == "python"
+    ]
+
+
+def without_times(output):
+    """The output with what differs from run to run left out."""
+    return re.sub(r"in [\d.]+ s \([\d.e+]+ pairs/s\)", "in (time)", output)
+
+
+def test_the_set_up_is_two_commands():
+    assert FENCE.findall(section("Set-up")) == [("sh", command) for command in SET_UP]
+    assert [code for language, code in FENCE.findall(README) if language == "sh"] == SET_UP
+
+
+def test_the_examples_print_what_is_shown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "__main__"}
+    for code, shown in examples():
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            exec(compile(code, "README.md", "exec"), names)
+        assert without_times(output.getvalue()) == without_times(shown or ""), code
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((?!https?:)([^)#]+)\)", README))))
+def test_links_lead_to_files(link):
+    assert (ROOT / link).exists()
