@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any, Self
 
 import numpy as np
@@ -185,6 +186,55 @@ class LogisticLoss:
                 f"{sampler!r} draws numbers beyond the range of {self.dtype}: pass smaller ones."
             )
         return losses
+
+    def pruned_loss(
+        self,
+        candidates: Sampler | npt.ArrayLike,
+        seed: int,
+        start: int,
+        count: int,
+        threshold: float,
+    ) -> tuple[Float64Array, float]:
+        """Return L of candidates where it is at most a threshold; else perhaps infinity.
+
+        Rows' losses are never negative: a candidate is dropped as soon as those summed so far exceed
+        the threshold, by more than a bound of their rounding.
+
+        Parameters
+        ----------
+        candidates : Normal, Uniform or Integers, or array_like of shape (count, n_params)
+            Where the thetas come from, as in `sampled_loss`, or the thetas themselves.
+        seed, start, count : int
+            As in ``sampler.sample``.
+        threshold : float
+            A loss; infinity drops nothing.
+
+        Returns
+        -------
+        losses : numpy.ndarray of shape (count,), float64
+            The bits of `sampled_loss` or `batch_loss` wherever those are at most `threshold`.
+        fraction : float
+            The part of the (row, candidate) pairs that was computed.
+        """
+        threshold = float(threshold)
+        if math.isnan(threshold):
+            raise ValueError("threshold is nan: pass a loss, or infinity.")
+        if isinstance(candidates, Sampler):
+            draws, thetas = candidates.draws(seed, self.n_params), None
+            start = check_integer("start", start, 0, MAX_INDEX)
+            losses = allocate(check_integer("count", count, 1, MAX_INDEX - start))
+        else:
+            draws, thetas = None, self._many(candidates)
+            losses = np.empty(len(thetas))
+        fraction = self._rows.evaluate_below(
+            thetas, draws, start, threshold, losses, self._threads()
+        )
+        if fraction < 0:
+            raise ValueError(
+                f"a candidate is not finite in {self.dtype}: pass finite thetas, or a sampler of "
+                "smaller numbers."
+            )
+        return losses, fraction
 
     def lipschitz(self) -> float:
         """Return the Lipschitz constant of the gradient of L, from which step sizes are chosen.

@@ -83,6 +83,7 @@ cdef Py_ssize_t CACHED_ROWS = 256 * 1024
 cdef Py_ssize_t WAVE_MEMORY = 4 * 1024 * 1024
 # Tiles that share a reading of the rows; more of them leave threads less to even out.
 cdef Py_ssize_t GROUP_TILES = 16
+cdef Py_ssize_t COHORT_TILES = 128
 # Up to this many candidates, one pass over the rows for each beats a tile with idle lanes.
 cdef Py_ssize_t FEW = 4
 
@@ -146,6 +147,10 @@ cdef struct Workspace:
     # Arrays over (tile, span).
     double *partial_losses
     char *partial_gradients
+    # Arrays over the candidates of a cohort, and the (row, candidate) pairs that it took.
+    Py_ssize_t *candidates
+    double *penalties
+    double n_pairs
     # Of each thread that may work here: n_params panels.
     char *scratch
 
@@ -164,12 +169,16 @@ cdef struct Plan:
     # Where results go; gradients may be null.
     double *losses
     double *gradients
+    # A loss above it may be written as infinity.
+    double threshold
     # How the work is cut: tiles of `lanes` candidates, in groups that read each run of blocks
     # together while it is in cache.
     Py_ssize_t lanes, n_tiles, first_group, n_groups, n_ranges, blocks_in_cache
     int n_threads
     # One for each thread, or a single one.
     Workspace *workspaces
+    # The (row, candidate) pairs that cohorts took.
+    double n_pairs
 
 
 cdef inline void add_exactly(double *high, double *low, double x) noexcept nogil:
@@ -259,27 +268,35 @@ cdef void fold_tile(const Plan *plan, Workspace *work, Py_ssize_t tile) noexcept
             fold_gradients(plan, work, tile, <const float *>work.partial_gradients)
 
 
+cdef double penalty(const Plan *plan, const real *thetas, Py_ssize_t lane) noexcept nogil:
+    cdef double total = 0, theta, scale = thetas[plan.n_params * plan.lanes + lane]
+    cdef Py_ssize_t j
+    for j in range(plan.n_penalised):
+        theta = thetas[j * plan.lanes + lane] * scale
+        total += plan.l2 / 2 * theta * theta
+    return total
+
+
+cdef inline double loss_of(const Plan *plan, double total, double penalty) noexcept nogil:
+    cdef double loss = overflow_to_infinity(total / plan.total_weight)
+    return loss + penalty if plan.l2 > 0 else loss
+
+
 cdef void write_results(const Plan *plan, const Workspace *work, Py_ssize_t tile,
                         const real *thetas) noexcept nogil:
     """Divide a tile's totals by the weights, add the penalty, write losses and gradients."""
     cdef Py_ssize_t lane, j, i, candidate, size = plan.n_params * plan.lanes
-    cdef double penalty, theta, slope, scale
+    cdef double slope, scale
     for lane in range(plan.lanes):
         candidate = (work.first_tile + tile) * plan.lanes + lane
         if candidate >= plan.n_candidates:
             break
-        penalty = 0
-        scale = thetas[size + lane]
-        for j in range(plan.n_penalised):
-            theta = thetas[j * plan.lanes + lane] * scale
-            penalty += plan.l2 / 2 * theta * theta
         i = tile * plan.lanes + lane
-        plan.losses[candidate] = overflow_to_infinity(
-            (work.loss_high[i] + work.loss_low[i]) / plan.total_weight)
-        if plan.l2 > 0:
-            plan.losses[candidate] += penalty
+        plan.losses[candidate] = loss_of(plan, work.loss_high[i] + work.loss_low[i],
+                                         penalty(plan, thetas, lane))
         if plan.gradients == NULL:
             continue
+        scale = thetas[size + lane]
         for j in range(plan.n_params):
             i = tile * size + j * plan.lanes + lane
             slope = (work.gradient_high[i] + work.gradient_low[i]) / plan.total_weight
@@ -327,6 +344,85 @@ cdef void run_group(const Plan *plan, Py_ssize_t group, int thread) noexcept nog
         finish_tile(plan, work, tile)
 
 
+cdef void move_candidate(const Plan *plan, Workspace *work, real *thetas, Py_ssize_t source,
+                         Py_ssize_t target) noexcept nogil:
+    """Copy a candidate of a cohort to another lane: its thetas, and what is summed so far."""
+    cdef Py_ssize_t lanes = plan.lanes, size = (plan.n_params + 1) * lanes, j
+    cdef real *to = thetas + target // lanes * size + target % lanes
+    cdef const real *origin = thetas + source // lanes * size + source % lanes
+    for j in range(plan.n_params + 1):
+        to[j * lanes] = origin[j * lanes]
+    work.loss_high[target], work.loss_low[target] = work.loss_high[source], work.loss_low[source]
+    work.partial_losses[target] = work.partial_losses[source]
+    work.candidates[target] = work.candidates[source]
+    work.penalties[target] = work.penalties[source]
+
+
+cdef Py_ssize_t drop_candidates(const Plan *plan, Workspace *work, Py_ssize_t count,
+                                real *thetas) noexcept nogil:
+    """Close the ranks of a cohort's candidates that may reach the threshold; return their number.
+
+    No loss of a row is negative, so what is summed so far only grows. Computed sums grow up to
+    rounding, less than one part in 1e15: one in 1e12 is left for it.
+    """
+    cdef Py_ssize_t i, kept = 0
+    cdef double total
+    for i in range(count):
+        total = work.loss_high[i] + work.loss_low[i] + work.partial_losses[i]
+        if loss_of(plan, total, work.penalties[i]) > plan.threshold * (1 + 1e-12):
+            continue
+        if kept < i:
+            move_candidate(plan, work, thetas, i, kept)
+        kept += 1
+    return kept
+
+
+cdef void run_cohort_of(const Plan *plan, Workspace *work, real *thetas) noexcept nogil:
+    cdef Py_ssize_t count, i, lane, tile, block = 0, until, b, lanes = plan.lanes
+    count = min(work.n_tiles * lanes, plan.n_candidates - work.first_tile * lanes)
+    for i in range(count):
+        work.candidates[i] = work.first_tile * lanes + i
+        work.penalties[i] = penalty(plan, thetas + i // lanes * (plan.n_params + 1) * lanes,
+                                    i % lanes)
+        plan.losses[work.candidates[i]] = INFINITY
+    while block < plan.n_blocks and count > 0:
+        # After 1, 2, 4 and 8 blocks, then after each span.
+        if block % BLOCKS_PER_SPAN == 0:
+            memset(work.partial_losses, 0, work.n_tiles * lanes * sizeof(double))
+        until = min(plan.n_blocks, max(block + 1, 2 * block) if block < BLOCKS_PER_SPAN
+                    else block + BLOCKS_PER_SPAN)
+        for tile in range((count + lanes - 1) // lanes):
+            plan.evaluate(plan.rows, block, until, thetas_of(plan, work, tile),
+                          work.partial_losses + tile * lanes, NULL, work.scratch)
+        for b in range(block, until):
+            work.n_pairs += count * plan.rows.rows[b]
+        block = until
+        if block % BLOCKS_PER_SPAN == 0 or block == plan.n_blocks:
+            for i in range(count):
+                add_exactly(work.loss_high + i, work.loss_low + i, work.partial_losses[i])
+                work.partial_losses[i] = 0
+        if block < plan.n_blocks:
+            count = drop_candidates(plan, work, count, thetas)
+    for i in range(count):
+        plan.losses[work.candidates[i]] = loss_of(plan, work.loss_high[i] + work.loss_low[i],
+                                                  work.penalties[i])
+
+
+cdef void run_cohort(const Plan *plan, Py_ssize_t group, int thread) noexcept nogil:
+    """Evaluate one group of tiles, dropping candidates that cannot reach the threshold."""
+    cdef Workspace *work = plan.workspaces + thread
+    cdef Py_ssize_t tile
+    group += plan.first_group
+    work.first_tile = group * plan.n_tiles // plan.n_groups
+    work.n_tiles = (group + 1) * plan.n_tiles // plan.n_groups - work.first_tile
+    for tile in range(work.n_tiles):
+        fill_tile(plan, work, tile)
+    if plan.kernels.itemsize == sizeof(double):
+        run_cohort_of(plan, work, <double *>work.thetas)
+    else:
+        run_cohort_of(plan, work, <float *>work.thetas)
+
+
 cdef void run_part(const Plan *plan, Py_ssize_t part, int thread) noexcept nogil:
     """Evaluate one group of tiles over one range of spans, in the workspace of all threads."""
     cdef Workspace *work = plan.workspaces
@@ -346,10 +442,11 @@ cdef void fold_one(const Plan *plan, Py_ssize_t tile, int thread) noexcept nogil
 cdef bint run_groups(Plan *plan, Py_ssize_t groups_at_once) except -1:
     """Evaluate groups of tiles, each by one thread; False where a theta is not finite."""
     cdef int thread
+    cdef Task task = run_cohort if plan.threshold < INFINITY else run_group
     plan.first_group = 0
     while plan.first_group < plan.n_groups:
         with nogil:
-            for_each(run_group, plan, min(groups_at_once, plan.n_groups - plan.first_group))
+            for_each(task, plan, min(groups_at_once, plan.n_groups - plan.first_group))
         for thread in range(plan.n_threads):
             if not plan.workspaces[thread].finite:
                 return False
@@ -414,6 +511,13 @@ cdef char *lay_out(const Plan *plan, Workspace *work, char *at, Py_ssize_t n_til
     at += aligned(n_tiles * n_spans * plan.lanes * sizeof(double))
     work.partial_gradients = at
     at += aligned(n_tiles * n_spans * size * itemsize)
+    work.candidates = <Py_ssize_t *>at
+    if plan.threshold < INFINITY:
+        at += aligned(n_tiles * plan.lanes * sizeof(Py_ssize_t))
+    work.penalties = <double *>at
+    if plan.threshold < INFINITY:
+        at += aligned(n_tiles * plan.lanes * sizeof(double))
+    work.n_pairs = 0
     work.scratch = at
     return at + aligned(n_threads * plan.n_params * 8 * itemsize)
 
@@ -423,7 +527,7 @@ cdef bint evaluate(Plan *plan) except -1:
     cdef Py_ssize_t itemsize = plan.kernels.itemsize, n_params = plan.n_params
     plan.n_all_spans = (plan.n_blocks + BLOCKS_PER_SPAN - 1) // BLOCKS_PER_SPAN
     plan.lanes, plan.evaluate = plan.kernels.lanes, plan.kernels.evaluate_tile
-    if plan.n_candidates <= FEW:
+    if plan.n_candidates <= FEW and plan.threshold == INFINITY:
         plan.lanes, plan.evaluate = 1, plan.kernels.evaluate_one
     plan.n_tiles = (plan.n_candidates + plan.lanes - 1) // plan.lanes
     plan.blocks_in_cache = max(
@@ -443,8 +547,9 @@ cdef bint evaluate(Plan *plan) except -1:
     if by_groups:
         n_workspaces = plan.n_threads
         # Many tiles in a group read rows seldom; few of them even out the threads.
-        group = max(1, min(GROUP_TILES, WAVE_MEMORY // tile_bytes,
-                           <Py_ssize_t>(SLICE_WORK / tile_work)))
+        # A cohort that candidates drop out of has to be larger, for tiles to stay full.
+        group = max(1, min(GROUP_TILES if plan.threshold == INFINITY else COHORT_TILES,
+                           WAVE_MEMORY // tile_bytes, <Py_ssize_t>(SLICE_WORK / tile_work)))
         plan.n_groups = (plan.n_tiles + group - 1) // group
         if plan.n_threads > 1:
             plan.n_groups = max(plan.n_groups, 4 * plan.n_threads)
@@ -460,6 +565,7 @@ cdef bint evaluate(Plan *plan) except -1:
                                        <double>WAVE_MEMORY * plan.n_threads / tile_bytes / wave))
 
     cdef Workspace layout
+    cdef bint finite
     cdef int thread, sharing = 1 if by_groups else plan.n_threads
     cdef Py_ssize_t size = lay_out(plan, &layout, NULL, wave, slice, sharing) - <char *>NULL
     cdef Py_ssize_t heads = aligned(n_workspaces * sizeof(Workspace))
@@ -472,9 +578,12 @@ cdef bint evaluate(Plan *plan) except -1:
     for thread in range(n_workspaces):
         at = lay_out(plan, plan.workspaces + thread, at, wave, slice, sharing)
     try:
-        if by_groups:
-            return run_groups(plan, groups_at_once)
-        return run_slices(plan, wave, slice)
+        if not by_groups:
+            return run_slices(plan, wave, slice)
+        finite = run_groups(plan, groups_at_once)
+        for thread in range(n_workspaces):
+            plan.n_pairs += plan.workspaces[thread].n_pairs
+        return finite
     finally:
         free(memory)
 
@@ -485,6 +594,18 @@ def pack_rows(const double[:, ::1] X, const double[::1] signs, Py_ssize_t first,
     cdef const Kernels *kernels = table(0, single_precision)
     with nogil:
         kernels.pack_rows(&X[0, 0], &signs[0], first, X.shape[0], X.shape[1], n_params, &panels[0])
+
+
+def row_norms(const double[:, ::1] X, double[::1] norms):
+    """Write the squared norm of each row: in one order of sums, unlike NumPy's on some layouts."""
+    cdef Py_ssize_t i, j
+    cdef double total
+    with nogil:
+        for i in range(X.shape[0]):
+            total = 0
+            for j in range(X.shape[1]):
+                total += X[i, j] * X[i, j]
+            norms[i] = total
 
 
 cdef class PackedRows:
@@ -512,7 +633,7 @@ cdef class PackedRows:
     cdef const Py_ssize_t[::1] first_panel
     cdef const int[::1] block_rows
     cdef const double[::1] block_weights
-    cdef Py_ssize_t n_penalised
+    cdef Py_ssize_t n_penalised, n_rows
     cdef double total_weight, l2
 
     def __init__(self, int loss, bint single_precision, Py_ssize_t n_params, Py_ssize_t n_penalised,
@@ -524,7 +645,7 @@ cdef class PackedRows:
         self.first_panel, self.block_rows = first_panel, block_rows
         self.block_weights = block_weights
         self.panels, self.row_weights = panels, row_weights
-        self.n_penalised = n_penalised
+        self.n_penalised, self.n_rows = n_penalised, sum(block_rows)
         self.total_weight, self.l2 = total_weight, l2
         self.rows.panels = &panels[0]
         if row_weights is not None:
@@ -545,6 +666,7 @@ cdef class PackedRows:
         if gradients is not None:
             plan.gradients = &gradients[0, 0]
         plan.n_threads = n_threads
+        plan.threshold = INFINITY
 
     def evaluate(self, const double[:, ::1] thetas, double[::1] losses, double[:, ::1] gradients,
                  int n_threads):
@@ -558,11 +680,30 @@ cdef class PackedRows:
         return evaluate(&plan)
 
     def evaluate_drawn(self, Draws draws, uint64_t start, double[::1] losses, int n_threads):
-        """Write the losses of candidates start .. of a sampler."""
+        """Write the losses of candidates start .. of a sampler; returns as `evaluate` does."""
         cdef Plan plan
         self.plan(&plan, losses, None, n_threads)
         plan.sampler, plan.start = &draws.sampler, start
         return evaluate(&plan)
+
+    def evaluate_below(self, const double[:, ::1] thetas, Draws draws, uint64_t start,
+                       double threshold, double[::1] losses, int n_threads):
+        """Write the losses up to a threshold, of thetas or, if that is None, of candidates start ..
+
+        A loss above it may be written as infinity. Returns the part of the (row, candidate) pairs
+        that was computed, or -1 where a theta is not finite.
+        """
+        cdef Plan plan
+        self.plan(&plan, losses, None, n_threads)
+        plan.threshold = threshold
+        if thetas is None:
+            plan.sampler, plan.start = &draws.sampler, start
+        else:
+            plan.thetas = &thetas[0, 0]
+        if not evaluate(&plan):
+            return -1.0
+        # Where rows are so many that all threads share them, nothing is dropped.
+        return plan.n_pairs / self.n_rows / losses.shape[0] if plan.n_pairs > 0 else 1.0
 
 
 # --------------------------------------------------------------------------------- random numbers
