@@ -59,7 +59,7 @@ class BuildKernels(build_ext):
 kernels = Extension(
     "metaopt_fast._kernels",
     sources=["src/_kernels.pyx", *(f"src/isa_{isa}.cpp" for isa in ("baseline", "avx2", "avx512"))],
-    depends=[str(path) for path in sorted(Path("src").glob("*.hpp"))],
+    depends=[str(path) for path in sorted(Path("src").glob("*.[hp]*"))],
     include_dirs=["src"],
     language="c++",
 )

@@ -6,7 +6,7 @@ from metaopt_fast._version import STREAM_VERSION, __version__
 from metaopt_fast.descent import DescentResult, gradient_descent
 from metaopt_fast.objectives import LogisticLoss
 from metaopt_fast.result import SearchResult, merge_results
-from metaopt_fast.samplers import Integers, Normal, Uniform
+from metaopt_fast.samplers import Integers, Mixture, Normal, Uniform
 from metaopt_fast.search import random_search, resume_search
 from metaopt_fast.threads import config, show_config
 
@@ -20,6 +20,7 @@ __all__ = [
     "DescentResult",
     "Integers",
     "LogisticLoss",
+    "Mixture",
     "Normal",
     "SearchResult",
     "Uniform",

@@ -1,13 +1,14 @@
 """Types of src/_kernels.pyx."""
 
-from typing import TypeVar
+from typing import Never, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import disjoint_base
 
-Float64Array = npt.NDArray[np.float64]
-Bytes = npt.NDArray[np.uint8]
-Real = TypeVar("Real", np.float32, np.float64)
+_Float64Array = npt.NDArray[np.float64]
+_Bytes = npt.NDArray[np.uint8]
+_Real = TypeVar("_Real", np.float32, np.float64)
 
 ISAS: tuple[str, ...]
 OPENMP: bool
@@ -18,19 +19,20 @@ def isa() -> tuple[str, str]: ...
 def max_threads() -> int: ...
 def work(n_samples: int, n_params: int) -> float: ...
 def pack_rows(
-    X: Float64Array,
-    signs: Float64Array,
+    X: _Float64Array,
+    signs: _Float64Array,
     first: int,
     n_params: int,
     single_precision: bool,
-    panels: Bytes,
+    panels: _Bytes,
 ) -> None: ...
 def pointwise(
-    loss: int, z: npt.NDArray[Real], value: npt.NDArray[Real], derivative: npt.NDArray[Real]
+    loss: int, z: npt.NDArray[_Real], value: npt.NDArray[_Real], derivative: npt.NDArray[_Real]
 ) -> None: ...
 def fma_run(single_precision: bool, iterations: int, n_threads: int) -> float: ...
-def read_run(memory: Bytes, n_threads: int) -> float: ...
+def read_run(memory: _Bytes, n_threads: int) -> float: ...
 
+@disjoint_base
 class PackedRows:
     def __init__(
         self,
@@ -40,31 +42,38 @@ class PackedRows:
         n_penalised: int,
         first_panel: npt.NDArray[np.intp],
         block_rows: npt.NDArray[np.intc],
-        block_weights: Float64Array,
-        panels: Bytes,
-        row_weights: Bytes | None,
+        block_weights: _Float64Array,
+        panels: _Bytes,
+        row_weights: _Bytes | None,
         total_weight: float,
         l2: float,
         extent: float,
     ) -> None: ...
     def evaluate(
         self,
-        thetas: Float64Array,
-        losses: Float64Array,
-        gradients: Float64Array | None,
+        thetas: _Float64Array,
+        losses: _Float64Array,
+        gradients: _Float64Array | None,
         n_threads: int,
     ) -> bool: ...
     def evaluate_drawn(
-        self, draws: Draws, start: int, losses: Float64Array, n_threads: int
+        self, draws: Draws, start: int, losses: _Float64Array, n_threads: int
     ) -> bool: ...
 
+@disjoint_base
 class Draws:
     def __init__(
         self,
-        transform: Bytes,
-        a: Float64Array,
-        b: Float64Array,
-        c: Float64Array,
+        transform: _Bytes,
+        a: _Float64Array,
+        b: _Float64Array,
+        c: _Float64Array,
         seed: int,
     ) -> None: ...
-    def sample(self, start: int, out: Float64Array) -> bool: ...
+    def sample(self, start: int, out: _Float64Array) -> bool: ...
+
+# What Cython adds to every module.
+__test__: dict[str, object]
+
+def __reduce_cython__(self: object) -> Never: ...
+def __setstate_cython__(self: object, __pyx_state: object) -> Never: ...

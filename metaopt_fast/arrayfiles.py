@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import struct
 import tokenize
+import warnings
 import zipfile
 import zlib
 from typing import Any
@@ -18,6 +20,11 @@ from metaopt_fast.validation import to_float64
 # Bytes of a compressed array to read at a time.
 PIECE = 2**20
 
+HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
 # What NumPy and zipfile raise when a file is damaged.
 DAMAGED = (
     ValueError,
@@ -27,7 +34,9 @@ DAMAGED = (
     OverflowError,
     RecursionError,
     SyntaxError,
+    OSError,  # a seek to an impossible place
     RuntimeError,  # an encrypted member; NotImplementedError, an unknown compression
+    struct.error,
     tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
@@ -98,12 +107,11 @@ def read_npy(path: str, target: str | None) -> Table:
 
 def _read_header(path: str, file: Any, what: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    elif version == (2, 0):
-        shape, is_fortran, dtype = np.lib.format.read_array_header_2_0(file)
-    else:
+    if version not in HEADERS:
         raise ValueError(f"version {version} of the format is for records")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # "it was created on Python 2"
+        shape, is_fortran, dtype = HEADERS[version](file)
     if dtype.kind not in "biufSU":
         raise ValueError(f"{shown(path)}: {what} has dtype {dtype}: save real numbers.")
     if min(shape, default=0) < 0:
@@ -157,14 +165,14 @@ def read_parquet(path: str, target: str | None) -> Table:
 def _parquet_columns(path: str) -> tuple[list[str], list[npt.NDArray[Any]]]:
     """Return names and columns, by whichever library there is."""
     try:
-        import pyarrow
-        import pyarrow.parquet
+        import pyarrow  # type: ignore[import-untyped]  # it has no annotations
+        import pyarrow.parquet  # type: ignore[import-untyped]  # likewise
     except ImportError:
         return _polars_columns(path)
     try:
         table = pyarrow.parquet.ParquetFile(path).read()
         return list(table.column_names), [column.to_numpy() for column in table.columns]
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, *DAMAGED) as error:
         raise damaged(path, error) from None
 
 
@@ -177,7 +185,7 @@ def _polars_columns(path: str) -> tuple[list[str], list[npt.NDArray[Any]]]:
         ) from None
     try:
         frame = polars.read_parquet(path)
-    except (polars.exceptions.PolarsError, OSError) as error:
+    except (polars.exceptions.PolarsError, polars.exceptions.PanicException, *DAMAGED) as error:
         raise damaged(path, error) from None
     return frame.columns, [column.to_numpy() for column in frame]
 
@@ -191,7 +199,7 @@ def _half_of_memory() -> int:
 
 def damaged(path: str, error: BaseException) -> ValueError:
     """Return a sentence about a file that cannot be read, unless the error is one already."""
-    text = " ".join(str(error).split())
+    text = "".join(c if c.isprintable() else " " for c in str(error))
     if isinstance(error, ValueError) and text.startswith(shown(path)):
         return error
     suffix = os.path.splitext(path)[1].lower()

@@ -1,8 +1,8 @@
 """What survives a killed process: finished shards in an SQLite file.
 
-One row for each finished shard, committed before the search goes on, with a digest of its own. The
-file is made whole before it gets its name, opened by one process at a time, and checked whenever it
-is opened: a damaged one is refused. Nothing in it is ever executed: numbers and JSON alone.
+One row for each finished shard, with a digest of its own, committed before anybody is told of it.
+One process at a time owns the file, and reads it with suspicion: a damaged one is refused. Nothing
+in it is ever executed: numbers and JSON alone.
 """
 
 from __future__ import annotations
@@ -11,19 +11,34 @@ import hashlib
 import json
 import os
 import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
 from metaopt_fast.result import TOP_DTYPE
-from metaopt_fast.shards import Shard
+from metaopt_fast.shards import Shard, Standing, shard_count
+from metaopt_fast.validation import describe
 
 APPLICATION_ID = 0x6D6F6661
 FORMAT_VERSION = 1
 
-# Entries of a configuration that a resumed search may change; the others determine its bits.
-FREE_ENTRIES = ("n_candidates", "start", "isa", "n_threads", "versions", "metadata")
+# Entries of a configuration that a resumed search may change: they cannot change its bits. Of the
+# candidates there may be more than before, see `Checkpoint.agree`.
+FREE_ENTRIES = ("n_candidates", "isa", "n_threads", "prune", "versions", "metadata")
+
+# Shards that are folded at a time when a file is read.
+READ_TOGETHER = 4096
+
+SCHEMA = """
+    CREATE TABLE config (text TEXT NOT NULL, digest BLOB NOT NULL);
+    CREATE TABLE shards (
+        start INTEGER PRIMARY KEY, count INTEGER NOT NULL, top BLOB NOT NULL, trace BLOB NOT NULL,
+        rows_evaluated_fraction REAL NOT NULL, seconds REAL NOT NULL, digest BLOB NOT NULL
+    );
+"""
 
 
 class CheckpointError(ValueError):
@@ -40,6 +55,11 @@ class Checkpoint:
         The search's configuration: a new file records it, an old one must agree with it. Without it
         the file must exist.
 
+    Attributes
+    ----------
+    config : dict
+        The configuration in the file.
+
     Raises
     ------
     CheckpointError
@@ -49,140 +69,141 @@ class Checkpoint:
     """
 
     def __init__(self, path: str | os.PathLike[str], config: dict[str, Any] | None = None) -> None:
-        self.path = os.fspath(path)
+        self.path = _check_path(path)
         if config is None and not os.path.exists(self.path):
             raise FileNotFoundError(f"{self.path} does not exist: pass the path of a checkpoint.")
-        if config is not None and not os.path.exists(self.path):
-            self._create(config)
-        if os.path.getsize(self.path) == 0:
-            raise self._damaged("it is empty")
-        try:
-            # One connection owns the file; a killed owner leaves it free.
-            self._database = sqlite3.connect(self.path, timeout=0.5, isolation_level=None)
-            self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self.config = self._read_config()
-            # Write-ahead log: a commit outlives the process; only a power cut can undo the last
-            # ones.
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = NORMAL")
-            self._database.execute("BEGIN EXCLUSIVE")
-            self._database.execute("COMMIT")
-            self.shards = self._read_shards()
-        except sqlite3.Error as error:
-            self.close()
-            raise self._translate(error) from None
-        except CheckpointError:
-            self.close()
-            raise
-        if config is not None:
+        with ExitStack() as stack:
             try:
-                self._agree(config)
-            except CheckpointError:
-                self.close()
-                raise
+                self._database = sqlite3.connect(self.path, timeout=0.5, isolation_level=None)
+                stack.callback(self._database.close)
+                self._own()
+                if self._execute("SELECT count(*) FROM sqlite_master") == [(0,)]:
+                    self._create(config)
+                self.config = self._read_config()
+                if config is not None:
+                    self.agree(config)
+            except sqlite3.Error as error:
+                raise self._translate(error) from None
+            stack.pop_all()
 
-    def _create(self, config: dict[str, Any]) -> None:
-        """Make the file under another name, and give it its own when it is whole."""
-        unfinished = f"{self.path}.{os.getpid()}.new"
+    def _own(self) -> None:
+        """Lock the file until it is closed; a killed owner leaves it free."""
+        self._database.executescript(
+            "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;"
+            "PRAGMA locking_mode = EXCLUSIVE;"
+            # A write-ahead log, synchronised at each commit: one fsync, and the file is whole
+            # whenever the process ends or the power fails.
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
+            "BEGIN EXCLUSIVE; COMMIT;"
+        )
+
+    def _create(self, config: dict[str, Any] | None) -> None:
+        """Lay out an empty file, in one transaction."""
+        if config is None or self._execute("PRAGMA application_id") not in (
+            [(0,)],
+            [(APPLICATION_ID,)],
+        ):
+            raise self._stranger()
         text = json.dumps(config)
-        try:
-            database = sqlite3.connect(unfinished, isolation_level=None)
-            try:
-                database.executescript(
-                    f"PRAGMA application_id = {APPLICATION_ID};"
-                    f"PRAGMA user_version = {FORMAT_VERSION};"
-                    "CREATE TABLE config (text TEXT NOT NULL, digest BLOB NOT NULL);"
-                    "CREATE TABLE shards (start INTEGER PRIMARY KEY, count INTEGER NOT NULL,"
-                    " top BLOB NOT NULL, trace BLOB NOT NULL, elapsed REAL NOT NULL,"
-                    " rows REAL NOT NULL, digest BLOB NOT NULL);"
-                )
-                database.execute("INSERT INTO config VALUES (?, ?)", (text, _digest(text)))
-            finally:
-                database.close()
-            os.replace(unfinished, self.path)
-        except sqlite3.Error as error:
-            raise self._translate(error) from None
-        finally:
-            if os.path.exists(unfinished):
-                os.unlink(unfinished)
+        self._database.executescript(
+            f"BEGIN; PRAGMA application_id = {APPLICATION_ID};"
+            f"PRAGMA user_version = {FORMAT_VERSION}; {SCHEMA}"
+        )
+        self._execute("INSERT INTO config VALUES (?, ?)", text, _digest(text))
+        self._execute("COMMIT")
 
     def _read_config(self) -> dict[str, Any]:
-        database = self._database
-        if database.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-            raise CheckpointError(
-                f"{self.path} is no checkpoint of metaopt_fast: pass another path."
-            )
-        version = database.execute("PRAGMA user_version").fetchone()[0]
+        if self._execute("PRAGMA application_id") != [(APPLICATION_ID,)]:
+            raise self._stranger()
+        [(version,)] = self._execute("PRAGMA user_version")
         if version != FORMAT_VERSION:
             raise CheckpointError(
                 f"{self.path} has format {version}, this version of metaopt_fast reads format "
                 f"{FORMAT_VERSION}: resume it with the version that wrote it."
             )
-        if database.execute("PRAGMA integrity_check").fetchone()[0] != "ok":
+        if self._execute("PRAGMA integrity_check") != [("ok",)]:
             raise self._damaged("SQLite's integrity check fails")
-        rows = database.execute("SELECT text, digest FROM config").fetchall()
+        rows = self._execute("SELECT text, digest FROM config")
         if len(rows) != 1 or rows[0][1] != _digest(rows[0][0]):
             raise self._damaged("its configuration does not match its digest")
         config: dict[str, Any] = json.loads(rows[0][0])
         return config
 
-    def _read_shards(self) -> dict[int, Shard]:
-        shards = {}
-        columns = "start, count, top, trace, elapsed, rows, digest"
-        for start, count, top, trace, elapsed, rows, digest in self._database.execute(
-            f"SELECT {columns} FROM shards ORDER BY start"
-        ):
-            try:
-                shard = Shard(
-                    start,
-                    count,
-                    np.frombuffer(top, TOP_DTYPE),
-                    np.frombuffer(trace, TOP_DTYPE),
-                    float(elapsed),
-                    float(rows),
-                )
-                intact = shard.digest() == digest
-            except (ValueError, TypeError, AttributeError):
-                intact = False
-            if not intact:
-                raise self._damaged(f"the shard of candidate {start} does not match its digest")
-            shards[start] = shard
-        return shards
-
-    def _agree(self, config: dict[str, Any]) -> None:
-        """Raise where the file belongs to a search of other bits."""
+    def agree(self, config: dict[str, Any]) -> None:
+        """Raise where the file belongs to a search of other bits; take over more candidates."""
         given = json.loads(json.dumps(config))
         for name in sorted(given.keys() | self.config.keys()):
             if name not in FREE_ENTRIES and given.get(name) != self.config.get(name):
                 raise CheckpointError(
                     f"{self.path} belongs to a search with {name} = "
-                    f"{_short(self.config.get(name))}, this one has {_short(given.get(name))}: "
+                    f"{describe(self.config.get(name))}, this one has {describe(given.get(name))}: "
                     "pass another path, or the arguments of that search."
                 )
-
-    def add(self, shard: Shard) -> None:
-        """Write a finished shard: from here on it outlives the process."""
-        row = (
-            shard.start,
-            shard.count,
-            shard.top.tobytes(),
-            shard.trace.tobytes(),
-            shard.elapsed,
-            shard.rows_evaluated_fraction,
-            shard.digest(),
-        )
-        try:
-            self._database.execute(
-                "INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?, ?)", row
+        # Candidates were dropped by what others had reached: none of those may be left out.
+        if given["n_candidates"] < self.config["n_candidates"]:
+            raise CheckpointError(
+                f"{self.path} belongs to a search of {self.config['n_candidates']} candidates, "
+                f"this one has {given['n_candidates']}: pass at least as many, or another path."
             )
+        if given["n_candidates"] > self.config["n_candidates"]:
+            self.config["n_candidates"] = given["n_candidates"]
+            text = json.dumps(self.config)
+            self._execute("UPDATE config SET text = ?, digest = ?", text, _digest(text))
+
+    def restore(self, standing: Standing) -> tuple[Standing, float]:
+        """Return the standing with the file's shards, and the seconds that they took."""
+        start, n_candidates = self.config["start"], self.config["n_candidates"]
+        size = self.config["shard_size"]
+        shards, elapsed = [], 0.0
+        try:
+            for shard, seconds in self._read_shards():
+                # The last shard of a search that has grown since is done again, longer.
+                if shard.count != shard_count(shard.start, start + n_candidates, size):
+                    continue
+                shards.append(shard)
+                elapsed += seconds
+                if len(shards) == READ_TOGETHER:
+                    standing, shards = standing.add(shards), []
         except sqlite3.Error as error:
             raise self._translate(error) from None
-        self.shards[shard.start] = shard
+        return standing.add(shards), elapsed
 
-    def close(self) -> None:
-        """Fold the log into the file and close it."""
-        if hasattr(self, "_database"):
-            self._database.close()
+    def _read_shards(self) -> Iterator[tuple[Shard, float]]:
+        columns = "start, count, top, trace, rows_evaluated_fraction, seconds, digest"
+        for row in self._database.execute(f"SELECT {columns} FROM shards ORDER BY start"):
+            start, count, top, trace, fraction, seconds, digest = row
+            if _digest(*row[:-1]) != digest:
+                raise self._damaged(f"the shard of candidate {start} does not match its digest")
+            top, trace = np.frombuffer(top, TOP_DTYPE), np.frombuffer(trace, TOP_DTYPE)
+            yield Shard(start, count, top, trace, fraction), seconds
+
+    def add(self, shards: Iterable[Shard], seconds: float) -> None:
+        """Write shards that took so many seconds; `commit` makes them last."""
+        shards = list(shards)
+        try:
+            if not self._database.in_transaction:
+                self._execute("BEGIN")
+            for shard in shards:
+                row = (
+                    shard.start,
+                    shard.count,
+                    shard.top.tobytes(),
+                    shard.trace.tobytes(),
+                    float(shard.rows_evaluated_fraction),
+                    seconds / len(shards),
+                )
+                values = "?, ?, ?, ?, ?, ?, ?"
+                self._execute(f"REPLACE INTO shards VALUES ({values})", *row, _digest(*row))
+        except sqlite3.Error as error:
+            raise self._translate(error) from None
+
+    def commit(self) -> None:
+        """Make what was added outlive the process, and a loss of power."""
+        try:
+            if self._database.in_transaction:
+                self._execute("COMMIT")
+        except sqlite3.Error as error:
+            raise self._translate(error) from None
 
     def __enter__(self) -> Self:
         return self
@@ -193,35 +214,57 @@ class Checkpoint:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            # What a full disk has refused is left out; the rest is there.
+            if kind is None or not issubclass(kind, OSError):
+                self.commit()
+        finally:
+            self._database.close()
+
+    def _execute(self, statement: str, *values: object) -> list[Any]:
+        return self._database.execute(statement, values).fetchall()
 
     def _damaged(self, how: str) -> CheckpointError:
         return CheckpointError(
             f"{self.path} is damaged ({how}): restore it from a copy, or delete it and start again."
         )
 
+    def _stranger(self) -> CheckpointError:
+        return CheckpointError(
+            f"{self.path} is no checkpoint of metaopt_fast, or its first bytes are damaged: pass "
+            "another path."
+        )
+
     def _translate(self, error: sqlite3.Error) -> Exception:
         """Say in a sentence what SQLite's error means for this file."""
-        text = str(error)
-        if "locked" in text:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return CheckpointError(
                 f"{self.path} is in use by another process: wait for it, or pass another path."
             )
-        if "disk is full" in text or "disk I/O error" in text:
+        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
             return OSError(
-                f"{self.path} could not be written ({text}): free space, then resume the search."
+                f"{self.path} could not be written ({error}): free space, then resume the search."
             )
-        if "unable to open" in text or "readonly" in text:
+        folder = os.path.dirname(self.path)
+        if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM) or not (
+            os.access(self.path, os.W_OK) and os.access(folder, os.W_OK)
+        ):
             return OSError(
-                f"{self.path} cannot be opened for writing ({text}): pass a path that can."
+                f"{self.path} cannot be opened for writing ({error}): pass a path that can."
             )
-        return self._damaged(text)
+        return self._stranger() if code == sqlite3.SQLITE_NOTADB else self._damaged(str(error))
 
 
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
+def _check_path(path: object) -> str:
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"checkpoint is {describe(path)}: pass a path or None.")
+    name = os.fsdecode(path)
+    if not name or "\0" in name:
+        raise ValueError(f"checkpoint is {describe(path)}: pass the path of a file.")
+    # Absolute: SQLite takes ":memory:" for no file at all.
+    return os.path.abspath(name)
 
 
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _digest(*values: object) -> bytes:
+    return hashlib.sha256(repr(values).encode()).digest()

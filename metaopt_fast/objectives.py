@@ -197,8 +197,8 @@ class LogisticLoss:
     ) -> tuple[Float64Array, float]:
         """Return L of candidates where it is at most a threshold; else perhaps infinity.
 
-        Rows' losses are never negative: a candidate is dropped as soon as those summed so far exceed
-        the threshold, by more than a bound of their rounding.
+        Rows' losses are never negative: a candidate is dropped as soon as those summed so far
+        exceed the threshold, by more than a bound of their rounding.
 
         Parameters
         ----------
@@ -216,7 +216,8 @@ class LogisticLoss:
         fraction : float
             The part of the (row, candidate) pairs that was computed.
         """
-        threshold = float(threshold)
+        if not isinstance(threshold, (int, float, np.integer, np.floating)):
+            raise TypeError(f"threshold is {describe(threshold)}: pass a loss, or infinity.")
         if math.isnan(threshold):
             raise ValueError("threshold is nan: pass a loss, or infinity.")
         if isinstance(candidates, Sampler):

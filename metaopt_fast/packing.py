@@ -256,7 +256,7 @@ def chunks(
     for first in range(0, len(rows), CHUNK_ROWS):
         part = rows[first : first + CHUNK_ROWS]
         # A run of rows is sliced: a gather would cost another copy.
-        is_run = part[-1] - part[0] == len(part) - 1
+        is_run = bool((np.diff(part) == 1).all())
         chunk = to_float64(X[part[0] : part[-1] + 1] if is_run else X[part])
         if not (np.abs(chunk) <= largest).all():
             row, column = np.argwhere(~(np.abs(chunk) <= largest))[0]

@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 def new_axes(name: str) -> Any:
     """Return the axes of a new figure, or raise an ImportError that names the extra."""
     try:
-        from matplotlib.figure import Figure
+        from matplotlib import pyplot
     except ImportError:
         raise ImportError(f"{name} needs matplotlib: pip install 'metaopt_fast[plot]'.") from None
-    return Figure(figsize=(6.4, 4.0), layout="constrained").add_subplot()
+    return pyplot.subplots(figsize=(6.4, 4.0), layout="constrained")[1]
 
 
 def plot_trace(result: SearchResult, ax: Any = None) -> Any:
     """Draw the best loss so far against the number of candidates."""
     ax = new_axes("plot_trace") if ax is None else ax
-    last = result.ranges[-1][1] - 1
-    index = [*(result.trace["index"] + 1), last + 1]
+    start, stop = result.ranges[0][0], result.ranges[-1][1]
+    index = [*(result.trace["index"] - start + 1), stop - start]
     loss = [*result.trace["loss"], result.loss]
     ax.step(index, loss, where="post")
     ax.plot(index[-2], loss[-2], "o")

@@ -7,6 +7,8 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
+from metaopt_fast.shards import Standing
+
 # Seconds between two updates.
 INTERVAL = 0.2
 
@@ -25,7 +27,8 @@ class Progress:
     """
 
     def __init__(self, shown: bool | str, total: int, done: int, n_samples: int | None) -> None:
-        self.shown = shown == "always" or (bool(shown) and sys.stderr.isatty())
+        terminal = sys.stderr is not None and sys.stderr.isatty()
+        self.shown = shown == "always" or (bool(shown) and terminal)
         self.total, self.first, self.done = total, done, done
         self.n_samples = n_samples
         self.started = self.updated = time.perf_counter()
@@ -39,11 +42,12 @@ class Progress:
                 total=total, initial=done, unit="cand", unit_scale=True, file=sys.stderr
             )
 
-    def update(self, count: int, best_loss: float) -> None:
+    def update(self, count: int, standing: Standing) -> None:
         """Count finished candidates and, now and then, write the line."""
         self.done += count
         if not self.shown:
             return
+        best_loss = standing.bar.best
         seconds = time.perf_counter() - self.started
         rate = (self.done - self.first) / max(seconds, 1e-9)
         pairs = f"{rate * self.n_samples:.3g} pairs/s, " if self.n_samples else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from metaopt_fast.validation import describe
 TOP_DTYPE = np.dtype([("index", np.int64), ("loss", np.float64)])
 
 # Entries of a configuration that may differ between shards of one search: they cannot change bits.
-LOCAL_ENTRIES = ("start", "n_candidates", "isa", "n_threads", "versions", "metadata")
+LOCAL_ENTRIES = ("start", "n_candidates", "isa", "n_threads", "prune", "versions", "metadata")
 
 Array = npt.NDArray[Any]
 
@@ -40,7 +41,7 @@ class SearchResult:
         The part of all (row, candidate) pairs that was computed: below 1 where candidates were
         dropped early.
     stopped_by : {None, "interrupt", "callback", "time_budget"}
-        What ended the search before its last candidate.
+        What ended the search before its last candidate; None if nothing did.
     config : dict
         Everything needed to repeat the search: plain numbers, strings, lists and dicts.
     """
@@ -135,22 +136,26 @@ class SearchResult:
             If the file holds something else.
         """
         import json
+        import zipfile
+        import zlib
 
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                rest = json.loads(str(arrays["rest"]))
-                top, thetas, trace = arrays["top"], arrays["top_thetas"], arrays["trace"]
-            rest["ranges"] = tuple((int(start), int(stop)) for start, stop in rest["ranges"])
-            if top.dtype != TOP_DTYPE or trace.dtype != TOP_DTYPE or len(thetas) != len(top):
-                raise ValueError("arrays of other shapes")
-            return cls(top=top, top_thetas=thetas, trace=trace, **rest)
-        except (ValueError, KeyError, TypeError, EOFError, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
-            raise ValueError(
-                f"{os.fspath(path)} does not hold a search result ({error}): pass a file that "
-                "SearchResult.save wrote."
-            ) from None
+        with open(path, "rb") as file:
+            try:
+                with np.load(file, allow_pickle=False) as arrays:
+                    rest = json.loads(str(arrays["rest"]))
+                    top, thetas, trace = arrays["top"], arrays["top_thetas"], arrays["trace"]
+                rest["ranges"] = tuple((int(start), int(stop)) for start, stop in rest["ranges"])
+                if not top.dtype == trace.dtype == TOP_DTYPE or not 0 < len(top) == len(thetas):
+                    raise ValueError("its arrays have other shapes")
+                return cls(top=top, top_thetas=thetas, trace=trace, **rest)
+            except (ValueError, LookupError, TypeError, ArithmeticError, MemoryError) as error:
+                reason = str(error)
+            except (EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+                reason = str(error)
+        raise ValueError(
+            f"{os.fspath(path)} does not hold a search result ({_first_line(reason)}): pass a file "
+            "that SearchResult.save wrote."
+        )
 
     def plot_trace(self, ax: Any = None) -> Any:
         """Draw the best loss against the number of candidates; returns the matplotlib axes."""
@@ -189,14 +194,17 @@ class SearchResult:
         return self.rows_evaluated_fraction < 1
 
 
+def rank(losses: Array) -> Array:
+    """Return the losses as they rank: what is not finite counts as infinity."""
+    return np.asarray(np.where(np.isfinite(losses), losses, np.inf))
+
+
 def select_best(top: Array, top_k: int) -> Array:
-    """Return the positions of the top_k entries by (loss, index), NaN counting as infinity."""
-    losses = np.where(np.isnan(top["loss"]), np.inf, top["loss"])
+    """Return the positions of the top_k entries by (loss, index); what is not finite comes last."""
+    losses = rank(top["loss"])
+    kept = np.arange(len(top))
     if top_k < len(top):
-        limit = np.partition(losses, top_k - 1)[top_k - 1]
-        kept = np.flatnonzero(losses <= limit)
-    else:
-        kept = np.arange(len(top))
+        kept = np.flatnonzero(losses <= np.partition(losses, top_k - 1)[top_k - 1])
     best: Array = kept[np.lexsort([top["index"][kept], losses[kept]])][:top_k]
     return best
 
@@ -204,8 +212,7 @@ def select_best(top: Array, top_k: int) -> Array:
 def improvements(top: Array) -> Array:
     """Return the entries, in order of index, that are better than all of a lower index."""
     top = top[np.argsort(top["index"], kind="stable")]
-    losses = np.where(np.isnan(top["loss"]), np.inf, top["loss"])
-    best = np.minimum.accumulate(losses)
+    best = np.minimum.accumulate(rank(top["loss"]))
     better = np.ones(len(top), bool)
     better[1:] = best[1:] < best[:-1]
     return top[better]
@@ -232,12 +239,13 @@ def merge_results(results: Sequence[SearchResult]) -> SearchResult:
     Parameters
     ----------
     results : sequence of SearchResult
-        Of searches that differ in `start` and `n_candidates` alone and do not overlap.
+        Of searches that differ in `start` and `n_candidates` alone and do not overlap. Candidates
+        may be missing, as they are from a search that was stopped: ``ranges`` says which are there.
 
     Returns
     -------
     SearchResult
-        ``top``, ``top_thetas`` and ``trace`` have the same bits as those of one search over all the
+        ``top``, ``top_thetas`` and ``trace`` have the same bits as those of one search over these
         candidates; ``elapsed`` is the sum.
 
     Raises
@@ -264,21 +272,26 @@ def merge_results(results: Sequence[SearchResult]) -> SearchResult:
         for name in first.keys() | part.config.keys():
             if name not in LOCAL_ENTRIES and first.get(name) != part.config.get(name):
                 raise ValueError(
-                    f"results differ in {name} ({first.get(name)!r} and "
-                    f"{part.config.get(name)!r}): pass shards of one search."
+                    f"results differ in {name} ({describe(first.get(name))} and "
+                    f"{describe(part.config.get(name))}): pass shards of one search."
                 )
     ranges = join_ranges([pair for part in parts for pair in part.ranges])
     top = np.concatenate([part.top for part in parts])
     best = select_best(top, first["top_k"])
-    n_evaluated = sum(part.n_evaluated for part in parts)
+    visited = [part.rows_evaluated_fraction * part.n_evaluated for part in parts]
+    start = min(part.config["start"] for part in parts)
+    stop = max(part.config["start"] + part.config["n_candidates"] for part in parts)
     return SearchResult(
         top=top[best],
         top_thetas=np.concatenate([part.top_thetas for part in parts])[best],
         trace=improvements(np.concatenate([part.trace for part in parts])),
         ranges=ranges,
-        elapsed=sum(part.elapsed for part in parts),
-        rows_evaluated_fraction=sum(p.rows_evaluated_fraction * p.n_evaluated for p in parts)
-        / n_evaluated,
+        elapsed=math.fsum(part.elapsed for part in parts),
+        rows_evaluated_fraction=math.fsum(visited) / sum(part.n_evaluated for part in parts),
         stopped_by=next((part.stopped_by for part in parts if part.stopped_by), None),
-        config={**first, "start": ranges[0][0], "n_candidates": n_evaluated},
+        config={**first, "start": start, "n_candidates": stop - start},
     )
+
+
+def _first_line(text: str) -> str:
+    return text.split("\n")[0].rstrip(".: ") or "it is damaged"

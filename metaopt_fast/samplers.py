@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast import _kernels
-from metaopt_fast.validation import as_real_array, check_integer, to_float64
+from metaopt_fast.validation import as_real_array, check_integer, describe, to_float64
 
 MAX_SEED = 2**64 - 1
 MAX_INDEX = 2**63 - 1
@@ -18,11 +20,20 @@ MAX_PARAMS = 2**31
 # Numbers of the transforms, as in kernels.hpp.
 NORMAL, UNIFORM, INTEGERS = 0, 1, 2
 
-Parameter = float | npt.NDArray[np.float64]
+Argument = float | npt.NDArray[np.float64]
 
 
-class Sampler:
-    """What all built-in samplers share: `sample`, `to_dict`, and their form for the kernels.
+class Columns(NamedTuple):
+    """A sampler by parameters, as in kernels.hpp: the transform and its three coefficients."""
+
+    transform: npt.NDArray[np.uint8]
+    a: npt.NDArray[np.float64]
+    b: npt.NDArray[np.float64]
+    c: npt.NDArray[np.float64]
+
+
+class Sampler(ABC):
+    """What all built-in samplers share: `sample`, and their form for the kernels.
 
     Parameter j of candidate i comes from one 52-bit uniform number (or, for a normal one, from the
     two of the pair 2 * (j // 2)), made by Philox4x32-10 from the key `seed` and the counter
@@ -34,36 +45,18 @@ class Sampler:
     1, 2, 3", SC 2011.
     """
 
-    _transform: int
-    _names: tuple[str, str]
-
-    def __init__(self, first: object, second: object) -> None:
-        names = self._names
-        self._parameters = {
-            names[0]: _as_parameter(names[0], first),
-            names[1]: _as_parameter(names[1], second),
-        }
-        shapes = {np.shape(value) for value in self._parameters.values()} - {()}
-        if len(shapes) > 1:
-            raise ValueError(
-                f"{names[0]} has shape {np.shape(self._parameters[names[0]])} and {names[1]} has "
-                f"shape {np.shape(self._parameters[names[1]])}: pass scalars, or arrays of one "
-                "length."
-            )
-        self._n_params = shapes.pop()[0] if shapes else None
-        self._check(*self._parameters.values())
-
-    def _check(self, first: Parameter, second: Parameter) -> None:
-        raise NotImplementedError  # pragma: no cover
-
-    def _coefficients(self) -> tuple[Parameter, Parameter, Parameter]:
-        """Return (a, b, c) of the transform, as in kernels.hpp."""
-        raise NotImplementedError  # pragma: no cover
+    @abstractmethod
+    def columns(self, n_params: int) -> Columns:
+        """Return the sampler by parameters; raise ValueError if it has another number of them."""
 
     @property
     def n_params(self) -> int | None:
-        """The number of parameters that array arguments fix; None where all are scalars."""
-        return self._n_params
+        """The number of parameters that the arguments fix; None where they fix none."""
+        return None
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Return the name and the arguments as plain numbers and lists; `from_dict` reads them."""
 
     def sample(self, seed: int, start: int, count: int, n_params: int) -> npt.NDArray[np.float64]:
         """Draw candidates start .. start + count - 1.
@@ -101,6 +94,50 @@ class Sampler:
         """Return the sampler in the kernels' form, for one seed and number of parameters."""
         seed = check_integer("seed", seed, 0, MAX_SEED)
         n_params = check_integer("n_params", n_params, 1, MAX_PARAMS)
+        return _kernels.Draws(*self.columns(n_params), seed)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sampler) and self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        return hash(repr(self.to_dict()))
+
+
+class Independent(Sampler):
+    """Parameters of one distribution with two arguments, each a scalar or an array over them."""
+
+    _transform: int
+    _names: tuple[str, str]
+
+    def __init__(self, first: object, second: object) -> None:
+        names = self._names
+        self._arguments = {
+            names[0]: _as_argument(names[0], first),
+            names[1]: _as_argument(names[1], second),
+        }
+        shapes = {np.shape(value) for value in self._arguments.values()} - {()}
+        if len(shapes) > 1:
+            raise ValueError(
+                f"{names[0]} has shape {np.shape(self._arguments[names[0]])} and {names[1]} has "
+                f"shape {np.shape(self._arguments[names[1]])}: pass scalars, or arrays of one "
+                "length."
+            )
+        self._n_params = shapes.pop()[0] if shapes else None
+        self._check(*self._arguments.values())
+
+    @abstractmethod
+    def _check(self, first: Argument, second: Argument) -> None:
+        """Raise ValueError where the arguments are no distribution."""
+
+    @abstractmethod
+    def _coefficients(self) -> tuple[Argument, Argument, Argument]:
+        """Return (a, b, c) of the transform, as in kernels.hpp."""
+
+    @property
+    def n_params(self) -> int | None:
+        return self._n_params
+
+    def columns(self, n_params: int) -> Columns:
         if self._n_params not in (None, n_params):
             raise ValueError(
                 f"the sampler has {self._n_params} parameters, but {n_params} are to be drawn: "
@@ -110,28 +147,21 @@ class Sampler:
             np.ascontiguousarray(np.broadcast_to(x, (n_params,)), np.float64)
             for x in self._coefficients()
         )
-        return _kernels.Draws(np.full(n_params, self._transform, np.uint8), a, b, c, seed)
+        return Columns(np.full(n_params, self._transform, np.uint8), a, b, c)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the name and the arguments as plain numbers and lists; `from_dict` reads them."""
         arguments = {
             name: value.tolist() if isinstance(value, np.ndarray) else value
-            for name, value in self._parameters.items()
+            for name, value in self._arguments.items()
         }
         return {"name": type(self).__name__, **arguments}
 
     def __repr__(self) -> str:
-        arguments = (f"{name}={value!r}" for name, value in self._parameters.items())
+        arguments = (f"{name}={value!r}" for name, value in self._arguments.items())
         return f"{type(self).__name__}({', '.join(arguments)})"
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sampler) and self.to_dict() == other.to_dict()
 
-    def __hash__(self) -> int:
-        return hash(repr(self.to_dict()))
-
-
-class Normal(Sampler):
+class Normal(Independent):
     """Independent normal parameters.
 
     Parameters
@@ -157,16 +187,16 @@ class Normal(Sampler):
     def __init__(self, loc: npt.ArrayLike = 0.0, scale: npt.ArrayLike = 1.0) -> None:
         super().__init__(loc, scale)
 
-    def _check(self, first: Parameter, second: Parameter) -> None:
+    def _check(self, first: Argument, second: Argument) -> None:
         if np.any(np.asarray(second) <= 0):
             raise ValueError(f"scale is {_lowest(second)!r}: pass numbers above 0.")
 
-    def _coefficients(self) -> tuple[Parameter, Parameter, Parameter]:
-        loc, scale = self._parameters.values()
+    def _coefficients(self) -> tuple[Argument, Argument, Argument]:
+        loc, scale = self._arguments.values()
         return loc, scale, 0.0
 
 
-class Uniform(Sampler):
+class Uniform(Independent):
     """Independent parameters, uniform between two bounds.
 
     Parameters
@@ -187,7 +217,7 @@ class Uniform(Sampler):
     def __init__(self, low: npt.ArrayLike = -1.0, high: npt.ArrayLike = 1.0) -> None:
         super().__init__(low, high)
 
-    def _check(self, first: Parameter, second: Parameter) -> None:
+    def _check(self, first: Argument, second: Argument) -> None:
         low, high = np.broadcast_arrays(first, second)
         if np.any(low >= high):
             raise ValueError(_bounds_error(low, high, low >= high, "low below high"))
@@ -196,12 +226,12 @@ class Uniform(Sampler):
         if wide.any():
             raise ValueError(_bounds_error(low, high, wide, "bounds whose difference is finite"))
 
-    def _coefficients(self) -> tuple[Parameter, Parameter, Parameter]:
-        low, high = self._parameters.values()
+    def _coefficients(self) -> tuple[Argument, Argument, Argument]:
+        low, high = self._arguments.values()
         return low, high - low, high
 
 
-class Integers(Sampler):
+class Integers(Independent):
     """Independent whole numbers, uniform between two bounds, both included.
 
     Parameters
@@ -223,20 +253,99 @@ class Integers(Sampler):
     def __init__(self, low: npt.ArrayLike = -5, high: npt.ArrayLike = 5) -> None:
         super().__init__(low, high)
 
-    def _check(self, first: Parameter, second: Parameter) -> None:
+    def _check(self, first: Argument, second: Argument) -> None:
         low, high = np.broadcast_arrays(first, second)
         for name, values in (("low", low), ("high", high)):
             if np.any(values != np.floor(values)) or np.any(np.abs(values) > 2**31):
                 raise ValueError(
-                    f"{name} is {self._parameters[name]!r}: pass whole numbers from -2**31 to "
-                    "2**31."
+                    f"{name} is {self._arguments[name]!r}: pass whole numbers from -2**31 to 2**31."
                 )
         if np.any(low > high):
             raise ValueError(_bounds_error(low, high, low > high, "low not above high"))
 
-    def _coefficients(self) -> tuple[Parameter, Parameter, Parameter]:
-        low, high = self._parameters.values()
+    def _coefficients(self) -> tuple[Argument, Argument, Argument]:
+        low, high = self._arguments.values()
         return low, high - low + 1, high
+
+
+class Mixture(Sampler):
+    """Groups of parameters, each with a sampler of its own.
+
+    A parameter's draw does not depend on its group: ``Mixture([(slice(None), Normal())])`` draws
+    what ``Normal()`` draws.
+
+    Parameters
+    ----------
+    groups : dict or sequence of pairs
+        From parameters to a Normal, Uniform or Integers sampler of scalars or of arrays as long as
+        the group. Parameters are a range, a number, a tuple of numbers or a slice (a key of dicts
+        from Python 3.12 on); with `names`, names may stand for numbers. Every parameter must be in
+        exactly one group.
+    names : sequence of str, optional
+        The names of the parameters.
+
+    Examples
+    --------
+    >>> import metaopt_fast as mf
+    >>> sampler = mf.Mixture({range(2): mf.Normal(), 2: mf.Integers(1, 1)})
+    >>> sampler.sample(seed=0, start=0, count=1, n_params=3)[0, 2]
+    np.float64(1.0)
+    """
+
+    def __init__(
+        self,
+        groups: Mapping[Any, Independent] | Sequence[tuple[Any, Independent]],
+        *,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        pairs = list(groups.items()) if isinstance(groups, Mapping) else groups
+        if (
+            not isinstance(pairs, (list, tuple))
+            or not pairs
+            or any(not isinstance(pair, tuple) or len(pair) != 2 for pair in pairs)
+        ):
+            raise TypeError(
+                f"groups is {describe(groups)}: pass a dict, or a list of pairs, from parameters "
+                "to samplers."
+            )
+        numbers = {} if names is None else {name: j for j, name in enumerate(names)}
+        self._groups: list[tuple[Key, Independent]] = []
+        for key, sampler in pairs:
+            if not isinstance(sampler, Independent):
+                raise TypeError(
+                    f"the sampler of {key!r} is {describe(sampler)}: pass a Normal, a Uniform or "
+                    "an Integers sampler."
+                )
+            self._groups.append((_as_key(key, numbers), sampler))
+
+    def columns(self, n_params: int) -> Columns:
+        transform = np.zeros(n_params, np.uint8)
+        a, b, c = np.zeros((3, n_params))
+        taken = np.zeros(n_params, int)
+        for key, sampler in self._groups:
+            group = np.arange(n_params)[slice(*key)] if isinstance(key, list) else np.array(key)
+            if len(group) == 0 or group.max() >= n_params:
+                raise ValueError(
+                    f"the group {_as_text(key)} holds none of {n_params} parameters, or one beyond "
+                    "them: pass groups of the parameters that are drawn."
+                )
+            np.add.at(taken, group, 1)
+            transform[group], a[group], b[group], c[group] = sampler.columns(len(group))
+        if (taken != 1).any():
+            j = int(np.argmax(taken != 1))
+            raise ValueError(
+                f"parameter {j} is in {taken[j]} groups: pass groups that hold each of the "
+                f"{n_params} parameters once."
+            )
+        return Columns(transform, a, b, c)
+
+    def to_dict(self) -> dict[str, Any]:
+        groups = [[list(key), isinstance(key, list), s.to_dict()] for key, s in self._groups]
+        return {"name": "Mixture", "groups": groups}
+
+    def __repr__(self) -> str:
+        groups = (f"{_as_text(key)}: {sampler!r}" for key, sampler in self._groups)
+        return f"Mixture({{{', '.join(groups)}}})"
 
 
 def from_dict(arguments: dict[str, Any]) -> Sampler:
@@ -244,13 +353,47 @@ def from_dict(arguments: dict[str, Any]) -> Sampler:
     classes: dict[str, Any] = {"Normal": Normal, "Uniform": Uniform, "Integers": Integers}
     rest = dict(arguments)
     name = rest.pop("name", None)
+    if name == "Mixture":
+        groups: list[Any] = [
+            (slice(*key) if is_slice else tuple(key), from_dict(sampler))
+            for key, is_slice, sampler in rest["groups"]
+        ]
+        return Mixture(groups)
     if name not in classes:
-        raise ValueError(f"the sampler's name is {name!r}: pass one of {', '.join(classes)}.")
+        raise ValueError(
+            f"the sampler's name is {name!r}: pass one of {', '.join(classes)}, Mixture."
+        )
     sampler: Sampler = classes[name](**rest)
     return sampler
 
 
-def _as_parameter(name: str, value: object) -> Parameter:
+# A group's parameters: [start, stop, step] of a slice, or their numbers.
+Key = list[int | None] | tuple[int, ...]
+
+
+def _as_key(key: object, numbers: dict[str, int]) -> Key:
+    """Return a group's key as a list of a slice's three, or as a tuple of numbers."""
+    if isinstance(key, slice):
+        return [None if x is None else int(x) for x in (key.start, key.stop, key.step)]
+    members = []
+    for member in key if isinstance(key, (tuple, range)) else (key,):
+        if isinstance(member, str):
+            if member not in numbers:
+                raise ValueError(
+                    f"groups has the name {member!r}, which is not in names: pass names=, the "
+                    "names of all parameters in their order."
+                )
+            members.append(numbers[member])
+        else:
+            members.append(check_integer("a parameter's number in groups", member, 0, MAX_PARAMS))
+    return tuple(members)
+
+
+def _as_text(key: Key) -> str:
+    return f"slice({', '.join(map(str, key))})" if isinstance(key, list) else str(key)
+
+
+def _as_argument(name: str, value: object) -> Argument:
     wanted = "a finite number or a one-dimensional array of them"
     array = as_real_array(name, value, None, wanted)
     if array.dtype.kind == "b":
@@ -272,7 +415,7 @@ def allocate(*shape: int) -> npt.NDArray[np.float64]:
     return np.empty(shape)
 
 
-def _lowest(value: Parameter) -> float:
+def _lowest(value: Argument) -> float:
     return float(np.min(value))
 
 

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import math
 import os
-import platform
 import time
-from collections.abc import Callable, Generator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from metaopt_fast import _kernels
-from metaopt_fast._version import STREAM_VERSION, __version__
 from metaopt_fast.progress import Progress
-from metaopt_fast.result import TOP_DTYPE, SearchResult, improvements, join_ranges, select_best
+from metaopt_fast.provenance import configuration
+from metaopt_fast.result import SearchResult
 from metaopt_fast.samplers import MAX_INDEX, MAX_SEED, Sampler, from_dict
-from metaopt_fast.shards import SamplerLike, Shard, Task, bounds, shard_size
+from metaopt_fast.shards import (
+    Bar,
+    SamplerLike,
+    Shard,
+    Standing,
+    Task,
+    bounds,
+)
 from metaopt_fast.validation import check_integer, check_n_threads, check_number, describe
 
-# Seconds between two calls of a callback, at least.
-CALLBACK_INTERVAL = 0.1
+# Seconds between two calls of a callback, and between two commits of a checkpoint, at least: what
+# is not committed took no longer.
+CALLBACK_INTERVAL = COMMIT_INTERVAL = 0.1
 
 
 def random_search(
@@ -49,6 +56,7 @@ def random_search(
     Parameters
     ----------
     objective : LogisticLoss or any object with ``batch_loss(thetas)`` and ``n_params``
+        With ``n_samples``, batches are such that batch times n_samples numbers fit in 8 MB.
     sampler : Normal, Uniform, Integers or callable
         A callable ``(start, count) -> array of shape (count, n_params)`` gives candidates start ..
         start + count - 1, and must be a pure function of its arguments.
@@ -108,60 +116,54 @@ def random_search(
     >>> result.loss == objective.loss(result.theta)
     True
     """
-    task, start, stop = _check(objective, sampler, n_candidates, seed, top_k, start, prune)
+    task = _check_task(objective, sampler, seed, top_k, prune)
+    n_candidates = check_integer("n_candidates", n_candidates, 1, MAX_INDEX)
+    start = check_integer("start", start, 0, MAX_INDEX - n_candidates)
+    if task.top_k > n_candidates:
+        raise ValueError(
+            f"top_k is {task.top_k}, but there are {n_candidates} candidates: pass top_k of at "
+            "most n_candidates."
+        )
+    _check_options(executor, progress, callback)
     n_threads = check_n_threads(n_threads)
     if time_budget is not None:
         time_budget = check_number("time_budget", time_budget, 0.0, strictly=True)
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback is {describe(callback)}: pass a callable or None.")
-    if not isinstance(progress, (bool, np.bool_)) and not (
-        isinstance(progress, str) and progress == "always"
-    ):
-        raise ValueError(f"progress is {describe(progress)}: pass True, False or 'always'.")
-    if executor is not None and not callable(getattr(executor, "submit", None)):
-        raise TypeError(f"executor is {describe(executor)}: pass an object with a method submit.")
+    _check_draws(task, start)
     task = _with_threads(task, n_threads, executor)
-    config = _configuration(task, start, stop, n_threads, metadata)
-    search = _Search(task, config)
-    clock = time.perf_counter()
-    called = -math.inf
+    config = configuration(task, start, n_candidates, metadata)
     with ExitStack() as stack:
-        file = None
-        if checkpoint is not None:
-            from metaopt_fast.checkpoint import Checkpoint
-
-            file = stack.enter_context(Checkpoint(checkpoint, config))
-            search.restore(file.shards, start, stop)
-        line = stack.enter_context(
-            Progress(progress, stop - start, search.n_evaluated, config["n_samples"])
-        )
-        shards = search.run(start, stop, executor)
-        stack.callback(shards.close)
+        search = _Search(task, config, stack, checkpoint, progress)
+        shards = stack.enter_context(closing(search.run(executor)))
+        called = -math.inf
         try:
-            for shard in shards:
-                if file is not None:
-                    file.add(shard)
-                search.add(shard)
-                now = time.perf_counter()
-                search.elapsed = search.restored_seconds + now - clock
-                line.update(shard.count, search.best_loss)
+            for done in shards:
+                now = search.add(done, waiting=executor is not None)
+                if search.complete:
+                    continue
                 if callback is not None and now - called >= CALLBACK_INTERVAL:
-                    called = now
+                    search.commit()
                     if callback(search.result(None)) is True:
-                        search.stopped_by = "callback"
-                        break
-                if time_budget is not None and now - clock >= time_budget:
-                    search.stopped_by = "time_budget" if search.n_evaluated < stop - start else None
-                    break
+                        return search.result("callback")
+                    called = time.perf_counter()
+                if time_budget is not None and now - search.began >= time_budget:
+                    return search.result("time_budget")
+            return search.result(None)
         except KeyboardInterrupt:
-            if search.n_evaluated == 0:
+            if search.standing.n_evaluated == 0:
                 raise
-            search.stopped_by = "interrupt"
-        return search.result(search.stopped_by)
+            return search.result(None if search.complete else "interrupt")
 
 
 def resume_search(
-    checkpoint: str | os.PathLike[str], objective: Any, **options: Any
+    checkpoint: str | os.PathLike[str],
+    objective: Any,
+    *,
+    prune: bool = True,
+    executor: Any = None,
+    progress: bool | str = False,
+    callback: Callable[[SearchResult], object] | None = None,
+    time_budget: float | None = None,
+    n_threads: int | None = None,
 ) -> SearchResult:
     """Go on with the search that a checkpoint records.
 
@@ -171,9 +173,8 @@ def resume_search(
         A file that `random_search` wrote, of a search with a built-in sampler.
     objective : object
         The same data, loss and penalty as then.
-    **options
-        Those of `random_search` that do not change its result: executor, progress, callback,
-        time_budget, n_threads, prune.
+    prune, executor, progress, callback, time_budget, n_threads
+        As in `random_search`: they do not change its result.
 
     Returns
     -------
@@ -183,6 +184,17 @@ def resume_search(
     ------
     CheckpointError, ValueError
         If the file is damaged or in use, or belongs to another objective.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import metaopt_fast as mf
+    >>> objective = mf.LogisticLoss([[1.0], [2.0], [-1.0]], [1, 1, 0])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "run.db")
+    ...     result = mf.random_search(objective, mf.Normal(), 1000, checkpoint=path)
+    ...     mf.resume_search(path, objective).index == result.index
+    True
     """
     from metaopt_fast.checkpoint import Checkpoint
 
@@ -190,7 +202,7 @@ def resume_search(
         config = file.config
     if config["sampler"]["name"] == "callable":
         raise ValueError(
-            f"{os.fspath(checkpoint)} is of a search with a callable sampler: call random_search "
+            f"{file.path} is of a search with a callable sampler: call random_search "
             "with that callable and this checkpoint."
         )
     return random_search(
@@ -202,100 +214,95 @@ def resume_search(
         start=config["start"],
         checkpoint=checkpoint,
         metadata=config["metadata"],
-        **options,
+        prune=prune,
+        executor=executor,
+        progress=progress,
+        callback=callback,
+        time_budget=time_budget,
+        n_threads=n_threads,
     )
 
 
 class _Search:
-    """The state of a running search: the best so far, and what is done."""
+    """A running search: its standing, its checkpoint and its line on the screen."""
 
-    def __init__(self, task: Task, config: dict[str, Any]) -> None:
-        self.task, self.config = task, config
-        self.top = np.empty(0, TOP_DTYPE)
-        self.trace = np.empty(0, TOP_DTYPE)
-        self.done: dict[int, int] = {}
-        self.ranges: tuple[tuple[int, int], ...] = ()
-        self.rows = 0.0
-        self.elapsed = self.restored_seconds = 0.0
-        self.stopped_by: str | None = None
+    def __init__(
+        self,
+        task: Task,
+        config: dict[str, Any],
+        stack: ExitStack,
+        checkpoint: str | os.PathLike[str] | None,
+        progress: bool | str,
+    ) -> None:
+        self.task, self.config, self.file = task, config, None
+        self.standing, self.restored_seconds = Standing.at(config["start"], task.top_k), 0.0
+        if checkpoint is not None:
+            from metaopt_fast.checkpoint import Checkpoint
 
-    @property
-    def n_evaluated(self) -> int:
-        return sum(stop - start for start, stop in self.ranges)
-
-    @property
-    def best_loss(self) -> float:
-        return float(self.top["loss"][0])
-
-    def add(self, shard: Shard) -> None:
-        top = np.concatenate([self.top, shard.top])
-        self.top = top[select_best(top, self.task.top_k)]
-        self.trace = improvements(np.concatenate([self.trace, shard.trace]))
-        self.done[shard.start] = shard.count
-        self.ranges = join_ranges([*self.ranges, (shard.start, shard.start + shard.count)])
-        self.rows += shard.rows_evaluated_fraction * shard.count
-
-    def restore(self, shards: dict[int, Shard], start: int, stop: int) -> None:
-        """Take over the shards of a checkpoint that this search has, too."""
-        wanted = dict(bounds(start, stop, self.config["shard_size"]))
-        for shard in shards.values():
-            if wanted.get(shard.start) == shard.count:
-                self.add(shard)
-                self.restored_seconds += shard.elapsed
-        self.elapsed = self.restored_seconds
-
-    def run(self, start: int, stop: int, executor: Any) -> Generator[Shard, None, None]:
-        """Evaluate what is not done yet."""
-        missing = (
-            pair
-            for pair in bounds(start, stop, self.config["shard_size"])
-            if pair[0] not in self.done
+            self.file = stack.enter_context(Checkpoint(checkpoint, config))
+            self.standing, self.restored_seconds = self.file.restore(self.standing)
+        done = self.standing.n_evaluated
+        self.line = stack.enter_context(
+            Progress(progress, config["n_candidates"], done, config["n_samples"])
         )
+        self.began = self.added = self.committed = time.perf_counter()
+
+    @property
+    def complete(self) -> bool:
+        n_candidates: int = self.config["n_candidates"]
+        return self.standing.n_evaluated == n_candidates
+
+    def bar(self) -> Bar:
+        return self.standing.bar
+
+    def run(self, executor: Any) -> Generator[list[Shard], None, None]:
+        """Evaluate what is not done yet."""
+        first, stop = self.standing.next, self.config["start"] + self.config["n_candidates"]
+        done = {shard.start for shard in self.standing.waiting}
+        shards = bounds(first, stop, self.config["shard_size"])
+        missing: Iterator[tuple[int, int]] = (pair for pair in shards if pair[0] not in done)
         if executor is None:
-            for first, count in missing:
-                yield self.task.run(first, count, self.threshold())
+            for start, count in missing:
+                yield [self.task.run(start, count, self.bar())]
             return
         from metaopt_fast.workers import Driver
 
-        driver = Driver(executor, self.task, self.config["fingerprint"])
-        try:
-            for shard in driver.run(missing):
-                driver.threshold = self.threshold()
-                yield shard
-        finally:
-            driver.cancel()
+        yield from Driver(executor, self.task, self.bar).run(missing)
 
-    def threshold(self) -> float:
-        """Return the loss that a candidate has to reach to rank."""
-        if len(self.top) < self.task.top_k:
-            return math.inf
-        return float(self.top["loss"][-1])
+    def add(self, shards: list[Shard], *, waiting: bool) -> float:
+        """Take over finished shards; return the time. If `waiting`, none may follow for long."""
+        now = time.perf_counter()
+        if self.file is not None:
+            self.file.add(shards, now - self.added)
+            if waiting or now - self.committed >= COMMIT_INTERVAL:
+                self.commit()
+        # One assignment: whenever Ctrl-C comes, the standing is whole.
+        self.standing = self.standing.add(shards)
+        self.added = now
+        self.line.update(sum(shard.count for shard in shards), self.standing)
+        return now
+
+    def commit(self) -> None:
+        if self.file is not None:
+            self.file.commit()
+            self.committed = time.perf_counter()
 
     def result(self, stopped_by: str | None) -> SearchResult:
-        thetas = np.concatenate([self.task.draw(int(index), 1) for index in self.top["index"]])
+        standing = self.standing.everything()
         return SearchResult(
-            top=self.top.copy(),
-            top_thetas=thetas,
-            trace=self.trace.copy(),
-            ranges=self.ranges,
-            elapsed=self.elapsed,
-            rows_evaluated_fraction=self.rows / self.n_evaluated,
+            top=standing.top.copy(),
+            top_thetas=self.task.thetas(standing.top["index"]),
+            trace=standing.trace.copy(),
+            ranges=standing.ranges,
+            elapsed=self.restored_seconds + self.added - self.began,
+            rows_evaluated_fraction=standing.visited / standing.n_evaluated,
             stopped_by=stopped_by,
             config=self.config,
         )
 
 
-def _check(
-    objective: Any,
-    sampler: Any,
-    n_candidates: object,
-    seed: object,
-    top_k: object,
-    start: object,
-    prune: object,
-) -> tuple[Task, int, int]:
-    """Return what the arguments ask for, or raise an error of one sentence."""
-    if not callable(getattr(objective, "batch_loss", None)):
+def _check_task(objective: Any, sampler: Any, seed: object, top_k: object, prune: object) -> Task:
+    if isinstance(objective, type) or not callable(getattr(objective, "batch_loss", None)):
         raise TypeError(
             f"objective is {describe(objective)}: pass a LogisticLoss, or an object with a method "
             "batch_loss."
@@ -307,25 +314,38 @@ def _check(
             "the number of parameters."
         )
     n_params = check_integer("objective.n_params", n_params, 1)
-    if not isinstance(sampler, Sampler) and (not callable(sampler) or isinstance(sampler, type)):
+    if getattr(objective, "n_samples", None) is not None:
+        check_integer("objective.n_samples", objective.n_samples, 1)
+    if isinstance(sampler, type) or not (isinstance(sampler, Sampler) or callable(sampler)):
         raise TypeError(
             f"sampler is {describe(sampler)}: pass Normal(), Uniform(), Integers() or a callable "
             "(start, count) -> thetas."
         )
-    n_candidates = check_integer("n_candidates", n_candidates, 1, MAX_INDEX)
-    start = check_integer("start", start, 0, MAX_INDEX - n_candidates)
-    seed = check_integer("seed", seed, 0, MAX_SEED)
-    top_k = check_integer("top_k", top_k, 1)
-    if top_k > n_candidates:
-        raise ValueError(
-            f"top_k is {top_k}, but there are {n_candidates} candidates: pass top_k of at most "
-            "n_candidates."
-        )
+    seed, top_k = check_integer("seed", seed, 0, MAX_SEED), check_integer("top_k", top_k, 1)
     if not isinstance(prune, (bool, np.bool_)):
         raise TypeError(f"prune is {describe(prune)}: pass True or False.")
-    task = Task(objective, sampler, seed, top_k, n_params, bool(prune))
-    task.draw(start, 1)
-    return task, start, start + n_candidates
+    return Task(objective, sampler, seed, top_k, n_params, bool(prune), None)
+
+
+def _check_options(executor: Any, progress: object, callback: object) -> None:
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback is {describe(callback)}: pass a callable or None.")
+    is_word = isinstance(progress, str) and progress == "always"
+    if not is_word and not isinstance(progress, (bool, np.bool_)):
+        raise ValueError(f"progress is {describe(progress)}: pass True, False or 'always'.")
+    if executor is None:
+        return
+    if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
+        raise TypeError(f"executor is {describe(executor)}: pass an object with a method submit.")
+
+
+def _check_draws(task: Task, start: int) -> None:
+    """Draw the first candidate, twice: a callable may keep a state that it should not have."""
+    if not np.array_equal(task.draw(start, 1), task.draw(start, 1)):
+        raise ValueError(
+            f"sampler({start}, 1) gave two different answers: pass a callable whose candidates "
+            "depend on their numbers alone."
+        )
 
 
 def _with_threads(task: Task, n_threads: int | None, executor: Any) -> Task:
@@ -333,37 +353,4 @@ def _with_threads(task: Task, n_threads: int | None, executor: Any) -> Task:
         from metaopt_fast.workers import threads_of_worker
 
         n_threads = threads_of_worker(executor)
-    if n_threads is None or not hasattr(task.objective, "with_threads"):
-        return task
-    objective = task.objective.with_threads(n_threads)
-    return Task(objective, task.sampler, task.seed, task.top_k, task.n_params, task.prune)
-
-
-def _configuration(
-    task: Task, start: int, stop: int, n_threads: int | None, metadata: dict[str, Any] | None
-) -> dict[str, Any]:
-    n_samples = getattr(task.objective, "n_samples", None)
-    isa = _kernels.isa()[0]
-    sampler = task.sampler.to_dict() if isinstance(task.sampler, Sampler) else {"name": "callable"}
-    return {
-        "seed": task.seed,
-        "start": start,
-        "n_candidates": stop - start,
-        "top_k": task.top_k,
-        "sampler": sampler,
-        "objective": repr(task.objective) if n_samples else type(task.objective).__name__,
-        "fingerprint": task.fingerprint(start),
-        "n_samples": n_samples,
-        "n_params": task.n_params,
-        "shard_size": shard_size(n_samples, task.n_params),
-        "stream_version": STREAM_VERSION,
-        "arithmetic": "separate" if isa == "baseline" else "fused",
-        "isa": isa,
-        "n_threads": n_threads,
-        "versions": {
-            "metaopt_fast": __version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-        "metadata": metadata,
-    }
+    return replace(task, n_threads=n_threads).on(task.objective)

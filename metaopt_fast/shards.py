@@ -25,7 +25,7 @@ SamplerLike: TypeAlias = Sampler | Callable[[int, int], npt.ArrayLike]
 
 # Visits of (row, candidate, parameter) in a shard: about a tenth of a second on one thread, for our
 # kernels and for an objective written with NumPy.
-KERNEL_WORK, PYTHON_WORK = 5e9, 5e8
+KERNEL_WORK, PYTHON_WORK = 5e9, 1e8
 SMALLEST_SHARD, LARGEST_SHARD = 64, 2**18
 
 # Numbers in the thetas of a batch, where candidates are drawn outside the kernel, and margins of a
@@ -73,17 +73,27 @@ class Task:
         """Return the thetas of candidates start .. start + count - 1."""
         return draw(self.sampler, self.seed, start, count, self.n_params)
 
+    def thetas(self, index: Array) -> Array:
+        """Return the thetas of some candidates, by number."""
+        if not isinstance(self.sampler, Sampler):
+            return np.concatenate([self.draw(number, 1) for number in index.tolist()])
+        thetas, draws = (
+            np.empty((len(index), self.n_params)),
+            self.sampler.draws(self.seed, self.n_params),
+        )
+        for row, number in enumerate(index.tolist()):
+            draws.sample(number, thetas[row : row + 1])
+        return thetas
+
     def run(self, start: int, count: int, bar: Bar) -> Shard:
         """Evaluate a shard."""
         limit = bar.worst if self.prune else math.inf
         losses, fraction = evaluate(self.objective, self.sampler, self.seed, start, count, limit)
-        losses = losses if np.isfinite(losses).all() else rank(losses)
-        kept = np.flatnonzero(losses <= bar.worst)
+        ranks = rank(losses)
+        kept = np.flatnonzero(ranks <= bar.worst)
         top = entries(start + kept, losses[kept])
-        trace = np.empty(0, TOP_DTYPE)
-        if not losses.min() >= bar.best or bar.best == math.inf:
-            trace = improvements(entries(np.arange(start, start + count), losses))
-            trace = trace[(trace["loss"] < bar.best) | (bar.best == math.inf)]
+        better = np.arange(count) if bar.best == math.inf else np.flatnonzero(ranks < bar.best)
+        trace = improvements(entries(start + better, losses[better]))
         return Shard(start, count, top[select_best(top, self.top_k)], trace, fraction)
 
 
@@ -110,7 +120,7 @@ def draw(sampler: SamplerLike, seed: int, start: int, count: int, n_params: int)
 def evaluate(
     objective: Any, sampler: SamplerLike, seed: int, start: int, count: int, threshold: float
 ) -> tuple[Array, float]:
-    """Return the losses of candidates start .. start + count - 1, and the part of the pairs computed.
+    """Return the losses of candidates start .. start + count - 1, and the part of pairs computed.
 
     A candidate whose loss is above `threshold` may have the loss infinity instead of its own.
     """
@@ -120,16 +130,19 @@ def evaluate(
             return objective.sampled_loss(sampler, seed, start, count), 1.0
         losses, fraction = objective.pruned_loss(sampler, seed, start, count, threshold)
         return losses, float(fraction)
-    parts, visited = [], 0.0
+    all_losses, visited = [], 0.0
     for first, size in bounds(start, start + count, batch_size(objective)):
         thetas = draw(sampler, seed, first, size, objective.n_params)
-        losses, fraction = _batch_loss(objective, thetas), 1.0
-        parts.append(losses)
+        if prune:
+            losses, fraction = objective.pruned_loss(thetas, seed, first, size, threshold)
+        else:
+            losses, fraction = batch_loss(objective, thetas), 1.0
+        all_losses.append(losses)
         visited += fraction * size
-    return np.concatenate(parts), visited / count
+    return np.concatenate(all_losses), visited / count
 
 
-def _batch_loss(objective: Any, thetas: Array) -> Array:
+def batch_loss(objective: Any, thetas: Array) -> Array:
     """Return a user's objective's losses, checked."""
     losses = np.asarray(objective.batch_loss(thetas))
     if losses.shape != (len(thetas),) or losses.dtype.kind not in "iuf":
@@ -138,21 +151,6 @@ def _batch_loss(objective: Any, thetas: Array) -> Array:
             f"{len(thetas)} real numbers."
         )
     return to_float64(losses)
-
-
-def fingerprint(task: Task) -> str:
-    """Return what identifies the objective and a callable sampler, whatever candidates are wanted."""
-    import hashlib
-
-    built_in = isinstance(task.sampler, Sampler)
-    thetas = task.draw(0, 8 if built_in else 1)
-    digest = hashlib.sha256(b"" if built_in else thetas.tobytes())
-    own = getattr(task.objective, "fingerprint", None)
-    if isinstance(own, str):
-        digest.update(own.encode())
-    else:  # six digits: another machine's BLAS may differ in the last
-        digest.update(repr([f"{x:.6g}" for x in _batch_loss(task.objective, thetas)]).encode())
-    return digest.hexdigest()
 
 
 def entries(index: Array, losses: Array) -> Array:
@@ -171,11 +169,11 @@ def shard_size(objective: Any) -> int:
 
 
 def batch_size(objective: Any) -> int:
-    """Return the number of candidates that are drawn and evaluated at a time."""
+    """Return how many candidates are drawn and evaluated at a time, a power of two."""
     size = BATCH_NUMBERS // objective.n_params
     if not hasattr(objective, "sampled_loss"):
         size = min(size, BATCH_MARGINS // _n_samples(objective))
-    return max(1, size)
+    return int(2 ** math.floor(math.log2(max(1, size))))
 
 
 def _n_samples(objective: Any) -> int:
@@ -185,18 +183,23 @@ def _n_samples(objective: Any) -> int:
 def bounds(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
     """Yield (start, count) of the shards that candidates start .. stop - 1 fall into."""
     while start < stop:
-        count = min(stop, (start // size + 1) * size) - start
+        count = shard_count(start, stop, size)
         yield start, count
         start += count
+
+
+def shard_count(start: int, stop: int, size: int) -> int:
+    """Return how many candidates the shard has that begins with candidate `start`."""
+    return min(stop, (start // size + 1) * size) - start
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Standing:
     """Where a search stands: its shards folded in order, and those that wait for one before them.
 
-    Never changed, only replaced: an interrupt at any moment leaves the last one whole. The bar comes
-    from the folded shards alone, so that what it drops could not have ranked, nor have improved the
-    trace, in whatever order shards arrive.
+    Never changed, only replaced: an interrupt at any moment leaves the last one whole. The bar
+    comes from the folded shards alone, so that what it drops could not have ranked, nor have
+    improved the trace, in whatever order shards arrive.
     """
 
     top_k: int
@@ -244,11 +247,9 @@ class Standing:
     @property
     def bar(self) -> Bar:
         """What the next candidates have to reach."""
-        full = len(self.top) == self.top_k
-        return Bar(
-            float(self.top["loss"][0]) if len(self.top) else math.inf,
-            float(self.top["loss"][-1]) if full else math.inf,
-        )
+        ranks = rank(self.top["loss"])
+        best = float(ranks[0]) if len(ranks) else math.inf
+        return Bar(best, float(ranks[-1]) if len(ranks) == self.top_k else math.inf)
 
     @property
     def ranges(self) -> tuple[tuple[int, int], ...]:

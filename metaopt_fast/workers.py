@@ -1,38 +1,64 @@
 """Shards on other processes and machines, through anything in the shape of concurrent.futures.
 
-Futures carry the name of the task alone. A worker that does not know it yet says so, and gets that
-shard again together with the task: the data travels once to each worker. Scheduling, retries and
-the death of workers are the executor's business.
+Futures carry the name of the objective alone. A worker that does not know it says so, and the shard
+goes out again together with the data, once for each worker that asked. Scheduling, retries and the
+death of workers are the executor's business.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
 import os
-from collections.abc import Iterator
+import socket
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
-from metaopt_fast.shards import Shard, Task
+from metaopt_fast.shards import Bar, Shard, Task
 from metaopt_fast.threads import default_n_threads
 
-# Tasks that this process has been sent, the last two by name.
-_KNOWN: dict[str, Task] = {}
+# Objectives that this process has been sent, the last two by name.
+_KNOWN: dict[str, Any] = {}
+_KNOWN_LOCK = threading.Lock()
 
-# Shards under way for each worker: one at work, one waiting.
-SHARDS_PER_WORKER = 2
+# Shards under way for each worker: one at work, one or two waiting.
+SHARDS_PER_WORKER = 3
+
+# Seconds between two looks at how many workers there are.
+LOOK_INTERVAL = 5.0
 
 
-def run_shard(
-    name: str, task: Task | None, start: int, count: int, threshold: float
-) -> tuple[int, int, Shard | None]:
-    """Run on a worker: evaluate a shard, or return None for want of the task."""
-    if task is not None:
-        _KNOWN[name] = task
-        while len(_KNOWN) > 2:
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What a worker says: who it is, and the shard, or None for want of the objective."""
+
+    worker: str
+    shard: Shard | None
+
+
+def remember(name: str, objective: Any) -> None:
+    """Keep an objective for the shards to come, and the one before it."""
+    with _KNOWN_LOCK:
+        _KNOWN.pop(name, None)
+        while len(_KNOWN) > 1:
             del _KNOWN[next(iter(_KNOWN))]
-    if name not in _KNOWN:
-        return start, count, None
-    return start, count, _KNOWN[name].run(start, count, threshold)
+        _KNOWN[name] = objective
+
+
+def run_shard(name: str, objective: Any, task: Task, start: int, count: int, bar: Bar) -> Answer:
+    """Run on a worker: evaluate a shard, with the objective sent along or the one of that name."""
+    worker = f"{socket.gethostname()} {os.getpid()}"
+    if objective is None:
+        objective = _KNOWN.get(name)
+    else:
+        remember(name, objective)
+    if objective is None:
+        return Answer(worker, None)
+    return Answer(worker, task.on(objective).run(start, count, bar))
 
 
 class Driver:
@@ -43,51 +69,91 @@ class Driver:
     executor : object
         With ``submit(fn, *args)`` that returns a concurrent.futures.Future.
     task : Task
-    name : str
-        Unique to the task: a fingerprint.
+    bar : callable
+        Returns the bar for the next shard.
     """
 
-    def __init__(self, executor: Any, task: Task, name: str) -> None:
-        self.executor, self.task, self.name = executor, task, name
-        self.n_workers = number_of_workers(executor)
-        self.futures: set[concurrent.futures.Future[Any]] = set()
-        self.threshold = float("inf")
+    def __init__(self, executor: Any, task: Task, bar: Callable[[], Bar]) -> None:
+        self.executor, self.bar = executor, bar
+        self.objective, self.task = task.objective, replace(task, objective=None)
+        own = getattr(task.objective, "fingerprint", None)
+        self.name = own if isinstance(own, str) else uuid.uuid4().hex
+        self.pending: dict[concurrent.futures.Future[Answer], tuple[int, int, bool]] = {}
+        self.again: deque[tuple[int, int]] = deque()
+        # Workers that have the data, and workers that have asked for it.
+        self.known: set[str] = set()
+        self.asking: set[str] = set()
+        self.look()
 
-    def submit(self, start: int, count: int, task: Task | None = None) -> None:
-        future = self.executor.submit(run_shard, self.name, task, start, count, self.threshold)
-        self.futures.add(future)
+    def run(self, shards: Iterator[tuple[int, int]]) -> Iterator[list[Shard]]:
+        """Yield the shards as they are done, in any order, all that are done at a time."""
+        # Threads of this process, and children forked from it, have the data already.
+        remember(self.name, self.objective)
+        try:
+            while self.fill(shards):
+                done = self.finished()
+                if done:
+                    yield done
+        except concurrent.futures.BrokenExecutor as error:
+            raise RuntimeError(
+                f"a worker of the executor died ({error}): what was finished is in the checkpoint, "
+                "if there is one; search again with a new executor."
+            ) from error
+        finally:
+            _KNOWN.pop(self.name, None)
+            for future in self.pending:
+                future.cancel()
 
-    def run(self, shards: Iterator[tuple[int, int]]) -> Iterator[Shard]:
-        """Yield the shards as they are done, in any order."""
-        for start, count in shards:
-            self.submit(start, count)
-            while len(self.futures) >= SHARDS_PER_WORKER * self.n_workers:
-                yield from self.finished()
-        while self.futures:
-            yield from self.finished()
+    def fill(self, shards: Iterator[tuple[int, int]]) -> bool:
+        """Keep every worker busy; return whether anything is under way."""
+        if time.monotonic() - self.looked > LOOK_INTERVAL:
+            self.look()
+        # While a worker asks for the data, shards without it go to as many workers as have it:
+        # others would but send them back.
+        workers = len(self.known) if self.asking else self.n_workers
+        with_data = sum(has_data for _, _, has_data in self.pending.values())
+        limit = with_data + SHARDS_PER_WORKER * workers
+        while with_data < len(self.asking) or len(self.pending) < limit:
+            pair = self.again.popleft() if self.again else next(shards, None)
+            if pair is None:
+                break
+            send = with_data < len(self.asking)
+            with_data, limit = with_data + send, limit + send
+            self.submit(*pair, send=send)
+        return bool(self.pending)
 
-    def finished(self) -> Iterator[Shard]:
-        """Wait for a future, yield what is done, send again what a worker could not do."""
-        done, self.futures = concurrent.futures.wait(
-            self.futures, return_when=concurrent.futures.FIRST_COMPLETED
+    def submit(self, start: int, count: int, *, send: bool) -> None:
+        """Send a shard out, with or without the data."""
+        objective = self.objective if send else None
+        future = self.executor.submit(
+            run_shard, self.name, objective, self.task, start, count, self.bar()
         )
-        for future in done:
-            try:
-                start, count, shard = future.result()
-            except concurrent.futures.BrokenExecutor as error:
-                raise RuntimeError(
-                    f"a worker of the executor died ({error}): what was finished is in the "
-                    "checkpoint, if there is one; search again with a new executor."
-                ) from error
-            if shard is None:
-                self.submit(start, count, self.task)
-            else:
-                yield shard
+        self.pending[future] = start, count, send
 
-    def cancel(self) -> None:
-        """Take back the shards that no worker has begun."""
-        for future in self.futures:
-            future.cancel()
+    def finished(self) -> list[Shard]:
+        """Wait for a future; return the shards that are done, put back those that came for data."""
+        done, _ = concurrent.futures.wait(
+            self.pending, return_when=concurrent.futures.FIRST_COMPLETED
+        )
+        shards = []
+        for future in done:
+            start, count, sent = self.pending.pop(future)
+            answer = future.result()
+            if answer.shard is None:
+                self.asking.add(answer.worker)
+                self.again.append((start, count))
+                continue
+            shards.append(answer.shard)
+            self.known.add(answer.worker)
+            if sent and answer.worker not in self.asking and self.asking:
+                # Another worker took it: who still lacks the data will ask again.
+                self.asking.pop()
+            self.asking.discard(answer.worker)
+        return shards
+
+    def look(self) -> None:
+        """See how many workers there are now."""
+        self.looked, self.n_workers = time.monotonic(), number_of_workers(self.executor)
 
 
 def number_of_workers(executor: Any) -> int:
@@ -97,8 +163,8 @@ def number_of_workers(executor: Any) -> int:
         if isinstance(n_workers, int) and n_workers > 0:
             return n_workers
     client = getattr(executor, "_client", None)
-    if client is not None:
-        return max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+    if client is not None and hasattr(client, "nthreads"):  # Dask's
+        return max(1, int(sum(client.nthreads().values())))
     return os.cpu_count() or 1
 
 

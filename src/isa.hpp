@@ -1,8 +1,9 @@
 // One instruction set's table of kernels. Included last by isa_*.cpp, which name the set.
 #pragma once
 
+#include "packing.hpp"
 #include "random.hpp"
-#include "tile.hpp"
+#include "single.hpp"
 
 namespace metaopt::MF_ISA {
 
@@ -35,17 +36,10 @@ inline double read_run(const void *memory, ptrdiff_t bytes) {
 }
 
 template <class T, class Loss> const Kernels *table() {
-    static const Kernels kernels = {sizeof(T),
-                                    LANES<T>,
-                                    evaluate_tile<T, Loss>,
-                                    evaluate_one<T, Loss>,
-                                    pack_rows<T>,
-                                    pack_thetas<T>,
-                                    draw<T>,
-                                    scale_thetas<T>,
-                                    pointwise<T, Loss>,
-                                    fma_run<T>,
-                                    read_run};
+    static const Kernels kernels = {
+        sizeof(T),      LANES<T>, evaluate_tile<T, Loss>, evaluate_one<T, Loss>, pack_rows<T>,
+        pack_thetas<T>, draw<T>,  scale_thetas<T>,        pointwise<T, Loss>,    fma_run<T>,
+        read_run};
     return &kernels;
 }
 

@@ -21,7 +21,7 @@ struct Rows {
     const double *weights;         // of each block
     const void *row_weights;       // [panel][8], or null: every row of a block has the block's
     ptrdiff_t n_params;
-    double extent;                 // the largest absolute value in the panels
+    double extent;  // the largest absolute value in the panels
 };
 
 enum Transform : unsigned char { NORMAL = 0, UNIFORM = 1, INTEGERS = 2 };

@@ -42,9 +42,7 @@ struct Logistic {
         }
     };
 
-    template <class V> static V value(V z) {
-        return max(V{}, z) + log1p(exp_of(z) * unscale<V>);
-    }
+    template <class V> static V value(V z) { return max(V{}, z) + log1p(exp_of(z) * unscale<V>); }
 
     template <class V> static V derivative(V z) { return derivative_from(z, exp_of(z)); }
 

@@ -1,8 +1,8 @@
 // Counter-based draws of candidates: parameter j of candidate i is a pure function of (seed, i, j).
 //
-// Philox4x32-10 (Salmon, Moraes, Dror and Shaw, SC 2011): key = seed, counter = (i, j / 2, 0); two of the
-// four words make the 52 bits of a uniform number for each of two neighbouring parameters. Nothing
-// here is fused, so that every processor draws the same bits.
+// Philox4x32-10 (Salmon, Moraes, Dror and Shaw, SC 2011): key = seed, counter = (i, j / 2, 0); two
+// of the four words make the 52 bits of a uniform number for each of two neighbouring parameters.
+// Nothing here is fused, so that every processor draws the same bits.
 #pragma once
 
 #include "kernels.hpp"
@@ -47,8 +47,8 @@ template <int N> inline f64v unfused_polynomial(f64v x, const double (&coefficie
     return p;
 }
 
-// Box and Muller (1958): sqrt(-2 ln u) (cos, sin)(2 pi v). Within a few ulp of the exact values; what
-// is promised is that the bits never change.
+// Box and Muller (1958): sqrt(-2 ln u) (cos, sin)(2 pi v). Within a few ulp of the exact values;
+// what is promised is that the bits never change.
 inline UniformPair normals(UniformPair u) {
     using C = constants<double>;
     // ln u = k ln 2 + 2 atanh(s), as in log1p.
@@ -63,10 +63,9 @@ inline UniformPair normals(UniformPair u) {
     const f64v radius = sqrt(log_u * -2);
 
     // 4 v = quadrant + f, |f| <= 1/2; minimax fits of sin and cos of (pi/2) f.
-    static constexpr double sine[] = {0x1.e3eed591af382p-25,  -0x1.e300639f7699ep-19,
-                                      0x1.50782fca37f5fp-13,  -0x1.32d2cce2d5355p-8,
-                                      0x1.466bc67758700p-4,   -0x1.4abbce625be41p-1,
-                                      0x1.921fb54442d18p+0};
+    static constexpr double sine[] = {
+        0x1.e3eed591af382p-25, -0x1.e300639f7699ep-19, 0x1.50782fca37f5fp-13, -0x1.32d2cce2d5355p-8,
+        0x1.466bc67758700p-4,  -0x1.4abbce625be41p-1,  0x1.921fb54442d18p+0};
     static constexpr double cosine[] = {-0x1.b2586b2e8e80fp-28, 0x1.f9cc15d38e6f3p-22,
                                         -0x1.a6d1ec3d45c90p-16, 0x1.e1f5068303ef0p-11,
                                         -0x1.55d3c7e3c8d5cp-6,  0x1.03c1f081b5aaap-2,
@@ -108,12 +107,10 @@ template <class T> void draw(const Sampler *sampler, uint64_t start, ptrdiff_t l
             const bool both = j + 1 < n_params;
             const UniformPair u = philox(candidate, j / 2, sampler->seed);
             UniformPair z = {};
-            if (sampler->transform[j] == NORMAL ||
-                (both && sampler->transform[j + 1] == NORMAL))
+            if (sampler->transform[j] == NORMAL || (both && sampler->transform[j + 1] == NORMAL))
                 z = normals(u);
-            const f64v values[2] = {
-                transform(sampler, j, u.first, z.first),
-                both ? transform(sampler, j + 1, u.second, z.second) : f64v{}};
+            const f64v values[2] = {transform(sampler, j, u.first, z.first),
+                                    both ? transform(sampler, j + 1, u.second, z.second) : f64v{}};
             for (int k = 0; k <= both; k++)
                 for (int l = 0; l < count; l++)
                     ((T *)tile)[(j + k) * lanes + first + l] = (T)values[k][l];

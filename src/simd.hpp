@@ -134,14 +134,21 @@ template <> struct constants<double> {
     static constexpr double round_to_integer = 0x1.8p52;
     static constexpr double lowest_exponent = -750;
     static constexpr double sqrt_half = 0x1.6a09e667f3bcdp-1;
-    static constexpr double exp_tail[] = {
-        0x1.ad7f9ca254182p-26, 0x1.28ad72a6b6dcep-22, 0x1.71df2535a4beap-19, 0x1.a0199a0c944bdp-16,
-        0x1.a01a012a64523p-13, 0x1.6c16c1842a00bp-10, 0x1.1111111127bc1p-7,  0x1.555555555087dp-5,
-        0x1.55555555554fap-3,  0x1.000000000000ap-1,  1,                     1};
-    static constexpr double log_tail[] = {0x1.2f0700d1b0a77p-3, 0x1.39a193aae1b91p-3,
-                                          0x1.746640578dddbp-3, 0x1.c71c5202c6e4cp-3,
-                                          0x1.24924941f8baap-2, 0x1.999999997fd38p-2,
-                                          0x1.5555555555592p-1};
+    static constexpr double exp_tail[] = {0x1.ad7f9ca254182p-26,
+                                          0x1.28ad72a6b6dcep-22,
+                                          0x1.71df2535a4beap-19,
+                                          0x1.a0199a0c944bdp-16,
+                                          0x1.a01a012a64523p-13,
+                                          0x1.6c16c1842a00bp-10,
+                                          0x1.1111111127bc1p-7,
+                                          0x1.555555555087dp-5,
+                                          0x1.55555555554fap-3,
+                                          0x1.000000000000ap-1,
+                                          1,
+                                          1};
+    static constexpr double log_tail[] = {
+        0x1.2f0700d1b0a77p-3, 0x1.39a193aae1b91p-3, 0x1.746640578dddbp-3, 0x1.c71c5202c6e4cp-3,
+        0x1.24924941f8baap-2, 0x1.999999997fd38p-2, 0x1.5555555555592p-1};
 };
 template <> struct constants<float> {
     static constexpr float log2_e = 0x1.715476p+0f;
@@ -149,8 +156,8 @@ template <> struct constants<float> {
     static constexpr float round_to_integer = 0x1.8p23f;
     static constexpr float lowest_exponent = -110;
     static constexpr float sqrt_half = 0x1.6a09e6p-1f;
-    static constexpr float exp_tail[] = {0x1.6a242ep-10f, 0x1.1239e2p-7f, 0x1.5558f2p-5f,
-                                         0x1.555492p-3f,  0x1.fffffcp-2f, 1, 1};
+    static constexpr float exp_tail[] = {
+        0x1.6a242ep-10f, 0x1.1239e2p-7f, 0x1.5558f2p-5f, 0x1.555492p-3f, 0x1.fffffcp-2f, 1, 1};
     static constexpr float log_tail[] = {0x1.2438cep-2f, 0x1.999a7ap-2f, 0x1.555554p-1f};
 };
 

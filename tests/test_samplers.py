@@ -1,5 +1,7 @@
 """The stream of candidates against the reference and other libraries, and its quality."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -230,3 +232,50 @@ def test_a_sampler_does_not_follow_changes_of_its_arguments():
     before = sampler.sample(0, 0, 5, 3)
     loc[:] = 100
     assert (sampler.sample(0, 0, 5, 3) == before).all()
+
+
+MIXTURE = mf.Mixture(
+    [(slice(0, 3), mf.Normal()), ((3, 5), mf.Integers(-5, 5)), (4, mf.Uniform([1.0], [2.0]))]
+)
+
+
+def test_a_mixture_draws_each_group_as_its_sampler_does_alone():
+    draws = MIXTURE.sample(5, 100, 50, 6)
+    assert (draws[:, :3] == mf.Normal().sample(5, 100, 50, 6)[:, :3]).all()
+    assert (draws[:, [3, 5]] == mf.Integers(-5, 5).sample(5, 100, 50, 6)[:, [3, 5]]).all()
+    assert (draws[:, 4] == mf.Uniform(1, 2).sample(5, 100, 50, 6)[:, 4]).all()
+
+
+def test_a_mixture_survives_the_way_through_a_dictionary():
+    again = samplers.from_dict(json.loads(json.dumps(MIXTURE.to_dict())))
+    assert again == MIXTURE
+    assert (again.sample(0, 0, 9, 6) == MIXTURE.sample(0, 0, 9, 6)).all()
+
+
+def test_a_mixture_takes_names_and_ranges():
+    named = mf.Mixture({("b", "a"): mf.Normal(), "c": mf.Integers(1, 1)}, names=["a", "b", "c"])
+    numbered = mf.Mixture({range(2): mf.Normal(), 2: mf.Integers(1, 1)})
+    assert (named.sample(0, 0, 9, 3) == numbered.sample(0, 0, 9, 3)).all()
+
+
+@pytest.mark.parametrize(
+    "groups, message",
+    [
+        ({}, "groups is"),
+        (None, "groups is None"),
+        ([mf.Normal()], "groups is"),
+        ({"a": mf.Normal()}, "name 'a'"),
+        ({0: 3}, "the sampler of 0"),
+        ({-1: mf.Normal()}, "number in groups is -1"),
+        ({1.5: mf.Normal()}, "number in groups is 1.5"),
+        ({range(3): mf.Normal()}, "parameter 3 is in 0 groups"),
+        ({range(4): mf.Normal(), 1: mf.Normal()}, "parameter 1 is in 2 groups"),
+        ({range(5): mf.Normal()}, "beyond"),
+        ({range(4): mf.Normal([0.0])}, "1 parameters, but 4"),
+    ],
+)
+def test_groups_that_are_no_mixture_are_refused(groups, message):
+    with pytest.raises((ValueError, TypeError), match=message) as caught:
+        mf.Mixture(groups).sample(0, 0, 1, 4)
+    assert str(caught.value).endswith(".")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,216 @@
+"""The arguments of the program ``metaopt-fast``."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from functools import partial
+from typing import Any, NoReturn
+
+from metaopt_fast._version import __version__
+from metaopt_fast.samplers import MAX_INDEX, MAX_SEED
+from metaopt_fast.validation import DTYPES, MAX_THREADS
+
+PROGRAM = "metaopt-fast"
+PICTURES = ("png", "svg", "pdf")
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{PROGRAM}: error: {message}; see {self.prog} --help.\n")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the program; `command` is the name of what is to be done."""
+    parser = _Parser(
+        prog=PROGRAM,
+        description="Score very many small logistic-regression models against one data set.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", dest="command", required=True
+    )
+    _add_search(commands)
+    _add_resume(commands)
+    info = commands.add_parser(
+        "info",
+        help="say what was found on this machine",
+        description="Print the version, the instruction set, OpenMP and the threads, and how each "
+        "was chosen.",
+        allow_abbrev=False,
+    )
+    info.add_argument("--json", action="store_true", help="print JSON instead")
+    return parser
+
+
+def _add_search(commands: Any) -> None:
+    search = commands.add_parser(
+        "search",
+        help="draw parameter vectors at random and keep the best",
+        description="Draw very many parameter vectors of a logistic regression with an intercept, "
+        "compute the loss of each over all rows of FILE, and print the best. Without FILE the data "
+        "is Breast Cancer Wisconsin (Diagnostic), which the package carries.",
+        epilog="Candidate i depends on the seed and i alone, and its loss is the same for any "
+        "number of threads. Exit status: 0, or 1 if the job failed, 2 for wrong usage, 130 after "
+        "Ctrl-C, which prints the best so far.",
+        allow_abbrev=False,
+    )
+    search.add_argument(
+        "file",
+        nargs="?",
+        metavar="FILE",
+        help=".csv (a header, numeric features, a target of two values, numbers or text), "
+        ".parquet, .npz (arrays X and y) or .npy (the target is the last column)",
+    )
+    search.add_argument(
+        "--target",
+        metavar="COLUMN",
+        help="the column to predict, of .csv and .parquet files; the greater of its two values is "
+        "the positive class",
+    )
+    search.add_argument(
+        "--candidates",
+        metavar="N",
+        type=partial(_integer, 1, MAX_INDEX),
+        default=1_000_000,
+        help="how many vectors to draw (default 1000000)",
+    )
+    search.add_argument(
+        "--seed",
+        type=partial(_integer, 0, MAX_SEED),
+        default=0,
+        help="of the random numbers, from 0 to 2**64 - 1 (default 0)",
+    )
+    search.add_argument(
+        "--sampler",
+        choices=("normal", "uniform"),
+        default="normal",
+        help="the distribution of each parameter (default normal)",
+    )
+    search.add_argument(
+        "--scale",
+        type=partial(_number, 0.0, False),
+        default=1.0,
+        help="standard deviation of the normal one; the uniform one goes from -SCALE to SCALE "
+        "(default 1)",
+    )
+    search.add_argument(
+        "--l2",
+        type=partial(_number, 0.0, True),
+        default=0.0,
+        help="strength of the penalty l2/2 * sum of squares, without the intercept (default 0)",
+    )
+    search.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default="float64",
+        help="precision; float32 is about twice as fast (default float64)",
+    )
+    search.add_argument(
+        "--no-standardize",
+        dest="standardize",
+        action="store_false",
+        help="leave the features as they are; by default each gets mean 0 and standard deviation "
+        "1, and a constant one becomes 0",
+    )
+    search.add_argument(
+        "--top",
+        metavar="K",
+        type=partial(_integer, 1, MAX_INDEX),
+        default=1,
+        help="how many of the best to keep (default 1)",
+    )
+    search.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        help="record finished parts in FILE; with the same arguments, or by the command resume, an "
+        "interrupted search goes on",
+    )
+    _add_outputs(search)
+    search.set_defaults(parser=search)
+
+
+def _add_resume(commands: Any) -> None:
+    resume = commands.add_parser(
+        "resume",
+        help="go on with an interrupted search",
+        description="Go on with a search that has a checkpoint: the result is the same, bit for "
+        "bit, as without the interruption.",
+        allow_abbrev=False,
+    )
+    resume.add_argument("checkpoint", metavar="FILE", help="what search --checkpoint has written")
+    _add_outputs(resume)
+    resume.set_defaults(parser=resume)
+
+
+def _add_outputs(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--threads",
+        metavar="N",
+        type=partial(_integer, 1, MAX_THREADS),
+        help="by default OMP_NUM_THREADS, the affinity mask and the cgroup quota decide",
+    )
+    command.add_argument(
+        "--progress",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="whether to show a line on stderr; auto does on a terminal (default auto)",
+    )
+    command.add_argument(
+        "--json", action="store_true", help="print JSON instead of a table, and nothing else"
+    )
+    command.add_argument("--output", metavar="FILE", help="write the JSON to FILE, too")
+    command.add_argument(
+        "--plot",
+        metavar="FILE",
+        type=_picture,
+        help="draw the best loss against the candidates, to a .png, .svg or .pdf file",
+    )
+    command.add_argument(
+        "--force",
+        action="store_true",
+        help="replace the files of --output and --plot if they exist",
+    )
+
+
+def _integer(low: int, high: int, text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        number = _as_float(text)  # 1e6
+        value = int(number) if number.is_integer() else low - 1
+    if not low <= value <= high:
+        wanted = f"an integer from {low} to {high}" if high < MAX_INDEX else f"an integer >= {low}"
+        raise argparse.ArgumentTypeError(f"{text!r} given, but {wanted} wanted")
+    return value
+
+
+def _number(low: float, inclusive: bool, text: str) -> float:
+    value = _as_float(text)
+    if not math.isfinite(value) or value < low or (value == low and not inclusive):
+        wanted = f"a finite number {'>=' if inclusive else '>'} {low:g}"
+        raise argparse.ArgumentTypeError(f"{text!r} given, but {wanted} wanted")
+    return value
+
+
+def _as_float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _picture(text: str) -> str:
+    if kind_of(text) not in PICTURES:
+        wanted = ", ".join(f".{kind}" for kind in PICTURES)
+        raise argparse.ArgumentTypeError(f"{text!r} given, but a file of {wanted} wanted")
+    return text
+
+
+def kind_of(path: str) -> str:
+    """Return what the suffix of a picture says: "png"."""
+    return os.path.splitext(path)[1].lower().removeprefix(".")

@@ -1,0 +1,238 @@
+"""The program ``metaopt-fast``: a random search over a file, from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from metaopt_fast.arguments import PROGRAM, kind_of, make_parser
+from metaopt_fast.columns import shown
+from metaopt_fast.descent import gradient_descent
+from metaopt_fast.objectives import LogisticLoss
+from metaopt_fast.report import Report, check_output, check_picture, write_output
+from metaopt_fast.result import SearchResult
+from metaopt_fast.samplers import Normal, Uniform
+from metaopt_fast.search import random_search, resume_search
+from metaopt_fast.tables import read_table, standardize
+from metaopt_fast.threads import config, show_config
+
+SUCCESS, FAILURE, INTERRUPTED = 0, 1, 130
+
+# Of the gradient descent for comparison: at most so many steps, and visits of a feature of a row,
+# which is a few seconds.
+DESCENT_STEPS, DESCENT_VISITS = 10_000, 1e10
+
+
+PROGRESS: dict[str, bool | str] = {"auto": True, "always": "always", "never": False}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments; by default those of the process.
+
+    Returns
+    -------
+    int
+        0; 1 for a failed job; 2 for wrong usage; 130 after Ctrl-C.
+    """
+    try:
+        arguments = make_parser().parse_args(argv)
+        status = COMMANDS[arguments.command](arguments)
+        sys.stdout.flush()
+    except SystemExit as end:  # argparse, after --help or a usage error
+        return end.code if isinstance(end.code, int) else FAILURE
+    except KeyboardInterrupt:
+        return _complain("interrupted before there was a result", INTERRUPTED)
+    except BrokenPipeError:
+        _abandon_stdout()
+        return FAILURE
+    except MemoryError:
+        return _complain("error: there is not enough memory: pass a smaller file.", FAILURE)
+    except OSError as error:
+        # Ours are sentences; the system's have a number and the name of a file.
+        text = str(error)
+        if error.errno is not None:
+            text = f"{shown(str(error.filename or 'the output'))}: {error.strerror}."
+        _abandon_stdout()
+        return _complain(f"error: {text}", FAILURE)
+    except (ValueError, ImportError) as error:
+        return _complain(f"error: {error}", FAILURE)
+    return status
+
+
+def _complain(text: str, status: int) -> int:
+    sys.stderr.write(f"{PROGRAM}: {text}\n")
+    return status
+
+
+def _abandon_stdout() -> None:
+    """Let what could not be written go, or Python would try again at exit, and say so."""
+    with contextlib.suppress(OSError, ValueError):  # where stdout is no file of the system
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    if arguments.json:
+        import json
+
+        sys.stdout.write(json.dumps(config(), indent=1) + "\n")
+    else:
+        show_config()
+    return SUCCESS
+
+
+def _search(arguments: argparse.Namespace) -> int:
+    if arguments.file is None and arguments.target is not None:
+        arguments.parser.error("--target is of a FILE, and there is none")
+    if arguments.top > arguments.candidates:
+        arguments.parser.error("--top is greater than --candidates")
+    _check_outputs(arguments, arguments.file)
+    settings = {
+        "program": f"{PROGRAM} search",
+        "file": None if arguments.file is None else os.path.abspath(arguments.file),
+        "target": arguments.target,
+        "standardize": arguments.standardize,
+        "l2": arguments.l2,
+        "dtype": arguments.dtype,
+    }
+    job = _Job(settings, arguments.threads)
+    scale = arguments.scale
+    result = random_search(
+        job.objective,
+        Normal(0.0, scale) if arguments.sampler == "normal" else Uniform(-scale, scale),
+        arguments.candidates,
+        seed=arguments.seed,
+        top_k=arguments.top,
+        checkpoint=arguments.checkpoint,
+        progress=PROGRESS[arguments.progress],
+        n_threads=arguments.threads,
+        metadata=settings,
+    )
+    return _finish(arguments, job, result)
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    _check_outputs(arguments, None)
+    settings = _read_settings(arguments.checkpoint)
+    job = _Job(settings, arguments.threads)
+    result = resume_search(
+        arguments.checkpoint,
+        job.objective,
+        progress=PROGRESS[arguments.progress],
+        n_threads=arguments.threads,
+    )
+    return _finish(arguments, job, result)
+
+
+class _Job:
+    """The data of a search, and its objective."""
+
+    def __init__(self, settings: dict[str, Any], n_threads: int | None) -> None:
+        from metaopt_fast.datasets import BREAST_CANCER
+
+        self.settings = settings
+        if settings["file"] is None:
+            self.table = read_table(BREAST_CANCER, "target")
+        else:
+            self.table = read_table(settings["file"], settings["target"])
+        self.standardization = standardize(self.table.X) if settings["standardize"] else None
+        self.objective = LogisticLoss(
+            self.table.X,
+            self.table.y,
+            l2=settings["l2"],
+            fit_intercept=True,
+            dtype=settings["dtype"],
+            n_threads=n_threads,
+        )
+
+
+# What the settings of a job are, and their types: a checkpoint is a stranger's file.
+SETTINGS: dict[str, tuple[type, ...]] = {
+    "program": (str,),
+    "file": (str, type(None)),
+    "target": (str, type(None)),
+    "standardize": (bool,),
+    "l2": (int, float),
+    "dtype": (str,),
+}
+
+
+def _read_settings(path: str) -> dict[str, Any]:
+    """Return what search --checkpoint wrote down about the data."""
+    from metaopt_fast.checkpoint import Checkpoint
+
+    with Checkpoint(path) as file:
+        settings = file.config.get("metadata")
+    if not isinstance(settings, dict) or any(
+        not isinstance(settings.get(name, ...), kind) for name, kind in SETTINGS.items()
+    ):
+        raise ValueError(
+            f"{shown(path)} was not written by {PROGRAM} search: resume it in Python, by "
+            "resume_search with its objective."
+        )
+    return settings
+
+
+def _check_outputs(arguments: argparse.Namespace, file: str | None) -> None:
+    """Raise before the search what would keep its result from being written after it."""
+    paths = [path for path in (arguments.output, arguments.plot) if path is not None]
+    for path in paths:
+        check_output(path, arguments.force)
+    taken = [path for path in (file, arguments.checkpoint, *paths) if path is not None]
+    if len({os.path.realpath(path) for path in taken}) < len(taken):
+        arguments.parser.error("two of the given files are the same")
+    if arguments.plot is not None:
+        check_picture()
+
+
+def _finish(arguments: argparse.Namespace, job: _Job, result: SearchResult) -> int:
+    """Print and write the result; return the exit status."""
+    objective = job.objective
+    descent = None
+    if not result.interrupted:
+        visits = objective.n_samples * objective.n_params
+        steps = int(min(DESCENT_STEPS, max(100, DESCENT_VISITS / visits)))
+        descent = gradient_descent(objective, result.theta, max_iter=steps)
+    found = config()
+    report = Report(
+        settings=job.settings,
+        table=job.table,
+        standardization=job.standardization,
+        result=result,
+        loss_of_zero=objective.loss(np.zeros(objective.n_params)),
+        descent=descent,
+        isa=found["isa"],
+        n_threads=arguments.threads or found["n_threads"],
+    )
+    text = report.to_json() if arguments.json else report.to_text()
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    if arguments.output is not None:
+        write_output(arguments.output, report.to_json().encode(), arguments.force)
+    if arguments.plot is not None:
+        write_output(arguments.plot, report.to_picture(kind_of(arguments.plot)), arguments.force)
+    if descent is not None and descent.status != "interrupted":
+        return SUCCESS
+    what = (
+        f"interrupted after {result.n_evaluated:,} of {result.config['n_candidates']:,} candidates"
+    )
+    if arguments.checkpoint is not None:
+        what += f"; go on by: {PROGRAM} resume {shown(arguments.checkpoint)}"
+    return _complain(what, INTERRUPTED)
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "search": _search,
+    "resume": _resume,
+    "info": _info,
+}

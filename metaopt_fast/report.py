@@ -1,0 +1,213 @@
+"""What the command line says of a finished search: a table, JSON, a picture."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from metaopt_fast.columns import Table, shown
+from metaopt_fast.descent import DescentResult
+from metaopt_fast.result import SearchResult
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Report:
+    """A search, beside theta = 0 and gradient descent from the best candidate.
+
+    Attributes
+    ----------
+    settings : dict
+        Which data, prepared how: what the search's checkpoint and result keep as metadata.
+    table : Table
+        The data as the objective has it.
+    standardization : tuple of two arrays of shape (n_features,), or None
+        What was subtracted from each feature, and what it was divided by then.
+    result : SearchResult
+    loss_of_zero : float
+    descent : DescentResult or None
+        None if the search was interrupted.
+    isa : str
+    n_threads : int
+    """
+
+    settings: dict[str, Any]
+    table: Table
+    standardization: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None
+    result: SearchResult
+    loss_of_zero: float
+    descent: DescentResult | None
+    isa: str
+    n_threads: int
+
+    def accuracy(self, theta: npt.NDArray[np.float64]) -> float:
+        """Return the part of the rows whose class has the sign of x . theta, the intercept last."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            scores = self.table.X @ theta[:-1] + theta[-1]
+        return float(((scores > 0) == (self.table.y == 1)).mean())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain numbers, strings, lists and dicts, for JSON."""
+        table, descent = self.table, self.descent
+        return {
+            **self.result.to_dict(),
+            "accuracy": self.accuracy(self.result.theta),
+            "isa": self.isa,
+            "n_threads": self.n_threads,
+            "zero": {
+                "loss": self.loss_of_zero,
+                "accuracy": self.accuracy(np.zeros_like(self.result.theta)),
+            },
+            "descent": descent
+            and {
+                "loss": descent.loss,
+                "accuracy": self.accuracy(descent.theta),
+                "theta": descent.theta.tolist(),
+                "gradient_norm": descent.gradient_norm,
+                "n_iter": descent.n_iter,
+                "status": descent.status,
+            },
+            "data": {
+                "file": self.settings["file"],
+                "target": self.settings["target"],
+                "n_samples": table.X.shape[0],
+                "n_features": table.X.shape[1],
+                "feature_names": list(table.feature_names),
+                "class_names": list(table.class_names),
+                "positive_class": table.class_names[1],
+                "standardization": self.standardization
+                and dict(
+                    zip(
+                        ("mean", "scale"), map(np.ndarray.tolist, self.standardization), strict=True
+                    )
+                ),
+            },
+            "l2": self.settings["l2"],
+            "dtype": self.settings["dtype"],
+            "fit_intercept": True,
+        }
+
+    def to_json(self) -> str:
+        """Return `to_dict` as JSON; numbers that are not finite become null."""
+        return json.dumps(_finite(self.to_dict()), indent=1, allow_nan=False) + "\n"
+
+    def to_text(self) -> str:
+        """Return a table for a terminal."""
+        table, result, config = self.table, self.result, self.result.config
+        n_samples, n_features = table.X.shape
+        name = "breast_cancer, carried by the package"
+        if self.settings["file"] is not None:
+            name = shown(os.path.basename(self.settings["file"]))
+        arguments = ", ".join(f"{k}={v:g}" for k, v in config["sampler"].items() if k != "name")
+        lines = [
+            ("data", f"{name}: {n_samples:,} rows, {n_features:,} features"),
+            ("features", "standardized" if self.standardization else "as they are"),
+            (
+                "positive class",
+                f"{shown(table.class_names[1])} ({int(table.y.sum()):,} rows; the other is "
+                f"{shown(table.class_names[0])})",
+            ),
+            (
+                "model",
+                f"logistic, intercept, l2 = {self.settings['l2']:g}, {self.settings['dtype']}",
+            ),
+            (
+                "candidates",
+                f"{result.n_evaluated:,} of {config['n_candidates']:,} from "
+                f"{config['sampler']['name']}({arguments}), seed {config['seed']}",
+            ),
+            ("", ""),
+            ("best loss", f"{result.loss:.10g}"),
+            ("accuracy", f"{self.accuracy(result.theta):.2%}"),
+            ("best candidate", f"{result.index:,}"),
+            ("pairs per second", f"{result.pairs_per_second:.3g}"),
+            ("seconds", f"{result.elapsed:.2f}"),
+            ("threads", f"{self.n_threads}"),
+            ("instruction set", self.isa),
+            ("", ""),
+            ("for comparison", f"{'loss':<14}accuracy"),
+            self._row("theta = 0", self.loss_of_zero, np.zeros_like(result.theta)),
+            self._row("best candidate", result.loss, result.theta),
+        ]
+        if self.descent is not None:
+            label, row = self._row("gradient descent", self.descent.loss, self.descent.theta)
+            lines.append(
+                (
+                    label,
+                    f"{row}  from the best candidate: {self.descent.status} after "
+                    f"{self.descent.n_iter:,} steps",
+                )
+            )
+        if len(result.top) > 1:
+            lines += [("", ""), ("rank", f"{'loss':<14}candidate")]
+            lines += [
+                (f"{rank:>4}", f"{loss:<14.8g}{index:,}")
+                for rank, (index, loss) in enumerate(result.top.tolist(), start=1)
+            ]
+        return "".join(f"{label:<18}{value}".rstrip() + "\n" for label, value in lines)
+
+    def _row(self, label: str, loss: float, theta: npt.NDArray[np.float64]) -> tuple[str, str]:
+        return label, f"{loss:<14.8g}{self.accuracy(theta):>8.2%}"
+
+    def to_picture(self, kind: str) -> bytes:
+        """Return the best loss against the candidates as a PNG, SVG or PDF file."""
+        from matplotlib.figure import Figure
+
+        file = io.BytesIO()
+        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+        self.result.plot_trace(figure.add_subplot())
+        figure.savefig(file, format=kind)
+        return file.getvalue()
+
+
+def check_picture() -> None:
+    """Raise an ImportError where no picture can be drawn."""
+    try:
+        import matplotlib.figure  # noqa: F401  # slow to import: it is wanted after the search, too
+    except ImportError:
+        raise ImportError("--plot needs matplotlib: pip install 'metaopt_fast[plot]'.") from None
+
+
+def _finite(value: Any) -> Any:
+    """Return `value` with None for numbers that are not finite."""
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def check_output(path: str, force: bool) -> None:
+    """Raise an OSError where no result could be written: before the search, not after it."""
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(
+            f"{shown(folder)} is not a directory: make it, or pass another file."
+        )
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"{shown(path)} is a directory: pass a file.")
+    if os.path.lexists(path) and not force:
+        raise FileExistsError(f"{shown(path)} exists: pass --force, or another file.")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{shown(folder)} is not writable: pass a file in another directory.")
+
+
+def write_output(path: str, content: bytes, force: bool) -> None:
+    """Write a file whole or not at all; one that exists is left alone, or replaced by force."""
+    place = f"{path}.{os.getpid()}.new" if force else path
+    # Exclusive: neither a file that has appeared meanwhile nor what a link points to is touched.
+    with open(place, "xb") as file:
+        try:
+            file.write(content)
+            file.flush()
+        except OSError:
+            os.unlink(place)
+            raise
+    if force:
+        os.replace(place, path)

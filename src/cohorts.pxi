@@ -1,0 +1,79 @@
+# Cohorts of candidates that lose those which cannot rank any more. Included by evaluate.pxi.
+
+cdef void move_candidate(const Plan *plan, Workspace *work, real *thetas, Py_ssize_t source,
+                         Py_ssize_t target) noexcept nogil:
+    """Copy a candidate of a cohort to another lane: its thetas, and what is summed so far."""
+    cdef Py_ssize_t lanes = plan.lanes, size = (plan.n_params + 1) * lanes, j
+    cdef real *to = thetas + target // lanes * size + target % lanes
+    cdef const real *origin = thetas + source // lanes * size + source % lanes
+    for j in range(plan.n_params + 1):
+        to[j * lanes] = origin[j * lanes]
+    work.loss_high[target], work.loss_low[target] = work.loss_high[source], work.loss_low[source]
+    work.partial_losses[target] = work.partial_losses[source]
+    work.candidates[target] = work.candidates[source]
+    work.penalties[target] = work.penalties[source]
+
+
+cdef Py_ssize_t drop_candidates(const Plan *plan, Workspace *work, Py_ssize_t count,
+                                real *thetas) noexcept nogil:
+    """Close the ranks of a cohort's candidates that may reach the threshold; return their number.
+
+    No loss of a row is negative, so what is summed so far only grows. Computed sums grow up to
+    rounding, less than one part in 1e15: one in 1e12 is left for it.
+    """
+    cdef Py_ssize_t i, kept = 0
+    cdef double total
+    for i in range(count):
+        total = work.loss_high[i] + work.loss_low[i] + work.partial_losses[i]
+        if loss_of(plan, total, work.penalties[i]) > plan.threshold * (1 + 1e-12):
+            continue
+        if kept < i:
+            move_candidate(plan, work, thetas, i, kept)
+        kept += 1
+    return kept
+
+
+cdef void run_cohort_of(const Plan *plan, Workspace *work, real *thetas) noexcept nogil:
+    cdef Py_ssize_t count, i, lane, tile, block = 0, until, b, lanes = plan.lanes
+    count = min(work.n_tiles * lanes, plan.n_candidates - work.first_tile * lanes)
+    for i in range(count):
+        work.candidates[i] = work.first_tile * lanes + i
+        work.penalties[i] = penalty(plan, thetas + i // lanes * (plan.n_params + 1) * lanes,
+                                    i % lanes)
+        plan.losses[work.candidates[i]] = INFINITY
+    while block < plan.n_blocks and count > 0:
+        # After 1, 2, 4 and 8 blocks, then after each span.
+        if block % BLOCKS_PER_SPAN == 0:
+            memset(work.partial_losses, 0, work.n_tiles * lanes * sizeof(double))
+        until = min(plan.n_blocks, max(block + 1, 2 * block) if block < BLOCKS_PER_SPAN
+                    else block + BLOCKS_PER_SPAN)
+        for tile in range((count + lanes - 1) // lanes):
+            plan.evaluate(plan.rows, block, until, thetas_of(plan, work, tile),
+                          work.partial_losses + tile * lanes, NULL, work.scratch)
+        for b in range(block, until):
+            work.n_pairs += count * plan.rows.rows[b]
+        block = until
+        if block % BLOCKS_PER_SPAN == 0 or block == plan.n_blocks:
+            for i in range(count):
+                add_exactly(work.loss_high + i, work.loss_low + i, work.partial_losses[i])
+                work.partial_losses[i] = 0
+        if block < plan.n_blocks:
+            count = drop_candidates(plan, work, count, thetas)
+    for i in range(count):
+        plan.losses[work.candidates[i]] = loss_of(plan, work.loss_high[i] + work.loss_low[i],
+                                                  work.penalties[i])
+
+
+cdef void run_cohort(const Plan *plan, Py_ssize_t group, int thread) noexcept nogil:
+    """Evaluate one group of tiles, dropping candidates that cannot reach the threshold."""
+    cdef Workspace *work = plan.workspaces + thread
+    cdef Py_ssize_t tile
+    group += plan.first_group
+    work.first_tile = group * plan.n_tiles // plan.n_groups
+    work.n_tiles = (group + 1) * plan.n_tiles // plan.n_groups - work.first_tile
+    for tile in range(work.n_tiles):
+        fill_tile(plan, work, tile)
+    if plan.kernels.itemsize == sizeof(double):
+        run_cohort_of(plan, work, <double *>work.thetas)
+    else:
+        run_cohort_of(plan, work, <float *>work.thetas)

@@ -1,0 +1,55 @@
+"""What the tests of the search share: a problem, objectives of known losses, and a hash of results."""
+
+import hashlib
+
+import numpy as np
+
+import metaopt_fast as mf
+
+
+def problem(n_samples=300, n_features=7, seed=0):
+    """Data of two classes that overlap."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n_samples, n_features))
+    y = X @ rng.normal(size=n_features) + rng.normal(size=n_samples) > 0
+    return X, y
+
+
+def objective(**options):
+    return mf.LogisticLoss(*problem(), l2=1e-3, fit_intercept=True, **options)
+
+
+def digest(result):
+    """A hash of all that must not depend on how a search was run."""
+    parts = (result.top, result.top_thetas, result.trace)
+    return hashlib.sha256(b"|".join(part.tobytes() for part in parts)).hexdigest()
+
+
+def numbers(start, count):
+    """A sampler whose only parameter is the candidate's number."""
+    return np.arange(start, start + count)[:, None]
+
+
+class LossesByNumber:
+    """Candidate i, drawn by `numbers`, has the i-th loss of a list, again and again."""
+
+    n_params = 1
+
+    def __init__(self, losses):
+        self.losses = np.array(losses, float)
+
+    def batch_loss(self, thetas):
+        return self.losses[thetas[:, 0].astype(int) % len(self.losses)]
+
+
+class MeanSquare:
+    """An objective of a user's own, in NumPy; each candidate by itself, in any batch."""
+
+    n_params, n_samples = 3, 50
+
+    def __init__(self):
+        self.batches = []
+
+    def batch_loss(self, thetas):
+        self.batches.append(len(thetas))
+        return (thetas * thetas).sum(axis=1)

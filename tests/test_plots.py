@@ -1,0 +1,123 @@
+"""Pictures of results: axes that show the numbers, on axes given or made."""
+
+import sys
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+
+import metaopt_fast as mf
+
+mpl.use("Agg")
+from matplotlib import pyplot  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def result():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(50, 3))
+    return mf.random_search(mf.LogisticLoss(X, X[:, 0] > 0), mf.Normal(), 3000, top_k=20)
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    pyplot.close("all")
+
+
+@pytest.mark.parametrize("name", ["plot_trace", "plot_top"])
+def test_a_plot_without_axes_makes_its_own(result, name):
+    ax = getattr(result, name)()
+    assert isinstance(ax, Axes)
+    assert ax.get_xlabel() and ax.get_ylabel() and ax.get_title()
+
+
+@pytest.mark.parametrize("name", ["plot_trace", "plot_top"])
+def test_a_plot_returns_the_axes_that_it_was_given(result, name):
+    _, axes = pyplot.subplots(1, 2)
+    before = len(pyplot.get_fignums())
+    assert getattr(result, name)(axes[1]) is axes[1]
+    assert getattr(result, name)(ax=axes[1]) is axes[1]
+    assert len(pyplot.get_fignums()) == before
+    assert not axes[0].lines
+    assert axes[1].lines
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+@pytest.mark.parametrize("name", ["plot_trace", "plot_top"])
+def test_a_plot_can_be_written(result, name, suffix, tmp_path):
+    path = tmp_path / f"plot.{suffix}"
+    getattr(result, name)().figure.savefig(path)
+    assert path.stat().st_size > 1000
+
+
+def test_plot_top_shows_the_losses_by_rank(result):
+    line = result.plot_top().lines[0]
+    assert line.get_xdata().tolist() == list(range(1, 21))
+    assert line.get_ydata().tolist() == result.top["loss"].tolist()
+
+
+def test_plot_trace_shows_the_best_loss_after_so_many_candidates(result):
+    line = result.plot_trace().lines[0]
+    assert line.get_drawstyle() == "steps-post"
+    x, y = np.array(line.get_xdata()), np.array(line.get_ydata())
+    assert x[:-1].tolist() == (result.trace["index"] + 1).tolist()
+    assert y.tolist() == [*result.trace["loss"], result.loss]
+    assert (x[0], x[-1]) == (1, 3000)
+
+
+def test_plot_trace_of_a_later_shard_counts_its_own_candidates():
+    objective = mf.LogisticLoss([[1.0], [2.0], [-1.0]], [1, 1, 0])
+    late = mf.random_search(objective, mf.Normal(), 500, start=10**9)
+    x = late.plot_trace().lines[0].get_xdata()
+    assert (x[0], x[-1]) == (1, 500)
+
+
+@pytest.mark.parametrize("name", ["plot_trace", "plot_top"])
+def test_one_candidate_can_be_drawn(name, tmp_path):
+    objective = mf.LogisticLoss([[1.0], [2.0], [-1.0]], [1, 1, 0])
+    one = mf.random_search(objective, mf.Normal(), 1)
+    getattr(one, name)().figure.savefig(tmp_path / "one.png")
+
+
+class Infinite:
+    n_params = 1
+
+    def batch_loss(self, thetas):
+        return np.where(thetas[:, 0] > 0, np.inf, np.nan)
+
+
+@pytest.mark.parametrize("name", ["plot_trace", "plot_top"])
+def test_losses_that_are_not_finite_can_be_drawn(name, tmp_path):
+    bad = mf.random_search(Infinite(), mf.Normal(), 100, top_k=5)
+    getattr(bad, name)().figure.savefig(tmp_path / "bad.png")
+
+
+@pytest.mark.parametrize("name", ["plot_trace", "plot_top"])
+def test_a_result_that_was_saved_draws_the_same(result, name, tmp_path):
+    result.save(tmp_path / "result.npz")
+    loaded = mf.SearchResult.load(tmp_path / "result.npz")
+    old, new = getattr(result, name)().lines[0], getattr(loaded, name)().lines[0]
+    np.testing.assert_array_equal(old.get_xydata(), new.get_xydata())
+
+
+@pytest.mark.parametrize("name", ["plot_trace", "plot_top"])
+def test_without_matplotlib_the_error_names_the_extra(result, name, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError) as caught:
+        getattr(result, name)()
+    assert str(caught.value) == (f"{name} needs matplotlib: pip install 'metaopt_fast[plot]'.")
+
+
+def test_matplotlib_is_imported_by_a_plot_alone(run_python):
+    program = (
+        "import sys, metaopt_fast as mf\n"
+        "objective = mf.LogisticLoss([[1.0], [2.0], [-1.0]], [1, 1, 0])\n"
+        "result = mf.random_search(objective, mf.Normal(), 100)\n"
+        "print('matplotlib' in sys.modules)\n"
+        "result.plot_trace()\n"
+        "print('matplotlib' in sys.modules)\n"
+    )
+    answer = run_python(program, MPLBACKEND="Agg")
+    assert answer.stdout == "False\nTrue\n", answer.stderr

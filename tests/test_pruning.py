@@ -1,0 +1,122 @@
+"""Early abandoning: candidates that cannot rank are dropped, and nothing else changes."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import metaopt_fast as mf
+
+N_CANDIDATES = 400
+
+
+def problem(seed, n_samples, n_features, weights, **options):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n_samples, n_features)) * rng.exponential(1, (n_samples, 1))
+    y = np.arange(n_samples) % 2
+    sample_weight = {
+        "none": None,
+        "few": rng.integers(0, 3, n_samples) + (np.arange(n_samples) < 2),
+        "distinct": rng.random(n_samples),
+    }[weights]
+    return mf.LogisticLoss(X, y, sample_weight, **options)
+
+
+def same_or_dropped(pruned, losses, threshold):
+    """Each loss up to the threshold has its bits; each other one has them, too, or is infinite."""
+    kept = losses <= threshold
+    equal = pruned == losses
+    return equal[kept].all() and (equal | (pruned == np.inf)).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    n_samples=st.one_of(st.integers(2, 80), st.sampled_from([511, 512, 513, 1030, 2500])),
+    n_features=st.integers(1, 12),
+    weights=st.sampled_from(["none", "few", "distinct"]),
+    dtype=st.sampled_from(["float64", "float32"]),
+    l2=st.sampled_from([0.0, 0.1]),
+    scale=st.sampled_from([0.01, 1.0, 30.0]),
+    rank=st.sampled_from([0, 1, 99, N_CANDIDATES - 1]),
+)
+def test_losses_up_to_the_threshold_have_the_bits_of_brute_force(
+    seed, n_samples, n_features, weights, dtype, l2, scale, rank
+):
+    objective = problem(seed, n_samples, n_features, weights, l2=l2, dtype=dtype)
+    sampler = mf.Normal(scale=scale)
+    losses = objective.sampled_loss(sampler, seed, 7, N_CANDIDATES)
+    threshold = np.sort(losses)[rank]
+    pruned, fraction = objective.pruned_loss(sampler, seed, 7, N_CANDIDATES, threshold)
+    assert same_or_dropped(pruned, losses, threshold)
+    assert 0 < fraction <= 1
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3, 7])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_pruned_losses_are_the_same_for_any_number_of_threads(dtype, n_threads):
+    objective = problem(0, 3000, 5, "few", dtype=dtype, n_threads=n_threads)
+    losses = objective.sampled_loss(mf.Normal(), 0, 0, 5000)
+    threshold = np.sort(losses)[20]
+    pruned, fraction = objective.pruned_loss(mf.Normal(), 0, 0, 5000, threshold)
+    assert same_or_dropped(pruned, losses, threshold)
+    assert fraction < 0.7
+
+
+def test_thetas_and_a_sampler_give_the_same():
+    objective = problem(1, 1000, 5, "none", fit_intercept=True)
+    thetas = mf.Normal().sample(3, 10, 600, 6)
+    drawn, drawn_fraction = objective.pruned_loss(mf.Normal(), 3, 10, 600, 0.9)
+    given_, given_fraction = objective.pruned_loss(thetas, 3, 10, 600, 0.9)
+    assert (drawn == given_).all()
+    assert drawn_fraction == given_fraction
+
+
+def test_nothing_is_dropped_without_a_threshold():
+    objective = problem(2, 700, 4, "none")
+    losses, fraction = objective.pruned_loss(mf.Normal(), 0, 0, 500, np.inf)
+    assert (losses == objective.sampled_loss(mf.Normal(), 0, 0, 500)).all()
+    assert fraction == 1
+
+
+def test_ties_with_the_threshold_are_kept():
+    objective = problem(3, 1500, 3, "none")
+    thetas = np.tile(mf.Normal().sample(0, 0, 1, 3), (300, 1))
+    loss = objective.loss(thetas[0])
+    losses, _ = objective.pruned_loss(thetas, 0, 0, 300, loss)
+    assert (losses == loss).all()
+
+
+def test_rows_that_separate_and_outliers_change_nothing():
+    X = np.r_[np.full((500, 1), 1.0), np.full((500, 1), -1.0), [[1e6], [-1e-6]]]
+    objective = mf.LogisticLoss(X, X[:, 0] > 0)
+    losses = objective.sampled_loss(mf.Normal(scale=50), 0, 0, 2000)
+    threshold = np.sort(losses)[100]
+    pruned, fraction = objective.pruned_loss(mf.Normal(scale=50), 0, 0, 2000, threshold)
+    assert same_or_dropped(pruned, losses, threshold)
+    assert fraction < 0.8
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("top_k", [1, 100])
+def test_a_pruned_search_is_brute_force_bit_for_bit(seed, top_k):
+    objective = problem(4, 569, 8, "none", l2=0.01)
+    results = [
+        mf.random_search(objective, mf.Normal(), 700_000, seed=seed, top_k=top_k, prune=prune)
+        for prune in (True, False)
+    ]
+    for name in ("top", "top_thetas", "trace"):
+        assert getattr(results[0], name).tobytes() == getattr(results[1], name).tobytes()
+    assert results[0].rows_evaluated_fraction < 1
+    assert results[1].rows_evaluated_fraction == 1
+
+
+def test_a_threshold_that_is_nan_is_refused():
+    with pytest.raises(ValueError, match="threshold is nan"):
+        problem(0, 10, 2, "none").pruned_loss(mf.Normal(), 0, 0, 5, np.nan)
+
+
+@pytest.mark.parametrize("threshold", [None, "low", [1.0, 2.0]])
+def test_a_threshold_that_is_no_number_is_refused(threshold):
+    with pytest.raises(TypeError, match="threshold is"):
+        problem(0, 10, 2, "none").pruned_loss(mf.Normal(), 0, 0, 5, threshold)

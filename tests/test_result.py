@@ -1,0 +1,251 @@
+"""What a search hands out: results that can be merged, kept, read, shown and drawn."""
+
+import io
+import json
+import random
+import sys
+
+import numpy as np
+import pytest
+from searches import LossesByNumber, digest, numbers, objective
+
+import metaopt_fast as mf
+from metaopt_fast import shards
+
+
+def search(start=0, n_candidates=1000, **options):
+    return mf.random_search(
+        objective(), mf.Normal(), n_candidates, start=start, **{"top_k": 3, **options}
+    )
+
+
+# ----------------------------------------------------------------------------------------- merging
+
+
+def test_what_is_not_a_shard_of_the_same_search_is_not_merged():
+    part = search()
+    others = {
+        "seed": search(1000, seed=1),
+        "top_k": search(1000, top_k=4),
+        "sampler": mf.random_search(objective(), mf.Normal(scale=2), 1000, start=1000, top_k=3),
+        "fingerprint": mf.random_search(
+            mf.LogisticLoss(*np.split(np.eye(9)[:, :9], [8], axis=1)[:1], [0, 1] * 4 + [1]),
+            mf.Normal(),
+            1000,
+            start=1000,
+            top_k=3,
+        ),
+    }
+    for name, other in others.items():
+        with pytest.raises(
+            ValueError, match=rf"results differ in .*{name if name == 'seed' else ''}"
+        ):
+            mf.merge_results([part, other])
+
+
+def test_overlapping_results_are_not_merged():
+    with pytest.raises(ValueError, match="candidates 900 to 999 are in more than one result"):
+        mf.merge_results([search(900), search(0)])
+    with pytest.raises(ValueError, match="more than one result"):
+        mf.merge_results([search(), search()])
+    with pytest.raises(ValueError, match="candidates 100 to 199 are in more than one result"):
+        mf.merge_results([search(0, 1000), search(100, 100)])
+
+
+@pytest.mark.parametrize("results", [[], [1], None, "results"])
+def test_what_is_no_result_is_not_merged(results):
+    with pytest.raises((ValueError, TypeError)) as caught:
+        mf.merge_results(results)
+    assert str(caught.value).endswith(".")
+
+
+def test_a_merged_result_says_which_candidates_are_missing():
+    merged = mf.merge_results([search(5000), search(0), search(1000)])
+    assert merged.ranges == ((0, 2000), (5000, 6000))
+    assert merged.n_evaluated == 3000
+    assert (merged.config["start"], merged.config["n_candidates"]) == (0, 6000)
+    assert merged.elapsed > 0 and merged.stopped_by is None
+
+
+def test_shards_of_a_callable_and_of_an_objective_of_ones_own_are_merged_too():
+    losses = np.random.default_rng(0).normal(size=900)
+    parts = [
+        mf.random_search(LossesByNumber(losses), numbers, 300, start=start, top_k=2)
+        for start in (0, 300, 600)
+    ]
+    random.Random(0).shuffle(parts)
+    whole = mf.random_search(LossesByNumber(losses), numbers, 900, top_k=2)
+    assert digest(mf.merge_results(parts)) == digest(whole)
+
+
+# ------------------------------------------------------------------------------------- files and JSON
+
+
+def test_a_saved_result_is_loaded_as_it_was(tmp_path):
+    result = search(metadata={"file": "d\u00e9mo.csv"})
+    path = tmp_path / "result"
+    result.save(path)
+    again = mf.SearchResult.load(str(path))
+    assert digest(again) == digest(result)
+    assert again.to_dict() == result.to_dict()
+    assert repr(again) == repr(result)
+
+
+def test_a_saved_result_holds_no_pickle(tmp_path):
+    search().save(tmp_path / "result.npz")
+    with np.load(tmp_path / "result.npz", allow_pickle=False) as arrays:
+        assert all(arrays[name].dtype != object for name in arrays)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no archive",
+        b"PK\x03\x04",
+        "npy",
+        "other npz",
+        "object",
+        "no config",
+        "other top",
+    ],
+)
+def test_what_is_no_result_is_not_loaded(tmp_path, content):
+    path = tmp_path / "result.npz"
+    good = io.BytesIO()
+    search().save(path)
+    with np.load(path) as arrays:
+        parts = dict(arrays)
+    if content == "npy":
+        np.save(good, np.zeros(3))
+    elif content == "other npz":
+        np.savez(good, X=np.zeros(3))
+    elif content == "object":
+        np.savez(good, **{**parts, "top": np.array([None], object)})
+    elif content == "no config":
+        np.savez(good, **{**parts, "rest": np.array(json.dumps({"ranges": []}))})
+    elif content == "other top":
+        np.savez(good, **{**parts, "top": np.zeros(3)})
+    path.write_bytes(good.getvalue() if isinstance(content, str) else content)
+    with pytest.raises(ValueError, match=r"result\.npz does not hold a search result") as caught:
+        mf.SearchResult.load(path)
+    assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
+
+
+def test_a_damaged_result_is_refused_or_right(tmp_path):
+    path = tmp_path / "result.npz"
+    result = search()
+    result.save(path)
+    content = path.read_bytes()
+    rng = random.Random(0)
+    for _ in range(300):
+        damaged = bytearray(content)
+        damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
+        path.write_bytes(damaged[: rng.choice([len(damaged), rng.randrange(len(damaged))])])
+        try:
+            again = mf.SearchResult.load(path)
+        except ValueError as error:
+            assert "result.npz does not hold" in str(error)
+        else:
+            assert digest(again) == digest(result) and again.config == result.config
+
+
+def test_a_missing_file_is_said_to_be_missing(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        mf.SearchResult.load(tmp_path / "nothing.npz")
+    with pytest.raises(FileNotFoundError):
+        search().save(tmp_path / "no folder" / "result.npz")
+
+
+def test_a_result_is_plain_data_for_json():
+    plain = json.loads(json.dumps(search().to_dict()))
+    assert plain["n_evaluated"] == 1000
+    assert plain["top"][0] == {
+        "index": plain["index"],
+        "loss": plain["loss"],
+        "theta": plain["theta"],
+    }
+    assert plain["config"]["sampler"] == {"name": "Normal", "loc": 0.0, "scale": 1.0}
+
+
+def test_the_repr_fits_on_a_screen():
+    result = search(top_k=500)
+    lines = repr(result).splitlines()
+    assert len(lines) <= 12 and max(map(len, lines)) <= 100
+    assert f"{result.index:,}" in repr(result) and "1,000 candidates" in repr(result)
+
+
+# ------------------------------------------------------------------------------------------- pictures
+
+
+def test_pictures_are_drawn_on_axes_given_or_new():
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    result = search(start=10**6, top_k=20)
+    _, given = pyplot.subplots()
+    for plot, label in ((result.plot_trace, "best loss"), (result.plot_top, "loss")):
+        assert plot(given) is given
+        ax = plot()
+        assert ax is not given and ax.get_ylabel() == label
+        pyplot.close(ax.figure)
+    trace = result.plot_trace().lines[0]
+    assert trace.get_xdata()[0] == 1 and trace.get_xdata()[-1] == 1000
+    assert trace.get_ydata()[-1] == result.loss
+    pyplot.close("all")
+
+
+@pytest.mark.parametrize("name", ["plot_trace", "plot_top"])
+def test_without_matplotlib_the_extra_is_named(monkeypatch, name):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(
+        ImportError, match=rf"{name} needs matplotlib: pip install 'metaopt_fast\[plot\]'"
+    ):
+        getattr(search(), name)()
+
+
+# ------------------------------------------------------------------------------------------- progress
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    monkeypatch.setattr(shards, "LARGEST_SHARD", 256)
+
+
+def test_progress_is_silent_where_stderr_is_no_terminal(small_shards, capsys):
+    search(progress=True)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_progress_tells_rates_and_the_best_loss(small_shards, capsys, monkeypatch, installed):
+    if not installed:
+        monkeypatch.setitem(sys.modules, "tqdm", None)
+    result = search(progress="always", n_candidates=20_000)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "pairs/s" in err and f"best {result.loss:.8g}" in err
+    assert "cand" in err and "100" in err and err.endswith("\n")
+
+
+def test_progress_of_an_objective_without_rows_tells_candidates_alone(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    mf.random_search(LossesByNumber([2.0, 1.0]), numbers, 10, progress="always")
+    err = capsys.readouterr().err
+    assert "candidates/s" in err and "pairs/s" not in err
+
+
+def test_progress_without_a_stderr_is_silent(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    assert search(progress=True).n_evaluated == 1000
+
+
+def test_optional_and_heavy_modules_are_imported_when_needed(run_python):
+    program = (
+        "import sys, numpy; before = set(sys.modules); import metaopt_fast;"
+        "print(sorted({'sqlite3', 'concurrent.futures', 'matplotlib', 'tqdm', 'hashlib', 'zipfile'}"
+        " & (set(sys.modules) - before)))"
+    )
+    assert run_python(program).stdout.strip() == "[]"
