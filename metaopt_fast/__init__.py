@@ -2,6 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
+try:
+    from metaopt_fast import _kernels as _kernels
+except ImportError as error:
+    if "METAOPT_FAST_ISA" in str(error) or "pthread_atfork" in str(error):
+        raise
+    raise ImportError(
+        f"metaopt_fast was found in {__path__[0]}, where its compiled part is missing ({error}): "
+        "run 'pip install -e .' there, or start Python in another folder to use an installed copy."
+    ) from None
+
 from metaopt_fast._version import STREAM_VERSION, __version__
 from metaopt_fast.descent import DescentResult, gradient_descent
 from metaopt_fast.objectives import LogisticLoss

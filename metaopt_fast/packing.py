@@ -233,7 +233,7 @@ def check_sample_weight(
 def group_by_weight(
     weights: npt.NDArray[np.float64],
 ) -> tuple[list[tuple[npt.NDArray[np.intp], float]], bool]:
-    """Return groups of rows with one weight each, and whether rows carry weights of their own.
+    """Return groups of rows by weight, the largest first, and whether rows carry their own.
 
     Rows of one weight share a logarithm. Where weights are nearly all different, groups would be
     mostly padding: then all rows are one group of weight 1, and each row carries its own.
@@ -243,9 +243,8 @@ def group_by_weight(
     n_groups = len(values) - (values[0] == 0)
     if n_groups * (BLOCK_ROWS // 2) > kept and n_groups > 1:
         return [(np.flatnonzero(weights), 1.0)], True
-    return [
-        (np.flatnonzero(group == k), float(value)) for k, value in enumerate(values) if value > 0
-    ], False
+    ranked = reversed(list(enumerate(values[values > 0], start=len(values) - n_groups)))
+    return [(np.flatnonzero(group == k), float(value)) for k, value in ranked], False
 
 
 def chunks(

@@ -15,6 +15,9 @@ import numpy.typing as npt
 from metaopt_fast.columns import Table, shown
 from metaopt_fast.descent import DescentResult
 from metaopt_fast.result import SearchResult
+from metaopt_fast.samplers import from_dict
+
+Lines = list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,31 +101,36 @@ class Report:
         return json.dumps(_finite(self.to_dict()), indent=1, allow_nan=False) + "\n"
 
     def to_text(self) -> str:
-        """Return a table for a terminal."""
-        table, result, config = self.table, self.result, self.result.config
+        """Return tables for a terminal."""
+        parts = [self._what(), self._found(), self._comparison()]
+        if len(self.result.top) > 1:
+            parts.append(self._ranking())
+        return "\n".join(
+            "".join(f"{label:<18}{value}\n" for label, value in part) for part in parts
+        )
+
+    def _what(self) -> Lines:
+        table, settings, config = self.table, self.settings, self.result.config
         n_samples, n_features = table.X.shape
         name = "breast_cancer, carried by the package"
-        if self.settings["file"] is not None:
-            name = shown(os.path.basename(self.settings["file"]))
-        arguments = ", ".join(f"{k}={v:g}" for k, v in config["sampler"].items() if k != "name")
-        lines = [
+        if settings["file"] is not None:
+            name = shown(os.path.basename(settings["file"]))
+        negative, positive = map(shown, table.class_names)
+        return [
             ("data", f"{name}: {n_samples:,} rows, {n_features:,} features"),
             ("features", "standardized" if self.standardization else "as they are"),
-            (
-                "positive class",
-                f"{shown(table.class_names[1])} ({int(table.y.sum()):,} rows; the other is "
-                f"{shown(table.class_names[0])})",
-            ),
-            (
-                "model",
-                f"logistic, intercept, l2 = {self.settings['l2']:g}, {self.settings['dtype']}",
-            ),
+            ("positive class", f"{positive} ({int(table.y.sum()):,} rows), beside {negative}"),
+            ("model", f"logistic, with intercept, l2 = {settings['l2']:g}, {settings['dtype']}"),
             (
                 "candidates",
-                f"{result.n_evaluated:,} of {config['n_candidates']:,} from "
-                f"{config['sampler']['name']}({arguments}), seed {config['seed']}",
+                f"{self.result.n_evaluated:,} of {config['n_candidates']:,} from "
+                f"{from_dict(config['sampler'])!r}, seed {config['seed']}",
             ),
-            ("", ""),
+        ]
+
+    def _found(self) -> Lines:
+        result = self.result
+        return [
             ("best loss", f"{result.loss:.10g}"),
             ("accuracy", f"{self.accuracy(result.theta):.2%}"),
             ("best candidate", f"{result.index:,}"),
@@ -130,30 +138,29 @@ class Report:
             ("seconds", f"{result.elapsed:.2f}"),
             ("threads", f"{self.n_threads}"),
             ("instruction set", self.isa),
-            ("", ""),
-            ("for comparison", f"{'loss':<14}accuracy"),
-            self._row("theta = 0", self.loss_of_zero, np.zeros_like(result.theta)),
-            self._row("best candidate", result.loss, result.theta),
         ]
-        if self.descent is not None:
-            label, row = self._row("gradient descent", self.descent.loss, self.descent.theta)
-            lines.append(
-                (
-                    label,
-                    f"{row}  from the best candidate: {self.descent.status} after "
-                    f"{self.descent.n_iter:,} steps",
-                )
-            )
-        if len(result.top) > 1:
-            lines += [("", ""), ("rank", f"{'loss':<14}candidate")]
-            lines += [
-                (f"{rank:>4}", f"{loss:<14.8g}{index:,}")
-                for rank, (index, loss) in enumerate(result.top.tolist(), start=1)
-            ]
-        return "".join(f"{label:<18}{value}".rstrip() + "\n" for label, value in lines)
 
-    def _row(self, label: str, loss: float, theta: npt.NDArray[np.float64]) -> tuple[str, str]:
-        return label, f"{loss:<14.8g}{self.accuracy(theta):>8.2%}"
+    def _comparison(self) -> Lines:
+        zero, best = np.zeros_like(self.result.theta), self.result.theta
+        lines = [
+            ("for comparison", f"{'loss':<14}accuracy"),
+            ("theta = 0", f"{self.loss_of_zero:<14.8g}{self.accuracy(zero):>8.2%}"),
+            ("best candidate", f"{self.result.loss:<14.8g}{self.accuracy(best):>8.2%}"),
+        ]
+        if (run := self.descent) is not None:
+            what = f"from the best candidate: {run.status} after {run.n_iter:,} steps"
+            figures = f"{run.loss:<14.8g}{self.accuracy(run.theta):>8.2%}"
+            lines.append(("gradient descent", f"{figures}  {what}"))
+        return lines
+
+    def _ranking(self) -> Lines:
+        return [
+            ("rank", f"{'loss':<14}candidate"),
+            *(
+                (f"{rank:>4}", f"{loss:<14.8g}{index:,}")
+                for rank, (index, loss) in enumerate(self.result.top.tolist(), start=1)
+            ),
+        ]
 
     def to_picture(self, kind: str) -> bytes:
         """Return the best loss against the candidates as a PNG, SVG or PDF file."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -233,12 +233,12 @@ def join_ranges(ranges: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...
     return tuple(joined)
 
 
-def merge_results(results: Sequence[SearchResult]) -> SearchResult:
+def merge_results(results: Iterable[SearchResult]) -> SearchResult:
     """Merge shards of one search, in any order, into the result of the whole.
 
     Parameters
     ----------
-    results : sequence of SearchResult
+    results : iterable of SearchResult
         Of searches that differ in `start` and `n_candidates` alone and do not overlap. Candidates
         may be missing, as they are from a search that was stopped: ``ranges`` says which are there.
 
@@ -261,6 +261,8 @@ def merge_results(results: Sequence[SearchResult]) -> SearchResult:
     >>> mf.merge_results(halves).index == mf.random_search(objective, mf.Normal(), 100).index
     True
     """
+    if isinstance(results, SearchResult) or not isinstance(results, Iterable):
+        raise TypeError(f"results is {describe(results)}: pass a list of SearchResult objects.")
     parts = list(results)
     if not parts:
         raise ValueError("results is empty: pass at least one SearchResult.")

@@ -1,4 +1,4 @@
-"""What the tests of the search share: a problem, objectives of known losses, and a hash of results."""
+"""What tests of the search share: a problem, objectives of known losses, a hash of results."""
 
 import hashlib
 

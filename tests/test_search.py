@@ -169,7 +169,7 @@ def test_the_configuration_repeats_the_search(small_shards):
     assert digest(again) == digest(first)
 
 
-# ----------------------------------------------------------------------------------------- pruning
+# ------------------------------------------------------------------------------------------ pruning
 
 DATA = {
     "plain": problem(),

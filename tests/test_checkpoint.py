@@ -1,0 +1,415 @@
+"""Checkpoints: nothing acknowledged is lost, whatever ends the process, and nothing damaged is used."""
+
+import itertools
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from searches import LossesByNumber, digest, numbers, objective
+
+import metaopt_fast as mf
+from metaopt_fast import CheckpointError, shards
+from metaopt_fast.checkpoint import Checkpoint
+
+N_CANDIDATES = 4096
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    monkeypatch.setattr(shards, "LARGEST_SHARD", 256)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run.db"
+
+
+def search(checkpoint=None, n_candidates=N_CANDIDATES, **options):
+    options = {"top_k": 5, "seed": 3, "start": 100, "checkpoint": checkpoint, **options}
+    return mf.random_search(objective(), mf.Normal(), n_candidates, **options)
+
+
+class StopAfter:
+    """A callback that stops the search after some calls, or raises."""
+
+    def __init__(self, calls, error=None):
+        self.calls, self.error = calls, error
+
+    def __call__(self, result):
+        self.calls -= 1
+        if self.calls == 0 and self.error is not None:
+            raise self.error
+        return self.calls == 0
+
+
+@pytest.fixture
+def every_shard(monkeypatch):
+    """Callbacks and commits after each shard."""
+    monkeypatch.setattr(mf.search, "CALLBACK_INTERVAL", 0.0)
+    monkeypatch.setattr(mf.search, "COMMIT_INTERVAL", 0.0)
+
+
+def n_rows(path):
+    with sqlite3.connect(path) as database:
+        return database.execute("SELECT count(*) FROM shards").fetchone()[0]
+
+
+# ------------------------------------------------------------------------------------------- going on
+
+
+@pytest.mark.parametrize("how", ["callback", "interrupt", "error"])
+def test_a_stopped_search_goes_on_to_the_same_bits(path, every_shard, how):
+    error = {"callback": None, "interrupt": KeyboardInterrupt(), "error": LookupError("own")}[how]
+    if how == "error":
+        with pytest.raises(LookupError, match="own"):
+            search(path, callback=StopAfter(4, error))
+    else:
+        part = search(path, callback=StopAfter(4, error))
+        assert (part.stopped_by, part.n_evaluated) == (how, 924)
+    seen = []
+    whole = search(path, callback=seen.append)
+    assert [part.n_evaluated for part in seen][:2] == [1180, 1436]
+    assert digest(whole) == digest(search())
+    assert whole.ranges == ((100, 4196),) and whole.stopped_by is None
+
+
+def test_a_finished_search_is_read_not_repeated(path):
+    first = search(path)
+    again = search(path, callback=StopAfter(1, AssertionError("a shard was evaluated again")))
+    assert digest(again) == digest(first)
+    assert again.elapsed == pytest.approx(first.elapsed)
+    assert again.rows_evaluated_fraction == pytest.approx(first.rows_evaluated_fraction)
+
+
+def test_a_search_may_grow(path):
+    search(path, 1000)
+    assert digest(search(path, 3000)) == digest(search(None, 3000))
+    with pytest.raises(CheckpointError, match="of 3000 candidates, this one has 1000"):
+        search(path, 1000)
+
+
+def test_resume_search_reads_sampler_and_settings_from_the_file(path, every_shard):
+    search(path, callback=StopAfter(3), metadata={"file": "data.csv"})
+    whole = mf.resume_search(path, objective())
+    assert digest(whole) == digest(search())
+    assert whole.config["metadata"] == {"file": "data.csv"}
+
+
+def test_a_search_with_a_callable_is_resumed_by_its_caller(path, every_shard):
+    losses = np.random.default_rng(0).normal(size=2000)
+    options = {"top_k": 2, "checkpoint": path}
+    mf.random_search(LossesByNumber(losses), numbers, 2000, callback=StopAfter(2), **options)
+    with pytest.raises(ValueError, match="callable"):
+        mf.resume_search(path, LossesByNumber(losses))
+    whole = mf.random_search(LossesByNumber(losses), numbers, 2000, **options)
+    assert whole.index == np.argmin(losses)
+
+
+def test_threads_and_pruning_may_change_on_the_way(path, every_shard):
+    search(path, callback=StopAfter(5), n_threads=1, prune=False)
+    assert digest(search(path, n_threads=2, prune=True)) == digest(search(prune=False))
+
+
+def test_shards_that_are_missing_in_the_middle_are_done_again(path):
+    whole = search(path)
+    with sqlite3.connect(path) as database:
+        database.execute("DELETE FROM shards WHERE start IN (100, 1024, 1280, 3840)")
+    assert digest(search(path)) == digest(whole)
+    assert n_rows(path) == 17
+
+
+def test_a_checkpoint_stays_small_however_many_candidates(path):
+    search(path, 200_000, top_k=100)
+    size = os.path.getsize(path)
+    assert size < 782 * 160 + 100 * 16 * 12 + 65536
+
+
+# ------------------------------------------------------------------------------------------ other runs
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("seed", {"seed": 4}), ("top_k", {"top_k": 6}), ("start", {"start": 356})],
+)
+def test_a_checkpoint_of_another_search_is_refused(path, name, options):
+    search(path)
+    with pytest.raises(CheckpointError, match=f"run.db belongs to a search with {name} = "):
+        search(path, **options)
+
+
+def test_a_checkpoint_of_other_data_another_sampler_or_penalty_is_refused(path):
+    search(path)
+    options = {"top_k": 5, "seed": 3, "start": 100, "checkpoint": path}
+    X, y = np.random.default_rng(0).normal(size=(300, 7)), np.arange(300) % 2
+    others = [
+        (objective(), mf.Normal(scale=2.0), "sampler"),
+        (objective(dtype="float32"), mf.Normal(), "dtype"),
+        (mf.LogisticLoss(X, y, l2=2e-3, fit_intercept=True), mf.Normal(), "fingerprint"),
+        (mf.LogisticLoss(X, y, l2=1e-3, fit_intercept=True), mf.Normal(), "fingerprint"),
+    ]
+    for other, sampler, name in others:
+        with pytest.raises(CheckpointError, match=f"belongs to a search with {name} = "):
+            mf.random_search(other, sampler, N_CANDIDATES, **options)
+        assert issubclass(CheckpointError, ValueError)
+
+
+def test_two_searches_do_not_share_a_checkpoint(path, every_shard):
+    caught = []
+
+    def callback(result):
+        with pytest.raises(CheckpointError, match=r"run\.db is in use by another process"):
+            search(path)
+        caught.append(result)
+        return True
+
+    search(path, callback=callback)
+    assert caught
+    program = (
+        "import sys, metaopt_fast as mf; from metaopt_fast.checkpoint import Checkpoint;"
+        "file = Checkpoint(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
+    )
+    with python(program, path, stdin=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"open\n"
+        with pytest.raises(CheckpointError, match=r"run\.db is in use by another process"):
+            search(path)
+        other.kill()
+    assert digest(search(path)) == digest(search())
+
+
+# ------------------------------------------------------------------------------------------ bad paths
+
+
+def test_paths_that_cannot_be_used(tmp_path, monkeypatch):
+    with pytest.raises(OSError, match=r"run\.db cannot be opened for writing"):
+        search(tmp_path / "no folder" / "run.db")
+    with pytest.raises(OSError, match="cannot be opened for writing"):
+        search(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"nothing\.db does not exist"):
+        mf.resume_search(tmp_path / "nothing.db", objective())
+    for wrong in ("", "a\0b", 3, b"run.db"):
+        with pytest.raises((ValueError, TypeError), match="checkpoint is"):
+            search(wrong)
+    monkeypatch.chdir(tmp_path)
+    search(":memory:")
+    assert (tmp_path / ":memory:").stat().st_size > 0
+
+
+@pytest.mark.parametrize("content", [b"index,loss\n1,2\n" * 100, b"\0" * 5000, "database"])
+def test_files_of_others_are_refused_and_left_alone(path, content):
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        with sqlite3.connect(path) as database:
+            database.execute("CREATE TABLE shards (start INTEGER)")
+    before = path.read_bytes()
+    with pytest.raises(
+        CheckpointError, match=r"run\.db is no checkpoint of metaopt_fast"
+    ) as caught:
+        search(path)
+    assert "delete" not in str(caught.value)
+    assert path.read_bytes()[100:] == before[100:]
+
+
+def test_an_empty_file_is_a_checkpoint_that_begins(path):
+    path.touch()
+    with pytest.raises(CheckpointError, match="is no checkpoint"):
+        mf.resume_search(path, objective())
+    assert digest(search(path)) == digest(search())
+
+
+def test_a_later_format_is_refused(path):
+    search(path)
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA user_version = 2")
+    with pytest.raises(CheckpointError, match="has format 2, this version of metaopt_fast reads"):
+        search(path)
+
+
+# -------------------------------------------------------------------------------------------- damage
+
+
+def outcome(path, wanted):
+    """Resume: the right result, or a CheckpointError that names the file in one sentence."""
+    for suffix in ("-wal", "-shm", "-journal"):
+        if os.path.exists(f"{path}{suffix}"):
+            os.unlink(f"{path}{suffix}")
+    try:
+        result = search(path)
+    except CheckpointError as error:
+        assert "run.db" in str(error) and str(error).endswith(".") and "\n" not in str(error)
+        return "refused"
+    assert digest(result) == wanted
+    return "right"
+
+
+def test_a_file_cut_anywhere_is_refused_or_right(path):
+    wanted = digest(search(path))
+    content = path.read_bytes()
+    rng = random.Random(0)
+    cuts = [
+        0,
+        1,
+        15,
+        16,
+        99,
+        100,
+        4095,
+        4096,
+        4097,
+        *(rng.randrange(len(content)) for _ in range(40)),
+    ]
+    outcomes = []
+    for cut in cuts:
+        path.write_bytes(content[:cut])
+        outcomes.append(outcome(path, wanted))
+    assert outcomes.count("refused") >= len(cuts) - 3
+
+
+def test_a_file_with_a_flipped_bit_is_refused_or_right(path):
+    wanted = digest(search(path))
+    content = path.read_bytes()
+    rng = random.Random(1)
+    places = [*range(100), *(rng.randrange(100, len(content)) for _ in range(200))]
+    outcomes = set()
+    for place in places:
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(damaged)
+        outcomes.add(outcome(path, wanted))
+    assert outcomes == {"refused", "right"}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE shards SET top = trace WHERE start = 512",
+        "UPDATE shards SET count = 255 WHERE start = 512",
+        "UPDATE shards SET start = 513 WHERE start = 512",
+        "UPDATE shards SET top = 'text' WHERE start = 512",
+        "UPDATE shards SET seconds = seconds + 1 WHERE start = 512",
+        "UPDATE shards SET digest = 0 WHERE start = 512",
+        "UPDATE config SET text = replace(text, '\"seed\": 3', '\"seed\": 4')",
+        "UPDATE config SET text = 7",
+        "DELETE FROM config",
+        "INSERT INTO config SELECT * FROM config",
+        "DROP TABLE shards",
+        "ALTER TABLE shards RENAME COLUMN top TO bottom",
+    ],
+)
+def test_a_row_that_was_changed_is_noticed(path, statement):
+    search(path)
+    with sqlite3.connect(path) as database:
+        database.execute(statement)
+    with pytest.raises(CheckpointError, match=r"run\.db is damaged \(.*\): restore it from a copy"):
+        search(path)
+
+
+def test_a_damaged_log_loses_at_most_what_it_held(path, every_shard):
+    wanted = digest(search())
+    rng = random.Random(2)
+    with Checkpoint(path, search(path, callback=StopAfter(8)).config) as file:
+        [(_, top, trace)] = [(1, np.empty(0, shards.TOP_DTYPE), np.empty(0, shards.TOP_DTYPE))]
+        file.add([shards.Shard(10**6, 0, top, trace, 1.0)], 0.0)
+        file.commit()
+        content, log = path.read_bytes(), (path.parent / "run.db-wal").read_bytes()
+    for _ in range(40):
+        damaged = bytearray(log)
+        damaged[rng.randrange(len(log))] ^= 1 << rng.randrange(8)
+        path.write_bytes(content)
+        (path.parent / "run.db-wal").write_bytes(damaged)
+        assert digest(search(path)) == wanted
+
+
+# --------------------------------------------------------------------------------------- full disks
+
+FULL_DISK = """
+import resource, signal, sys
+from searches import *
+from metaopt_fast import search, shards
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+shards.LARGEST_SHARD = 64
+search.COMMIT_INTERVAL = 0.0
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+mf.random_search(objective(), mf.Normal(), 100_000, top_k=5, seed=3, start=100, checkpoint=sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("limit", [0, 5000, 30_000, 100_000])
+def test_a_full_disk_raises_and_the_file_still_opens(path, monkeypatch, limit):
+    with python(FULL_DISK, path, str(limit), stderr=subprocess.PIPE) as process:
+        assert process.wait() == 1
+        assert b"OSError" in process.stderr.read().splitlines()[-1]
+    monkeypatch.setattr(shards, "LARGEST_SHARD", 64)
+    restored = []
+    result = search(path, 100_000, callback=restored.append)
+    assert digest(result) == digest(search(None, 100_000))
+    if limit >= 30_000:
+        assert restored[0].n_evaluated > 64 + 28
+
+
+# ------------------------------------------------------------------------------------------- kill -9
+
+# Tells the number of candidates that are safe after each shard.
+KILLED = """
+import sys
+from searches import *
+from metaopt_fast import search, shards
+shards.LARGEST_SHARD = 256
+search.CALLBACK_INTERVAL = search.COMMIT_INTERVAL = 0.0
+def acknowledge(result):
+    sys.stdout.write(f"{result.n_evaluated}\\n")
+    sys.stdout.flush()
+loss = objective(n_threads=1)
+print("ready", flush=True)
+while sys.stdin.readline():
+    path, n_candidates = sys.argv[1], int(sys.argv[2])
+    mf.random_search(
+        loss, mf.Normal(), n_candidates, top_k=5, seed=3, start=100, checkpoint=path,
+        callback=acknowledge,
+    )
+"""
+
+
+def test_a_hundred_kills_lose_nothing_that_was_acknowledged(path):
+    n_candidates, kills = 2_000_000, 100
+    rng = random.Random(0)
+    waiting = [python(KILLED, path, str(n_candidates), stdin=subprocess.PIPE) for _ in range(2)]
+    safe, progress = 0, 0
+    for kill in range(kills):
+        process = waiting.pop(0)
+        assert process.stdout.readline() == b"ready\n"
+        if kill < kills - 2:
+            # Starts, and imports, while this one runs.
+            waiting.append(python(KILLED, path, str(n_candidates), stdin=subprocess.PIPE))
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+        time.sleep(rng.uniform(0.0, 0.12))
+        process.send_signal(signal.SIGKILL)
+        told = [int(line) for line in process.communicate()[0].split(b"\n")[:-1]]
+        # The first number told covers all that was told before, and a shard more.
+        assert not told or told[0] > safe
+        progress += bool(told)
+        safe = max([safe, *told])
+    assert progress > kills / 3
+    with Checkpoint(path) as file:
+        standing, _ = file.restore(shards.Standing.at(100, 5))
+    assert standing.n_evaluated >= safe > 0
+    result = mf.resume_search(path, objective())
+    assert digest(result) == digest(search(None, n_candidates))
+
+
+def python(program, *arguments, **pipes):
+    """Start a program that may import what the tests can."""
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": path},
+        **{"stdout": subprocess.PIPE, **pipes},
+    )
