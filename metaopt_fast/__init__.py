@@ -1,15 +1,13 @@
-"""metaopt_fast: scores and trains very many small logistic-regression models against one data set."""
+"""Scores and trains very many small logistic-regression models against one data set."""
 
 from typing import TYPE_CHECKING, Any
 
 try:
-    from metaopt_fast import _kernels as _kernels
-except ImportError as error:
-    if "METAOPT_FAST_ISA" in str(error) or "pthread_atfork" in str(error):
-        raise
+    import metaopt_fast._kernels
+except ModuleNotFoundError:
     raise ImportError(
-        f"metaopt_fast was found in {__path__[0]}, where its compiled part is missing ({error}): "
-        "run 'pip install -e .' there, or start Python in another folder to use an installed copy."
+        f"metaopt_fast was found in {__path__[0]}, but its compiled part is not there: run "
+        "'pip install -e .' beside it, or start Python elsewhere to use an installed copy."
     ) from None
 
 from metaopt_fast._version import STREAM_VERSION, __version__
