@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 try:
-    import metaopt_fast._kernels
+    import metaopt_fast._kernels  # noqa: F401  # to say here what is missing
 except ModuleNotFoundError:
     raise ImportError(
         f"metaopt_fast was found in {__path__[0]}, but its compiled part is not there: run "

@@ -26,6 +26,7 @@ def pack_rows(
     single_precision: bool,
     panels: _Bytes,
 ) -> None: ...
+def row_norms(X: _Float64Array, norms: _Float64Array) -> None: ...
 def pointwise(
     loss: int, z: npt.NDArray[_Real], value: npt.NDArray[_Real], derivative: npt.NDArray[_Real]
 ) -> None: ...
@@ -59,6 +60,15 @@ class PackedRows:
     def evaluate_drawn(
         self, draws: Draws, start: int, losses: _Float64Array, n_threads: int
     ) -> bool: ...
+    def evaluate_below(
+        self,
+        thetas: _Float64Array | None,
+        draws: Draws | None,
+        start: int,
+        threshold: float,
+        losses: _Float64Array,
+        n_threads: int,
+    ) -> float: ...
 
 @disjoint_base
 class Draws:

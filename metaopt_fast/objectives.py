@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -125,7 +125,8 @@ class LogisticLoss:
 
     def gradient(self, theta: npt.ArrayLike) -> Float64Array:
         """Return the gradient of L at theta, shape (n_params,). See `loss`."""
-        return self._evaluate(self._one(theta), gradient=True)[1][0]
+        gradients = self._evaluate(self._one(theta), gradient=True)[1]
+        return cast(Float64Array, gradients[0])
 
     def loss_gradient(self, theta: npt.ArrayLike) -> tuple[float, Float64Array]:
         """Return L(theta) and its gradient, as ``scipy.optimize.minimize(..., jac=True)`` wants."""

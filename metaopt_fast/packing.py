@@ -123,8 +123,8 @@ def pack(
 ) -> Packed:
     """Check X, y and sample_weight, and pack the rows of positive weight.
 
-    Of rows of one weight, those of the largest norm come first: they say the most of a candidate, so
-    that a search can drop it early.
+    Of rows of one weight, those of the largest norm come first: they say the most of a candidate,
+    so that a search can drop it early.
     """
     X = check_X(X)
     n_samples, n_features = X.shape
