@@ -110,7 +110,7 @@ def _read_header(path: str, file: Any, what: str) -> tuple[tuple[int, ...], bool
     if version not in HEADERS:
         raise ValueError(f"version {version} of the format is for records")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # "it was created on Python 2"
+        warnings.simplefilter("ignore")  # of NumPy and Python: "it was created on Python 2"
         shape, is_fortran, dtype = HEADERS[version](file)
     if dtype.kind not in "biufSU":
         raise ValueError(f"{shown(path)}: {what} has dtype {dtype}: save real numbers.")

@@ -18,7 +18,7 @@ METHODS = ("gd",)
 DIVERGED = 1e6
 
 # Relative to the loss: below it, gradients tell better than losses whether a step descends.
-ROUNDING = 1e-6
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -130,11 +130,13 @@ class Report:
 
     def _found(self) -> Lines:
         result = self.result
+        part = result.rows_evaluated_fraction
+        computed = f" ({part:.1%} computed, the rest could not rank)" if part < 1 else ""
         return [
             ("best loss", f"{result.loss:.10g}"),
             ("accuracy", f"{self.accuracy(result.theta):.2%}"),
             ("best candidate", f"{result.index:,}"),
-            ("pairs per second", f"{result.pairs_per_second:.3g}"),
+            ("pairs per second", f"{result.pairs_per_second:.3g}{computed}"),
             ("seconds", f"{result.elapsed:.2f}"),
             ("threads", f"{self.n_threads}"),
             ("instruction set", self.isa),

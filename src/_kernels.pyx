@@ -70,6 +70,8 @@ ctypedef fused real:
     double
 
 cdef Py_ssize_t ALIGNMENT = 64
+# Numbers drawn between two looks at signals.
+cdef Py_ssize_t DRAWS_AT_ONCE = 10_000_000
 # ---------------------------------------------------------------------------- instruction sets
 
 ISAS = ("avx512", "avx2", "baseline")
@@ -86,8 +88,8 @@ if _forced and _forced not in ISAS:
     raise ImportError(f"METAOPT_FAST_ISA is {_forced!r}: set it to 'baseline', 'avx2' or 'avx512', "
                       "or unset it for the widest that this processor supports.")
 if _forced and _forced not in supported_isas():
-    raise ImportError(f"METAOPT_FAST_ISA is {_forced!r}, which this processor does not support: set "
-                      f"it to one of {', '.join(map(repr, supported_isas()))}, or unset it.")
+    raise ImportError(f"METAOPT_FAST_ISA is {_forced!r}, which this processor does not support: "
+                      f"set it to one of {', '.join(map(repr, supported_isas()))}, or unset it.")
 _isa = _forced or supported_isas()[0]
 if _isa == "avx512":
     table = metaopt_kernels_avx512
@@ -103,7 +105,7 @@ if metaopt_release_threads_at_fork() != 0:
 
 
 def isa():
-    """Return the instruction set in use and why: ("avx512", "the widest this processor supports")."""
+    """Return the instruction set in use, and why: the widest supported, or METAOPT_FAST_ISA."""
     if _forced:
         return _isa, "METAOPT_FAST_ISA"
     return _isa, "the widest this processor supports"
@@ -119,7 +121,7 @@ include "evaluate.pxi"
 
 def pack_rows(const double[:, ::1] X, const double[::1] signs, Py_ssize_t first,
               Py_ssize_t n_params, bint single_precision, unsigned char[::1] panels):
-    """Write rows X, times their signs, into the panels from place `first` on (8 places to a panel)."""
+    """Write rows X, times their signs, into the panels from place `first` on, 8 to a panel."""
     cdef const Kernels *kernels = table(0, single_precision)
     with nogil:
         kernels.pack_rows(&X[0, 0], &signs[0], first, X.shape[0], X.shape[1], n_params, &panels[0])
@@ -257,22 +259,26 @@ cdef class Draws:
         cdef double *tile = <double *>malloc(n_params * lanes * sizeof(double))
         if tile == NULL:
             raise MemoryError
+        cdef Py_ssize_t until
         cdef bint finite = True
         try:
-            with nogil:
-                while first < out.shape[0]:
-                    kernels.draw(&self.sampler, start + first, lanes, tile)
-                    for lane in range(min(lanes, out.shape[0] - first)):
-                        for j in range(n_params):
-                            out[first + lane, j] = tile[j * lanes + lane]
-                            finite = finite and isfinite(tile[j * lanes + lane])
-                    first += lanes
+            while first < out.shape[0]:
+                until = min(out.shape[0], first + max(1, DRAWS_AT_ONCE // n_params))
+                with nogil:
+                    while first < until:
+                        kernels.draw(&self.sampler, start + first, lanes, tile)
+                        for lane in range(min(lanes, out.shape[0] - first)):
+                            for j in range(n_params):
+                                out[first + lane, j] = tile[j * lanes + lane]
+                                finite = finite and isfinite(tile[j * lanes + lane])
+                        first += lanes
+                PyErr_CheckSignals()
         finally:
             free(tile)
         return finite
 
 
-# ------------------------------------------------------------------- pointwise, and the machine's limits
+# ------------------------------------------------------------ pointwise, and the machine's limits
 
 def pointwise(int loss, const real[::1] z, real[::1] value, real[::1] derivative):
     """Write the loss and its derivative at each z."""
@@ -285,9 +291,9 @@ def fma_run(bint single_precision, Py_ssize_t iterations, int n_threads):
     """Do a run of independent FMAs on each thread; return the floating-point operations done."""
     cdef const Kernels *kernels = table(0, single_precision)
     cdef double operations = 0
-    cdef int thread
+    cdef int _thread
     with nogil:
-        for thread in prange(n_threads, num_threads=n_threads, schedule="static", chunksize=1):
+        for _thread in prange(n_threads, num_threads=n_threads, schedule="static", chunksize=1):
             operations += kernels.fma_run(iterations)
     return operations
 

@@ -80,7 +80,8 @@ cdef inline double overflow_to_infinity(double x) noexcept nogil:
     return x if x == x else INFINITY
 
 
-cdef inline char *thetas_of(const Plan *plan, const Workspace *work, Py_ssize_t tile) noexcept nogil:
+cdef inline char *thetas_of(const Plan *plan, const Workspace *work,
+                            Py_ssize_t tile) noexcept nogil:
     return work.thetas + tile * (plan.n_params + 1) * plan.lanes * plan.kernels.itemsize
 
 
@@ -201,7 +202,7 @@ ctypedef void (*Task)(const Plan *, Py_ssize_t, int) noexcept nogil
 
 
 cdef void for_each(Task task, const Plan *plan, Py_ssize_t count) noexcept nogil:
-    """Run a task for 0 .. count - 1 on all threads; a parallel region of one thread would cost more."""
+    """Run a task for 0 .. count - 1 on all threads; one needs no parallel region."""
     cdef Py_ssize_t i
     if plan.n_threads == 1:
         for i in range(count):
@@ -292,7 +293,7 @@ cdef bint run_slices(Plan *plan, Py_ssize_t wave, Py_ssize_t slice) except -1:
 
 
 def work(Py_ssize_t n_samples, Py_ssize_t n_params):
-    """Return the work of one candidate in visits, about 0.05 ns each: a pointwise loss counts as 20."""
+    """Return the work of one candidate in visits of 0.05 ns; a pointwise loss counts as 20."""
     return <double>n_samples * (n_params + 20)
 
 
@@ -368,7 +369,8 @@ cdef bint evaluate(Plan *plan) except -1:
         wave, slice = group, 1
         groups_at_once = plan.n_threads * max(1, <Py_ssize_t>(SLICE_WORK / (tile_work * group)))
     else:
-        wave = max(1, min(plan.n_tiles, 4 * plan.n_threads, WAVE_MEMORY * plan.n_threads // tile_bytes))
+        wave = max(1, min(plan.n_tiles, 4 * plan.n_threads,
+                          WAVE_MEMORY * plan.n_threads // tile_bytes))
         slice = max(1, <Py_ssize_t>min(<double>plan.n_all_spans,
                                        SLICE_WORK * plan.n_threads / (span_work * wave),
                                        <double>WAVE_MEMORY * plan.n_threads / tile_bytes / wave))

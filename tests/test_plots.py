@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 import metaopt_fast as mf
 
 mpl.use("Agg")
-from matplotlib import pyplot  # noqa: E402
+from matplotlib import pyplot
 
 
 @pytest.fixture(scope="module")

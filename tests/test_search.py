@@ -1,406 +1,763 @@
-"""Random search: the right answer, the same bits however it is run, and an end when told."""
+"""random_search: the same bits however it is cut, stopped and resumed, and the right ones."""
 
+import dataclasses
+import hashlib
 import itertools
 import json
 import math
-import os
-import signal
-import threading
-import time
-import tracemalloc
-import warnings
+import sys
+import zipfile
 
 import numpy as np
 import pytest
-from searches import LossesByNumber, MeanSquare, digest, numbers, objective, problem
+from hypothesis import given
+from hypothesis import strategies as st
 
 import metaopt_fast as mf
-from metaopt_fast import _kernels, reference, shards
+from metaopt_fast import reference, shards
 
+N_CANDIDATES = 3000
 SAMPLERS = {
-    "Normal": mf.Normal(scale=2.0),
-    "Uniform": mf.Uniform(-3, np.full(8, 2.0)),
-    "Integers": mf.Integers(-1, 1),
+    "normal": mf.Normal(0.1, 1.5),
+    "uniform": mf.Uniform([-1, -2, -1, -3], [1, 2, 0, 3]),
+    "integers": mf.Integers(-1, 1),
 }
+
+
+def make_objective(n_samples=300, **options):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n_samples, 4))
+    y = X @ [1, -1, 0.5, 0] + rng.logistic(size=n_samples) > 0
+    return mf.LogisticLoss(X, y, **options)
+
+
+OBJECTIVE = make_objective(l2=0.01)
+GENERATOR = np.random.default_rng(0)
+
+
+def bits(result):
+    """A digest of all that must not depend on how a search was run."""
+    arrays = result.top, result.top_thetas, result.trace
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
+
+
+class BatchLossAlone:
+    """A user's objective: no more than it must have."""
+
+    n_params = 4
+
+    def __init__(self, objective=OBJECTIVE):
+        self.objective = objective
+
+    def batch_loss(self, thetas):
+        return self.objective.batch_loss(thetas)
+
+
+class Prescribed:
+    """An objective whose candidate i has the loss losses[i], with `number_of_candidate`."""
+
+    n_params = 1
+
+    def __init__(self, losses):
+        self.losses, self.calls, self.answers = np.array(losses, float), 0, {}
+
+    def batch_loss(self, thetas):
+        self.calls += 1
+        if self.calls in self.answers:
+            raise self.answers[self.calls]
+        return self.losses[thetas[:, 0].astype(int)]
+
+
+def number_of_candidate(start, count):
+    return np.arange(start, start + count)[:, None]
 
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    """Shards of 256 candidates, so that a small search has many."""
-    monkeypatch.setattr(shards, "LARGEST_SHARD", 256)
+    """Shards of 64 candidates, so that a short search has many."""
+    monkeypatch.setattr(shards, "KERNEL_WORK", 1.0)
+    monkeypatch.setattr(shards, "PYTHON_WORK", 1.0)
 
 
-# --------------------------------------------------------------------------------- the right answer
+# ---------------------------------------------------------------------------------- the same bits
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
-@pytest.mark.parametrize("top_k", [1, 10, 3000])
-def test_the_best_are_those_that_sorting_all_gives(name, top_k):
-    loss, sampler = objective(), SAMPLERS[name]
-    result = mf.random_search(loss, sampler, 3000, seed=5, top_k=top_k, start=70)
-    losses = loss.batch_loss(sampler.sample(5, 70, 3000, 8))
-    order = np.argsort(losses, kind="stable")[:top_k]
-    np.testing.assert_array_equal(result.top["index"], 70 + order)
-    np.testing.assert_array_equal(result.top["loss"], losses[order])
-    assert (result.loss, result.index) == (losses[order[0]], 70 + order[0])
-    assert result.n_evaluated == 3000 and result.ranges == ((70, 3070),)
-
-
-def test_the_reference_finds_the_same_candidates():
-    twin = reference.LogisticLoss(*problem(), l2=1e-3, fit_intercept=True)
-    wanted = reference.random_search(twin, reference.Normal(scale=2.0), 5000, seed=3, top_k=20)
-    result = mf.random_search(objective(), mf.Normal(scale=2.0), 5000, seed=3, top_k=20)
-    np.testing.assert_array_equal(result.top["index"], wanted.top["index"])
-    np.testing.assert_allclose(result.top_thetas, wanted.top_thetas, rtol=1e-12)
-
-
-def test_thetas_are_what_the_sampler_draws_for_the_index_bit_for_bit():
-    sampler = mf.Normal()
-    result = mf.random_search(objective(), sampler, 5000, seed=2**64 - 1, top_k=7)
-    assert result.theta.tobytes() == sampler.sample(2**64 - 1, result.index, 1, 8)[0].tobytes()
-    for index, theta in zip(result.top["index"], result.top_thetas, strict=True):
-        assert theta.tobytes() == sampler.sample(2**64 - 1, int(index), 1, 8).tobytes()
-
-
-def test_ties_go_to_the_lowest_index_and_what_is_not_finite_comes_last(small_shards):
-    losses = [math.nan, -math.inf, 2.0, math.inf, 1.0, 2.0, 1.0, math.nan]
-    result = mf.random_search(LossesByNumber(losses), numbers, 8, top_k=8)
-    assert result.top["index"].tolist() == [4, 6, 2, 5, 0, 1, 3, 7]
-    np.testing.assert_array_equal(
-        result.top["loss"], [1, 1, 2, 2, math.nan, -math.inf, math.inf, math.nan]
-    )
-    assert result.trace["index"].tolist() == [0, 2, 4]
-    many = mf.random_search(LossesByNumber(losses), numbers, 4096, top_k=3)
-    assert many.top["index"].tolist() == [4, 6, 12]
-
-
-def test_a_search_without_one_finite_loss_gives_the_first_candidates(small_shards):
-    result = mf.random_search(LossesByNumber([math.nan, math.inf]), numbers, 1000, top_k=3)
-    assert result.top["index"].tolist() == [0, 1, 2]
-    assert result.trace["index"].tolist() == [0]
-
-
-def test_the_trace_is_the_running_best(small_shards):
-    loss = objective()
-    result = mf.random_search(loss, mf.Normal(), 5000, top_k=3)
-    losses = loss.batch_loss(mf.Normal().sample(0, 0, 5000, 8))
-    best = np.minimum.accumulate(losses)
-    index = np.flatnonzero(np.r_[True, best[1:] < best[:-1]])
-    np.testing.assert_array_equal(result.trace["index"], index)
-    np.testing.assert_array_equal(result.trace["loss"], losses[index])
-
-
-# ------------------------------------------------------------------------------------ the same bits
-
-
-def test_a_search_has_the_same_bits_on_any_number_of_threads(dtype):
-    seen = {
-        digest(mf.random_search(objective(dtype=dtype), mf.Normal(), 20_000, top_k=9, n_threads=n))
-        for n in (1, 2, 3, 7, None)
+@pytest.mark.parametrize("top_k", [1, 100])
+@pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
+def test_a_search_has_the_same_bits_for_any_number_of_threads(sampler, top_k, dtype):
+    objective = make_objective(fit_intercept=False, dtype=dtype)
+    digests = {
+        bits(mf.random_search(objective, sampler, 20_000, seed=3, top_k=top_k, n_threads=n))
+        for n in (1, 2, 3, 7)
     }
-    assert len(seen) == 1
+    assert len(digests) == 1
 
 
-@pytest.mark.parametrize(
-    "sampler", [mf.Normal(), lambda start, count: mf.Normal().sample(0, start, count, 8)]
+@pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
+@given(
+    cuts=st.sets(st.integers(1, N_CANDIDATES // 10 - 1), max_size=6),
+    order=st.randoms(use_true_random=False),
 )
-def test_a_search_has_the_same_bits_in_any_shards_and_batches(monkeypatch, sampler):
-    seen = {digest(mf.random_search(objective(), mf.Normal(), 3000, top_k=9))}
-    for size, batch in itertools.product([64, 2**18], [64, 333, 2**19]):
-        monkeypatch.setattr(shards, "LARGEST_SHARD", size)
-        monkeypatch.setattr(shards, "BATCH_NUMBERS", batch)
-        seen.add(digest(mf.random_search(objective(), sampler, 3000, top_k=9)))
-    assert len(seen) == 1
+def test_shards_merged_in_any_order_have_the_bits_of_the_whole(sampler, cuts, order):
+    whole = mf.random_search(OBJECTIVE, sampler, N_CANDIDATES, seed=5, top_k=10)
+    edges = [0, *(10 * cut for cut in sorted(cuts)), N_CANDIDATES]
+    parts = [
+        mf.random_search(OBJECTIVE, sampler, stop - start, seed=5, top_k=10, start=start)
+        for start, stop in itertools.pairwise(edges)
+    ]
+    order.shuffle(parts)
+    merged = mf.merge_results(parts)
+    assert bits(merged) == bits(whole)
+    assert merged.ranges == whole.ranges == ((0, N_CANDIDATES),)
+    assert merged.config == {**whole.config, **{"versions": merged.config["versions"]}}
+    halfway = mf.merge_results(parts[:2])
+    assert bits(mf.merge_results([*parts[2:], halfway])) == bits(whole)
 
 
-@pytest.mark.parametrize("prune", [False, True])
-def test_shards_merged_in_any_order_have_the_bits_of_the_whole(small_shards, prune):
-    rng = np.random.default_rng(0)
-    options = {"seed": 8, "top_k": 5, "prune": prune}
-    whole = mf.random_search(objective(), mf.Normal(), 6000, start=11, **options)
-    for _ in range(5):
-        cuts = [11, *sorted(rng.choice(np.arange(20, 6000, 5), 6, replace=False)), 6011]
-        parts = [
-            mf.random_search(
-                objective(), mf.Normal(), int(stop - start), start=int(start), **options
-            )
-            for start, stop in itertools.pairwise(cuts)
-        ]
-        rng.shuffle(parts)
-        merged = mf.merge_results(parts)
-        assert digest(merged) == digest(whole)
-        pairwise = mf.merge_results([mf.merge_results(parts[:3]), mf.merge_results(parts[3:])])
-        assert digest(pairwise) == digest(whole)
-        assert (merged.ranges, merged.n_evaluated) == (whole.ranges, whole.n_evaluated)
-        assert {**merged.config, "versions": 0} == {**whole.config, "versions": 0}
+@pytest.mark.parametrize("work", [1.0, 1e6, 1e7])
+@pytest.mark.parametrize("batch", [4, 64, 1000])
+def test_a_search_has_the_same_bits_for_any_size_of_shards_and_batches(monkeypatch, work, batch):
+    wanted = bits(mf.random_search(OBJECTIVE, mf.Normal(), N_CANDIDATES, top_k=7))
+    for name in ("KERNEL_WORK", "PYTHON_WORK"):
+        monkeypatch.setattr(shards, name, work)
+    for name in ("BATCH_NUMBERS", "BATCH_MARGINS"):
+        monkeypatch.setattr(shards, name, batch)
+    for objective in (OBJECTIVE, BatchLossAlone()):
+        assert bits(mf.random_search(objective, mf.Normal(), N_CANDIDATES, top_k=7)) == wanted
 
 
-@pytest.mark.skipif(
-    not {"avx2", "avx512"} <= set(_kernels.supported_isas()), reason="a processor without AVX-512"
-)
-def test_a_search_has_the_same_bits_with_avx2_and_avx512(run_python):
+@pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
+def test_a_users_objective_with_batch_loss_alone_gives_the_bits_of_logistic_loss(sampler):
+    options = {"seed": 2, "top_k": 20, "start": 10**12}
+    built_in = mf.random_search(OBJECTIVE, sampler, N_CANDIDATES, **options)
+    assert bits(mf.random_search(BatchLossAlone(), sampler, N_CANDIDATES, **options)) == bits(
+        built_in
+    )
+
+
+@pytest.mark.parametrize("objective", [OBJECTIVE, BatchLossAlone()], ids=["built-in", "user's"])
+@pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
+def test_a_callable_that_draws_as_a_sampler_gives_its_bits(sampler, objective, small_shards):
+    wanted = mf.random_search(objective, sampler, N_CANDIDATES, seed=9, top_k=20, start=77)
+    result = mf.random_search(
+        objective,
+        lambda start, count: sampler.sample(9, start, count, 4),
+        N_CANDIDATES,
+        top_k=20,
+        start=77,
+    )
+    assert bits(result) == bits(wanted)
+
+
+@pytest.mark.parametrize("kind", ["list", "integers", "float32", "Fortran order"])
+def test_a_callable_may_return_any_real_array(kind):
+    convert = {
+        "list": np.ndarray.tolist,
+        "integers": lambda a: a.astype(np.int8),
+        "float32": lambda a: a.astype(np.float32),
+        "Fortran order": np.asfortranarray,
+    }[kind]
+    draw = mf.Integers(-3, 3).sample
+    result = mf.random_search(OBJECTIVE, lambda s, n: convert(draw(0, s, n, 4)), 500, top_k=5)
+    assert bits(result) == bits(mf.random_search(OBJECTIVE, mf.Integers(-3, 3), 500, top_k=5))
+
+
+@pytest.mark.parametrize("top_k", [1, 100])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("data", ["noise", "separable", "outliers", "ties"])
+def test_pruning_changes_no_bit(data, seed, top_k, small_shards):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(700, 4))
+    y = rng.integers(0, 2, 700) if data == "noise" else X[:, 0] > 0
+    if data == "outliers":
+        X[rng.integers(0, 700, 5)] *= 1e3
+    sampler = mf.Integers(-2, 2) if data == "ties" else mf.Normal(scale=3)
+    objective = mf.LogisticLoss(X, y, l2=1e-3)
+    pruned, brute = (
+        mf.random_search(objective, sampler, 10_000, seed=seed, top_k=top_k, prune=prune)
+        for prune in (True, False)
+    )
+    assert bits(pruned) == bits(brute)
+    assert brute.rows_evaluated_fraction == 1
+    assert 0 < pruned.rows_evaluated_fraction <= 1
+
+
+def test_avx2_and_avx512_search_the_same_bits(run_python, isa):
     program = (
-        "import metaopt_fast as mf; from searches import *;"
-        "print(digest(mf.random_search(objective(), mf.Normal(), 20000, top_k=9)))"
+        "import sys; sys.path.insert(0, 'tests')\n"
+        "from test_search import *\n"
+        "r = mf.random_search(OBJECTIVE, mf.Normal(), 20_000, seed=1, top_k=50)\n"
+        "print(r.index, bits(r))"
     )
-    seen = [run_python(program, METAOPT_FAST_ISA=name) for name in ("avx2", "avx512")]
-    assert seen[0].stdout == seen[1].stdout != "", seen[0].stderr
+    answer = run_python(program, METAOPT_FAST_ISA=isa)
+    here = mf.random_search(OBJECTIVE, mf.Normal(), 20_000, seed=1, top_k=50)
+    index, digest = answer.stdout.split()
+    assert int(index) == here.index
+    if "baseline" not in (isa, here.config["isa"]):
+        assert digest == bits(here)
 
 
-def test_the_configuration_repeats_the_search(small_shards):
-    first = mf.random_search(
-        objective(), mf.Uniform(-2, np.arange(8.0)), 3000, seed=4, top_k=2, start=9
+# --------------------------------------------------------------------------------- the right ones
+
+
+@pytest.mark.parametrize("top_k", [1, 100])
+@pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
+@pytest.mark.parametrize("start", [0, 2**40 + 3])
+def test_a_search_finds_what_the_reference_finds(sampler, top_k, start, small_shards):
+    arguments = {"seed": 4, "top_k": top_k, "start": start}
+    result = mf.random_search(OBJECTIVE, sampler, N_CANDIDATES, **arguments)
+    slow = reference.random_search(OBJECTIVE, sampler, N_CANDIDATES, **arguments)
+    assert result.top.tobytes() == slow.top.tobytes()
+    assert result.top_thetas.tobytes() == slow.top_thetas.tobytes()
+    assert (result.index, result.loss) == (slow.index, slow.loss)
+
+
+def test_a_search_with_reference_loss_and_reference_draws_finds_the_same_candidates():
+    rng = np.random.default_rng(1)
+    X, y = rng.normal(size=(100, 4)), rng.integers(0, 2, 100)
+    slow = reference.random_search(
+        reference.LogisticLoss(X, y, l2=0.1), reference.Normal(), 2000, seed=8, top_k=10
     )
-    config = json.loads(json.dumps(first.config))
-    assert config["fingerprint"] and config["stream_version"] == mf.STREAM_VERSION
-    assert (config["n_samples"], config["n_params"], config["l2"], config["dtype"]) == (
-        300,
-        8,
-        1e-3,
-        "float64",
-    )
-    assert config["versions"].keys() == {"metaopt_fast", "numpy", "python"} and config["isa"]
+    fast = mf.random_search(mf.LogisticLoss(X, y, l2=0.1), mf.Normal(), 2000, seed=8, top_k=10)
+    assert fast.top["index"].tolist() == slow.top["index"].tolist()
+    np.testing.assert_allclose(fast.top["loss"], slow.top["loss"], rtol=1e-13)
+    np.testing.assert_allclose(fast.top_thetas, slow.top_thetas, rtol=1e-12)
+
+
+LOSSES = st.lists(
+    st.sampled_from([0.0, 0.5, 1.0, 1.0, 2.0, -1.0, math.inf, -math.inf, math.nan]),
+    min_size=1,
+    max_size=300,
+)
+
+
+@given(losses=LOSSES, data=st.data())
+def test_the_best_come_by_loss_and_number_and_what_is_not_finite_last(losses, data, small_shards):
+    top_k = data.draw(st.integers(1, len(losses)))
+    result = mf.random_search(Prescribed(losses), number_of_candidate, len(losses), top_k=top_k)
+    ranks = [loss if math.isfinite(loss) else math.inf for loss in losses]
+    order = sorted(range(len(losses)), key=lambda i: (ranks[i], i))[:top_k]
+    assert result.top["index"].tolist() == order
+    np.testing.assert_array_equal(result.top["loss"], [losses[i] for i in order])
+    np.testing.assert_array_equal(result.top_thetas, np.array(order)[:, None])
+    better = [i for i in range(len(losses)) if i == 0 or ranks[i] < min(ranks[:i])]
+    assert result.trace["index"].tolist() == better
+    np.testing.assert_array_equal(result.trace["loss"], [losses[i] for i in better])
+
+
+@given(losses=LOSSES, order=st.randoms(use_true_random=False))
+def test_shards_with_ties_and_losses_that_are_not_finite_merge_to_the_whole(losses, order):
+    objective, n = Prescribed(losses), len(losses)
+    whole = mf.random_search(objective, number_of_candidate, n)
+    edges = [0, *sorted({order.randrange(1, n + 1) for _ in range(3)} | {n})]
+    parts = [
+        mf.random_search(objective, number_of_candidate, stop - start, start=start)
+        for start, stop in itertools.pairwise(edges)
+    ]
+    order.shuffle(parts)
+    assert bits(mf.merge_results(parts)) == bits(whole)
+
+
+def test_a_result_holds_the_candidates_own_theta_and_loss():
+    sampler = mf.Normal([0, 1, 2, 3], 0.5)
+    result = mf.random_search(OBJECTIVE, sampler, N_CANDIDATES, seed=6, top_k=9)
+    for (index, loss), theta in zip(result.top.tolist(), result.top_thetas, strict=True):
+        assert theta.tobytes() == sampler.sample(6, index, 1, 4)[0].tobytes()
+        assert loss == OBJECTIVE.loss(theta)
+    assert result.theta.tobytes() == result.top_thetas[0].tobytes()
+    assert (result.index, result.loss) == tuple(result.top[0])
+    assert (result.trace["loss"][-1], result.trace["index"][-1]) == (result.loss, result.index)
+    assert (np.diff(result.trace["loss"]) < 0).all()
+    assert (np.diff(result.trace["index"]) > 0).all()
+    assert result.n_evaluated == N_CANDIDATES
+    assert result.pairs_per_second == pytest.approx(N_CANDIDATES * 300 / result.elapsed)
+
+
+def test_the_configuration_repeats_the_search():
+    result = mf.random_search(OBJECTIVE, mf.Uniform(-2, 3), 2000, seed=7, top_k=3, start=50)
+    config = json.loads(json.dumps(result.config))
     again = mf.random_search(
-        objective(),
-        mf.samplers.from_dict(config["sampler"]),
+        OBJECTIVE,
+        getattr(mf, config["sampler"].pop("name"))(**config["sampler"]),
         config["n_candidates"],
         **{name: config[name] for name in ("seed", "top_k", "start")},
     )
-    assert digest(again) == digest(first)
+    assert bits(again) == bits(result)
+    assert again.config["fingerprint"] == config["fingerprint"]
+    assert config["stream_version"] == mf.STREAM_VERSION
+    assert config["versions"]["metaopt_fast"] == mf.__version__
+    assert config["isa"] == mf.config()["isa"]
 
 
-# ------------------------------------------------------------------------------------------ pruning
-
-DATA = {
-    "plain": problem(),
-    "outliers": (
-        np.r_[problem()[0], 1e3 * problem(20, seed=1)[0]],
-        np.r_[problem()[1], problem(20, seed=1)[1]],
-    ),
-    "separable": (problem()[0], problem()[0][:, 0] > 0),
-}
+def test_the_last_candidate_of_all_can_be_searched():
+    result = mf.random_search(OBJECTIVE, mf.Normal(), 5, start=2**63 - 6)
+    assert 2**63 - 6 <= result.index <= 2**63 - 2
 
 
-@pytest.mark.parametrize("data", DATA)
-@pytest.mark.parametrize("top_k", [1, 100])
-@pytest.mark.parametrize(
-    "sampler", [mf.Normal(), mf.Normal(scale=10.0), mf.Integers(-1, 1)], ids=repr
-)
-def test_pruning_changes_no_bit(small_shards, data, top_k, sampler):
-    loss = mf.LogisticLoss(*DATA[data])
-    for seed in range(5):
-        options = {"seed": seed, "top_k": top_k}
-        brute = mf.random_search(loss, sampler, 5000, prune=False, **options)
-        pruned = mf.random_search(loss, sampler, 5000, prune=True, **options)
-        assert digest(pruned) == digest(brute)
-        assert brute.rows_evaluated_fraction == 1.0
-        assert pruned.rows_evaluated_fraction <= 1.0
+# ---------------------------------------------------------------------------- stopped and resumed
 
 
-def test_pruning_saves_rows_and_says_how_many(small_shards):
-    result = mf.random_search(mf.LogisticLoss(*problem(5000)), mf.Normal(scale=5.0), 5000)
-    assert 0 < result.rows_evaluated_fraction < 0.7
-    assert f"{result.rows_evaluated_fraction:.1%}" in repr(result)
-
-
-def test_thetas_of_a_callable_are_pruned_to_the_same_bits(small_shards):
-    sampler = mf.Normal(scale=4.0)
-    options = {"seed": 1, "top_k": 3}
-    brute = mf.random_search(objective(), sampler, 3000, prune=False, **options)
-    drawn = mf.random_search(objective(), lambda s, n: sampler.sample(1, s, n, 8), 3000, **options)
-    assert digest(drawn) == digest(brute)
-    assert drawn.rows_evaluated_fraction < 1
-
-
-# --------------------------------------------------------------------------- objectives of any kind
-
-
-def test_any_objective_will_do(small_shards):
-    own = MeanSquare()
-    result = mf.random_search(own, mf.Normal(), 3000, top_k=4)
-    losses = (mf.Normal().sample(0, 0, 3000, 3) ** 2).sum(axis=1)
-    assert result.top["index"].tolist() == np.argsort(losses, kind="stable")[:4].tolist()
-    assert result.pairs_per_second == pytest.approx(3000 * 50 / result.elapsed)
-    twin = reference.LogisticLoss(*problem())
-    assert (
-        mf.random_search(twin, mf.Normal(), 1000).index
-        == mf.random_search(mf.LogisticLoss(*problem()), mf.Normal(), 1000).index
-    )
-
-
-def test_batches_of_a_slow_objective_are_small_enough_to_hold_and_to_interrupt():
-    own = MeanSquare()
-    own.n_samples = 10_000
-    mf.random_search(own, mf.Normal(), 5000)
-    assert max(own.batches) * own.n_samples <= 2**20
-
-
-def test_memory_does_not_grow_with_the_number_of_candidates():
-    loss, peaks = objective(), []
-    for n_candidates in (300_000, 3_000_000):
-        tracemalloc.start()
-        mf.random_search(loss, mf.Normal(), n_candidates, top_k=10)
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-    assert max(peaks) < 24e6
-    assert peaks[1] < peaks[0] + 1e6
-
-
-def test_a_callable_that_remembers_is_found_out():
-    rng = np.random.default_rng(0)
-    with pytest.raises(ValueError, match="two different answers"):
-        mf.random_search(objective(), lambda start, count: rng.normal(size=(count, 8)), 100)
-
-
-def test_a_callable_over_a_table_is_asked_for_its_own_rows_alone():
-    table = np.random.default_rng(0).normal(size=(100, 8))
-    result = mf.random_search(objective(), lambda start, count: table[start : start + count], 100)
-    assert result.index == np.argmin(objective().batch_loss(table))
-
-
-def test_an_objective_that_fails_in_the_middle_says_so_itself(small_shards):
-    class Fails(MeanSquare):
-        def batch_loss(self, thetas):
-            if len(self.batches) == 3:
-                raise ZeroDivisionError("of the user's own")
-            return super().batch_loss(thetas)
-
-    with pytest.raises(ZeroDivisionError, match="of the user's own"):
-        mf.random_search(Fails(), mf.Normal(), 3000)
-
-
-# ------------------------------------------------------------------------------------ being stopped
-
-
-def test_a_callback_sees_the_search_go_on_and_stops_it(small_shards, monkeypatch):
-    monkeypatch.setattr(mf.search, "CALLBACK_INTERVAL", 0.0)
+def test_a_callback_stops_a_search_and_a_resumed_one_ends_with_the_same_bits(
+    tmp_path, small_shards, monkeypatch
+):
+    monkeypatch.setattr("metaopt_fast.search.CALLBACK_INTERVAL", 0.0)
+    whole = mf.random_search(OBJECTIVE, mf.Normal(), N_CANDIDATES, top_k=5)
     seen = []
 
-    def callback(result):
-        seen.append(result)
-        return len(seen) == 4
+    def stop_at_the_fifth(result):
+        seen.append(result.n_evaluated)
+        return len(seen) == 5
 
-    result = mf.random_search(objective(), mf.Normal(), 100_000, top_k=3, callback=callback)
-    assert [part.n_evaluated for part in seen] == [256, 512, 768, 1024]
-    assert all(part.stopped_by is None for part in seen)
-    assert result.stopped_by == "callback" and not result.interrupted
-    assert (
-        digest(result)
-        == digest(seen[-1])
-        == digest(mf.random_search(objective(), mf.Normal(), 1024, top_k=3))
+    options = {"top_k": 5, "checkpoint": tmp_path / "run.db"}
+    part = mf.random_search(
+        OBJECTIVE, mf.Normal(), N_CANDIDATES, callback=stop_at_the_fifth, **options
     )
+    assert seen == [64, 128, 192, 256, 320]
+    assert (part.stopped_by, part.interrupted, part.n_evaluated) == ("callback", False, 320)
+    first = mf.random_search(OBJECTIVE, mf.Normal(), 320, top_k=5)
+    assert bits(part) == bits(first)
+    resumed = mf.random_search(OBJECTIVE, mf.Normal(), N_CANDIDATES, **options)
+    assert bits(resumed) == bits(whole)
+    assert (resumed.stopped_by, resumed.n_evaluated) == (None, N_CANDIDATES)
 
 
-def test_a_callback_is_not_called_all_the_time(small_shards):
+@pytest.mark.parametrize("answer", [None, False, 1, "yes"])
+def test_a_callback_that_does_not_return_true_stops_nothing(small_shards, monkeypatch, answer):
+    monkeypatch.setattr("metaopt_fast.search.CALLBACK_INTERVAL", 0.0)
+    result = mf.random_search(OBJECTIVE, mf.Normal(), 640, callback=lambda result: answer)
+    assert (result.stopped_by, result.n_evaluated) == (None, 640)
+
+
+def test_a_callback_sees_a_result_like_any_other(small_shards, monkeypatch):
+    monkeypatch.setattr("metaopt_fast.search.CALLBACK_INTERVAL", 0.0)
+    seen = []
+    mf.random_search(OBJECTIVE, mf.Normal(), 640, top_k=3, callback=seen.append)
+    for result in seen:
+        alone = mf.random_search(OBJECTIVE, mf.Normal(), result.n_evaluated, top_k=3)
+        assert bits(result) == bits(alone)
+        assert json.dumps(result.to_dict()) and repr(result)
+
+
+def test_callbacks_come_at_most_ten_times_a_second(small_shards):
     calls = []
-    started = time.perf_counter()
-    mf.random_search(objective(), mf.Normal(), 50_000, callback=calls.append)
-    assert 1 <= len(calls) <= 1 + (time.perf_counter() - started) / 0.1
+    result = mf.random_search(OBJECTIVE, mf.Normal(), 200_000, callback=calls.append)
+    assert 1 <= len(calls) <= 1 + result.elapsed / 0.1
 
 
-def test_a_truthy_answer_of_a_callback_does_not_stop_the_search(small_shards):
-    assert (
-        mf.random_search(objective(), mf.Normal(), 1000, callback=lambda _: "go on").n_evaluated
-        == 1000
+def test_a_callback_that_raises_lets_its_exception_out(small_shards):
+    with pytest.raises(ZeroDivisionError):
+        mf.random_search(OBJECTIVE, mf.Normal(), 1000, callback=lambda result: 1 / 0)
+
+
+def test_a_time_budget_stops_a_search_at_a_shard_and_a_resumed_one_ends_with_the_same_bits(
+    tmp_path, small_shards
+):
+    options = {"top_k": 5, "checkpoint": tmp_path / "run.db"}
+    part = mf.random_search(OBJECTIVE, mf.Normal(), N_CANDIDATES, time_budget=1e-9, **options)
+    assert (part.stopped_by, part.interrupted, part.n_evaluated) == ("time_budget", False, 64)
+    parts = 1
+    while part.stopped_by:
+        part = mf.random_search(OBJECTIVE, mf.Normal(), N_CANDIDATES, time_budget=3e-3, **options)
+        parts += 1
+    assert bits(part) == bits(mf.random_search(OBJECTIVE, mf.Normal(), N_CANDIDATES, top_k=5))
+
+
+def test_a_time_budget_that_is_long_enough_is_not_mentioned():
+    assert mf.random_search(OBJECTIVE, mf.Normal(), 1000, time_budget=60).stopped_by is None
+    assert mf.random_search(OBJECTIVE, mf.Normal(), 1000, time_budget=1e-9).stopped_by is None
+
+
+def test_a_time_budget_is_kept_within_a_shard():
+    result = mf.random_search(make_objective(5000), mf.Normal(), 10**9, time_budget=0.3)
+    assert result.stopped_by == "time_budget"
+    assert 0.3 <= result.elapsed < 1.0
+
+
+@pytest.mark.parametrize("call", [3, 7, 30])
+def test_an_interrupt_in_a_users_objective_keeps_the_best_so_far(call, tmp_path, small_shards):
+    losses = np.random.default_rng(0).normal(size=N_CANDIDATES)
+    whole = mf.random_search(Prescribed(losses), number_of_candidate, N_CANDIDATES, top_k=5)
+    objective = Prescribed(losses)
+    objective.answers[call] = KeyboardInterrupt()
+    options = {"top_k": 5, "checkpoint": tmp_path / "run.db"}
+    before = objective.calls
+    part = mf.random_search(objective, number_of_candidate, N_CANDIDATES, **options)
+    assert (part.stopped_by, part.interrupted) == ("interrupt", True)
+    assert objective.calls - before == call
+    assert part.n_evaluated % 64 == 0
+    assert bits(part) == bits(
+        mf.random_search(Prescribed(losses), number_of_candidate, part.n_evaluated, top_k=5)
+    )
+    resumed = mf.random_search(objective, number_of_candidate, N_CANDIDATES, **options)
+    assert bits(resumed) == bits(whole)
+    assert not resumed.interrupted
+
+
+def test_an_interrupt_before_anything_is_done_is_raised():
+    objective = Prescribed(np.zeros(100))
+    objective.answers = {call: KeyboardInterrupt() for call in range(1, 100)}
+    with pytest.raises(KeyboardInterrupt):
+        mf.random_search(objective, number_of_candidate, 100)
+
+
+def test_an_interrupt_in_a_callback_is_an_interrupt(small_shards):
+    def interrupt(result):
+        raise KeyboardInterrupt
+
+    assert mf.random_search(OBJECTIVE, mf.Normal(), 1000, callback=interrupt).interrupted
+
+
+SIGNALLED = """
+import os, signal, sys, threading, time
+import numpy as np
+import metaopt_fast as mf
+
+class BatchLossAlone:
+    def __init__(self, objective):
+        self.objective, self.n_params = objective, objective.n_params
+        self.n_samples = objective.n_samples
+    def batch_loss(self, thetas):
+        return self.objective.batch_loss(thetas)
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=({n_samples}, 30))
+objective = mf.LogisticLoss(X, X[:, 0] > 0)
+sampler = mf.Normal()
+if {users}:
+    objective, sampler = BatchLossAlone(objective), lambda s, n: mf.Normal().sample(1, s, n, 30)
+sent = []
+def send():
+    sent.append(time.perf_counter())
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Timer({delay}, send).start()
+result = mf.random_search(objective, sampler, 10**12, checkpoint=sys.argv[1:] and sys.argv[1])
+print(result.interrupted, result.n_evaluated, time.perf_counter() - sent[0])
+"""
+
+
+@pytest.mark.parametrize("users", [False, True], ids=["built-in", "user's"])
+@pytest.mark.parametrize(("n_samples", "delay"), [(50, 0.6), (10_000, 0.83), (100_000, 1.5)])
+def test_ctrl_c_answers_within_a_fifth_of_a_second(run_python, n_samples, delay, users):
+    answer = run_python(SIGNALLED.format(n_samples=n_samples, delay=delay, users=users))
+    assert answer.returncode == 0, answer.stderr
+    interrupted, n_evaluated, seconds = answer.stdout.split()
+    assert (interrupted, int(n_evaluated) > 0) == ("True", True)
+    assert float(seconds) < 0.2
+
+
+@pytest.mark.parametrize("before", [100, 640, 1000])
+def test_a_search_that_has_grown_ends_with_the_bits_of_the_long_one(tmp_path, small_shards, before):
+    path = tmp_path / "run.db"
+    for n_candidates in (before, 2000, 2000, N_CANDIDATES):
+        result = mf.random_search(OBJECTIVE, mf.Normal(), n_candidates, top_k=5, checkpoint=path)
+        alone = mf.random_search(OBJECTIVE, mf.Normal(), n_candidates, top_k=5)
+        assert bits(result) == bits(alone)
+        assert result.n_evaluated == n_candidates
+
+
+# ------------------------------------------------------------------------------ results and files
+
+
+@pytest.fixture(scope="module")
+def result():
+    return mf.random_search(
+        OBJECTIVE, mf.Normal(), N_CANDIDATES, top_k=30, metadata={"name": "a", "n": [1, 2.5, None]}
     )
 
 
-def test_an_exception_in_a_callback_comes_out(small_shards):
-    def callback(result):
-        raise LookupError("of the user's own")
-
-    with pytest.raises(LookupError, match="of the user's own"):
-        mf.random_search(objective(), mf.Normal(), 1000, callback=callback)
-
-
-def test_a_time_budget_ends_the_search_between_shards():
-    started = time.perf_counter()
-    result = mf.random_search(objective(), mf.Normal(), 10**12, time_budget=0.3)
-    assert 0.3 <= time.perf_counter() - started < 1.0
-    assert result.stopped_by == "time_budget"
-    assert result.n_evaluated % result.config["shard_size"] == 0
-    assert mf.random_search(objective(), mf.Normal(), 100, time_budget=1e-9).stopped_by is None
+def test_a_saved_result_is_loaded_with_the_same_bits(result, tmp_path):
+    path = tmp_path / "result.npz"
+    result.save(path)
+    loaded = mf.SearchResult.load(path)
+    assert bits(loaded) == bits(result)
+    assert loaded.to_dict() == result.to_dict()
+    assert repr(loaded) == repr(result)
+    assert bits(mf.merge_results([loaded])) == bits(result)
 
 
-def test_an_interrupt_keeps_the_best_so_far(small_shards):
-    class Interrupted(LossesByNumber):
-        def batch_loss(self, thetas):
-            if thetas[0, 0] >= 1024:
-                raise KeyboardInterrupt
-            return super().batch_loss(thetas)
-
-    losses = np.random.default_rng(0).normal(size=2000)
-    result = mf.random_search(Interrupted(losses), numbers, 2000, top_k=2)
-    assert result.interrupted and result.stopped_by == "interrupt"
-    assert result.ranges == ((0, 1024),)
-    assert result.index == np.argmin(losses[:1024])
+def test_a_saved_result_holds_no_pickle(result, tmp_path):
+    result.save(tmp_path / "result.npz")
+    with np.load(tmp_path / "result.npz", allow_pickle=False) as arrays:
+        assert all(arrays[name].dtype.hasobject is False for name in arrays)
 
 
-def test_an_interrupt_before_anything_is_evaluated_comes_out():
-    def sampler(start, count):
-        if count > 1:
-            raise KeyboardInterrupt
-        return np.zeros((count, 8))
-
-    with pytest.raises(KeyboardInterrupt):
-        mf.random_search(objective(), sampler, 1000)
+def test_a_result_is_saved_under_the_name_given(result, tmp_path):
+    result.save(tmp_path / "result")
+    assert [path.name for path in tmp_path.iterdir()] == ["result"]
+    assert bits(mf.SearchResult.load(str(tmp_path / "result"))) == bits(result)
 
 
-@pytest.mark.parametrize("kind", ["kernel", "numpy"])
-def test_ctrl_c_is_answered_at_once(kind):
-    X, y = problem(20_000, 30)
-    loss = mf.LogisticLoss(X, y) if kind == "kernel" else reference.LogisticLoss(X, y)
-    answers = []
-    for delay in (0.0, 0.05, 0.11, 0.17, 0.23):
-        press = PressCtrlC(delay)
-        result = mf.random_search(loss, mf.Normal(), 10**12, callback=press)
-        answers.append(time.perf_counter() - press.sent)
-        assert result.interrupted and result.n_evaluated > 0
-        assert loss.batch_loss(result.theta[None])[0] == pytest.approx(result.loss, rel=1e-12)
-    assert sorted(answers)[2] < 0.2
+def rubbish(path):
+    """Write files that hold no result, and yield their names."""
+    with zipfile.ZipFile(path / "zip of text", "w") as file:
+        file.writestr("top.npy", "rubbish")
+    np.savez(path / "other arrays.npz", a=np.zeros(3))
+    np.savez(path / "an object.npz", top=np.array([{}]), rest=np.array([{}], object))
+    np.savez(
+        path / "no json.npz",
+        top=np.zeros(1, mf.random_search(OBJECTIVE, mf.Normal(), 1).top.dtype),
+        top_thetas=np.zeros((1, 4)),
+        trace=np.zeros(1),
+        rest=np.array("{"),
+    )
+    np.save(path / "one array.npy", np.zeros(3))
+    (path / "empty").write_bytes(b"")
+    (path / "text").write_text("index,loss\n1,2.0\n")
+    (path / "bytes").write_bytes(bytes(range(256)) * 10)
+    (path / "pickle").write_bytes(b"\x80\x04N.")
+    return sorted(path.iterdir())
 
 
-class PressCtrlC:
-    """A callback that presses it some time after the first shard."""
-
-    def __init__(self, delay):
-        self.timer, self.sent = threading.Timer(delay, self.press), None
-
-    def __call__(self, result):
-        if self.timer.ident is None:
-            self.timer.start()
-
-    def press(self):
-        self.sent = time.perf_counter()
-        os.kill(os.getpid(), signal.SIGINT)
+def test_rubbish_is_refused_by_name_in_a_sentence(tmp_path):
+    for path in rubbish(tmp_path):
+        with pytest.raises(ValueError) as caught:
+            mf.SearchResult.load(path)
+        message = str(caught.value)
+        assert message.startswith(f"{path} does not hold a search result (")
+        assert message.endswith("pass a file that SearchResult.save wrote.")
+        assert "\n" not in message
 
 
-# ---------------------------------------------------------------------------------- what is refused
+def test_a_result_cut_short_or_changed_is_refused_or_still_right(result, tmp_path):
+    path = tmp_path / "result.npz"
+    result.save(path)
+    whole, rng, refused = path.read_bytes(), np.random.default_rng(0), 0
+    broken = [whole[:length] for length in rng.integers(0, len(whole), 100)]
+    for offset in rng.integers(0, len(whole), 200):
+        changed = bytearray(whole)
+        changed[offset] ^= 1 << rng.integers(8)
+        broken.append(bytes(changed))
+    for content in broken:
+        path.write_bytes(content)
+        try:
+            loaded = mf.SearchResult.load(path)
+        except ValueError as error:
+            assert str(path) in str(error)
+            refused += 1
+        else:
+            assert bits(loaded) == bits(result)
+            assert loaded.to_dict() == result.to_dict()
+    assert refused >= 200
+
+
+def test_a_result_that_cannot_be_read_or_written_is_an_oserror(result, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        mf.SearchResult.load(tmp_path / "absent.npz")
+    with pytest.raises(IsADirectoryError):
+        mf.SearchResult.load(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        result.save(tmp_path / "absent" / "result.npz")
+
+
+def test_a_result_as_a_dictionary_is_json(result):
+    text = json.dumps(result.to_dict(), allow_nan=False)
+    assert json.loads(text) == result.to_dict()
+    assert result.to_dict()["config"]["metadata"] == {"name": "a", "n": [1, 2.5, None]}
+    assert result.to_dict()["theta"] == result.theta.tolist()
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1.0, 1e100])
+@pytest.mark.parametrize("n_params", [1, 4, 500])
+def test_a_result_fits_a_screen(scale, n_params):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20, n_params))
+    objective = mf.LogisticLoss(X, X[:, 0] > 0)
+    found = mf.random_search(objective, mf.Normal(scale=scale), 500, top_k=500, start=2**62)
+    lines = repr(found).splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 100
+    assert "500 candidates" in lines[0]
+    assert f"{found.index:,}" in repr(found)
+
+
+def test_a_result_cannot_be_changed(result):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        result.elapsed = 0.0
+
+
+def test_results_that_are_no_shards_of_one_search_are_not_merged():
+    first = mf.random_search(OBJECTIVE, mf.Normal(), 100)
+    others = {
+        "in more than one": mf.random_search(OBJECTIVE, mf.Normal(), 100, start=50),
+        "differ in seed": mf.random_search(OBJECTIVE, mf.Normal(), 100, start=100, seed=1),
+        "differ in sampler": mf.random_search(OBJECTIVE, mf.Uniform(), 100, start=100),
+        "differ in top_k": mf.random_search(OBJECTIVE, mf.Normal(), 100, start=100, top_k=2),
+        "differ in": mf.random_search(make_objective(), mf.Normal(), 100, start=100),
+    }
+    for words, other in others.items():
+        with pytest.raises(ValueError, match=words) as caught:
+            mf.merge_results([first, other])
+        assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match=r"^results is empty: pass at least one"):
+        mf.merge_results([])
+    with pytest.raises(TypeError, match=r"^results has 3 .*: pass SearchResult objects\.$"):
+        mf.merge_results([first, 3])
+
+
+def test_shards_far_apart_are_merged_with_what_lies_between_missing():
+    parts = [mf.random_search(OBJECTIVE, mf.Normal(), 100, start=start) for start in (500, 0)]
+    merged = mf.merge_results(parts)
+    assert merged.ranges == ((0, 100), (500, 600))
+    assert merged.n_evaluated == 200
+
+
+# ------------------------------------------------------------------------------- memory and input
+
+
+MEMORY = """
+import resource
+import numpy as np
+import metaopt_fast as mf
+objective = mf.LogisticLoss([[1.0, 0, 2], [0, 1, -1], [1, 1, 1], [0, 2, 0]], [0, 1, 0, 1])
+{wrap}
+mf.random_search(objective, sampler, 100, top_k=100)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+result = mf.random_search(objective, sampler, {n_candidates}, top_k=100)
+assert result.n_evaluated == {n_candidates}
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+USERS = """
+class BatchLossAlone:
+    n_params = 3
+    batch_loss = staticmethod(objective.batch_loss)
+objective, sampler = BatchLossAlone(), lambda s, n: mf.Normal().sample(1, s, n, 3)
+"""
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("wrap", "n_candidates"), [("sampler = mf.Normal()", 10**7), (USERS, 10**6)]
+)
+def test_memory_does_not_grow_with_candidates(run_python, wrap, n_candidates):
+    answer = run_python(MEMORY.format(wrap=wrap, n_candidates=n_candidates))
+    assert answer.returncode == 0, answer.stderr
+    assert float(answer.stdout) < 64
+
+
+class Wrong:
+    n_params = 4
+
+    def __init__(self, losses):
+        self.batch_loss = losses
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
     [
-        ({"n_candidates": 5, "top_k": 6}, "top_k is 6, but there are 5 candidates"),
-        ({"sampler": mf.Normal([0.0, 0.0])}, "the sampler has 2 parameters"),
+        ({"n_candidates": 0}, "n_candidates is 0"),
+        ({"n_candidates": -5}, "n_candidates is -5"),
+        ({"top_k": 1001}, "top_k is 1001, but there are 1000 candidates"),
+        ({"sampler": mf.Normal([0, 0, 0])}, "the sampler has 3 parameters, but 4"),
+        ({"sampler": lambda s, n: np.zeros((n, 3))}, r"sampler\(0, 1\) returned an array of shape"),
+        ({"sampler": lambda s, n: np.full((n, 4), np.nan)}, r"sampler\(0, 1\) returned a number"),
+        ({"sampler": lambda s, n: np.full((n, 4), np.inf)}, r"sampler\(0, 1\) returned a number"),
+        ({"sampler": lambda s, n: None}, r"sampler\(0, 1\) returned"),
         (
-            {"sampler": lambda start, count: np.zeros((count, 3))},
-            r"shape \(1, 3\) and dtype float64",
+            {"sampler": lambda s, n: np.zeros((n if n == 1 else n - 1, 4))},
+            r"sampler\(0, \d+\) returned an array of shape",
         ),
-        ({"sampler": lambda start, count: np.zeros((count, 8), complex)}, "dtype complex128"),
-        ({"sampler": lambda start, count: np.full((count, 8), np.inf)}, "not finite"),
-        ({"objective": object()}, "batch_loss"),
-        ({"executor": 3}, "method submit"),
-        ({"progress": "sometimes"}, "True, False or 'always'"),
-        ({"metadata": {1, 2}}, "metadata cannot be written as JSON"),
-        ({"checkpoint": 3}, "checkpoint is 3"),
+        (
+            {
+                "sampler": lambda s, n: np.where(
+                    np.arange(s, s + n)[:, None] == 7, np.nan, [[0] * 4]
+                )
+            },
+            r"sampler\(0, \d+\) returned a number",
+        ),
+        (
+            {"sampler": lambda s, n: GENERATOR.normal(size=(n, 4))},
+            r"sampler\(0, 1\) gave two different answers",
+        ),
+        ({"objective": Wrong(lambda thetas: thetas)}, "batch_loss of"),
+        ({"objective": Wrong(lambda thetas: thetas[1:, 0])}, "batch_loss of"),
+        ({"objective": Wrong(lambda thetas: 1.0)}, "batch_loss of"),
+        ({"objective": Wrong(lambda thetas: None)}, "batch_loss of"),
+        ({"metadata": {"a": {1, 2}}}, "metadata"),
     ],
 )
-def test_a_mistake_is_answered_by_a_sentence(options, words):
-    good = {"objective": objective(), "sampler": mf.Normal(), "n_candidates": 10}
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with pytest.raises((ValueError, TypeError), match=words) as caught:
-            mf.random_search(**{**good, **options})
+def test_bad_input_is_refused_in_a_sentence(wrong, message):
+    good = {"objective": OBJECTIVE, "sampler": mf.Normal(), "n_candidates": 1000}
+    with pytest.raises((ValueError, TypeError), match=f"^{message}") as caught:
+        mf.random_search(**{**good, **wrong})
     text = str(caught.value)
-    assert text.endswith(".") and "\n" not in text
+    assert text.endswith(".") and "\n" not in text and ": " in text
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: mf.Normal(0, 0), "scale is 0.0"),
+        (lambda: mf.Normal(0, [1, -1]), "scale is -1.0"),
+        (lambda: mf.Normal(np.nan), "loc has a value that is not finite"),
+        (lambda: mf.Uniform(0, np.nan), "high has a value that is not finite"),
+        (lambda: mf.Uniform(np.nan, 1), "low has a value that is not finite"),
+        (lambda: mf.Uniform(2, 1), "low is 2.0 where high is 1.0"),
+        (lambda: mf.Integers(2, 1), "low is 2.0 where high is 1.0"),
+        (lambda: mf.Integers(0, np.inf), "high has a value that is not finite"),
+    ],
+)
+def test_samplers_refuse_bad_bounds_in_a_sentence(make, message):
+    with pytest.raises(ValueError) as caught:
+        make()
+    assert str(caught.value).startswith(message)
+    assert str(caught.value).endswith(".")
+
+
+def test_an_error_of_a_users_objective_comes_out_as_it_is():
+    objective = Prescribed(np.zeros(1000))
+    objective.answers = {call: ZeroDivisionError("mine") for call in range(2, 9)}
+    with pytest.raises(ZeroDivisionError, match=r"^mine$"):
+        mf.random_search(objective, number_of_candidate, 1000)
+
+
+# --------------------------------------------------------------------------------------- progress
+
+
+@pytest.fixture(params=["tqdm", "without tqdm"])
+def line(request, monkeypatch):
+    """Whether tqdm is there."""
+    if request.param == "without tqdm":
+        monkeypatch.setitem(sys.modules, "tqdm", None)
+    return request.param
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_progress_is_silent_where_there_is_no_terminal(capsys, line, progress):
+    mf.random_search(OBJECTIVE, mf.Normal(), 1000, progress=progress)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("objective", [OBJECTIVE, BatchLossAlone()], ids=["built-in", "user's"])
+def test_progress_writes_always_if_asked(capsys, line, objective):
+    result = mf.random_search(objective, mf.Normal(), 1000, progress="always")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "100" in err and f"best {result.loss:.8g}" in err
+    assert ("pairs/s" in err) == hasattr(objective, "n_samples")
+    assert err.endswith("\n")
+
+
+def test_progress_writes_on_a_terminal(capsys, line, monkeypatch):
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda self: True)
+    mf.random_search(OBJECTIVE, mf.Normal(), 1000, progress=True)
+    assert "best" in capsys.readouterr().err
+
+
+def test_progress_without_a_stderr_is_silent(line, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    assert mf.random_search(OBJECTIVE, mf.Normal(), 1000, progress=True).n_evaluated == 1000
+
+
+def test_progress_ends_its_line_when_a_search_fails(capsys, line, small_shards):
+    with pytest.raises(ZeroDivisionError):
+        mf.random_search(
+            OBJECTIVE, mf.Normal(), 1000, progress="always", callback=lambda result: 1 / 0
+        )
+    assert capsys.readouterr().err.endswith("\n")
+
+
+def test_progress_of_a_resumed_search_counts_what_was_done_before(capsys, line, tmp_path):
+    for _ in range(2):
+        mf.random_search(
+            OBJECTIVE, mf.Normal(), 1000, checkpoint=tmp_path / "run.db", progress="always"
+        )
+    assert "100" in capsys.readouterr().err.rsplit("\r", 1)[-1]
