@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from metaopt_fast._version import __version__
+from metaopt_fast.columns import shown
 from metaopt_fast.samplers import MAX_INDEX, MAX_SEED
 from metaopt_fast.validation import DTYPES, MAX_THREADS
 
@@ -20,7 +21,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{PROGRAM}: error: {message}; see {self.prog} --help.\n")
+        self.exit(2, f"{PROGRAM}: error: {shown(message)}; see {self.prog} --help.\n")
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -165,8 +165,8 @@ def read_parquet(path: str, target: str | None) -> Table:
 def _parquet_columns(path: str) -> tuple[list[str], list[npt.NDArray[Any]]]:
     """Return names and columns, by whichever library there is."""
     try:
-        import pyarrow  # type: ignore[import-untyped]  # it has no annotations
-        import pyarrow.parquet  # type: ignore[import-untyped]  # likewise
+        import pyarrow
+        import pyarrow.parquet
     except ImportError:
         return _polars_columns(path)
     try:

@@ -32,6 +32,9 @@ FREE_ENTRIES = ("n_candidates", "isa", "n_threads", "prune", "versions", "metada
 # Shards that are folded at a time when a file is read.
 READ_TOGETHER = 4096
 
+# What the sqlite3 module raises; a damaged file may hold text that it cannot decode.
+FAULTS = (sqlite3.Error, UnicodeError, OverflowError, MemoryError)
+
 SCHEMA = """
     CREATE TABLE config (text TEXT NOT NULL, digest BLOB NOT NULL);
     CREATE TABLE shards (
@@ -82,7 +85,7 @@ class Checkpoint:
                 self.config = self._read_config()
                 if config is not None:
                     self.agree(config)
-            except sqlite3.Error as error:
+            except FAULTS as error:
                 raise self._translate(error) from None
             stack.pop_all()
 
@@ -164,7 +167,7 @@ class Checkpoint:
                 elapsed += seconds
                 if len(shards) == READ_TOGETHER:
                     standing, shards = standing.add(shards), []
-        except sqlite3.Error as error:
+        except FAULTS as error:
             raise self._translate(error) from None
         return standing.add(shards), elapsed
 
@@ -235,7 +238,7 @@ class Checkpoint:
             "another path."
         )
 
-    def _translate(self, error: sqlite3.Error) -> Exception:
+    def _translate(self, error: Exception) -> Exception:
         """Say in a sentence what SQLite's error means for this file."""
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):

@@ -25,8 +25,8 @@ from metaopt_fast.threads import config, show_config
 SUCCESS, FAILURE, INTERRUPTED = 0, 1, 130
 
 # Of the gradient descent for comparison: at most so many steps, and visits of a feature of a row,
-# which is a few seconds.
-DESCENT_STEPS, DESCENT_VISITS = 10_000, 1e10
+# which is a second or so.
+DESCENT_STEPS, DESCENT_VISITS = 10_000, 1e9
 
 
 PROGRESS: dict[str, bool | str] = {"auto": True, "always": "always", "never": False}
@@ -46,11 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         0; 1 for a failed job; 2 for wrong usage; 130 after Ctrl-C.
     """
     try:
-        arguments = make_parser().parse_args(argv)
-        status = COMMANDS[arguments.command](arguments)
+        status = _run(argv)
         sys.stdout.flush()
-    except SystemExit as end:  # argparse, after --help or a usage error
-        return end.code if isinstance(end.code, int) else FAILURE
     except KeyboardInterrupt:
         return _complain("interrupted before there was a result", INTERRUPTED)
     except BrokenPipeError:
@@ -59,15 +56,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError:
         return _complain("error: there is not enough memory: pass a smaller file.", FAILURE)
     except OSError as error:
-        # Ours are sentences; the system's have a number and the name of a file.
-        text = str(error)
-        if error.errno is not None:
-            text = f"{shown(str(error.filename or 'the output'))}: {error.strerror}."
-        _abandon_stdout()
-        return _complain(f"error: {text}", FAILURE)
+        if error.errno is None:  # a sentence of ours
+            return _complain(f"error: {error}", FAILURE)
+        if error.filename is None:
+            _abandon_stdout()
+        name = "stdout" if error.filename is None else shown(os.fsdecode(error.filename))
+        return _complain(f"error: {name}: {error.strerror}.", FAILURE)
     except (ValueError, ImportError) as error:
         return _complain(f"error: {error}", FAILURE)
     return status
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    try:
+        arguments = make_parser().parse_args(argv)
+        return COMMANDS[arguments.command](arguments)
+    except SystemExit as end:  # argparse's, after --help or a usage error
+        return end.code if isinstance(end.code, int) else FAILURE
 
 
 def _complain(text: str, status: int) -> int:
@@ -77,8 +82,9 @@ def _complain(text: str, status: int) -> int:
 
 def _abandon_stdout() -> None:
     """Let what could not be written go, or Python would try again at exit, and say so."""
-    with contextlib.suppress(OSError, ValueError):  # where stdout is no file of the system
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    # Suppressed: where stdout is no file of the system.
+    with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _info(arguments: argparse.Namespace) -> int:
@@ -122,8 +128,8 @@ def _search(arguments: argparse.Namespace) -> int:
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    _check_outputs(arguments, None)
     settings = _read_settings(arguments.checkpoint)
+    _check_outputs(arguments, settings["file"])
     job = _Job(settings, arguments.threads)
     result = resume_search(
         arguments.checkpoint,
@@ -214,13 +220,12 @@ def _finish(arguments: argparse.Namespace, job: _Job, result: SearchResult) -> i
         isa=found["isa"],
         n_threads=arguments.threads or found["n_threads"],
     )
-    text = report.to_json() if arguments.json else report.to_text()
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
-    if arguments.output is not None:
-        write_output(arguments.output, report.to_json().encode(), arguments.force)
-    if arguments.plot is not None:
-        write_output(arguments.plot, report.to_picture(kind_of(arguments.plot)), arguments.force)
+    try:
+        _write(arguments, report)
+    finally:  # the result of hours is printed even if its file cannot be written
+        text = report.to_json() if arguments.json else report.to_text()
+        encoding = sys.stdout.encoding or "utf-8"
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
     if descent is not None and descent.status != "interrupted":
         return SUCCESS
     what = (
@@ -229,6 +234,13 @@ def _finish(arguments: argparse.Namespace, job: _Job, result: SearchResult) -> i
     if arguments.checkpoint is not None:
         what += f"; go on by: {PROGRAM} resume {shown(arguments.checkpoint)}"
     return _complain(what, INTERRUPTED)
+
+
+def _write(arguments: argparse.Namespace, report: Report) -> None:
+    if arguments.output is not None:
+        write_output(arguments.output, report.to_json().encode(), arguments.force)
+    if arguments.plot is not None:
+        write_output(arguments.plot, report.to_picture(kind_of(arguments.plot)), arguments.force)
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import numbers
 import platform
 from typing import Any
@@ -49,6 +48,8 @@ def configuration(
         },
         "metadata": metadata,
     }
+    import json
+
     try:
         json.dumps(metadata)
     except (TypeError, ValueError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -178,10 +179,11 @@ class SearchResult:
         if self.stopped_by:
             lines.append(f"  stopped by  {self.stopped_by.replace('_', ' ')}")
         shown = [f"{value:.6g}" for value in self.theta[:6]] + ["..."] * (len(self.theta) > 6)
+        entries = textwrap.shorten(", ".join(shown), 80, placeholder=" ...")
         lines += [
             f"  best loss   {self.loss:.10g}",
             f"  candidate   {self.index:,}",
-            f"  theta       [{', '.join(shown)}]",
+            f"  theta       [{entries}]",
         ]
         lines += [
             f"  {rank:>4}. {loss:.10g}  (candidate {index:,})"

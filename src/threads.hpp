@@ -18,7 +18,8 @@ constexpr bool METAOPT_OPENMP = false;
 inline int metaopt_max_threads() { return 1; }
 #endif
 
-#if defined(_OPENMP) && !defined(_WIN32) && _OPENMP >= 201811
+// Of OpenMP 5.0 (201811); libgomp has it since gcc 9, which calls itself 4.5.
+#if defined(_OPENMP) && !defined(_WIN32) && (_OPENMP >= 201811 || __GNUC__ >= 9)
 inline void metaopt_release_threads() { omp_pause_resource_all(omp_pause_hard); }
 // A child of fork() inherits libgomp's list of threads without the threads, and waits for them for
 // ever in its first parallel region. Ended beforehand, they are made anew on both sides.

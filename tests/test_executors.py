@@ -1,22 +1,21 @@
 """Searches on other processes: the same bits, the data sent once, nothing lost with a worker."""
 
-import contextlib
+import itertools
 import multiprocessing
 import os
+import random
 import signal
-import sys
 import threading
 import time
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import pytest
-from searches import LossesByNumber, MeanSquare, digest, numbers, objective, problem
+from searches import LossesByNumber, MeanSquare, digest, numbers, objective
 
 import metaopt_fast as mf
 from metaopt_fast import shards, workers
-from metaopt_fast.checkpoint import Checkpoint
+from metaopt_fast.threads import default_n_threads
 
 N_CANDIDATES = 20_000
 
@@ -26,16 +25,14 @@ def small_shards(monkeypatch):
     monkeypatch.setattr(shards, "LARGEST_SHARD", 256)
 
 
-def search(executor=None, **options):
-    options = {"top_k": 5, "seed": 3, "start": 100, "executor": executor, **options}
-    return mf.random_search(objective(), mf.Normal(), N_CANDIDATES, **options)
-
-
 @pytest.fixture(scope="module")
 def pool():
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(2, mp_context=context) as executor:
+    with process_pool("spawn") as executor:
         yield executor
+
+
+def process_pool(method):
+    return ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method))
 
 
 @pytest.fixture(scope="module")
@@ -43,52 +40,281 @@ def client():
     """A Dask cluster of two worker processes."""
     from distributed import Client, LocalCluster
 
-    with (
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with LocalCluster(processes=True, **options) as cluster, Client(cluster) as client:
         yield client
 
 
-class Counting:
-    """An executor that runs each task at once, as one of several workers of separate memories.
+def search(executor=None, loss=None, n_candidates=N_CANDIDATES, **options):
+    options = {"top_k": 5, "seed": 3, "start": 100, "executor": executor, **options}
+    return mf.random_search(loss or objective(), mf.Normal(), n_candidates, **options)
 
-    Each task goes to the next worker in turn, or as `order` says.
-    """
 
-    def __init__(self, n_workers, order=None):
+class Travelling(LossesByNumber):
+    """An objective that writes down where it is unpacked."""
+
+    fingerprint = "the same in all processes"
+
+    def __init__(self, losses, log):
+        super().__init__(losses)
+        self.log = log
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        with open(self.log, "a") as file:
+            file.write(f"{os.getpid()}\n")
+
+
+class Fails(MeanSquare):
+    def batch_loss(self, thetas):
+        if len(thetas) > 8:
+            raise ZeroDivisionError("of the user's own")
+        return super().batch_loss(thetas)
+
+
+class KillsItsWorker(LossesByNumber):
+    """Ends the process that evaluates candidate 4000, unless it is the driver's."""
+
+    def __init__(self, losses):
+        super().__init__(losses)
+        self.driver = os.getpid()
+
+    def batch_loss(self, thetas):
+        if os.getpid() != self.driver and 4000 in thetas:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().batch_loss(thetas)
+
+
+class Slow(LossesByNumber):
+    def batch_loss(self, thetas):
+        time.sleep(0.05)
+        return super().batch_loss(thetas)
+
+
+# ----------------------------------------------------------------------------------- the same bits
+
+
+def test_a_spawned_process_pool_gives_the_same_bits(pool):
+    whole = search()
+    for options in ({}, {"prune": False}, {"n_threads": 2}):
+        result = search(pool, **options)
+        assert digest(result) == digest(whole)
+        assert result.ranges == whole.ranges
+
+
+def test_a_forkserver_process_pool_gives_the_same_bits():
+    with process_pool("forkserver") as executor:
+        assert digest(search(executor)) == digest(search())
+
+
+def test_loky_gives_the_same_bits():
+    from joblib.externals.loky import get_reusable_executor
+
+    executor = get_reusable_executor(max_workers=2)
+    try:
+        assert digest(search(executor)) == digest(search())
+    finally:
+        executor.shutdown(kill_workers=True)
+
+
+def test_threads_give_the_same_bits_and_need_no_pickle():
+    loss = LossesByNumber(np.random.default_rng(0).normal(size=N_CANDIDATES))
+    loss.lock = threading.Lock()  # which no pickle can hold
+    options = {"top_k": 5, "start": 100}
+    with ThreadPoolExecutor(3) as executor:
+        assert digest(search(executor)) == digest(search())
+        result = mf.random_search(loss, numbers, 10_000, executor=executor, **options)
+    assert digest(result) == digest(mf.random_search(loss, numbers, 10_000, **options))
+
+
+def test_dask_gives_the_same_bits(client):
+    assert digest(search(client.get_executor())) == digest(search())
+
+
+@pytest.mark.parametrize("prune", [False, True])
+def test_shards_that_come_in_any_order_give_the_same_bits(prune):
+    rng = random.Random(0)
+    whole = search(top_k=20)
+    task = shards.Task(objective(), mf.Normal(), 3, 20, 8, prune, None)
+    for _ in range(5):
+        standing = shards.Standing.at(100, 20)
+        todo = list(shards.bounds(100, 100 + N_CANDIDATES, 256))
+        done = []
+        while todo or done:
+            # Up to six shards are under way, and any of them may be the next one done.
+            while todo and len(done) < 6:
+                done.append(task.run(*todo.pop(0), standing.bar))
+            standing = standing.add([done.pop(rng.randrange(len(done)))])
+        assert standing.ranges == ((100, 100 + N_CANDIDATES),) and not standing.waiting
+        assert standing.top.tobytes() == whole.top.tobytes()
+        assert standing.trace.tobytes() == whole.trace.tobytes()
+
+
+# ------------------------------------------------------------------------------ the data sent once
+
+
+def test_the_data_travels_once_to_each_worker(pool, tmp_path):
+    log = tmp_path / "log"
+    loss = Travelling(np.random.default_rng(0).normal(size=N_CANDIDATES), log)
+    for seed in (0, 1):  # another search of the same data sends nothing
+        options = {"seed": seed, "top_k": 2}
+        result = mf.random_search(loss, numbers, N_CANDIDATES, executor=pool, **options)
+        assert result.index == np.argmin(loss.losses)
+        pids = log.read_text().split()
+        assert 1 <= len(set(pids)) <= 2
+        assert len(pids) <= 3  # one more where the wrong worker was quicker
+
+
+class Simulated:
+    """An executor whose workers, of separate memories, answer at once, in the order given."""
+
+    def __init__(self, n_workers, order):
         self._max_workers, self.order = n_workers, order
         self.memories = [{} for _ in range(n_workers)]
-        self.submitted, self.sent, self.most = 0, [], 0
-        self.waiting = []
+        self.sent, self.submitted = [], 0
 
-    def submit(self, function, name, data, task, *rest):
-        worker = self.submitted % self._max_workers
-        if self.order is not None:
-            worker = self.order[self.submitted % len(self.order)]
-        self.submitted += 1
+    def submit(self, function, name, data, *rest):
+        worker, self.submitted = next(self.order), self.submitted + 1
         if data is not None:
             self.sent.append(worker)
-        assert task.objective is None
+        outside, workers._KNOWN = workers._KNOWN, self.memories[worker]
+        try:
+            answer = function(name, data, *rest)
+        finally:
+            workers._KNOWN = outside
         future = Future()
-        self.waiting.append((future, worker, (name, data, task, *rest)))
-        self.most = max(self.most, len(self.waiting))
-        threading.Timer(0.0, self.work).start() if len(self.waiting) == 1 else None
+        future.set_result(workers.Answer(f"worker {worker}", answer.shard))
         return future
 
-    def work(self):
-        while self.waiting:
-            future, worker, arguments = self.waiting[0]
-            known = dict(workers._KNOWN)
-            workers._KNOWN.clear()
-            workers._KNOWN.update(self.memories[worker])
-            try:
-                answer = workers.run_shard(*arguments)
-                self.memories[worker] = dict(workers._KNOWN)
-            finally:
-                workers._KNOWN.clear()
-                workers._KNOWN.update(known)
-            self.waiting.pop(0)
-            future.set_result(workers.Answer(f"worker {worker}", answer.shard))
+
+@pytest.mark.parametrize("n_workers", [1, 2, 7])
+def test_workers_in_turn_are_sent_the_data_once(n_workers):
+    executor = Simulated(n_workers, itertools.cycle(range(n_workers)))
+    whole = search()
+    assert digest(search(executor)) == digest(whole)
+    assert sorted(executor.sent) == list(range(n_workers))
+    submitted = executor.submitted
+    assert digest(search(executor)) == digest(whole)
+    assert len(executor.sent) == n_workers and executor.submitted - submitted == 79
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_workers_in_any_order_get_it_done(seed):
+    rng = random.Random(seed)
+    executor = Simulated(5, iter(lambda: rng.choice([0, 0, 0, 1, 2, 3, 4]), None))
+    assert digest(search(executor)) == digest(search())
+    assert len(executor.sent) <= 25
+
+
+def test_another_objective_of_the_same_losses_is_another_objective(pool):
+    one, other = np.ones(5000), np.ones(5000)
+    other[4000] = 0.0
+    for losses, index in ((one, 0), (other, 4000), (one, 0)):
+        loss = LossesByNumber(losses)
+        assert mf.random_search(loss, numbers, 5000, executor=pool).index == index
+
+
+def test_a_process_keeps_two_objectives_at_most(monkeypatch):
+    monkeypatch.setattr(workers, "_KNOWN", {})
+    for name in "abacd":
+        workers.remember(name, object())
+    assert list(workers._KNOWN) == ["c", "d"]
+    with ThreadPoolExecutor(1) as executor:
+        search(executor)
+    assert len(workers._KNOWN) == 1  # the driver's own is forgotten when it ends
+
+
+def test_few_shards_are_under_way_at_a_time():
+    class Never:
+        _max_workers = 4
+
+        def submit(self, *arguments):
+            return Future()
+
+    task = shards.Task(objective(), mf.Normal(), 0, 1, 8, True, None)
+    driver = workers.Driver(Never(), task, lambda: shards.Bar(1.0, 1.0))
+    endless = shards.bounds(0, 10**12, 256)
+    assert driver.fill(endless) and driver.fill(endless)
+    assert len(driver.pending) == 4 * workers.SHARDS_PER_WORKER
+
+
+def test_workers_share_the_processors():
+    n_threads = default_n_threads()[0]
+    for n_workers, share in ((1, n_threads), (n_threads, 1), (n_threads + 1, 1)):
+        executor = Simulated(n_workers, itertools.cycle(range(n_workers)))
+        assert workers.threads_of_worker(executor) == share
+        assert search(executor, n_candidates=300).config["n_threads"] == share
+    executor = Simulated(1, itertools.repeat(0))
+    assert search(executor, n_candidates=300, n_threads=5).config["n_threads"] == 5
+    assert workers.number_of_workers(object()) == os.cpu_count()
+
+
+# ------------------------------------------------------------------------------------ when it ends
+
+
+def test_an_exception_on_a_worker_comes_out(pool, client):
+    for executor in (pool, client.get_executor()):
+        with pytest.raises(ZeroDivisionError, match="of the user's own"):
+            mf.random_search(Fails(), mf.Normal(), 5000, executor=executor)
+    assert digest(search(pool)) == digest(search())
+
+
+def test_a_search_on_workers_can_be_stopped_and_goes_on(pool, tmp_path):
+    options = {"loss": objective(), "n_candidates": 2 * N_CANDIDATES}
+    path = tmp_path / "run.db"
+    part = search(pool, checkpoint=path, callback=lambda result: True, **options)
+    assert part.stopped_by == "callback" and part.n_evaluated < 2 * N_CANDIDATES
+    whole = search(pool, checkpoint=path, **options)
+    assert digest(whole) == digest(search(**options))
+
+
+def test_a_dead_worker_of_a_process_pool_is_an_error_and_the_checkpoint_is_whole(tmp_path):
+    losses = np.random.default_rng(0).normal(size=N_CANDIDATES)
+    options = {"top_k": 3, "checkpoint": tmp_path / "run.db"}
+    with (
+        process_pool("spawn") as executor,
+        pytest.raises(RuntimeError, match=r"a worker of the executor died .*\.$"),
+    ):
+        mf.random_search(KillsItsWorker(losses), numbers, 10_000, executor=executor, **options)
+    seen = []
+    whole = mf.random_search(
+        KillsItsWorker(losses), numbers, 10_000, callback=seen.append, **options
+    )
+    assert seen[0].n_evaluated > 256
+    assert digest(whole) == digest(
+        mf.random_search(LossesByNumber(losses), numbers, 10_000, top_k=3)
+    )
+
+
+def test_a_worker_of_dask_that_is_killed_loses_nothing(client, tmp_path):
+    losses = np.random.default_rng(0).normal(size=N_CANDIDATES)
+    pids = list(client.run(os.getpid).values())
+    killed = []
+
+    def callback(result):
+        if not killed and result.n_evaluated > 1000:
+            killed.append(pids[0])
+            os.kill(pids[0], signal.SIGKILL)
+
+    options = {"top_k": 5, "checkpoint": tmp_path / "run.db", "callback": callback}
+    loss = Slow(losses)
+    result = mf.random_search(loss, numbers, 10_000, executor=client.get_executor(), **options)
+    assert killed
+    assert digest(result) == digest(
+        mf.random_search(LossesByNumber(losses), numbers, 10_000, top_k=5)
+    )
+    assert result.ranges == ((0, 10_000),)
+
+
+def test_ctrl_c_is_answered_at_once_by_the_driver(pool):
+    loss, sent = Slow(np.arange(100.0)), []
+
+    def callback(result):
+        if not sent:
+            sent.append(time.perf_counter())
+            threading.Timer(0.03, os.kill, [os.getpid(), signal.SIGINT]).start()
+
+    result = mf.random_search(loss, numbers, 10**6, executor=pool, callback=callback)
+    assert time.perf_counter() - sent[0] < 0.23
+    assert result.interrupted and result.index == 0
+    assert digest(search(pool)) == digest(search())

@@ -178,7 +178,7 @@ def test_suffixes_are_read_in_any_case(tmp_path):
     assert len(read_table(csv(tmp_path, CSV, "DATA.CSV"), "label").y) == 3
 
 
-# ------------------------------------------------------------------------------------------- hostile
+# ----------------------------------------------------------------------------------------- hostile
 
 
 class Exploit:
@@ -513,7 +513,9 @@ def test_an_array_larger_than_memory_is_refused_before_it_is_read(tmp_path, monk
     path = tmp_path / "data.npz"
     np.savez_compressed(path, X=np.zeros((1000, 10)), y=np.arange(1000) % 2)
     monkeypatch.setattr(arrayfiles, "_half_of_memory", lambda: 79_999)
-    with pytest.raises(ValueError, match="array 'X' needs 0.0 GB, more than half of this machine"):
+    with pytest.raises(
+        ValueError, match=r"array 'X' needs 0\.0 GB, more than half of this machine"
+    ):
         read_table(path)
 
 
@@ -575,7 +577,7 @@ def test_a_target_of_another_type(tmp_path, target):
         read_table(csv(tmp_path, CSV), target)
 
 
-# --------------------------------------------------------------------------------------- standardize
+# ------------------------------------------------------------------------------------- standardize
 
 
 def test_standardized_columns_have_mean_0_and_standard_deviation_1():

@@ -1,0 +1,544 @@
+"""The program metaopt-fast: its tables, its JSON, its files, and what it says of mistakes."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import metaopt_fast as mf
+from metaopt_fast import cli
+from metaopt_fast.arguments import make_parser
+from metaopt_fast.datasets import BREAST_CANCER, load_breast_cancer
+from metaopt_fast.tables import read_table, standardize
+
+SMALL = ["--candidates", "3000"]
+CSV = "a,b,label\n" + "".join(f"{k % 7},{k * k % 11},{'p' if k % 3 else 'n'}\n" for k in range(40))
+
+
+@pytest.fixture
+def data(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text(CSV)
+    return str(path)
+
+
+@pytest.fixture
+def run(capsys):
+    """A function that runs the program in this process: its status, stdout and stderr."""
+
+    def run(*arguments):
+        status = cli.main([str(argument) for argument in arguments])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def process(*arguments, **options):
+    """The program in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(mf.__file__).parents[1])}
+    return subprocess.Popen(
+        [sys.executable, "-m", "metaopt_fast", *map(str, arguments)],
+        **{"env": environment, "stdout": subprocess.PIPE, **options},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def assert_complaint(stderr):
+    """One line of one sentence, and no traceback."""
+    assert re.fullmatch(r"metaopt-fast: error: .*\.\n", stderr), stderr
+    assert stderr[:-1].isprintable()
+
+
+# ------------------------------------------------------------------------------------------- search
+
+
+def test_search_prints_what_a_search_of_the_library_finds(run):
+    status, stdout, stderr = run("search", *SMALL, "--seed", 5, "--scale", 0.5, "--l2", 0.1)
+    assert (status, stderr) == (0, "")
+    X, y, _ = load_breast_cancer()
+    standardize(X)
+    objective = mf.LogisticLoss(X, y, l2=0.1, fit_intercept=True)
+    result = mf.random_search(objective, mf.Normal(scale=0.5), 3000, seed=5)
+    descent = mf.gradient_descent(objective, result.theta, max_iter=10_000)
+    accuracy = np.mean((X @ result.theta[:-1] + result.theta[-1] > 0) == y)
+    for label, value in {
+        "best loss": f"{result.loss:.10g}",
+        "accuracy": f"{accuracy:.2%}",
+        "best candidate": f"{result.index:,}",
+        "instruction set": mf.config()["isa"],
+        "threads": str(mf.config()["n_threads"]),
+        "theta = 0": f"{np.log(2):.8g}",
+        "gradient descent": f"{descent.loss:.8g}",
+        "positive class": r"malignant \(212 rows\),",
+        "data": "breast_cancer,",
+        "pairs per second": r"[\d.e+]+",
+        "seconds": r"\d+\.\d\d",
+    }.items():
+        assert re.search(rf"^{label} +{value}(?!\S)", stdout, re.MULTILINE), (label, value, stdout)
+
+
+def test_json_has_the_result_and_nothing_else_is_printed(run):
+    status, stdout, stderr = run("search", *SMALL, "--top", 3, "--json", "--l2", "0.001")
+    assert (status, stderr) == (0, "")
+    found = json.loads(stdout)
+    X, y, names = load_breast_cancer()
+    mean, scale = X.mean(axis=0), X.std(axis=0)
+    assert found["data"]["feature_names"] == list(names)
+    assert found["data"]["positive_class"] == "malignant"
+    np.testing.assert_allclose(found["data"]["standardization"]["mean"], mean)
+    np.testing.assert_allclose(found["data"]["standardization"]["scale"], scale)
+    objective = mf.LogisticLoss((X - mean) / scale, y, l2=0.001, fit_intercept=True)
+    assert found["loss"] == pytest.approx(objective.loss(found["theta"]))
+    assert found["descent"]["loss"] == pytest.approx(objective.loss(found["descent"]["theta"]))
+    assert found["descent"]["loss"] < found["loss"] < found["zero"]["loss"]
+    assert found["zero"]["accuracy"] == np.mean(y == 0)
+    assert [candidate["loss"] for candidate in found["top"]] == sorted(
+        candidate["loss"] for candidate in found["top"]
+    )
+    assert len(found["top"]) == 3
+    assert found["config"]["seed"] == 0
+    assert found["n_evaluated"] == 3000
+
+
+def test_a_million_is_the_default_and_may_be_written_as_1e6():
+    for options in ([], ["--candidates", "1e6"], ["--candidates", "1_000_000"]):
+        assert make_parser().parse_args(["search", *options]).candidates == 1_000_000
+
+
+@pytest.mark.parametrize("suffix", ["csv", "npz", "npy", "parquet"])
+def test_search_reads_files_of_every_kind(run, tmp_path, suffix):
+    table = read_table(BREAST_CANCER, "target")
+    path = tmp_path / f"data.{suffix}"
+    target = []
+    if suffix == "csv":
+        path.write_bytes(BREAST_CANCER.read_bytes())
+        target = ["--target", "target"]
+    elif suffix == "npz":
+        np.savez(path, X=table.X, y=table.y)
+    elif suffix == "npy":
+        np.save(path, np.column_stack([table.X, table.y]))
+    else:
+        import polars
+
+        columns = dict(zip(table.feature_names, table.X.T, strict=True))
+        polars.DataFrame({**columns, "target": table.y}).write_parquet(path)
+        target = ["--target", "target"]
+    _, packaged, _ = run("search", *SMALL, "--json")
+    status, stdout, _ = run("search", path, *target, *SMALL, "--json")
+    assert status == 0
+    assert json.loads(stdout)["top"] == json.loads(packaged)["top"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--sampler", "uniform", "--scale", "2"],
+        ["--dtype", "float32"],
+        ["--no-standardize", "--scale", "1e-3"],
+        ["--threads", "1"],
+        ["--seed", str(2**64 - 1)],
+    ],
+)
+def test_options_do_what_they_say(run, data, options):
+    status, stdout, _ = run("search", data, "--target", "label", *SMALL, *options, "--json")
+    assert status == 0
+    table = read_table(data, "label")
+    if "--no-standardize" not in options:
+        standardize(table.X)
+    value = dict(zip(options[::2], options[1::2], strict=False))
+    objective = mf.LogisticLoss(
+        table.X, table.y, fit_intercept=True, dtype=value.get("--dtype", "float64")
+    )
+    sampler = mf.Uniform(-2, 2) if "--sampler" in options else mf.Normal()
+    if "--no-standardize" in options:
+        sampler = mf.Normal(scale=1e-3)
+    result = mf.random_search(objective, sampler, 3000, seed=int(value.get("--seed", 0)))
+    found = json.loads(stdout)
+    assert (found["index"], found["loss"]) == (result.index, result.loss)
+    assert found["n_threads"] == int(value.get("--threads", mf.config()["n_threads"]))
+    assert (found["data"]["standardization"] is None) == ("--no-standardize" in options)
+
+
+def test_a_constant_column_changes_no_loss(run, tmp_path):
+    lines = CSV.splitlines()
+    rows = [lines[0].replace("a,", "c,a,"), *("0.1," + line for line in lines[1:])]
+    path = tmp_path / "constant.csv"
+    path.write_text("\n".join(rows))
+    status, stdout, _ = run("search", path, "--target", "label", *SMALL, "--json")
+    found = json.loads(stdout)
+    assert status == 0
+    assert found["data"]["standardization"]["scale"][0] == 1
+    assert found["loss"] < found["zero"]["loss"]
+
+
+def test_losses_beyond_all_numbers_are_null_in_json(run, data):
+    arguments = ["--target", "label", *SMALL, "--scale", "1e307", "--l2", "1", "--json"]
+    status, stdout, _ = run("search", data, *arguments)
+    assert status == 0
+    assert json.loads(stdout, parse_constant=pytest.fail)["loss"] is None
+
+
+def test_the_table_ranks_the_best_if_asked(run):
+    _, stdout, _ = run("search", *SMALL, "--top", 4)
+    assert re.findall(r"^ +(\d) +0\.", stdout, re.MULTILINE) == ["1", "2", "3", "4"]
+
+
+def test_progress_is_a_line_on_stderr(run):
+    status, stdout, stderr = run("search", *SMALL, "--json", "--progress", "always")
+    assert status == 0
+    assert "pairs/s" in stderr
+    json.loads(stdout)
+
+
+def test_a_name_with_a_terminals_escape_is_shown_escaped(run, tmp_path):
+    path = tmp_path / "\x1b[2Jdata.csv"
+    path.write_text(CSV.replace("p\n", "\x1b[31m\n"))
+    status, stdout, _ = run("search", path, "--target", "label", *SMALL)
+    assert status == 0
+    assert "\x1b" not in stdout
+
+
+# ----------------------------------------------------------------------------- files that it writes
+
+
+def test_output_has_what_json_prints(run, data, tmp_path):
+    path = tmp_path / "result.json"
+    status, stdout, _ = run("search", data, "--target", "label", *SMALL, "--json", "--output", path)
+    assert status == 0
+    assert path.read_text() == stdout
+
+
+def test_plot_draws_a_picture(run, data, tmp_path):
+    for name, start in {"a.png": b"\x89PNG", "a.svg": b"<?xml", "a.PDF": b"%PDF"}.items():
+        status, _, stderr = run(
+            "search", data, "--target", "label", *SMALL, "--plot", tmp_path / name
+        )
+        assert (status, stderr) == (0, "")
+        assert (tmp_path / name).read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize("option", ["--output", "--plot"])
+def test_a_file_that_exists_is_replaced_by_force_alone(run, data, tmp_path, option):
+    path = tmp_path / "result.png"
+    path.write_text("precious")
+    arguments = ["search", data, "--target", "label", *SMALL, option, path]
+    status, stdout, stderr = run(*arguments)
+    assert (status, stdout) == (1, "")
+    assert_complaint(stderr)
+    assert "exists: pass --force" in stderr
+    assert path.read_text() == "precious"
+    assert run(*arguments, "--force")[0] == 0
+    assert path.read_bytes() != b"precious"
+    assert sorted(os.listdir(tmp_path)) == ["data.csv", "result.png"]
+
+
+def test_a_file_that_appears_during_the_search_is_left_alone(run, data, tmp_path, monkeypatch):
+    path = tmp_path / "result.json"
+
+    def search(*arguments, **options):
+        path.write_text("precious")
+        return mf.random_search(*arguments, **options)
+
+    monkeypatch.setattr(cli, "random_search", search)
+    arguments = ["--target", "label", *SMALL, "--json", "--output", path]
+    status, stdout, stderr = run("search", data, *arguments)
+    assert status == 1
+    assert_complaint(stderr)
+    assert path.read_text() == "precious"
+    assert json.loads(stdout)["n_evaluated"] == 3000
+
+
+def test_a_link_is_not_followed(run, data, tmp_path):
+    target = tmp_path / "precious"
+    link = tmp_path / "result.json"
+    link.symlink_to(target)
+    arguments = ["search", data, "--target", "label", *SMALL, "--output", link]
+    assert run(*arguments)[0] == 1
+    assert run(*arguments, "--force")[0] == 0
+    assert not target.exists()
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_search(
+    run, data, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(cli, "random_search", pytest.fail)
+    for path in (tmp_path / "none" / "a.json", tmp_path, f"{data}/a.json"):
+        status, _, stderr = run("search", data, "--target", "label", "--output", path)
+        assert status == 1
+        assert_complaint(stderr)
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        ["--output", "data.csv", "--force"],
+        ["--output", "./a.png", "--plot", "a.png"],
+        ["--output", "a.db", "--checkpoint", "a.db"],
+    ],
+)
+def test_one_file_for_two_purposes_is_wrong_usage(run, data, tmp_path, monkeypatch, same):
+    monkeypatch.chdir(tmp_path)
+    status, _, stderr = run("search", data, "--target", "label", *same)
+    assert status == 2
+    assert_complaint(stderr)
+    assert Path(data).read_text() == CSV
+
+
+def test_plot_without_matplotlib_names_the_extra_before_the_search(
+    run, data, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(cli, "random_search", pytest.fail)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    status, _, stderr = run("search", data, "--target", "label", "--plot", tmp_path / "a.png")
+    assert status == 1
+    assert_complaint(stderr)
+    assert "pip install 'metaopt_fast[plot]'" in stderr
+
+
+# ------------------------------------------------------------------------------- checkpoint, resume
+
+
+def test_an_interrupted_search_resumes_to_the_same_result(run, data, tmp_path, monkeypatch):
+    whole = ["search", data, "--target", "label", "--candidates", 10**6, "--top", 5, "--json"]
+    _, expected, _ = run(*whole)
+    checkpoint = tmp_path / "search.sqlite"
+    with monkeypatch.context() as patch:
+        patch.setattr(cli, "random_search", interrupted_search)
+        status, stdout, stderr = run(*whole, "--checkpoint", checkpoint)
+    assert status == 130
+    assert "metaopt-fast resume" in stderr
+    part = json.loads(stdout)
+    assert 0 < part["n_evaluated"] < 10**6
+    assert part["stopped_by"] == "interrupt"
+    assert part["descent"] is None
+    monkeypatch.chdir("/")
+    status, stdout, stderr = run("resume", checkpoint, "--json")
+    assert (status, stderr) == (0, "")
+    assert json.loads(stdout)["top"] == json.loads(expected)["top"]
+    assert json.loads(stdout)["data"] == json.loads(expected)["data"]
+
+
+def interrupted_search(*arguments, **options):
+    """A search with a Ctrl-C after its first part."""
+    return mf.random_search(*arguments, **options, callback=press_ctrl_c)
+
+
+def test_resume_refuses_what_is_no_checkpoint_of_the_program(run, data, tmp_path):
+    table = read_table(data, "label")
+    objective = mf.LogisticLoss(table.X, table.y)
+    mf.random_search(objective, mf.Normal(), 100, checkpoint=tmp_path / "library.sqlite")
+    mf.random_search(
+        objective, mf.Normal(), 100, checkpoint=tmp_path / "odd.sqlite", metadata={"file": 3}
+    )
+    (tmp_path / "empty.sqlite").touch()
+    for name in ("library.sqlite", "odd.sqlite", "empty.sqlite", "none.sqlite", "data.csv", "."):
+        status, stdout, stderr = run("resume", tmp_path / name)
+        assert (status, stdout) == (1, "")
+        assert_complaint(stderr)
+
+
+def test_resume_does_not_write_over_its_data(run, data, tmp_path):
+    checkpoint = tmp_path / "search.sqlite"
+    assert run("search", data, "--target", "label", *SMALL, "--checkpoint", checkpoint)[0] == 0
+    for path in (data, checkpoint):
+        assert run("resume", checkpoint, "--output", path, "--force")[0] == 2
+    assert Path(data).read_text() == CSV
+    assert run("resume", checkpoint)[0] == 0
+
+
+def test_resume_refuses_data_that_have_changed(run, data, tmp_path):
+    checkpoint = tmp_path / "search.sqlite"
+    assert run("search", data, "--target", "label", *SMALL, "--checkpoint", checkpoint)[0] == 0
+    Path(data).write_text(CSV.replace("1,1,", "1,2,"))
+    status, _, stderr = run("resume", checkpoint)
+    assert status == 1
+    assert_complaint(stderr)
+    Path(data).unlink()
+    status, _, stderr = run("resume", checkpoint)
+    assert status == 1
+    assert_complaint(stderr)
+
+
+# ----------------------------------------------------------------------------------- info and usage
+
+
+def test_info_says_what_was_found_and_why(run):
+    status, stdout, _ = run("info")
+    assert status == 0
+    found = mf.config()
+    for value in (found["version"], found["isa"], found["isa_reason"], found["n_threads_reason"]):
+        assert value in stdout
+
+
+def test_info_as_json(run):
+    status, stdout, _ = run("info", "--json")
+    assert status == 0
+    assert json.loads(stdout) == mf.config()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["search", "--help"], ["resume", "--help"]])
+def test_help_is_printed(run, arguments):
+    status, stdout, stderr = run(*arguments)
+    assert (status, stderr) == (0, "")
+    assert stdout.startswith("usage: metaopt-fast")
+
+
+def test_version(run):
+    assert run("--version") == (0, f"metaopt-fast {mf.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["find"],
+        ["search", "--candidates", "0"],
+        ["search", "--candidates", "-5"],
+        ["search", "--candidates", "1.5"],
+        ["search", "--candidates", "nan"],
+        ["search", "--candidates", "1e400"],
+        ["search", "--candidates", "many"],
+        ["search", "--candidates", str(2**63)],
+        ["search", "--candidate", "5"],
+        ["search", "--seed", "-1"],
+        ["search", "--seed", str(2**64)],
+        ["search", "--scale", "0"],
+        ["search", "--scale", "-1"],
+        ["search", "--scale", "inf"],
+        ["search", "--scale", "wide"],
+        ["search", "--l2", "-1"],
+        ["search", "--l2", "nan"],
+        ["search", "--sampler", "cauchy"],
+        ["search", "--dtype", "float16"],
+        ["search", "--threads", "0"],
+        ["search", "--threads", "1025"],
+        ["search", "--top", "0"],
+        ["search", "--top", "6", "--candidates", "5"],
+        ["search", "--target", "y"],
+        ["search", "--plot", "picture.bmp"],
+        ["search", "--progress", "maybe"],
+        ["search", "--unknown"],
+        ["search", "a.csv", "b.csv"],
+        ["search", "--\x1b[2J"],
+        ["search", "--seed"],
+        ["resume"],
+        ["info", "extra"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_one_sentence_and_status_2(run, arguments):
+    status, stdout, stderr = run(*arguments)
+    assert (status, stdout) == (2, "")
+    assert_complaint(stderr)
+    assert "--help" in stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["none.csv", "--target", "t"], "none.csv does not exist"),
+        ([".", "--target", "t"], "is a directory"),
+        (["data.txt"], "has the suffix '.txt'"),
+        (["data.csv"], "needs a target: name one of its columns, 'a', 'b', 'label'"),
+        (["data.csv", "--target", "c"], "has no column 'c'"),
+        (["data.csv", "--target", "b"], "column 'label' has 'n' where a finite number"),
+        (["wrong.csv", "--target", "t"], "line 3, column 'a' has 'x'"),
+        (["data.csv", "--target", "label", "--checkpoint", "none/a.db"], "none/a.db"),
+        (["data.csv", "--target", "label", "--checkpoint", "data.txt"], "data.txt"),
+    ],
+)
+def test_a_failed_job_is_one_sentence_and_status_1(
+    run, data, tmp_path, monkeypatch, arguments, sentence
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data.txt").write_text(CSV)
+    (tmp_path / "wrong.csv").write_text("a,t\n1,0\nx,1\n")
+    status, stdout, stderr = run("search", *arguments, "--candidates", 10)
+    assert (status, stdout) == (1, "")
+    assert_complaint(stderr)
+    assert sentence in stderr
+
+
+def test_too_little_memory_is_one_sentence(run, monkeypatch):
+    monkeypatch.setattr(cli, "random_search", exhaust)
+    status, _, stderr = run("search")
+    assert status == 1
+    assert_complaint(stderr)
+
+
+def exhaust(*arguments, **options):
+    raise MemoryError
+
+
+def test_ctrl_c_before_there_is_a_result(run, monkeypatch):
+    monkeypatch.setattr(cli, "random_search", press_ctrl_c)
+    assert run("search") == (130, "", "metaopt-fast: interrupted before there was a result\n")
+
+
+def press_ctrl_c(*arguments, **options):
+    raise KeyboardInterrupt
+
+
+# ------------------------------------------------------------------------------ as a real process
+
+
+def test_python_m_is_the_same_program():
+    child = process("search", *SMALL, "--json")
+    stdout, stderr = child.communicate(timeout=60)
+    assert (child.returncode, stderr) == (0, "")
+    assert json.loads(stdout)["n_evaluated"] == 3000
+    child = process("search", "--scale", "0")
+    stdout, stderr = child.communicate(timeout=60)
+    assert (child.returncode, stdout) == (2, "")
+    assert_complaint(stderr)
+
+
+def test_ctrl_c_prints_the_best_so_far_and_exits_with_130():
+    child = process("search", "--candidates", 10**12, "--progress", "always")
+    while "best" not in child.stderr.read(1000):
+        assert child.poll() is None
+    started = time.perf_counter()
+    child.send_signal(signal.SIGINT)
+    stdout, stderr = child.communicate(timeout=60)
+    # The search itself answers within 0.2 s; then the interpreter has to end.
+    assert time.perf_counter() - started < 5
+    assert child.returncode == 130
+    assert re.search(r"^best loss +0\.", stdout, re.MULTILINE)
+    assert re.search(r"metaopt-fast: interrupted after [\d,]+ of 1,000,000,000,000 candid", stderr)
+    assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize("arguments", [["search", *SMALL], ["search", "--help"], ["info"]])
+def test_a_reader_that_goes_away_is_no_reason_to_complain(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe:
+        child = process(*arguments, stdout=pipe)
+    assert child.communicate(timeout=60)[1] == ""
+    assert child.returncode in (0, 1)  # argparse says 0 for its help
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux alone has /dev/full")
+def test_a_full_disk_is_one_sentence():
+    with open("/dev/full", "w") as full:
+        child = process("search", *SMALL, stdout=full)
+    assert_complaint(child.communicate(timeout=60)[1])
+    assert child.returncode == 1
+
+
+def test_letters_that_the_terminal_lacks_are_escaped(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text(CSV.replace("p\n", "où\n"), encoding="utf-8")
+    environment = {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(mf.__file__).parents[1])}
+    child = process("search", path, "--target", "label", *SMALL, env={**os.environ, **environment})
+    stdout, stderr = child.communicate(timeout=60)
+    assert (child.returncode, stderr) == (0, "")
+    assert r"o\xf9" in stdout
