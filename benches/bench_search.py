@@ -53,11 +53,11 @@ def test_drawing(measure, sampler):
 def test_a_million_candidates(measure):
     from metaopt_fast.datasets import load_breast_cancer
 
-    table = load_breast_cancer()
-    X = (table.X - table.X.mean(axis=0)) / table.X.std(axis=0)
-    objective = mf.LogisticLoss(X, table.y)
+    X, y, _ = load_breast_cancer()
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    objective = mf.LogisticLoss(X, y)
     best, _ = measure(lambda: mf.random_search(objective, mf.Normal(), 1_000_000), rounds=3)
-    signed_X = -np.where(table.y == 1, 1.0, -1.0)[:, None] * X
+    signed_X = -np.where(y == 1, 1.0, -1.0)[:, None] * X
     started = time.perf_counter()
     rng = np.random.default_rng(0)
     for _ in range(50):

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from types import TracebackType
@@ -241,22 +242,24 @@ class Checkpoint:
     def _translate(self, error: Exception) -> Exception:
         """Say in a sentence what SQLite's error means for this file."""
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        # The message may quote a damaged file, at length.
+        reason = textwrap.shorten(str(error), 80, placeholder=" ...")
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return CheckpointError(
                 f"{self.path} is in use by another process: wait for it, or pass another path."
             )
         if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
             return OSError(
-                f"{self.path} could not be written ({error}): free space, then resume the search."
+                f"{self.path} could not be written ({reason}): free space, then resume the search."
             )
         folder = os.path.dirname(self.path)
         if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM) or not (
             os.access(self.path, os.W_OK) and os.access(folder, os.W_OK)
         ):
             return OSError(
-                f"{self.path} cannot be opened for writing ({error}): pass a path that can."
+                f"{self.path} cannot be opened for writing ({reason}): pass a path that can."
             )
-        return self._stranger() if code == sqlite3.SQLITE_NOTADB else self._damaged(str(error))
+        return self._stranger() if code == sqlite3.SQLITE_NOTADB else self._damaged(reason)
 
 
 def _check_path(path: object) -> str:

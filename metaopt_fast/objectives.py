@@ -291,7 +291,8 @@ class LogisticLoss:
             and theta.dtype == np.float64
             and theta.shape == (self.n_params,)
         ):
-            return np.ascontiguousarray(theta).reshape(1, -1)
+            as_is = theta.flags.c_contiguous and theta.flags.aligned
+            return (theta if as_is else to_float64(theta)).reshape(1, -1)
         theta = as_real_array("theta", theta, 1, f"an array of shape ({self.n_params},)")
         self._check_n_params("theta", "entries", theta.shape[0], f"({self.n_params},)")
         return to_float64(theta).reshape(1, -1)

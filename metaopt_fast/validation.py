@@ -67,9 +67,9 @@ def check_dtype(dtype: object) -> str:
 
 
 def to_float64(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Return the array as float64 in C order; what leaves the range becomes infinite."""
+    """Return the array as float64 in C order, aligned; what leaves the range becomes infinite."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.ascontiguousarray(array, np.float64)
+        return np.require(array, np.float64, ["C", "A"])
 
 
 def describe(value: object) -> str:

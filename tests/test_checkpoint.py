@@ -283,6 +283,16 @@ def test_a_file_with_a_flipped_bit_is_refused_or_right(path):
 
 
 @pytest.mark.parametrize(
+    ("old", "new"),
+    [(b"CREATE TABLE shards", b"CREATE T\xe4BLE shards"), (b"shards", b"sh`rds")],
+)
+def test_damage_that_sqlite_cannot_even_quote_is_one_sentence(path, old, new):
+    wanted = digest(search(path))
+    path.write_bytes(path.read_bytes().replace(old, new))
+    assert outcome(path, wanted) == "refused"
+
+
+@pytest.mark.parametrize(
     "statement",
     [
         "UPDATE shards SET top = trace WHERE start = 512",
