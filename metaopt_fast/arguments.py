@@ -164,7 +164,7 @@ def _add_outputs(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--json", action="store_true", help="print JSON instead of a table, and nothing else"
     )
-    command.add_argument("--output", metavar="FILE", help="write the JSON to FILE, too")
+    command.add_argument("--output", metavar="FILE", type=_path, help="write the JSON to FILE, too")
     command.add_argument(
         "--plot",
         metavar="FILE",
@@ -203,6 +203,12 @@ def _as_float(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
+
+
+def _path(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("'' given, but the path of a file wanted")
+    return text
 
 
 def _picture(text: str) -> str:

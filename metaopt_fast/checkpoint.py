@@ -268,6 +268,8 @@ def _check_path(path: object) -> str:
     name = os.fsdecode(path)
     if not name or "\0" in name:
         raise ValueError(f"checkpoint is {describe(path)}: pass the path of a file.")
+    if os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name):
+        raise ValueError(f"checkpoint is {describe(path)}, no regular file: pass the path of one.")
     # Absolute: SQLite takes ":memory:" for no file at all.
     return os.path.abspath(name)
 

@@ -45,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         0; 1 for a failed job; 2 for wrong usage; 130 after Ctrl-C.
     """
+    if sys.stdout is None:  # closed by the shell: >&-
+        return _complain("error: stdout is closed: leave it open, or send it to a file.", FAILURE)
     try:
         status = _run(argv)
         sys.stdout.flush()
@@ -76,7 +78,8 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _complain(text: str, status: int) -> int:
-    sys.stderr.write(f"{PROGRAM}: {text}\n")
+    if sys.stderr is not None:
+        sys.stderr.write(f"{PROGRAM}: {text}\n")
     return status
 
 

@@ -201,6 +201,8 @@ def check_output(path: str, force: bool) -> None:
         )
     if os.path.isdir(path):
         raise IsADirectoryError(f"{shown(path)} is a directory: pass a file.")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(f"{shown(path)} is no regular file: pass the path of one.")
     if os.path.lexists(path) and not force:
         raise FileExistsError(f"{shown(path)} exists: pass --force, or another file.")
     if not os.access(folder, os.W_OK):

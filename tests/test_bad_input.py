@@ -230,7 +230,7 @@ def test_methods_of_many_thetas_refuse(method, argument, value):
 
 
 def test_thetas_without_the_intercept_are_refused_by_name():
-    with pytest.raises(ValueError, match="3 columns.*4 parameters.*3 features and the intercept"):
+    with pytest.raises(ValueError, match=r"3 columns.*4 parameters.*3 features and the intercept"):
         objective(fit_intercept=True).batch_loss(THETAS)
 
 

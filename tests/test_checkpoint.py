@@ -94,6 +94,12 @@ def test_a_search_may_grow(path):
         search(path, 1000)
 
 
+def test_a_search_may_grow_while_shards_are_missing(path):
+    search(path, 1000)
+    execute(path, "DELETE FROM shards WHERE start = 512")
+    assert digest(search(path, 3000)) == digest(search(None, 3000))
+
+
 def test_resume_search_reads_sampler_and_settings_from_the_file(path, every_shard):
     search(path, callback=StopAfter(3), metadata={"file": "data.csv"})
     whole = mf.resume_search(path, objective())
@@ -187,6 +193,9 @@ def test_two_searches_do_not_share_a_checkpoint(path, every_shard):
 def test_paths_that_cannot_be_used(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"run\.db cannot be opened for writing"):
         search(tmp_path / "no folder" / "run.db")
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"run\.db cannot be opened for writing"):
+        search(tmp_path / "file" / "run.db")
     with pytest.raises(OSError, match="cannot be opened for writing"):
         search(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"nothing\.db does not exist"):

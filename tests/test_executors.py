@@ -266,6 +266,9 @@ def test_a_search_on_workers_can_be_stopped_and_goes_on(pool, tmp_path):
     assert part.stopped_by == "callback" and part.n_evaluated < 2 * N_CANDIDATES
     whole = search(pool, checkpoint=path, **options)
     assert digest(whole) == digest(search(**options))
+    again = search(pool, checkpoint=path, **options)
+    assert digest(again) == digest(whole)
+    assert again.elapsed == pytest.approx(whole.elapsed, rel=0.05)
 
 
 def test_a_dead_worker_of_a_process_pool_is_an_error_and_the_checkpoint_is_whole(tmp_path):

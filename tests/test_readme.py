@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from metaopt_fast import cli
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -50,6 +52,18 @@ def test_the_examples_print_what_is_shown(tmp_path, monkeypatch):
         with contextlib.redirect_stdout(output):
             exec(compile(code, "README.md", "exec"), names)
         assert without_times(output.getvalue()) == without_times(shown or ""), code
+
+
+def test_the_program_prints_what_is_shown(capsys):
+    text = section("On the command line")
+    command = re.search(r"`metaopt-fast (search --seed[^`]*)`", text)[1]
+    assert cli.main(command.split()) == 0
+    measured = ("pairs per second", "seconds", "threads", "instruction set")
+    printed, shown = (
+        [line for line in output.split("\n") if not line.startswith(measured)]
+        for output in (capsys.readouterr().out, dict(FENCE.findall(text))["text"])
+    )
+    assert printed == shown
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((?!https?:)([^)#]+)\)", README))))

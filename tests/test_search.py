@@ -36,20 +36,6 @@ OBJECTIVE = make_objective(l2=0.01, n_threads=1)
 GENERATOR = np.random.default_rng(0)
 
 
-class Prescribed(LossesByNumber):
-    """Losses by number, and errors to raise, by the number of the call."""
-
-    def __init__(self, losses, errors=()):
-        super().__init__(losses)
-        self.errors, self.calls = dict(errors), 0
-
-    def batch_loss(self, thetas):
-        self.calls += 1
-        if self.calls in self.errors:
-            raise self.errors[self.calls]
-        return super().batch_loss(thetas)
-
-
 class BatchLossAlone:
     """A user's objective: no more than it must have."""
 
@@ -223,7 +209,7 @@ LOSSES = st.lists(
 @given(losses=LOSSES, data=st.data())
 def test_the_best_come_by_loss_and_number_and_what_is_not_finite_last(losses, data, small_shards):
     top_k = data.draw(st.integers(1, len(losses)))
-    result = mf.random_search(Prescribed(losses), numbers, len(losses), top_k=top_k)
+    result = mf.random_search(LossesByNumber(losses), numbers, len(losses), top_k=top_k)
     ranks = [loss if math.isfinite(loss) else math.inf for loss in losses]
     order = sorted(range(len(losses)), key=lambda i: (ranks[i], i))[:top_k]
     assert result.top["index"].tolist() == order
@@ -236,7 +222,7 @@ def test_the_best_come_by_loss_and_number_and_what_is_not_finite_last(losses, da
 
 @given(losses=LOSSES, order=st.randoms(use_true_random=False))
 def test_shards_with_ties_and_losses_that_are_not_finite_merge_to_the_whole(losses, order):
-    objective, n = Prescribed(losses), len(losses)
+    objective, n = LossesByNumber(losses), len(losses)
     whole = mf.random_search(objective, numbers, n)
     edges = [0, *sorted({order.randrange(1, n + 1) for _ in range(3)} | {n})]
     parts = [
@@ -281,165 +267,6 @@ def test_the_configuration_repeats_the_search():
 def test_the_last_candidate_of_all_can_be_searched():
     result = mf.random_search(OBJECTIVE, mf.Normal(), 5, start=2**63 - 6)
     assert 2**63 - 6 <= result.index <= 2**63 - 2
-
-
-# ---------------------------------------------------------------------------- stopped and resumed
-
-
-def test_a_callback_stops_a_search_and_a_resumed_one_ends_with_the_same_bits(
-    tmp_path, small_shards, monkeypatch
-):
-    monkeypatch.setattr("metaopt_fast.search.CALLBACK_INTERVAL", 0.0)
-    whole = mf.random_search(OBJECTIVE, mf.Normal(), N_CANDIDATES, top_k=5)
-    seen = []
-
-    def stop_at_the_fifth(result):
-        seen.append(result.n_evaluated)
-        return len(seen) == 5
-
-    options = {"top_k": 5, "checkpoint": tmp_path / "run.db"}
-    part = mf.random_search(
-        OBJECTIVE, mf.Normal(), N_CANDIDATES, callback=stop_at_the_fifth, **options
-    )
-    assert seen == [64, 128, 192, 256, 320]
-    assert (part.stopped_by, part.interrupted, part.n_evaluated) == ("callback", False, 320)
-    first = mf.random_search(OBJECTIVE, mf.Normal(), 320, top_k=5)
-    assert digest(part) == digest(first)
-    resumed = mf.random_search(OBJECTIVE, mf.Normal(), N_CANDIDATES, **options)
-    assert digest(resumed) == digest(whole)
-    assert (resumed.stopped_by, resumed.n_evaluated) == (None, N_CANDIDATES)
-
-
-@pytest.mark.parametrize("answer", [None, False, 1, "yes"])
-def test_a_callback_that_does_not_return_true_stops_nothing(small_shards, monkeypatch, answer):
-    monkeypatch.setattr("metaopt_fast.search.CALLBACK_INTERVAL", 0.0)
-    result = mf.random_search(OBJECTIVE, mf.Normal(), 640, callback=lambda result: answer)
-    assert (result.stopped_by, result.n_evaluated) == (None, 640)
-
-
-def test_a_callback_sees_a_result_like_any_other(small_shards, monkeypatch):
-    monkeypatch.setattr("metaopt_fast.search.CALLBACK_INTERVAL", 0.0)
-    seen = []
-    mf.random_search(OBJECTIVE, mf.Normal(), 640, top_k=3, callback=seen.append)
-    for result in seen:
-        alone = mf.random_search(OBJECTIVE, mf.Normal(), result.n_evaluated, top_k=3)
-        assert digest(result) == digest(alone)
-        assert json.dumps(result.to_dict()) and repr(result)
-
-
-def test_callbacks_come_at_most_ten_times_a_second(small_shards):
-    calls = []
-    result = mf.random_search(OBJECTIVE, mf.Normal(), 200_000, callback=calls.append)
-    assert 1 <= len(calls) <= 1 + result.elapsed / 0.1
-
-
-def test_a_callback_that_raises_lets_its_exception_out(small_shards):
-    with pytest.raises(ZeroDivisionError):
-        mf.random_search(OBJECTIVE, mf.Normal(), 1000, callback=lambda result: 1 / 0)
-
-
-def test_a_time_budget_stops_a_search_at_a_shard_and_a_resumed_one_ends_with_the_same_bits(
-    tmp_path, small_shards
-):
-    options = {"top_k": 5, "checkpoint": tmp_path / "run.db"}
-    part = mf.random_search(OBJECTIVE, mf.Normal(), N_CANDIDATES, time_budget=1e-9, **options)
-    assert (part.stopped_by, part.interrupted, part.n_evaluated) == ("time_budget", False, 64)
-    parts = 1
-    while part.stopped_by:
-        part = mf.random_search(OBJECTIVE, mf.Normal(), N_CANDIDATES, time_budget=3e-3, **options)
-        parts += 1
-    assert digest(part) == digest(mf.random_search(OBJECTIVE, mf.Normal(), N_CANDIDATES, top_k=5))
-
-
-def test_a_time_budget_that_is_long_enough_is_not_mentioned():
-    assert mf.random_search(OBJECTIVE, mf.Normal(), 1000, time_budget=60).stopped_by is None
-    assert mf.random_search(OBJECTIVE, mf.Normal(), 1000, time_budget=1e-9).stopped_by is None
-
-
-def test_a_time_budget_is_kept_within_a_shard():
-    result = mf.random_search(make_objective(5000), mf.Normal(), 10**9, time_budget=0.3)
-    assert result.stopped_by == "time_budget"
-    assert 0.3 <= result.elapsed < 1.0
-
-
-@pytest.mark.parametrize("call", [3, 7, 30])
-def test_an_interrupt_in_a_users_objective_keeps_the_best_so_far(call, tmp_path, small_shards):
-    losses = np.random.default_rng(0).normal(size=N_CANDIDATES)
-    whole = mf.random_search(Prescribed(losses), numbers, N_CANDIDATES, top_k=5)
-    objective = Prescribed(losses, {call: KeyboardInterrupt()})
-    options = {"top_k": 5, "checkpoint": tmp_path / "run.db"}
-    before = objective.calls
-    part = mf.random_search(objective, numbers, N_CANDIDATES, **options)
-    assert (part.stopped_by, part.interrupted) == ("interrupt", True)
-    assert objective.calls - before == call
-    assert part.n_evaluated % 64 == 0
-    assert digest(part) == digest(
-        mf.random_search(Prescribed(losses), numbers, part.n_evaluated, top_k=5)
-    )
-    resumed = mf.random_search(objective, numbers, N_CANDIDATES, **options)
-    assert digest(resumed) == digest(whole)
-    assert not resumed.interrupted
-
-
-def test_an_interrupt_before_anything_is_done_is_raised():
-    objective = Prescribed(np.zeros(100), {2: KeyboardInterrupt()})
-    with pytest.raises(KeyboardInterrupt):
-        mf.random_search(objective, numbers, 100)
-
-
-def test_an_interrupt_in_a_callback_is_an_interrupt(small_shards):
-    def interrupt(result):
-        raise KeyboardInterrupt
-
-    assert mf.random_search(OBJECTIVE, mf.Normal(), 1000, callback=interrupt).interrupted
-
-
-SIGNALLED = """
-import os, signal, threading, time
-import numpy as np
-import metaopt_fast as mf
-
-class BatchLossAlone:
-    def __init__(self, objective):
-        self.objective, self.n_params = objective, objective.n_params
-        self.n_samples = objective.n_samples
-    def batch_loss(self, thetas):
-        return self.objective.batch_loss(thetas)
-
-rng = np.random.default_rng(0)
-X = rng.normal(size=({n_samples}, 30))
-objective = mf.LogisticLoss(X, X[:, 0] > 0)
-sampler = mf.Normal()
-if {users}:
-    objective, sampler = BatchLossAlone(objective), lambda s, n: mf.Normal().sample(1, s, n, 30)
-sent = []
-def send():
-    sent.append(time.perf_counter())
-    os.kill(os.getpid(), signal.SIGINT)
-threading.Timer({delay}, send).start()
-result = mf.random_search(objective, sampler, 10**12)
-print(result.interrupted, result.n_evaluated, time.perf_counter() - sent[0])
-"""
-
-
-@pytest.mark.parametrize("users", [False, True], ids=["built-in", "user's"])
-@pytest.mark.parametrize(("n_samples", "delay"), [(50, 0.6), (10_000, 0.83), (100_000, 1.5)])
-def test_ctrl_c_answers_within_a_fifth_of_a_second(run_python, n_samples, delay, users):
-    answer = run_python(SIGNALLED.format(n_samples=n_samples, delay=delay, users=users))
-    assert answer.returncode == 0, answer.stderr
-    interrupted, n_evaluated, seconds = answer.stdout.split()
-    assert (interrupted, int(n_evaluated) > 0) == ("True", True)
-    assert float(seconds) < 0.2
-
-
-@pytest.mark.parametrize("before", [100, 640, 1000])
-def test_a_search_that_has_grown_ends_with_the_bits_of_the_long_one(tmp_path, small_shards, before):
-    path = tmp_path / "run.db"
-    for n_candidates in (before, 2000, 2000, N_CANDIDATES):
-        result = mf.random_search(OBJECTIVE, mf.Normal(), n_candidates, top_k=5, checkpoint=path)
-        alone = mf.random_search(OBJECTIVE, mf.Normal(), n_candidates, top_k=5)
-        assert digest(result) == digest(alone)
-        assert result.n_evaluated == n_candidates
 
 
 # ------------------------------------------------------------------------------ results and files
@@ -608,12 +435,6 @@ def test_samplers_refuse_bad_bounds_in_a_sentence(make, message):
         make()
     assert str(caught.value).startswith(message)
     assert str(caught.value).endswith(".")
-
-
-def test_an_error_of_a_users_objective_comes_out_as_it_is():
-    objective = Prescribed(np.zeros(1000), {2: ZeroDivisionError("mine")})
-    with pytest.raises(ZeroDivisionError, match=r"^mine$"):
-        mf.random_search(objective, numbers, 1000)
 
 
 # --------------------------------------------------------------------------------------- progress
