@@ -4,8 +4,10 @@ import json
 
 import numpy as np
 import pytest
+import randomgen
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 import metaopt_fast as mf
 from metaopt_fast import _kernels, reference, samplers
@@ -55,7 +57,6 @@ def test_uniform_draws_on_the_unit_interval_are_52_bits_of_the_stream_exactly(
 
 @pytest.mark.parametrize("seed", [0, 1, 0x0123456789ABCDEF, 2**64 - 1])
 def test_uniform_draws_come_from_the_words_of_randomgen(seed):
-    randomgen = pytest.importorskip("randomgen")
     for index, pair in [(0, 0), (1, 0), (5, 3), (2**32 + 7, 1), (2**63 - 2, 0)]:
         # randomgen steps its counter before it draws, and puts the lowest word first.
         counter = (index | pair << 64) - 1 & 2**128 - 1
@@ -159,15 +160,21 @@ def test_normal_draws_have_normal_moments(normal_draws):
 )
 @pytest.mark.parametrize("seed", [0, 1])
 def test_draws_pass_the_test_of_kolmogorov_and_smirnov(sampler, name, arguments, seed):
-    stats = pytest.importorskip("scipy.stats")
     draws = sampler.sample(seed, 0, N_DRAWS // 4, 4)
     assert stats.kstest(draws.ravel(), name, arguments).pvalue > 1e-4
     for column in draws.T:
         assert stats.kstest(column, name, arguments).pvalue > 1e-4
 
 
+@pytest.mark.parametrize(
+    ("sampler", "name"), [(mf.Normal(), "norm"), (mf.Uniform(0.0, 1.0), "uniform")], ids=repr
+)
+def test_ten_million_draws_pass_it_too(sampler, name):
+    draws = sampler.sample(2, 0, 2_500_000, 4)
+    assert stats.kstest(draws.ravel(), name).pvalue > 1e-4
+
+
 def test_integers_are_equally_likely():
-    stats = pytest.importorskip("scipy.stats")
     draws = mf.Integers(-3, 9).sample(0, 0, N_DRAWS // 4, 4)
     values, counts = np.unique(draws, return_counts=True)
     assert values.tolist() == list(range(-3, 10))

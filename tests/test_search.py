@@ -21,7 +21,7 @@ SAMPLERS = {
     "normal": mf.Normal(0.1, 1.5),
     "uniform": mf.Uniform([-1, -2, -1, -3], [1, 2, 0, 3]),
     "integers": mf.Integers(-1, 1),
-    "mixture": mf.Mixture({slice(0, 3): mf.Normal(), slice(3, 4): mf.Integers(0, 2)}),
+    "mixture": mf.Mixture({range(3): mf.Normal(), 3: mf.Integers(0, 2)}),
 }
 
 
