@@ -143,7 +143,7 @@ def gradient_descent(
             else:
                 last = _step(objective, last, rate)
             losses.append(last.loss)
-            best = last if last.loss < best.loss else best
+            best = last if math.isfinite(last.loss) and last.loss < best.loss else best
     except KeyboardInterrupt:
         if not losses:
             raise

@@ -32,7 +32,7 @@ def path(tmp_path):
 
 def search(checkpoint=None, n_candidates=N_CANDIDATES, **options):
     options = {"top_k": 5, "seed": 3, "start": 100, "checkpoint": checkpoint, **options}
-    return mf.random_search(objective(), mf.Normal(), n_candidates, **options)
+    return mf.random_search(objective(n_threads=1), mf.Normal(), n_candidates, **options)
 
 
 class StopAfter:
@@ -384,7 +384,7 @@ import sys
 from searches import *
 from metaopt_fast import search, shards
 shards.LARGEST_SHARD = 256
-search.CALLBACK_INTERVAL = search.COMMIT_INTERVAL = 0.0
+search.CALLBACK_INTERVAL, search.COMMIT_INTERVAL = 0.0, 1e9
 def acknowledge(result):
     sys.stdout.write(f"{result.n_evaluated}\\n")
     sys.stdout.flush()
@@ -422,7 +422,9 @@ def test_a_hundred_kills_lose_nothing_that_was_acknowledged(path):
     with Checkpoint(path) as file:
         standing, _ = file.restore(shards.Standing.at(100, 5))
     assert standing.n_evaluated >= safe
-    assert digest(mf.resume_search(path, objective())) == digest(search(None, n_candidates))
+    assert digest(mf.resume_search(path, objective(n_threads=1))) == digest(
+        search(None, n_candidates)
+    )
 
 
 def python(program, *arguments, **pipes):

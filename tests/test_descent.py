@@ -272,3 +272,16 @@ def test_a_descent_has_the_same_bits_for_any_number_of_threads(n_threads):
     some = mf.gradient_descent(logistic(n_threads=n_threads), **options)
     assert one.theta.tobytes() == some.theta.tobytes()
     assert one.trace.tobytes() == some.trace.tobytes()
+
+
+def test_a_loss_of_minus_infinity_is_a_divergence_and_not_the_best():
+    class Bottomless:
+        n_params = 1
+
+        def loss_gradient(self, theta):
+            return (1.0 if theta[0] == 0 else -np.inf), np.ones(1)
+
+    run = mf.gradient_descent(Bottomless(), learning_rate=1.0)
+    assert run.status == "diverged"
+    assert run.loss == 1.0
+    assert run.theta.tolist() == [0.0]

@@ -15,6 +15,7 @@ from searches import LossesByNumber, MeanSquare, digest, numbers, objective
 
 import metaopt_fast as mf
 from metaopt_fast import shards, workers
+from metaopt_fast.checkpoint import Checkpoint
 from metaopt_fast.threads import default_n_threads
 
 N_CANDIDATES = 20_000
@@ -47,7 +48,8 @@ def client():
 
 def search(executor=None, loss=None, n_candidates=N_CANDIDATES, **options):
     options = {"top_k": 5, "seed": 3, "start": 100, "executor": executor, **options}
-    return mf.random_search(loss or objective(), mf.Normal(), n_candidates, **options)
+    loss = loss or objective(n_threads=1)
+    return mf.random_search(loss, mf.Normal(), n_candidates, **options)
 
 
 class Travelling(LossesByNumber):
@@ -135,7 +137,7 @@ def test_dask_gives_the_same_bits(client):
 def test_shards_that_come_in_any_order_give_the_same_bits(prune):
     rng = random.Random(0)
     whole = search(top_k=20)
-    task = shards.Task(objective(), mf.Normal(), 3, 20, 8, prune, None)
+    task = shards.Task(objective(n_threads=1), mf.Normal(), 3, 20, 8, prune, None)
     for _ in range(5):
         standing = shards.Standing.at(100, 20)
         todo = list(shards.bounds(100, 100 + N_CANDIDATES, 256))
@@ -260,7 +262,7 @@ def test_an_exception_on_a_worker_comes_out(pool, client):
 
 
 def test_a_search_on_workers_can_be_stopped_and_goes_on(pool, tmp_path):
-    options = {"loss": objective(), "n_candidates": 2 * N_CANDIDATES}
+    options = {"loss": objective(n_threads=1), "n_candidates": 2 * N_CANDIDATES}
     path = tmp_path / "run.db"
     part = search(pool, checkpoint=path, callback=lambda result: True, **options)
     assert part.stopped_by == "callback" and part.n_evaluated < 2 * N_CANDIDATES
@@ -269,6 +271,19 @@ def test_a_search_on_workers_can_be_stopped_and_goes_on(pool, tmp_path):
     again = search(pool, checkpoint=path, **options)
     assert digest(again) == digest(whole)
     assert again.elapsed == pytest.approx(whole.elapsed, rel=0.05)
+
+
+def test_what_workers_have_done_is_safe_before_the_driver_waits(monkeypatch, tmp_path):
+    commits, commit = [], Checkpoint.commit
+
+    def count(self):
+        commits.append(self._database.in_transaction)
+        commit(self)
+
+    monkeypatch.setattr(Checkpoint, "commit", count)
+    monkeypatch.setattr(mf.search, "COMMIT_INTERVAL", 1e9)
+    search(Simulated(1, itertools.repeat(0)), checkpoint=tmp_path / "run.db")
+    assert sum(commits) == 79 // workers.SHARDS_PER_WORKER + 1
 
 
 def test_a_dead_worker_of_a_process_pool_is_an_error_and_the_checkpoint_is_whole(tmp_path):
@@ -319,5 +334,5 @@ def test_ctrl_c_is_answered_at_once_by_the_driver(pool):
 
     result = mf.random_search(loss, numbers, 10**6, executor=pool, callback=callback)
     assert time.perf_counter() - sent[0] < 0.23
-    assert result.interrupted and result.index == 0
+    assert result.interrupted and result.loss == 0
     assert digest(search(pool)) == digest(search())

@@ -149,7 +149,7 @@ def test_pruning_changes_no_bit(data, seed, top_k, small_shards):
     if data == "outliers":
         X[rng.integers(0, 700, 5)] *= 1e3
     sampler = mf.Integers(-2, 2) if data == "ties" else mf.Normal(scale=3)
-    objective = mf.LogisticLoss(X, y, l2=1e-3)
+    objective = mf.LogisticLoss(X, y, l2=1e-3, n_threads=1)
     pruned, brute = (
         mf.random_search(objective, sampler, 10_000, seed=seed, top_k=top_k, prune=prune)
         for prune in (True, False)
