@@ -21,22 +21,34 @@ inline f64v uniform(u64v low, u64v high) {
     return (f64v)(bits | one) - (1 - 0x1p-53);
 }
 
-inline UniformPair philox(u64v candidate, uint64_t pair, uint64_t seed) {
+// For N vectors of candidates at once: a round is a chain of a dozen cycles, N of them overlap.
+template <int N>
+inline void philox(const u64v (&candidates)[N], uint64_t pair, uint64_t seed,
+                   UniformPair (&uniforms)[N]) {
     const u64v multiplier0 = u64v{} + 0xD2511F53ULL, multiplier2 = u64v{} + 0xCD9E8D57ULL;
     // Only the lower half of each element counts; the upper one may hold anything.
-    u64v x0 = candidate, x1 = candidate >> 32, x2 = u64v{} + pair, x3 = {};
+    u64v x[N][4];
+    for (int n = 0; n < N; n++) {
+        x[n][0] = candidates[n];
+        x[n][1] = candidates[n] >> 32;
+        x[n][2] = u64v{} + pair;
+        x[n][3] = u64v{};
+    }
     uint32_t key0 = (uint32_t)seed, key1 = (uint32_t)(seed >> 32);
     for (int round = 0; round < 10; round++) {
-        const u64v product0 = multiply_low_halves(x0, multiplier0);
-        const u64v product2 = multiply_low_halves(x2, multiplier2);
-        x0 = (product2 >> 32) ^ x1 ^ key0;
-        x1 = product2;
-        x2 = (product0 >> 32) ^ x3 ^ key1;
-        x3 = product0;
+        for (int n = 0; n < N; n++) {
+            const u64v product0 = multiply_low_halves(x[n][0], multiplier0);
+            const u64v product2 = multiply_low_halves(x[n][2], multiplier2);
+            x[n][0] = (product2 >> 32) ^ x[n][1] ^ key0;
+            x[n][1] = product2;
+            x[n][2] = (product0 >> 32) ^ x[n][3] ^ key1;
+            x[n][3] = product0;
+        }
         key0 += 0x9E3779B9U;
         key1 += 0xBB67AE85U;
     }
-    return {uniform(x0, x1), uniform(x2, x3)};
+    for (int n = 0; n < N; n++)
+        uniforms[n] = {uniform(x[n][0], x[n][1]), uniform(x[n][2], x[n][3])};
 }
 
 // Horner's rule with separate roundings, highest coefficient first.
@@ -95,27 +107,51 @@ inline f64v transform(const Sampler *sampler, ptrdiff_t j, f64v u, f64v normal) 
     return value > c ? splat<f64v>(c) : value;
 }
 
-// Candidates start .. start + lanes - 1 into tile[parameter][lane].
-template <class T> void draw(const Sampler *sampler, uint64_t start, ptrdiff_t lanes, void *tile) {
+// The first `count` lanes, rounded to T.
+template <class T> inline void write(T *to, f64v values, ptrdiff_t count) {
+    constexpr int W = lanes_of<f64v>;
+    const vector<T, W * sizeof(T)> rounded =
+        __builtin_convertvector(values, vector<T, W * sizeof(T)>);
+    if (count == W)
+        __builtin_memcpy(to, &rounded, sizeof rounded);
+    else
+        __builtin_memcpy(to, &rounded, count * sizeof(T));
+}
+
+// N vectors of candidates from `start` on into tile[parameter][lane], `count` of them.
+template <class T, int N>
+void draw_vectors(const Sampler *sampler, uint64_t start, ptrdiff_t count, ptrdiff_t lanes, T *to) {
     constexpr int W = lanes_of<f64v>;
     const ptrdiff_t n_params = sampler->n_params;
-    for (ptrdiff_t first = 0; first < lanes; first += W) {
-        const int count = lanes - first < W ? (int)(lanes - first) : W;
-        u64v candidate;
-        for (int l = 0; l < W; l++) candidate[l] = start + first + l;
-        for (ptrdiff_t j = 0; j < n_params; j += 2) {
-            const bool both = j + 1 < n_params;
-            const UniformPair u = philox(candidate, j / 2, sampler->seed);
-            UniformPair z = {};
-            if (sampler->transform[j] == NORMAL || (both && sampler->transform[j + 1] == NORMAL))
-                z = normals(u);
-            const f64v values[2] = {transform(sampler, j, u.first, z.first),
-                                    both ? transform(sampler, j + 1, u.second, z.second) : f64v{}};
-            for (int k = 0; k <= both; k++)
-                for (int l = 0; l < count; l++)
-                    ((T *)tile)[(j + k) * lanes + first + l] = (T)values[k][l];
+    u64v candidates[N];
+    for (int n = 0; n < N; n++)
+        for (int l = 0; l < W; l++) candidates[n][l] = start + n * W + l;
+    for (ptrdiff_t j = 0; j < n_params; j += 2, to += 2 * lanes) {
+        const bool both = j + 1 < n_params;
+        const bool normal =
+            sampler->transform[j] == NORMAL || (both && sampler->transform[j + 1] == NORMAL);
+        UniformPair u[N];
+        philox(candidates, j / 2, sampler->seed, u);
+        for (int n = 0; n < N; n++) {
+            const UniformPair z = normal ? normals(u[n]) : UniformPair{};
+            const ptrdiff_t here = count - n * W < W ? count - n * W : W;
+            write(to + n * W, transform(sampler, j, u[n].first, z.first), here);
+            if (both)
+                write(to + lanes + n * W, transform(sampler, j + 1, u[n].second, z.second), here);
         }
     }
+}
+
+// Candidates start .. start + lanes - 1 into tile[parameter][lane].
+template <class T> void draw(const Sampler *sampler, uint64_t start, ptrdiff_t lanes, void *tile) {
+    constexpr int W = lanes_of<f64v>, TOGETHER = MF_BYTES == 64 ? 3 : 2;
+    T *to = (T *)tile;
+    ptrdiff_t first = 0;
+    for (; first + TOGETHER * W <= lanes; first += TOGETHER * W)
+        draw_vectors<T, TOGETHER>(sampler, start + first, TOGETHER * W, lanes, to + first);
+    for (; first < lanes; first += W)
+        draw_vectors<T, 1>(sampler, start + first, lanes - first < W ? lanes - first : W, lanes,
+                           to + first);
 }
 
 }  // namespace metaopt::MF_ISA
