@@ -1,6 +1,9 @@
 """What tests of the search share: a problem, objectives of known losses, a hash of results."""
 
 import hashlib
+import os
+import subprocess
+import sys
 
 import numpy as np
 
@@ -53,3 +56,19 @@ class MeanSquare:
     def batch_loss(self, thetas):
         self.batches.append(len(thetas))
         return (thetas * thetas).sum(axis=1)
+
+
+def search(checkpoint=None, n_candidates=4096, **options):
+    """A search that a checkpoint may hold, on one thread: its shards are small."""
+    options = {"top_k": 5, "seed": 3, "start": 100, "checkpoint": checkpoint, **options}
+    return mf.random_search(objective(n_threads=1), mf.Normal(), n_candidates, **options)
+
+
+def python(program, *arguments, **pipes):
+    """Start a program that may import what the tests can."""
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": path},
+        **{"stdout": subprocess.PIPE, **pipes},
+    )

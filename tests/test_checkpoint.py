@@ -6,18 +6,13 @@ import os
 import random
 import sqlite3
 import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
-from searches import LossesByNumber, digest, numbers, objective
+from searches import LossesByNumber, digest, numbers, objective, python, search
 
 import metaopt_fast as mf
 from metaopt_fast import CheckpointError, shards
-from metaopt_fast.checkpoint import Checkpoint
-
-N_CANDIDATES = 4096
 
 
 @pytest.fixture(autouse=True)
@@ -28,11 +23,6 @@ def small_shards(monkeypatch):
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "run.db"
-
-
-def search(checkpoint=None, n_candidates=N_CANDIDATES, **options):
-    options = {"top_k": 5, "seed": 3, "start": 100, "checkpoint": checkpoint, **options}
-    return mf.random_search(objective(n_threads=1), mf.Normal(), n_candidates, **options)
 
 
 class StopAfter:
@@ -97,7 +87,9 @@ def test_a_search_may_grow(path):
 def test_a_search_may_grow_while_shards_are_missing(path):
     search(path, 1000)
     execute(path, "DELETE FROM shards WHERE start = 512")
-    assert digest(search(path, 3000)) == digest(search(None, 3000))
+    grown = search(path, 3000)
+    assert digest(grown) == digest(search(None, 3000))
+    assert grown.ranges == ((100, 3100),)
 
 
 def test_resume_search_reads_sampler_and_settings_from_the_file(path, every_shard):
@@ -160,8 +152,19 @@ def test_a_checkpoint_of_other_data_another_sampler_or_penalty_is_refused(path):
     ]
     for other, sampler, name in others:
         with pytest.raises(CheckpointError, match=f"belongs to a search with {name} = "):
-            mf.random_search(other, sampler, N_CANDIDATES, **options)
+            mf.random_search(other, sampler, 4096, **options)
         assert issubclass(CheckpointError, ValueError)
+
+
+def test_a_checkpoint_of_another_callable_is_refused(path):
+    options = {"checkpoint": path, "top_k": 2}
+    for scale, refused in ((1.0, False), (1.0, False), (2.0, True)):
+        draw = functools.partial(mf.Normal(scale=scale).sample, 7, n_params=8)
+        if not refused:
+            mf.random_search(objective(), draw, 1000, **options)
+            continue
+        with pytest.raises(CheckpointError, match="belongs to a search with fingerprint = "):
+            mf.random_search(objective(), draw, 1000, **options)
 
 
 def test_two_searches_do_not_share_a_checkpoint(path, every_shard):
@@ -346,92 +349,3 @@ def test_a_damaged_log_loses_at_most_what_it_held(path, every_shard):
             assert digest(search(path)) == wanted
         except CheckpointError as error:
             assert "run.db" in str(error)
-
-
-# --------------------------------------------------------------------------------------- full disks
-
-FULL_DISK = """
-import resource, signal, sys
-from searches import *
-from metaopt_fast import search, shards
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-shards.LARGEST_SHARD = 64
-search.COMMIT_INTERVAL = 0.0
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
-options = {"top_k": 5, "seed": 3, "start": 100, "checkpoint": sys.argv[1]}
-mf.random_search(objective(), mf.Normal(), 100_000, **options)
-"""
-
-
-@pytest.mark.parametrize("limit", [0, 5000, 30_000, 100_000])
-def test_a_full_disk_raises_and_the_file_still_opens(path, monkeypatch, limit):
-    with python(FULL_DISK, path, str(limit), stderr=subprocess.PIPE) as process:
-        assert process.wait() == 1
-        assert b"OSError" in process.stderr.read().splitlines()[-1]
-    monkeypatch.setattr(shards, "LARGEST_SHARD", 64)
-    restored = []
-    result = search(path, 100_000, callback=restored.append)
-    assert digest(result) == digest(search(None, 100_000))
-    if limit >= 30_000:
-        assert restored[0].n_evaluated > 64 + 28
-
-
-# ------------------------------------------------------------------------------------------ kill -9
-
-# Tells how many candidates are safe, after each shard and at the end.
-KILLED = """
-import sys
-from searches import *
-from metaopt_fast import search, shards
-shards.LARGEST_SHARD = 256
-search.CALLBACK_INTERVAL, search.COMMIT_INTERVAL = 0.0, 1e9
-def acknowledge(result):
-    sys.stdout.write(f"{result.n_evaluated}\\n")
-    sys.stdout.flush()
-loss = objective(n_threads=1)
-print("ready", flush=True)
-sys.stdin.readline()
-options = {"top_k": 5, "seed": 3, "start": 100, "checkpoint": sys.argv[1]}
-acknowledge(mf.random_search(loss, mf.Normal(), int(sys.argv[2]), callback=acknowledge, **options))
-"""
-
-
-def test_a_hundred_kills_lose_nothing_that_was_acknowledged(path):
-    n_candidates, kills = 2_000_000, 100
-    rng = random.Random(0)
-    start = functools.partial(python, KILLED, path, n_candidates, stdin=subprocess.PIPE)
-    waiting = [start(), start()]
-    safe = lives = 0
-    for kill in range(kills):
-        process = waiting.pop(0)
-        assert process.stdout.readline() == b"ready\n"
-        if kill < kills - 2:
-            waiting.append(start())  # and it imports while this one runs
-        process.stdin.write(b"go\n")
-        process.stdin.flush()
-        told = []
-        if kill % 2:  # at any moment; the others while shards are being written
-            told.append(process.stdout.readline())
-        time.sleep(rng.uniform(0.0, 0.03))
-        process.kill()
-        told += process.communicate()[0].splitlines(keepends=True)
-        told = [int(line) for line in told if line.endswith(b"\n")]
-        assert not told or told[0] > safe or safe == n_candidates
-        safe, lives = max([safe, *told]), lives + bool(told)
-    assert lives >= kills / 2
-    with Checkpoint(path) as file:
-        standing, _ = file.restore(shards.Standing.at(100, 5))
-    assert standing.n_evaluated >= safe
-    assert digest(mf.resume_search(path, objective(n_threads=1))) == digest(
-        search(None, n_candidates)
-    )
-
-
-def python(program, *arguments, **pipes):
-    """Start a program that may import what the tests can."""
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    return subprocess.Popen(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": path},
-        **{"stdout": subprocess.PIPE, **pipes},
-    )

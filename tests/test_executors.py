@@ -208,6 +208,12 @@ def test_workers_in_any_order_get_it_done(seed):
     assert len(executor.sent) <= 25
 
 
+def test_a_worker_that_asked_and_died_is_forgotten():
+    executor = Simulated(2, itertools.chain([0], itertools.repeat(1)))
+    assert digest(search(executor)) == digest(search())
+    assert executor.sent == [1, 1]  # for each of the two that asked, and never again
+
+
 def test_another_objective_of_the_same_losses_is_another_objective(pool):
     one, other = np.ones(5000), np.ones(5000)
     other[4000] = 0.0
@@ -284,6 +290,21 @@ def test_what_workers_have_done_is_safe_before_the_driver_waits(monkeypatch, tmp
     monkeypatch.setattr(mf.search, "COMMIT_INTERVAL", 1e9)
     search(Simulated(1, itertools.repeat(0)), checkpoint=tmp_path / "run.db")
     assert sum(commits) == 79 // workers.SHARDS_PER_WORKER + 1
+
+
+def test_shards_that_wait_when_a_search_is_stopped_are_taken_back():
+    class FirstAlone(Simulated):
+        def submit(self, *arguments):
+            futures.append(super().submit(*arguments) if not futures else Future())
+            return futures[-1]
+
+    futures = []
+    executor = FirstAlone(2, itertools.repeat(0))
+    workers.remember("data", loss := LossesByNumber(np.zeros(9)))
+    executor.memories[0]["data"], loss.fingerprint = loss, "data"
+    options = {"executor": executor, "callback": lambda result: True}
+    assert mf.random_search(loss, numbers, 10**6, **options).n_evaluated == 256
+    assert len(futures) > 2 and all(future.cancelled() for future in futures[1:])
 
 
 def test_a_dead_worker_of_a_process_pool_is_an_error_and_the_checkpoint_is_whole(tmp_path):

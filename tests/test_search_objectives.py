@@ -12,6 +12,7 @@ from searches import LossesByNumber, MeanSquare, numbers, objective, problem
 
 import metaopt_fast as mf
 from metaopt_fast import reference, shards
+from metaopt_fast.progress import Progress
 
 
 @pytest.fixture
@@ -84,6 +85,15 @@ def test_a_search_without_one_finite_loss_gives_the_first_candidates(small_shard
 def test_metadata_that_json_cannot_hold_is_refused():
     with pytest.raises(TypeError, match=r"metadata cannot be written as JSON .*\.$"):
         mf.random_search(objective(), mf.Normal(), 10, metadata={1, 2})
+
+
+def test_an_interrupt_after_the_last_candidate_is_none(monkeypatch):
+    def interrupt(line, count, standing):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "update", interrupt)
+    result = mf.random_search(objective(), mf.Normal(), 1000)
+    assert result.n_evaluated == 1000 and result.stopped_by is None
 
 
 @pytest.mark.parametrize("kind", ["kernel", "numpy"])
