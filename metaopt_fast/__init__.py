@@ -12,9 +12,11 @@ except ModuleNotFoundError:
 
 from metaopt_fast._version import STREAM_VERSION, __version__
 from metaopt_fast.descent import DescentResult, gradient_descent
+from metaopt_fast.descent_search import DescentSearchResult, LogUniform, search_descents
+from metaopt_fast.mixture import Mixture
 from metaopt_fast.objectives import LogisticLoss
 from metaopt_fast.result import SearchResult, merge_results
-from metaopt_fast.samplers import Integers, Mixture, Normal, Uniform
+from metaopt_fast.samplers import Integers, Normal, Uniform
 from metaopt_fast.search import random_search, resume_search
 from metaopt_fast.threads import config, show_config
 
@@ -26,7 +28,9 @@ __all__ = [
     "STREAM_VERSION",
     "CheckpointError",
     "DescentResult",
+    "DescentSearchResult",
     "Integers",
+    "LogUniform",
     "LogisticLoss",
     "Mixture",
     "Normal",
@@ -39,6 +43,7 @@ __all__ = [
     "random_search",
     "reference",
     "resume_search",
+    "search_descents",
     "show_config",
 ]
 

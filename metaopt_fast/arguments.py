@@ -11,10 +11,14 @@ from typing import Any, NoReturn
 from metaopt_fast._version import __version__
 from metaopt_fast.columns import shown
 from metaopt_fast.samplers import MAX_INDEX, MAX_SEED
+from metaopt_fast.scoring import METRICS
 from metaopt_fast.validation import DTYPES, MAX_THREADS
 
 PROGRAM = "metaopt-fast"
 PICTURES = ("png", "svg", "pdf")
+
+# Of the candidates and the folds of a tuning, whose models are all in memory.
+MAX_TUNED = 1_000_000
 
 
 class _Parser(argparse.ArgumentParser):
@@ -37,6 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     _add_search(commands)
     _add_resume(commands)
+    _add_tune(commands)
     info = commands.add_parser(
         "info",
         help="say what was found on this machine",
@@ -60,19 +65,7 @@ def _add_search(commands: Any) -> None:
         "Ctrl-C, which prints the best so far.",
         allow_abbrev=False,
     )
-    search.add_argument(
-        "file",
-        nargs="?",
-        metavar="FILE",
-        help=".csv (a header, numeric features, a target of two values, numbers or text), "
-        ".parquet, .npz (arrays X and y) or .npy (the target is the last column)",
-    )
-    search.add_argument(
-        "--target",
-        metavar="COLUMN",
-        help="the column to predict, of .csv and .parquet files; the greater of its two values is "
-        "the positive class",
-    )
+    _add_data(search)
     search.add_argument(
         "--candidates",
         metavar="N",
@@ -112,13 +105,6 @@ def _add_search(commands: Any) -> None:
         help="precision; float32 is about twice as fast (default float64)",
     )
     search.add_argument(
-        "--no-standardize",
-        dest="standardize",
-        action="store_false",
-        help="leave the features as they are; by default each gets mean 0 and standard deviation "
-        "1, and a constant one becomes 0",
-    )
-    search.add_argument(
         "--top",
         metavar="K",
         type=partial(_integer, 1, MAX_INDEX),
@@ -131,7 +117,8 @@ def _add_search(commands: Any) -> None:
         help="record finished parts in FILE; with the same arguments, or by the command resume, an "
         "interrupted search goes on",
     )
-    _add_outputs(search)
+    _add_progress(search)
+    _add_outputs(search, "the best loss against the candidates")
     search.set_defaults(parser=search)
 
 
@@ -144,22 +131,106 @@ def _add_resume(commands: Any) -> None:
         allow_abbrev=False,
     )
     resume.add_argument("checkpoint", metavar="FILE", help="what search --checkpoint has written")
-    _add_outputs(resume)
+    _add_progress(resume)
+    _add_outputs(resume, "the best loss against the candidates")
     resume.set_defaults(parser=resume)
 
 
-def _add_outputs(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--threads",
-        metavar="N",
-        type=partial(_integer, 1, MAX_THREADS),
-        help="by default OMP_NUM_THREADS, the affinity mask and the cgroup quota decide",
+def _add_tune(commands: Any) -> None:
+    tune = commands.add_parser(
+        "tune",
+        help="choose the strength of the penalty by cross-validation",
+        description="Train logistic regressions with an intercept and an l2 penalty for very many "
+        "values of C, leave out each of a few folds in turn, and print the values that score best "
+        "on the rows left out. Without FILE the data is Breast Cancer Wisconsin (Diagnostic), "
+        "which the package carries.",
+        epilog="C is scikit-learn's: l2 = 1 / (C * training rows). Exit status: 0, or 1 if the job "
+        "failed, 2 for wrong usage, 130 after Ctrl-C.",
+        allow_abbrev=False,
     )
+    _add_data(tune)
+    tune.add_argument(
+        "--candidates",
+        metavar="N",
+        type=partial(_integer, 1, MAX_TUNED),
+        default=200,
+        help="how many values of C to draw (default 200)",
+    )
+    tune.add_argument(
+        "--low",
+        metavar="C",
+        type=partial(_number, 0.0, False),
+        default=1e-4,
+        help="the least value; they are log-uniform (default 0.0001)",
+    )
+    tune.add_argument(
+        "--high",
+        metavar="C",
+        type=partial(_number, 0.0, False),
+        default=1e4,
+        help="the greatest value (default 10000)",
+    )
+    tune.add_argument(
+        "--cv",
+        metavar="K",
+        type=partial(_integer, 2, MAX_TUNED),
+        default=5,
+        help="how many stratified folds (default 5)",
+    )
+    tune.add_argument(
+        "--scoring",
+        choices=tuple(METRICS),
+        default="neg_log_loss",
+        help="the score of the rows left out, the greater the better (default neg_log_loss)",
+    )
+    tune.add_argument(
+        "--seed",
+        type=partial(_integer, 0, MAX_SEED),
+        default=0,
+        help="of the candidates and the folds, from 0 to 2**64 - 1 (default 0)",
+    )
+    _add_outputs(tune, "the score against C")
+    tune.set_defaults(parser=tune, checkpoint=None)
+
+
+def _add_data(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "file",
+        nargs="?",
+        metavar="FILE",
+        help=".csv (a header, numeric features, a target of two values, numbers or text), "
+        ".parquet, .npz (arrays X and y) or .npy (the target is the last column)",
+    )
+    command.add_argument(
+        "--target",
+        metavar="COLUMN",
+        help="the column to predict, of .csv and .parquet files; the greater of its two values is "
+        "the positive class",
+    )
+    command.add_argument(
+        "--no-standardize",
+        dest="standardize",
+        action="store_false",
+        help="leave the features as they are; by default each gets mean 0 and standard deviation "
+        "1 over all rows, and a constant one becomes 0",
+    )
+
+
+def _add_progress(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--progress",
         choices=("auto", "always", "never"),
         default="auto",
         help="whether to show a line on stderr; auto does on a terminal (default auto)",
+    )
+
+
+def _add_outputs(command: argparse.ArgumentParser, picture: str) -> None:
+    command.add_argument(
+        "--threads",
+        metavar="N",
+        type=partial(_integer, 1, MAX_THREADS),
+        help="by default OMP_NUM_THREADS, the affinity mask and the cgroup quota decide",
     )
     command.add_argument(
         "--json", action="store_true", help="print JSON instead of a table, and nothing else"
@@ -169,7 +240,7 @@ def _add_outputs(command: argparse.ArgumentParser) -> None:
         "--plot",
         metavar="FILE",
         type=_picture,
-        help="draw the best loss against the candidates, to a .png, .svg or .pdf file",
+        help=f"draw {picture}, to a .png, .svg or .pdf file",
     )
     command.add_argument(
         "--force",
@@ -185,8 +256,9 @@ def _integer(low: int, high: int, text: str) -> int:
         number = _as_float(text)  # 1e6
         value = int(number) if number.is_integer() else low - 1
     if not low <= value <= high:
-        wanted = f"an integer from {low} to {high}" if high < MAX_INDEX else f"an integer >= {low}"
-        raise argparse.ArgumentTypeError(f"{text!r} given, but {wanted} wanted")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} given, but an integer from {low} to {high} wanted"
+        )
     return value
 
 

@@ -76,6 +76,7 @@ class Checkpoint:
         self.path = _check_path(path)
         if config is None and not os.path.exists(self.path):
             raise FileNotFoundError(f"{self.path} does not exist: pass the path of a checkpoint.")
+        self._closed = False
         with ExitStack() as stack:
             try:
                 self._database = sqlite3.connect(self.path, timeout=0.5, isolation_level=None)
@@ -204,10 +205,18 @@ class Checkpoint:
     def commit(self) -> None:
         """Make what was added outlive the process, and a loss of power."""
         try:
-            if self._database.in_transaction:
+            if not self._closed and self._database.in_transaction:
                 self._execute("COMMIT")
         except sqlite3.Error as error:
             raise self._translate(error) from None
+
+    def close(self) -> None:
+        """Commit and close; nothing more if that has been done."""
+        try:
+            self.commit()
+        finally:
+            self._closed = True
+            self._database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -218,12 +227,11 @@ class Checkpoint:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            # What a full disk has refused is left out; the rest is there.
-            if kind is None or not issubclass(kind, OSError):
-                self.commit()
-        finally:
+        # What a full disk has refused is left out; the rest is there.
+        if kind is not None and issubclass(kind, OSError):
             self._database.close()
+        else:
+            self.close()
 
     def _execute(self, statement: str, *values: object) -> list[Any]:
         return self._database.execute(statement, values).fetchall()

@@ -1,4 +1,4 @@
-"""The program ``metaopt-fast``: a random search over a file, from the command line."""
+"""The program ``metaopt-fast``: random search and tuning over a file, from the command line."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from metaopt_fast.arguments import PROGRAM, kind_of, make_parser
-from metaopt_fast.columns import shown
+from metaopt_fast.columns import Table, shown
 from metaopt_fast.descent import gradient_descent
 from metaopt_fast.objectives import LogisticLoss
 from metaopt_fast.report import Report, check_output, check_picture, write_output
@@ -21,6 +21,9 @@ from metaopt_fast.samplers import Normal, Uniform
 from metaopt_fast.search import random_search, resume_search
 from metaopt_fast.tables import read_table, standardize
 from metaopt_fast.threads import config, show_config
+
+if TYPE_CHECKING:
+    from metaopt_fast.tune import TuneReport
 
 SUCCESS, FAILURE, INTERRUPTED = 0, 1, 130
 
@@ -143,17 +146,62 @@ def _resume(arguments: argparse.Namespace) -> int:
     return _finish(arguments, job, result)
 
 
+def _tune(arguments: argparse.Namespace) -> int:
+    from metaopt_fast.tune import TuneReport, tune
+
+    if arguments.file is None and arguments.target is not None:
+        arguments.parser.error("--target is of a FILE, and there is none")
+    if arguments.low > arguments.high:
+        arguments.parser.error("--low is greater than --high")
+    _check_outputs(arguments, arguments.file)
+    settings = {
+        "file": None if arguments.file is None else os.path.abspath(arguments.file),
+        "target": arguments.target,
+        "seed": arguments.seed,
+        "low": arguments.low,
+        "high": arguments.high,
+    }
+    table = _read_data(settings)
+    standardization = standardize(table.X) if arguments.standardize else None
+    result = tune(
+        table.X,
+        table.y,
+        arguments.candidates,
+        cv=arguments.cv,
+        scoring=arguments.scoring,
+        seed=arguments.seed,
+        low=arguments.low,
+        high=arguments.high,
+        n_threads=arguments.threads,
+    )
+    found = config()
+    report = TuneReport(
+        settings=settings,
+        table=table,
+        standardization=standardization,
+        result=result,
+        isa=found["isa"],
+        n_threads=arguments.threads or found["n_threads"],
+    )
+    _deliver(arguments, report)
+    return SUCCESS
+
+
+def _read_data(settings: dict[str, Any]) -> Table:
+    """Return the file's data, or that of the package."""
+    from metaopt_fast.datasets import BREAST_CANCER
+
+    if settings["file"] is None:
+        return read_table(BREAST_CANCER, "target")
+    return read_table(settings["file"], settings["target"])
+
+
 class _Job:
     """The data of a search, and its objective."""
 
     def __init__(self, settings: dict[str, Any], n_threads: int | None) -> None:
-        from metaopt_fast.datasets import BREAST_CANCER
-
         self.settings = settings
-        if settings["file"] is None:
-            self.table = read_table(BREAST_CANCER, "target")
-        else:
-            self.table = read_table(settings["file"], settings["target"])
+        self.table = _read_data(settings)
         self.standardization = standardize(self.table.X) if settings["standardize"] else None
         self.objective = LogisticLoss(
             self.table.X,
@@ -223,12 +271,7 @@ def _finish(arguments: argparse.Namespace, job: _Job, result: SearchResult) -> i
         isa=found["isa"],
         n_threads=arguments.threads or found["n_threads"],
     )
-    try:
-        _write(arguments, report)
-    finally:  # the result of hours is printed even if its file cannot be written
-        text = report.to_json() if arguments.json else report.to_text()
-        encoding = sys.stdout.encoding or "utf-8"
-        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    _deliver(arguments, report)
     if descent is not None and descent.status != "interrupted":
         return SUCCESS
     what = (
@@ -239,7 +282,17 @@ def _finish(arguments: argparse.Namespace, job: _Job, result: SearchResult) -> i
     return _complain(what, INTERRUPTED)
 
 
-def _write(arguments: argparse.Namespace, report: Report) -> None:
+def _deliver(arguments: argparse.Namespace, report: Report | TuneReport) -> None:
+    """Write and print the report."""
+    try:
+        _write(arguments, report)
+    finally:  # the result of hours is printed even if its file cannot be written
+        text = report.to_json() if arguments.json else report.to_text()
+        encoding = sys.stdout.encoding or "utf-8"
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def _write(arguments: argparse.Namespace, report: Report | TuneReport) -> None:
     if arguments.output is not None:
         write_output(arguments.output, report.to_json().encode(), arguments.force)
     if arguments.plot is not None:
@@ -249,5 +302,6 @@ def _write(arguments: argparse.Namespace, report: Report) -> None:
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "search": _search,
     "resume": _resume,
+    "tune": _tune,
     "info": _info,
 }

@@ -1,114 +1,135 @@
-"""Meta gradient descent: theta <- theta - eta * grad L(theta)."""
+"""Meta gradient descent: theta <- theta - eta * grad L(theta), for one theta or many at once."""
 
 from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.validation import as_real_array, check_integer, check_number, describe, to_float64
+from metaopt_fast.descent_loop import Evaluation, Limits, descend
+from metaopt_fast.descent_result import DescentResult
+from metaopt_fast.optimizers import LBFGS, RULES, Array, Rule, SteepestDescent
+from metaopt_fast.samplers import MAX_SEED
+from metaopt_fast.validation import (
+    as_real_array,
+    check_integer,
+    check_number,
+    describe,
+    to_float64,
+)
 
-METHODS = ("gd",)
+__all__ = ["METHODS", "DescentResult", "gradient_descent"]
 
-# A loss this many times the first one, or one that is not finite, is taken for a divergence.
-DIVERGED = 1e6
-
-# Relative to the loss: below it, gradients tell better than losses whether a step descends.
-ROUNDING = 1e-12
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class DescentResult:
-    """Where a gradient descent came to.
-
-    Attributes
-    ----------
-    theta : numpy.ndarray of shape (n_params,)
-        The last theta; after a divergence or an interrupt, the one of the lowest loss.
-    loss : float
-        The loss there.
-    gradient_norm : float
-        The largest absolute entry of the gradient there.
-    n_iter : int
-        Steps made.
-    status : {"converged", "max_iter", "stalled", "diverged", "interrupted"}
-        "stalled": no step along the gradient lowers the loss any more.
-    learning_rate : float
-        The size of the (last) step.
-    trace : numpy.ndarray of shape (n_iter + 1,)
-        The loss at the start and after each step.
-    """
-
-    theta: npt.NDArray[np.float64]
-    loss: float
-    gradient_norm: float
-    n_iter: int
-    status: str
-    learning_rate: float
-    trace: npt.NDArray[np.float64]
-
-    def __repr__(self) -> str:
-        shown = [f"{value:.6g}" for value in self.theta[:6]] + ["..."] * (len(self.theta) > 6)
-        return (
-            f"DescentResult: {self.status} after {self.n_iter:,} steps of learning rate "
-            f"{self.learning_rate:.3g}\n"
-            f"  loss        {self.loss:.10g}\n"
-            f"  max |grad|  {self.gradient_norm:.3g}\n"
-            f"  theta       [{', '.join(shown)}]"
-        )
+METHODS = tuple(RULES)
 
 
 def gradient_descent(
     objective: Any,
     theta0: npt.ArrayLike | None = None,
     *,
-    learning_rate: float | None = None,
+    learning_rate: npt.ArrayLike | None = None,
     method: str = "gd",
     max_iter: int = 1000,
     tol: float = 1e-6,
+    patience: int | None = None,
+    min_delta: float = 0.0,
+    l2: npt.ArrayLike | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    momentum: npt.ArrayLike | None = None,
+    restart: bool | None = None,
+    betas: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+    alpha: npt.ArrayLike | None = None,
+    eps: npt.ArrayLike | None = None,
+    weight_decay: npt.ArrayLike | None = None,
+    history_size: int | None = None,
 ) -> DescentResult:
-    """Descend from theta0 along the gradient.
+    """Descend from theta0 along the gradient; from many at once, as one computation.
 
     Parameters
     ----------
     objective : LogisticLoss or any object with ``loss_gradient(theta)`` and ``n_params``
-    theta0 : array_like of shape (n_params,), optional
-        The start; by default zeros.
-    learning_rate : float, optional
-        The step size eta > 0. By default 1 / ``objective.lipschitz()``, with which the loss falls
-        at every step of a convex objective. Where there is no such method, or it returns no finite
-        number, each step is searched for, as in SciPy: eta begins at twice the last one (first at
-        1) and is halved until the loss falls by at least half of what the gradient promises
-        (Armijo's condition).
-    method : {"gd"}, default "gd"
-        "gd": theta <- theta - eta * gradient.
+        Many descents use ``batch_loss_gradient(thetas)`` where there is one.
+    theta0 : array_like of shape (n_params,) or (K, n_params), optional
+        The start, or those of K descents; by default zeros. With K, or without theta0, numbers
+        below that say so may be arrays of shape (K,), one for each descent.
+    learning_rate : float or array_like of shape (K,), optional
+        The step size eta > 0. By default 1 / ``objective.lipschitz()`` for "gd", "momentum" and
+        "nesterov", with which the loss of a convex objective falls at every step of "gd"; 0.01 for
+        "adagrad" and "rmsprop", 0.001 for "adam" and "adamw", and 1 for "lbfgs". For "gd" on an
+        objective without a finite lipschitz(), each step is searched for: eta begins at twice the
+        last one (first at 1) and is halved until the loss falls by at least half of what the
+        gradient promises (Armijo's condition). "lbfgs" halves it in the same way.
+    method : {"gd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "lbfgs"}
+        The update rule, with the formulas and defaults of PyTorch; by default "gd".
     max_iter : int, default 1000
-        Steps at most; 0 evaluates theta0 alone.
+        Steps at most, or epochs of mini-batches; 0 evaluates theta0 alone.
     tol : float, default 1e-6
-        The descent has converged where no entry of the gradient is larger.
+        The descent has converged where no entry of the gradient of all rows is larger.
+    patience : int, optional
+        End, too, when the lowest loss has not fallen by more than `min_delta` for so many steps.
+    min_delta : float, default 0
+        See `patience`.
+    l2 : float or array_like of shape (K,), optional
+        The strength of the penalty, >= 0, in place of the objective's own.
+    batch_size : int, optional
+        Rows of a mini-batch: each step follows the gradient of the next so many rows. An iteration
+        is an epoch, in which each row of positive weight is visited once, and after which the loss
+        of all rows is asked for. All K descents share the rows. Needs ``objective.minibatches``.
+    seed : int, default 0
+        Of the order of rows in each epoch.
+    momentum : float or array_like of shape (K,), optional
+        In [0, 1). By default 0.9 for "momentum" and 0 for "rmsprop". "nesterov" with a number is
+        PyTorch's ``SGD(nesterov=True)``; without one, it follows Nesterov's growing sequence.
+    restart : bool, optional
+        Of "nesterov": forget the velocity where it points uphill. By default True without
+        `momentum`, else False.
+    betas : pair of float or array_like of shape (K,), default (0.9, 0.999)
+        Decay rates of "adam" and "adamw", in [0, 1).
+    alpha : float or array_like of shape (K,), default 0.99
+        Decay rate of "rmsprop", in [0, 1).
+    eps : float or array_like of shape (K,), optional
+        Added to the root of squares, > 0: 1e-10 for "adagrad", else 1e-8.
+    weight_decay : float or array_like of shape (K,), default 0.01
+        Of "adamw", >= 0.
+    history_size : int, default 10
+        Steps that "lbfgs" remembers.
 
     Returns
     -------
     DescentResult
-        Its ``status`` says why the descent ended: a divergence is a result, not an error. Ctrl-C
-        ends it, too; KeyboardInterrupt is raised only if nothing was evaluated.
+        Its ``status`` says why the descent ended: a divergence is a result, not an error. Of K
+        descents, each has the bits of the same descent alone, where the objective's batches have
+        (those of LogisticLoss do). Ctrl-C ends them, too; KeyboardInterrupt is raised only if
+        nothing was evaluated.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is not as described.
+        If an argument is not as described, or is none of the method's.
 
     References
     ----------
-    L. Armijo, "Minimization of functions having Lipschitz continuous first partial derivatives",
-    Pacific Journal of Mathematics 16 (1966). Where rounding hides the fall of the loss, the
-    condition is put in terms of gradients: W. W. Hager and H. Zhang, "A new conjugate gradient
-    method with guaranteed descent and an efficient line search", SIAM Journal on Optimization 16
-    (2005).
+    .. [1] L. Armijo, "Minimization of functions having Lipschitz continuous first partial
+       derivatives", Pacific Journal of Mathematics 16 (1966); where rounding hides the fall of the
+       loss, W. W. Hager and H. Zhang, SIAM Journal on Optimization 16 (2005).
+    .. [2] B. T. Polyak, "Some methods of speeding up the convergence of iteration methods", USSR
+       Computational Mathematics and Mathematical Physics 4 (1964).
+    .. [3] Y. Nesterov, "A method of solving a convex programming problem with convergence rate
+       O(1/k^2)", Soviet Mathematics Doklady 27 (1983); B. O'Donoghue and E. Candes, "Adaptive
+       restart for accelerated gradient schemes", Foundations of Computational Mathematics 15
+       (2015).
+    .. [4] J. Duchi, E. Hazan and Y. Singer, "Adaptive subgradient methods", JMLR 12 (2011).
+    .. [5] T. Tieleman and G. Hinton, "RMSProp", Coursera: Neural Networks for Machine Learning,
+       lecture 6.5 (2012).
+    .. [6] D. P. Kingma and J. Ba, "Adam: a method for stochastic optimization", ICLR 2015.
+    .. [7] I. Loshchilov and F. Hutter, "Decoupled weight decay regularization", ICLR 2019.
+    .. [8] J. Nocedal, "Updating quasi-Newton matrices with limited storage", Mathematics of
+       Computation 35 (1980).
 
     Examples
     --------
@@ -117,134 +138,151 @@ def gradient_descent(
     >>> run = mf.gradient_descent(objective)
     >>> run.status
     'converged'
+
+    Three strengths of the penalty at once:
+
+    >>> runs = mf.gradient_descent(objective, method="lbfgs", l2=[0.01, 0.1, 1.0])
+    >>> runs.theta.round(3).tolist()
+    [[3.078], [1.513], [0.452]]
     """
-    theta, given_rate = _check(objective, theta0, learning_rate, method)
+    _check_objective(objective, method)
     max_iter = check_integer("max_iter", max_iter, 0)
-    tol = check_number("tol", tol, 0.0)
-    searches, rate = given_rate is None, given_rate or 0.5
-    losses: list[float] = []
-    status = "max_iter"
-    try:
-        last = best = _ask(objective, theta)
-        losses.append(last.loss)
-        while True:
-            if last.is_beyond(losses[0]):
-                status = "diverged"
-            elif last.norm <= tol:
-                status = "converged"
-            if status != "max_iter" or len(losses) > max_iter:
-                break
-            if searches:
-                found = _search_step(objective, last, 2 * rate)
-                if found is None:
-                    status = "stalled"
-                    break
-                last, rate = found
-            else:
-                last = _step(objective, last, rate)
-            losses.append(last.loss)
-            best = last if math.isfinite(last.loss) and last.loss < best.loss else best
-    except KeyboardInterrupt:
-        if not losses:
-            raise
-        status = "interrupted"
-    end = best if status in ("diverged", "interrupted") else last
-    return DescentResult(
-        theta=end.theta,
-        loss=end.loss,
-        gradient_norm=end.norm,
-        n_iter=len(losses) - 1,
-        status=status,
-        learning_rate=rate,
-        trace=np.array(losses),
+    patience = None if patience is None else check_integer("patience", patience, 1)
+    limits = Limits(
+        max_iter,
+        check_number("tol", tol, 0.0),
+        patience,
+        check_number("min_delta", min_delta, 0.0),
     )
+    theta = _check_theta0(objective, theta0)
+    columns = _Columns(theta)
+    rate = columns.read("learning_rate", learning_rate, 0.0, strictly=True)
+    penalty = columns.read("l2", l2, 0.0)
+    given = {
+        "momentum": columns.read("momentum", momentum, 0.0, 1.0),
+        "restart": _check_restart(restart),
+        "betas": _check_betas(columns, betas),
+        "alpha": columns.read("alpha", alpha, 0.0, 1.0),
+        "eps": columns.read("eps", eps, 0.0, strictly=True),
+        "weight_decay": columns.read("weight_decay", weight_decay, 0.0),
+        "history_size": None
+        if history_size is None
+        else check_integer("history_size", history_size, 1, 2**16),
+    }
+    epoch = None if batch_size is None else _epochs(objective, batch_size, method)
+    seed = check_integer("seed", seed, 0, MAX_SEED)
+
+    n_runs = columns.n_runs or 1
+    start = np.zeros((n_runs, objective.n_params)) if theta is None else np.atleast_2d(theta)
+    more_l2 = None
+    if penalty is not None:
+        more_l2 = columns.spread(penalty) - float(getattr(objective, "l2", 0.0))
+    rule = _make_rule(objective, method, start.shape, columns, rate, given, more_l2, epoch)
+    batches = None if epoch is None else partial(epoch, seed=seed)
+    runs = descend(Evaluation(objective, more_l2), rule, start, limits, batches)
+    return runs[0] if columns.n_runs is None else runs
 
 
-class _Point(NamedTuple):
-    """A theta, and what the objective says of it."""
+class _Columns:
+    """Numbers that may differ between K descents, and K, which the first array among them sets."""
 
-    theta: npt.NDArray[np.float64]
-    loss: float
-    gradient: npt.NDArray[np.float64]
-    norm: float
+    def __init__(self, theta: Array | None) -> None:
+        self.n_runs = len(theta) if theta is not None and theta.ndim == 2 else None
+        self.is_free = theta is None
 
-    def is_beyond(self, first_loss: float) -> bool:
-        """Whether a descent that began at `first_loss` has diverged."""
-        is_finite = math.isfinite(self.loss) and math.isfinite(self.norm)
-        return not is_finite or self.loss > DIVERGED * (1 + abs(first_loss))
-
-
-def _ask(objective: Any, theta: npt.NDArray[np.float64]) -> _Point:
-    loss, gradient = objective.loss_gradient(theta)
-    gradient = np.array(gradient, np.float64)  # a copy: the objective may use its array again
-    if gradient.shape != theta.shape:
-        raise ValueError(
-            f"loss_gradient returned a gradient of shape {gradient.shape}: return one of shape "
-            f"{theta.shape}, as theta."
-        )
-    return _Point(theta, float(loss), gradient, float(np.abs(gradient).max()))
-
-
-def _step(objective: Any, point: _Point, rate: float) -> _Point:
-    """Return the point one step on, of infinite loss where theta leaves the objective's range."""
-    dtype = np.float32 if getattr(objective, "dtype", None) == "float32" else np.float64
-    with np.errstate(over="ignore", invalid="ignore"):
-        theta = point.theta - rate * point.gradient
-    if not (np.abs(theta) <= np.finfo(dtype).max).all():
-        return _Point(theta, math.inf, point.gradient, math.inf)
-    return _ask(objective, theta)
-
-
-def _search_step(objective: Any, point: _Point, rate: float) -> tuple[_Point, float] | None:
-    """Halve the rate until the step descends; return where it leads, and the rate, if any does."""
-    while True:
-        following = _step(objective, point, rate)
-        if np.array_equal(following.theta, point.theta):
+    def read(
+        self,
+        name: str,
+        value: object,
+        low: float,
+        below: float = math.inf,
+        *,
+        strictly: bool = False,
+    ) -> Array | None:
+        """Return finite numbers from low (above it, if `strictly`) to below `below`, or None."""
+        if value is None:
             return None
-        with np.errstate(over="ignore", invalid="ignore"):
-            step = rate * point.gradient
-            fall = float(step @ point.gradient) / 2
-            slope = float(step @ following.gradient)
-        if following.loss <= point.loss - fall:
-            return following, rate
-        if slope >= 0 and following.loss <= point.loss + ROUNDING * abs(point.loss):
-            return following, rate
-        rate /= 2
+        if self.n_runs is None and not self.is_free:
+            array = np.array(check_number(name, value, low, strictly=strictly))
+        else:
+            wanted = "a number, or an array of shape (K,) for K descents"
+            real = as_real_array(name, value, None, wanted)
+            if real.dtype.kind == "b":
+                raise TypeError(f"{name} is {describe(value)}: pass {wanted}.")
+            array = to_float64(real).reshape(real.shape)
+        if array.ndim:
+            self._check_length(name, len(array))
+        wrong = ~np.isfinite(array) | (array < low) | (array >= below)
+        if strictly:
+            wrong |= array == low
+        if wrong.any():
+            bad = float(array[wrong].flat[0])
+            span = f"above {low:g}" if strictly else f"of at least {low:g}"
+            if below < math.inf:
+                span += f" and below {below:g}"
+            raise ValueError(f"{name} has {bad!r}: pass finite numbers {span}.")
+        return array
 
-
-def _check(
-    objective: Any, theta0: npt.ArrayLike | None, learning_rate: object, method: object
-) -> tuple[npt.NDArray[np.float64], float | None]:
-    """Return the start and the step size (None: to be searched), or raise an error."""
-    if not callable(getattr(objective, "loss_gradient", None)) or not hasattr(
-        objective, "n_params"
-    ):
-        raise TypeError(
-            f"objective is {describe(objective)}: pass a LogisticLoss, or an object with a method "
-            "loss_gradient and an attribute n_params."
-        )
-    if method not in METHODS:
-        raise ValueError(
-            f"method is {describe(method)}: pass one of {', '.join(map(repr, METHODS))}."
-        )
-    n_params = check_integer("objective.n_params", objective.n_params, 1)
-    theta = np.zeros(n_params)
-    if theta0 is not None:
-        theta = as_real_array("theta0", theta0, 1, f"an array of shape ({n_params},)")
-        theta = np.array(to_float64(theta))  # a copy: the result must not change with theta0
-        if theta.shape != (n_params,):
+    def _check_length(self, name: str, length: int) -> None:
+        if length == 0:
+            raise ValueError(f"{name} is empty: pass a number, or one for each descent.")
+        if self.n_runs is None:
+            self.n_runs = length
+        if length != self.n_runs:
             raise ValueError(
-                f"theta0 has {len(theta)} entries, but the objective has {n_params} parameters: "
-                f"pass theta0 of shape ({n_params},)."
+                f"{name} has {length} entries, but there are {self.n_runs} descents: pass a "
+                f"number, or an array of shape ({self.n_runs},)."
             )
-        if not np.isfinite(theta).all():
-            raise ValueError("theta0 has an entry that is not finite: pass finite numbers.")
-    if learning_rate is not None:
-        return theta, check_number("learning_rate", learning_rate, 0.0, strictly=True)
-    return theta, _safe_rate(objective)
+
+    def spread(self, value: npt.ArrayLike) -> Array:
+        """Return a column of the numbers of all descents."""
+        spread = np.empty((self.n_runs or 1, 1))
+        spread[:, 0] = value
+        return spread
 
 
-def _safe_rate(objective: Any) -> float | None:
+def _make_rule(
+    objective: Any,
+    method: str,
+    shape: tuple[int, ...],
+    columns: _Columns,
+    rate: Array | None,
+    given: dict[str, Any],
+    more_l2: Array | None,
+    epoch: Any,
+) -> Rule:
+    """Return the method's update rule with its arguments, each a column over the descents."""
+    kind, options = RULES[method], {}
+    for name, value in given.items():
+        if name not in kind.defaults:
+            if value is not None:
+                raise ValueError(
+                    f"{name} is given, but method {method!r} does not use it: leave it out."
+                )
+            continue
+        value = kind.defaults[name] if value is None else value
+        if isinstance(value, tuple):
+            value = tuple(columns.spread(beta) for beta in value)
+        elif value is not None and name not in ("restart", "history_size"):
+            value = columns.spread(value)
+        options[name] = value
+    if rate is None and kind.default_rate is not None:
+        rate = np.array(kind.default_rate)
+    learning_rate = _safe_rate(objective, more_l2) if rate is None else columns.spread(rate)
+    if learning_rate is None:
+        if method != "gd" or epoch is not None:
+            raise ValueError(
+                "learning_rate is None, but objective.lipschitz() gives no finite number to choose "
+                "one by: pass a learning rate."
+            )
+        return SteepestDescent((shape[0], shape[1]), columns.spread(0.5))
+    if learning_rate.shape != (shape[0], 1):
+        learning_rate = columns.spread(learning_rate[0, 0])
+    rule: Rule = kind((shape[0], shape[1]), learning_rate, **options)
+    return rule
+
+
+def _safe_rate(objective: Any, more_l2: Array | None) -> Array | None:
     """Return the step size with which the loss falls at every step, if the objective knows it."""
     if not hasattr(objective, "lipschitz"):
         return None
@@ -253,6 +291,96 @@ def _safe_rate(objective: Any) -> float | None:
             lipschitz = float(objective.lipschitz())
     except np.linalg.LinAlgError:  # numbers whose squares overflow
         return None
-    if lipschitz == 0:  # rows of zeros: the gradient is zero, whatever the step
-        return 1.0
-    return min(1 / lipschitz, sys.float_info.max) if 0 < lipschitz < math.inf else None
+    if not 0 <= lipschitz < math.inf:
+        return None
+    curvature = np.full((1, 1), lipschitz) if more_l2 is None else lipschitz + more_l2
+    with np.errstate(divide="ignore", over="ignore"):
+        rate = np.minimum(1 / curvature, sys.float_info.max)
+    # Rows of zeros: the gradient is zero, whatever the step.
+    return np.asarray(np.where(curvature > 0, rate, 1.0))
+
+
+def _check_objective(objective: Any, method: object) -> None:
+    methods = ("loss_gradient", "batch_loss_gradient")
+    has_one = any(callable(getattr(objective, name, None)) for name in methods)
+    if not has_one or not hasattr(objective, "n_params"):
+        raise TypeError(
+            f"objective is {describe(objective)}: pass a LogisticLoss, or an object with a method "
+            "loss_gradient and an attribute n_params."
+        )
+    if not isinstance(method, str) or method not in METHODS:
+        raise ValueError(
+            f"method is {describe(method)}: pass one of {', '.join(map(repr, METHODS))}."
+        )
+    check_integer("objective.n_params", objective.n_params, 1)
+
+
+def _check_theta0(objective: Any, theta0: npt.ArrayLike | None) -> Array | None:
+    """Return the start as a copy: the result must not change with theta0."""
+    if theta0 is None:
+        return None
+    n_params = int(objective.n_params)
+    is_many = _is_matrix(theta0)
+    ndim, wanted = (2, f"(K, {n_params})") if is_many else (1, f"({n_params},)")
+    array = as_real_array("theta0", theta0, ndim, f"an array of shape {wanted}")
+    theta = np.array(to_float64(array))
+    if theta.shape[-1] != n_params:
+        noun = "columns" if is_many else "entries"
+        raise ValueError(
+            f"theta0 has {theta.shape[-1]} {noun}, but the objective has {n_params} parameters: "
+            f"pass theta0 of shape {wanted}."
+        )
+    if theta.size == 0:
+        raise ValueError(f"theta0 is empty: pass an array of shape {wanted}.")
+    if not np.isfinite(theta).all():
+        raise ValueError("theta0 has an entry that is not finite: pass finite numbers.")
+    return theta
+
+
+def _is_matrix(value: Any) -> bool:
+    try:
+        return np.ndim(value) == 2
+    except (ValueError, TypeError):  # ragged, or nothing like an array
+        return False
+
+
+def _check_restart(restart: object) -> bool | None:
+    if restart is not None and not isinstance(restart, (bool, np.bool_)):
+        raise TypeError(f"restart is {describe(restart)}: pass True, False or None.")
+    return None if restart is None else bool(restart)
+
+
+def _check_betas(columns: _Columns, betas: Any) -> tuple[Array | None, Array | None] | None:
+    if betas is None:
+        return None
+    if (
+        not isinstance(betas, (tuple, list))
+        or len(betas) != 2
+        or any(beta is None for beta in betas)
+    ):
+        raise TypeError(f"betas is {describe(betas)}: pass a pair of numbers in [0, 1).")
+    return (
+        columns.read("betas[0]", betas[0], 0.0, 1.0),
+        columns.read("betas[1]", betas[1], 0.0, 1.0),
+    )
+
+
+def _epochs(objective: Any, batch_size: object, method: str) -> Any:
+    """Return the function from an epoch's number and seed to its mini-batches."""
+    if RULES[method] is LBFGS:
+        raise ValueError(
+            "batch_size is given, but method 'lbfgs' needs the gradient of all rows: leave it out."
+        )
+    if not callable(getattr(objective, "minibatches", None)):
+        raise TypeError(
+            f"batch_size is given, but objective is {describe(objective)}, which has no method "
+            "minibatches: leave batch_size out."
+        )
+    n_samples = check_integer("objective.n_samples", objective.n_samples, 1)
+    size = check_integer("batch_size", batch_size, 1, n_samples)
+    return partial(_epoch, objective, size)
+
+
+def _epoch(objective: Any, size: int, epoch: int, *, seed: int) -> list[Any]:
+    batches: list[Any] = objective.minibatches(size, seed=seed, epoch=epoch)
+    return batches

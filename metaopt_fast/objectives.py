@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast import _kernels
-from metaopt_fast.packing import pack
-from metaopt_fast.samplers import MAX_INDEX, Sampler, allocate
+from metaopt_fast.packing import Packed, pack
+from metaopt_fast.samplers import MAX_INDEX, MAX_SEED, Sampler, allocate
+from metaopt_fast.subsets import check_rows, minibatches, subset
 from metaopt_fast.threads import default_n_threads
 from metaopt_fast.validation import (
     as_real_array,
@@ -257,6 +258,65 @@ class LogisticLoss:
         digest = hashlib.sha256(self._digest)
         digest.update(repr((type(self).__name__, self.l2, self.fit_intercept, self.dtype)).encode())
         return digest.hexdigest()
+
+    def subset(self, rows: npt.ArrayLike) -> Self:
+        """Return the same objective on some of the rows.
+
+        They come from the packed rows, once; the original X is not needed.
+
+        Parameters
+        ----------
+        rows : array_like of int or of shape (n_samples,) of bool
+            The rows as NumPy would index with them: numbers, negative and repeated ones too, or a
+            mask. They must hold both classes.
+
+        Returns
+        -------
+        LogisticLoss
+            The bits of an objective that is made of X[rows], y[rows] and sample_weight[rows].
+
+        Raises
+        ------
+        ValueError, TypeError
+            If rows is not as described.
+
+        Examples
+        --------
+        >>> import metaopt_fast as mf
+        >>> objective = mf.LogisticLoss([[1.0], [2.0], [-1.0], [0.5]], [1, 1, 0, 0])
+        >>> objective.subset([0, 2]).loss([1.0]) == mf.LogisticLoss([[1], [-1]], [1, 0]).loss([1.0])
+        True
+        """
+        packed = subset(self._packed, self.n_params, check_rows(rows, self.n_samples))
+        return self._on(packed)
+
+    def minibatches(self, batch_size: int, *, seed: int = 0, epoch: int = 0) -> list[Self]:
+        """Return objectives on mini-batches of rows: every row of positive weight is in one.
+
+        Parameters
+        ----------
+        batch_size : int
+            Rows of each, from 1 to n_samples; the last one has those that remain.
+        seed, epoch : int
+            The order of the rows is a pure function of both, the same on every machine.
+
+        Returns
+        -------
+        list of LogisticLoss
+            Each the mean over its rows and their weights, plus the whole penalty. All share one
+            copy of the rows.
+        """
+        batch_size = check_integer("batch_size", batch_size, 1, self.n_samples)
+        seed = check_integer("seed", seed, 0, MAX_SEED)
+        epoch = check_integer("epoch", epoch, 0, MAX_SEED)
+        parts = minibatches(self._packed, self.n_params, batch_size, seed, epoch)
+        return [self._on(part) for part in parts]
+
+    def _on(self, packed: Packed) -> Self:
+        other = copy.copy(self)
+        other._packed, other._digest = packed, None
+        other._connect()
+        return other
 
     def with_threads(self, n_threads: int | None) -> Self:
         """Return the same objective, its data shared, with another number of threads."""

@@ -4,9 +4,10 @@ panels."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,19 @@ ALIGNMENT = 64
 
 # Rows that are checked and converted at a time: X itself is never copied as a whole.
 CHUNK_ROWS = 4096
+
+# Rows as float64 in C order, some at a time, and their numbers, from the numbers of all.
+Reader: TypeAlias = Callable[
+    [npt.NDArray[np.intp]], Iterable[tuple[npt.NDArray[np.float64], npt.NDArray[np.intp]]]
+]
+
+
+class Origin(NamedTuple):
+    """The rows by their numbers in X: what else it takes to pack some of them again."""
+
+    places: npt.NDArray[np.signedinteger[Any]]  # in the panels; -1 for rows of weight 0
+    positive: npt.NDArray[np.bool_]
+    weights: npt.NDArray[np.float64] | None  # None: all are 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +54,7 @@ class Packed:
     block_weights: npt.NDArray[np.float64]
     total_weight: float
     extent: float
+    origin: Origin
 
     def rows(self, loss: int, n_params: int, l2: float) -> _kernels.PackedRows:
         """Return the kernels' view of the rows, for a pointwise loss and a penalty."""
@@ -120,22 +135,59 @@ def pack(
     sample_weight: npt.ArrayLike | None,
     fit_intercept: bool,
     dtype: str,
+    strata: npt.NDArray[np.intp] | None = None,
 ) -> Packed:
     """Check X, y and sample_weight, and pack the rows of positive weight.
 
     Of rows of one weight, those of the largest norm come first: they say the most of a candidate,
-    so that a search can drop it early.
+    so that a search can drop it early. Rows of different `strata` share no block.
     """
     X = check_X(X)
-    n_samples, n_features = X.shape
+    positive = check_y(y, X.shape[0])
+    weights = check_sample_weight(sample_weight, X.shape[0])
     # Margins are kept as z = -margin, so the positive class has the sign -1.
-    signs = np.where(check_y(y, n_samples), -1.0, 1.0)
-    weights = check_sample_weight(sample_weight, n_samples)
-    norms, extent = np.empty(n_samples), float(fit_intercept)
-    for chunk, part in chunks(X, np.arange(n_samples), dtype):
-        _kernels.row_norms(chunk, norms[part[0] : part[-1] + 1])
-        extent = max(extent, float(chunk.max()), -float(chunk.min()))
+    signs = np.where(positive, -1.0, 1.0)
+    origin = Origin(np.empty(0, np.int32), positive, None if sample_weight is None else weights)
+    read = partial(chunks, X, dtype=dtype)
+    norms = row_norms(read, np.arange(X.shape[0]), X.shape, dtype)
+    return arrange(read, signs, norms, weights, origin, X.shape[1], fit_intercept, dtype, strata)
+
+
+def row_norms(
+    read: Reader, rows: npt.NDArray[np.intp], shape: tuple[int, ...], dtype: str
+) -> npt.NDArray[np.float64]:
+    """Return the squared norm of each of some rows, as they are stored; 0 of the others."""
+    norms = np.zeros(shape[0])
+    for chunk, part in read(rows):
+        stored = chunk[:, : shape[1]].astype(dtype).astype(np.float64, order="C")
+        some = np.empty(len(part))
+        _kernels.row_norms(stored, some)
+        norms[part] = some
+    return norms
+
+
+def arrange(
+    read: Reader,
+    signs: npt.NDArray[np.float64],
+    norms: npt.NDArray[np.float64],
+    weights: npt.NDArray[np.float64],
+    origin: Origin,
+    n_features: int,
+    fit_intercept: bool,
+    dtype: str,
+    strata: npt.NDArray[np.intp] | None = None,
+) -> Packed:
+    """Return the rows that `read` gives, times their signs, grouped by weight and ordered by norm.
+
+    Where fit_intercept, rows that lack the column of the intercept get it.
+    """
     groups, row_weighted = group_by_weight(weights)
+    if strata is not None:
+        groups = [
+            (rows[strata[rows] == stratum], weight)
+            for rows, weight in groups
+            for stratum in np.unique(strata[rows])
+        ]
     groups = [(rows[np.argsort(-norms[rows], kind="stable")], weight) for rows, weight in groups]
 
     block_rows, block_weights, first_panel, n_panels = [], [], [], 0
@@ -151,17 +203,21 @@ def pack(
     panels = aligned_zeros(n_places * n_params * itemsize)
     row_weights = aligned_zeros(n_places * itemsize) if row_weighted else None
     kept = np.concatenate([rows for rows, _ in groups])
-    if row_weights is not None:
-        row_weights.view(dtype)[: len(kept)] = weights[kept]
 
-    place = 0
+    small = n_places < 2**31
+    places: npt.NDArray[Any] = np.full(len(weights), -1, np.int32 if small else np.int64)
+    place, extent = 0, float(fit_intercept)
     for rows, _ in groups:
-        for chunk, part in chunks(X, rows, dtype):
+        for chunk, part in read(rows):
             _kernels.pack_rows(chunk, signs[part], place, n_params, dtype == "float32", panels)
+            extent = max(extent, float(chunk.max()), -float(chunk.min()))
+            places[part] = np.arange(place, place + len(part))
             place += len(part)
         place = -(-place // PANEL_ROWS) * PANEL_ROWS
+    if row_weights is not None:
+        row_weights.view(dtype)[places[kept]] = weights[kept]
     return Packed(
-        n_samples=n_samples,
+        n_samples=len(weights),
         n_features=n_features,
         dtype=dtype,
         panels=panels,
@@ -170,7 +226,8 @@ def pack(
         block_rows=np.array(block_rows, np.intc),
         block_weights=np.array(block_weights),
         total_weight=math.fsum(weights[kept]),
-        extent=extent,
+        extent=float(np.dtype(dtype).type(extent)),
+        origin=origin._replace(places=places),
     )
 
 

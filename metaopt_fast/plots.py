@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from metaopt_fast.descent_result import DescentResult
     from metaopt_fast.result import SearchResult
+    from metaopt_fast.tune import TuneResult
 
 
 def new_axes(name: str) -> Any:
@@ -34,4 +36,34 @@ def plot_top(result: SearchResult, ax: Any = None) -> Any:
     ax = new_axes("plot_top") if ax is None else ax
     ax.plot(range(1, len(result.top) + 1), result.top["loss"], ".-")
     ax.set(xlabel="rank", ylabel="loss", title=f"Best of {result.n_evaluated:,} candidates")
+    return ax
+
+
+def plot_scores(result: TuneResult, ax: Any = None) -> Any:
+    """Draw the mean score of the folds against C, with its standard error."""
+    ax = new_axes("plot_scores") if ax is None else ax
+    order = result.C.argsort()
+    C, mean, error = result.C[order], result.mean[order], result.standard_error[order]
+    ax.errorbar(C, mean, error, fmt=".-", elinewidth=0.5, label=f"mean of {result.n_folds} folds")
+    marks = {"best": result.best, "one standard error": result.one_standard_error}
+    for marker, (label, index) in zip("os", marks.items(), strict=True):
+        text = f"{label}: C = {result.C[index]:.3g}"
+        ax.plot(result.C[index], result.mean[index], marker, fillstyle="none", zorder=3, label=text)
+    ax.set(xscale="log", xlabel="C", ylabel=result.scoring, title="Cross-validation")
+    ax.legend()
+    return ax
+
+
+def plot_descent(run: DescentResult, ax: Any = None) -> Any:
+    """Draw the loss after each step; of many descents the best one in front."""
+    ax = new_axes("plot_trace") if ax is None else ax
+    if run.theta.ndim == 1:
+        ax.plot(run.trace, marker="o" if len(run.trace) == 1 else None)
+        title = f"Gradient descent: {run.status} after {run.n_iter:,} steps"
+    else:
+        ax.plot(run.trace.T, color="0.7", linewidth=0.8)
+        ax.plot(run.trace[run.best], color="C0", label=f"best: descent {run.best:,}")
+        ax.legend()
+        title = f"{len(run):,} gradient descents"
+    ax.set(xlabel="steps", ylabel="loss", title=title)
     return ax

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from metaopt_fast.columns import Table, shown
 from metaopt_fast.descent import DescentResult
+from metaopt_fast.mixture import from_dict
 from metaopt_fast.result import SearchResult
-from metaopt_fast.samplers import from_dict
 
 Lines = list[tuple[str, str]]
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from metaopt_fast.mixture import from_dict
 from metaopt_fast.progress import Progress
 from metaopt_fast.provenance import configuration
 from metaopt_fast.result import SearchResult
-from metaopt_fast.samplers import MAX_INDEX, MAX_SEED, Sampler, from_dict
+from metaopt_fast.samplers import MAX_INDEX, MAX_SEED, Sampler
 from metaopt_fast.shards import (
     Bar,
     SamplerLike,
@@ -131,11 +132,12 @@ def random_search(
     _check_draws(task, start)
     task = _with_threads(task, n_threads, executor)
     config = configuration(task, start, n_candidates, metadata)
-    with ExitStack() as stack:
-        search = _Search(task, config, stack, checkpoint, progress)
-        shards = stack.enter_context(closing(search.run(executor)))
-        called = -math.inf
-        try:
+    search = None
+    try:
+        with ExitStack() as stack:
+            search = _Search(task, config, stack, checkpoint, progress)
+            shards = stack.enter_context(closing(search.run(executor)))
+            called = -math.inf
             for done in shards:
                 now = search.add(done, waiting=executor is not None)
                 if search.complete:
@@ -148,10 +150,11 @@ def random_search(
                 if time_budget is not None and now - search.began >= time_budget:
                     return search.result("time_budget")
             return search.result(None)
-        except KeyboardInterrupt:
-            if search.standing.n_evaluated == 0:
-                raise
-            return search.result(None if search.complete else "interrupt")
+    except KeyboardInterrupt:  # while shards are evaluated, or while the checkpoint is closed
+        if search is None or search.standing.n_evaluated == 0:
+            raise
+        search.close()
+        return search.result(None if search.complete else "interrupt")
 
 
 def resume_search(
@@ -286,6 +289,11 @@ class _Search:
         if self.file is not None:
             self.file.commit()
             self.committed = time.perf_counter()
+
+    def close(self) -> None:
+        """Close the checkpoint, if an interrupt has kept it from being closed."""
+        if self.file is not None:
+            self.file.close()
 
     def result(self, stopped_by: str | None) -> SearchResult:
         standing = self.standing.everything()

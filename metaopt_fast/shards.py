@@ -161,7 +161,10 @@ def entries(index: Array, losses: Array) -> Array:
 
 
 def shard_size(objective: Any) -> int:
-    """Return the number of candidates in a shard, a power of two."""
+    """Return the number of candidates in a shard, a power of two, or what the objective wants."""
+    own: int | None = getattr(objective, "shard_size", None)
+    if own is not None:
+        return own
     work = KERNEL_WORK if hasattr(objective, "sampled_loss") else PYTHON_WORK
     work /= _n_samples(objective) * (objective.n_params + 20)
     size = 2.0 ** round(math.log2(max(work, 1.0)))
@@ -169,7 +172,10 @@ def shard_size(objective: Any) -> int:
 
 
 def batch_size(objective: Any) -> int:
-    """Return how many candidates are drawn and evaluated at a time, a power of two."""
+    """Return how many candidates are drawn and evaluated at a time, a power of two, or a shard."""
+    own: int | None = getattr(objective, "shard_size", None)
+    if own is not None:
+        return own
     size = BATCH_NUMBERS // objective.n_params
     if not hasattr(objective, "sampled_loss"):
         size = min(size, BATCH_MARGINS // _n_samples(objective))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import pickle
 import socket
 import threading
 import time
@@ -20,6 +21,7 @@ from typing import Any
 
 from metaopt_fast.shards import Bar, Shard, Task
 from metaopt_fast.threads import default_n_threads
+from metaopt_fast.validation import describe
 
 # Objectives that this process has been sent, the last two by name.
 _KNOWN: dict[str, Any] = {}
@@ -125,9 +127,16 @@ class Driver:
     def submit(self, start: int, count: int, *, send: bool) -> None:
         """Send a shard out, with or without the data."""
         objective = self.objective if send else None
-        future = self.executor.submit(
-            run_shard, self.name, objective, self.task, start, count, self.bar()
-        )
+        try:
+            future = self.executor.submit(
+                run_shard, self.name, objective, self.task, start, count, self.bar()
+            )
+        except concurrent.futures.BrokenExecutor:
+            raise
+        except RuntimeError as error:
+            raise ValueError(
+                f"executor takes no shard ({error}): pass one that has not been shut down."
+            ) from error
         self.pending[future] = start, count, send
 
     def finished(self) -> list[Shard]:
@@ -138,7 +147,7 @@ class Driver:
         shards = []
         for future in done:
             start, count, sent = self.pending.pop(future)
-            answer = future.result()
+            answer = self.answer(future)
             if answer.shard is None:
                 self.asking.add(answer.worker)
                 self.again.append((start, count))
@@ -151,9 +160,32 @@ class Driver:
             self.asking.discard(answer.worker)
         return shards
 
+    def answer(self, future: concurrent.futures.Future[Answer]) -> Answer:
+        """Return what a worker says, or raise what kept it from that."""
+        try:
+            return future.result()
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            # What Python's pools raise of what cannot be pickled, a user's code may raise, too; and
+            # what pickle cannot send, other pools may.
+            pool = concurrent.futures.ProcessPoolExecutor
+            if isinstance(error, pickle.PicklingError) or isinstance(self.executor, pool):
+                _check_pickle("sampler", self.task.sampler)
+                _check_pickle("objective", self.objective)
+            raise
+
     def look(self) -> None:
         """See how many workers there are now."""
         self.looked, self.n_workers = time.monotonic(), number_of_workers(self.executor)
+
+
+def _check_pickle(name: str, value: object) -> None:
+    try:
+        pickle.dumps(value)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise TypeError(
+            f"{name} is {describe(value)}, which cannot be sent to another process ({error}): pass "
+            "one that is defined in a module, or use a pool of threads."
+        ) from None
 
 
 def number_of_workers(executor: Any) -> int:

@@ -2,7 +2,7 @@
 # cython: initializedcheck=False, embedsignature=False, freethreading_compatible=False
 """The compiled part of metaopt_fast: packed rows, draws, and the choice of an instruction set.
 
-evaluate.pxi shares the work of a call among threads; the arithmetic is in the C++ headers.
+evaluate.pxi and newton.pxi share the work of a call among threads; the arithmetic is in the C++ headers.
 """
 
 from cython.parallel cimport prange, threadid
@@ -49,6 +49,10 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
                             void *) noexcept nogil
         void (*draw)(const Sampler *, uint64_t, Py_ssize_t, void *) noexcept nogil
         int (*scale_thetas)(void *, Py_ssize_t, Py_ssize_t, double) noexcept nogil
+        void (*add_hessians)(const Rows *, Py_ssize_t, Py_ssize_t, const double *, Py_ssize_t,
+                             Py_ssize_t, double *) noexcept nogil
+        void (*solve_tile)(double *, Py_ssize_t, const double *, double *, double *, double *,
+                           double *) noexcept nogil
         void (*pointwise)(const void *, Py_ssize_t, void *, void *) noexcept nogil
         double (*fma_run)(Py_ssize_t) noexcept nogil
         double (*read_run)(const void *, Py_ssize_t) noexcept nogil
@@ -237,13 +241,39 @@ cdef class PackedRows:
         return plan.n_pairs / self.n_rows / losses.shape[0] if plan.n_pairs > 0 else 1.0
 
 
+include "newton.pxi"
+
 # --------------------------------------------------------------------------------- random numbers
+
+cdef void transpose(const double *tile, Py_ssize_t lanes, Py_ssize_t count, Py_ssize_t n_params,
+                    double *rows) noexcept nogil:
+    # rows[lane][parameter] = tile[parameter][lane] of the first `count` lanes. In squares of two by
+    # two, which compilers turn into shuffles: copied one by one, uniform numbers take as long again
+    # as drawn.
+    cdef Py_ssize_t lane, j
+    cdef double a, b, c, d
+    cdef double *row
+    cdef const double *column
+    for lane in range(0, count - 1, 2):
+        row = rows + lane * n_params
+        for j in range(0, n_params - 1, 2):
+            column = tile + j * lanes + lane
+            a, b, c, d = column[0], column[1], column[lanes], column[lanes + 1]
+            row[j], row[j + 1], row[n_params + j], row[n_params + j + 1] = a, c, b, d
+    if n_params % 2 == 1:
+        for lane in range(count):
+            rows[(lane + 1) * n_params - 1] = tile[(n_params - 1) * lanes + lane]
+    if count % 2 == 1:
+        for j in range(n_params):
+            rows[(count - 1) * n_params + j] = tile[j * lanes + count - 1]
+
 
 cdef class Draws:
     """A sampler of candidates as the kernels read it: arrays over parameters, and the seed."""
     cdef Sampler sampler
     cdef const unsigned char[::1] transform
     cdef const double[::1] a, b, c
+    cdef bint bounded
 
     def __init__(self, const unsigned char[::1] transform, const double[::1] a,
                  const double[::1] b, const double[::1] c, uint64_t seed):
@@ -251,15 +281,21 @@ cdef class Draws:
         self.sampler.transform = &transform[0]
         self.sampler.a, self.sampler.b, self.sampler.c = &a[0], &b[0], &c[0]
         self.sampler.n_params, self.sampler.seed = transform.shape[0], seed
+        # No draw can be infinite: normal numbers are less than 9 in size, uniform ones than 1.
+        cdef Py_ssize_t j
+        self.bounded = True
+        for j in range(transform.shape[0]):
+            self.bounded &= isfinite(abs(a[j]) + 9 * abs(b[j]))
 
     def sample(self, uint64_t start, double[:, ::1] out):
         """Write candidates start .. into the rows of `out`; False where one is not finite."""
         cdef const Kernels *kernels = table(0, False)
-        cdef Py_ssize_t n_params = out.shape[1], lanes = kernels.lanes, first = 0, lane, j
+        cdef Py_ssize_t n_params = out.shape[1], first = 0, count, lane, j
+        cdef Py_ssize_t lanes = min(<Py_ssize_t>kernels.lanes, out.shape[0])
         cdef double *tile = <double *>malloc(n_params * lanes * sizeof(double))
         if tile == NULL:
             raise MemoryError
-        cdef Py_ssize_t until
+        cdef Py_ssize_t until, n_unchecked = lanes if self.bounded else 0
         cdef bint finite = True
         try:
             while first < out.shape[0]:
@@ -267,10 +303,12 @@ cdef class Draws:
                 with nogil:
                     while first < until:
                         kernels.draw(&self.sampler, start + first, lanes, tile)
-                        for lane in range(min(lanes, out.shape[0] - first)):
+                        count = min(lanes, out.shape[0] - first)
+                        transpose(tile, lanes, count, n_params, &out[first, 0])
+                        # Not every number: that takes half as long as to draw it.
+                        for lane in range(n_unchecked, count):
                             for j in range(n_params):
-                                out[first + lane, j] = tile[j * lanes + lane]
-                                finite = finite and isfinite(tile[j * lanes + lane])
+                                finite &= isfinite(out[first + lane, j])
                         first += lanes
                 PyErr_CheckSignals()
         finally:

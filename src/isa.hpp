@@ -1,6 +1,7 @@
 // One instruction set's table of kernels. Included last by isa_*.cpp, which name the set.
 #pragma once
 
+#include "newton.hpp"
 #include "packing.hpp"
 #include "random.hpp"
 #include "single.hpp"
@@ -36,10 +37,19 @@ inline double read_run(const void *memory, ptrdiff_t bytes) {
 }
 
 template <class T, class Loss> const Kernels *table() {
-    static const Kernels kernels = {
-        sizeof(T),      LANES<T>, evaluate_tile<T, Loss>, evaluate_one<T, Loss>, pack_rows<T>,
-        pack_thetas<T>, draw<T>,  scale_thetas<T>,        pointwise<T, Loss>,    fma_run<T>,
-        read_run};
+    static const Kernels kernels = {sizeof(T),
+                                    LANES<T>,
+                                    evaluate_tile<T, Loss>,
+                                    evaluate_one<T, Loss>,
+                                    pack_rows<T>,
+                                    pack_thetas<T>,
+                                    draw<T>,
+                                    scale_thetas<T>,
+                                    add_hessians<Loss>,
+                                    solve_tile,
+                                    pointwise<T, Loss>,
+                                    fma_run<T>,
+                                    read_run};
     return &kernels;
 }
 

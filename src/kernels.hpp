@@ -59,6 +59,11 @@ struct Kernels {
     // Scales a tile's thetas so that no margin overflows, and writes the scales behind them; 0 if a
     // theta is not finite in this dtype.
     int (*scale_thetas)(void *tile, ptrdiff_t n_params, ptrdiff_t lanes, double extent);
+    // In double precision alone: see newton.hpp.
+    void (*add_hessians)(const Rows *, ptrdiff_t first, ptrdiff_t last, const double *thetas,
+                         ptrdiff_t first_row, ptrdiff_t last_row, double *hessians);
+    void (*solve_tile)(double *matrix, ptrdiff_t n, const double *extents, double *b,
+                       double *squares, double *radii, double *scratch);
     void (*pointwise)(const void *z, ptrdiff_t count, void *loss, void *derivative);
 
     // For measuring the machine: a run of independent FMAs, and a sum over memory.

@@ -1,7 +1,8 @@
 // Pointwise losses of z = -margin, and how their sum over rows is carried.
 //
 // A loss is one class. Its Sum adds one z to each lane (`add`), adds a whole other sum (`merge`)
-// and gives the total (`value`); `derivative` is d loss / d z. Nothing else in src/ knows a loss.
+// and gives the total (`value`); `derivative` is d loss / d z, `curvature` its derivative. Nothing
+// else in src/ knows a loss.
 #pragma once
 
 #include "simd.hpp"
@@ -45,6 +46,11 @@ struct Logistic {
     template <class V> static V value(V z) { return max(V{}, z) + log1p(exp_of(z) * unscale<V>); }
 
     template <class V> static V derivative(V z) { return derivative_from(z, exp_of(z)); }
+
+    template <class V> static V curvature(V z) {
+        const V e = exp_of(z) * unscale<V>;
+        return e / ((e + 1) * (e + 1));
+    }
 
   private:
     template <class V> static V exp_of(V z) {

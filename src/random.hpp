@@ -5,8 +5,7 @@
 // Nothing here is fused, so that every processor draws the same bits.
 #pragma once
 
-#include "kernels.hpp"
-#include "simd.hpp"
+#include "tile.hpp"
 
 namespace metaopt::MF_ISA {
 
@@ -21,9 +20,23 @@ inline f64v uniform(u64v low, u64v high) {
     return (f64v)(bits | one) - (1 - 0x1p-53);
 }
 
+// The keys of the ten rounds, in 64 bits each to be spread over a vector as they are read.
+struct Keys {
+    uint64_t rounds[10][2];
+
+    explicit Keys(uint64_t seed) {
+        uint32_t key0 = (uint32_t)seed, key1 = (uint32_t)(seed >> 32);
+        for (auto &round : rounds) {
+            round[0] = key0, round[1] = key1;
+            key0 += 0x9E3779B9U;
+            key1 += 0xBB67AE85U;
+        }
+    }
+};
+
 // For N vectors of candidates at once: a round is a chain of a dozen cycles, N of them overlap.
 template <int N>
-inline void philox(const u64v (&candidates)[N], uint64_t pair, uint64_t seed,
+inline void philox(const u64v (&candidates)[N], uint64_t pair, const Keys &keys,
                    UniformPair (&uniforms)[N]) {
     const u64v multiplier0 = u64v{} + 0xD2511F53ULL, multiplier2 = u64v{} + 0xCD9E8D57ULL;
     // Only the lower half of each element counts; the upper one may hold anything.
@@ -34,47 +47,31 @@ inline void philox(const u64v (&candidates)[N], uint64_t pair, uint64_t seed,
         x[n][2] = u64v{} + pair;
         x[n][3] = u64v{};
     }
-    uint32_t key0 = (uint32_t)seed, key1 = (uint32_t)(seed >> 32);
-    for (int round = 0; round < 10; round++) {
+#pragma GCC unroll 10
+    for (const auto &key : keys.rounds) {
         for (int n = 0; n < N; n++) {
             const u64v product0 = multiply_low_halves(x[n][0], multiplier0);
             const u64v product2 = multiply_low_halves(x[n][2], multiplier2);
-            x[n][0] = (product2 >> 32) ^ x[n][1] ^ key0;
+            x[n][0] = (product2 >> 32) ^ x[n][1] ^ key[0];
             x[n][1] = product2;
-            x[n][2] = (product0 >> 32) ^ x[n][3] ^ key1;
+            x[n][2] = (product0 >> 32) ^ x[n][3] ^ key[1];
             x[n][3] = product0;
         }
-        key0 += 0x9E3779B9U;
-        key1 += 0xBB67AE85U;
     }
     for (int n = 0; n < N; n++)
         uniforms[n] = {uniform(x[n][0], x[n][1]), uniform(x[n][2], x[n][3])};
 }
 
-// Horner's rule with separate roundings, highest coefficient first.
-template <int N> inline f64v unfused_polynomial(f64v x, const double (&coefficients)[N]) {
-    f64v p = splat<f64v>(coefficients[0]);
-#pragma GCC unroll 16
-    for (int i = 1; i < N; i++) p = p * x + coefficients[i];
-    return p;
+// A step of Horner's rule, with separate roundings.
+template <int N> inline void unfused_step(f64v (&p)[N], const f64v (&x)[N], double coefficient) {
+    for (int n = 0; n < N; n++) p[n] = p[n] * x[n] + coefficient;
 }
 
 // Box and Muller (1958): sqrt(-2 ln u) (cos, sin)(2 pi v). Within a few ulp of the exact values;
 // what is promised is that the bits never change.
-inline UniformPair normals(UniformPair u) {
+template <int N> inline void normals(const UniformPair (&u)[N], UniformPair (&z)[N]) {
     using C = constants<double>;
-    // ln u = k ln 2 + 2 atanh(s), as in log1p.
-    const u64v offset = (u64v)u.first - (u64v)splat<f64v>(C::sqrt_half) + (1024ULL << 52);
-    const u64v k = offset >> 52;
-    const f64v exponent = (f64v)(k | (u64v)splat<f64v>(0x1p52)) - (0x1p52 + 1024);
-    const f64v m = (f64v)((u64v)u.first - (k << 52) + (1024ULL << 52));
-    const f64v s = (m - 1) / (m + 1);
-    const f64v s2 = s * s;
-    const f64v tail = s * s2 * unfused_polynomial(s2, C::log_tail);
-    const f64v log_u = exponent * C::ln2_high + (exponent * C::ln2_low + tail + (s + s));
-    const f64v radius = sqrt(log_u * -2);
-
-    // 4 v = quadrant + f, |f| <= 1/2; minimax fits of sin and cos of (pi/2) f.
+    // Minimax fits of sin and cos of (pi/2) f.
     static constexpr double sine[] = {
         0x1.e3eed591af382p-25, -0x1.e300639f7699ep-19, 0x1.50782fca37f5fp-13, -0x1.32d2cce2d5355p-8,
         0x1.466bc67758700p-4,  -0x1.4abbce625be41p-1,  0x1.921fb54442d18p+0};
@@ -82,30 +79,67 @@ inline UniformPair normals(UniformPair u) {
                                         -0x1.a6d1ec3d45c90p-16, 0x1.e1f5068303ef0p-11,
                                         -0x1.55d3c7e3c8d5cp-6,  0x1.03c1f081b5aaap-2,
                                         -0x1.3bd3cc9be45dep+0,  1};
-    const f64v turn = u.second * 4;
-    const f64v shifted = turn + C::round_to_integer;
-    const u64v quadrant = (u64v)shifted;
-    const f64v f = turn - (shifted - C::round_to_integer);
-    const f64v f2 = f * f;
-    const f64v sin_f = f * unfused_polynomial(f2, sine);
-    const f64v cos_f = unfused_polynomial(f2, cosine);
-    const auto odd = (quadrant & 1) != 0;
-    const f64v cos_v = (f64v)((u64v)(odd ? sin_f : cos_f) ^ ((quadrant + 1) >> 1 << 63));
-    const f64v sin_v = (f64v)((u64v)(odd ? cos_f : sin_f) ^ (quadrant >> 1 << 63));
-    return {radius * cos_v, radius * sin_v};
+    f64v exponent[N], s[N], s2[N], f[N], f2[N], log_tail[N], sin_f[N], cos_f[N];
+    u64v quadrant[N];
+    for (int n = 0; n < N; n++) {
+        // ln u = k ln 2 + 2 atanh(s), as in log1p.
+        const u64v bits = (u64v)u[n].first;
+        const u64v k = (bits - (u64v)splat<f64v>(C::sqrt_half) + (1024ULL << 52)) >> 52;
+        exponent[n] = (f64v)(k | (u64v)splat<f64v>(0x1p52)) - (0x1p52 + 1024);
+        const f64v m = (f64v)(bits - (k << 52) + (1024ULL << 52));
+        s[n] = (m - 1) / (m + 1);
+        s2[n] = s[n] * s[n];
+        // 4 v = quadrant + f, |f| <= 1/2.
+        const f64v turn = u[n].second * 4, shifted = turn + C::round_to_integer;
+        quadrant[n] = (u64v)shifted;
+        f[n] = turn - (shifted - C::round_to_integer);
+        f2[n] = f[n] * f[n];
+        log_tail[n] = splat<f64v>(C::log_tail[0]);
+        sin_f[n] = splat<f64v>(sine[0]);
+        cos_f[n] = splat<f64v>(cosine[0]);
+    }
+    // In turns: a step waits for the one before it, and the processor looks ahead some hundred
+    // operations, less than the whole of one polynomial after another.
+    unfused_step(cos_f, f2, cosine[1]);
+#pragma GCC unroll 6
+    for (int i = 1; i < 7; i++) {
+        unfused_step(log_tail, s2, C::log_tail[i]);
+        unfused_step(sin_f, f2, sine[i]);
+        unfused_step(cos_f, f2, cosine[i + 1]);
+    }
+    for (int n = 0; n < N; n++) {
+        const f64v tail = s[n] * s2[n] * log_tail[n];
+        const f64v log_u =
+            exponent[n] * C::ln2_high + (exponent[n] * C::ln2_low + tail + (s[n] + s[n]));
+        const f64v radius = sqrt(log_u * -2);
+        sin_f[n] = f[n] * sin_f[n];
+        const auto odd = (quadrant[n] & 1) != 0;
+        const u64v cos_v = (u64v)(odd ? sin_f[n] : cos_f[n]) ^ ((quadrant[n] + 1) >> 1 << 63);
+        const u64v sin_v = (u64v)(odd ? cos_f[n] : sin_f[n]) ^ (quadrant[n] >> 1 << 63);
+        z[n] = {radius * (f64v)cos_v, radius * (f64v)sin_v};
+    }
 }
 
-inline f64v transform(const Sampler *sampler, ptrdiff_t j, f64v u, f64v normal) {
-    const double a = sampler->a[j], b = sampler->b[j], c = sampler->c[j];
-    if (sampler->transform[j] == NORMAL) return a + b * normal;
-    f64v step = b * u;
-    if (sampler->transform[j] == INTEGERS) {  // round down; b <= 2^52
-        const f64v rounded = (step + 0x1p52) - 0x1p52;
-        step = rounded > step ? rounded - 1 : rounded;
+// One parameter of a sampler, read once: what is written might be the sampler's own arrays, for
+// all that the compiler knows.
+struct Parameter {
+    unsigned char transform;
+    double a, b, c;
+
+    Parameter(const Sampler *sampler, ptrdiff_t j)
+        : transform(sampler->transform[j]), a(sampler->a[j]), b(sampler->b[j]), c(sampler->c[j]) {}
+
+    f64v operator()(f64v u, f64v normal) const {
+        if (transform == NORMAL) return a + b * normal;
+        f64v step = b * u;
+        if (transform == INTEGERS) {  // round down; b <= 2^52
+            const f64v rounded = (step + 0x1p52) - 0x1p52;
+            step = rounded > step ? rounded - 1 : rounded;
+        }
+        const f64v value = a + step;
+        return value > c ? splat<f64v>(c) : value;
     }
-    const f64v value = a + step;
-    return value > c ? splat<f64v>(c) : value;
-}
+};
 
 // The first `count` lanes, rounded to T.
 template <class T> inline void write(T *to, f64v values, ptrdiff_t count) {
@@ -118,37 +152,37 @@ template <class T> inline void write(T *to, f64v values, ptrdiff_t count) {
         __builtin_memcpy(to, &rounded, count * sizeof(T));
 }
 
-// N vectors of candidates from `start` on into tile[parameter][lane], `count` of them.
+// N vectors of candidates from `start` on into tile[parameter][lane]; of a single one, the first
+// `count`.
 template <class T, int N>
 void draw_vectors(const Sampler *sampler, uint64_t start, ptrdiff_t count, ptrdiff_t lanes, T *to) {
     constexpr int W = lanes_of<f64v>;
+    if (N > 1) count = W;
     const ptrdiff_t n_params = sampler->n_params;
+    const Keys keys(sampler->seed);
     u64v candidates[N];
     for (int n = 0; n < N; n++)
         for (int l = 0; l < W; l++) candidates[n][l] = start + n * W + l;
     for (ptrdiff_t j = 0; j < n_params; j += 2, to += 2 * lanes) {
         const bool both = j + 1 < n_params;
-        const bool normal =
-            sampler->transform[j] == NORMAL || (both && sampler->transform[j + 1] == NORMAL);
-        UniformPair u[N];
-        philox(candidates, j / 2, sampler->seed, u);
-        for (int n = 0; n < N; n++) {
-            const UniformPair z = normal ? normals(u[n]) : UniformPair{};
-            const ptrdiff_t here = count - n * W < W ? count - n * W : W;
-            write(to + n * W, transform(sampler, j, u[n].first, z.first), here);
-            if (both)
-                write(to + lanes + n * W, transform(sampler, j + 1, u[n].second, z.second), here);
-        }
+        const Parameter first(sampler, j), second(sampler, both ? j + 1 : j);
+        UniformPair u[N], z[N] = {};
+        philox(candidates, j / 2, keys, u);
+        if (first.transform == NORMAL || second.transform == NORMAL) normals(u, z);
+        for (int n = 0; n < N; n++) write(to + n * W, first(u[n].first, z[n].first), count);
+        if (!both) break;
+        for (int n = 0; n < N; n++)
+            write(to + lanes + n * W, second(u[n].second, z[n].second), count);
     }
 }
 
 // Candidates start .. start + lanes - 1 into tile[parameter][lane].
 template <class T> void draw(const Sampler *sampler, uint64_t start, ptrdiff_t lanes, void *tile) {
-    constexpr int W = lanes_of<f64v>, TOGETHER = MF_BYTES == 64 ? 3 : 2;
+    constexpr int W = lanes_of<f64v>;
     T *to = (T *)tile;
     ptrdiff_t first = 0;
-    for (; first + TOGETHER * W <= lanes; first += TOGETHER * W)
-        draw_vectors<T, TOGETHER>(sampler, start + first, TOGETHER * W, lanes, to + first);
+    for (; first + VECTORS * W <= lanes; first += VECTORS * W)  // all, of a kernel's tile
+        draw_vectors<T, VECTORS>(sampler, start + first, W, lanes, to + first);
     for (; first < lanes; first += W)
         draw_vectors<T, 1>(sampler, start + first, lanes - first < W ? lanes - first : W, lanes,
                            to + first);

@@ -441,6 +441,14 @@ def test_wrong_usage_is_one_sentence_and_status_2(run, arguments):
     assert "--help" in stderr
 
 
+def test_a_number_out_of_range_is_told_the_range(run):
+    for option, low, high in [("--candidates", 1, 2**63 - 1), ("--top", 1, 2**63 - 1)]:
+        assert (
+            f"'1e30' given, but an integer from {low} to {high} wanted"
+            in run("search", option, "1e30")[2]
+        )
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

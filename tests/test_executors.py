@@ -68,9 +68,13 @@ class Travelling(LossesByNumber):
 
 
 class Fails(MeanSquare):
+    def __init__(self, error=ZeroDivisionError):
+        super().__init__()
+        self.error = error
+
     def batch_loss(self, thetas):
         if len(thetas) > 8:
-            raise ZeroDivisionError("of the user's own")
+            raise self.error("of the user's own")
         return super().batch_loss(thetas)
 
 
@@ -265,6 +269,30 @@ def test_an_exception_on_a_worker_comes_out(pool, client):
         with pytest.raises(ZeroDivisionError, match="of the user's own"):
             mf.random_search(Fails(), mf.Normal(), 5000, executor=executor)
     assert digest(search(pool)) == digest(search())
+
+
+@pytest.mark.parametrize("what", ["sampler", "objective"])
+def test_what_cannot_be_pickled_is_named(pool, what):
+    loss, sampler = MeanSquare(), mf.Normal()
+    if what == "sampler":
+        sampler = lambda start, count: np.zeros((count, 3))  # noqa: E731
+    else:
+        loss.lock = threading.Lock()
+    with pytest.raises(TypeError, match=f"^{what} is .*sent to another process .*threads[.]$"):
+        mf.random_search(loss, sampler, 5000, executor=pool)
+    assert digest(search(pool)) == digest(search())
+
+
+def test_a_type_error_on_a_worker_is_the_users_own(pool):
+    with pytest.raises(TypeError, match="of the user's own"):
+        mf.random_search(Fails(TypeError), mf.Normal(), 5000, executor=pool)
+
+
+def test_a_pool_that_was_shut_down_is_refused():
+    for executor in (ThreadPoolExecutor(1), process_pool("spawn")):
+        executor.shutdown()
+        with pytest.raises(ValueError, match=r"executor takes no shard .* not been shut down[.]$"):
+            search(executor)
 
 
 def test_a_search_on_workers_can_be_stopped_and_goes_on(pool, tmp_path):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import metaopt_fast as mf
-from metaopt_fast import _kernels, reference, samplers
+from metaopt_fast import _kernels, mixture, reference
 
 LOC, SCALE = np.array([0.5, -3.0, 1e3, 0.0, 7.0]), np.array([1.0, 0.25, 1e-3, 1e6, 2.0])
 PAIRS = {
@@ -212,6 +212,25 @@ def test_draws_stay_within_their_bounds():
     assert (whole == np.floor(whole)).all()
 
 
+@pytest.mark.parametrize(
+    "sampler", [mf.Normal(0, 1e308), mf.Normal(1.7e308, [1e307] * 3)], ids=repr
+)
+def test_draws_beyond_the_range_of_floats_are_refused(sampler):
+    with pytest.raises(ValueError, match="beyond the range of floats"):
+        sampler.sample(0, 0, 1000, 3)
+
+
+def test_draws_at_the_border_of_that_range_are_no_different():
+    # Candidate by candidate: what is not asked for is not looked at.
+    sampler, drawn = mf.Normal(0, 1e308), []
+    for i in range(100):
+        try:
+            drawn.append(sampler.sample(0, i, 1, 3) == 1e308 * mf.Normal().sample(0, i, 1, 3))
+        except ValueError:
+            assert np.abs(mf.Normal().sample(0, i, 1, 3)).max() > 1.797
+    assert np.all(drawn) and 50 < len(drawn) < 100
+
+
 # --------------------------------------------------------------------------------- as plain values
 
 
@@ -221,7 +240,7 @@ def test_draws_stay_within_their_bounds():
     ids=repr,
 )
 def test_samplers_survive_the_way_through_a_dictionary(sampler):
-    again = samplers.from_dict(sampler.to_dict())
+    again = mixture.from_dict(sampler.to_dict())
     assert again == sampler
     assert hash(again) == hash(sampler)
     assert (
@@ -255,7 +274,7 @@ def test_a_mixture_draws_each_group_as_its_sampler_does_alone():
 
 
 def test_a_mixture_survives_the_way_through_a_dictionary():
-    again = samplers.from_dict(json.loads(json.dumps(MIXTURE.to_dict())))
+    again = mixture.from_dict(json.loads(json.dumps(MIXTURE.to_dict())))
     assert again == MIXTURE
     assert (again.sample(0, 0, 9, 6) == MIXTURE.sample(0, 0, 9, 6)).all()
 

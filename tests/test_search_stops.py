@@ -12,6 +12,7 @@ from searches import LossesByNumber, digest, numbers, objective, problem
 
 import metaopt_fast as mf
 from metaopt_fast import shards
+from metaopt_fast.checkpoint import Checkpoint
 
 N_CANDIDATES = 3000
 # One thread: many small shards on two would wait for each other most of the time.
@@ -207,6 +208,34 @@ def alarm():
     yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("calls", [5, N_CANDIDATES])
+def test_an_interrupt_while_the_checkpoint_is_closed_keeps_the_result(
+    tmp_path, small_shards, monkeypatch, when, calls
+):
+    def interrupted_exit(self, *exception):
+        if when == "after":
+            exit_of_checkpoint(self, *exception)
+        raise KeyboardInterrupt
+
+    path = tmp_path / "run.db"
+    # No commit but that of the closing.
+    monkeypatch.setattr("metaopt_fast.search.COMMIT_INTERVAL", 1e9)
+    losses = np.random.default_rng(0).normal(size=N_CANDIDATES)
+    with monkeypatch.context() as patch:
+        exit_of_checkpoint = Checkpoint.__exit__
+        patch.setattr(Checkpoint, "__exit__", interrupted_exit)
+        part = mf.random_search(
+            Prescribed(losses, {calls: KeyboardInterrupt()}), numbers, N_CANDIDATES, checkpoint=path
+        )
+    assert part.interrupted == (calls == 5)
+    again = Prescribed(losses)
+    resumed = mf.random_search(again, numbers, N_CANDIDATES, checkpoint=path)
+    assert digest(resumed) == digest(mf.random_search(Prescribed(losses), numbers, N_CANDIDATES))
+    # One call more, for the objective's fingerprint.
+    assert again.calls == 1 + (N_CANDIDATES - part.n_evaluated + 63) // 64
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -1,0 +1,108 @@
+"""Scores of candidates and splits as scikit-learn's `cv_results_`, and the choice of the best."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Float64Array = npt.NDArray[np.float64]
+Results = dict[str, Any]
+
+
+def make_results(
+    params: list[dict[str, Any]],
+    scores: dict[str, Float64Array],
+    fit_seconds: float,
+    score_seconds: float,
+) -> Results:
+    """Return the `cv_results_` of a search.
+
+    Parameters
+    ----------
+    params : list of dict
+        The candidates, all with the same keys.
+    scores : dict of str to numpy.ndarray of shape (n_candidates, n_splits)
+        "score", or the names of several.
+    fit_seconds, score_seconds : float
+        For all models, which share them alike.
+
+    Returns
+    -------
+    dict of str to array
+    """
+    shape = next(iter(scores.values())).shape
+    results: Results = {}
+    for name, seconds in (("fit_time", fit_seconds), ("score_time", score_seconds)):
+        results[f"mean_{name}"] = np.full(shape[0], seconds / (shape[0] * shape[1]))
+        results[f"std_{name}"] = np.zeros(shape[0])
+    for key in params[0]:
+        results[f"param_{key}"] = masked_values([candidate[key] for candidate in params])
+    results["params"] = params
+    for name, values in scores.items():
+        for k in range(shape[1]):
+            results[f"split{k}_test_{name}"] = values[:, k].copy()
+        mean = values.mean(axis=1)
+        if not np.isfinite(mean).all():
+            warnings.warn(
+                f"{np.count_nonzero(~np.isfinite(mean))} of {shape[0]} mean scores ({name}) are "
+                "not finite: a split holds out rows of one class, or of no weight.",
+                UserWarning,
+                stacklevel=3,
+            )
+        results[f"mean_test_{name}"] = mean
+        results[f"std_test_{name}"] = values.std(axis=1)
+        results[f"rank_test_{name}"] = ranks(mean)
+    return results
+
+
+def masked_values(values: list[Any]) -> np.ma.MaskedArray[Any, Any]:
+    """Return the candidates' values of one parameter, none of them masked."""
+    array = np.empty(len(values), object)
+    array[:] = values
+    if all(isinstance(value, (int, float, np.number)) for value in values):
+        array = np.array(values)
+    return np.ma.MaskedArray(array, mask=np.zeros(len(values), bool))
+
+
+def ranks(mean: Float64Array) -> npt.NDArray[np.int32]:
+    """Return 1 for the greatest mean and so on; equal ones share the least rank, NaN is last."""
+    keys = np.where(np.isnan(mean), np.inf, -mean)
+    return (np.searchsorted(np.sort(keys), keys) + 1).astype(np.int32)
+
+
+def within_one_standard_error(
+    scores: Float64Array, C: Float64Array, class_weights: Sequence[Any], best: int
+) -> int:
+    """Return the candidate of the smallest C that is as good as the best, as far as one can tell.
+
+    Of those with the best one's class weight, its mean is within one standard error of the best
+    one's [1]_.
+
+    References
+    ----------
+    .. [1] L. Breiman, J. Friedman, R. Olshen and C. Stone, "Classification and Regression Trees",
+       Wadsworth, 1984, section 3.4.3.
+
+    Examples
+    --------
+    >>> scores = np.array([[0.7, 0.6], [0.9, 0.7], [1.0, 0.6]])
+    >>> within_one_standard_error(scores, np.array([1.0, 10.0, 100.0]), [None] * 3, 2)
+    0
+    """
+    means = scores.mean(axis=1)
+    alike = np.array([weight == class_weights[best] for weight in class_weights])
+    good = alike & (means >= means[best] - standard_error(scores[best]))
+    good[best] = True
+    return int(np.argmin(np.where(good, C, np.inf))) if np.isfinite(C[good]).any() else best
+
+
+def standard_error(scores: Float64Array) -> Any:
+    """Return the standard error of the mean over the last axis; 0 for one score."""
+    n_splits = scores.shape[-1]
+    if n_splits == 1:
+        return np.zeros(scores.shape[:-1])
+    return scores.std(axis=-1, ddof=1) / np.sqrt(n_splits)

@@ -1,0 +1,132 @@
+"""Many regularised models by Newton's method, one after the other: slow, short, obviously right.
+
+The twin of `metaopt_fast.training` in plain NumPy. It checks nothing that it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+ClassWeight = str | dict[int, float] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FitResult:
+    """Arrays of shape (M, ...) or (M, n_folds, ...), as of `metaopt_fast.fit_many`."""
+
+    theta: Array
+    loss: Array
+    gap_bound: Array
+    certified: Array
+    n_iter: Array
+    converged: Array
+    validation_loss: Array | None
+    validation_accuracy: Array | None
+
+
+def fit_many(
+    X: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    l2: npt.ArrayLike,
+    folds: npt.ArrayLike | None = None,
+    class_weight: ClassWeight | Sequence[ClassWeight] = None,
+    sample_weight: npt.ArrayLike | None = None,
+    fit_intercept: bool = True,
+    tol: float = 1e-8,
+    max_iter: int = 100,
+    theta0: npt.ArrayLike | None = None,
+    n_threads: int | None = None,
+) -> FitResult:
+    """Minimise sum_i w_i softplus(-m_i) / sum_i w_i + l2 / 2 |theta without intercept|^2.
+
+    Model (m, f) has the penalty `l2[m]` (or `l2[m, f]`) and leaves out the rows of fold f. See
+    `metaopt_fast.fit_many`. `n_threads` is taken and not used, nor is `tol`: rounding ends a model.
+    """
+    rows = np.array(X, np.float64)
+    if fit_intercept:
+        rows = np.column_stack([rows, np.ones(len(rows))])
+    positive = np.asarray(y) == np.max(np.asarray(y))
+    rows *= np.where(positive, 1.0, -1.0)[:, None]
+    weights = np.ones(len(rows)) if sample_weight is None else np.array(sample_weight, np.float64)
+    # Without folds all rows are of fold -1, and fold 0 is left out.
+    fold = np.full(len(rows), -1) if folds is None else np.asarray(folds)
+    choices = list(class_weight) if isinstance(class_weight, (list, tuple)) else [class_weight]
+    strengths = np.asarray(l2, np.float64)
+    strengths = strengths if strengths.ndim == 2 else strengths.reshape(-1, 1)
+    shape = (max(len(strengths), len(choices)), 1 if folds is None else fold.max() + 1)
+    strengths = np.broadcast_to(strengths, shape)
+    start = np.asarray(0.0 if theta0 is None else theta0)
+    start = start[:, None] if folds is None and start.ndim == 2 else start
+    thetas = np.zeros((*shape, rows.shape[1])) + start
+    figures, validation = np.zeros((4, *shape)), np.zeros((2, *shape))
+    for m, f in np.ndindex(shape):
+        train, test = (fold != f) & (weights > 0), fold == f
+        w = weights[train] * of_class(choices[m % len(choices)], positive[train], weights[train])
+        ridge = np.full(rows.shape[1], strengths[m, f])
+        ridge[-1] *= not fit_intercept
+        found = newton(rows[train], w / w.sum(), ridge, thetas[m, f], max_iter)
+        thetas[m, f], *figures[:, m, f] = found
+        if folds is not None:
+            margins = rows[test] @ thetas[m, f]
+            right = (margins > 0) | ((margins == 0) & ~positive[test])
+            losses = np.stack([np.logaddexp(0, -margins), right])
+            validation[:, m, f] = losses @ weights[test] / weights[test].sum()
+    if folds is None:
+        thetas, figures = thetas[:, 0], figures[:, :, 0]
+    loss, gap, n_iter, ended = figures
+    held_out = (None, None) if folds is None else validation
+    results = (thetas, loss, gap, np.isfinite(gap), n_iter.astype(int), ended == 1)
+    return FitResult(*results, *held_out)
+
+
+def of_class(class_weight: ClassWeight, positive: Array, weights: Array) -> Array:
+    """Return what the weight of each row is multiplied by; "balanced" counts rows by weight."""
+    if class_weight is None:
+        return np.ones(len(positive))
+    if isinstance(class_weight, dict):
+        return np.where(positive, class_weight.get(1, 1.0), class_weight.get(0, 1.0))
+    of_its_class = np.where(positive, weights[positive].sum(), weights[~positive].sum())
+    factors: Array = weights.sum() / (2 * of_its_class)
+    return factors
+
+
+def newton(
+    rows: Array, w: Array, ridge: Array, theta: Array, max_iter: int
+) -> tuple[Array, float, float, int, bool]:
+    """Return theta, its loss, a bound of its gap, steps, and whether rounding ended them."""
+    decrement = np.inf
+    for n_iter in range(max_iter + 1):
+        margins = rows @ theta
+        loss = w @ np.logaddexp(0, -margins) + ridge @ theta**2 / 2
+        p, q = (np.exp(-np.logaddexp(0, sign * margins)) for sign in (1, -1))
+        gradient = ridge * theta - rows.T @ (w * p)
+        # Scaled to a diagonal of ones: features may have any units.
+        hessian = (rows.T * (w * p * q)) @ rows + np.diag(ridge)
+        scale = 1 / np.sqrt(np.maximum(np.diag(hessian), 1e-300))
+        inverse = np.linalg.pinv(hessian * np.outer(scale, scale), 1e-15, hermitian=True)
+        inverse *= np.outer(scale, scale)
+        step = inverse @ gradient
+        before, decrement = decrement, gradient @ step
+        ended = decrement <= 1e-32 or before / 4 < decrement < 1e-14 * loss
+        if ended or n_iter == max_iter:
+            break
+        size = 1.0
+        while size > 1e-9 and decrement > 1e-12 * loss:
+            moved = theta - size * step
+            new_loss = w @ np.logaddexp(0, -rows @ moved) + ridge @ moved**2 / 2
+            if new_loss <= loss - size * decrement / 4:
+                break
+            size /= 2
+        theta = theta - size * step
+    # The self-concordant bound, with R the largest norm of a row in the metric of the inverse.
+    lam = np.sqrt(max(decrement, 0))
+    R = np.sqrt(np.einsum("ij,jk,ik->i", rows, inverse, rows).max())
+    gap = -lam * np.log1p(-R * lam) / R if R * lam < 1 else np.inf
+    return theta, loss, gap, n_iter, ended

@@ -1,0 +1,176 @@
+"""Candidates trained and scored on the splits of a cross-validation, many in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from metaopt_fast.scoring import score_many
+from metaopt_fast.training import fit_many
+
+Float64Array = npt.NDArray[np.float64]
+IndexArray = npt.NDArray[np.intp]
+Split = tuple[IndexArray, IndexArray]
+ClassWeight = str | dict[int, float] | None
+
+
+class SplitFits(NamedTuple):
+    """Models of each candidate and split.
+
+    Attributes
+    ----------
+    theta : numpy.ndarray of shape (n_candidates, n_splits, n_params)
+    gap_bound : numpy.ndarray of shape (n_candidates, n_splits)
+    converged, certified : numpy.ndarray of shape (n_candidates, n_splits), bool
+    """
+
+    theta: Float64Array
+    gap_bound: Float64Array
+    converged: npt.NDArray[np.bool_]
+    certified: npt.NDArray[np.bool_]
+
+
+def fit_splits(
+    X: Float64Array,
+    positive: npt.NDArray[np.bool_],
+    splits: Sequence[Split],
+    *,
+    C: Float64Array,
+    class_weight: Sequence[ClassWeight],
+    sample_weight: Float64Array | None = None,
+    **options: Any,
+) -> SplitFits:
+    """Train each candidate on the training rows of each split.
+
+    Parameters
+    ----------
+    X : numpy.ndarray of shape (n_samples, n_features)
+    positive : numpy.ndarray of shape (n_samples,), bool
+    splits : sequence of (train, test)
+        Numbers of rows. Splits that follow each other and cut the rows into parts, each of them
+        held out once, are one call of `fit_many`; any other split is a call of its own.
+    C : numpy.ndarray of shape (n_candidates,)
+        scikit-learn's: 1 / (l2 * sum of the training rows' weights).
+    class_weight : sequence of n_candidates
+        Each None, "balanced", or a dict of 0 and 1.
+    sample_weight : numpy.ndarray of shape (n_samples,), optional
+    **options
+        For `fit_many`.
+
+    Returns
+    -------
+    SplitFits
+
+    Raises
+    ------
+    ValueError
+        If the training rows of a split are of one class.
+    """
+    weights = np.ones(len(X)) if sample_weight is None else sample_weight
+    sums = np.array(
+        [
+            [weights[train] @ of_class[train] for of_class in (~positive, positive)]
+            for train, _ in splits
+        ]
+    )
+    for number, of_class in enumerate(sums):
+        if not of_class.all():
+            raise ValueError(
+                f"split {number} trains on rows of one class: pass other splits, stratified ones."
+            )
+    l2 = 1 / (C[:, None] * total_weights(sums, class_weight))
+    choices = list(class_weight)
+    alike = all(choice == choices[0] for choice in choices)
+    options["class_weight"] = choices[0] if alike else choices
+    parts = []
+    for run, folds in runs(splits, len(X)):
+        if folds is not None:
+            fits = fit_many(
+                X, positive, l2=l2[:, run], folds=folds, sample_weight=sample_weight, **options
+            )
+            parts.append((fits.theta, fits.gap_bound, fits.converged, fits.certified))
+            continue
+        train = splits[run.start][0]
+        fits = fit_many(
+            X[train],
+            positive[train],
+            l2=l2[:, run.start],
+            sample_weight=None if sample_weight is None else sample_weight[train],
+            **options,
+        )
+        found = (fits.theta, fits.gap_bound, fits.converged, fits.certified)
+        parts.append(tuple(array[:, None] for array in found))
+    return SplitFits(*(np.concatenate(arrays, axis=1) for arrays in zip(*parts, strict=True)))
+
+
+def score_splits(
+    names: Iterable[str],
+    thetas: Float64Array,
+    X: Float64Array,
+    positive: npt.NDArray[np.bool_],
+    splits: Sequence[Split],
+    sample_weight: Float64Array | None = None,
+) -> dict[str, Float64Array]:
+    """Score each candidate on the rows that each split holds out, by `score_many`.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray of shape (n_candidates, n_splits)
+    """
+    scores = {name: np.empty(thetas.shape[:2]) for name in names}
+    for k, (_, test) in enumerate(splits):
+        weights = None if sample_weight is None else sample_weight[test]
+        found = score_many(scores, thetas[:, k], X[test], positive[test], weights)
+        for name, values in found.items():
+            scores[name][:, k] = values
+    return scores
+
+
+def total_weights(sums: Float64Array, class_weight: Sequence[ClassWeight]) -> Float64Array:
+    """Return the weight of the training rows, classes weighted, shape (n_candidates, n_splits).
+
+    `sums` has the weight of each split's training rows of class 0 and 1. "balanced" does not change
+    their sum.
+    """
+    return np.array(
+        [
+            sums @ [choice.get(0, 1.0), choice.get(1, 1.0)]
+            if isinstance(choice, dict)
+            else sums.sum(axis=1)
+            for choice in class_weight
+        ]
+    )
+
+
+def runs(
+    splits: Sequence[Split], n_samples: int
+) -> Iterator[tuple[slice, npt.NDArray[np.intp] | None]]:
+    """Yield runs of splits that hold out each row once, with each row's fold, or one split, None.
+
+    Examples
+    --------
+    >>> halves = [(np.array([0, 1]), np.array([2])), (np.array([2]), np.array([0, 1]))]
+    >>> [(run.start, run.stop, folds) for run, folds in runs(halves, 3)]
+    [(0, 2, array([1, 1, 0]))]
+    """
+    first = 0
+    while first < len(splits):
+        stop, folds = first, np.full(n_samples, -1, np.intp)
+        while stop < len(splits) and (folds < 0).any() and _holds_out(*splits[stop], folds):
+            folds[splits[stop][1]] = stop - first
+            stop += 1
+        if stop - first > 1 and (folds >= 0).all():
+            yield slice(first, stop), folds
+            first = stop
+        else:
+            yield slice(first, first + 1), None
+            first += 1
+
+
+def _holds_out(train: IndexArray, test: IndexArray, folds: IndexArray) -> bool:
+    """Say whether a split trains on all rows but those that it tests, none of a fold so far."""
+    uses = np.bincount(train, minlength=len(folds)) + np.bincount(test, minlength=len(folds))
+    return bool((uses == 1).all() and (folds[test] < 0).all())
