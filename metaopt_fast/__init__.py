@@ -19,6 +19,7 @@ from metaopt_fast.result import SearchResult, merge_results
 from metaopt_fast.samplers import Integers, Normal, Uniform
 from metaopt_fast.search import random_search, resume_search
 from metaopt_fast.threads import config, show_config
+from metaopt_fast.training import FitResult, fit_many
 
 if TYPE_CHECKING:
     from metaopt_fast import reference
@@ -29,6 +30,7 @@ __all__ = [
     "CheckpointError",
     "DescentResult",
     "DescentSearchResult",
+    "FitResult",
     "Integers",
     "LogUniform",
     "LogisticLoss",
@@ -38,6 +40,7 @@ __all__ = [
     "Uniform",
     "__version__",
     "config",
+    "fit_many",
     "gradient_descent",
     "merge_results",
     "random_search",

@@ -70,6 +70,23 @@ class PackedRows:
         n_threads: int,
     ) -> float: ...
 
+def n_pairs(n_params: int) -> int: ...
+def hessians(
+    data: PackedRows, thetas: _Float64Array, out: _Float64Array, n_threads: int
+) -> bool: ...
+def solve(
+    matrices: _Float64Array,
+    which: npt.NDArray[np.intp],
+    scales: _Float64Array,
+    shifts: _Float64Array,
+    n_penalised: int,
+    extents: _Float64Array,
+    x: _Float64Array,
+    squares: _Float64Array,
+    radii: _Float64Array,
+    n_threads: int,
+) -> None: ...
+
 @disjoint_base
 class Draws:
     def __init__(

@@ -63,6 +63,10 @@ extern "C" const metaopt::Kernels *MF_NAME(MF_ISA)(int loss, int single_precisio
     using namespace metaopt::MF_ISA;
     switch (loss) {
     case 0: return single_precision ? table<float, Logistic>() : table<double, Logistic>();
+    case 1:
+        return single_precision ? table<float, ZeroOne<false>>() : table<double, ZeroOne<false>>();
+    case 2:
+        return single_precision ? table<float, ZeroOne<true>>() : table<double, ZeroOne<true>>();
     default: return nullptr;
     }
 }

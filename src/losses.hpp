@@ -65,4 +65,31 @@ struct Logistic {
     }
 };
 
+// 1 where the decision is wrong: where z > 0, or z >= 0 if a tie is wrong too. Its slope is zero.
+template <bool TIE> struct ZeroOne {
+    template <class V> struct Sum {
+        V total;
+
+        void add(V z) { total = total + ZeroOne::value(z); }
+
+        V add_derivative(V z) {
+            add(z);
+            return V{};
+        }
+
+        void merge(Sum other) { total = total + other.total; }
+
+        V value() const { return total; }
+    };
+
+    template <class V> static V value(V z) {
+        const auto wrong = TIE ? z >= 0 : z > 0;
+        return wrong ? splat<V>(1) : V{};
+    }
+
+    template <class V> static V derivative(V) { return V{}; }
+
+    template <class V> static V curvature(V) { return V{}; }
+};
+
 }  // namespace metaopt::MF_ISA

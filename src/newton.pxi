@@ -73,6 +73,8 @@ def hessians(PackedRows data, const double[:, ::1] thetas, double[:, ::1] out, i
     plan.n_candidates = thetas.shape[0]
     # A part computes its tile's margins anew, so there are no more than threads need.
     plan.n_parts = 1 if n_threads == 1 else max(1, min(n, 2 * n_threads // n_tiles))
+    if 2.0 * data.n_rows * n_tiles * lanes / 4 * (pair_of(n, n) + n + 20) < SERIAL_WORK:
+        n_threads = plan.n_parts = 1
     n_units = n_tiles * plan.n_parts
     wave = min(n_units, n_threads * max(1, min(8, MATRIX_MEMORY // unit_bytes)))
     # About 50 milliseconds of work for each thread between two looks at signals.
@@ -170,6 +172,8 @@ def solve(const double[:, ::1] matrices, const Py_ssize_t[::1] which, const doub
     plan.x, plan.squares, plan.radii = &x[0, 0], &squares[0], &radii[0]
     n_tiles = (plan.n_systems + lanes - 1) // lanes
     n_threads = min(n_threads, n_tiles)
+    if <double>n * n * n * n_tiles * lanes / 8 < SERIAL_WORK:
+        n_threads = 1
     cdef Py_ssize_t size = aligned(
         (pair_of(n, n) + 3 * n + 2) * lanes * sizeof(double)) // <Py_ssize_t>sizeof(double)
     cdef char *memory = <char *>malloc(ALIGNMENT + n_threads * size * sizeof(double))
