@@ -8,6 +8,7 @@ by self-concordance.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +20,20 @@ Indices = npt.NDArray[np.intp]
 
 # Bytes of Hessians at work: more models than that come one batch after the other.
 BATCH_BYTES = 256 * 1024 * 1024
-# Beyond it, a Hessian kept says too little of the one at theta to prove anything.
-MAX_DRIFT = 1.0
+# Beyond it, a Hessian kept says too little of the one at theta to prove much.
+MAX_DRIFT = 4.0
+# A decrement that falls to no less than this part of the last one calls for a new Hessian.
+SLOW = 0.5
+# Evaluations that a model may still take, in Hessians' costs, before it gets a new one.
+PATIENCE = 0.5
+# Where radius times decrement is below it, a new Hessian leads to an optimum and proves it.
+NEAR = 1.0
+HALVINGS = 60
+# One in so many models of a training set is fitted before the others.
+STRIDE = 4
+# Models whose Hessians are taken together: a tile of AVX-512, two of AVX2.
+TILE = 24
+TINY = np.finfo(np.float64).tiny
 # A step is taken where the loss falls by this part of what the gradient promises.
 ARMIJO = 1e-4
 # Below this part of the loss, differences of losses are rounding.
@@ -123,19 +136,38 @@ class Models:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Start:
-    """Where models begin: thetas, and perhaps Hessians of their training sets at thetas nearby.
+class Nearby:
+    """Thetas near which models start, what the objectives are there, and the Hessians.
 
-    `distance` is how far each theta is from where its Hessian was taken, in that Hessian's norm,
-    and `fallback` the thetas there, `fallback_loss` the objective.
+    The Hessian of model i is hessians[which[i]]; `distance` bounds how far the model starts from
+    where that was taken, in its norm.
     """
 
     thetas: Float64Array
-    hessians: Float64Array | None = None
-    which: Indices | None = None
-    distance: Float64Array | None = None
-    fallback: Float64Array | None = None
-    fallback_loss: Float64Array | None = None
+    losses: Float64Array
+    hessians: Float64Array
+    which: Indices
+    distance: Float64Array
+
+    def of(self, rows: Indices) -> Nearby:
+        return Nearby(
+            self.thetas[rows],
+            self.losses[rows],
+            self.hessians,
+            self.which[rows],
+            self.distance[rows],
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Start:
+    """Where models begin: arrays over them."""
+
+    thetas: Float64Array
+    near: Nearby | None = None
+
+    def of(self, rows: Indices) -> Start:
+        return Start(self.thetas[rows], None if self.near is None else self.near.of(rows))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,11 +198,13 @@ def gap_bound(decrement: Float64Array, radius: Float64Array) -> Float64Array:
     return bound
 
 
-def fit(models: Models, start: Start, tol: float, max_iter: int) -> Optima:
-    """Minimise the objective of each model, batch by batch."""
+def fit(models: Models, start: Start, tol: float, max_iter: int, *, prove: bool = True) -> Optima:
+    """Minimise the objective of each model; unless `prove`, a small decrement is enough.
+
+    Of each training set, every fourth model in the order of penalties comes first; the others
+    start from the nearest of these.
+    """
     n = len(models.l2)
-    size = max(24, BATCH_BYTES // (8 * _kernels.n_pairs(models.n_params)))
-    order = np.argsort(models.set_of, kind="stable")
     optima = Optima(
         np.empty((n, models.n_params)),
         np.empty(n),
@@ -178,34 +212,81 @@ def fit(models: Models, start: Start, tol: float, max_iter: int) -> Optima:
         np.empty(n, np.intp),
         np.empty(n, np.bool_),
     )
+    size = max(24, BATCH_BYTES // (8 * _kernels.n_pairs(models.n_params)))
+    order = np.lexsort((models.l2, models.set_of))
     for first in range(0, n, size):
-        _Batch(models, order[first : first + size], start, tol, max_iter).run(optima)
+        members = order[first : first + size]
+        leads = is_lead(models.set_of[members])
+        batch = _Batch(models, members[leads], start.of(members[leads]), tol, max_iter, prove)
+        batch.run(optima)
+        rest = members[~leads]
+        if len(rest):
+            _Batch(models, rest, batch.nearby(rest), tol, max_iter, prove).run(optima)
     return optima
+
+
+def is_lead(set_of: Indices) -> npt.NDArray[np.bool_]:
+    """Choose about a quarter of each training set's models, in full tiles; set_of is sorted."""
+    _, counts = np.unique(set_of, return_counts=True)
+    leads = []
+    for count in counts.tolist():
+        n_leads = min(count, max(1, round(count / STRIDE / TILE)) * TILE)
+        rank = np.arange(count)
+        # Evenly spread, from one end to the other.
+        leads.append((rank + 1) * n_leads // count > rank * n_leads // count)
+    return np.concatenate(leads)
+
+
+class _Measures(NamedTuple):
+    """What Hessians say: the Newton steps, their lengths, the rows' radii, and how much the
+    Hessians have aged: exp(-drift) H <= the Hessian at theta, by self-concordance."""
+
+    steps: Float64Array
+    lengths: Float64Array
+    radii: Float64Array
+    drift: Float64Array
+
+    def growth(self) -> Float64Array:
+        return cast(Float64Array, np.exp(np.minimum(self.drift, 700.0) / 2))
+
+    def decrements(self) -> Float64Array:
+        """Return bounds of the Newton decrements at theta."""
+        return self.growth() * self.lengths
+
+    def replace(self, which: npt.NDArray[np.bool_], others: _Measures) -> None:
+        for mine, other in zip(self, others, strict=True):
+            mine[which] = other
 
 
 class _Batch:
     """Models that are fitted together. Arrays over them; `active` are the ones not yet done."""
 
     def __init__(
-        self, models: Models, members: Indices, start: Start, tol: float, max_iter: int
+        self,
+        models: Models,
+        members: Indices,
+        start: Start,
+        tol: float,
+        max_iter: int,
+        prove: bool,
     ) -> None:
-        self.models, self.members, self.tol, self.max_iter = models, members, tol, max_iter
+        self.models, self.members, self.tol = models, members, tol
+        self.max_iter, self.prove = max_iter, prove
         n = len(members)
-        self.thetas = start.thetas[members].copy()
+        self.thetas = start.thetas.copy()
         self.losses, self.gradients = models.evaluate(members, self.thetas)
         self.hessians = np.empty((n, _kernels.n_pairs(models.n_params)))
         # How far theta has moved since the Hessian was taken, in its norm; infinite: there is none.
         self.moved = np.full(n, np.inf)
         # The decrement that the last step began with, as the same Hessian measures it.
         self.before = np.full(n, np.inf)
-        if start.hessians is not None:
-            assert start.which is not None and start.distance is not None
-            assert start.fallback is not None and start.fallback_loss is not None
-            self.hessians[:] = start.hessians[start.which[members]]
-            self.moved[:] = self.before[:] = start.distance[members]
-            worse = np.flatnonzero(~(self.losses <= start.fallback_loss[members]))
+        self.stuck = np.zeros(n, np.bool_)
+        if start.near is not None:
+            self.hessians[:] = start.near.hessians[start.near.which]
+            self.moved[:] = self.before[:] = start.near.distance
+            worse = np.flatnonzero(~(self.losses <= start.near.losses))
             if len(worse):
-                self.thetas[worse] = start.fallback[members[worse]]
+                self.thetas[worse] = start.near.thetas[worse]
                 self.losses[worse], self.gradients[worse] = models.evaluate(
                     members[worse], self.thetas[worse]
                 )
@@ -218,89 +299,127 @@ class _Batch:
         """Iterate until every model is done, and write its results."""
         active = np.arange(len(self.members))
         for n_iter in range(self.max_iter + 1):
-            self.renew(active, np.isinf(self.moved[active]))
-            steps, lengths, drift, decrements, radii = self.measure(active)
-            stale = (drift > MAX_DRIFT) | self.is_worth_a_hessian(active, lengths)
-            stale &= ~((decrements <= self.tol) & (drift <= MAX_DRIFT))
-            stale &= self.moved[active] > 0
+            self.renew(active[np.isinf(self.moved[active])])
+            found = self.measure(active)
+            stale = self.needs_hessian(active, found)
             if n_iter < self.max_iter and stale.any():
-                self.renew(active, stale)
-                again = self.measure(active[stale])
-                for old, new in zip((steps, lengths, drift, decrements, radii), again, strict=True):
-                    old[stale] = new
-            members = self.members[active]
-            noise = self.models.rounding(members, self.thetas[active], radii)
+                stale = self.fill_tiles(active, stale, found.lengths)
+                self.renew(active[stale])
+                found.replace(stale, self.measure(active[stale]))
+            gaps, noise = self.gaps(active, found)
             # Where rounding is all that is left, steps do not get shorter.
-            is_rounding = (lengths > self.before[active] / 2) & (
-                lengths**2 <= ROUNDING * np.abs(self.losses[active]) + (2 * noise) ** 2
+            is_rounding = (found.lengths > self.before[active] / 2) & (
+                found.lengths**2 <= ROUNDING * np.abs(self.losses[active]) + (2 * noise) ** 2
             )
-            converged = (decrements <= self.tol) | is_rounding
-            done = converged | (n_iter == self.max_iter)
+            converged = (found.decrements() <= self.tol) | is_rounding
+            if self.prove:
+                converged &= self.is_proven(active, gaps) | (self.moved[active] == 0)
+            done = converged | self.stuck[active] | (n_iter == self.max_iter)
             at = self.members[active[done]]
             optima.thetas[at] = self.thetas[active[done]]
             optima.losses[at] = self.losses[active[done]]
             optima.n_iter[at], optima.converged[at] = n_iter, converged[done]
-            # The factor covers the rounding of the factorisation.
-            optima.gap_bounds[at] = gap_bound(
-                1.01 * (decrements[done] + noise[done]), 1.01 * radii[done]
-            )
+            optima.gap_bounds[at] = gaps[done]
             if done.all():
                 return
-            stuck = self.step(active[~done], steps[~done], lengths[~done])
-            optima.converged[self.members[stuck]] = False
             active = active[~done]
+            self.step(active, found.steps[~done], found.lengths[~done])
 
-    def renew(self, active: Indices, which: npt.NDArray[np.bool_]) -> None:
-        """Take Hessians at the thetas of some of the active models."""
-        at = active[which]
+    def nearby(self, others: Indices) -> Start:
+        """Return where other models start: a Newton step from the nearest one of the same set."""
+        models = self.models
+        of_other, of_mine = models.l2[others], models.l2[self.members]
+        far = np.abs(
+            np.log(np.maximum(of_other, TINY))[:, None] - np.log(np.maximum(of_mine, TINY))
+        )
+        far[models.set_of[others][:, None] != models.set_of[self.members]] = np.inf
+        which = far.argmin(axis=1)
+        thetas, penalised = self.thetas[which], self.thetas[which]
+        penalised[:, models.n_penalised :] = 0
+        more = of_other - of_mine[which]
+        losses = self.losses[which] + more / 2 * (penalised**2).sum(axis=1)
+        steps, lengths, _ = models.solve(
+            others, self.hessians, which, self.gradients[which] + more[:, None] * penalised
+        )
+        # A larger penalty makes the Hessian's norm larger.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            growth = np.sqrt(np.maximum(1, of_other / of_mine[which]))
+            moved = np.where(self.moved[which] > 0, growth * self.moved[which], 0)
+        return Start(thetas - steps, Nearby(thetas, losses, self.hessians, which, lengths + moved))
+
+    def renew(self, at: Indices) -> None:
+        """Take Hessians at the thetas of some models."""
         if len(at):
             self.hessians[at] = self.models.hessians(self.members[at], self.thetas[at])
             self.moved[at], self.before[at] = 0.0, np.inf
 
-    def measure(
-        self, at: Indices
-    ) -> tuple[Float64Array, Float64Array, Float64Array, Float64Array, Float64Array]:
-        """Return steps, their lengths, drifts, and bounds of decrement and radius at theta.
-
-        exp(-drift) H <= the Hessian at theta, by self-concordance.
-        """
+    def measure(self, at: Indices) -> _Measures:
+        """Ask the Hessians of some models what they say of the gradients."""
         steps, lengths, radii = self.models.solve(
             self.members[at], self.hessians, at, self.gradients[at]
         )
-        with np.errstate(invalid="ignore", over="ignore"):
+        with np.errstate(invalid="ignore"):
             drift = np.where(self.moved[at] > 0, radii * self.moved[at], 0.0)
-            growth = np.exp(np.minimum(drift, 700.0) / 2)
-        return steps, lengths, drift, lengths * growth, radii * growth
+        return _Measures(steps, lengths, radii, drift)
 
-    def is_worth_a_hessian(self, at: Indices, lengths: Float64Array) -> npt.NDArray[np.bool_]:
-        """Say where a new Hessian saves more evaluations than it costs."""
+    def needs_hessian(self, at: Indices, found: _Measures) -> npt.NDArray[np.bool_]:
+        """Say which Hessians are too old: to prove an optimum, or to lead to it soon."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            rate = np.where(np.isfinite(self.before[at]), lengths / self.before[at], 0.1)
-            left = np.log(self.tol / lengths) / np.log(np.minimum(rate, 0.99))
-        return (rate >= 0.7) | (left > 2 + self.cost)
+            rate = np.where(np.isfinite(self.before[at]), found.lengths / self.before[at], 0.1)
+            left = np.log(self.tol / found.lengths) / np.log(np.minimum(rate, 0.99))
+        needed = (rate >= SLOW) | (left > 2 + PATIENCE * self.cost)
+        needed &= found.decrements() > self.tol
+        if self.prove:
+            is_near = found.lengths * found.radii <= NEAR
+            needed |= (found.drift > MAX_DRIFT) & is_near
+            needed |= (found.decrements() <= self.tol) & ~self.is_proven(
+                at, self.gaps(at, found)[0]
+            )
+        return needed & (self.moved[at] > 0)
 
-    def step(self, at: Indices, steps: Float64Array, lengths: Float64Array) -> Indices:
-        """Move models along their steps, halved until the loss falls; return those that cannot."""
-        sizes = np.ones(len(at))
-        waiting = np.arange(len(at))
-        for _ in range(60):
+    def gaps(self, at: Indices, found: _Measures) -> tuple[Float64Array, Float64Array]:
+        """Return bounds of the objectives' distance to their optimum, and the rounding in them."""
+        noise = self.models.rounding(self.members[at], self.thetas[at], found.radii)
+        # A hundredth more covers the rounding of the factorisation.
+        growth = 1.01 * found.growth()
+        return gap_bound(growth * (found.lengths + noise), growth * found.radii), noise
+
+    def is_proven(self, at: Indices, gaps: Float64Array) -> npt.NDArray[np.bool_]:
+        return gaps <= self.tol * np.maximum(1, self.losses[at])
+
+    def fill_tiles(
+        self, at: Indices, chosen: npt.NDArray[np.bool_], lengths: Float64Array
+    ) -> npt.NDArray[np.bool_]:
+        """Choose more models, the farthest from their optimum: Hessians of a full tile cost as
+        much as that of one."""
+        chosen = chosen.copy()
+        for _, mine in self.models.by_set(self.members[at]):
+            n_chosen = np.count_nonzero(chosen & mine)
+            others = np.flatnonzero(mine & ~chosen & (self.moved[at] > 0))
+            if n_chosen and len(others):
+                farthest = others[np.argsort(-lengths[others], kind="stable")]
+                chosen[farthest[: -n_chosen % TILE]] = True
+        return chosen
+
+    def step(self, at: Indices, steps: Float64Array, lengths: Float64Array) -> None:
+        """Move models along their Newton steps, halved until the loss falls."""
+        size, waiting = 1.0, np.arange(len(at))
+        for _ in range(HALVINGS):
             models = at[waiting]
-            thetas = self.thetas[models] - sizes[waiting, None] * steps[waiting]
+            thetas = self.thetas[models] - size * steps[waiting]
             losses, gradients = self.models.evaluate(self.members[models], thetas)
-            promise = sizes[waiting] * lengths[waiting] ** 2
-            room = ROUNDING * np.abs(self.losses[models])
-            good = losses <= self.losses[models] - ARMIJO * promise + room
+            fall = ARMIJO * size * lengths[waiting] ** 2
+            good = losses <= self.losses[models] - fall + ROUNDING * np.abs(self.losses[models])
             moved = models[good]
             self.thetas[moved], self.losses[moved] = thetas[good], losses[good]
             self.gradients[moved] = gradients[good]
-            self.moved[moved] += (sizes[waiting] * lengths[waiting])[good]
+            self.moved[moved] += size * lengths[waiting[good]]
             self.before[moved] = lengths[waiting[good]]
             waiting = waiting[~good]
             if not len(waiting):
-                break
-            sizes[waiting] /= 2
+                return
+            size /= 2
             # A Hessian from elsewhere may be to blame.
-            self.moved[at[waiting]] = np.where(
-                self.moved[at[waiting]] > 0, np.inf, self.moved[at[waiting]]
-            )
-        return at[waiting]
+            blamed = at[waiting]
+            self.moved[blamed[self.moved[blamed] > 0]] = np.inf
+        self.stuck[at[waiting]] = True

@@ -101,8 +101,14 @@ def fit_splits(
             sample_weight=None if sample_weight is None else sample_weight[train],
             **options,
         )
-        found = (fits.theta, fits.gap_bound, fits.converged, fits.certified)
-        parts.append(tuple(array[:, None] for array in found))
+        parts.append(
+            (
+                fits.theta[:, None],
+                fits.gap_bound[:, None],
+                fits.converged[:, None],
+                fits.certified[:, None],
+            )
+        )
     return SplitFits(*(np.concatenate(arrays, axis=1) for arrays in zip(*parts, strict=True)))
 
 

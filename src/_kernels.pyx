@@ -2,7 +2,8 @@
 # cython: initializedcheck=False, embedsignature=False, freethreading_compatible=False
 """The compiled part of metaopt_fast: packed rows, draws, and the choice of an instruction set.
 
-evaluate.pxi and newton.pxi share the work of a call among threads; the arithmetic is in the C++ headers.
+evaluate.pxi and newton.pxi share the work of a call among threads; the arithmetic is in the C++
+headers.
 """
 
 from cython.parallel cimport prange, threadid
