@@ -19,7 +19,7 @@ Float64Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
 # Bytes of Hessians at work: more models than that come one batch after the other.
-BATCH_BYTES = 256 * 1024 * 1024
+BATCH_BYTES = 64 * 1024 * 1024
 # Beyond it, a Hessian kept says too little of the one at theta to prove much.
 MAX_DRIFT = 4.0
 # A decrement that falls to no less than this part of the last one calls for a new Hessian.
@@ -68,12 +68,16 @@ class Models:
     def evaluate(self, models: Indices, thetas: Float64Array) -> tuple[Float64Array, Float64Array]:
         """Return the objective of some models, each at its theta, and the gradients."""
         losses, gradients = np.empty(len(models)), np.empty_like(thetas)
+        # What a Hessian of overflown numbers leads to is no place to be.
+        is_lost = ~np.isfinite(thetas).all(axis=1)
+        thetas = np.where(is_lost[:, None], 0.0, thetas)
         for number, rows in self.by_set(models):
             some = np.ascontiguousarray(thetas[rows])
             loss, gradient = np.empty(len(some)), np.empty_like(some)
             one = self.sets[number]
             one.rows.evaluate(some, loss, gradient, self.threads_for(one, len(some)))
             losses[rows], gradients[rows] = loss, gradient
+        losses[is_lost] = np.inf
         return self.penalised(models, thetas, losses, gradients)
 
     def penalised(
@@ -81,8 +85,9 @@ class Models:
     ) -> tuple[Float64Array, Float64Array]:
         """Return the losses and the gradients with the penalties added."""
         slopes = np.zeros_like(gradients)
-        slopes[:, : self.n_penalised] = self.l2[models, None] * thetas[:, : self.n_penalised]
-        return losses + (slopes * thetas).sum(axis=1) / 2, gradients + slopes
+        with np.errstate(over="ignore"):
+            slopes[:, : self.n_penalised] = self.l2[models, None] * thetas[:, : self.n_penalised]
+            return losses + (slopes * thetas).sum(axis=1) / 2, gradients + slopes
 
     def threads_for(self, one: TrainingSet, n_models: int) -> int:
         """Return the threads for an evaluation: one where it is over before another is awake."""
@@ -123,15 +128,17 @@ class Models:
             radii,
             self.n_threads,
         )
-        return steps, np.sqrt(squares), radii
+        with np.errstate(invalid="ignore"):
+            return steps, np.sqrt(squares), radii
 
     def rounding(self, models: Indices, thetas: Float64Array, radii: Float64Array) -> Float64Array:
         """Return what rounding of the gradients may add to the decrements."""
         # Not a product of matrices: threads of a BLAS stay awake for a while, and are in the way.
-        sizes = (np.abs(thetas) * self.extents).sum(axis=1)
-        of_margins = EPS * (4 + self.n_params * sizes / 4)
-        of_penalty = 4 * EPS * np.sqrt(self.l2[models] * (thetas**2).sum(axis=1))
-        total: Float64Array = of_margins * radii + of_penalty
+        with np.errstate(over="ignore", invalid="ignore"):
+            sizes = (np.abs(thetas) * self.extents).sum(axis=1)
+            of_margins = EPS * (4 + self.n_params * sizes / 4)
+            of_penalty = 4 * EPS * np.sqrt(self.l2[models] * (thetas**2).sum(axis=1))
+            total: Float64Array = of_margins * radii + of_penalty
         return total
 
 
@@ -291,9 +298,11 @@ class _Batch:
                     members[worse], self.thetas[worse]
                 )
                 self.moved[worse], self.before[worse] = np.inf, np.inf
-        # What a Hessian costs, in evaluations of a loss and its gradient.
+        # What a Hessian costs, in evaluations of a loss and its gradient; few of them cost as much
+        # as a tile.
         pairs = _kernels.n_pairs(models.n_params)
-        self.cost = 2 * pairs / (4 * models.n_params + 40)
+        idle = TILE * len(np.unique(models.set_of[members])) / n
+        self.cost = 2 * pairs / (4 * models.n_params + 40) * max(1.0, idle)
 
     def run(self, optima: Optima) -> None:
         """Iterate until every model is done, and write its results."""
@@ -351,7 +360,7 @@ class _Batch:
         """Take Hessians at the thetas of some models."""
         if len(at):
             self.hessians[at] = self.models.hessians(self.members[at], self.thetas[at])
-            self.moved[at], self.before[at] = 0.0, np.inf
+            self.moved[at] = 0.0
 
     def measure(self, at: Indices) -> _Measures:
         """Ask the Hessians of some models what they say of the gradients."""

@@ -30,7 +30,9 @@ ClassWeight = str | Mapping[int, float] | None
 
 # Penalties at which models of all rows are fitted first, for the others to start from.
 N_ANCHORS = 24
-# Beyond it (317 parameters), the Hessians of anchors would take too much memory.
+# A tile of larger Hessians would take half a gigabyte.
+MAX_PARAMS = 2048
+# Beyond it (315 parameters), the Hessians of anchors would take too much memory.
 MAX_ANCHOR_PAIRS = 50_000
 # Every 16th block of very many rows says where the models of all rows will be.
 SKETCH = 16
@@ -173,6 +175,12 @@ def fit_many(
     if not isinstance(fit_intercept, (bool, np.bool_)):
         raise TypeError(f"fit_intercept is {describe(fit_intercept)}: pass True or False.")
     X = check_X(X)
+    if X.shape[1] + fit_intercept > MAX_PARAMS:
+        raise ValueError(
+            f"X has {X.shape[1]:,} columns, but fit_many keeps a Hessian of each model and takes "
+            f"{MAX_PARAMS:,} parameters at most: use gradient_descent(LogisticLoss(X, y), "
+            "method='lbfgs', l2=...), which fits many at once, too."
+        )
     positive = check_y(y, len(X))
     weights = check_sample_weight(sample_weight, len(X))
     fold = _check_folds(folds, len(X))
@@ -329,7 +337,7 @@ class _Problem:
         n, n_pairs = len(models.l2), _kernels.n_pairs(self.n_params)
         zeros = np.zeros((n, self.n_params))
         if n < 3 * N_ANCHORS * len(choices) or models.l2.min() == 0 or n_pairs > MAX_ANCHOR_PAIRS:
-            return Start(zeros)
+            return Start(self.sketched(models, choices))
         strengths = np.geomspace(models.l2.max(), models.l2.min(), N_ANCHORS)
         nearest = np.abs(np.log(models.l2)[:, None] - np.log(strengths)).argmin(axis=1)
         thetas, fallback = zeros, np.empty_like(zeros)
@@ -356,6 +364,17 @@ class _Problem:
             thetas[mine] = at - steps
         which = models.set_of * N_ANCHORS + nearest
         return Start(thetas, Nearby(fallback, fallback_loss, hessians, which, distance))
+
+    def sketched(self, models: Models, choices: list[ClassWeight]) -> Float64Array:
+        """Return models of some of all rows, where these are many; else zeros."""
+        thetas = np.zeros((len(models.l2), self.n_params))
+        for c, choice in enumerate(choices):
+            sketch = self.sketch(choice)
+            mine = np.flatnonzero(models.set_of // len(self.left_out) == c)
+            if sketch is not None and len(mine):
+                some = self.models([sketch], np.zeros(len(mine), np.intp), models.l2[mine])
+                thetas[mine] = fit(some, Start(thetas[mine]), NEAR, 50, prove=False).thetas
+        return thetas
 
     def anchors(self, choice: ClassWeight, l2: Float64Array) -> Float64Array:
         """Return models of all rows, near their optimum: of some of the rows first."""

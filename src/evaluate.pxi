@@ -362,9 +362,11 @@ cdef bint evaluate(Plan *plan) except -1:
                            WAVE_MEMORY // tile_bytes, <Py_ssize_t>(SLICE_WORK / tile_work)))
         plan.n_groups = (plan.n_tiles + group - 1) // group
         if plan.n_threads > 1:
-            plan.n_groups = max(plan.n_groups, 4 * plan.n_threads)
+            plan.n_groups = max(plan.n_groups, 8 * plan.n_threads)
             plan.n_groups = (plan.n_groups + plan.n_threads - 1) // plan.n_threads * plan.n_threads
-            plan.n_groups = min(plan.n_groups, plan.n_tiles)
+            # A few groups of unlike size would leave a thread without work.
+            if plan.n_tiles < 2 * plan.n_groups:
+                plan.n_groups = plan.n_tiles
         group = (plan.n_tiles + plan.n_groups - 1) // plan.n_groups
         wave, slice = group, 1
         groups_at_once = plan.n_threads * max(1, <Py_ssize_t>(SLICE_WORK / (tile_work * group)))

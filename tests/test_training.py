@@ -393,6 +393,22 @@ def test_columns_that_say_nothing_new_do_no_harm(spoil, l2):
         assert_close(*decisions, 1e-4)
 
 
+@pytest.mark.parametrize("scale", [1e160, 1e300, 1e-310])
+def test_numbers_whose_squares_leave_the_range_are_not_certified_falsely(scale):
+    X, y, folds, _ = problem()
+    fits = fit_many(X * scale, y, l2=[1e-3, 1.0], folds=folds)
+    assert np.isfinite(fits.theta).all() and not np.isnan(fits.gap_bound).any()
+    assert not (fits.certified & (fits.gap_bound > 1e-8)).any()
+    if scale > 1:
+        assert not fits.certified.any()
+
+
+def test_too_many_parameters_for_hessians_are_refused():
+    X, y = np.zeros((4, 2048)), [0, 1, 0, 1]
+    with pytest.raises(ValueError, match=r"X has 2,048 columns.*lbfgs"):
+        fit_many(X, y, l2=1.0)
+
+
 def test_more_features_than_rows():
     X, y, folds, _ = problem(30, 100)
     fits = fit_many(X, y, l2=[1e-3, 1.0], folds=folds, tol=1e-12)

@@ -1,0 +1,150 @@
+"""Hessians, systems of equations, and the bounds that Newton's method proves."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import metaopt_fast as mf
+from metaopt_fast import _kernels
+from metaopt_fast.newton import gap_bound
+
+
+def pairs_of(matrix):
+    return matrix[np.triu_indices(len(matrix))]
+
+
+def problem(seed, n_samples, n_features, weighted):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n_samples, n_features))
+    y = np.arange(n_samples) % 2
+    weights = rng.uniform(0.5, 2, n_samples) if weighted else None
+    return X, y, weights, mf.LogisticLoss(X, y, weights, fit_intercept=True), rng
+
+
+def hessians(objective, thetas, n_threads=1):
+    found = np.empty((len(thetas), _kernels.n_pairs(objective.n_params)))
+    assert _kernels.hessians(objective._rows, thetas, found, n_threads)
+    return found
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_samples=st.integers(2, 200),
+    n_features=st.integers(1, 20),
+    n_candidates=st.integers(1, 60),
+    weighted=st.booleans(),
+)
+def test_hessians_are_those_of_numpy(seed, n_samples, n_features, n_candidates, weighted):
+    X, _, weights, objective, rng = problem(seed, n_samples, n_features, weighted)
+    thetas = rng.normal(size=(n_candidates, n_features + 1)) * 3
+    weights = np.ones(n_samples) if weights is None else weights
+    weights = np.ldexp(weights, 1 - np.frexp(weights.max())[1])  # as they are packed
+    rows = np.column_stack([X, np.ones(n_samples)])
+    for theta, found in zip(thetas, hessians(objective, thetas), strict=True):
+        margins = np.abs(rows @ theta)
+        curvature = weights * np.exp(-margins) / (1 + np.exp(-margins)) ** 2
+        wanted = (rows.T * curvature) @ rows
+        sizes = (np.abs(rows).T * curvature) @ np.abs(rows)
+        assert (np.abs(found - pairs_of(wanted)) <= 1e-12 * pairs_of(sizes)).all()
+
+
+@pytest.mark.parametrize("n_features", [1, 7, 30])
+def test_a_hessian_has_the_same_bits_in_any_batch_on_any_number_of_threads(n_features):
+    _, _, _, objective, rng = problem(0, 3000, n_features, True)
+    thetas = rng.normal(size=(90, n_features + 1))
+    alone = np.concatenate([hessians(objective, theta[None]) for theta in thetas])
+    for n_threads in (1, 2, 3, 7):
+        np.testing.assert_array_equal(hessians(objective, thetas, n_threads), alone)
+        np.testing.assert_array_equal(hessians(objective, thetas[5:8], n_threads), alone[5:8])
+
+
+def solve(matrices, which, scales, shifts, n_penalised, extents, right, n_threads=1):
+    x, squares, radii = right.copy(), np.empty(len(right)), np.empty(len(right))
+    _kernels.solve(
+        matrices, which, scales, shifts, n_penalised, extents, x, squares, radii, n_threads
+    )
+    return x, squares, radii
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(1, 25),
+    n_systems=st.integers(1, 60),
+    n_threads=st.integers(1, 3),
+)
+def test_systems_are_solved_and_radii_are_bounds(seed, n, n_systems, n_threads):
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(2, 2 * n + 3, n)) * 10.0 ** rng.uniform(-3, 3, n)
+    matrices = np.einsum("aij,aik->ajk", rows, rows)
+    which = rng.integers(0, 2, n_systems)
+    scales, shifts = rng.uniform(0.1, 2, n_systems), 10.0 ** rng.uniform(-6, 2, n_systems)
+    extents = np.abs(rows).max(axis=(0, 1))
+    right = rng.normal(size=(n_systems, n)) * extents
+    packed = np.array([pairs_of(matrix) for matrix in matrices])
+    x, squares, radii = solve(
+        packed, which, scales, shifts, n - 1, extents, right, n_threads=n_threads
+    )
+    for i in range(n_systems):
+        matrix = scales[i] * matrices[which[i]]
+        matrix[np.arange(n - 1), np.arange(n - 1)] += shifts[i]
+        scale = 1 / np.sqrt(np.diag(matrix))
+        inverse = np.linalg.inv(matrix * np.outer(scale, scale)) * np.outer(scale, scale)
+        np.testing.assert_allclose(x[i] / scale, inverse @ right[i] / scale, rtol=1e-6, atol=1e-6)
+        assert squares[i] == pytest.approx(right[i] @ inverse @ right[i], rel=1e-6)
+        largest = np.einsum("ij,jk,ik->i", rows.reshape(-1, n), inverse, rows.reshape(-1, n)).max()
+        assert radii[i] >= np.sqrt(largest) * (1 - 1e-9)
+
+
+def test_a_singular_system_leaves_parameters_out_and_says_so():
+    matrix = np.array([[1.0, 1.0], [1.0, 1.0]])
+    x, squares, radii = solve(
+        pairs_of(matrix)[None],
+        np.zeros(1, np.intp),
+        np.ones(1),
+        np.zeros(1),
+        2,
+        np.ones(2),
+        np.array([[3.0, 3.0]]),
+    )
+    assert x.tolist() == [[3.0, 0.0]]
+    assert squares[0] == pytest.approx(9)
+    assert np.isinf(radii[0])
+
+
+def test_the_bound_is_half_the_squared_decrement_near_the_optimum_and_infinite_far_away():
+    decrement = np.array([1e-9, 1e-4, 0.3, 0.99, 1.0, 5.0, np.nan])
+    bound = gap_bound(decrement, np.ones(7))
+    np.testing.assert_allclose(bound[:2], decrement[:2] ** 2 / 2, rtol=1e-4)
+    assert (bound[:4] >= decrement[:4] ** 2 / 2).all() and np.isfinite(bound[:4]).all()
+    assert np.isinf(bound[4:]).all()
+    # exp(-R t) is all that is left of the curvature: min_t exp(-t) + t - 1 - lam t, by hand.
+    t = np.linspace(0, 20, 2_000_001)
+    np.testing.assert_allclose(bound[2], (0.3 * t - (np.exp(-t) + t - 1)).max(), rtol=1e-9)
+
+
+HASH_OF_FITS = """
+import hashlib
+import numpy as np
+import metaopt_fast as mf
+rng = np.random.default_rng(0)
+X, folds = rng.normal(size=(700, 9)), np.arange(700) % 4
+y = (X @ rng.normal(size=9) + rng.normal(size=700) > 0).astype(int)
+fits = mf.fit_many(X, y, l2=np.logspace(-5, 1, 40), folds=folds, n_threads=N_THREADS)
+arrays = (fits.theta, fits.loss, fits.gap_bound, fits.n_iter, fits.validation_loss)
+print(hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest())
+"""
+
+
+def test_fits_have_one_hash_over_threads_and_instruction_sets(run_python):
+    hashes = set()
+    for isa in set(_kernels.supported_isas()) - {"baseline"}:
+        for n_threads in (1, 2, 5):
+            program = HASH_OF_FITS.replace("N_THREADS", str(n_threads))
+            done = run_python(program, METAOPT_FAST_ISA=isa)
+            assert done.returncode == 0, done.stderr
+            hashes.add(done.stdout.strip())
+    assert len(hashes) <= 1
+    assert all(len(found) == len(hashlib.sha256().hexdigest()) for found in hashes)
