@@ -69,7 +69,7 @@ class Models:
         """Return the objective of some models, each at its theta, and the gradients."""
         losses, gradients = np.empty(len(models)), np.empty_like(thetas)
         # What a Hessian of overflown numbers leads to is no place to be.
-        is_lost: npt.NDArray[np.bool_] = ~np.isfinite(thetas).all(axis=1)
+        is_lost = np.logical_not(np.isfinite(thetas).all(axis=1))
         thetas = np.where(is_lost[:, None], 0.0, thetas)
         for number, rows in self.by_set(models):
             some = np.ascontiguousarray(thetas[rows])
