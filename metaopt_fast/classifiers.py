@@ -113,16 +113,6 @@ def check_class_weight(class_weight: Any, classes: npt.NDArray[Any]) -> Any:
     return dict(enumerate(weights.tolist()))
 
 
-def class_factors(choice: Any, of_negative: float, of_positive: float) -> tuple[float, float]:
-    """Return what the weights of class 0 and 1 are multiplied by, given their sums."""
-    if choice is None:
-        return 1.0, 1.0
-    if isinstance(choice, dict):
-        return choice[0], choice[1]
-    total = of_negative + of_positive
-    return total / (2 * of_negative), total / (2 * of_positive)
-
-
 def check_scoring(scoring: Any) -> dict[str, str]:
     """Return the metric of each score by its name in cv_results_: "score" if there is one."""
     if isinstance(scoring, str):

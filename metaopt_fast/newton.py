@@ -8,7 +8,7 @@ by self-concordance.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +46,6 @@ class TrainingSet:
     """Rows to train on, as the kernels read them, and the sum of their weights. No penalty."""
 
     rows: _kernels.PackedRows
-    n_samples: int
     total_weight: float
 
 
@@ -74,8 +73,7 @@ class Models:
         for number, rows in self.by_set(models):
             some = np.ascontiguousarray(thetas[rows])
             loss, gradient = np.empty(len(some)), np.empty_like(some)
-            one = self.sets[number]
-            one.rows.evaluate(some, loss, gradient, self.threads_for(one, len(some)))
+            self.sets[number].rows.evaluate(some, loss, gradient, self.n_threads)
             losses[rows], gradients[rows] = loss, gradient
         losses[is_lost] = np.inf
         return self.penalised(models, thetas, losses, gradients)
@@ -88,11 +86,6 @@ class Models:
         with np.errstate(over="ignore"):
             slopes[:, : self.n_penalised] = self.l2[models, None] * thetas[:, : self.n_penalised]
             return losses + (slopes * thetas).sum(axis=1) / 2, gradients + slopes
-
-    def threads_for(self, one: TrainingSet, n_models: int) -> int:
-        """Return the threads for an evaluation: one where it is over before another is awake."""
-        work = n_models * _kernels.work(one.n_samples, self.n_params)
-        return 1 if work < _kernels.SERIAL_WORK else self.n_threads
 
     def hessians(self, models: Indices, thetas: Float64Array) -> Float64Array:
         """Return sums of loss'' x x' over the training sets at each theta, without penalties."""
@@ -246,19 +239,17 @@ def is_lead(set_of: Indices) -> npt.NDArray[np.bool_]:
 
 class _Measures(NamedTuple):
     """What Hessians say: the Newton steps, their lengths, the rows' radii, and how much the
-    Hessians have aged: exp(-drift) H <= the Hessian at theta, by self-concordance."""
+    Hessians have aged: exp(-drift) H <= the Hessian at theta, by self-concordance. Hence bounds of
+    the Newton decrements and of the objectives' distance to their optimum, and what rounding may
+    have added to the lengths."""
 
     steps: Float64Array
     lengths: Float64Array
     radii: Float64Array
     drift: Float64Array
-
-    def growth(self) -> Float64Array:
-        return cast(Float64Array, np.exp(np.minimum(self.drift, 700.0) / 2))
-
-    def decrements(self) -> Float64Array:
-        """Return bounds of the Newton decrements at theta."""
-        return self.growth() * self.lengths
+    decrements: Float64Array
+    gaps: Float64Array
+    noise: Float64Array
 
     def replace(self, which: npt.NDArray[np.bool_], others: _Measures) -> None:
         for mine, other in zip(self, others, strict=True):
@@ -315,20 +306,19 @@ class _Batch:
                 stale = self.fill_tiles(active, stale, found.lengths)
                 self.renew(active[stale])
                 found.replace(stale, self.measure(active[stale]))
-            gaps, noise = self.gaps(active, found)
             # Where rounding is all that is left, steps do not get shorter.
             is_rounding = (found.lengths > self.before[active] / 2) & (
-                found.lengths**2 <= ROUNDING * np.abs(self.losses[active]) + (2 * noise) ** 2
+                found.lengths**2 <= ROUNDING * np.abs(self.losses[active]) + (2 * found.noise) ** 2
             )
-            converged = (found.decrements() <= self.tol) | is_rounding
+            converged = (found.decrements <= self.tol) | is_rounding
             if self.prove:
-                converged &= self.is_proven(active, gaps) | (self.moved[active] == 0)
+                converged &= self.is_proven(active, found.gaps) | (self.moved[active] == 0)
             done = converged | self.stuck[active] | (n_iter == self.max_iter)
             at = self.members[active[done]]
             optima.thetas[at] = self.thetas[active[done]]
             optima.losses[at] = self.losses[active[done]]
             optima.n_iter[at], optima.converged[at] = n_iter, converged[done]
-            optima.gap_bounds[at] = gaps[done]
+            optima.gap_bounds[at] = found.gaps[done]
             if done.all():
                 return
             active = active[~done]
@@ -369,7 +359,11 @@ class _Batch:
         )
         with np.errstate(invalid="ignore"):
             drift = np.where(self.moved[at] > 0, radii * self.moved[at], 0.0)
-        return _Measures(steps, lengths, radii, drift)
+        growth = np.exp(np.minimum(drift, 700.0) / 2)
+        noise = self.models.rounding(self.members[at], self.thetas[at], radii)
+        # A hundredth more covers the rounding of the factorisation.
+        gaps = gap_bound(1.01 * growth * (lengths + noise), 1.01 * growth * radii)
+        return _Measures(steps, lengths, radii, drift, growth * lengths, gaps, noise)
 
     def needs_hessian(self, at: Indices, found: _Measures) -> npt.NDArray[np.bool_]:
         """Say which Hessians are too old: to prove an optimum, or to lead to it soon."""
@@ -377,21 +371,12 @@ class _Batch:
             rate = np.where(np.isfinite(self.before[at]), found.lengths / self.before[at], 0.1)
             left = np.log(self.tol / found.lengths) / np.log(np.minimum(rate, 0.99))
         needed = (rate >= SLOW) | (left > 2 + PATIENCE * self.cost)
-        needed &= found.decrements() > self.tol
+        needed &= found.decrements > self.tol
         if self.prove:
             is_near = found.lengths * found.radii <= NEAR
             needed |= (found.drift > MAX_DRIFT) & is_near
-            needed |= (found.decrements() <= self.tol) & ~self.is_proven(
-                at, self.gaps(at, found)[0]
-            )
+            needed |= (found.decrements <= self.tol) & ~self.is_proven(at, found.gaps)
         return needed & (self.moved[at] > 0)
-
-    def gaps(self, at: Indices, found: _Measures) -> tuple[Float64Array, Float64Array]:
-        """Return bounds of the objectives' distance to their optimum, and the rounding in them."""
-        noise = self.models.rounding(self.members[at], self.thetas[at], found.radii)
-        # A hundredth more covers the rounding of the factorisation.
-        growth = 1.01 * found.growth()
-        return gap_bound(growth * (found.lengths + noise), growth * found.radii), noise
 
     def is_proven(self, at: Indices, gaps: Float64Array) -> npt.NDArray[np.bool_]:
         return gaps <= self.tol * np.maximum(1, self.losses[at])

@@ -26,13 +26,12 @@ from metaopt_fast.classifiers import (
     check_C,
     check_class_weight,
     check_scoring,
-    class_factors,
     scorer_of,
     warn_unless_converged,
 )
 from metaopt_fast.cv_results import make_results, within_one_standard_error
 from metaopt_fast.splits import fit_splits, score_splits
-from metaopt_fast.training import fit_many
+from metaopt_fast.training import class_factors, fit_many
 from metaopt_fast.validation import check_integer, check_number, describe
 
 __all__ = ["LogisticRegression", "LogisticRegressionSearchCV"]
@@ -59,7 +58,7 @@ class LogisticRegression(BinaryClassifier):
     warm_start : bool, default False
         Whether fit starts from the solution before.
     tol : float, default 1e-8
-        How far the mean loss with its penalty may be from its optimum, relative to itself.
+        Of the Newton decrement, as in `metaopt_fast.fit_many`.
     max_iter : int, default 100
     n_threads : int, optional
         From 1 to 1024; by default OMP_NUM_THREADS, the affinity mask and the cgroup quota decide.
@@ -118,7 +117,8 @@ class LogisticRegression(BinaryClassifier):
         X, positive, weights = self._training_data(X, y, sample_weight)
         choice = check_class_weight(self.class_weight, self.classes_)
         weights = np.ones(len(X)) if weights is None else weights
-        factors = class_factors(choice, weights[~positive].sum(), weights[positive].sum())
+        sums = np.array([weights[~positive].sum(), weights[positive].sum()])
+        factors = class_factors(choice, sums)
         weights = weights * np.where(positive, factors[1], factors[0])
         fits = fit_many(
             X,

@@ -234,6 +234,15 @@ def fit_many(
     )
 
 
+def class_factors(choice: ClassWeight, sums: Float64Array) -> Float64Array:
+    """Return what the weights of class 0 and 1 are multiplied by, given their sums."""
+    if isinstance(choice, Mapping):
+        return np.array([choice.get(0, 1.0), choice.get(1, 1.0)])
+    if choice is None:
+        return np.ones(2)
+    return cast(Float64Array, sums.sum() / (2 * sums))
+
+
 def _check_training_sets(sums: Float64Array, has_folds: bool) -> None:
     """Raise an error where the rows to train on are of one class."""
     if not sums.sum(axis=0).all():
@@ -274,12 +283,7 @@ class _Problem:
 
     def factors(self, choice: ClassWeight, left_out: int) -> Float64Array:
         """Return what the classes' weights are multiplied by; left_out: a fold, or -1 for none."""
-        if isinstance(choice, Mapping):
-            return np.array([choice.get(0, 1.0), choice.get(1, 1.0)])
-        if choice is None:
-            return np.ones(2)
-        sums = self.sums_without(left_out)
-        return cast(Float64Array, sums.sum() / (2 * sums))
+        return class_factors(choice, self.sums_without(left_out))
 
     def sums_without(self, left_out: int) -> Float64Array:
         """Return the weights of both classes in all folds but one."""
@@ -306,9 +310,7 @@ class _Problem:
     def training_set(self, choice: ClassWeight, left_out: int) -> TrainingSet:
         factors = self.factors(choice, left_out)
         total = float(self.sums_without(left_out) @ factors)
-        blocks = self.block_fold != left_out
-        n_rows = int(self.packed.block_rows[blocks].sum())
-        return TrainingSet(self.rows(blocks, factors, total), n_rows, total)
+        return TrainingSet(self.rows(self.block_fold != left_out, factors, total), total)
 
     def sketch(self, choice: ClassWeight) -> TrainingSet | None:
         """Return some of all rows, where they are many: enough to say where an optimum is near."""
@@ -319,7 +321,7 @@ class _Problem:
             return None
         factors = self.factors(choice, -1)
         total = float(self.sums_without(-1) @ factors) * n_rows / int(self.packed.block_rows.sum())
-        return TrainingSet(self.rows(blocks, factors, total), n_rows, total)
+        return TrainingSet(self.rows(blocks, factors, total), total)
 
     def models(
         self, sets: list[TrainingSet], set_of: npt.NDArray[np.intp], l2: Float64Array
@@ -337,7 +339,10 @@ class _Problem:
         n, n_pairs = len(models.l2), _kernels.n_pairs(self.n_params)
         zeros = np.zeros((n, self.n_params))
         if n < 3 * N_ANCHORS * len(choices) or models.l2.min() == 0 or n_pairs > MAX_ANCHOR_PAIRS:
-            return Start(self.sketched(models, choices))
+            for c, choice in enumerate(choices):
+                mine = np.flatnonzero(models.set_of // len(self.left_out) == c)
+                zeros[mine] = self.sketched(choice, models.l2[mine])
+            return Start(zeros)
         strengths = np.geomspace(models.l2.max(), models.l2.min(), N_ANCHORS)
         nearest = np.abs(np.log(models.l2)[:, None] - np.log(strengths)).argmin(axis=1)
         thetas, fallback = zeros, np.empty_like(zeros)
@@ -365,25 +370,19 @@ class _Problem:
         which = models.set_of * N_ANCHORS + nearest
         return Start(thetas, Nearby(fallback, fallback_loss, hessians, which, distance))
 
-    def sketched(self, models: Models, choices: list[ClassWeight]) -> Float64Array:
+    def sketched(self, choice: ClassWeight, l2: Float64Array) -> Float64Array:
         """Return models of some of all rows, where these are many; else zeros."""
-        thetas = np.zeros((len(models.l2), self.n_params))
-        for c, choice in enumerate(choices):
-            sketch = self.sketch(choice)
-            mine = np.flatnonzero(models.set_of // len(self.left_out) == c)
-            if sketch is not None and len(mine):
-                some = self.models([sketch], np.zeros(len(mine), np.intp), models.l2[mine])
-                thetas[mine] = fit(some, Start(thetas[mine]), NEAR, 50, prove=False).thetas
-        return thetas
+        thetas, sketch = np.zeros((len(l2), self.n_params)), self.sketch(choice)
+        return thetas if sketch is None else self.approach(sketch, l2, thetas)
 
     def anchors(self, choice: ClassWeight, l2: Float64Array) -> Float64Array:
-        """Return models of all rows, near their optimum: of some of the rows first."""
-        thetas = np.zeros((len(l2), self.n_params))
-        sketch = self.sketch(choice)
-        for one in ([] if sketch is None else [sketch]) + [self.training_set(choice, -1)]:
-            models = self.models([one], np.zeros(len(l2), np.intp), l2)
-            thetas = fit(models, Start(thetas), NEAR, 50, prove=False).thetas
-        return thetas
+        """Return models of all rows, near their optimum."""
+        return self.approach(self.training_set(choice, -1), l2, self.sketched(choice, l2))
+
+    def approach(self, one: TrainingSet, l2: Float64Array, thetas: Float64Array) -> Float64Array:
+        """Return models of one training set, near their optimum."""
+        models = self.models([one], np.zeros(len(l2), np.intp), l2)
+        return fit(models, Start(thetas), NEAR, 50, prove=False).thetas
 
     def stratum_hessians(self, thetas: Float64Array) -> list[Float64Array]:
         """Return the sums over each fold and class, fold by fold."""

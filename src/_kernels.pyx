@@ -211,6 +211,9 @@ cdef class PackedRows:
         Returns False where a theta is not finite in the rows' precision.
         """
         cdef Plan plan
+        # Over before a second thread is awake.
+        if losses.shape[0] * work(self.n_rows, self.rows.n_params) < SERIAL_WORK:
+            n_threads = 1
         self.plan(&plan, losses, gradients, n_threads)
         plan.thetas = &thetas[0, 0]
         return evaluate(&plan)
