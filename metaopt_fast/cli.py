@@ -104,8 +104,7 @@ def _info(arguments: argparse.Namespace) -> int:
 
 
 def _search(arguments: argparse.Namespace) -> int:
-    if arguments.file is None and arguments.target is not None:
-        arguments.parser.error("--target is of a FILE, and there is none")
+    _check_target(arguments)
     if arguments.top > arguments.candidates:
         arguments.parser.error("--top is greater than --candidates")
     _check_outputs(arguments, arguments.file)
@@ -133,6 +132,11 @@ def _search(arguments: argparse.Namespace) -> int:
     return _finish(arguments, job, result)
 
 
+def _check_target(arguments: argparse.Namespace) -> None:
+    if arguments.file is None and arguments.target is not None:
+        arguments.parser.error("--target is of a FILE, and there is none")
+
+
 def _resume(arguments: argparse.Namespace) -> int:
     settings = _read_settings(arguments.checkpoint)
     _check_outputs(arguments, settings["file"])
@@ -149,8 +153,7 @@ def _resume(arguments: argparse.Namespace) -> int:
 def _tune(arguments: argparse.Namespace) -> int:
     from metaopt_fast.tune import TuneReport, tune
 
-    if arguments.file is None and arguments.target is not None:
-        arguments.parser.error("--target is of a FILE, and there is none")
+    _check_target(arguments)
     if arguments.low > arguments.high:
         arguments.parser.error("--low is greater than --high")
     _check_outputs(arguments, arguments.file)

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,8 @@ from metaopt_fast.mixture import from_dict
 from metaopt_fast.result import SearchResult
 
 Lines = list[tuple[str, str]]
+# What was subtracted from each feature, and what it was divided by then.
+Standardization = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,21 +79,7 @@ class Report:
                 "n_iter": descent.n_iter,
                 "status": descent.status,
             },
-            "data": {
-                "file": self.settings["file"],
-                "target": self.settings["target"],
-                "n_samples": table.X.shape[0],
-                "n_features": table.X.shape[1],
-                "feature_names": list(table.feature_names),
-                "class_names": list(table.class_names),
-                "positive_class": table.class_names[1],
-                "standardization": self.standardization
-                and dict(
-                    zip(
-                        ("mean", "scale"), map(np.ndarray.tolist, self.standardization), strict=True
-                    )
-                ),
-            },
+            "data": data_to_dict(self.settings, table, self.standardization),
             "l2": self.settings["l2"],
             "dtype": self.settings["dtype"],
             "fit_intercept": True,
@@ -105,21 +94,13 @@ class Report:
         parts = [self._what(), self._found(), self._comparison()]
         if len(self.result.top) > 1:
             parts.append(self._ranking())
-        return "\n".join(
-            "".join(f"{label:<18}{value}\n" for label, value in part) for part in parts
-        )
+        return lines_to_text(parts)
 
     def _what(self) -> Lines:
-        table, settings, config = self.table, self.settings, self.result.config
-        n_samples, n_features = table.X.shape
-        name = "breast_cancer, carried by the package"
-        if settings["file"] is not None:
-            name = shown(os.path.basename(settings["file"]))
-        negative, positive = map(shown, table.class_names)
+        settings, config = self.settings, self.result.config
+        prepared = "standardized" if self.standardization else "as they are"
         return [
-            ("data", f"{name}: {n_samples:,} rows, {n_features:,} features"),
-            ("features", "standardized" if self.standardization else "as they are"),
-            ("positive class", f"{positive} ({int(table.y.sum()):,} rows), beside {negative}"),
+            *data_to_lines(settings, self.table, prepared),
             ("model", f"logistic, with intercept, l2 = {settings['l2']:g}, {settings['dtype']}"),
             (
                 "candidates",
@@ -166,13 +147,54 @@ class Report:
 
     def to_picture(self, kind: str) -> bytes:
         """Return the best loss against the candidates as a PNG, SVG or PDF file."""
-        from matplotlib.figure import Figure
+        return draw(self.result.plot_trace, kind)
 
-        file = io.BytesIO()
-        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-        self.result.plot_trace(figure.add_subplot())
-        figure.savefig(file, format=kind)
-        return file.getvalue()
+
+def data_to_dict(
+    settings: dict[str, Any], table: Table, standardization: Standardization | None
+) -> dict[str, Any]:
+    """Return what the data was and how it was prepared, for JSON."""
+    return {
+        "file": settings["file"],
+        "target": settings["target"],
+        "n_samples": table.X.shape[0],
+        "n_features": table.X.shape[1],
+        "feature_names": list(table.feature_names),
+        "class_names": list(table.class_names),
+        "positive_class": table.class_names[1],
+        "standardization": standardization
+        and {"mean": standardization[0].tolist(), "scale": standardization[1].tolist()},
+    }
+
+
+def data_to_lines(settings: dict[str, Any], table: Table, prepared: str) -> Lines:
+    """Return what the data was and how it was prepared, for a terminal."""
+    n_samples, n_features = table.X.shape
+    name = "breast_cancer, carried by the package"
+    if settings["file"] is not None:
+        name = shown(os.path.basename(settings["file"]))
+    negative, positive = map(shown, table.class_names)
+    return [
+        ("data", f"{name}: {n_samples:,} rows, {n_features:,} features"),
+        ("features", prepared),
+        ("positive class", f"{positive} ({int(table.y.sum()):,} rows), beside {negative}"),
+    ]
+
+
+def lines_to_text(parts: list[Lines]) -> str:
+    """Return the parts of a report, a blank line between them."""
+    return "\n".join("".join(f"{label:<18}{value}\n" for label, value in part) for part in parts)
+
+
+def draw(plot: Callable[[Any], Any], kind: str) -> bytes:
+    """Return what `plot` draws on axes, as a PNG, SVG or PDF file."""
+    from matplotlib.figure import Figure
+
+    file = io.BytesIO()
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    plot(figure.add_subplot())
+    figure.savefig(file, format=kind)
+    return file.getvalue()
 
 
 def check_picture() -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import os
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.columns import Table, shown
+from metaopt_fast.columns import Table
 from metaopt_fast.cv_results import standard_error, within_one_standard_error
+from metaopt_fast.report import data_to_dict, data_to_lines, draw, lines_to_text
 from metaopt_fast.samplers import Uniform
 from metaopt_fast.scoring import METRICS
 from metaopt_fast.splits import fit_splits, score_splits
@@ -235,20 +235,7 @@ class TuneReport:
             "isa": self.isa,
             "n_threads": self.n_threads,
             "config": {key: self.settings[key] for key in ("seed", "low", "high")},
-            "data": {
-                "file": self.settings["file"],
-                "target": self.settings["target"],
-                "n_samples": table.X.shape[0],
-                "n_features": table.X.shape[1],
-                "feature_names": list(table.feature_names),
-                "class_names": list(table.class_names),
-                "positive_class": table.class_names[1],
-                "standardization": self.standardization
-                and {
-                    "mean": self.standardization[0].tolist(),
-                    "scale": self.standardization[1].tolist(),
-                },
-            },
+            "data": data_to_dict(self.settings, table, self.standardization),
         }
 
     def _candidate(self, index: int) -> dict[str, Any]:
@@ -271,22 +258,14 @@ class TuneReport:
     def to_text(self) -> str:
         """Return tables for a terminal."""
         parts = [self._what(), self._found(), self._ranking()]
-        return "\n".join(
-            "".join(f"{label:<18}{value}\n" for label, value in part) for part in parts
-        )
+        return lines_to_text(parts)
 
     def _what(self) -> list[tuple[str, str]]:
-        table, settings, result = self.table, self.settings, self.result
-        n_samples, n_features = table.X.shape
-        name = "breast_cancer, carried by the package"
-        if settings["file"] is not None:
-            name = shown(os.path.basename(settings["file"]))
-        negative, positive = map(shown, table.class_names)
+        settings, result = self.settings, self.result
         standardized = "standardized over all rows, before the folds are cut"
+        prepared = standardized if self.standardization else "as they are"
         return [
-            ("data", f"{name}: {n_samples:,} rows, {n_features:,} features"),
-            ("features", standardized if self.standardization else "as they are"),
-            ("positive class", f"{positive} ({int(table.y.sum()):,} rows), beside {negative}"),
+            *data_to_lines(settings, self.table, prepared),
             ("model", "logistic, with intercept, l2 = 1 / (C * training rows)"),
             (
                 "candidates",
@@ -326,12 +305,6 @@ class TuneReport:
 
     def to_picture(self, kind: str) -> bytes:
         """Return the mean score against C as a PNG, SVG or PDF file."""
-        from matplotlib.figure import Figure
-
         from metaopt_fast.plots import plot_scores
 
-        file = io.BytesIO()
-        figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-        plot_scores(self.result, figure.add_subplot())
-        figure.savefig(file, format=kind)
-        return file.getvalue()
+        return draw(partial(plot_scores, self.result), kind)

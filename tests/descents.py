@@ -46,3 +46,14 @@ class Scripted:
             raise answer
         loss, gradient = answer
         return loss, np.array(gradient, float)
+
+
+class Rosenbrock:
+    """A curved valley down to (1, 1)."""
+
+    n_params = 2
+
+    def loss_gradient(self, theta):
+        a, b = theta
+        gradient = [2 * (a - 1) - 400 * a * (b - a * a), 200 * (b - a * a)]
+        return (1 - a) ** 2 + 100 * (b - a * a) ** 2, gradient

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from descents import KnownQuadratic, Quadratic, Scripted, X, Y, logistic
+from descents import KnownQuadratic, Quadratic, Rosenbrock, Scripted, X, Y, logistic
 from scipy.optimize import minimize
 
 import metaopt_fast as mf
@@ -84,14 +84,6 @@ def test_an_objective_without_lipschitz_gets_steps_that_are_searched_for(curvatu
 
 
 def test_searched_steps_come_down_a_curved_valley():
-    class Rosenbrock:
-        n_params = 2
-
-        def loss_gradient(self, theta):
-            a, b = theta
-            gradient = [2 * (a - 1) - 400 * a * (b - a * a), 200 * (b - a * a)]
-            return (1 - a) ** 2 + 100 * (b - a * a) ** 2, gradient
-
     run = mf.gradient_descent(Rosenbrock(), [-1.2, 1.0], max_iter=20_000)
     assert run.status == "converged"
     np.testing.assert_allclose(run.theta, [1, 1], atol=1e-4)

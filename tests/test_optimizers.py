@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from descents import Rosenbrock
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
@@ -194,14 +195,6 @@ def test_lbfgs_needs_about_as_many_steps_as_scipy(scale):
 
 
 def test_lbfgs_comes_down_a_curved_valley():
-    class Rosenbrock:
-        n_params = 2
-
-        def loss_gradient(self, theta):
-            a, b = theta
-            gradient = [2 * (a - 1) - 400 * a * (b - a * a), 200 * (b - a * a)]
-            return (1 - a) ** 2 + 100 * (b - a * a) ** 2, gradient
-
     run = mf.gradient_descent(Rosenbrock(), [-1.2, 1.0], method="lbfgs", tol=1e-9)
     assert (run.status, run.n_iter < 100) == ("converged", True)
     np.testing.assert_allclose(run.theta, [1, 1], atol=1e-8)
