@@ -74,16 +74,26 @@ def n_pairs(n_params: int) -> int: ...
 def hessians(
     data: PackedRows, thetas: _Float64Array, out: _Float64Array, n_threads: int
 ) -> bool: ...
-def solve(
+def largest_margins(
+    data: PackedRows, thetas: _Float64Array, out: _Float64Array, n_threads: int
+) -> bool: ...
+def factor(
     matrices: _Float64Array,
     which: npt.NDArray[np.intp],
     scales: _Float64Array,
     shifts: _Float64Array,
     n_penalised: int,
     extents: _Float64Array,
+    factors: _Float64Array,
+    places: npt.NDArray[np.intp],
+    radii: _Float64Array,
+    n_threads: int,
+) -> None: ...
+def solve(
+    factors: _Float64Array,
+    places: npt.NDArray[np.intp],
     x: _Float64Array,
     squares: _Float64Array,
-    radii: _Float64Array,
     n_threads: int,
 ) -> None: ...
 

@@ -1,8 +1,7 @@
 """Newton's method for many regularised models at once, and proofs of how near their optimum is.
 
-A model is a row of each array: its training set, its penalty, its theta. Hessians are computed
-where a model needs one and kept for several steps; what they say of an optimum elsewhere is bounded
-by self-concordance.
+Hessians are computed where a model needs one and kept for several steps; what they say of an optimum
+elsewhere is bounded by self-concordance.
 """
 
 from __future__ import annotations
@@ -14,9 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast import _kernels
-
-Float64Array = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.intp]
+from metaopt_fast.models import Float64Array, Indices, Models, Nearby
 
 # Bytes of Hessians at work: more models than that come one batch after the other.
 BATCH_BYTES = 64 * 1024 * 1024
@@ -26,148 +23,19 @@ MAX_DRIFT = 4.0
 SLOW = 0.5
 # Evaluations that a model may still take, in Hessians' costs, before it gets a new one.
 PATIENCE = 0.5
+# What an iteration costs beside the work on the rows, in operations.
+ITERATION = 2e7
 # Where radius times decrement is below it, a new Hessian leads to an optimum and proves it.
 NEAR = 1.0
 HALVINGS = 60
 # One in so many models of a training set is fitted before the others.
 STRIDE = 4
-# Models whose Hessians are taken together: a tile of AVX-512, two of AVX2.
-TILE = 24
+MIN_LEADS = 24
 TINY = np.finfo(np.float64).tiny
 # A step is taken where the loss falls by this part of what the gradient promises.
 ARMIJO = 1e-4
 # Below this part of the loss, differences of losses are rounding.
 ROUNDING = 1e-13
-EPS = np.finfo(np.float64).eps
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TrainingSet:
-    """Rows to train on, as the kernels read them, and the sum of their weights. No penalty."""
-
-    rows: _kernels.PackedRows
-    total_weight: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Models:
-    """What is to be fitted: model i minimises the mean loss of a training set, and a penalty.
-
-    `extents` bounds the absolute values in each column of all training sets.
-    """
-
-    sets: list[TrainingSet]
-    set_of: Indices
-    l2: Float64Array
-    n_params: int
-    n_penalised: int
-    extents: Float64Array
-    n_threads: int
-
-    def evaluate(self, models: Indices, thetas: Float64Array) -> tuple[Float64Array, Float64Array]:
-        """Return the objective of some models, each at its theta, and the gradients."""
-        losses, gradients = np.empty(len(models)), np.empty_like(thetas)
-        # What a Hessian of overflown numbers leads to is no place to be.
-        is_lost = np.logical_not(np.isfinite(thetas).all(axis=1))
-        thetas = np.where(is_lost[:, None], 0.0, thetas)
-        for number, rows in self.by_set(models):
-            some = np.ascontiguousarray(thetas[rows])
-            loss, gradient = np.empty(len(some)), np.empty_like(some)
-            self.sets[number].rows.evaluate(some, loss, gradient, self.n_threads)
-            losses[rows], gradients[rows] = loss, gradient
-        losses[is_lost] = np.inf
-        return self.penalised(models, thetas, losses, gradients)
-
-    def penalised(
-        self, models: Indices, thetas: Float64Array, losses: Float64Array, gradients: Float64Array
-    ) -> tuple[Float64Array, Float64Array]:
-        """Return the losses and the gradients with the penalties added."""
-        slopes = np.zeros_like(gradients)
-        with np.errstate(over="ignore"):
-            slopes[:, : self.n_penalised] = self.l2[models, None] * thetas[:, : self.n_penalised]
-            return losses + (slopes * thetas).sum(axis=1) / 2, gradients + slopes
-
-    def hessians(self, models: Indices, thetas: Float64Array) -> Float64Array:
-        """Return sums of loss'' x x' over the training sets at each theta, without penalties."""
-        found = np.empty((len(models), _kernels.n_pairs(self.n_params)))
-        for number, rows in self.by_set(models):
-            some = np.empty((np.count_nonzero(rows), found.shape[1]))
-            _kernels.hessians(
-                self.sets[number].rows, np.ascontiguousarray(thetas[rows]), some, self.n_threads
-            )
-            found[rows] = some
-        return found
-
-    def by_set(self, models: Indices) -> list[tuple[int, npt.NDArray[np.bool_]]]:
-        numbers = self.set_of[models]
-        return [(int(number), numbers == number) for number in np.unique(numbers)]
-
-    def solve(
-        self, models: Indices, matrices: Float64Array, which: Indices, gradients: Float64Array
-    ) -> tuple[Float64Array, Float64Array, Float64Array]:
-        """Return the Newton steps, their lengths in the Hessian's norm, and the rows' radii."""
-        steps = gradients.copy()
-        squares, radii = np.empty(len(models)), np.empty(len(models))
-        scales = np.array([1 / one.total_weight for one in self.sets])[self.set_of[models]]
-        _kernels.solve(
-            matrices,
-            which,
-            scales,
-            np.ascontiguousarray(self.l2[models]),
-            self.n_penalised,
-            self.extents,
-            steps,
-            squares,
-            radii,
-            self.n_threads,
-        )
-        with np.errstate(invalid="ignore"):
-            return steps, np.sqrt(squares), radii
-
-    def rounding(self, models: Indices, thetas: Float64Array, radii: Float64Array) -> Float64Array:
-        """Return what rounding of the gradients may add to the decrements."""
-        # Not a product of matrices: threads of a BLAS stay awake for a while, and are in the way.
-        with np.errstate(over="ignore", invalid="ignore"):
-            sizes = (np.abs(thetas) * self.extents).sum(axis=1)
-            of_margins = EPS * (4 + self.n_params * sizes / 4)
-            of_penalty = 4 * EPS * np.sqrt(self.l2[models] * (thetas**2).sum(axis=1))
-            total: Float64Array = of_margins * radii + of_penalty
-        return total
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Nearby:
-    """Thetas near which models start, what the objectives are there, and the Hessians.
-
-    The Hessian of model i is hessians[which[i]]; `distance` bounds how far the model starts from
-    where that was taken, in its norm.
-    """
-
-    thetas: Float64Array
-    losses: Float64Array
-    hessians: Float64Array
-    which: Indices
-    distance: Float64Array
-
-    def of(self, rows: Indices) -> Nearby:
-        return Nearby(
-            self.thetas[rows],
-            self.losses[rows],
-            self.hessians,
-            self.which[rows],
-            self.distance[rows],
-        )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Start:
-    """Where models begin: arrays over them."""
-
-    thetas: Float64Array
-    near: Nearby | None = None
-
-    def of(self, rows: Indices) -> Start:
-        return Start(self.thetas[rows], None if self.near is None else self.near.of(rows))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -198,11 +66,18 @@ def gap_bound(decrement: Float64Array, radius: Float64Array) -> Float64Array:
     return bound
 
 
-def fit(models: Models, start: Start, tol: float, max_iter: int, *, prove: bool = True) -> Optima:
+def fit(
+    models: Models,
+    start: Float64Array | Nearby,
+    tol: float,
+    max_iter: int,
+    *,
+    prove: bool = True,
+) -> Optima:
     """Minimise the objective of each model; unless `prove`, a small decrement is enough.
 
-    Of each training set, every fourth model in the order of penalties comes first; the others
-    start from the nearest of these.
+    Models start from thetas, or by a step from what is nearby. Of each training set, every fourth
+    model in the order of penalties comes first; the others start from the nearest of these.
     """
     n = len(models.l2)
     optima = Optima(
@@ -216,21 +91,22 @@ def fit(models: Models, start: Start, tol: float, max_iter: int, *, prove: bool 
     order = np.lexsort((models.l2, models.set_of))
     for first in range(0, n, size):
         members = order[first : first + size]
-        leads = is_lead(models.set_of[members])
-        batch = _Batch(models, members[leads], start.of(members[leads]), tol, max_iter, prove)
+        is_lead = choose_leads(models.set_of[members])
+        leads, rest = members[is_lead], members[~is_lead]
+        near = start.of(leads) if isinstance(start, Nearby) else start[leads]
+        batch = _Batch(models, leads, near, tol, max_iter, prove, keep_hessians=len(rest) > 0)
         batch.run(optima)
-        rest = members[~leads]
         if len(rest):
             _Batch(models, rest, batch.nearby(rest), tol, max_iter, prove).run(optima)
     return optima
 
 
-def is_lead(set_of: Indices) -> npt.NDArray[np.bool_]:
-    """Choose about a quarter of each training set's models, in full tiles; set_of is sorted."""
+def choose_leads(set_of: Indices) -> npt.NDArray[np.bool_]:
+    """Choose about a quarter of each training set's models; set_of is sorted."""
     _, counts = np.unique(set_of, return_counts=True)
     leads = []
     for count in counts.tolist():
-        n_leads = min(count, max(1, round(count / STRIDE / TILE)) * TILE)
+        n_leads = min(count, max(MIN_LEADS, round(count / STRIDE)))
         rank = np.arange(count)
         # Evenly spread, from one end to the other.
         leads.append((rank + 1) * n_leads // count > rank * n_leads // count)
@@ -263,37 +139,48 @@ class _Batch:
         self,
         models: Models,
         members: Indices,
-        start: Start,
+        start: Float64Array | Nearby,
         tol: float,
         max_iter: int,
         prove: bool,
+        *,
+        keep_hessians: bool = False,
     ) -> None:
         self.models, self.members, self.tol = models, members, tol
         self.max_iter, self.prove = max_iter, prove
-        n = len(members)
-        self.thetas = start.thetas.copy()
-        self.losses, self.gradients = models.evaluate(members, self.thetas)
-        self.hessians = np.empty((n, _kernels.n_pairs(models.n_params)))
-        # How far theta has moved since the Hessian was taken, in its norm; infinite: there is none.
-        self.moved = np.full(n, np.inf)
+        n, n_pairs = len(members), _kernels.n_pairs(models.n_params)
+        self.hessians = np.empty((n, n_pairs)) if keep_hessians else None
+        self.factors, self.radii = np.empty((n, n_pairs)), np.empty(n)
+        # Where the Hessian was taken; a bound of |x (theta - origin)| over the rows as it was last
+        # looked up; how far theta has moved since, in the Hessian's norm. Infinite: there is none.
+        self.origins = np.empty((n, models.n_params))
+        self.drifted, self.moved = np.zeros(n), np.full(n, np.inf)
         # The decrement that the last step began with, as the same Hessian measures it.
         self.before = np.full(n, np.inf)
         self.stuck = np.zeros(n, np.bool_)
-        if start.near is not None:
-            self.hessians[:] = start.near.hessians[start.near.which]
-            self.moved[:] = self.before[:] = start.near.distance
-            worse = np.flatnonzero(~(self.losses <= start.near.losses))
-            if len(worse):
-                self.thetas[worse] = start.near.thetas[worse]
-                self.losses[worse], self.gradients[worse] = models.evaluate(
-                    members[worse], self.thetas[worse]
-                )
-                self.moved[worse], self.before[worse] = np.inf, np.inf
-        # What a Hessian costs, in evaluations of a loss and its gradient; few of them cost as much
-        # as a tile.
-        pairs = _kernels.n_pairs(models.n_params)
-        idle = TILE * len(np.unique(models.set_of[members])) / n
-        self.cost = 2 * pairs / (4 * models.n_params + 40) * max(1.0, idle)
+        if isinstance(start, Nearby):
+            self.step_from(start)
+        else:
+            self.thetas = start.copy()
+            self.losses, self.gradients = models.evaluate(members, self.thetas)
+
+    def step_from(self, near: Nearby) -> None:
+        """Start by a step from what is known nearby, or from there where the step leads uphill."""
+        everything = np.arange(len(self.members))
+        if self.hessians is not None:
+            self.hessians[:] = near.hessians[near.which]
+        self.radii[:] = self.models.factor(
+            self.members, near.hessians, near.which, self.factors, everything
+        )
+        self.origins[:] = near.origins[near.which]
+        steps, lengths = self.models.solve(self.factors, everything, near.gradients)
+        self.thetas = near.thetas - steps
+        self.losses, self.gradients = self.models.evaluate(self.members, self.thetas)
+        self.moved, self.drifted, self.before = near.moved + lengths, near.drifted, lengths
+        worse = ~(self.losses <= near.losses)
+        self.thetas[worse], self.losses[worse] = near.thetas[worse], near.losses[worse]
+        self.gradients[worse] = near.gradients[worse]
+        self.moved[worse] = self.before[worse] = np.inf
 
     def run(self, optima: Optima) -> None:
         """Iterate until every model is done, and write its results."""
@@ -303,7 +190,9 @@ class _Batch:
             found = self.measure(active)
             stale = self.needs_hessian(active, found)
             if n_iter < self.max_iter and stale.any():
-                stale = self.fill_tiles(active, stale, found.lengths)
+                self.look_up_drift(active[stale])
+                found = self.judge(active, found.steps, found.lengths)
+                stale &= self.needs_hessian(active, found)
                 self.renew(active[stale])
                 found.replace(stale, self.measure(active[stale]))
             # Where rounding is all that is left, steps do not get shorter.
@@ -312,7 +201,7 @@ class _Batch:
             )
             converged = (found.decrements <= self.tol) | is_rounding
             if self.prove:
-                converged &= self.is_proven(active, found.gaps) | (self.moved[active] == 0)
+                converged &= self.is_proven(active, found.gaps) | (found.drift == 0)
             done = converged | self.stuck[active] | (n_iter == self.max_iter)
             at = self.members[active[done]]
             optima.thetas[at] = self.thetas[active[done]]
@@ -324,9 +213,10 @@ class _Batch:
             active = active[~done]
             self.step(active, found.steps[~done], found.lengths[~done])
 
-    def nearby(self, others: Indices) -> Start:
-        """Return where other models start: a Newton step from the nearest one of the same set."""
+    def nearby(self, others: Indices) -> Nearby:
+        """Return what other models know: the nearest one of the same set."""
         models = self.models
+        assert self.hessians is not None
         of_other, of_mine = models.l2[others], models.l2[self.members]
         far = np.abs(
             np.log(np.maximum(of_other, TINY))[:, None] - np.log(np.maximum(of_mine, TINY))
@@ -336,29 +226,51 @@ class _Batch:
         thetas, penalised = self.thetas[which], self.thetas[which]
         penalised[:, models.n_penalised :] = 0
         more = of_other - of_mine[which]
-        losses = self.losses[which] + more / 2 * (penalised**2).sum(axis=1)
-        steps, lengths, _ = models.solve(
-            others, self.hessians, which, self.gradients[which] + more[:, None] * penalised
-        )
         # A larger penalty makes the Hessian's norm larger.
         with np.errstate(divide="ignore", invalid="ignore"):
             growth = np.sqrt(np.maximum(1, of_other / of_mine[which]))
             moved = np.where(self.moved[which] > 0, growth * self.moved[which], 0)
-        return Start(thetas - steps, Nearby(thetas, losses, self.hessians, which, lengths + moved))
+        return Nearby(
+            thetas,
+            self.losses[which] + more / 2 * (penalised**2).sum(axis=1),
+            self.gradients[which] + more[:, None] * penalised,
+            self.hessians,
+            self.origins,
+            which,
+            moved,
+            self.drifted[which],
+        )
 
     def renew(self, at: Indices) -> None:
         """Take Hessians at the thetas of some models."""
-        if len(at):
-            self.hessians[at] = self.models.hessians(self.members[at], self.thetas[at])
-            self.moved[at] = 0.0
+        if not len(at):
+            return
+        hessians = self.models.hessians(self.members[at], self.thetas[at])
+        self.radii[at] = self.models.factor(
+            self.members[at], hessians, np.arange(len(at)), self.factors, at
+        )
+        if self.hessians is not None:
+            self.hessians[at] = hessians
+        self.origins[at] = self.thetas[at]
+        self.drifted[at] = self.moved[at] = 0.0
+
+    def look_up_drift(self, at: Indices) -> None:
+        """Replace the bound of how far margins have moved by how far they have."""
+        moved = at[self.moved[at] > 0]
+        self.drifted[moved] = self.models.reaches(
+            self.members[moved], self.thetas[moved] - self.origins[moved]
+        )
+        self.moved[moved] = 0.0
 
     def measure(self, at: Indices) -> _Measures:
         """Ask the Hessians of some models what they say of the gradients."""
-        steps, lengths, radii = self.models.solve(
-            self.members[at], self.hessians, at, self.gradients[at]
-        )
+        return self.judge(at, *self.models.solve(self.factors, at, self.gradients[at]))
+
+    def judge(self, at: Indices, steps: Float64Array, lengths: Float64Array) -> _Measures:
+        """Say what the steps mean, given how far models have moved."""
+        radii = self.radii[at]
         with np.errstate(invalid="ignore"):
-            drift = np.where(self.moved[at] > 0, radii * self.moved[at], 0.0)
+            drift = np.where(self.moved[at] > 0, radii * self.moved[at], 0.0) + self.drifted[at]
         growth = np.exp(np.minimum(drift, 700.0) / 2)
         noise = self.models.rounding(self.members[at], self.thetas[at], radii)
         # A hundredth more covers the rounding of the factorisation.
@@ -369,31 +281,21 @@ class _Batch:
         """Say which Hessians are too old: to prove an optimum, or to lead to it soon."""
         with np.errstate(divide="ignore", invalid="ignore"):
             rate = np.where(np.isfinite(self.before[at]), found.lengths / self.before[at], 0.1)
-            left = np.log(self.tol / found.lengths) / np.log(np.minimum(rate, 0.99))
-        needed = (rate >= SLOW) | (left > 2 + PATIENCE * self.cost)
+            left = np.log(self.tol / found.decrements) / np.log(np.minimum(rate, 0.99))
+        # Few models share the cost of an iteration, and a Hessian costs no more than for many.
+        rows = self.models.n_rows
+        evaluation = (4 * self.models.n_params + 40) * rows + ITERATION / len(at)
+        cost = 2 * self.factors.shape[1] * rows / evaluation
+        needed = (rate >= SLOW) | (left > 2 + PATIENCE * cost)
         needed &= found.decrements > self.tol
         if self.prove:
             is_near = found.lengths * found.radii <= NEAR
             needed |= (found.drift > MAX_DRIFT) & is_near
             needed |= (found.decrements <= self.tol) & ~self.is_proven(at, found.gaps)
-        return needed & (self.moved[at] > 0)
+        return needed & (found.drift > 0)
 
     def is_proven(self, at: Indices, gaps: Float64Array) -> npt.NDArray[np.bool_]:
         return gaps <= self.tol * np.maximum(1, self.losses[at])
-
-    def fill_tiles(
-        self, at: Indices, chosen: npt.NDArray[np.bool_], lengths: Float64Array
-    ) -> npt.NDArray[np.bool_]:
-        """Choose more models, the farthest from their optimum: Hessians of a full tile cost as
-        much as that of one."""
-        chosen = chosen.copy()
-        for _, mine in self.models.by_set(self.members[at]):
-            n_chosen = np.count_nonzero(chosen & mine)
-            others = np.flatnonzero(mine & ~chosen & (self.moved[at] > 0))
-            if n_chosen and len(others):
-                farthest = others[np.argsort(-lengths[others], kind="stable")]
-                chosen[farthest[: -n_chosen % TILE]] = True
-        return chosen
 
     def step(self, at: Indices, steps: Float64Array, lengths: Float64Array) -> None:
         """Move models along their Newton steps, halved until the loss falls."""
@@ -415,5 +317,6 @@ class _Batch:
             size /= 2
             # A Hessian from elsewhere may be to blame.
             blamed = at[waiting]
-            self.moved[blamed[self.moved[blamed] > 0]] = np.inf
+            is_old = (self.moved[blamed] > 0) | (self.drifted[blamed] > 0)
+            self.moved[blamed[is_old]] = np.inf
         self.stuck[at[waiting]] = True

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast import _kernels
-from metaopt_fast.newton import Models, Nearby, Start, TrainingSet, fit
+from metaopt_fast.models import Models, Nearby, TrainingSet
+from metaopt_fast.newton import fit
 from metaopt_fast.packing import PANEL_ROWS, Packed, check_sample_weight, check_X, check_y, pack
 from metaopt_fast.threads import default_n_threads
 from metaopt_fast.validation import (
@@ -209,8 +210,7 @@ def fit_many(
     if theta0 is None:
         start = problem.start(models, choices)
     else:
-        full = _check_theta0(theta0, (*result_shape, models.n_params))
-        start = Start(full)
+        start = _check_theta0(theta0, (*result_shape, models.n_params))
     optima = fit(models, start, tol, max_iter)
     certified = optima.gap_bounds <= tol * np.maximum(1, optima.losses)
     if (~certified & (models.l2 == 0)).any():
@@ -327,48 +327,63 @@ class _Problem:
         self, sets: list[TrainingSet], set_of: npt.NDArray[np.intp], l2: Float64Array
     ) -> Models:
         return Models(
-            sets, set_of, l2, self.n_params, self.packed.n_features, self.extents, self.n_threads
+            sets,
+            set_of,
+            l2,
+            self.n_params,
+            self.packed.n_features,
+            self.extents,
+            int(self.packed.block_rows.sum()),
+            self.n_threads,
         )
 
-    def start(self, models: Models, choices: list[ClassWeight]) -> Start:
-        """Return where to start: one Newton step from models of all rows, at penalties nearby.
+    def start(self, models: Models, choices: list[ClassWeight]) -> Float64Array | Nearby:
+        """Return models of all rows, at penalties nearby, and their Hessians in each training set.
 
         The Hessians of each fold and class, at those anchors, add up to those of every training
         set.
         """
         n, n_pairs = len(models.l2), _kernels.n_pairs(self.n_params)
-        zeros = np.zeros((n, self.n_params))
+        thetas = np.zeros((n, self.n_params))
         if n < 3 * N_ANCHORS * len(choices) or models.l2.min() == 0 or n_pairs > MAX_ANCHOR_PAIRS:
             for c, choice in enumerate(choices):
                 mine = np.flatnonzero(models.set_of // len(self.left_out) == c)
-                zeros[mine] = self.sketched(choice, models.l2[mine])
-            return Start(zeros)
+                thetas[mine] = self.sketched(choice, models.l2[mine])
+            return thetas
         strengths = np.geomspace(models.l2.max(), models.l2.min(), N_ANCHORS)
         nearest = np.abs(np.log(models.l2)[:, None] - np.log(strengths)).argmin(axis=1)
-        thetas, fallback = zeros, np.empty_like(zeros)
-        fallback_loss, distance = np.empty(n), np.empty(n)
-        hessians = np.empty((len(models.sets) * N_ANCHORS, n_pairs))
+        losses, gradients = np.empty(n), np.empty_like(thetas)
+        hessians = np.empty((len(models.sets), N_ANCHORS, n_pairs))
+        origins = np.empty((len(models.sets), N_ANCHORS, self.n_params))
         for number, one in enumerate(models.sets):
             choice, f = choices[number // len(self.left_out)], number % len(self.left_out)
             if f == 0:
                 anchors = self.anchors(choice, strengths)
                 strata = self.stratum_hessians(anchors)
-            of_strata = self.factors(choice, self.left_out[f]) * np.ones((len(self.sums), 1))
-            of_strata[np.arange(len(self.sums)) == self.left_out[f]] = 0
-            place = number * N_ANCHORS
-            hessians[place : place + N_ANCHORS] = sum(
-                factor * hessian for factor, hessian in zip(of_strata.ravel(), strata, strict=True)
+            factors = np.tile(self.factors(choice, self.left_out[f]), (len(self.sums), 1))
+            factors[np.arange(len(self.sums)) == self.left_out[f]] = 0
+            hessians[number] = sum(
+                factor * hessian for factor, hessian in zip(factors.ravel(), strata, strict=True)
             )
-            losses, slopes = np.empty(N_ANCHORS), np.empty_like(anchors)
-            one.rows.evaluate(anchors, losses, slopes, self.n_threads)
+            origins[number] = anchors
+            at_anchors, slopes = np.empty(N_ANCHORS), np.empty_like(anchors)
+            one.rows.evaluate(anchors, at_anchors, slopes, self.n_threads)
             mine = np.flatnonzero(models.set_of == number)
-            at, near = anchors[nearest[mine]], nearest[mine]
-            fallback[mine] = at
-            fallback_loss[mine], gradients = models.penalised(mine, at, losses[near], slopes[near])
-            steps, distance[mine], _ = models.solve(mine, hessians, place + near, gradients)
-            thetas[mine] = at - steps
-        which = models.set_of * N_ANCHORS + nearest
-        return Start(thetas, Nearby(fallback, fallback_loss, hessians, which, distance))
+            near = nearest[mine]
+            thetas[mine] = anchors[near]
+            losses[mine], gradients[mine] = models.penalised(
+                mine, thetas[mine], at_anchors[near], slopes[near]
+            )
+        return Nearby(
+            thetas,
+            losses,
+            gradients,
+            hessians.reshape(-1, n_pairs),
+            origins.reshape(-1, self.n_params),
+            models.set_of * N_ANCHORS + nearest,
+            moved=np.zeros(n),
+            drifted=np.zeros(n),
+        )
 
     def sketched(self, choice: ClassWeight, l2: Float64Array) -> Float64Array:
         """Return models of some of all rows, where these are many; else zeros."""
@@ -382,7 +397,7 @@ class _Problem:
     def approach(self, one: TrainingSet, l2: Float64Array, thetas: Float64Array) -> Float64Array:
         """Return models of one training set, near their optimum."""
         models = self.models([one], np.zeros(len(l2), np.intp), l2)
-        return fit(models, Start(thetas), NEAR, 50, prove=False).thetas
+        return fit(models, thetas, NEAR, 50, prove=False).thetas
 
     def stratum_hessians(self, thetas: Float64Array) -> list[Float64Array]:
         """Return the sums over each fold and class, fold by fold."""

@@ -11,11 +11,12 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport INFINITY, isfinite
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 import os
 
 cdef extern from "kernels.hpp" namespace "metaopt" nogil:
+    enum: PANEL
     enum: PANELS_PER_BLOCK
     enum: BLOCKS_PER_SPAN
 
@@ -50,10 +51,13 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
                             void *) noexcept nogil
         void (*draw)(const Sampler *, uint64_t, Py_ssize_t, void *) noexcept nogil
         int (*scale_thetas)(void *, Py_ssize_t, Py_ssize_t, double) noexcept nogil
-        void (*add_hessians)(const Rows *, Py_ssize_t, Py_ssize_t, const double *, Py_ssize_t,
-                             Py_ssize_t, double *) noexcept nogil
-        void (*solve_tile)(double *, Py_ssize_t, const double *, double *, double *, double *,
-                           double *) noexcept nogil
+        void (*add_hessian)(const Rows *, Py_ssize_t, Py_ssize_t, const double *, Py_ssize_t,
+                            Py_ssize_t, double *) noexcept nogil
+        void (*largest_margins)(const Rows *, Py_ssize_t, Py_ssize_t, const double *,
+                                double *) noexcept nogil
+        void (*factor_tile)(double *, Py_ssize_t, const double *, double *,
+                            double *) noexcept nogil
+        void (*solve_tile)(const double *, Py_ssize_t, double *, double *) noexcept nogil
         void (*pointwise)(const void *, Py_ssize_t, void *, void *) noexcept nogil
         double (*fma_run)(Py_ssize_t) noexcept nogil
         double (*read_run)(const void *, Py_ssize_t) noexcept nogil

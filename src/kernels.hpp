@@ -11,6 +11,7 @@ namespace metaopt {
 // whose rows share one weight; the last panel of a block may hold rows of zeros beyond `rows`.
 // Eight blocks make a span, the unit of work and of rounding: what is added within a span, and in
 // which order, never depends on threads, batches or tiles.
+constexpr int PANEL = 8;
 constexpr int PANELS_PER_BLOCK = 8;
 constexpr int BLOCKS_PER_SPAN = 8;
 
@@ -60,10 +61,13 @@ struct Kernels {
     // theta is not finite in this dtype.
     int (*scale_thetas)(void *tile, ptrdiff_t n_params, ptrdiff_t lanes, double extent);
     // In double precision alone: see newton.hpp.
-    void (*add_hessians)(const Rows *, ptrdiff_t first, ptrdiff_t last, const double *thetas,
-                         ptrdiff_t first_row, ptrdiff_t last_row, double *hessians);
-    void (*solve_tile)(double *matrix, ptrdiff_t n, const double *extents, double *b,
-                       double *squares, double *radii, double *scratch);
+    void (*add_hessian)(const Rows *, ptrdiff_t first, ptrdiff_t last, const double *theta,
+                        ptrdiff_t first_row, ptrdiff_t last_row, double *lanes);
+    void (*largest_margins)(const Rows *, ptrdiff_t first, ptrdiff_t last, const double *thetas,
+                            double *largest);
+    void (*factor_tile)(double *matrix, ptrdiff_t n, const double *extents, double *radii,
+                        double *scratch);
+    void (*solve_tile)(const double *factors, ptrdiff_t n, double *b, double *squares);
     void (*pointwise)(const void *z, ptrdiff_t count, void *loss, void *derivative);
 
     // For measuring the machine: a run of independent FMAs, and a sum over memory.

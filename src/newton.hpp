@@ -1,120 +1,174 @@
-// Hessians of a tile of candidates, one in each lane, and the systems of equations whose matrices
-// they are. Double precision alone; lanes never mix, so a candidate's results have the same bits in
-// any lane of any tile.
+// Hessians, and the systems of equations whose matrices they are. Double precision alone.
 //
-// A symmetric matrix is stored as its pairs (j, k), j <= k, row by row: matrix[pair][lane].
+// A symmetric matrix is stored as its pairs (j, k), j <= k, row by row. A Hessian is summed with one
+// row of the data in each lane; systems are solved with one system in each lane, matrix[pair][lane].
+// Neither depends on what is computed beside it.
 #pragma once
 
-#include "tile.hpp"
+#include "single.hpp"
 
 namespace metaopt::MF_ISA {
 
-// sums[pair][lane] += products[pair][row] * curvatures[row][lane] over the rows, for PAIRS pairs.
-// Bound by FMAs, as margins() is, which has the same form.
-template <int PAIRS>
-__attribute__((noinline)) void add_pairs(const double *products, int n_rows,
-                                         const double *curvatures, double *sums) {
-    using T = double;
-    using V = wide_vector<T>;
+constexpr int SPAN_PANELS = BLOCKS_PER_SPAN * PANELS_PER_BLOCK;
+// Entries of the matrix that are summed together: 24 of AVX-512's 32 registers, 12 of AVX2's 16.
+constexpr int ENTRY_ROWS = 4;
+constexpr int ENTRY_COLUMNS = MF_BYTES == 64 ? 6 : 3;
+
+// sums[j][k][lane] += sum over panels of weighted[panel][j][lane] * x[panel][k][lane] for
+// ENTRY_ROWS rows of the matrix and COLUMNS columns. Bound by FMAs: 10 loads feed 24.
+// noinline: else gcc 12 keeps the sums on the stack.
+template <int COLUMNS>
+__attribute__((noinline)) void sum_entries(const double *weighted, const double *const *panels,
+                                           int n_panels, ptrdiff_t column, double *sums) {
+    using V = row_vector<double>;
     constexpr int W = lanes_of<V>;
-    V block[PAIRS][VECTORS] = {};
-    for (int r = 0; r < n_rows; r++) {
-        V curvature[VECTORS];
-        for (int v = 0; v < VECTORS; v++) curvature[v] = load<V>(curvatures + r * LANES<T> + v * W);
-        for (int i = 0; i < PAIRS; i++) {
-            const V product = splat<V>(products[i * BLOCK_ROWS + r]);
-            for (int v = 0; v < VECTORS; v++) block[i][v] = fma(product, curvature[v], block[i][v]);
+    for (int lane = 0; lane < PANEL; lane += W) {
+        V entry[ENTRY_ROWS][COLUMNS] = {};
+        for (int p = 0; p < n_panels; p++) {
+            const double *left = weighted + p * ENTRY_ROWS * PANEL + lane;
+            const double *right = panels[p] + column * PANEL + lane;
+            V x[COLUMNS];
+            for (int k = 0; k < COLUMNS; k++) x[k] = load<V>(right + k * PANEL);
+            for (int j = 0; j < ENTRY_ROWS; j++) {
+                const V y = load<V>(left + j * PANEL);
+                for (int k = 0; k < COLUMNS; k++) entry[j][k] = fma(y, x[k], entry[j][k]);
+            }
         }
+        for (int j = 0; j < ENTRY_ROWS; j++)
+            for (int k = 0; k < COLUMNS; k++)
+                store(sums + (j * ENTRY_COLUMNS + k) * PANEL + lane, entry[j][k]);
     }
-    for (int i = 0; i < PAIRS; i++)
-        for (int v = 0; v < VECTORS; v++) {
-            T *to = sums + i * LANES<T> + v * W;
-            store(to, load<V>(to) + block[i][v]);
-        }
 }
 
-// hessians[pair][lane] += sum over the rows of blocks [first, last) of weight * loss''(z) * x x',
-// for the pairs of parameters j in [first_row, last_row); hessians begins with the first of them.
+// The same for `columns` <= COLUMNS.
+template <int COLUMNS>
+void sum_some_entries(int columns, const double *weighted, const double *const *panels,
+                      int n_panels, ptrdiff_t column, double *sums) {
+    if constexpr (COLUMNS > 1)
+        if (columns < COLUMNS)
+            return sum_some_entries<COLUMNS - 1>(columns, weighted, panels, n_panels, column, sums);
+    sum_entries<COLUMNS>(weighted, panels, n_panels, column, sums);
+}
+
+// The curvatures of the rows of neighbouring panels, times their weights, for one theta.
 template <class Loss>
-void add_hessians(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const double *thetas,
-                  ptrdiff_t first_row, ptrdiff_t last_row, double *hessians) {
-    using T = double;
-    using V = wide_vector<T>;
-    using R = row_vector<T>;
+void weighted_curvatures(const Rows *rows, ptrdiff_t block, const double *theta, double *z) {
+    using V = row_vector<double>;
+    const ptrdiff_t n_params = rows->n_params, panel_size = n_params * PANEL;
+    const double *x = (const double *)rows->panels + rows->first_panel[block] * panel_size;
+    const double *weights = rows->row_weights ? (const double *)rows->row_weights +
+                                                    rows->first_panel[block] * PANEL
+                                              : nullptr;
+    const int n_rows = rows->rows[block], n_panels = (n_rows + PANEL - 1) / PANEL;
+    for (int p = 0; p < n_panels; p++)
+        row_margins(x + p * panel_size, n_params, theta, panel_size, z + p * PANEL);
+    if (theta[n_params] != 1)
+        for (int row = 0; row < n_rows; row++) z[row] *= theta[n_params];
+    for (int row = n_rows; row < n_panels * PANEL; row++) z[row] = minus_infinity<double>;
+    for (int row = 0; row < n_panels * PANEL; row += lanes_of<V>) {
+        const V weight = splat<V>(rows->weights[block]);
+        store(z + row, (weights ? weight * load<V>(weights + row) : weight) *
+                           Loss::curvature(load<V>(z + row)));
+    }
+}
+
+// lanes[pair][lane] += sum over the rows of blocks [first, last) of weight * loss''(z) * x x', for
+// the pairs of parameters j in [first_row, last_row); lanes begins with the first of them. `theta`
+// is followed by its scale, and `first` is where a span begins: spans are added up before they join
+// the sums in memory.
+template <class Loss>
+void add_hessian(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const double *theta,
+                 ptrdiff_t first_row, ptrdiff_t last_row, double *lanes) {
+    using V = row_vector<double>;
     constexpr int W = lanes_of<V>;
     const ptrdiff_t n_params = rows->n_params;
-    alignas(64) T z[BLOCK_ROWS * LANES<T>];
-    alignas(64) T products[MARGIN_ROWS * BLOCK_ROWS];
-    bool scaled = false;
-    for (int l = 0; l < LANES<T>; l++) scaled |= thetas[n_params * LANES<T> + l] != 1;
-    for (ptrdiff_t b = first; b < last; b++) {
-        const T *panels = (const T *)rows->panels + rows->first_panel[b] * n_params * PANEL;
-        const T *weights = rows->row_weights
-                               ? (const T *)rows->row_weights + rows->first_panel[b] * PANEL
-                               : nullptr;
-        const int n_rows = rows->rows[b], n_panels = (n_rows + PANEL - 1) / PANEL;
-        block_margins(panels, n_rows, n_params, thetas, scaled, z);
-        for (int row = 0; row < n_panels * PANEL; row++) {
-            const V weight = splat<V>((T)rows->weights[b] * (weights ? weights[row] : 1));
-            for (int v = 0; v < VECTORS; v++) {
-                T *at = z + row * LANES<T> + v * W;
-                store(at, weight * Loss::curvature(load<V>(at)));
-            }
+    const double *panels[SPAN_PANELS];
+    alignas(64) double z[SPAN_PANELS * PANEL];
+    alignas(64) double weighted[SPAN_PANELS * ENTRY_ROWS * PANEL];
+    alignas(64) double sums[ENTRY_ROWS * ENTRY_COLUMNS * PANEL];
+    for (ptrdiff_t span = first; span < last; span += BLOCKS_PER_SPAN) {
+        int n_panels = 0;
+        for (ptrdiff_t b = span; b < span + BLOCKS_PER_SPAN && b < last; b++) {
+            weighted_curvatures<Loss>(rows, b, theta, z + n_panels * PANEL);
+            for (int p = 0; p * PANEL < rows->rows[b]; p++)
+                panels[n_panels++] = (const double *)rows->panels +
+                                     (rows->first_panel[b] + p) * n_params * PANEL;
         }
-        ptrdiff_t j = first_row, k = first_row;
-        T *to = hessians;
-        while (j < last_row) {
-            int count = 0;
-            for (; count < MARGIN_ROWS && j < last_row; count++) {
-                const T *x = panels + j * PANEL, *other = panels + k * PANEL;
-                for (int p = 0; p < n_panels; p++)
-                    for (int i = 0; i < PANEL; i += lanes_of<R>)
-                        store(products + count * BLOCK_ROWS + p * PANEL + i,
-                              load<R>(x + p * n_params * PANEL + i) *
-                                  load<R>(other + p * n_params * PANEL + i));
-                if (++k == n_params) k = ++j;
+        double *to = lanes;
+        for (ptrdiff_t j = first_row; j < last_row; j += ENTRY_ROWS) {
+            const int n_rows = (int)(last_row - j < ENTRY_ROWS ? last_row - j : ENTRY_ROWS);
+            for (int p = 0; p < n_panels; p++)
+                for (int i = 0; i < ENTRY_ROWS * PANEL; i += W) {
+                    const V curvature = load<V>(z + p * PANEL + i % PANEL);
+                    store(weighted + p * ENTRY_ROWS * PANEL + i,
+                          i < n_rows * PANEL ? curvature * load<V>(panels[p] + j * PANEL + i)
+                                             : V{});
+                }
+            double *row_at[ENTRY_ROWS];
+            for (int i = 0; i < n_rows; to += (n_params - j - i) * PANEL, i++)
+                row_at[i] = to - i * PANEL;
+            for (ptrdiff_t k = j; k < n_params; k += ENTRY_COLUMNS) {
+                const int count = (int)(n_params - k < ENTRY_COLUMNS ? n_params - k : ENTRY_COLUMNS);
+                sum_some_entries<ENTRY_COLUMNS>(count, weighted, panels, n_panels, k, sums);
+                for (int i = 0; i < n_rows; i++)
+                    for (int c = k < j + i ? (int)(j + i - k) : 0; c < count; c++)
+                        for (int lane = 0; lane < PANEL; lane += W) {
+                            double *at = row_at[i] + (k - j + c) * PANEL + lane;
+                            store(at, load<V>(at) +
+                                          load<V>(sums + (i * ENTRY_COLUMNS + c) * PANEL + lane));
+                        }
             }
-            if (count == MARGIN_ROWS)
-                add_pairs<MARGIN_ROWS>(products, n_panels * PANEL, z, to);
-            else
-                for (int i = 0; i < count; i++)
-                    add_pairs<1>(products + i * BLOCK_ROWS, n_panels * PANEL, z, to + i * LANES<T>);
-            to += count * LANES<T>;
         }
     }
 }
 
-// Solves matrix x = b in each lane by Cholesky's method; the matrix becomes its factor, b becomes
-// x. squares[lane] = b' matrix^-1 b; radii[lane] bounds sqrt(v' matrix^-1 v) for all |v_j| <=
-// extents[j]. A pivot within rounding of zero leaves its parameter out, and makes the radius
-// infinite. `scratch` holds two vectors of n.
-inline void solve_tile(double *matrix, ptrdiff_t n, const double *extents, double *b,
-                       double *squares, double *radii, double *scratch) {
+// largest[lane] = max(largest[lane], |margin| of each row of blocks [first, last)) for a tile.
+inline void largest_margins(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const double *thetas,
+                            double *largest) {
+    using V = wide_vector<double>;
+    constexpr int W = lanes_of<V>;
+    alignas(64) double z[BLOCK_ROWS * LANES<double>];
+    bool scaled = false;
+    for (int l = 0; l < LANES<double>; l++)
+        scaled |= thetas[rows->n_params * LANES<double> + l] != 1;
+    V found[VECTORS];
+    for (int v = 0; v < VECTORS; v++) found[v] = load<V>(largest + v * W);
+    for (ptrdiff_t b = first; b < last; b++) {
+        const double *x =
+            (const double *)rows->panels + rows->first_panel[b] * rows->n_params * PANEL;
+        block_margins(x, rows->rows[b], rows->n_params, thetas, scaled, z);
+        for (int row = 0; row < rows->rows[b]; row++)
+            for (int v = 0; v < VECTORS; v++) {
+                const V margin = load<V>(z + row * LANES<double> + v * W);
+                found[v] = max(max(margin, -margin), found[v]);
+            }
+    }
+    for (int v = 0; v < VECTORS; v++) store(largest + v * W, found[v]);
+}
+
+// Cholesky's factor of the matrix in each lane, in its place, with the inverses of the diagonal.
+// radii[lane] bounds sqrt(v' matrix^-1 v) for all |v_j| <= extents[j]. A pivot within rounding of
+// zero leaves its parameter out, and makes the radius infinite. `scratch` holds two vectors of n.
+inline void factor_tile(double *matrix, ptrdiff_t n, const double *extents, double *radii,
+                        double *scratch) {
     using V = wide_vector<double>;
     constexpr int W = lanes_of<V>;
     constexpr ptrdiff_t L = LANES<double>;
     const V infinite = splat<V>(__builtin_inf());
     for (int v = 0; v < VECTORS; v++) {
-        double *const factor = matrix + v * W, *const x = b + v * W;
+        double *const factor = matrix + v * W;
         double *const column = scratch + v * W, *const reach = scratch + n * L + v * W;
         // What the diagonal was says what is left of it by rounding alone.
         double *row = factor;
         for (ptrdiff_t j = 0; j < n; row += (n - j) * L, j++) store(column + j * L, load<V>(row));
-        V square{}, radius{};
+        V radius{};
         row = factor;
         for (ptrdiff_t j = 0; j < n; row += (n - j) * L, j++) {
             const V diagonal = load<V>(row), rounding = load<V>(column + j * L) * (n * 0x1p-52);
             const V inverse = diagonal > rounding ? 1 / sqrt(max(diagonal, V{})) : V{};
             radius = inverse == 0 ? infinite : radius;
             store(row, inverse);
-            const V y = load<V>(x + j * L) * inverse;
-            store(x + j * L, y);
-            square = fma(y, y, square);
-            for (ptrdiff_t k = 1; k < n - j; k++) {
-                const V entry = load<V>(row + k * L) * inverse;
-                store(row + k * L, entry);
-                store(x + (j + k) * L, fma(-y, entry, load<V>(x + (j + k) * L)));
-            }
+            for (ptrdiff_t k = 1; k < n - j; k++) store(row + k * L, load<V>(row + k * L) * inverse);
             double *below = row + (n - j) * L;
             for (ptrdiff_t i = 1; i < n - j; below += (n - j - i) * L, i++) {
                 const V entry = -load<V>(row + i * L);
@@ -123,13 +177,6 @@ inline void solve_tile(double *matrix, ptrdiff_t n, const double *extents, doubl
                     store(to, fma(entry, load<V>(row + k * L), load<V>(to)));
                 }
             }
-        }
-        for (ptrdiff_t j = n - 1; j >= 0; j--) {
-            row = factor + (j * n - j * (j - 1) / 2) * L;
-            V y = load<V>(x + j * L);
-            for (ptrdiff_t k = 1; k < n - j; k++)
-                y = fma(-load<V>(row + k * L), load<V>(x + (j + k) * L), y);
-            store(x + j * L, y * load<V>(row));
         }
         // Column by column of the inverse factor: how far an entry of v reaches into each of y.
         for (ptrdiff_t j = 0; j < n; j++) store(reach + j * L, V{});
@@ -149,8 +196,34 @@ inline void solve_tile(double *matrix, ptrdiff_t n, const double *extents, doubl
         }
         for (ptrdiff_t j = 0; j < n; j++)
             radius = fma(load<V>(reach + j * L), load<V>(reach + j * L), radius);
-        store(squares + v * W, square);
         store(radii + v * W, sqrt(radius));
+    }
+}
+
+// Solves factor' factor x = b in each lane: b becomes x; squares[lane] = b' x.
+inline void solve_tile(const double *factors, ptrdiff_t n, double *b, double *squares) {
+    using V = wide_vector<double>;
+    constexpr int W = lanes_of<V>;
+    constexpr ptrdiff_t L = LANES<double>;
+    for (int v = 0; v < VECTORS; v++) {
+        const double *const factor = factors + v * W, *row = factor;
+        double *const x = b + v * W;
+        V square{};
+        for (ptrdiff_t j = 0; j < n; row += (n - j) * L, j++) {
+            const V y = load<V>(x + j * L) * load<V>(row);
+            store(x + j * L, y);
+            square = fma(y, y, square);
+            for (ptrdiff_t k = 1; k < n - j; k++)
+                store(x + (j + k) * L, fma(-y, load<V>(row + k * L), load<V>(x + (j + k) * L)));
+        }
+        for (ptrdiff_t j = n - 1; j >= 0; j--) {
+            row = factor + (j * n - j * (j - 1) / 2) * L;
+            V y = load<V>(x + j * L);
+            for (ptrdiff_t k = 1; k < n - j; k++)
+                y = fma(-load<V>(row + k * L), load<V>(x + (j + k) * L), y);
+            store(x + j * L, y * load<V>(row));
+        }
+        store(squares + v * W, square);
     }
 }
 

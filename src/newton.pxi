@@ -17,11 +17,10 @@ cdef inline Py_ssize_t pair_of(Py_ssize_t n, Py_ssize_t row) noexcept nogil:
 cdef struct HessianPlan:
     const Kernels *kernels
     const Rows *rows
-    Py_ssize_t n_candidates, n_parts, first_unit, first_block, last_block
-    const double *thetas
-    # [tile]: thetas and scales; [unit of the wave]: pairs.
-    double *tiles
-    double *matrices
+    Py_ssize_t n_parts, first_unit, first_block, last_block
+    # [candidate]: theta and its scale; [unit at work]: pairs, in lanes.
+    double *thetas
+    double *lanes
     double *hessians
 
 
@@ -34,27 +33,27 @@ cdef inline Py_ssize_t first_row(const HessianPlan *plan, Py_ssize_t part) noexc
 
 
 cdef void add_unit(const HessianPlan *plan, Py_ssize_t index) noexcept nogil:
-    """Add some blocks to one part of the matrices of a tile."""
-    cdef Py_ssize_t n = plan.rows.n_params, lanes = plan.kernels.lanes
-    cdef Py_ssize_t unit = plan.first_unit + index
-    cdef Py_ssize_t tile = unit // plan.n_parts, part = unit % plan.n_parts
-    plan.kernels.add_hessians(plan.rows, plan.first_block, plan.last_block,
-                              plan.tiles + tile * (n + 1) * lanes, first_row(plan, part),
-                              first_row(plan, part + 1),
-                              plan.matrices + index * pair_of(n, n) * lanes)
+    """Add some blocks to one part of the matrix of a candidate."""
+    cdef Py_ssize_t n = plan.rows.n_params, unit = plan.first_unit + index
+    cdef Py_ssize_t candidate = unit // plan.n_parts, part = unit % plan.n_parts
+    plan.kernels.add_hessian(plan.rows, plan.first_block, plan.last_block,
+                             plan.thetas + candidate * (n + 1), first_row(plan, part),
+                             first_row(plan, part + 1),
+                             plan.lanes + index * pair_of(n, n) * PANEL)
 
 
 cdef void write_unit(const HessianPlan *plan, Py_ssize_t index) noexcept nogil:
-    cdef Py_ssize_t n = plan.rows.n_params, lanes = plan.kernels.lanes
-    cdef Py_ssize_t unit = plan.first_unit + index, lane, pair
-    cdef Py_ssize_t tile = unit // plan.n_parts, part = unit % plan.n_parts
+    cdef Py_ssize_t n = plan.rows.n_params, unit = plan.first_unit + index, lane, pair
+    cdef Py_ssize_t candidate = unit // plan.n_parts, part = unit % plan.n_parts
     cdef Py_ssize_t first = pair_of(n, first_row(plan, part))
     cdef Py_ssize_t last = pair_of(n, first_row(plan, part + 1))
-    cdef const double *matrices = plan.matrices + index * pair_of(n, n) * lanes
-    for lane in range(min(lanes, plan.n_candidates - tile * lanes)):
-        for pair in range(first, last):
-            plan.hessians[(tile * lanes + lane) * pair_of(n, n) + pair] = (
-                matrices[(pair - first) * lanes + lane])
+    cdef const double *lanes = plan.lanes + index * pair_of(n, n) * PANEL
+    cdef double total
+    for pair in range(first, last):
+        total = 0
+        for lane in range(PANEL):
+            total += lanes[(pair - first) * PANEL + lane]
+        plan.hessians[candidate * pair_of(n, n) + pair] = total
 
 
 def hessians(PackedRows data, const double[:, ::1] thetas, double[:, ::1] out, int n_threads):
@@ -63,41 +62,35 @@ def hessians(PackedRows data, const double[:, ::1] thetas, double[:, ::1] out, i
     Returns False where a theta is not finite. The rows are double precision.
     """
     cdef HessianPlan plan
-    cdef Py_ssize_t n = thetas.shape[1], lanes = data.kernels.lanes
-    cdef Py_ssize_t n_tiles = (thetas.shape[0] + lanes - 1) // lanes
-    cdef Py_ssize_t n_blocks = data.block_rows.shape[0], wave, n_units, tile, i, slice
-    cdef Py_ssize_t unit_bytes = pair_of(n, n) * lanes * sizeof(double)
-    cdef bint finite = True
-    plan.kernels, plan.rows = data.kernels, &data.rows
-    plan.thetas, plan.hessians = &thetas[0, 0], &out[0, 0]
-    plan.n_candidates = thetas.shape[0]
-    # A part computes its tile's margins anew, so there are no more than threads need.
-    plan.n_parts = 1 if n_threads == 1 else max(1, min(n, 2 * n_threads // n_tiles))
-    if 2.0 * data.n_rows * n_tiles * lanes / 4 * (pair_of(n, n) + n + 20) < SERIAL_WORK:
+    cdef Py_ssize_t n = thetas.shape[1], n_candidates = thetas.shape[0]
+    cdef Py_ssize_t n_blocks = data.block_rows.shape[0], wave, n_units, k, i, slice
+    cdef Py_ssize_t unit_bytes = pair_of(n, n) * PANEL * sizeof(double)
+    cdef double row_work = pair_of(n, n) + 2 * n + 40
+    plan.kernels, plan.rows, plan.hessians = data.kernels, &data.rows, &out[0, 0]
+    # A part computes its candidate's margins anew, so there are no more than threads need.
+    plan.n_parts = 1 if n_threads == 1 else max(1, min(n, 2 * n_threads // n_candidates))
+    if data.n_rows * n_candidates * row_work < SERIAL_WORK:
         n_threads = plan.n_parts = 1
-    n_units = n_tiles * plan.n_parts
-    wave = min(n_units, n_threads * max(1, min(8, MATRIX_MEMORY // unit_bytes)))
+    n_units = n_candidates * plan.n_parts
+    wave = min(n_units, n_threads * max(1, min(16, MATRIX_MEMORY // unit_bytes)))
     # About 50 milliseconds of work for each thread between two looks at signals.
-    slice = max(1, <Py_ssize_t>(5e8 * plan.n_parts * n_threads
-                                / (wave * 64.0 * lanes / 4 * (pair_of(n, n) + n + 20))))
-    cdef Py_ssize_t tiles_bytes = aligned(n_tiles * (n + 1) * lanes * sizeof(double))
-    cdef char *memory = <char *>malloc(ALIGNMENT + tiles_bytes + wave * unit_bytes)
+    slice = BLOCKS_PER_SPAN * max(1, <Py_ssize_t>(
+        1e9 * plan.n_parts * n_threads / (wave * 512.0 * row_work)))
+    cdef Py_ssize_t thetas_bytes = aligned(n_candidates * (n + 1) * sizeof(double))
+    cdef char *memory = <char *>malloc(ALIGNMENT + thetas_bytes + wave * unit_bytes)
     if memory == NULL:
         raise MemoryError
-    plan.tiles = <double *>aligned(<Py_ssize_t><uintptr_t>memory)
-    plan.matrices = plan.tiles + tiles_bytes // <Py_ssize_t>sizeof(double)
+    plan.thetas = <double *>aligned(<Py_ssize_t><uintptr_t>memory)
+    plan.lanes = plan.thetas + thetas_bytes // <Py_ssize_t>sizeof(double)
     try:
-        for tile in range(n_tiles):
-            i = tile * (n + 1) * lanes
-            data.kernels.pack_thetas(&thetas[tile * lanes, 0],
-                                     min(lanes, plan.n_candidates - tile * lanes), n, lanes,
-                                     plan.tiles + i)
-            if not data.kernels.scale_thetas(plan.tiles + i, n, lanes, data.rows.extent):
-                finite = False
+        for k in range(n_candidates):
+            memcpy(plan.thetas + k * (n + 1), &thetas[k, 0], n * sizeof(double))
+            if not data.kernels.scale_thetas(plan.thetas + k * (n + 1), n, 1, data.rows.extent):
+                return False
         plan.first_unit = 0
-        while finite and plan.first_unit < n_units:
+        while plan.first_unit < n_units:
             wave = min(wave, n_units - plan.first_unit)
-            memset(plan.matrices, 0, wave * unit_bytes)
+            memset(plan.lanes, 0, wave * unit_bytes)
             plan.first_block = 0
             while plan.first_block < n_blocks:
                 plan.last_block = min(n_blocks, plan.first_block + slice)
@@ -112,29 +105,102 @@ def hessians(PackedRows data, const double[:, ::1] thetas, double[:, ::1] out, i
             plan.first_unit += wave
     finally:
         free(memory)
-    return finite
+    return True
 
 
-cdef struct SolvePlan:
+cdef struct MarginPlan:
+    const Kernels *kernels
+    const Rows *rows
+    Py_ssize_t n_parts, first_block, last_block
+    double *tiles
+    double *largest
+
+
+cdef void find_largest(const MarginPlan *plan, Py_ssize_t unit) noexcept nogil:
+    """Look at one part of the blocks for one tile of candidates."""
+    cdef Py_ssize_t lanes = plan.kernels.lanes, n_blocks = plan.last_block - plan.first_block
+    cdef Py_ssize_t tile = unit // plan.n_parts, part = unit % plan.n_parts
+    plan.kernels.largest_margins(
+        plan.rows, plan.first_block + n_blocks * part // plan.n_parts,
+        plan.first_block + n_blocks * (part + 1) // plan.n_parts,
+        plan.tiles + tile * (plan.rows.n_params + 1) * lanes, plan.largest + unit * lanes)
+
+
+def largest_margins(PackedRows data, const double[:, ::1] thetas, double[::1] out, int n_threads):
+    """Write max_i |x_i theta| for each theta; False where a theta is not finite.
+
+    The rows are double precision.
+    """
+    cdef MarginPlan plan
+    cdef Py_ssize_t n = thetas.shape[1], lanes = data.kernels.lanes, n_candidates = thetas.shape[0]
+    cdef Py_ssize_t n_tiles = (n_candidates + lanes - 1) // lanes, n_blocks, slice, tile, part, i
+    n_blocks = data.block_rows.shape[0]
+    plan.kernels, plan.rows = data.kernels, &data.rows
+    if <double>data.n_rows * n_candidates * n < SERIAL_WORK:
+        n_threads = 1
+    plan.n_parts = 1 if n_threads == 1 else max(1, 4 * n_threads // n_tiles)
+    slice = max(1, <Py_ssize_t>(SLICE_WORK * n_threads / (64.0 * n * lanes * n_tiles)))
+    cdef Py_ssize_t tile_size = (n + 1) * lanes
+    cdef Py_ssize_t tiles_bytes = aligned(n_tiles * tile_size * sizeof(double))
+    cdef Py_ssize_t largest_bytes = n_tiles * plan.n_parts * lanes * sizeof(double)
+    cdef char *memory = <char *>malloc(ALIGNMENT + tiles_bytes + largest_bytes)
+    if memory == NULL:
+        raise MemoryError
+    plan.tiles = <double *>aligned(<Py_ssize_t><uintptr_t>memory)
+    plan.largest = plan.tiles + tiles_bytes // <Py_ssize_t>sizeof(double)
+    memset(plan.largest, 0, largest_bytes)
+    try:
+        for tile in range(n_tiles):
+            data.kernels.pack_thetas(&thetas[tile * lanes, 0],
+                                     min(lanes, n_candidates - tile * lanes), n, lanes,
+                                     plan.tiles + tile * tile_size)
+            if not data.kernels.scale_thetas(plan.tiles + tile * tile_size, n, lanes,
+                                             data.rows.extent):
+                return False
+        plan.first_block = 0
+        while plan.first_block < n_blocks:
+            plan.last_block = min(n_blocks, plan.first_block + slice)
+            with nogil:
+                for i in prange(n_tiles * plan.n_parts, schedule="dynamic", chunksize=1,
+                                num_threads=n_threads):
+                    find_largest(&plan, i)
+            plan.first_block = plan.last_block
+            PyErr_CheckSignals()
+        for i in range(n_candidates):
+            out[i] = 0
+            for part in range(plan.n_parts):
+                out[i] = max(out[i], plan.largest[
+                    (i // lanes * plan.n_parts + part) * lanes + i % lanes])
+    finally:
+        free(memory)
+    return True
+
+
+cdef struct SystemPlan:
     const Kernels *kernels
     Py_ssize_t n, n_penalised, n_systems
     const double *matrices
+    # Of each system: which matrix it has, and the place of its factor.
     const Py_ssize_t *which
+    const Py_ssize_t *places
     const double *scales
     const double *shifts
     const double *extents
+    double *factors
     double *x
     double *squares
     double *radii
 
 
-cdef void solve_unit(const SolvePlan *plan, Py_ssize_t tile, double *work) noexcept nogil:
+ctypedef void (*SystemTask)(const SystemPlan *, Py_ssize_t, double *) noexcept nogil
+
+
+cdef void factor_unit(const SystemPlan *plan, Py_ssize_t tile, double *work) noexcept nogil:
     cdef Py_ssize_t n = plan.n, lanes = plan.kernels.lanes, first = tile * lanes
     cdef Py_ssize_t count = min(lanes, plan.n_systems - first), lane, j, pair, system
-    cdef double *b = work + pair_of(n, n) * lanes
-    cdef double *squares = b + n * lanes
-    cdef double *radii = squares + lanes
+    cdef double *radii = work + pair_of(n, n) * lanes
     cdef const double *matrix
+    cdef double *factor
     for lane in range(lanes):
         # Idle lanes repeat the first system.
         system = first + (lane if lane < count else 0)
@@ -143,51 +209,97 @@ cdef void solve_unit(const SolvePlan *plan, Py_ssize_t tile, double *work) noexc
             work[pair * lanes + lane] = matrix[pair] * plan.scales[system]
         for j in range(plan.n_penalised):
             work[pair_of(n, j) * lanes + lane] += plan.shifts[system]
+    plan.kernels.factor_tile(work, n, plan.extents, radii, radii + lanes)
+    for lane in range(count):
+        plan.radii[first + lane] = radii[lane]
+        factor = plan.factors + plan.places[first + lane] * pair_of(n, n)
+        for pair in range(pair_of(n, n)):
+            factor[pair] = work[pair * lanes + lane]
+
+
+cdef void solve_unit(const SystemPlan *plan, Py_ssize_t tile, double *work) noexcept nogil:
+    cdef Py_ssize_t n = plan.n, lanes = plan.kernels.lanes, first = tile * lanes
+    cdef Py_ssize_t count = min(lanes, plan.n_systems - first), lane, j, pair, system
+    cdef double *b = work + pair_of(n, n) * lanes
+    cdef double *squares = b + n * lanes
+    cdef const double *factor
+    for lane in range(lanes):
+        system = first + (lane if lane < count else 0)
+        factor = plan.factors + plan.places[system] * pair_of(n, n)
+        for pair in range(pair_of(n, n)):
+            work[pair * lanes + lane] = factor[pair]
         for j in range(n):
             b[j * lanes + lane] = plan.x[system * n + j]
-    plan.kernels.solve_tile(work, n, plan.extents, b, squares, radii, radii + lanes)
+    plan.kernels.solve_tile(work, n, b, squares)
     for lane in range(count):
         system = first + lane
-        plan.squares[system], plan.radii[system] = squares[lane], radii[lane]
+        plan.squares[system] = squares[lane]
         for j in range(n):
             plan.x[system * n + j] = b[j * lanes + lane]
 
 
-def solve(const double[:, ::1] matrices, const Py_ssize_t[::1] which, const double[::1] scales,
-          const double[::1] shifts, Py_ssize_t n_penalised, const double[::1] extents,
-          double[:, ::1] x, double[::1] squares, double[::1] radii, int n_threads):
-    """Solve many symmetric systems: x, the right-hand sides, becomes the solutions.
-
-    System i has the matrix scales[i] * matrices[which[i]], in pairs, plus shifts[i] on the first
-    n_penalised entries of the diagonal. squares[i] becomes b' matrix^-1 b, radii[i] a bound of
-    sqrt(v' matrix^-1 v) over all |v_j| <= extents[j]: infinite where the matrix is singular.
-    """
-    cdef SolvePlan plan
-    cdef Py_ssize_t n = x.shape[1], lanes, n_tiles, tile, first = 0, wave, i
-    plan.kernels = table(0, False)
-    lanes = plan.kernels.lanes
-    plan.n, plan.n_penalised, plan.n_systems = n, n_penalised, x.shape[0]
-    plan.matrices, plan.which, plan.scales = &matrices[0, 0], &which[0], &scales[0]
-    plan.shifts, plan.extents = &shifts[0], &extents[0]
-    plan.x, plan.squares, plan.radii = &x[0, 0], &squares[0], &radii[0]
-    n_tiles = (plan.n_systems + lanes - 1) // lanes
+cdef int for_each_tile(SystemTask task, const SystemPlan *plan, double tile_work,
+                       int n_threads) except -1:
+    cdef Py_ssize_t n = plan.n, lanes = plan.kernels.lanes, first = 0, wave, i
+    cdef Py_ssize_t n_tiles = (plan.n_systems + lanes - 1) // lanes
     n_threads = min(n_threads, n_tiles)
-    if <double>n * n * n * n_tiles * lanes / 8 < SERIAL_WORK:
+    if tile_work * n_tiles < SERIAL_WORK:
         n_threads = 1
     cdef Py_ssize_t size = aligned(
-        (pair_of(n, n) + 3 * n + 2) * lanes * sizeof(double)) // <Py_ssize_t>sizeof(double)
+        (pair_of(n, n) + 2 * n + 2) * lanes * sizeof(double)) // <Py_ssize_t>sizeof(double)
     cdef char *memory = <char *>malloc(ALIGNMENT + n_threads * size * sizeof(double))
     if memory == NULL:
         raise MemoryError
     cdef double *work = <double *>aligned(<Py_ssize_t><uintptr_t>memory)
-    wave = n_threads * max(1, <Py_ssize_t>(1e8 / (<double>n * n * n * lanes / 8)))
+    wave = n_threads * max(1, <Py_ssize_t>(1e8 / tile_work))
     try:
         while first < n_tiles:
             wave = min(wave, n_tiles - first)
             with nogil:
                 for i in prange(wave, schedule="dynamic", chunksize=1, num_threads=n_threads):
-                    solve_unit(&plan, first + i, work + threadid() * size)
+                    task(plan, first + i, work + threadid() * size)
             first += wave
             PyErr_CheckSignals()
     finally:
         free(memory)
+    return 0
+
+
+def factor(const double[:, ::1] matrices, const Py_ssize_t[::1] which, const double[::1] scales,
+           const double[::1] shifts, Py_ssize_t n_penalised, const double[::1] extents,
+           double[:, ::1] factors, const Py_ssize_t[::1] places, double[::1] radii, int n_threads):
+    """Factor many symmetric matrices.
+
+    System i has the matrix scales[i] * matrices[which[i]], in pairs, plus shifts[i] on the first
+    n_penalised entries of the diagonal; its factor goes to factors[places[i]]. radii[i] becomes a
+    bound of sqrt(v' matrix^-1 v) over all |v_j| <= extents[j]: infinite where the matrix is
+    singular.
+    """
+    cdef SystemPlan plan
+    cdef Py_ssize_t n = extents.shape[0]
+    plan.kernels = table(0, False)
+    plan.n, plan.n_penalised, plan.n_systems = n, n_penalised, which.shape[0]
+    if not plan.n_systems:
+        return
+    plan.matrices, plan.which, plan.scales = &matrices[0, 0], &which[0], &scales[0]
+    plan.shifts, plan.extents = &shifts[0], &extents[0]
+    plan.factors, plan.places, plan.radii = &factors[0, 0], &places[0], &radii[0]
+    for_each_tile(factor_unit, &plan, (<double>n * n * n / 8 + n * n) * plan.kernels.lanes,
+                  n_threads)
+
+
+def solve(double[:, ::1] factors, const Py_ssize_t[::1] places, double[:, ::1] x,
+          double[::1] squares, int n_threads):
+    """Solve many systems by their factors: x, the right-hand sides b, becomes the solutions.
+
+    squares[i] becomes b' matrix^-1 b.
+    """
+    cdef SystemPlan plan
+    cdef Py_ssize_t n = x.shape[1]
+    plan.kernels = table(0, False)
+    plan.n, plan.n_systems = n, x.shape[0]
+    if not plan.n_systems:
+        return
+    plan.factors, plan.places = &factors[0, 0], &places[0]
+    plan.x, plan.squares = &x[0, 0], &squares[0]
+    for_each_tile(solve_unit, &plan, <double>n * n * plan.kernels.lanes, n_threads)

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels.hpp"
+
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
@@ -46,7 +48,6 @@ template <class V> using bits_of = vector<typename layout<scalar<V>>::bits, size
 template <class V> constexpr int lanes_of = sizeof(V) / sizeof(scalar<V>);
 
 // Vectors of rows have at most 8 lanes, the rows of a panel.
-constexpr int PANEL = 8;
 template <class T>
 using row_vector = vector<T, (MF_BYTES < PANEL * sizeof(T) ? MF_BYTES : PANEL * sizeof(T))>;
 template <class T> using wide_vector = vector<T, MF_BYTES>;
