@@ -29,7 +29,7 @@ ITERATION = 2e7
 NEAR = 1.0
 HALVINGS = 60
 # One in so many models of a training set is fitted before the others.
-STRIDE = 4
+STRIDE = 6
 MIN_LEADS = 24
 TINY = np.finfo(np.float64).tiny
 # A step is taken where the loss falls by this part of what the gradient promises.

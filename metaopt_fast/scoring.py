@@ -18,6 +18,9 @@ Metric = Callable[[Float64Array, npt.NDArray[np.bool_], Float64Array], Float64Ar
 # Decision values that are scored at a time: a few arrays of them stay in the second-level cache.
 CHUNK = 1 << 16
 
+# Multiplications up to which OpenBLAS computes a product of matrices by one thread.
+SMALL_PRODUCT = 1 << 18
+
 EPS = np.finfo(np.float64).eps
 
 
@@ -61,12 +64,25 @@ def score_many(
     step = max(1, CHUNK // len(X))
     for first in range(0, len(thetas), step):
         part = slice(first, first + step)
-        decisions = thetas[part, :n_features] @ X.T
+        decisions = products(thetas[part, :n_features], X)
         if thetas.shape[1] > n_features:
             decisions += thetas[part, -1:]
         for name, values in scores.items():
             values[part] = METRICS[name](decisions, positive, weights)
     return scores
+
+
+def products(thetas: Float64Array, X: Float64Array) -> Float64Array:
+    """Return thetas @ X.T, by products so small that a BLAS computes them on the calling thread.
+
+    The threads of one stay awake after a large product, and hold up whoever computes next.
+    """
+    found = np.empty((len(thetas), len(X)))
+    step = max(1, SMALL_PRODUCT // max(1, thetas.size))
+    for first in range(0, len(X), step):
+        rows = slice(first, first + step)
+        np.matmul(thetas, X[rows].T, out=found[:, rows])
+    return found
 
 
 def expit(decisions: Float64Array) -> Float64Array:
@@ -108,7 +124,7 @@ def balanced_accuracy(
     right = (decisions > 0) == positive
     # A class without weight is as absent for scikit-learn.
     classes = [weights * of_class for of_class in (~positive, positive)]
-    return np.asarray(np.mean([(right @ w) / w.sum() for w in classes if w.any()], axis=0))
+    return np.asarray(np.mean([(right * w).sum(axis=1) / w.sum() for w in classes if w.any()], axis=0))
 
 
 def f1(
@@ -116,8 +132,8 @@ def f1(
 ) -> Float64Array:
     """Return 2 TP / (2 TP + FP + FN), 0 where there is neither."""
     predicted = decisions > 0
-    true = predicted @ (weights * positive)
-    both = predicted @ weights + weights @ positive
+    true = (predicted * (weights * positive)).sum(axis=1)
+    both = (predicted * weights).sum(axis=1) + weights @ positive
     return np.divide(2 * true, both, out=np.zeros(len(true)), where=both > 0)
 
 

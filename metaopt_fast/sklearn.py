@@ -112,9 +112,20 @@ class LogisticRegression(BinaryClassifier):
 
         Warns with a ConvergenceWarning where `max_iter` ended it.
         """
-        C, l2 = check_C(self.C), None if self.l2 is None else check_number("l2", self.l2, 0.0)
         start = self._start() if self.warm_start and hasattr(self, "coef_") else None
-        X, positive, weights = self._training_data(X, y, sample_weight)
+        converged = self._train(*self._training_data(X, y, sample_weight), start)
+        warn_unless_converged(converged, self.max_iter)
+        return self
+
+    def _train(
+        self,
+        X: Float64Array,
+        positive: npt.NDArray[np.bool_],
+        weights: Float64Array | None,
+        start: Float64Array | None,
+    ) -> npt.NDArray[np.bool_]:
+        """Train on data that were checked, and say whether that converged."""
+        C, l2 = check_C(self.C), None if self.l2 is None else check_number("l2", self.l2, 0.0)
         choice = check_class_weight(self.class_weight, self.classes_)
         weights = np.ones(len(X)) if weights is None else weights
         sums = np.array([weights[~positive].sum(), weights[positive].sum()])
@@ -137,8 +148,7 @@ class LogisticRegression(BinaryClassifier):
         self.n_iter_ = fits.n_iter.astype(np.int32)
         self.gap_bound_ = float(fits.gap_bound[0])
         self.certified_ = bool(fits.certified[0])
-        warn_unless_converged(fits.converged, self.max_iter)
-        return self
+        return fits.converged
 
     def _start(self) -> Float64Array:
         parts = [self.coef_, self.intercept_[None, :]] if self.fit_intercept else [self.coef_]
@@ -298,11 +308,14 @@ class LogisticRegressionSearchCV(BinaryClassifier):
         self.n_splits_, self.multimetric_ = len(splits), "score" not in metrics
         scorers = {name: scorer_of(metric, self.classes_) for name, metric in metrics.items()}
         self.scorer_ = scorers if self.multimetric_ else scorers["score"]
-        warn_unless_converged(fits.converged, self.max_iter)
+        converged = fits.converged
         if decisive is not None or self.refit:
             self._choose(decisive, scores)
         if self.refit:
-            self._train_best(X, y, sample_weight)
+            start = fits.theta[self.best_index_].mean(axis=0)
+            refitted = self._train_best(data, positive, weights, start)
+            converged = np.append(converged, refitted)
+        warn_unless_converged(converged, self.max_iter)
         return self
 
     def _decisive(self, metrics: dict[str, str]) -> str | None:
@@ -351,15 +364,26 @@ class LogisticRegressionSearchCV(BinaryClassifier):
             self.best_score_ = float(self.cv_results_[f"mean_test_{decisive}"][best])
         self.best_index_, self.best_params_ = best, params[best]
 
-    def _train_best(self, X: Any, y: Any, sample_weight: Any) -> None:
-        """Set best_estimator_, trained on all rows."""
+    def _train_best(
+        self,
+        X: Float64Array,
+        positive: npt.NDArray[np.bool_],
+        weights: Float64Array | None,
+        start: Float64Array,
+    ) -> npt.NDArray[np.bool_]:
+        """Set best_estimator_, trained on all rows, and say whether that converged."""
         started = time.perf_counter()
         shared = ("fit_intercept", "tol", "max_iter", "n_threads")
         settings = {name: getattr(self, name) for name in shared}
         settings |= {"class_weight": self.class_weight, **self.best_params_}
-        self.best_estimator_ = LogisticRegression(**settings).fit(X, y, sample_weight)
+        best = self.best_estimator_ = LogisticRegression(**settings)
+        for name in ("classes_", "n_features_in_", "feature_names_in_"):
+            if hasattr(self, name):
+                setattr(best, name, getattr(self, name))
+        converged = best._train(X, positive, weights, start)
         self.n_iter_ = self.best_estimator_.n_iter_
         self.refit_time_ = time.perf_counter() - started
+        return converged
 
     @available_if(_refits)  # type: ignore[untyped-decorator]
     def decision_function(self, X: npt.ArrayLike) -> Float64Array:

@@ -71,10 +71,7 @@ def fit_splits(
     """
     weights = np.ones(len(X)) if sample_weight is None else sample_weight
     sums = np.array(
-        [
-            [weights[train] @ of_class[train] for of_class in (~positive, positive)]
-            for train, _ in splits
-        ]
+        [np.bincount(positive[train], weights[train], minlength=2) for train, _ in splits]
     )
     for number, of_class in enumerate(sums):
         if not of_class.all():

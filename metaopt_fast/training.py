@@ -30,7 +30,7 @@ Float64Array = npt.NDArray[np.float64]
 ClassWeight = str | Mapping[int, float] | None
 
 # Penalties at which models of all rows are fitted first, for the others to start from.
-N_ANCHORS = 24
+N_ANCHORS = 12
 # A tile of larger Hessians would take half a gigabyte.
 MAX_PARAMS = 2048
 # Beyond it (315 parameters), the Hessians of anchors would take too much memory.
@@ -278,8 +278,9 @@ class _Problem:
         first = row_of[packed.first_panel * PANEL_ROWS]
         self.block_fold = fold[first]
         self.block_class = packed.origin.positive[first].astype(np.intp)
-        panels = packed.panels.view(np.float64).reshape(-1, n_params, PANEL_ROWS)
-        self.extents = np.maximum(panels.max(axis=(0, 2)), -panels.min(axis=(0, 2)))
+        panels = packed.panels.view(np.float64).reshape(-1, n_params * PANEL_ROWS)
+        extents = np.maximum(panels.max(axis=0), -panels.min(axis=0))
+        self.extents = extents.reshape(n_params, PANEL_ROWS).max(axis=1)
 
     def factors(self, choice: ClassWeight, left_out: int) -> Float64Array:
         """Return what the classes' weights are multiplied by; left_out: a fold, or -1 for none."""
