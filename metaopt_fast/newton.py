@@ -1,7 +1,7 @@
 """Newton's method for many regularised models at once, and proofs of how near their optimum is.
 
-Hessians are computed where a model needs one and kept for several steps; what they say of an optimum
-elsewhere is bounded by self-concordance.
+Hessians are computed where a model needs one and kept for several steps; what they say of an
+optimum elsewhere is bounded by self-concordance.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NEAR = 1.0
 HALVINGS = 60
 # One in so many models of a training set is fitted before the others.
 STRIDE = 6
-MIN_LEADS = 24
+MIN_LEADS = 16
 TINY = np.finfo(np.float64).tiny
 # A step is taken where the loss falls by this part of what the gradient promises.
 ARMIJO = 1e-4
@@ -132,6 +132,59 @@ class _Measures(NamedTuple):
             mine[which] = other
 
 
+class _LastSteps:
+    """Where models came from by their last steps: what the gradients, the Newton steps and their
+    lengths were there, and how long the steps were. Arrays over models; one that has a new Hessian
+    has no last step."""
+
+    def __init__(self, n: int, n_params: int) -> None:
+        self.is_known = np.zeros(n, np.bool_)
+        self.gradients, self.newton, self.taken = np.empty((3, n, n_params))
+        self.lengths, self.norms = np.zeros((2, n))
+
+    def forget(self, at: Indices) -> None:
+        self.is_known[at] = False
+
+    def remember(
+        self,
+        at: Indices,
+        gradients: Float64Array,
+        newton: Float64Array,
+        lengths: Float64Array,
+        taken: Float64Array,
+        norms: Float64Array,
+    ) -> None:
+        self.is_known[at] = True
+        self.gradients[at], self.newton[at], self.lengths[at] = gradients, newton, lengths
+        self.taken[at], self.norms[at] = taken, norms
+
+    def improve(
+        self, at: Indices, gradients: Float64Array, newton: Float64Array, lengths: Float64Array
+    ) -> tuple[Float64Array, Float64Array]:
+        """Correct the steps of an old Hessian by what the last ones did to the gradients.
+
+        This is the BFGS update of the Hessian by one pair. Returns the steps, and bounds of their
+        lengths.
+        """
+        known = self.is_known[at]
+        steps, norms = newton.copy(), lengths.copy()
+        at, gradients, newton = at[known], gradients[known], newton[known]
+        s, y = self.taken[at], gradients - self.gradients[at]
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            scale = 1 / (s * y).sum(axis=1)
+            first = scale * (s * gradients).sum(axis=1)
+            partly = newton - first[:, None] * (newton - self.newton[at])
+            second = first - scale * (y * partly).sum(axis=1)
+            improved = partly + second[:, None] * s
+            # |newton - self.newton| is at most the sum of both lengths.
+            bounds = lengths[known] + np.abs(first) * (lengths[known] + self.lengths[at])
+            bounds += np.abs(second) * self.norms[at]
+            good = (scale > 0) & ((improved * gradients).sum(axis=1) > 0) & np.isfinite(bounds)
+        which = np.flatnonzero(known)[good]
+        steps[which], norms[which] = improved[good], bounds[good]
+        return steps, norms
+
+
 class _Batch:
     """Models that are fitted together. Arrays over them; `active` are the ones not yet done."""
 
@@ -158,6 +211,7 @@ class _Batch:
         # The decrement that the last step began with, as the same Hessian measures it.
         self.before = np.full(n, np.inf)
         self.stuck = np.zeros(n, np.bool_)
+        self.last = _LastSteps(n, models.n_params)
         if isinstance(start, Nearby):
             self.step_from(start)
         else:
@@ -253,6 +307,7 @@ class _Batch:
             self.hessians[at] = hessians
         self.origins[at] = self.thetas[at]
         self.drifted[at] = self.moved[at] = 0.0
+        self.last.forget(at)
 
     def look_up_drift(self, at: Indices) -> None:
         """Replace the bound of how far margins have moved by how far they have."""
@@ -297,20 +352,31 @@ class _Batch:
     def is_proven(self, at: Indices, gaps: Float64Array) -> npt.NDArray[np.bool_]:
         return gaps <= self.tol * np.maximum(1, self.losses[at])
 
-    def step(self, at: Indices, steps: Float64Array, lengths: Float64Array) -> None:
-        """Move models along their Newton steps, halved until the loss falls."""
+    def step(self, at: Indices, newton: Float64Array, lengths: Float64Array) -> None:
+        """Move models along their Newton steps, improved, and halved until the loss falls."""
+        before = self.gradients[at]
+        steps, norms = self.last.improve(at, before, newton, lengths)
+        slopes = (steps * before).sum(axis=1)
         size, waiting = 1.0, np.arange(len(at))
         for _ in range(HALVINGS):
             models = at[waiting]
             thetas = self.thetas[models] - size * steps[waiting]
             losses, gradients = self.models.evaluate(self.members[models], thetas)
-            fall = ARMIJO * size * lengths[waiting] ** 2
+            fall = ARMIJO * size * slopes[waiting]
             good = losses <= self.losses[models] - fall + ROUNDING * np.abs(self.losses[models])
-            moved = models[good]
+            moved, done = models[good], waiting[good]
+            self.last.remember(
+                moved,
+                before[done],
+                newton[done],
+                lengths[done],
+                -size * steps[done],
+                size * norms[done],
+            )
             self.thetas[moved], self.losses[moved] = thetas[good], losses[good]
             self.gradients[moved] = gradients[good]
-            self.moved[moved] += size * lengths[waiting[good]]
-            self.before[moved] = lengths[waiting[good]]
+            self.moved[moved] += size * norms[done]
+            self.before[moved] = lengths[done]
             waiting = waiting[~good]
             if not len(waiting):
                 return

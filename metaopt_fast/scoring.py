@@ -124,7 +124,9 @@ def balanced_accuracy(
     right = (decisions > 0) == positive
     # A class without weight is as absent for scikit-learn.
     classes = [weights * of_class for of_class in (~positive, positive)]
-    return np.asarray(np.mean([(right * w).sum(axis=1) / w.sum() for w in classes if w.any()], axis=0))
+    return np.asarray(
+        np.mean([(right * w).sum(axis=1) / w.sum() for w in classes if w.any()], axis=0)
+    )
 
 
 def f1(
@@ -134,7 +136,7 @@ def f1(
     predicted = decisions > 0
     true = (predicted * (weights * positive)).sum(axis=1)
     both = (predicted * weights).sum(axis=1) + weights @ positive
-    return np.divide(2 * true, both, out=np.zeros(len(true)), where=both > 0)
+    return np.asarray(np.divide(2 * true, both, out=np.zeros(len(true)), where=both > 0))
 
 
 def roc_auc(

@@ -351,8 +351,12 @@ cdef bint evaluate(Plan *plan) except -1:
         span_work *= 2
         tile_bytes += 2 * n_params * plan.lanes * (itemsize + 8)
     cdef double tile_work = span_work * plan.n_all_spans
+    # Tiles of long work that threads cannot share evenly are shared by their rows.
+    cdef Py_ssize_t rounds = (plan.n_tiles + plan.n_threads - 1) // plan.n_threads
+    cdef bint uneven = (tile_work > SERIAL_WORK * 10 and plan.threshold == INFINITY
+                        and rounds * plan.n_threads > 1.05 * plan.n_tiles)
     cdef bint by_groups = tile_work <= SLICE_WORK and (
-        plan.n_threads == 1 or plan.n_tiles >= 4 * plan.n_threads)
+        plan.n_threads == 1 or (plan.n_tiles >= 4 * plan.n_threads and not uneven))
     cdef Py_ssize_t group, wave, slice, groups_at_once, n_workspaces = 1
     if by_groups:
         n_workspaces = plan.n_threads
@@ -365,7 +369,7 @@ cdef bint evaluate(Plan *plan) except -1:
             plan.n_groups = max(plan.n_groups, 8 * plan.n_threads)
             plan.n_groups = (plan.n_groups + plan.n_threads - 1) // plan.n_threads * plan.n_threads
             # A few groups of unlike size would leave a thread without work.
-            if plan.n_tiles < 2 * plan.n_groups:
+            if plan.n_tiles < 4 * plan.n_groups:
                 plan.n_groups = plan.n_tiles
         group = (plan.n_tiles + plan.n_groups - 1) // plan.n_groups
         wave, slice = group, 1

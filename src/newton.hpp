@@ -1,8 +1,8 @@
 // Hessians, and the systems of equations whose matrices they are. Double precision alone.
 //
-// A symmetric matrix is stored as its pairs (j, k), j <= k, row by row. A Hessian is summed with one
-// row of the data in each lane; systems are solved with one system in each lane, matrix[pair][lane].
-// Neither depends on what is computed beside it.
+// A symmetric matrix is stored as its pairs (j, k), j <= k, row by row. A Hessian is summed with
+// one row of the data in each lane; systems are solved with one system in each lane,
+// matrix[pair][lane]. Neither depends on what is computed beside it.
 #pragma once
 
 #include "single.hpp"
@@ -56,9 +56,9 @@ void weighted_curvatures(const Rows *rows, ptrdiff_t block, const double *theta,
     using V = row_vector<double>;
     const ptrdiff_t n_params = rows->n_params, panel_size = n_params * PANEL;
     const double *x = (const double *)rows->panels + rows->first_panel[block] * panel_size;
-    const double *weights = rows->row_weights ? (const double *)rows->row_weights +
-                                                    rows->first_panel[block] * PANEL
-                                              : nullptr;
+    const double *weights =
+        rows->row_weights ? (const double *)rows->row_weights + rows->first_panel[block] * PANEL
+                          : nullptr;
     const int n_rows = rows->rows[block], n_panels = (n_rows + PANEL - 1) / PANEL;
     for (int p = 0; p < n_panels; p++)
         row_margins(x + p * panel_size, n_params, theta, panel_size, z + p * PANEL);
@@ -91,8 +91,8 @@ void add_hessian(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const double
         for (ptrdiff_t b = span; b < span + BLOCKS_PER_SPAN && b < last; b++) {
             weighted_curvatures<Loss>(rows, b, theta, z + n_panels * PANEL);
             for (int p = 0; p * PANEL < rows->rows[b]; p++)
-                panels[n_panels++] = (const double *)rows->panels +
-                                     (rows->first_panel[b] + p) * n_params * PANEL;
+                panels[n_panels++] =
+                    (const double *)rows->panels + (rows->first_panel[b] + p) * n_params * PANEL;
         }
         double *to = lanes;
         for (ptrdiff_t j = first_row; j < last_row; j += ENTRY_ROWS) {
@@ -100,15 +100,16 @@ void add_hessian(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const double
             for (int p = 0; p < n_panels; p++)
                 for (int i = 0; i < ENTRY_ROWS * PANEL; i += W) {
                     const V curvature = load<V>(z + p * PANEL + i % PANEL);
-                    store(weighted + p * ENTRY_ROWS * PANEL + i,
-                          i < n_rows * PANEL ? curvature * load<V>(panels[p] + j * PANEL + i)
-                                             : V{});
+                    store(
+                        weighted + p * ENTRY_ROWS * PANEL + i,
+                        i < n_rows * PANEL ? curvature * load<V>(panels[p] + j * PANEL + i) : V{});
                 }
             double *row_at[ENTRY_ROWS];
             for (int i = 0; i < n_rows; to += (n_params - j - i) * PANEL, i++)
                 row_at[i] = to - i * PANEL;
             for (ptrdiff_t k = j; k < n_params; k += ENTRY_COLUMNS) {
-                const int count = (int)(n_params - k < ENTRY_COLUMNS ? n_params - k : ENTRY_COLUMNS);
+                const int count =
+                    (int)(n_params - k < ENTRY_COLUMNS ? n_params - k : ENTRY_COLUMNS);
                 sum_some_entries<ENTRY_COLUMNS>(count, weighted, panels, n_panels, k, sums);
                 for (int i = 0; i < n_rows; i++)
                     for (int c = k < j + i ? (int)(j + i - k) : 0; c < count; c++)
@@ -168,7 +169,8 @@ inline void factor_tile(double *matrix, ptrdiff_t n, const double *extents, doub
             const V inverse = diagonal > rounding ? 1 / sqrt(max(diagonal, V{})) : V{};
             radius = inverse == 0 ? infinite : radius;
             store(row, inverse);
-            for (ptrdiff_t k = 1; k < n - j; k++) store(row + k * L, load<V>(row + k * L) * inverse);
+            for (ptrdiff_t k = 1; k < n - j; k++)
+                store(row + k * L, load<V>(row + k * L) * inverse);
             double *below = row + (n - j) * L;
             for (ptrdiff_t i = 1; i < n - j; below += (n - j - i) * L, i++) {
                 const V entry = -load<V>(row + i * L);

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import metaopt_fast as mf
 from metaopt_fast import _kernels
-from metaopt_fast.newton import gap_bound
+from metaopt_fast.newton import _LastSteps, gap_bound
 
 
 def pairs_of(matrix):
@@ -61,11 +61,73 @@ def test_a_hessian_has_the_same_bits_in_any_batch_on_any_number_of_threads(n_fea
         np.testing.assert_array_equal(hessians(objective, thetas[5:8], n_threads), alone[5:8])
 
 
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_samples=st.integers(2, 700),
+    n_features=st.integers(1, 20),
+    n_candidates=st.integers(1, 60),
+    n_threads=st.integers(1, 3),
+)
+def test_the_largest_margin_is_found(seed, n_samples, n_features, n_candidates, n_threads):
+    X, _, _, objective, rng = problem(seed, n_samples, n_features, weighted=False)
+    thetas = rng.normal(size=(n_candidates, n_features + 1))
+    thetas[0] = 0
+    found = np.full(n_candidates, np.nan)
+    assert _kernels.largest_margins(objective._rows, thetas, found, n_threads)
+    margins = np.column_stack([X, np.ones(n_samples)]) @ thetas.T
+    assert found[0] == 0
+    np.testing.assert_allclose(found, np.abs(margins).max(axis=0), rtol=1e-12)
+
+
+def test_the_largest_margin_of_a_huge_theta_is_infinite_and_of_no_number_is_refused():
+    objective = mf.LogisticLoss([[2.0], [-3.0]], [0, 1])
+    found = np.empty(1)
+    assert _kernels.largest_margins(objective._rows, np.array([[1e308]]), found, 1)
+    assert np.isinf(found[0])
+    assert not _kernels.largest_margins(objective._rows, np.array([[np.nan]]), found, 1)
+    assert not _kernels.hessians(objective._rows, np.array([[np.inf]]), np.empty((1, 1)), 1)
+
+
+def test_a_step_is_improved_by_the_update_of_bfgs():
+    rng = np.random.default_rng(0)
+    n = 5
+    root, other = rng.normal(size=(2, n, n))
+    kept, true = root @ root.T + np.eye(n), other @ other.T + np.eye(n)
+    inverse = np.linalg.inv(kept)
+    theta = rng.normal(size=n)
+    gradient, last = true @ theta, _LastSteps(1, n)
+    newton = inverse @ gradient
+    length = np.sqrt(gradient @ newton)
+    at = np.zeros(1, np.intp)
+    same, norms = last.improve(at, gradient[None], newton[None], np.array([length]))
+    assert (same[0] == newton).all() and norms[0] == length  # nothing is known yet
+    s, next_gradient = -newton / 4, true @ (theta - newton / 4)
+    last.remember(
+        at, gradient[None], newton[None], np.array([length]), s[None], np.array([length / 4])
+    )
+    y = next_gradient - gradient
+    rho = 1 / (s @ y)
+    left = np.eye(n) - rho * np.outer(s, y)
+    updated = left @ inverse @ left.T + rho * np.outer(s, s)
+    newton = inverse @ next_gradient
+    length = np.sqrt(next_gradient @ newton)
+    steps, norms = last.improve(at, next_gradient[None], newton[None], np.array([length]))
+    np.testing.assert_allclose(steps[0], updated @ next_gradient, rtol=1e-9)
+    assert norms[0] >= np.sqrt(steps[0] @ kept @ steps[0])
+    last.forget(at)
+    steps, _ = last.improve(at, next_gradient[None], newton[None], np.array([length]))
+    assert (steps[0] == newton).all()
+
+
 def solve(matrices, which, scales, shifts, n_penalised, extents, right, n_threads=1):
     x, squares, radii = right.copy(), np.empty(len(right)), np.empty(len(right))
-    _kernels.solve(
-        matrices, which, scales, shifts, n_penalised, extents, x, squares, radii, n_threads
+    factors, places = np.full((len(right) + 1, matrices.shape[1]), np.nan), which.copy()
+    places[:] = np.arange(len(right))[::-1] + 1
+    _kernels.factor(
+        matrices, which, scales, shifts, n_penalised, extents, factors, places, radii, n_threads
     )
+    assert np.isnan(factors[0]).all() and np.isfinite(factors[1:]).all()
+    _kernels.solve(factors, places, x, squares, n_threads)
     return x, squares, radii
 
 
