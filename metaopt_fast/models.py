@@ -89,6 +89,8 @@ class Models:
         return found
 
     def by_set(self, models: Indices) -> list[tuple[int, npt.NDArray[np.bool_]]]:
+        if len(self.sets) == 1:
+            return [(0, np.ones(len(models), np.bool_))]
         numbers = self.set_of[models]
         return [(int(number), numbers == number) for number in np.unique(numbers)]
 
@@ -129,13 +131,33 @@ class Models:
 
     def rounding(self, models: Indices, thetas: Float64Array, radii: Float64Array) -> Float64Array:
         """Return what rounding of the gradients may add to the decrements."""
-        # Not a product of matrices: threads of a BLAS stay awake for a while, and are in the way.
         with np.errstate(over="ignore", invalid="ignore"):
-            sizes = (np.abs(thetas) * self.extents).sum(axis=1)
-            of_margins = EPS * (4 + self.n_params * sizes / 4)
             of_penalty = 4 * EPS * np.sqrt(self.l2[models] * (thetas**2).sum(axis=1))
-            total: Float64Array = of_margins * radii + of_penalty
+            total: Float64Array = self.rounding_of_margins(thetas) * radii + of_penalty
         return total
+
+    def rounding_of_margins(self, thetas: Float64Array) -> Float64Array:
+        """Return what rounding may add to a row's derivative."""
+        # Not a product of matrices: threads of a BLAS stay awake for a while, and are in the way.
+        sizes: Float64Array = (np.abs(thetas) * self.extents).sum(axis=1)
+        return EPS * (4 + self.n_params * sizes / 4)
+
+    def duality_gaps(
+        self, models: Indices, thetas: Float64Array, gradients: Float64Array
+    ) -> Float64Array:
+        """Bound how far objectives are from their optimum by the duality gap.
+
+        That of the dual point whose entries are the rows' derivatives is |g|^2 / (2 l2). It proves
+        nothing where a parameter is not penalised.
+        """
+        if self.n_penalised < self.n_params:
+            return np.full(len(models), np.inf)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            norms = np.sqrt((gradients**2).sum(axis=1))
+            norms += self.rounding_of_margins(thetas) * np.sqrt((self.extents**2).sum())
+            norms += 4 * EPS * self.l2[models] * np.sqrt((thetas**2).sum(axis=1))
+            gaps = norms**2 / (2 * self.l2[models])
+        return np.where(np.isnan(gaps), np.inf, gaps)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

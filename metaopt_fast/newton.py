@@ -261,7 +261,11 @@ class _Batch:
             optima.thetas[at] = self.thetas[active[done]]
             optima.losses[at] = self.losses[active[done]]
             optima.n_iter[at], optima.converged[at] = n_iter, converged[done]
-            optima.gap_bounds[at] = found.gaps[done]
+            # Far away, duality proves more than the Hessian does.
+            optima.gap_bounds[at] = np.minimum(
+                found.gaps[done],
+                self.models.duality_gaps(at, optima.thetas[at], self.gradients[active[done]]),
+            )
             if done.all():
                 return
             active = active[~done]

@@ -54,7 +54,8 @@ class FitResult:
     loss : numpy.ndarray of shape (M,) or (M, n_folds)
         The objective on the training rows, penalty included.
     gap_bound : numpy.ndarray, shaped as loss
-        The objective is proven to be at most this far above its optimum; infinite: nothing is.
+        The objective is proven to be at most this far above its optimum, by self-concordance or,
+        without an intercept, by the duality gap; infinite: nothing is proven.
     certified : numpy.ndarray of bool, shaped as loss
         Whether gap_bound <= tol * max(1, loss).
     n_iter : numpy.ndarray of int, shaped as loss
