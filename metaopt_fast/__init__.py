@@ -13,8 +13,14 @@ except ModuleNotFoundError:
 from metaopt_fast._version import STREAM_VERSION, __version__
 from metaopt_fast.descent import DescentResult, gradient_descent
 from metaopt_fast.descent_search import DescentSearchResult, LogUniform, search_descents
+from metaopt_fast.losses import (
+    HingeLoss,
+    LogisticLoss,
+    SmoothedZeroOneLoss,
+    SquaredHingeLoss,
+    SquaredLoss,
+)
 from metaopt_fast.mixture import Mixture
-from metaopt_fast.objectives import LogisticLoss
 from metaopt_fast.result import SearchResult, merge_results
 from metaopt_fast.samplers import Integers, Normal, Uniform
 from metaopt_fast.search import random_search, resume_search
@@ -31,12 +37,16 @@ __all__ = [
     "DescentResult",
     "DescentSearchResult",
     "FitResult",
+    "HingeLoss",
     "Integers",
     "LogUniform",
     "LogisticLoss",
     "Mixture",
     "Normal",
     "SearchResult",
+    "SmoothedZeroOneLoss",
+    "SquaredHingeLoss",
+    "SquaredLoss",
     "Uniform",
     "__version__",
     "config",

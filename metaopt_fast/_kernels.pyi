@@ -11,6 +11,7 @@ _Bytes = npt.NDArray[np.uint8]
 _Real = TypeVar("_Real", np.float32, np.float64)
 
 ISAS: tuple[str, ...]
+LOSSES: dict[str, int]
 OPENMP: bool
 SERIAL_WORK: float
 

@@ -14,7 +14,7 @@ import numpy as np
 from metaopt_fast.arguments import PROGRAM, kind_of, make_parser
 from metaopt_fast.columns import Table, shown
 from metaopt_fast.descent import gradient_descent
-from metaopt_fast.objectives import LogisticLoss
+from metaopt_fast.losses import LogisticLoss
 from metaopt_fast.report import Report, check_output, check_picture, write_output
 from metaopt_fast.result import SearchResult
 from metaopt_fast.samplers import Normal, Uniform

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -27,54 +27,15 @@ from metaopt_fast.validation import (
 Float64Array = npt.NDArray[np.float64]
 
 
-class LogisticLoss:
-    """Mean logistic loss of linear models on one data set, for one theta or very many.
+class PointwiseLoss:
+    """A mean of losses of the margins of linear models, and a penalty. See `LogisticLoss`.
 
-    L(theta) = sum_i w_i softplus(-m_i) / sum_i w_i + l2 / 2 * sum_j theta_j^2, with the margin
-    m_i = s_i (x_i . theta), s_i = +1 for the positive class and -1 for the other, and
-    softplus(z) = log(1 + exp(z)). The intercept, if any, is the last entry of theta and is not
-    penalised. scikit-learn's C is 1 / (l2 * sum_i w_i).
-
-    The loss and the gradient of a theta have the same bits in whatever batch, on whatever number of
-    threads it is evaluated, from AVX2 on with whatever instructions.
-
-    Parameters
-    ----------
-    X : array_like of shape (n_samples, n_features)
-        Finite numbers: an array of any layout and real dtype, a memory map, a pandas or polars
-        frame. It is copied once, into the order in which the kernels read it.
-    y : array_like of shape (n_samples,)
-        Labels of two classes: 0 and 1, -1 and +1, or bool.
-    sample_weight : array_like of shape (n_samples,), optional
-        Weights >= 0 with a positive sum. A row of weight 0 is as good as absent.
-    l2 : float, default 0
-        Strength of the penalty, >= 0.
-    fit_intercept : bool, default False
-        Whether theta has an intercept as its last entry.
-    dtype : {"float64", "float32"}, default "float64"
-        Precision of rows, thetas and margins. float32 is about twice as fast; sums over more than
-        512 rows are double precision all the same, and so are results.
-    n_threads : int, optional
-        From 1 to 1024; by default OMP_NUM_THREADS, the affinity mask and the cgroup quota decide.
-        Little work stays on one thread.
-
-    Attributes
-    ----------
-    n_samples, n_features, n_params : int
-        Rows, columns, and entries of theta: n_features, or one more for the intercept.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is not as described; the message says what to do.
-
-    Examples
-    --------
-    >>> import metaopt_fast as mf
-    >>> objective = mf.LogisticLoss([[1.0], [2.0], [-1.0]], [1, 1, 0])
-    >>> objective.batch_loss([[0.0], [1.0]]).round(4).tolist()
-    [0.6931, 0.2512]
+    A subclass names its pointwise loss, one of src/losses.hpp, and bounds its second derivative.
     """
+
+    _loss: ClassVar[str]
+    # An upper bound of the second derivative by the margin; infinite where there is none.
+    _curvature: ClassVar[float]
 
     def __init__(
         self,
@@ -93,16 +54,21 @@ class LogisticLoss:
         self.fit_intercept = bool(fit_intercept)
         self.dtype = check_dtype(dtype)
         self.n_threads = check_n_threads(n_threads)
-        self._packed = pack(X, y, sample_weight, self.fit_intercept, self.dtype)
+        scale = self._scale()
+        self._packed = pack(X, y, sample_weight, self.fit_intercept, self.dtype, scale=scale)
         self._digest: bytes | None = None
         self._connect()
+
+    def _scale(self) -> float:
+        """Return what margins are multiplied by before the loss is taken."""
+        return 1.0
 
     def _connect(self) -> None:
         """Hand the packed arrays to the kernels."""
         packed = self._packed
         self.n_samples, self.n_features = packed.n_samples, packed.n_features
         self.n_params = packed.n_features + self.fit_intercept
-        self._rows = packed.rows(0, self.n_params, self.l2)
+        self._rows = packed.rows(self._loss, self.n_params, self.l2)
         self._work = _kernels.work(self.n_samples, self.n_params)
 
     def loss(self, theta: npt.ArrayLike) -> float:
@@ -242,11 +208,22 @@ class LogisticLoss:
     def lipschitz(self) -> float:
         """Return the Lipschitz constant of the gradient of L, from which step sizes are chosen.
 
-        A quarter of the largest eigenvalue of sum_i w_i x_i x_i' / sum_i w_i, plus l2. Costs one
+        The largest eigenvalue of sum_i w_i x_i x_i' / sum_i w_i, times the largest second
+        derivative of the pointwise loss (a quarter for the logistic one), plus l2. Costs one
         product of X with itself, and an eigenvalue problem of n_params.
+
+        Raises
+        ------
+        ValueError
+            If the loss has a kink: its gradient has no such constant.
         """
+        if math.isinf(self._curvature):
+            raise ValueError(
+                f"{type(self).__name__} has a kink, so that no learning rate follows from the "
+                "data: pass one."
+            )
         moment = self._packed.second_moment(self.n_params)
-        return float(np.linalg.eigvalsh(moment)[-1]) / 4 + self.l2
+        return float(np.linalg.eigvalsh(moment)[-1]) * self._curvature + self.l2
 
     @property
     def fingerprint(self) -> str:
@@ -272,7 +249,7 @@ class LogisticLoss:
 
         Returns
         -------
-        LogisticLoss
+        The same class
             The bits of an objective that is made of X[rows], y[rows] and sample_weight[rows].
 
         Raises
@@ -302,7 +279,7 @@ class LogisticLoss:
 
         Returns
         -------
-        list of LogisticLoss
+        list of the same class
             Each the mean over its rows and their weights, plus the whole penalty. All share one
             copy of the rows.
         """

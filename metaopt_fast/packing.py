@@ -56,10 +56,10 @@ class Packed:
     extent: float
     origin: Origin
 
-    def rows(self, loss: int, n_params: int, l2: float) -> _kernels.PackedRows:
+    def rows(self, loss: str, n_params: int, l2: float) -> _kernels.PackedRows:
         """Return the kernels' view of the rows, for a pointwise loss and a penalty."""
         return _kernels.PackedRows(
-            loss,
+            _kernels.LOSSES[loss],
             self.dtype == "float32",
             n_params,
             self.n_features,
@@ -136,8 +136,9 @@ def pack(
     fit_intercept: bool,
     dtype: str,
     strata: npt.NDArray[np.intp] | None = None,
+    scale: float = 1.0,
 ) -> Packed:
-    """Check X, y and sample_weight, and pack the rows of positive weight.
+    """Check X, y and sample_weight, and pack the rows of positive weight, times a scale.
 
     Of rows of one weight, those of the largest norm come first: they say the most of a candidate,
     so that a search can drop it early. Rows of different `strata` share no block.
@@ -146,7 +147,7 @@ def pack(
     positive = check_y(y, X.shape[0])
     weights = check_sample_weight(sample_weight, X.shape[0])
     # Margins are kept as z = -margin, so the positive class has the sign -1.
-    signs = np.where(positive, -1.0, 1.0)
+    signs = np.where(positive, -scale, scale)
     origin = Origin(np.empty(0, np.int32), positive, None if sample_weight is None else weights)
     read = partial(chunks, X, dtype=dtype)
     norms = row_norms(read, np.arange(X.shape[0]), X.shape, dtype)
@@ -179,6 +180,8 @@ def arrange(
 ) -> Packed:
     """Return the rows that `read` gives, times their signs, grouped by weight and ordered by norm.
 
+    Signs may be other than -1 and +1, of one size.
+
     Where fit_intercept, rows that lack the column of the intercept get it.
     """
     groups, row_weighted = group_by_weight(weights)
@@ -206,11 +209,12 @@ def arrange(
 
     small = n_places < 2**31
     places: npt.NDArray[Any] = np.full(len(weights), -1, np.int32 if small else np.int64)
-    place, extent = 0, float(fit_intercept)
+    scale = float(np.abs(signs).max())
+    place, extent = 0, scale * fit_intercept
     for rows, _ in groups:
         for chunk, part in read(rows):
             _kernels.pack_rows(chunk, signs[part], place, n_params, dtype == "float32", panels)
-            extent = max(extent, float(chunk.max()), -float(chunk.min()))
+            extent = max(extent, scale * float(chunk.max()), -scale * float(chunk.min()))
             places[part] = np.arange(place, place + len(part))
             place += len(part)
         place = -(-place // PANEL_ROWS) * PANEL_ROWS

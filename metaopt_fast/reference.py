@@ -22,12 +22,22 @@ def sigmoid(z: Array) -> Array:
     return np.asarray(np.where(z < 0, e, 1) / (1 + e))
 
 
-class LogisticLoss:
-    """L(theta) = sum_i w_i softplus(z_i) / sum_i w_i + l2/2 sum_j theta_j^2.
+class PointwiseLoss:
+    """L(theta) = sum_i w_i value(z_i) / sum_i w_i + l2/2 sum_j theta_j^2.
 
     z_i = -s_i x_i . theta, s_i = +1 for the positive class, else -1. The intercept is the
     last entry of theta and not penalised. With dtype "float32", z is in single precision.
     """
+
+    beta = 1.0
+
+    def value(self, z: Array) -> Array:
+        """Return the pointwise loss."""
+        raise NotImplementedError
+
+    def derivative(self, z: Array) -> Array:
+        """Return its derivative by z."""
+        raise NotImplementedError
 
     def __init__(
         self,
@@ -46,7 +56,7 @@ class LogisticLoss:
         if fit_intercept:
             X = np.column_stack([X, np.ones(len(X), dtype)])
         w = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, np.float64)
-        self.signed_X = np.where(y[:, None] == 1, -X, X)[w > 0]
+        self.signed_X = np.where(y[:, None] == 1, -X, X)[w > 0] * np.asarray(self.beta, dtype)
         w = w[w > 0] / w.max()
         self.w = w / w.sum()
         self.l2, self.dtype, self.n_params = l2, dtype, X.shape[1]
@@ -59,8 +69,8 @@ class LogisticLoss:
             z = (self.signed_X @ thetas.T).astype(np.float64)
         z[np.isnan(z)] = np.inf  # finite products that overflow both ways
         penalised = np.where(self.penalised, thetas, 0).astype(np.float64)
-        losses = self.w @ softplus(z) + (self.l2 / 2 * penalised * penalised).sum(axis=1)
-        gradients = (self.w[:, None] * sigmoid(z)).T @ self.signed_X + self.l2 * penalised
+        losses = self.w @ self.value(z) + (self.l2 / 2 * penalised * penalised).sum(axis=1)
+        gradients = (self.w[:, None] * self.derivative(z)).T @ self.signed_X + self.l2 * penalised
         return losses, gradients
 
     def batch_loss(self, thetas: npt.ArrayLike) -> Array:
@@ -77,8 +87,72 @@ class LogisticLoss:
         return self.loss_gradient(theta)[0]
 
     def gradient(self, theta: npt.ArrayLike) -> Array:
-        """Return sum_i w_i sigmoid(z_i) (-s_i x_i) / sum_i w_i + l2 theta."""
+        """Return sum_i w_i derivative(z_i) (-s_i x_i) / sum_i w_i + l2 theta."""
         return self.loss_gradient(theta)[1]
+
+
+class LogisticLoss(PointwiseLoss):
+    """softplus(z)."""
+
+    def value(self, z: Array) -> Array:
+        """Return softplus(z)."""
+        return softplus(z)
+
+    def derivative(self, z: Array) -> Array:
+        """Return sigmoid(z)."""
+        return sigmoid(z)
+
+
+class HingeLoss(PointwiseLoss):
+    """max(0, 1 + z)."""
+
+    def value(self, z: Array) -> Array:
+        """Return max(0, 1 + z)."""
+        return np.asarray(np.maximum(0, 1 + z))
+
+    def derivative(self, z: Array) -> Array:
+        """Return 1 where 1 + z > 0."""
+        return np.where(1 + z > 0, 1.0, 0.0)
+
+
+class SquaredHingeLoss(PointwiseLoss):
+    """max(0, 1 + z)^2."""
+
+    def value(self, z: Array) -> Array:
+        """Return max(0, 1 + z)^2."""
+        return np.asarray(np.maximum(0, 1 + z) ** 2)
+
+    def derivative(self, z: Array) -> Array:
+        """Return 2 max(0, 1 + z)."""
+        return np.asarray(2 * np.maximum(0, 1 + z))
+
+
+class SquaredLoss(PointwiseLoss):
+    """(1 + z)^2."""
+
+    def value(self, z: Array) -> Array:
+        """Return (1 + z)^2."""
+        return np.asarray((1 + z) ** 2)
+
+    def derivative(self, z: Array) -> Array:
+        """Return 2 (1 + z)."""
+        return np.asarray(2 * (1 + z))
+
+
+class SmoothedZeroOneLoss(PointwiseLoss):
+    """sigmoid(beta z): the rows are multiplied by beta."""
+
+    def __init__(self, *args: Any, beta: float = 1.0, **options: Any) -> None:
+        self.beta = beta
+        super().__init__(*args, **options)
+
+    def value(self, z: Array) -> Array:
+        """Return sigmoid(z)."""
+        return sigmoid(z)
+
+    def derivative(self, z: Array) -> Array:
+        """Return sigmoid(z) sigmoid(-z)."""
+        return np.asarray(sigmoid(z) * sigmoid(-z))
 
 
 def philox4x32(counter: Array, key: tuple[int, int]) -> Array:

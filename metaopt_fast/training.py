@@ -39,8 +39,6 @@ MAX_ANCHOR_PAIRS = 50_000
 SKETCH = 16
 # The Newton decrement of anchors.
 NEAR = 0.03
-# Pointwise losses by their numbers in src/isa.hpp.
-LOGISTIC, ZERO_ONE, ZERO_ONE_AND_TIES = range(3)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -297,7 +295,7 @@ class _Problem:
         blocks: npt.NDArray[np.bool_],
         factors: Float64Array,
         total_weight: float,
-        loss: int = LOGISTIC,
+        loss: str = "logistic",
     ) -> _kernels.PackedRows:
         """Return some blocks as the kernels read them: the rows themselves are shared."""
         part = dataclasses.replace(
@@ -425,7 +423,7 @@ class _Problem:
             self.rows(held_out, np.ones(2), total).evaluate(some, mean, None, self.n_threads)
             losses[:, f] = mean
             # A decision of 0 is for the negative class.
-            for k, loss in enumerate((ZERO_ONE, ZERO_ONE_AND_TIES)):
+            for k, loss in enumerate(("zero_one", "zero_one_and_ties")):
                 blocks = held_out & (self.block_class == k)
                 if blocks.any():
                     rows = self.rows(blocks, np.ones(2), total, loss)

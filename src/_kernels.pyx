@@ -41,6 +41,7 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
                               void *) noexcept nogil
 
     struct Kernels:
+        const char *loss
         int itemsize
         int lanes
         Evaluate evaluate_tile
@@ -107,6 +108,11 @@ elif _isa == "avx2":
 else:
     table = metaopt_kernels_baseline
 
+# The numbers of the pointwise losses of losses.hpp, by name.
+LOSSES = {}
+while table(len(LOSSES), False) != NULL:
+    LOSSES[table(len(LOSSES), False).loss.decode()] = len(LOSSES)
+
 OPENMP = bool(METAOPT_OPENMP)
 if metaopt_release_threads_at_fork() != 0:
     raise ImportError("pthread_atfork failed: the process has no memory left for the handler that "
@@ -154,7 +160,7 @@ cdef class PackedRows:
     Parameters
     ----------
     loss : int
-        Number of the pointwise loss, as in isa.hpp.
+        Number of the pointwise loss, of LOSSES.
     single_precision : bool
     n_params, n_penalised : int
         Columns of the rows; the first n_penalised are penalised.

@@ -37,22 +37,18 @@ inline double read_run(const void *memory, ptrdiff_t bytes) {
 }
 
 template <class T, class Loss> const Kernels *table() {
-    static const Kernels kernels = {sizeof(T),
-                                    LANES<T>,
-                                    evaluate_tile<T, Loss>,
-                                    evaluate_one<T, Loss>,
-                                    pack_rows<T>,
-                                    pack_thetas<T>,
-                                    draw<T>,
-                                    scale_thetas<T>,
-                                    add_hessian<Loss>,
-                                    largest_margins,
-                                    factor_tile,
-                                    solve_tile,
-                                    pointwise<T, Loss>,
-                                    fma_run<T>,
-                                    read_run};
+    static const Kernels kernels = {
+        Loss::name,      sizeof(T),      LANES<T>,   evaluate_tile<T, Loss>, evaluate_one<T, Loss>,
+        pack_rows<T>,    pack_thetas<T>, draw<T>,    scale_thetas<T>,        add_hessian<Logistic>,
+        largest_margins, factor_tile,    solve_tile, pointwise<T, Loss>,     fma_run<T>,
+        read_run};
     return &kernels;
+}
+
+template <class... L> const Kernels *table_of(List<L...>, int loss, int single_precision) {
+    using Table = const Kernels *(*)();
+    static constexpr Table tables[][2] = {{table<double, L>, table<float, L>}...};
+    return loss < (int)sizeof...(L) ? tables[loss][single_precision]() : nullptr;
 }
 
 }  // namespace metaopt::MF_ISA
@@ -60,15 +56,7 @@ template <class T, class Loss> const Kernels *table() {
 #define MF_JOIN(a, b) a##b
 #define MF_NAME(isa) MF_JOIN(metaopt_kernels_, isa)
 
-// One line for each loss.
 extern "C" const metaopt::Kernels *MF_NAME(MF_ISA)(int loss, int single_precision) {
     using namespace metaopt::MF_ISA;
-    switch (loss) {
-    case 0: return single_precision ? table<float, Logistic>() : table<double, Logistic>();
-    case 1:
-        return single_precision ? table<float, ZeroOne<false>>() : table<double, ZeroOne<false>>();
-    case 2:
-        return single_precision ? table<float, ZeroOne<true>>() : table<double, ZeroOne<true>>();
-    default: return nullptr;
-    }
+    return table_of(Losses{}, loss, single_precision);
 }

@@ -43,6 +43,7 @@ using Evaluate = void (*)(const Rows *, ptrdiff_t first, ptrdiff_t last, const v
                           double *sums, void *gradients, void *scratch);
 
 struct Kernels {
+    const char *loss;
     int itemsize;
     int lanes;  // of a tile
 

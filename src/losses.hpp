@@ -1,8 +1,9 @@
 // Pointwise losses of z = -margin, and how their sum over rows is carried.
 //
-// A loss is one class. Its Sum adds one z to each lane (`add`), adds a whole other sum (`merge`)
-// and gives the total (`value`); `derivative` is d loss / d z, `curvature` its derivative. Nothing
-// else in src/ knows a loss.
+// A loss is one class, and an entry of the list at the end; nothing else in src/ knows it. `value`
+// is the loss at z, `derivative` d loss / d z, and `absent` a z at which both are zero, for rows
+// that are not there. Its Sum adds one z to each lane (`add`), adds a whole other sum (`merge`) and
+// gives the total (`value`): a PlainSum, unless there is something to save.
 #pragma once
 
 #include "simd.hpp"
@@ -14,6 +15,8 @@ namespace metaopt::MF_ISA {
 // The logarithms of many rows are one: `product` is prod(1 + e) - 1, kept without its leading 1 so
 // that sums of tiny losses keep their digits. It stays below 2^64 for the 64 rows of a block.
 struct Logistic {
+    static constexpr const char *name = "logistic";
+    template <class V> static constexpr scalar<V> absent = -(scalar<V>)__builtin_inf();
     template <class V> static constexpr scalar<V> unscale = 1 / (scalar<V>)0x1p64;
 
     template <class V> struct Sum {
@@ -47,6 +50,7 @@ struct Logistic {
 
     template <class V> static V derivative(V z) { return derivative_from(z, exp_of(z)); }
 
+    // The derivative's derivative, for Hessians.
     template <class V> static V curvature(V z) {
         const V e = exp_of(z) * unscale<V>;
         return e / ((e + 1) * (e + 1));
@@ -65,22 +69,27 @@ struct Logistic {
     }
 };
 
+// The sum of a loss whose values are simply added.
+template <class Loss, class V> struct PlainSum {
+    V total;
+
+    void add(V z) { total = total + Loss::value(z); }
+
+    V add_derivative(V z) {
+        add(z);
+        return Loss::derivative(z);
+    }
+
+    void merge(PlainSum other) { total = total + other.total; }
+
+    V value() const { return total; }
+};
+
 // 1 where the decision is wrong: where z > 0, or z >= 0 if a tie is wrong too. Its slope is zero.
 template <bool TIE> struct ZeroOne {
-    template <class V> struct Sum {
-        V total;
-
-        void add(V z) { total = total + ZeroOne::value(z); }
-
-        V add_derivative(V z) {
-            add(z);
-            return V{};
-        }
-
-        void merge(Sum other) { total = total + other.total; }
-
-        V value() const { return total; }
-    };
+    static constexpr const char *name = TIE ? "zero_one_and_ties" : "zero_one";
+    template <class V> static constexpr scalar<V> absent = -1;
+    template <class V> using Sum = PlainSum<ZeroOne, V>;
 
     template <class V> static V value(V z) {
         const auto wrong = TIE ? z >= 0 : z > 0;
@@ -88,8 +97,58 @@ template <bool TIE> struct ZeroOne {
     }
 
     template <class V> static V derivative(V) { return V{}; }
-
-    template <class V> static V curvature(V) { return V{}; }
 };
+
+// The sigmoid, a smooth step: the derivative of the logistic loss.
+struct SmoothedZeroOne {
+    static constexpr const char *name = "smoothed_zero_one";
+    template <class V> static constexpr scalar<V> absent = Logistic::absent<V>;
+    template <class V> using Sum = PlainSum<SmoothedZeroOne, V>;
+
+    template <class V> static V value(V z) { return Logistic::derivative(z); }
+
+    template <class V> static V derivative(V z) { return Logistic::curvature(z); }
+};
+
+// max(0, 1 + z), and 1 where that is positive: 0 of the subgradients at the kink.
+struct Hinge {
+    static constexpr const char *name = "hinge";
+    template <class V> static constexpr scalar<V> absent = -1;
+    template <class V> using Sum = PlainSum<Hinge, V>;
+
+    template <class V> static V value(V z) { return max(z + 1, V{}); }
+
+    template <class V> static V derivative(V z) { return z > -1 ? splat<V>(1) : V{}; }
+};
+
+// max(0, 1 + z)^2.
+struct SquaredHinge {
+    static constexpr const char *name = "squared_hinge";
+    template <class V> static constexpr scalar<V> absent = -1;
+    template <class V> using Sum = PlainSum<SquaredHinge, V>;
+
+    template <class V> static V value(V z) {
+        const V beyond = max(z + 1, V{});
+        return beyond * beyond;
+    }
+
+    template <class V> static V derivative(V z) { return 2 * max(z + 1, V{}); }
+};
+
+// (1 + z)^2: least squares on labels -1 and +1.
+struct Squared {
+    static constexpr const char *name = "squared";
+    template <class V> static constexpr scalar<V> absent = -1;
+    template <class V> using Sum = PlainSum<Squared, V>;
+
+    template <class V> static V value(V z) { return (z + 1) * (z + 1); }
+
+    template <class V> static V derivative(V z) { return 2 * (z + 1); }
+};
+
+// All there are. Their numbers are their places.
+template <class... L> struct List {};
+using Losses =
+    List<Logistic, ZeroOne<false>, ZeroOne<true>, SmoothedZeroOne, Hinge, SquaredHinge, Squared>;
 
 }  // namespace metaopt::MF_ISA

@@ -64,7 +64,7 @@ void weighted_curvatures(const Rows *rows, ptrdiff_t block, const double *theta,
         row_margins(x + p * panel_size, n_params, theta, panel_size, z + p * PANEL);
     if (theta[n_params] != 1)
         for (int row = 0; row < n_rows; row++) z[row] *= theta[n_params];
-    for (int row = n_rows; row < n_panels * PANEL; row++) z[row] = minus_infinity<double>;
+    for (int row = n_rows; row < n_panels * PANEL; row++) z[row] = Loss::template absent<V>;
     for (int row = 0; row < n_panels * PANEL; row += lanes_of<V>) {
         const V weight = splat<V>(rows->weights[block]);
         store(z + row, (weights ? weight * load<V>(weights + row) : weight) *

@@ -143,7 +143,8 @@ void evaluate_one(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const void 
                 row_margins(x + p * panel_size, n_params, theta, ahead, z + p * PANEL);
             if (theta[n_params] != 1)
                 for (int row = visit * PANEL; row < until * PANEL; row++) z[row] *= theta[n_params];
-            for (int row = n_rows; row < until * PANEL; row++) z[row] = minus_infinity<T>;
+            for (int row = n_rows; row < until * PANEL; row++)
+                z[row] = Loss::template absent<row_vector<T>>;
             for (int p = visit; p < until; p++)
                 if (weights)
                     block.add_weighted_panel(z + p * PANEL, weights + p * PANEL);

@@ -23,8 +23,6 @@ template <class T> constexpr int LANES = VECTORS * lanes_of<wide_vector<T>>;
 // Parameters whose thetas are kept in the first-level cache while a block's rows pass by.
 template <class T> constexpr ptrdiff_t THETA_BLOCK = 24 * 1024 / (LANES<T> * sizeof(T));
 
-template <class T> constexpr T minus_infinity = -(T)__builtin_inf();
-
 // z[row][lane] = (RESUME: z[row][lane] +) sum over `count` parameters of x[parameter][row] *
 // thetas[parameter][lane], for the rows of neighbouring panels. Bound by FMAs: 3 loads and 8
 // broadcasts feed 24.
@@ -57,11 +55,11 @@ __attribute__((noinline)) void margins(const T *panels, int n_panels, ptrdiff_t 
     }
 }
 
-// The margins of a block's panels: z[row][lane]. Rows beyond the block's get -infinity, which
+// The margins of a block's panels: z[row][lane]. Rows beyond the block's get `absent`, which
 // neither a loss nor a derivative feels.
 template <class T>
 void block_margins(const T *panels, int n_rows, ptrdiff_t n_params, const T *thetas, bool scaled,
-                   T *z) {
+                   T *z, T absent = 0) {
     const int n_panels = (n_rows + PANEL - 1) / PANEL;
     for (ptrdiff_t j = 0; j < n_params; j += THETA_BLOCK<T>) {
         const ptrdiff_t count = n_params - j < THETA_BLOCK<T> ? n_params - j : THETA_BLOCK<T>;
@@ -71,7 +69,7 @@ void block_margins(const T *panels, int n_rows, ptrdiff_t n_params, const T *the
     if (scaled)
         for (int i = 0; i < n_rows * LANES<T>; i++)
             z[i] *= thetas[n_params * LANES<T> + i % LANES<T>];
-    for (int i = n_rows * LANES<T>; i < n_panels * PANEL * LANES<T>; i++) z[i] = minus_infinity<T>;
+    for (int i = n_rows * LANES<T>; i < n_panels * PANEL * LANES<T>; i++) z[i] = absent;
 }
 
 // sums[lane] += weight * value[lane], in double precision.
@@ -188,7 +186,8 @@ void evaluate_tile(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const void
         const T *panels = (const T *)rows->panels + rows->first_panel[b] * n_params * PANEL;
         const int n_rows = rows->rows[b];
         const double weight = rows->weights[b];
-        block_margins(panels, n_rows, n_params, (const T *)thetas, scaled, z);
+        block_margins(panels, n_rows, n_params, (const T *)thetas, scaled, z,
+                      Loss::template absent<wide_vector<T>>);
         if (rows->row_weights) {
             const T *weights = (const T *)rows->row_weights + rows->first_panel[b] * PANEL;
             if (gradients)
