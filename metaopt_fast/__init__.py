@@ -11,6 +11,7 @@ except ModuleNotFoundError:
     ) from None
 
 from metaopt_fast._version import STREAM_VERSION, __version__
+from metaopt_fast.counts import ConfusionCounts, CountObjective
 from metaopt_fast.descent import DescentResult, gradient_descent
 from metaopt_fast.descent_search import DescentSearchResult, LogUniform, search_descents
 from metaopt_fast.losses import (
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = [
     "STREAM_VERSION",
     "CheckpointError",
+    "ConfusionCounts",
+    "CountObjective",
     "DescentResult",
     "DescentSearchResult",
     "FitResult",

@@ -10,24 +10,21 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast import _kernels
+from metaopt_fast.linear import LinearData
 from metaopt_fast.packing import Packed, pack
 from metaopt_fast.samplers import MAX_INDEX, MAX_SEED, Sampler, allocate
 from metaopt_fast.subsets import check_rows, minibatches, subset
-from metaopt_fast.threads import default_n_threads
 from metaopt_fast.validation import (
-    as_real_array,
-    check_dtype,
     check_integer,
     check_n_threads,
     check_number,
     describe,
-    to_float64,
 )
 
 Float64Array = npt.NDArray[np.float64]
 
 
-class PointwiseLoss:
+class PointwiseLoss(LinearData):
     """A mean of losses of the margins of linear models, and a penalty. See `LogisticLoss`.
 
     A subclass names its pointwise loss, one of src/losses.hpp, and bounds its second derivative.
@@ -49,11 +46,7 @@ class PointwiseLoss:
         n_threads: int | None = None,
     ) -> None:
         self.l2 = check_number("l2", l2, 0.0)
-        if not isinstance(fit_intercept, (bool, np.bool_)):
-            raise TypeError(f"fit_intercept is {describe(fit_intercept)}: pass True or False.")
-        self.fit_intercept = bool(fit_intercept)
-        self.dtype = check_dtype(dtype)
-        self.n_threads = check_n_threads(n_threads)
+        super().__init__(fit_intercept, dtype, n_threads)
         scale = self._scale()
         self._packed = pack(X, y, sample_weight, self.fit_intercept, self.dtype, scale=scale)
         self._digest: bytes | None = None
@@ -66,8 +59,7 @@ class PointwiseLoss:
     def _connect(self) -> None:
         """Hand the packed arrays to the kernels."""
         packed = self._packed
-        self.n_samples, self.n_features = packed.n_samples, packed.n_features
-        self.n_params = packed.n_features + self.fit_intercept
+        self._set_shape(packed)
         self._rows = packed.rows(self._loss, self.n_params, self.l2)
         self._work = _kernels.work(self.n_samples, self.n_params)
 
@@ -295,66 +287,11 @@ class PointwiseLoss:
         other._connect()
         return other
 
-    def with_threads(self, n_threads: int | None) -> Self:
-        """Return the same objective, its data shared, with another number of threads."""
-        other = copy.copy(self)
-        other.n_threads = check_n_threads(n_threads)
-        return other
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_rows"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._connect()
-
-    def __copy__(self) -> Self:
-        other = object.__new__(type(self))
-        vars(other).update(vars(self))
-        return other
-
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}({self.n_samples} samples, {self.n_features} features, "
             f"l2={self.l2:g}, fit_intercept={self.fit_intercept}, dtype={self.dtype!r})"
         )
-
-    def _threads(self) -> int:
-        return default_n_threads()[0] if self.n_threads is None else self.n_threads
-
-    def _one(self, theta: npt.ArrayLike) -> Float64Array:
-        if (
-            type(theta) is np.ndarray
-            and theta.dtype == np.float64
-            and theta.shape == (self.n_params,)
-        ):
-            as_is = theta.flags.c_contiguous and theta.flags.aligned
-            return (theta if as_is else to_float64(theta)).reshape(1, -1)
-        theta = as_real_array("theta", theta, 1, f"an array of shape ({self.n_params},)")
-        self._check_n_params("theta", "entries", theta.shape[0], f"({self.n_params},)")
-        return to_float64(theta).reshape(1, -1)
-
-    def _many(self, thetas: npt.ArrayLike) -> Float64Array:
-        wanted = f"(n_candidates, {self.n_params})"
-        thetas = as_real_array("thetas", thetas, 2, f"an array of shape {wanted}")
-        self._check_n_params("thetas", "columns", thetas.shape[1], wanted)
-        if thetas.shape[0] == 0:
-            raise ValueError(
-                f"thetas is empty: pass at least one row, in an array of shape {wanted}."
-            )
-        return to_float64(thetas)
-
-    def _check_n_params(self, name: str, unit: str, given: int, wanted: str) -> None:
-        if given != self.n_params:
-            parts = (
-                f"{self.n_features} features and the intercept"
-                if self.fit_intercept
-                else "one for each feature"
-            )
-            raise ValueError(
-                f"{name} has {given} {unit}, but the objective has {self.n_params} parameters "
-                f"({parts}): pass {name} of shape {wanted}."
-            )
 
     def _evaluate(self, thetas: Float64Array, *, gradient: bool) -> tuple[Float64Array, Any]:
         losses = np.empty(thetas.shape[0])
@@ -363,10 +300,5 @@ class PointwiseLoss:
         small = thetas.shape[0] * self._work < _kernels.SERIAL_WORK
         threads = 1 if small else self._threads()
         if not self._rows.evaluate(thetas, losses, gradients, threads):
-            with np.errstate(over="ignore"):
-                row, column = np.argwhere(~np.isfinite(thetas.astype(self.dtype)))[0]
-            raise ValueError(
-                f"theta {row} has {thetas[row, column]} as entry {column}, which is not finite in "
-                f"{self.dtype}: pass finite thetas."
-            )
+            raise self._not_finite(thetas)
         return losses, gradients

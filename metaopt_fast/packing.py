@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -71,6 +71,31 @@ class Packed:
             self.total_weight,
             l2,
             self.extent,
+        )
+
+    def blocks(self, which: npt.NDArray[np.bool_], *, total_weight: float) -> Packed:
+        """Return some of the blocks: the panels are shared."""
+        return replace(
+            self,
+            first_panel=self.first_panel[which],
+            block_rows=self.block_rows[which],
+            block_weights=self.block_weights[which],
+            total_weight=total_weight,
+        )
+
+    def of_blocks(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return of values of the rows that of each block's first one."""
+        row_of = np.empty(int(self.origin.places.max()) + 1, np.intp)
+        kept = np.flatnonzero(self.origin.places >= 0)
+        row_of[self.origin.places[kept]] = kept
+        found: npt.NDArray[Any] = values[row_of[self.first_panel * PANEL_ROWS]]
+        return found
+
+    def places(self) -> npt.NDArray[np.intp]:
+        """Return the places of the blocks' rows in the panels."""
+        runs = zip(self.first_panel.tolist(), self.block_rows.tolist(), strict=True)
+        return np.concatenate(
+            [np.arange(first * PANEL_ROWS, first * PANEL_ROWS + count) for first, count in runs]
         )
 
     def digest(self) -> bytes:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -270,13 +269,8 @@ class _Problem:
     ) -> None:
         self.packed, self.sums, self.left_out = packed, sums, left_out
         self.n_params, self.n_threads = n_params, n_threads
-        # The row in the first place of each block says what the block's rows have in common.
-        row_of = np.empty(int(packed.origin.places.max()) + 1, np.intp)
-        kept = np.flatnonzero(packed.origin.places >= 0)
-        row_of[packed.origin.places[kept]] = kept
-        first = row_of[packed.first_panel * PANEL_ROWS]
-        self.block_fold = fold[first]
-        self.block_class = packed.origin.positive[first].astype(np.intp)
+        self.block_fold = packed.of_blocks(fold)
+        self.block_class = packed.of_blocks(packed.origin.positive).astype(np.intp)
         panels = packed.panels.view(np.float64).reshape(-1, n_params * PANEL_ROWS)
         extents = np.maximum(panels.max(axis=0), -panels.min(axis=0))
         self.extents = extents.reshape(n_params, PANEL_ROWS).max(axis=1)
@@ -298,13 +292,9 @@ class _Problem:
         loss: str = "logistic",
     ) -> _kernels.PackedRows:
         """Return some blocks as the kernels read them: the rows themselves are shared."""
-        part = dataclasses.replace(
-            self.packed,
-            first_panel=self.packed.first_panel[blocks],
-            block_rows=self.packed.block_rows[blocks],
-            block_weights=(self.packed.block_weights * factors[self.block_class])[blocks],
-            total_weight=total_weight,
-        )
+        weights = self.packed.block_weights * factors[self.block_class]
+        part = replace(self.packed, block_weights=weights)
+        part = part.blocks(blocks, total_weight=total_weight)
         return part.rows(loss, self.n_params, 0.0)
 
     def training_set(self, choice: ClassWeight, left_out: int) -> TrainingSet:

@@ -1,0 +1,125 @@
+"""Measures of confusion counts, the lower the better, and gaps between groups of rows.
+
+Counts have the shape (K, n_groups, n_thresholds, 4): weighted numbers of true positives, false
+positives, false negatives and true negatives. A measure is of all groups together, at the first
+threshold; any function of the counts of that form can take its place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Float64Array = npt.NDArray[np.float64]
+
+RATES = ("selection_rate", "tpr", "fpr")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Mean cost of a decision.
+
+    Parameters
+    ----------
+    tp, fp, fn, tn : float
+        The cost of a true positive, a false positive, a false negative, a true negative. The
+        negative of a utility is a cost.
+
+    Examples
+    --------
+    >>> counts = np.array([3.0, 1.0, 2.0, 4.0]).reshape(1, 1, 1, 4)
+    >>> Cost(fp=1, fn=5)(counts).tolist()
+    [1.1]
+    """
+
+    tp: float = 0.0
+    fp: float = 1.0
+    fn: float = 1.0
+    tn: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("tp", "fp", "fn", "tn"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float, np.number)) or not np.isfinite(value):
+                raise ValueError(f"{name} is {value!r}: pass a finite number, the cost of a row.")
+
+    def __call__(self, counts: Float64Array) -> Float64Array:
+        """Return the mean cost, shape (K,)."""
+        tp, fp, fn, tn = _totals(counts)
+        cost = self.tp * tp + self.fp * fp + self.fn * fn + self.tn * tn
+        return np.asarray(cost / (tp + fp + fn + tn))
+
+    def of_errors(self, positive: float, negative: float) -> tuple[float, float] | None:
+        """Return what a false positive and a false negative add, if nothing else counts."""
+        if self.tp or self.tn or min(self.fp, self.fn) < 0:
+            return None
+        return self.fp / (positive + negative), self.fn / (positive + negative)
+
+
+@dataclass(frozen=True, slots=True)
+class BalancedError:
+    """Mean of the parts of positive and of negative rows that are wrong."""
+
+    def __call__(self, counts: Float64Array) -> Float64Array:
+        """Return 1 - the balanced accuracy, shape (K,)."""
+        tp, fp, fn, tn = _totals(counts)
+        return np.asarray((fn / (tp + fn) + fp / (fp + tn)) / 2)
+
+    def of_errors(self, positive: float, negative: float) -> tuple[float, float] | None:
+        """Return what a false positive and a false negative add."""
+        return 0.5 / negative, 0.5 / positive
+
+
+def one_minus_f1(counts: Float64Array) -> Float64Array:
+    """Return 1 - 2 TP / (2 TP + FP + FN), shape (K,)."""
+    tp, fp, fn, _ = _totals(counts)
+    return np.asarray((fp + fn) / (2 * tp + fp + fn))
+
+
+def one_minus_mcc(counts: Float64Array) -> Float64Array:
+    """Return 1 - Matthews' correlation, shape (K,); 1 where all decisions are the same."""
+    tp, fp, fn, tn = _totals(counts)
+    total = tp + fp + fn + tn
+    tp, fp, fn, tn = tp / total, fp / total, fn / total, tn / total
+    square = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
+    correlation = np.divide(
+        tp * tn - fp * fn, np.sqrt(square), out=np.zeros_like(tp), where=square > 0
+    )
+    return np.asarray(1 - correlation)
+
+
+METRICS = {
+    "error": Cost(),
+    "balanced_error": BalancedError(),
+    "f1": one_minus_f1,
+    "mcc": one_minus_mcc,
+}
+
+
+def group_rates(counts: Float64Array, rate: str) -> Float64Array:
+    """Return a rate of each group at each threshold.
+
+    Parameters
+    ----------
+    counts : numpy.ndarray of shape (K, n_groups, n_thresholds, 4)
+    rate : {"selection_rate", "tpr", "fpr"}
+        The part of all rows, of positive rows or of negative rows that is decided positive.
+
+    Returns
+    -------
+    numpy.ndarray of shape (K, n_groups, n_thresholds)
+    """
+    tp, fp, fn, tn = np.moveaxis(counts, -1, 0)
+    if rate == "tpr":
+        return np.asarray(tp / (tp + fn))
+    if rate == "fpr":
+        return np.asarray(fp / (fp + tn))
+    return np.asarray((tp + fp) / (tp + fp + fn + tn))
+
+
+def _totals(counts: Float64Array) -> tuple[Float64Array, ...]:
+    """Return the counts of all groups together at the first threshold, each of shape (K,)."""
+    total = counts[:, :, 0].sum(axis=1)
+    return tuple(total[:, i] for i in range(4))

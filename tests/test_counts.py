@@ -1,0 +1,269 @@
+"""Confusion counts and the objectives that are made of them."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+import metaopt_fast as mf
+from metaopt_fast.counts import INFEASIBLE
+from metaopt_fast.metrics import METRICS, Cost, group_rates
+from metaopt_fast.reference_counts import confusion_counts
+
+X4, Y4 = [[1.0], [2.0], [-1.0], [3.0]], [1, 1, 0, 0]
+
+
+def data(seed, n_samples=200, n_features=3, n_groups=1):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n_samples, n_features))
+    y = (X[:, 0] + rng.normal(size=n_samples) > 0).astype(int)
+    y[:2] = 0, 1
+    return X, y, rng.integers(0, n_groups, n_samples), rng
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_samples=st.integers(2, 200),
+    n_features=st.integers(1, 8),
+    n_groups=st.integers(1, 4),
+    n_candidates=st.integers(1, 50),
+    thresholds=st.lists(st.sampled_from([0.1, 0.3, 0.5, 0.7, 0.95]), min_size=1, max_size=3),
+    fit_intercept=st.booleans(),
+    weights=st.sampled_from(["none", "few", "all different"]),
+)
+def test_counts_are_those_of_the_reference(
+    seed, n_samples, n_features, n_groups, n_candidates, thresholds, fit_intercept, weights
+):
+    X, y, groups, rng = data(seed, n_samples, n_features, n_groups)
+    w = {
+        "none": None,
+        "few": rng.integers(0, 4, n_samples) * 0.5,
+        "all different": rng.uniform(0.01, 30, n_samples),
+    }[weights]
+    if w is not None:
+        w[:2] = 1
+        groups[w == 0] = groups[0]  # a group has rows
+    thetas = rng.normal(size=(n_candidates, n_features + fit_intercept))
+    options = {"groups": groups, "thresholds": tuple(thresholds), "fit_intercept": fit_intercept}
+    counts = mf.ConfusionCounts(X, y, sample_weight=w, **options)
+    found = counts.batch_counts(thetas)
+    wanted = confusion_counts(thetas, X, y, sample_weight=w, **options)
+    assert found.shape == wanted.shape
+    if weights == "none":
+        np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12 * wanted.sum())
+    assert (found >= 0).all()
+    np.testing.assert_array_equal(counts.counts(thetas[-1]), found[-1])
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_decision_of_zero_is_negative_for_every_row(seed):
+    rng = np.random.default_rng(seed)
+    X = rng.integers(-2, 3, size=(60, 2)).astype(float)
+    y = np.arange(60) % 2
+    thetas = rng.integers(-1, 2, size=(30, 2)).astype(float)
+    for dtype in ("float64", "float32"):
+        found = mf.ConfusionCounts(X, y, dtype=dtype).batch_counts(thetas)
+        np.testing.assert_array_equal(found, confusion_counts(thetas, X, y))
+
+
+def test_bits_do_not_depend_on_threads_and_survive_pickling():
+    X, y, groups, rng = data(0, 5000, 6, 3)
+    w = rng.uniform(0.1, 2, 5000)
+    counts = mf.ConfusionCounts(X, y, groups=groups, sample_weight=w, thresholds=(0.4, 0.5))
+    thetas = rng.normal(size=(200, 6))
+    wanted = counts.with_threads(1).batch_counts(thetas)
+    for other in (
+        counts.with_threads(2),
+        counts.with_threads(5),
+        pickle.loads(pickle.dumps(counts)),
+    ):
+        np.testing.assert_array_equal(other.batch_counts(thetas), wanted)
+        assert other.fingerprint == counts.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("metric", "score"),
+    [
+        ("error", lambda y, p, w: 1 - sk.accuracy_score(y, p, sample_weight=w)),
+        ("balanced_error", lambda y, p, w: 1 - sk.balanced_accuracy_score(y, p, sample_weight=w)),
+        ("f1", lambda y, p, w: 1 - sk.f1_score(y, p, sample_weight=w)),
+        ("mcc", lambda y, p, w: 1 - sk.matthews_corrcoef(y, p, sample_weight=w)),
+    ],
+)
+def test_metrics_are_those_of_scikit_learn(metric, score):
+    X, y, groups, rng = data(1, n_groups=2)
+    thetas = np.vstack([rng.normal(size=(40, 4)), [[0, 0, 0, 1.0]], [[0, 0, 0, -1.0]]])
+    for w in (None, rng.integers(1, 5, len(y)).astype(float)):
+        counts = mf.ConfusionCounts(X, y, groups=groups, sample_weight=w, fit_intercept=True)
+        found = mf.CountObjective(counts, metric).batch_loss(thetas)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            wanted = [score(y, (X @ t[:3] + t[3] > 0).astype(int), w) for t in thetas]
+        np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_a_cost_matrix_and_a_utility_weigh_the_four_cells():
+    counts = np.array([[3.0, 1.0, 2.0, 4.0], [0.0, 0.0, 5.0, 5.0]]).reshape(2, 1, 1, 4)
+    np.testing.assert_allclose(Cost(fp=2, fn=10)(counts), [2.2, 5.0])
+    utility = Cost(tp=-1, fp=0.5, fn=0, tn=-0.1)
+    np.testing.assert_allclose(-utility(counts), [(3 - 0.5 + 0.4) / 10, 0.05])
+    with pytest.raises(ValueError, match="fp is nan"):
+        Cost(fp=np.nan)
+
+
+@pytest.mark.parametrize("metric", ["error", "balanced_error", Cost(fp=1, fn=7), Cost(fp=0, fn=1)])
+@pytest.mark.parametrize("limit", [None, "penalty", "strict"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_candidates_are_dropped_early_without_a_change(metric, limit, weighted):
+    X, y, groups, rng = data(2, 700, 4, 2)
+    w = rng.uniform(0.5, 3, len(y)) if weighted else None
+    counts = mf.ConfusionCounts(X, y, groups=groups, sample_weight=w, thresholds=(0.45,))
+    options = (
+        {} if limit is None else {"max_gap": 0.05, "penalty": 3 if limit == "penalty" else None}
+    )
+    objective = mf.CountObjective(counts, metric, **options)
+    search = {"seed": 1, "top_k": 5}
+    pruned = mf.random_search(objective, mf.Normal(), 600_000, **search)
+    whole = mf.random_search(objective, mf.Normal(), 600_000, prune=False, **search)
+    np.testing.assert_array_equal(pruned.top, whole.top)
+    np.testing.assert_array_equal(pruned.trace, whole.trace)
+    assert pruned.rows_evaluated_fraction < 0.9
+    np.testing.assert_array_equal(objective.batch_loss(pruned.top_thetas), pruned.top["loss"])
+
+
+def test_a_metric_that_is_no_sum_of_costs_is_searched_without_dropping():
+    X, y, _, _ = data(3)
+    objective = mf.CountObjective(mf.ConfusionCounts(X, y), "f1")
+    result = mf.random_search(objective, mf.Normal(), 5000)
+    assert result.rows_evaluated_fraction == 1
+    assert result.loss == objective.loss(result.theta)
+
+
+@pytest.mark.parametrize("gap", ["selection_rate", "tpr", "fpr"])
+def test_gaps_are_limited_strictly_or_at_a_price(gap):
+    X, y, groups, rng = data(4, 400, 3, 3)
+    X[:, 0] += groups
+    counts = mf.ConfusionCounts(X, y, groups=groups, thresholds=(0.5, 0.6), fit_intercept=True)
+    thetas = rng.normal(size=(300, 4))
+    cells = counts.batch_counts(thetas)
+    rates = {
+        "selection_rate": (cells[..., 0] + cells[..., 1]) / cells.sum(axis=-1),
+        "tpr": cells[..., 0] / (cells[..., 0] + cells[..., 2]),
+        "fpr": cells[..., 1] / (cells[..., 1] + cells[..., 3]),
+    }[gap]
+    np.testing.assert_array_equal(group_rates(cells, gap), rates)
+    gaps = np.ptp(rates, axis=1).max(axis=1)
+    strict = mf.CountObjective(counts, "error", gap=gap, max_gap=0.2)
+    free = mf.CountObjective(counts, "error")
+    np.testing.assert_allclose(strict.gaps(thetas), gaps)
+    losses, errors = strict.batch_loss(thetas), free.batch_loss(thetas)
+    kept = gaps <= 0.2
+    assert kept.any() and not kept.all()
+    np.testing.assert_array_equal(losses[kept], errors[kept])
+    assert (losses[~kept] >= INFEASIBLE).all()
+    order = np.argsort(gaps[~kept])
+    assert (np.diff(losses[~kept][order]) >= 0).all()
+    priced = mf.CountObjective(counts, "error", gap=gap, max_gap=0.2, penalty=2.5)
+    np.testing.assert_allclose(priced.batch_loss(thetas), errors + 2.5 * np.maximum(gaps - 0.2, 0))
+    result = mf.random_search(strict, mf.Normal(), 20_000)
+    assert strict.gaps(result.theta[None])[0] <= 0.2
+
+
+def test_a_callable_sees_every_count():
+    X, y, groups, rng = data(5, n_groups=2)
+    counts = mf.ConfusionCounts(X, y, groups=groups, thresholds=(0.5, 0.8))
+    seen = []
+
+    def worst_group(cells):
+        seen.append(cells.shape)
+        errors = cells[..., 1] + cells[..., 2]
+        return (errors / cells.sum(axis=-1)).max(axis=(1, 2))
+
+    thetas = rng.normal(size=(7, 3))
+    found = mf.CountObjective(counts, worst_group).batch_loss(thetas)
+    assert seen == [(7, 2, 2, 4)]
+    cells = confusion_counts(thetas, X, y, groups=groups, thresholds=(0.5, 0.8))
+    np.testing.assert_allclose(found, worst_group(cells))
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        (lambda cells: cells[:, 0, 0], "metric returned .* return an array of 5 real numbers"),
+        (lambda cells: 1.0, "return an array of 5 real numbers"),
+        (lambda cells: np.full(5, np.nan), "metric returned nan"),
+        (lambda cells: np.full(5, "a"), "return an array of 5 real numbers"),
+    ],
+)
+def test_a_metric_of_another_form_gets_a_sentence(metric, message):
+    objective = mf.CountObjective(mf.ConfusionCounts(X4, Y4), metric)
+    with pytest.raises(ValueError, match=message):
+        objective.batch_loss(np.ones((5, 1)))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"groups": [1, 2, 3]}, ValueError, r"groups has shape \(3,\), but X has 4 rows"),
+        ({"groups": [[1], [2], [3], [4]]}, ValueError, r"groups has shape \(4, 1\)"),
+        ({"groups": [1, np.nan, 2, 2]}, ValueError, "groups has nan at row 1"),
+        ({"groups": [1, None, "a", 2]}, TypeError, "cannot be sorted"),
+        ({"thresholds": (0.0,)}, ValueError, "thresholds has 0"),
+        ({"thresholds": (0.5, 1)}, ValueError, "thresholds has 1"),
+        ({"thresholds": (np.nan,)}, ValueError, "thresholds has nan"),
+        ({"thresholds": ()}, ValueError, "thresholds is empty"),
+        ({"thresholds": 0.5}, ValueError, r"thresholds has shape \(\)"),
+        ({"thresholds": "half"}, (TypeError, ValueError), "thresholds has"),
+        ({"sample_weight": [1, 1, 0, 0]}, ValueError, "0 for every negative row"),
+        ({"fit_intercept": 1}, TypeError, "fit_intercept is 1"),
+    ],
+)
+def test_bad_counts_get_a_sentence(options, error, message):
+    with pytest.raises(error, match=message):
+        mf.ConfusionCounts(X4, Y4, **options)
+
+
+GROUPED = mf.ConfusionCounts(X4, Y4, groups=["a", "a", "b", "b"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "message"),
+    [
+        ((X4,), {}, TypeError, "pass a ConfusionCounts"),
+        ((GROUPED, "accuracy"), {}, ValueError, "metric is 'accuracy'.*: pass one of error"),
+        ((GROUPED, np.mean.__class__), {}, ValueError, "metric is"),
+        ((GROUPED,), {"gap": "odds"}, ValueError, "gap is 'odds'.*: pass one of selection_rate"),
+        ((GROUPED,), {"max_gap": -0.1}, ValueError, "max_gap is -0.1"),
+        ((GROUPED,), {"max_gap": 0.1, "penalty": np.nan}, ValueError, "penalty is nan"),
+        ((GROUPED,), {"gap": "tpr", "max_gap": 0.1}, ValueError, "group 'b' has no positive rows"),
+        ((GROUPED,), {"gap": "fpr", "max_gap": 0.1}, ValueError, "group 'a' has no negative rows"),
+        ((mf.ConfusionCounts(X4, Y4),), {"max_gap": 0.1}, ValueError, "there is one group"),
+    ],
+)
+def test_bad_objectives_get_a_sentence(arguments, options, error, message):
+    with pytest.raises(error, match=message):
+        mf.CountObjective(*arguments, **options)
+
+
+def test_thetas_are_checked_as_those_of_losses_are():
+    counts = mf.ConfusionCounts(X4, Y4, thresholds=(0.3,))
+    for theta in ([np.nan], [np.inf]):
+        with pytest.raises(ValueError, match="theta 0 has"):
+            counts.counts(theta)
+    with pytest.raises(ValueError, match="2 columns, but the objective has 1 parameters"):
+        counts.batch_counts([[1.0, 2.0]])
+    objective = mf.CountObjective(counts)
+    with pytest.raises(ValueError, match="theta 0 has"):
+        objective.pruned_loss([[np.nan]], 0, 0, 1, 0.1)
+
+
+def test_every_metric_is_lower_for_a_perfect_model():
+    counts = np.array([[[[5.0, 0, 0, 5]]], [[[3.0, 2, 2, 3]]]])
+    for metric in METRICS.values():
+        values = metric(counts)
+        assert values[0] == 0 < values[1]
