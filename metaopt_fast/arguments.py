@@ -16,6 +16,12 @@ from metaopt_fast.validation import DTYPES, MAX_THREADS
 
 PROGRAM = "metaopt-fast"
 PICTURES = ("png", "svg", "pdf")
+OBJECTIVES = (
+    *("logistic", "squared-hinge", "hinge", "squared"),
+    *("error", "balanced-error", "f1", "mcc"),
+)
+# Of --integers: larger weights are no scores.
+MAX_INTEGER = 10**6
 
 # Of the candidates and the folds of a tuning, whose models are all in memory.
 MAX_TUNED = 1_000_000
@@ -57,9 +63,9 @@ def _add_search(commands: Any) -> None:
     search = commands.add_parser(
         "search",
         help="draw parameter vectors at random and keep the best",
-        description="Draw very many parameter vectors of a logistic regression with an intercept, "
-        "compute the loss of each over all rows of FILE, and print the best. Without FILE the data "
-        "is Breast Cancer Wisconsin (Diagnostic), which the package carries.",
+        description="Draw very many parameter vectors of a linear model with an intercept, compute "
+        "a loss or count the errors of each over all rows of FILE, and print the best. Without "
+        "FILE the data is Breast Cancer Wisconsin (Diagnostic), which the package carries.",
         epilog="Candidate i depends on the seed and i alone, and its loss is the same for any "
         "number of threads. Exit status: 0, or 1 if the job failed, 2 for wrong usage, 130 after "
         "Ctrl-C, which prints the best so far.",
@@ -91,6 +97,40 @@ def _add_search(commands: Any) -> None:
         default=1.0,
         help="standard deviation of the normal one; the uniform one goes from -SCALE to SCALE "
         "(default 1)",
+    )
+    search.add_argument(
+        "--integers",
+        metavar="LOW:HIGH",
+        type=_box,
+        help="draw whole numbers from LOW to HIGH instead; write --integers=-5:5 where LOW is "
+        "negative",
+    )
+    search.add_argument(
+        "--objective",
+        metavar="WHAT",
+        type=_objective,
+        default="logistic",
+        help=f"what to minimise: {', '.join(OBJECTIVES)} (1 - F1, 1 - Matthews' correlation), or "
+        "cost=FP:FN, the mean cost with those of a false positive and a false negative (default "
+        "logistic)",
+    )
+    search.add_argument(
+        "--group",
+        metavar="COLUMN",
+        help="the feature that says the group of each row, of a count; models do not see it",
+    )
+    search.add_argument(
+        "--max-gap",
+        metavar="GAP",
+        type=partial(_number, 0.0, True),
+        help="how much the rate of --gap may differ between two groups",
+    )
+    search.add_argument(
+        "--gap",
+        choices=("selection-rate", "tpr", "fpr"),
+        default="selection-rate",
+        help="the rate of positive decisions among all rows, positive rows or negative rows "
+        "(default selection-rate)",
     )
     search.add_argument(
         "--l2",
@@ -275,6 +315,31 @@ def _as_float(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
+
+
+def _objective(text: str) -> str:
+    if text in OBJECTIVES:
+        return text
+    name, _, costs = text.partition("=")
+    numbers = [_as_float(cost) for cost in costs.split(":")]
+    if name == "cost" and len(numbers) == 2 and all(0 <= cost < math.inf for cost in numbers):
+        return text
+    raise argparse.ArgumentTypeError(
+        f"{text!r} given, but one of {', '.join(OBJECTIVES)}, or cost=FP:FN with two costs >= 0 "
+        "wanted"
+    )
+
+
+def _box(text: str) -> tuple[int, int]:
+    try:
+        low, high = map(int, text.split(":"))
+    except ValueError:
+        low, high = 1, 0
+    if not -MAX_INTEGER <= low <= high <= MAX_INTEGER:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} given, but LOW:HIGH, two integers up to {MAX_INTEGER} wanted"
+        )
+    return low, high
 
 
 def _path(text: str) -> str:

@@ -7,19 +7,19 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from metaopt_fast.arguments import PROGRAM, kind_of, make_parser
-from metaopt_fast.columns import Table, shown
+from metaopt_fast.columns import shown
 from metaopt_fast.descent import gradient_descent
-from metaopt_fast.losses import LogisticLoss
+from metaopt_fast.jobs import Job, check_usage, read_data, read_settings, sampler_of, settings_of
+from metaopt_fast.objectives import PointwiseLoss
 from metaopt_fast.report import Report, check_output, check_picture, write_output
 from metaopt_fast.result import SearchResult
-from metaopt_fast.samplers import Normal, Uniform
 from metaopt_fast.search import random_search, resume_search
-from metaopt_fast.tables import read_table, standardize
+from metaopt_fast.tables import standardize
 from metaopt_fast.threads import config, show_config
 
 if TYPE_CHECKING:
@@ -104,23 +104,14 @@ def _info(arguments: argparse.Namespace) -> int:
 
 
 def _search(arguments: argparse.Namespace) -> int:
-    _check_target(arguments)
-    if arguments.top > arguments.candidates:
-        arguments.parser.error("--top is greater than --candidates")
+    check_usage(arguments)
     _check_outputs(arguments, arguments.file)
-    settings = {
-        "program": f"{PROGRAM} search",
-        "file": None if arguments.file is None else os.path.abspath(arguments.file),
-        "target": arguments.target,
-        "standardize": arguments.standardize,
-        "l2": arguments.l2,
-        "dtype": arguments.dtype,
-    }
-    job = _Job(settings, arguments.threads)
-    scale = arguments.scale
+    file = None if arguments.file is None else os.path.abspath(arguments.file)
+    settings = settings_of(arguments, file)
+    job = Job(settings, arguments.threads)
     result = random_search(
         job.objective,
-        Normal(0.0, scale) if arguments.sampler == "normal" else Uniform(-scale, scale),
+        sampler_of(arguments),
         arguments.candidates,
         seed=arguments.seed,
         top_k=arguments.top,
@@ -132,15 +123,10 @@ def _search(arguments: argparse.Namespace) -> int:
     return _finish(arguments, job, result)
 
 
-def _check_target(arguments: argparse.Namespace) -> None:
-    if arguments.file is None and arguments.target is not None:
-        arguments.parser.error("--target is of a FILE, and there is none")
-
-
 def _resume(arguments: argparse.Namespace) -> int:
-    settings = _read_settings(arguments.checkpoint)
+    settings = read_settings(arguments.checkpoint)
     _check_outputs(arguments, settings["file"])
-    job = _Job(settings, arguments.threads)
+    job = Job(settings, arguments.threads)
     result = resume_search(
         arguments.checkpoint,
         job.objective,
@@ -153,7 +139,8 @@ def _resume(arguments: argparse.Namespace) -> int:
 def _tune(arguments: argparse.Namespace) -> int:
     from metaopt_fast.tune import TuneReport, tune
 
-    _check_target(arguments)
+    if arguments.file is None and arguments.target is not None:
+        arguments.parser.error("--target is of a FILE, and there is none")
     if arguments.low > arguments.high:
         arguments.parser.error("--low is greater than --high")
     _check_outputs(arguments, arguments.file)
@@ -164,7 +151,7 @@ def _tune(arguments: argparse.Namespace) -> int:
         "low": arguments.low,
         "high": arguments.high,
     }
-    table = _read_data(settings)
+    table = read_data(settings)
     standardization = standardize(table.X) if arguments.standardize else None
     result = tune(
         table.X,
@@ -190,59 +177,6 @@ def _tune(arguments: argparse.Namespace) -> int:
     return SUCCESS
 
 
-def _read_data(settings: dict[str, Any]) -> Table:
-    """Return the file's data, or that of the package."""
-    from metaopt_fast.datasets import BREAST_CANCER
-
-    if settings["file"] is None:
-        return read_table(BREAST_CANCER, "target")
-    return read_table(settings["file"], settings["target"])
-
-
-class _Job:
-    """The data of a search, and its objective."""
-
-    def __init__(self, settings: dict[str, Any], n_threads: int | None) -> None:
-        self.settings = settings
-        self.table = _read_data(settings)
-        self.standardization = standardize(self.table.X) if settings["standardize"] else None
-        self.objective = LogisticLoss(
-            self.table.X,
-            self.table.y,
-            l2=settings["l2"],
-            fit_intercept=True,
-            dtype=settings["dtype"],
-            n_threads=n_threads,
-        )
-
-
-# What the settings of a job are, and their types: a checkpoint is a stranger's file.
-SETTINGS: dict[str, tuple[type, ...]] = {
-    "program": (str,),
-    "file": (str, type(None)),
-    "target": (str, type(None)),
-    "standardize": (bool,),
-    "l2": (int, float),
-    "dtype": (str,),
-}
-
-
-def _read_settings(path: str) -> dict[str, Any]:
-    """Return what search --checkpoint wrote down about the data."""
-    from metaopt_fast.checkpoint import Checkpoint
-
-    with Checkpoint(path) as file:
-        settings = file.config.get("metadata")
-    if not isinstance(settings, dict) or any(
-        not isinstance(settings.get(name, ...), kind) for name, kind in SETTINGS.items()
-    ):
-        raise ValueError(
-            f"{shown(path)} was not written by {PROGRAM} search: resume it in Python, by "
-            "resume_search with its objective."
-        )
-    return settings
-
-
 def _check_outputs(arguments: argparse.Namespace, file: str | None) -> None:
     """Raise before the search what would keep its result from being written after it."""
     paths = [path for path in (arguments.output, arguments.plot) if path is not None]
@@ -255,27 +189,29 @@ def _check_outputs(arguments: argparse.Namespace, file: str | None) -> None:
         check_picture()
 
 
-def _finish(arguments: argparse.Namespace, job: _Job, result: SearchResult) -> int:
+def _finish(arguments: argparse.Namespace, job: Job, result: SearchResult) -> int:
     """Print and write the result; return the exit status."""
     objective = job.objective
     descent = None
-    if not result.interrupted:
+    if not result.interrupted and isinstance(objective, PointwiseLoss):
         visits = objective.n_samples * objective.n_params
         steps = int(min(DESCENT_STEPS, max(100, DESCENT_VISITS / visits)))
-        descent = gradient_descent(objective, result.theta, max_iter=steps)
+        rate = None if objective.is_smooth else 0.01
+        descent = gradient_descent(objective, result.theta, learning_rate=rate, max_iter=steps)
     found = config()
     report = Report(
         settings=job.settings,
         table=job.table,
         standardization=job.standardization,
         result=result,
+        objective=objective,
         loss_of_zero=objective.loss(np.zeros(objective.n_params)),
         descent=descent,
         isa=found["isa"],
         n_threads=arguments.threads or found["n_threads"],
     )
     _deliver(arguments, report)
-    if descent is not None and descent.status != "interrupted":
+    if not result.interrupted and (descent is None or descent.status != "interrupted"):
         return SUCCESS
     what = (
         f"interrupted after {result.n_evaluated:,} of {result.config['n_candidates']:,} candidates"

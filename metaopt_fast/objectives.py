@@ -209,13 +209,18 @@ class PointwiseLoss(LinearData):
         ValueError
             If the loss has a kink: its gradient has no such constant.
         """
-        if math.isinf(self._curvature):
+        if not self.is_smooth:
             raise ValueError(
                 f"{type(self).__name__} has a kink, so that no learning rate follows from the "
                 "data: pass one."
             )
         moment = self._packed.second_moment(self.n_params)
         return float(np.linalg.eigvalsh(moment)[-1]) * self._curvature + self.l2
+
+    @property
+    def is_smooth(self) -> bool:
+        """Whether the gradient has a Lipschitz constant: not at a kink."""
+        return math.isfinite(self._curvature)
 
     @property
     def fingerprint(self) -> str:

@@ -14,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.columns import Table, shown
+from metaopt_fast.counts import INFEASIBLE, CountObjective
 from metaopt_fast.descent import DescentResult
 from metaopt_fast.mixture import from_dict
+from metaopt_fast.objectives import PointwiseLoss
 from metaopt_fast.result import SearchResult
 
 Lines = list[tuple[str, str]]
@@ -36,9 +38,10 @@ class Report:
     standardization : tuple of two arrays of shape (n_features,), or None
         What was subtracted from each feature, and what it was divided by then.
     result : SearchResult
+    objective : PointwiseLoss or CountObjective
     loss_of_zero : float
     descent : DescentResult or None
-        None if the search was interrupted.
+        None if the search was interrupted, or the objective has no gradient.
     isa : str
     n_threads : int
     """
@@ -47,6 +50,7 @@ class Report:
     table: Table
     standardization: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None
     result: SearchResult
+    objective: PointwiseLoss | CountObjective
     loss_of_zero: float
     descent: DescentResult | None
     isa: str
@@ -80,7 +84,11 @@ class Report:
                 "status": descent.status,
             },
             "data": data_to_dict(self.settings, table, self.standardization),
+            "objective": self.settings["objective"],
             "l2": self.settings["l2"],
+            "group": self.settings["group"],
+            "gap": self._gap(),
+            "max_gap": self.settings["max_gap"],
             "dtype": self.settings["dtype"],
             "fit_intercept": True,
         }
@@ -101,7 +109,7 @@ class Report:
         prepared = "standardized" if self.standardization else "as they are"
         return [
             *data_to_lines(settings, self.table, prepared),
-            ("model", f"logistic, with intercept, l2 = {settings['l2']:g}, {settings['dtype']}"),
+            ("model", self._model()),
             (
                 "candidates",
                 f"{self.result.n_evaluated:,} of {config['n_candidates']:,} from "
@@ -109,12 +117,31 @@ class Report:
             ),
         ]
 
+    def _model(self) -> str:
+        settings = self.settings
+        parts = [settings["objective"], "with intercept"]
+        if isinstance(self.objective, PointwiseLoss):
+            parts.append(f"l2 = {settings['l2']:g}")
+        if settings["max_gap"] is not None:
+            parts.append(
+                f"{settings['gap']} of groups by {shown(settings['group'])} at most "
+                f"{settings['max_gap']:g} apart"
+            )
+        return ", ".join([*parts, settings["dtype"]])
+
+    def _gap(self) -> float | None:
+        """Return how far the groups are apart under the best candidate."""
+        if not isinstance(self.objective, CountObjective) or self.objective.max_gap is None:
+            return None
+        return float(self.objective.gaps(self.result.theta[None])[0])
+
     def _found(self) -> Lines:
         result = self.result
         part = result.rows_evaluated_fraction
         computed = f" ({part:.1%} computed, the rest could not rank)" if part < 1 else ""
         return [
             ("best loss", f"{result.loss:.10g}"),
+            *self._limit(),
             ("accuracy", f"{self.accuracy(result.theta):.2%}"),
             ("best candidate", f"{result.index:,}"),
             ("pairs per second", f"{result.pairs_per_second:.3g}{computed}"),
@@ -122,6 +149,13 @@ class Report:
             ("threads", f"{self.n_threads}"),
             ("instruction set", self.isa),
         ]
+
+    def _limit(self) -> Lines:
+        gap = self._gap()
+        if gap is None:
+            return []
+        missed = "" if self.result.loss < INFEASIBLE else "  no candidate keeps the limit"
+        return [("gap of groups", f"{gap:.4g}{missed}")]
 
     def _comparison(self) -> Lines:
         zero, best = np.zeros_like(self.result.theta), self.result.theta

@@ -1,0 +1,149 @@
+"""Counts and other losses beside `batch_loss`, populations beside cma, the examples in full."""
+
+import contextlib
+import io
+import runpy
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import seconds
+
+import metaopt_fast as mf
+
+SHAPES = [(1000, 10, 4800), (10_000, 30, 1920)]
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def problem(n_samples, n_features, n_candidates):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n_samples, n_features))
+    y = rng.integers(0, 2, n_samples)
+    return X, y, rng.standard_normal((n_candidates, n_features)) / n_features**0.5
+
+
+def numpy_errors(signed_X, thetas, block=1024):
+    """Blocks of a matrix product, compared and counted."""
+    errors = np.zeros(len(thetas), np.intp)
+    for first in range(0, len(signed_X), block):
+        errors += np.count_nonzero(signed_X[first : first + block] @ thetas.T > 0, axis=0)
+    return errors / len(signed_X)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(
+    "name", ["counts", "SquaredHingeLoss", "HingeLoss", "SquaredLoss", "SmoothedZeroOneLoss", "AUC"]
+)
+def test_beside_batch_loss(measure, name, shape, n_threads):
+    n_samples, n_features, n_candidates = shape
+    X, y, thetas = problem(*shape)
+    logistic = mf.LogisticLoss(X, y, n_threads=n_threads)
+    note = ""
+    if name == "counts":
+        counts = mf.ConfusionCounts(X, y, n_threads=n_threads)
+
+        def function():
+            counts.batch_counts(thetas)
+
+        signed_X = np.where(y[:, None] == 1, -X, X)
+        by_numpy = min(seconds(lambda: numpy_errors(signed_X, thetas[:480]), 3)) / 480
+        note = f"NumPy counts in {by_numpy / n_samples * 1e9:.2f} ns/pair"
+    else:
+        objective = getattr(mf, f"{name}Objective" if name == "AUC" else name)(
+            X, y, n_threads=n_threads
+        )
+
+        def function():
+            objective.batch_loss(thetas)
+
+    best, _ = measure(function)
+    beside = min(seconds(lambda: logistic.batch_loss(thetas), 7))
+    pairs = n_samples * n_candidates
+    measure.row(
+        f"{name}: pairs/s beside batch_loss",
+        f"{n_samples}x{n_features}, K = {n_candidates}",
+        "float64",
+        n_threads,
+        f"{best / pairs * 1e9:.3f} ns/pair",
+        f"{beside / pairs * 1e9:.3f} ns/pair of batch_loss",
+        f"{beside / best:.2f}",
+        note,
+    )
+
+
+@pytest.mark.parametrize("method", ["shrinking", "cem", "snes", "ars"])
+def test_evolve(measure, method):
+    X, y, _ = problem(10_000, 30, 1)
+    objective = mf.LogisticLoss(X, y)
+    results = []
+    best, _ = measure(
+        lambda: results.append(
+            mf.evolve(objective, mf.Normal(), method=method, population=256, generations=100)
+        ),
+        rounds=3,
+    )
+    share = max(result.kernel_fraction for result in results)
+    measure.row(
+        f"evolve, {method}",
+        "10000x30, population 256, 100 generations",
+        "float64",
+        "all",
+        f"{best * 1e3:.0f} ms",
+        f"{share * best * 1e3:.0f} ms in batch_loss",
+        f"{share:.2f}",
+    )
+
+
+def test_cma_beside_numpy(measure):
+    """CMA-ES of the package cma, asking for populations: ours and NumPy's objective."""
+    import cma
+
+    X, y, _ = problem(10_000, 30, 1)
+    counts = mf.ConfusionCounts(X, y)
+    objective = mf.CountObjective(counts, "error")
+    signed_X = np.where(y[:, None] == 1, -X, X)
+
+    def run(batch_loss):
+        strategy = cma.CMAEvolutionStrategy(
+            np.zeros(30), 1.0, {"popsize": 256, "maxiter": 20, "seed": 1, "verbose": -9}
+        )
+        while not strategy.stop():
+            thetas = np.array(strategy.ask())
+            strategy.tell(thetas, batch_loss(thetas).tolist())
+
+    best, _ = measure(lambda: run(objective.batch_loss), rounds=3)
+    beside = min(seconds(lambda: run(lambda thetas: numpy_errors(signed_X, thetas)), 2))
+    alone = min(seconds(lambda: run(lambda thetas: np.square(thetas).sum(axis=1)), 2))
+    measure.row(
+        "cma, 20 generations of 256, errors",
+        "10000x30",
+        "float64",
+        "all",
+        f"{best * 1e3:.0f} ms",
+        f"{beside * 1e3:.0f} ms with NumPy",
+        f"{beside / best:.1f} times",
+        f"cma itself: {alone * 1e3:.0f} ms",
+    )
+
+
+@pytest.mark.parametrize("name", ["wrong_labels", "fairness", "scorecard"])
+def test_example(measure, name):
+    main = runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"]
+    output = io.StringIO()
+    started = time.perf_counter()
+    with contextlib.redirect_stdout(output):
+        measure(main, rounds=1)
+    lines = [" ".join(line.split()) for line in output.getvalue().splitlines() if line.strip()]
+    shown = lines[len(lines) // 2 :]  # it runs twice: once to warm up
+    measure.row(
+        f"examples/{name}.py",
+        "in full",
+        "float64",
+        "all",
+        f"{time.perf_counter() - started:.1f} s",
+        "",
+        "",
+        "; ".join(shown),
+    )

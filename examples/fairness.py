@@ -1,0 +1,59 @@
+"""A limit on how unlike two groups are treated, and what is left of it on other rows.
+
+The groups have different base rates and a feature that stands for the group. Logistic regression
+finds more of the positive rows of one group than of the other. `evolve` looks for the plane of the
+least error among those whose true positive rates differ by at most max_gap: a count, which no
+gradient follows. The limit holds on the rows of the search; on held-out rows it is an estimate, and
+the printed gap there says how good.
+
+Run it: python examples/fairness.py
+"""
+
+import numpy as np
+
+import metaopt_fast as mf
+
+
+def make_data(n_samples, rng):
+    """Return rows, labels and groups."""
+    group = rng.integers(0, 2, n_samples)
+    X = rng.normal(size=(n_samples, 6))
+    X[:, 5] += 1.5 * group
+    score = X[:, :5] @ [1.0, -0.7, 0.5, 0.3, 0.0] + 0.9 * group - 0.6
+    y = rng.uniform(size=n_samples) < 1 / (1 + np.exp(-1.5 * score))
+    return X, y, group
+
+
+def main(n_samples=4000, max_gap=0.03, generations=150, seed=0):
+    """Print error and gap of both, on the rows of the search and on others; return them."""
+    rng = np.random.default_rng(seed)
+    objectives = {}
+    for part, size in (("search", n_samples), ("held out", 4 * n_samples)):
+        X, y, group = make_data(size, rng)
+        if part == "search":
+            logistic = mf.fit_many(X, y, l2=[1e-4]).theta[0]
+        counts = mf.ConfusionCounts(X, y, groups=group, fit_intercept=True)
+        objectives[part] = mf.CountObjective(counts, "error", gap="tpr", max_gap=max_gap)
+    found = mf.evolve(
+        objectives["search"],
+        logistic,
+        scale=0.3,
+        method="cem",
+        population=512,
+        generations=generations,
+        seed=seed,
+    )
+    figures = {}
+    for part, objective in objectives.items():
+        error = mf.CountObjective(objective.confusion, "error")
+        for name, theta in (("logistic regression", logistic), ("evolve", found.theta)):
+            figures[part, name] = error.loss(theta), float(objective.gaps([theta])[0])
+            print(
+                f"{part:10} {name:20} error {figures[part, name][0]:.3f}"
+                f"  gap of the true positive rates {figures[part, name][1]:.3f}"
+            )
+    return figures
+
+
+if __name__ == "__main__":
+    main()

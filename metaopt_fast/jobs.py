@@ -1,0 +1,161 @@
+"""What the command line searches: the data of a file, and the objective of its options."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+from metaopt_fast import losses
+from metaopt_fast.arguments import PROGRAM
+from metaopt_fast.columns import Table, listed, quoted, shown
+from metaopt_fast.counts import ConfusionCounts, CountObjective
+from metaopt_fast.metrics import Cost
+from metaopt_fast.objectives import PointwiseLoss
+from metaopt_fast.samplers import Integers, Normal, Sampler, Uniform
+from metaopt_fast.tables import read_table, standardize
+
+LOSSES = {
+    "logistic": losses.LogisticLoss,
+    "squared-hinge": losses.SquaredHingeLoss,
+    "hinge": losses.HingeLoss,
+    "squared": losses.SquaredLoss,
+}
+METRICS = {"error": "error", "balanced-error": "balanced_error", "f1": "f1", "mcc": "mcc"}
+
+# Groups beyond it are no groups: a measurement was named by mistake.
+MAX_GROUPS = 100
+
+# What the settings of a job are, and their types: a checkpoint is a stranger's file.
+SETTINGS: dict[str, tuple[type, ...]] = {
+    "program": (str,),
+    "file": (str, type(None)),
+    "target": (str, type(None)),
+    "standardize": (bool,),
+    "objective": (str,),
+    "l2": (int, float),
+    "group": (str, type(None)),
+    "gap": (str,),
+    "max_gap": (int, float, type(None)),
+    "dtype": (str,),
+}
+
+
+def read_data(settings: dict[str, Any]) -> Table:
+    """Return the file's data, or that of the package."""
+    from metaopt_fast.datasets import BREAST_CANCER
+
+    if settings["file"] is None:
+        return read_table(BREAST_CANCER, "target")
+    return read_table(settings["file"], settings["target"])
+
+
+class Job:
+    """The data of a search, and its objective."""
+
+    def __init__(self, settings: dict[str, Any], n_threads: int | None) -> None:
+        self.settings = settings
+        self.table = read_data(settings)
+        groups = None
+        if settings["group"] is not None:
+            self.table, groups = take_column(self.table, settings["group"])
+        self.standardization = standardize(self.table.X) if settings["standardize"] else None
+        name = settings["objective"]
+        options: dict[str, Any] = {
+            "fit_intercept": True,
+            "dtype": settings["dtype"],
+            "n_threads": n_threads,
+        }
+        self.objective: PointwiseLoss | CountObjective
+        if name in LOSSES:
+            self.objective = LOSSES[name](self.table.X, self.table.y, l2=settings["l2"], **options)
+            return
+        counts = ConfusionCounts(self.table.X, self.table.y, groups=groups, **options)
+        metric = METRICS.get(name) or Cost(**dict(zip(("fp", "fn"), costs(name), strict=True)))
+        limit = {"gap": settings["gap"].replace("-", "_"), "max_gap": settings["max_gap"]}
+        self.objective = CountObjective(counts, metric, **limit)
+
+
+def settings_of(arguments: argparse.Namespace, file: str | None) -> dict[str, Any]:
+    """Return what makes the job again: the entries of SETTINGS."""
+    return {
+        "program": f"{PROGRAM} search",
+        "file": file,
+        "target": arguments.target,
+        "standardize": arguments.standardize,
+        "objective": arguments.objective,
+        "l2": arguments.l2,
+        "group": arguments.group,
+        "gap": arguments.gap,
+        "max_gap": arguments.max_gap,
+        "dtype": arguments.dtype,
+    }
+
+
+def check_usage(arguments: argparse.Namespace) -> None:
+    """End the program where options do not go together."""
+    error = arguments.parser.error
+    if arguments.file is None and arguments.target is not None:
+        error("--target is of a FILE, and there is none")
+    if arguments.top > arguments.candidates:
+        error("--top is greater than --candidates")
+    if arguments.objective in LOSSES:
+        if arguments.group is not None or arguments.max_gap is not None:
+            error(
+                f"--group and --max-gap are of counts, and the objective is {arguments.objective}"
+            )
+    elif arguments.l2:
+        error(f"--l2 is of a loss, and the objective is {arguments.objective}")
+    if (arguments.group is None) != (arguments.max_gap is None):
+        error("--group and --max-gap go together")
+
+
+def sampler_of(arguments: argparse.Namespace) -> Sampler:
+    """Return the distribution that candidates come from."""
+    if arguments.integers is not None:
+        return Integers(*arguments.integers)
+    scale = arguments.scale
+    return Normal(0.0, scale) if arguments.sampler == "normal" else Uniform(-scale, scale)
+
+
+def costs(objective: str) -> tuple[float, float]:
+    """Return the costs of a false positive and of a false negative, of cost=FP:FN."""
+    fp, _, fn = objective.partition("=")[2].partition(":")
+    return float(fp), float(fn)
+
+
+def take_column(table: Table, name: str) -> tuple[Table, np.ndarray[Any, Any]]:
+    """Return the table without a feature, and that feature: the group of each row."""
+    names = list(table.feature_names)
+    if name not in names:
+        raise ValueError(f"there is no feature {quoted(name)}: name one of {listed(names)}.")
+    if len(names) == 1:
+        raise ValueError(f"{quoted(name)} is the only feature: add others.")
+    place = names.index(name)
+    groups = table.X[:, place].copy()
+    if len(np.unique(groups)) > MAX_GROUPS:
+        raise ValueError(
+            f"{quoted(name)} has {len(np.unique(groups)):,} values: choose a column of at most "
+            f"{MAX_GROUPS}, one for each group."
+        )
+    rest = table._replace(
+        X=np.delete(table.X, place, axis=1), feature_names=tuple(n for n in names if n != name)
+    )
+    return rest, groups
+
+
+def read_settings(path: str) -> dict[str, Any]:
+    """Return what search --checkpoint wrote down about the data."""
+    from metaopt_fast.checkpoint import Checkpoint
+
+    with Checkpoint(path) as file:
+        settings = file.config.get("metadata")
+    if not isinstance(settings, dict) or any(
+        not isinstance(settings.get(name, ...), kind) for name, kind in SETTINGS.items()
+    ):
+        raise ValueError(
+            f"{shown(path)} was not written by {PROGRAM} search: resume it in Python, by "
+            "resume_search with its objective."
+        )
+    return settings
