@@ -14,6 +14,7 @@ from metaopt_fast._version import STREAM_VERSION, __version__
 from metaopt_fast.counts import ConfusionCounts, CountObjective
 from metaopt_fast.descent import DescentResult, gradient_descent
 from metaopt_fast.descent_search import DescentSearchResult, LogUniform, search_descents
+from metaopt_fast.enumeration import enumerate_search
 from metaopt_fast.losses import (
     HingeLoss,
     LogisticLoss,
@@ -53,6 +54,7 @@ __all__ = [
     "Uniform",
     "__version__",
     "config",
+    "enumerate_search",
     "fit_many",
     "gradient_descent",
     "merge_results",

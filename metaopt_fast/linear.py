@@ -14,8 +14,8 @@ from metaopt_fast.threads import default_n_threads
 from metaopt_fast.validation import (
     as_real_array,
     check_dtype,
+    check_flag,
     check_n_threads,
-    describe,
     to_float64,
 )
 
@@ -30,9 +30,7 @@ class LinearData(ABC):
     n_params: int
 
     def __init__(self, fit_intercept: bool, dtype: npt.DTypeLike, n_threads: int | None) -> None:
-        if not isinstance(fit_intercept, (bool, np.bool_)):
-            raise TypeError(f"fit_intercept is {describe(fit_intercept)}: pass True or False.")
-        self.fit_intercept = bool(fit_intercept)
+        self.fit_intercept = check_flag("fit_intercept", fit_intercept)
         self.dtype = check_dtype(dtype)
         self.n_threads = check_n_threads(n_threads)
 

@@ -38,6 +38,9 @@ class LogisticLoss(PointwiseLoss):
     n_threads : int, optional
         From 1 to 1024; by default OMP_NUM_THREADS, the affinity mask and the cgroup quota decide.
         Little work stays on one thread.
+    merge_duplicates : bool, default False
+        Whether rows with the same numbers and the same label become one, with the sum of their
+        weights: of data in few values, few rows are left, and n_samples is their number.
 
     Attributes
     ----------
@@ -68,7 +71,7 @@ class SquaredHingeLoss(PointwiseLoss):
 
     Parameters
     ----------
-    X, y, sample_weight, l2, fit_intercept, dtype, n_threads
+    X, y, sample_weight, l2, fit_intercept, dtype, n_threads, merge_duplicates
         As in `LogisticLoss`.
 
     Examples
@@ -90,7 +93,7 @@ class HingeLoss(PointwiseLoss):
 
     Parameters
     ----------
-    X, y, sample_weight, l2, fit_intercept, dtype, n_threads
+    X, y, sample_weight, l2, fit_intercept, dtype, n_threads, merge_duplicates
         As in `LogisticLoss`.
 
     Examples
@@ -112,7 +115,7 @@ class SquaredLoss(PointwiseLoss):
 
     Parameters
     ----------
-    X, y, sample_weight, l2, fit_intercept, dtype, n_threads
+    X, y, sample_weight, l2, fit_intercept, dtype, n_threads, merge_duplicates
         As in `LogisticLoss`.
 
     Examples
@@ -134,7 +137,7 @@ class SmoothedZeroOneLoss(PointwiseLoss):
 
     Parameters
     ----------
-    X, y, sample_weight, l2, fit_intercept, dtype, n_threads
+    X, y, sample_weight, l2, fit_intercept, dtype, n_threads, merge_duplicates
         As in `LogisticLoss`.
     beta : float, default 1
         Steepness, > 0. The rows are stored times beta.
@@ -162,6 +165,7 @@ class SmoothedZeroOneLoss(PointwiseLoss):
         fit_intercept: bool = False,
         dtype: npt.DTypeLike = "float64",
         n_threads: int | None = None,
+        merge_duplicates: bool = False,
     ) -> None:
         self.beta = check_number("beta", beta, 0.0, strictly=True)
         super().__init__(
@@ -172,6 +176,7 @@ class SmoothedZeroOneLoss(PointwiseLoss):
             fit_intercept=fit_intercept,
             dtype=dtype,
             n_threads=n_threads,
+            merge_duplicates=merge_duplicates,
         )
 
     def _scale(self) -> float:

@@ -70,6 +70,11 @@ class Mixture(Sampler):
                     f"the sampler of {key!r} is {describe(sampler)}: pass a Normal, a Uniform or "
                     "an Integers sampler."
                 )
+            if not sampler.in_kernel:
+                raise ValueError(
+                    f"the sampler of {key!r} has max_nonzero, which counts all parameters: pass "
+                    "one without it."
+                )
             self._groups.append((_as_key(key, numbers), sampler))
 
     def columns(self, n_params: int) -> Columns:
@@ -113,6 +118,10 @@ def from_dict(arguments: dict[str, Any]) -> Sampler:
             for key, is_slice, sampler in rest["groups"]
         ]
         return Mixture(groups)
+    if name == "IntegerBox":
+        from metaopt_fast.enumeration import IntegerBox
+
+        return IntegerBox(**rest)
     if name not in classes:
         raise ValueError(
             f"the sampler's name is {name!r}: pass one of {', '.join(classes)}, Mixture."

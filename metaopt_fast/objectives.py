@@ -15,6 +15,7 @@ from metaopt_fast.packing import Packed, pack
 from metaopt_fast.samplers import MAX_INDEX, MAX_SEED, Sampler, allocate
 from metaopt_fast.subsets import check_rows, minibatches, subset
 from metaopt_fast.validation import (
+    check_flag,
     check_integer,
     check_n_threads,
     check_number,
@@ -44,9 +45,14 @@ class PointwiseLoss(LinearData):
         fit_intercept: bool = False,
         dtype: npt.DTypeLike = "float64",
         n_threads: int | None = None,
+        merge_duplicates: bool = False,
     ) -> None:
         self.l2 = check_number("l2", l2, 0.0)
         super().__init__(fit_intercept, dtype, n_threads)
+        if check_flag("merge_duplicates", merge_duplicates):
+            from metaopt_fast import duplicates
+
+            X, y, sample_weight = duplicates.merge_duplicates(X, y, sample_weight)
         scale = self._scale()
         self._packed = pack(X, y, sample_weight, self.fit_intercept, self.dtype, scale=scale)
         self._digest: bytes | None = None
@@ -137,6 +143,9 @@ class PointwiseLoss(LinearData):
             raise TypeError(
                 f"sampler is {describe(sampler)}: pass a Normal, a Uniform or an Integers sampler."
             )
+        if not sampler.in_kernel:
+            thetas = sampler.sample(seed, start, count, self.n_params)
+            return self.with_threads(n_threads or self.n_threads).batch_loss(thetas)
         draws = sampler.draws(seed, self.n_params)
         start = check_integer("start", start, 0, MAX_INDEX)
         losses = allocate(check_integer("count", count, 1, MAX_INDEX - start))
@@ -180,6 +189,8 @@ class PointwiseLoss(LinearData):
             raise TypeError(f"threshold is {describe(threshold)}: pass a loss, or infinity.")
         if math.isnan(threshold):
             raise ValueError("threshold is nan: pass a loss, or infinity.")
+        if isinstance(candidates, Sampler) and not candidates.in_kernel:
+            candidates = candidates.sample(seed, start, count, self.n_params)
         if isinstance(candidates, Sampler):
             draws, thetas = candidates.draws(seed, self.n_params), None
             start = check_integer("start", start, 0, MAX_INDEX)

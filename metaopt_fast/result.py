@@ -78,6 +78,12 @@ class SearchResult:
         return sum(stop - start for start, stop in self.ranges)
 
     @property
+    def certified(self) -> bool:
+        """Whether every theta of a box of `enumerate_search` was evaluated: no other is better."""
+        name = self.config["sampler"]["name"]
+        return bool(name == "IntegerBox" and self.n_evaluated == self.config["n_candidates"])
+
+    @property
     def interrupted(self) -> bool:
         """Whether Ctrl-C ended the search."""
         return self.stopped_by == "interrupt"

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast import _kernels
-from metaopt_fast.validation import as_real_array, check_integer, to_float64
+from metaopt_fast.validation import as_real_array, check_integer, describe, to_float64
 
 MAX_SEED = 2**64 - 1
 MAX_INDEX = 2**63 - 1
 MAX_PARAMS = 2**31
+
+# Added to a seed: the key of the stream that chooses which parameters are not 0.
+SUPPORT_KEY = 0x9E3779B97F4A7C15
 
 # Numbers of the transforms, as in kernels.hpp.
 NORMAL, UNIFORM, INTEGERS = 0, 1, 2
@@ -43,6 +47,9 @@ class Sampler(ABC):
     J. K. Salmon, M. A. Moraes, R. O. Dror and D. E. Shaw, "Parallel random numbers: as easy as
     1, 2, 3", SC 2011.
     """
+
+    # Whether kernels draw candidates themselves, or `sample` makes them before they are evaluated.
+    in_kernel = True
 
     @abstractmethod
     def columns(self, n_params: int) -> Columns:
@@ -237,6 +244,12 @@ class Integers(Independent):
     ----------
     low, high : int or array_like of shape (n_params,), default -5 and 5
         Bounds; low <= high, whole numbers of at most 2**31 in size.
+    max_nonzero : int, optional
+        Parameters of a candidate that may be other than zero: so many are chosen at random, the
+        others are 0, which must lie within their bounds.
+    free : sequence of int, default ()
+        Parameters, by number, that max_nonzero neither counts nor makes 0: -1 is the last one, an
+        intercept.
 
     Examples
     --------
@@ -244,13 +257,47 @@ class Integers(Independent):
     >>> draws = mf.Integers(0, 1).sample(seed=0, start=0, count=100, n_params=2)
     >>> sorted(set(draws.ravel().tolist()))
     [0.0, 1.0]
+    >>> sparse = mf.Integers(-3, 3, max_nonzero=2).sample(seed=0, start=0, count=100, n_params=9)
+    >>> int((sparse != 0).sum(axis=1).max())
+    2
     """
 
     _transform = INTEGERS
     _names = ("low", "high")
 
-    def __init__(self, low: npt.ArrayLike = -5, high: npt.ArrayLike = 5) -> None:
+    def __init__(
+        self,
+        low: npt.ArrayLike = -5,
+        high: npt.ArrayLike = 5,
+        *,
+        max_nonzero: int | None = None,
+        free: Sequence[int] = (),
+    ) -> None:
         super().__init__(low, high)
+        self.max_nonzero, self.free = check_sparsity(max_nonzero, free)
+        self.in_kernel = max_nonzero is None
+
+    def sample(self, seed: int, start: int, count: int, n_params: int) -> npt.NDArray[np.float64]:
+        thetas = super().sample(seed, start, count, n_params)
+        if self.max_nonzero is not None:
+            low, high = (np.broadcast_to(x, n_params) for x in self._arguments.values())
+            dropped = droppable(low, high, self.max_nonzero, self.free)
+            # Another key, another stream: which are kept does not depend on their values.
+            key = (seed + SUPPORT_KEY) % (MAX_SEED + 1)
+            order = np.argsort(Uniform(0, 1).sample(key, start, count, n_params)[:, dropped])
+            rows = np.arange(count)[:, None]
+            thetas[rows, dropped[order[:, self.max_nonzero :]]] = 0
+        return thetas
+
+    def to_dict(self) -> dict[str, Any]:
+        if self.max_nonzero is None:
+            return super().to_dict()
+        return {**super().to_dict(), "max_nonzero": self.max_nonzero, "free": list(self.free)}
+
+    def __repr__(self) -> str:
+        if self.max_nonzero is None:
+            return super().__repr__()
+        return f"{super().__repr__()[:-1]}, max_nonzero={self.max_nonzero}, free={self.free})"
 
     def _check(self, first: Argument, second: Argument) -> None:
         low, high = np.broadcast_arrays(first, second)
@@ -265,6 +312,47 @@ class Integers(Independent):
     def _coefficients(self) -> tuple[Argument, Argument, Argument]:
         low, high = self._arguments.values()
         return low, high - low + 1, high
+
+
+def check_sparsity(max_nonzero: object, free: object) -> tuple[int | None, tuple[int, ...]]:
+    """Return max_nonzero and free, checked as far as that goes without n_params."""
+    if not isinstance(free, Sequence) or isinstance(free, (str, bytes)):
+        raise TypeError(f"free is {describe(free)}: pass a sequence of numbers of parameters.")
+    numbers = tuple(check_integer("free", number, -MAX_PARAMS, MAX_PARAMS) for number in free)
+    if max_nonzero is None:
+        return None, numbers
+    return check_integer("max_nonzero", max_nonzero, 0), numbers
+
+
+def droppable(
+    low: npt.NDArray[np.float64],
+    high: npt.NDArray[np.float64],
+    max_nonzero: int,
+    free: tuple[int, ...],
+) -> npt.NDArray[np.intp]:
+    """Return the parameters that may be 0 for max_nonzero's sake; raise where one cannot be."""
+    n_params = len(low)
+    if max_nonzero > n_params:
+        raise ValueError(
+            f"max_nonzero is {max_nonzero}, but there are {n_params} parameters: pass at most "
+            f"{n_params}."
+        )
+    for number in free:
+        if not -n_params <= number < n_params:
+            raise ValueError(
+                f"free has {number}, but there are {n_params} parameters: pass numbers from "
+                f"{-n_params} to {n_params - 1}."
+            )
+    kept = {number % n_params for number in free}
+    dropped = np.array([j for j in range(n_params) if j not in kept], np.intp)
+    without_zero = dropped[(low[dropped] > 0) | (high[dropped] < 0)]
+    if len(without_zero) and max_nonzero < len(dropped):
+        j = int(without_zero[0])
+        raise ValueError(
+            f"parameter {j} goes from {low[j]:g} to {high[j]:g}, but max_nonzero wants 0 among its "
+            "values: widen its bounds, or name it in free."
+        )
+    return dropped
 
 
 def _as_argument(name: str, value: object) -> Argument:

@@ -72,6 +72,13 @@ def to_float64(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         return np.require(array, np.float64, ["C", "A"])
 
 
+def check_flag(name: str, value: object) -> bool:
+    """Return True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} is {describe(value)}: pass True or False.")
+    return bool(value)
+
+
 def describe(value: object) -> str:
     """Name `value` in an error: an array by its shape and dtype, the rest by a short repr and the
     type."""
