@@ -1,6 +1,7 @@
 // One instruction set's table of kernels. Included last by isa_*.cpp, which name the set.
 #pragma once
 
+#include "histogram.hpp"
 #include "newton.hpp"
 #include "packing.hpp"
 #include "random.hpp"
@@ -49,6 +50,10 @@ template <class T, class Loss> const Kernels *table() {
                                     largest_margins,
                                     factor_tile,
                                     solve_tile,
+                                    find_ranges<T>,
+                                    add_histograms<T>,
+                                    find_areas<T>,
+                                    find_margins<T>,
                                     pointwise<T, Loss>,
                                     fma_run<T>,
                                     read_run};
