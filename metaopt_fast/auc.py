@@ -1,5 +1,4 @@
-"""The area under the ROC curve as an objective: by histograms for very many models, exact for one.
-"""
+"""The area under the ROC curve as an objective: by histograms for very many models, exact for one."""
 
 from __future__ import annotations
 
@@ -259,7 +258,7 @@ class AUCObjective:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256, in hexadecimal digits, of the packed data and of all that determines the loss."""
+        """SHA-256, in hexadecimal digits, of the packed data and of all that determines an area."""
         import hashlib
 
         if self._digest is None:  # of the data, which never changes and copies share
@@ -310,8 +309,9 @@ class AUCObjective:
         rows = (self._negative_rows, self._positive_rows)
         if not _kernels.areas(*rows, thetas, draws, start, self.n_bins, areas, ties, n_threads):
             return None
-        # A bin's sum is off by a part of less than n_samples * 2**-53, and so is an exact total.
-        rounding = (self.n_samples + self.n_bins + 16) * 2.0**-51
+        # Each of the sums behind both areas is off by a part of less than n_samples * 2**-53, or of
+        # n_bins * 2**-53.
+        rounding = (self.n_samples + self.n_bins + 16) * 2.0**-50
         return np.minimum(areas, 1), np.minimum(ties / 2 + rounding, 1)
 
     def _one(self, theta: npt.ArrayLike) -> Float64Array:

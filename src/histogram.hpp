@@ -47,10 +47,10 @@ void find_ranges(const Rows *rows, ptrdiff_t n_blocks, ptrdiff_t stride, const v
     }
 }
 
-// histogram[bin][lane] += weight of each row of blocks [first, last), in the order of the rows. Bins
-// cut the range into equal parts, and the first and the last hold what is beyond; all that a bound
-// of the area needs is that bins never fall as decisions rise. Bound by one load, one addition and
-// one store for each decision: scatters of AVX-512 take longer.
+// histogram[bin][lane] += weight of each row of blocks [first, last), in the order of the rows.
+// Bins cut the range into equal parts, and the first and the last hold what is beyond; all that a
+// bound of the area needs is that bins never fall as decisions rise. Bound by one load, one
+// addition and one store for each decision: scatters of AVX-512 take longer.
 template <class T>
 void add_histograms(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const void *thetas,
                     double sign, const double *range, ptrdiff_t n_bins, double *histogram) {
