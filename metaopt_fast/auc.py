@@ -1,4 +1,4 @@
-"""The area under the ROC curve as an objective: by histograms for very many models, exact for one."""
+"""The area under the ROC curve as an objective: estimated for very many thetas, exact for one."""
 
 from __future__ import annotations
 
