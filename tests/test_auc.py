@@ -264,7 +264,15 @@ def test_areas_have_one_hash_over_threads_and_instruction_sets(run_python):
 # --------------------------------------------------------------------------------------- searches
 
 
-@pytest.mark.parametrize("sampler", [mf.Normal(), mf.Uniform(), mf.Integers(-9, 9)])
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        mf.Normal(),
+        mf.Uniform(),
+        mf.Integers(-9, 9),
+        mf.Mixture({range(3): mf.Normal(), 3: mf.Uniform()}),
+    ],
+)
 def test_a_random_search_finds_the_best_area(sampler, dtype):
     problem = Problem(300, 4, 1, "two-valued", 5, dtype=dtype)
     objective = problem.objective()
