@@ -11,6 +11,7 @@ except ModuleNotFoundError:
     ) from None
 
 from metaopt_fast._version import STREAM_VERSION, __version__
+from metaopt_fast.auc import AUCObjective
 from metaopt_fast.counts import ConfusionCounts, CountObjective
 from metaopt_fast.descent import DescentResult, gradient_descent
 from metaopt_fast.descent_search import DescentSearchResult, LogUniform, search_descents
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "STREAM_VERSION",
+    "AUCObjective",
     "CheckpointError",
     "ConfusionCounts",
     "CountObjective",

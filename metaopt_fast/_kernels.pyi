@@ -97,6 +97,18 @@ def solve(
     squares: _Float64Array,
     n_threads: int,
 ) -> None: ...
+def areas(
+    negative: PackedRows,
+    positive: PackedRows,
+    thetas: _Float64Array | None,
+    draws: Draws | None,
+    start: int,
+    n_bins: int,
+    areas: _Float64Array,
+    ties: _Float64Array,
+    n_threads: int,
+) -> bool: ...
+def margins(data: PackedRows, theta: _Float64Array, out: _Float64Array) -> bool: ...
 
 @disjoint_base
 class Draws:

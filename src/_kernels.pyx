@@ -59,6 +59,14 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         void (*factor_tile)(double *, Py_ssize_t, const double *, double *,
                             double *) noexcept nogil
         void (*solve_tile)(const double *, Py_ssize_t, double *, double *) noexcept nogil
+        void (*find_ranges)(const Rows *, Py_ssize_t, Py_ssize_t, const void *, double,
+                            double *) noexcept nogil
+        void (*add_histograms)(const Rows *, Py_ssize_t, Py_ssize_t, const void *, double,
+                               const double *, Py_ssize_t, double *) noexcept nogil
+        void (*find_areas)(const double *, const double *, Py_ssize_t, double *,
+                           double *) noexcept nogil
+        void (*find_margins)(const Rows *, Py_ssize_t, Py_ssize_t, const void *,
+                             double *) noexcept nogil
         void (*pointwise)(const void *, Py_ssize_t, void *, void *) noexcept nogil
         double (*fma_run)(Py_ssize_t) noexcept nogil
         double (*read_run)(const void *, Py_ssize_t) noexcept nogil
@@ -256,6 +264,7 @@ cdef class PackedRows:
 
 
 include "newton.pxi"
+include "histogram.pxi"
 
 # --------------------------------------------------------------------------------- random numbers
 

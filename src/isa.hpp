@@ -1,6 +1,7 @@
 // One instruction set's table of kernels. Included last by isa_*.cpp, which name the set.
 #pragma once
 
+#include "histogram.hpp"
 #include "newton.hpp"
 #include "packing.hpp"
 #include "random.hpp"
@@ -37,11 +38,26 @@ inline double read_run(const void *memory, ptrdiff_t bytes) {
 }
 
 template <class T, class Loss> const Kernels *table() {
-    static const Kernels kernels = {
-        Loss::name,      sizeof(T),      LANES<T>,   evaluate_tile<T, Loss>, evaluate_one<T, Loss>,
-        pack_rows<T>,    pack_thetas<T>, draw<T>,    scale_thetas<T>,        add_hessian<Logistic>,
-        largest_margins, factor_tile,    solve_tile, pointwise<T, Loss>,     fma_run<T>,
-        read_run};
+    static const Kernels kernels = {Loss::name,
+                                    sizeof(T),
+                                    LANES<T>,
+                                    evaluate_tile<T, Loss>,
+                                    evaluate_one<T, Loss>,
+                                    pack_rows<T>,
+                                    pack_thetas<T>,
+                                    draw<T>,
+                                    scale_thetas<T>,
+                                    add_hessian<Logistic>,
+                                    largest_margins,
+                                    factor_tile,
+                                    solve_tile,
+                                    find_ranges<T>,
+                                    add_histograms<T>,
+                                    find_areas<T>,
+                                    find_margins<T>,
+                                    pointwise<T, Loss>,
+                                    fma_run<T>,
+                                    read_run};
     return &kernels;
 }
 

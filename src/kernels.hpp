@@ -69,6 +69,15 @@ struct Kernels {
     void (*factor_tile)(double *matrix, ptrdiff_t n, const double *extents, double *radii,
                         double *scratch);
     void (*solve_tile)(const double *factors, ptrdiff_t n, double *b, double *squares);
+    // See histogram.hpp.
+    void (*find_ranges)(const Rows *, ptrdiff_t n_blocks, ptrdiff_t stride, const void *thetas,
+                        double sign, double *range);
+    void (*add_histograms)(const Rows *, ptrdiff_t first, ptrdiff_t last, const void *thetas,
+                           double sign, const double *range, ptrdiff_t n_bins, double *histogram);
+    void (*find_areas)(const double *negative, const double *positive, ptrdiff_t n_bins,
+                       double *areas, double *ties);
+    void (*find_margins)(const Rows *, ptrdiff_t first, ptrdiff_t last, const void *theta,
+                         double *z);
     void (*pointwise)(const void *z, ptrdiff_t count, void *loss, void *derivative);
 
     // For measuring the machine: a run of independent FMAs, and a sum over memory.

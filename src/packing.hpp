@@ -46,9 +46,10 @@ int scale_thetas(void *tile, ptrdiff_t n_params, ptrdiff_t lanes, double extent)
     const int exponent = __builtin_ilogb(extent) + __builtin_ilogb((double)n_params) + 3;
     for (ptrdiff_t l = 0; l < lanes; l++) {
         scales[l] = 1;
-        const bool zero = largest[l] == 0 || extent == 0;
-        const int excess = zero ? 0 : exponent + __builtin_ilogb((double)largest[l]) - MAX_EXPONENT;
-        if (!finite || excess <= 0) continue;
+        const bool as_is = !finite || largest[l] == 0 || extent == 0;
+        const int excess =
+            as_is ? 0 : exponent + __builtin_ilogb((double)largest[l]) - MAX_EXPONENT;
+        if (excess <= 0) continue;
         scales[l] = (T)__builtin_ldexp(1, excess < MAX_EXPONENT ? excess : MAX_EXPONENT);
         for (ptrdiff_t j = 0; j < n_params; j++)
             thetas[j * lanes + l] = (T)__builtin_ldexp((double)thetas[j * lanes + l], -excess);

@@ -1,0 +1,364 @@
+"""The area under the ROC curve as an objective: estimated for very many thetas, exact for one."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from metaopt_fast import _kernels
+from metaopt_fast.packing import PANEL_ROWS, check_sample_weight, check_X, check_y, pack
+from metaopt_fast.samplers import MAX_INDEX, Sampler, allocate
+from metaopt_fast.threads import default_n_threads
+from metaopt_fast.validation import (
+    as_real_array,
+    check_dtype,
+    check_integer,
+    check_n_threads,
+    describe,
+    to_float64,
+)
+
+Float64Array = npt.NDArray[np.float64]
+
+MAX_BINS = 65536
+
+
+class AUCObjective:
+    """Area under the ROC curve of linear models on one data set, for one theta or very many.
+
+    AUC(theta) is the part of the pairs of a positive and a negative row, each with the product of
+    their weights, in which the positive row has the larger decision x_i . theta; ties count half.
+    Of many thetas, the decisions of each are counted in bins of equal width, and pairs in one bin
+    count half: `batch_auc` returns this estimate and a bound of its error, and `auc` the exact area
+    of one theta.
+
+    The results of a theta have the same bits in whatever batch, on whatever number of threads they
+    are computed, from AVX2 on with whatever instructions.
+
+    Parameters
+    ----------
+    X : array_like of shape (n_samples, n_features)
+        Finite numbers, of any layout and real dtype. It is copied once, into the order in which the
+        kernels read it.
+    y : array_like of shape (n_samples,)
+        Labels of two classes: 0 and 1, -1 and +1, or bool.
+    sample_weight : array_like of shape (n_samples,), optional
+        Weights >= 0, positive for a row of each class at least. A row of weight 0 is as good as
+        absent.
+    n_bins : int, default 256
+        From 2 to 65536. The bound of the error falls with it; time and memory grow where rows are
+        few.
+    fit_intercept : bool, default False
+        Whether theta has an intercept as its last entry, to be shaped as that of `LogisticLoss`:
+        the area does not depend on it.
+    dtype : {"float64", "float32"}, default "float64"
+        Precision of rows, weights, thetas and decisions.
+    n_threads : int, optional
+        From 1 to 1024; by default as in `LogisticLoss`.
+
+    Attributes
+    ----------
+    n_samples, n_features, n_params : int
+        Rows, columns, and entries of theta: n_features, or one more for the intercept.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described; the message says what to do.
+
+    References
+    ----------
+    The area as a part of pairs: J. A. Hanley, B. J. McNeil, "The meaning and use of the area under
+    a receiver operating characteristic (ROC) curve", Radiology 143 (1982).
+
+    Examples
+    --------
+    >>> import metaopt_fast as mf
+    >>> objective = mf.AUCObjective([[1.0], [2.0], [3.0], [4.0]], [0, 1, 0, 1])
+    >>> objective.auc([1.0])
+    0.75
+    >>> result = mf.random_search(objective, mf.Normal(), 100)
+    >>> 1 - result.loss
+    0.75
+    """
+
+    def __init__(
+        self,
+        X: npt.ArrayLike,
+        y: npt.ArrayLike,
+        sample_weight: npt.ArrayLike | None = None,
+        *,
+        n_bins: int = 256,
+        fit_intercept: bool = False,
+        dtype: npt.DTypeLike = "float64",
+        n_threads: int | None = None,
+    ) -> None:
+        self.n_bins = check_integer("n_bins", n_bins, 2, MAX_BINS)
+        if not isinstance(fit_intercept, (bool, np.bool_)):
+            raise TypeError(f"fit_intercept is {describe(fit_intercept)}: pass True or False.")
+        self.fit_intercept = bool(fit_intercept)
+        self.dtype = check_dtype(dtype)
+        self.n_threads = check_n_threads(n_threads)
+        X = check_X(X)
+        positive = check_y(y, len(X))
+        weights = class_weights(check_sample_weight(sample_weight, len(X)), positive)
+        # Classes share no block, so that the kernels know the class of each.
+        strata = positive.astype(np.intp)
+        self._packed = pack(X, positive, weights, self.fit_intercept, self.dtype, strata)
+        self._digest: bytes | None = None
+        self._connect()
+
+    def _connect(self) -> None:
+        """Hand the packed arrays of each class to the kernels."""
+        packed = self._packed
+        self.n_samples, self.n_features = packed.n_samples, packed.n_features
+        self.n_params = packed.n_features + self.fit_intercept
+        places = packed.origin.places
+        positive_place = np.zeros(int(places.max()) + 1, np.bool_)
+        positive_place[places[places >= 0]] = packed.origin.positive[places >= 0]
+        self._block_positive = positive_place[packed.first_panel * PANEL_ROWS]
+        self._negative_rows = self._rows(~self._block_positive)
+        self._positive_rows = self._rows(self._block_positive)
+
+    def _rows(self, blocks: npt.NDArray[np.bool_]) -> _kernels.PackedRows:
+        """Return the kernels' view of some blocks; the rows themselves are shared."""
+        part = dataclasses.replace(
+            self._packed,
+            first_panel=self._packed.first_panel[blocks],
+            block_rows=self._packed.block_rows[blocks],
+            block_weights=self._packed.block_weights[blocks],
+        )
+        return part.rows(0, self.n_params, 0.0)
+
+    def loss(self, theta: npt.ArrayLike) -> float:
+        """Return 1 - AUC as `batch_loss` estimates it; `auc` is exact."""
+        return float(self.batch_loss(self._one(theta))[0])
+
+    def batch_loss(self, thetas: npt.ArrayLike) -> Float64Array:
+        """Return 1 - AUC of many thetas, as `batch_auc` estimates it: what a search minimises.
+
+        Parameters
+        ----------
+        thetas : array_like of shape (n_candidates, n_params)
+
+        Returns
+        -------
+        numpy.ndarray of shape (n_candidates,), float64
+        """
+        return np.asarray(1 - self.batch_auc(thetas)[0])
+
+    def batch_auc(self, thetas: npt.ArrayLike) -> tuple[Float64Array, Float64Array]:
+        """Return the AUC of many thetas, estimated by histograms, and a bound of the error.
+
+        Parameters
+        ----------
+        thetas : array_like of shape (n_candidates, n_params)
+
+        Returns
+        -------
+        auc : numpy.ndarray of shape (n_candidates,), float64
+        bound : numpy.ndarray of shape (n_candidates,), float64
+            ``abs(auc[k] - objective.auc(thetas[k])) <= bound[k]``: half the weight of the pairs
+            that share a bin, and what rounding may add. It is near 0.5 where one bin holds nearly
+            all, as for a theta of zeros, or where a few decisions are far from the others.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If thetas has another shape, is not finite or not real.
+
+        Examples
+        --------
+        >>> import metaopt_fast as mf
+        >>> objective = mf.AUCObjective([[1.0], [2.0], [4.0]], [0, 0, 1], n_bins=2)
+        >>> auc, bound = objective.batch_auc([[1.0], [-1.0], [0.0]])
+        >>> auc.tolist(), bound.round(3).tolist()
+        ([1.0, 0.0, 0.5], [0.0, 0.0, 0.5])
+        """
+        thetas = self._many(thetas)
+        found = self._areas(thetas, None, 0, len(thetas), self._threads())
+        if found is None:
+            raise self._not_finite(thetas)
+        return found
+
+    def sampled_loss(
+        self, sampler: Sampler, seed: int, start: int, count: int, *, n_threads: int | None = None
+    ) -> Float64Array:
+        """Return 1 - AUC of candidates that are drawn inside the kernel and never stored.
+
+        Parameters
+        ----------
+        sampler : Normal, Uniform, Integers or Mixture
+        seed, start, count : int
+            As in ``sampler.sample``.
+        n_threads : int, optional
+            Instead of the objective's own.
+
+        Returns
+        -------
+        numpy.ndarray of shape (count,), float64
+            The bits of ``batch_loss(sampler.sample(seed, start, count, n_params))``.
+        """
+        if not isinstance(sampler, Sampler):
+            raise TypeError(
+                f"sampler is {describe(sampler)}: pass a Normal, a Uniform or an Integers sampler."
+            )
+        draws = sampler.draws(seed, self.n_params)
+        start = check_integer("start", start, 0, MAX_INDEX)
+        count = check_integer("count", count, 1, MAX_INDEX - start)
+        threads = check_n_threads(n_threads) or self._threads()
+        found = self._areas(None, draws, start, count, threads)
+        if found is None:
+            raise ValueError(
+                f"{sampler!r} draws numbers beyond the range of {self.dtype}: pass smaller ones."
+            )
+        return np.asarray(1 - found[0])
+
+    def auc(self, theta: npt.ArrayLike) -> float:
+        """Return the exact AUC of one theta, by sorting its decisions; equal ones count half.
+
+        The decisions are those of `batch_auc`, each summed in the order of the parameters: rows
+        that are equal tie, as they might not in a product of matrices.
+
+        Parameters
+        ----------
+        theta : array_like of shape (n_params,)
+
+        Returns
+        -------
+        float
+            As ``sklearn.metrics.roc_auc_score(y, X @ theta, sample_weight=sample_weight)``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If theta has another shape, is not finite or not real.
+        """
+        theta = self._one(theta)
+        weights = self._packed.weights_of_places()
+        margins = np.zeros_like(weights)
+        for rows in (self._negative_rows, self._positive_rows):
+            if not _kernels.margins(rows, theta, margins):
+                raise self._not_finite(theta)
+        origin = self._packed.origin
+        kept = np.flatnonzero(origin.places >= 0)
+        places, positive = origin.places[kept], origin.positive[kept]
+        decisions = np.where(positive, -margins[places], margins[places])
+        _, group = np.unique(decisions, return_inverse=True)
+        totals = [
+            np.bincount(group[rows], weights[places[rows]], int(group.max()) + 1)
+            for rows in (~positive, positive)
+        ]
+        below = np.cumsum(totals[0]) - totals[0] / 2
+        return min(1.0, float(totals[1] @ below) / float(totals[0].sum() * totals[1].sum()))
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal digits, of the packed data and of all that determines an area."""
+        import hashlib
+
+        if self._digest is None:  # of the data, which never changes and copies share
+            self._digest = self._packed.digest() + self._block_positive.tobytes()
+        digest = hashlib.sha256(self._digest)
+        options = (type(self).__name__, self.n_bins, self.fit_intercept, self.dtype)
+        digest.update(repr(options).encode())
+        return digest.hexdigest()
+
+    def with_threads(self, n_threads: int | None) -> Self:
+        """Return the same objective, its data shared, with another number of threads."""
+        other = copy.copy(self)
+        other.n_threads = check_n_threads(n_threads)
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = ("_negative_rows", "_positive_rows")
+        return {name: value for name, value in vars(self).items() if name not in own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._connect()
+
+    def __copy__(self) -> Self:
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        return other
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.n_samples} samples, {self.n_features} features, "
+            f"n_bins={self.n_bins}, fit_intercept={self.fit_intercept}, dtype={self.dtype!r})"
+        )
+
+    def _threads(self) -> int:
+        return default_n_threads()[0] if self.n_threads is None else self.n_threads
+
+    def _areas(
+        self,
+        thetas: Float64Array | None,
+        draws: _kernels.Draws | None,
+        start: int,
+        count: int,
+        n_threads: int,
+    ) -> tuple[Float64Array, Float64Array] | None:
+        """Return the areas and the bounds of thetas or draws; None where one is not finite."""
+        areas, ties = allocate(count), allocate(count)
+        rows = (self._negative_rows, self._positive_rows)
+        if not _kernels.areas(*rows, thetas, draws, start, self.n_bins, areas, ties, n_threads):
+            return None
+        # Each of the sums behind both areas is off by a part of less than n_samples * 2**-53, or of
+        # n_bins * 2**-53.
+        rounding = (self.n_samples + self.n_bins + 16) * 2.0**-50
+        return np.minimum(areas, 1), np.minimum(ties / 2 + rounding, 1)
+
+    def _one(self, theta: npt.ArrayLike) -> Float64Array:
+        theta = as_real_array("theta", theta, 1, f"an array of shape ({self.n_params},)")
+        self._check_n_params("theta", "entries", theta.shape[0], f"({self.n_params},)")
+        return to_float64(theta).reshape(1, -1)
+
+    def _many(self, thetas: npt.ArrayLike) -> Float64Array:
+        wanted = f"(n_candidates, {self.n_params})"
+        thetas = as_real_array("thetas", thetas, 2, f"an array of shape {wanted}")
+        self._check_n_params("thetas", "columns", thetas.shape[1], wanted)
+        if thetas.shape[0] == 0:
+            raise ValueError(
+                f"thetas is empty: pass at least one row, in an array of shape {wanted}."
+            )
+        return to_float64(thetas)
+
+    def _check_n_params(self, name: str, unit: str, given: int, wanted: str) -> None:
+        if given != self.n_params:
+            parts = (
+                f"{self.n_features} features and the intercept"
+                if self.fit_intercept
+                else "one for each feature"
+            )
+            raise ValueError(
+                f"{name} has {given} {unit}, but the objective has {self.n_params} parameters "
+                f"({parts}): pass {name} of shape {wanted}."
+            )
+
+    def _not_finite(self, thetas: Float64Array) -> ValueError:
+        with np.errstate(over="ignore"):
+            row, column = np.argwhere(~np.isfinite(thetas.astype(self.dtype)))[0]
+        return ValueError(
+            f"theta {row} has {thetas[row, column]} as entry {column}, which is not finite in "
+            f"{self.dtype}: pass finite thetas."
+        )
+
+
+def class_weights(weights: Float64Array, positive: npt.NDArray[np.bool_]) -> Float64Array:
+    """Return the weights, those of each class times a power of two that brings the largest into
+    [1, 2): the area does not depend on it."""
+    scaled = np.empty_like(weights)
+    for rows in (~positive, positive):
+        largest = weights[rows].max()
+        if largest == 0:
+            raise ValueError(
+                "sample_weight is 0 for all rows of one class: pass positive weights in both."
+            )
+        scaled[rows] = np.ldexp(weights[rows], 1 - int(np.frexp(largest)[1]))
+    return scaled

@@ -1,0 +1,257 @@
+# Areas under the ROC curves of many candidates, from histograms of their decisions. Included by
+# _kernels.pyx.
+#
+# The rows of each class are cut into parts, whatever the threads: a part's histogram is summed in
+# the order of its rows, and a tile's in the order of the parts.
+
+# Blocks of each class, evenly spread, that say where the bins of a candidate lie: fewer than twice
+# as many. Whatever the distribution, about one in a thousand rows is beyond what 1024 rows span.
+cdef Py_ssize_t RANGE_BLOCKS = 16
+# Blocks of a part at most: adding its histogram to the tile's costs a hundredth of making it.
+cdef Py_ssize_t PART_BLOCKS = 512
+# Visits of a part at most: about 25 milliseconds.
+cdef double PART_WORK = 5e8
+
+
+cdef struct AreaWorkspace:
+    # Of a tile: thetas and scales; [lower or upper end][lane]; [area or ties][lane]; and for the
+    # negative class and the positive one, [bin][lane].
+    char *thetas
+    double *ends
+    double *results
+    double *histograms[2]
+    # Of each part at work, [bin][lane].
+    double *part_histograms
+    bint finite
+
+
+cdef struct AreaPlan:
+    const Kernels *kernels
+    # Of the negative class, and of the positive one, whose parts come last.
+    const Rows *rows[2]
+    Py_ssize_t n_blocks[2]
+    Py_ssize_t n_parts[2]
+    Py_ssize_t part_blocks, n_params, n_bins, lanes
+    # Where candidates come from: thetas, or a sampler if that is null.
+    const double *thetas
+    const Sampler *sampler
+    uint64_t start
+    Py_ssize_t n_candidates
+    double *areas
+    double *ties
+    # One for each thread, or a single one.
+    AreaWorkspace *workspaces
+
+
+cdef void begin_areas(const AreaPlan *plan, AreaWorkspace *work, Py_ssize_t tile) noexcept nogil:
+    """Write a tile's thetas, note whether they are finite, place the bins and empty them."""
+    cdef Py_ssize_t first = tile * plan.lanes, lane
+    cdef int k
+    cdef bint finite
+    if plan.thetas == NULL:
+        plan.kernels.draw(plan.sampler, plan.start + first, plan.lanes, work.thetas)
+    else:
+        plan.kernels.pack_thetas(plan.thetas + first * plan.n_params,
+                                 min(plan.lanes, plan.n_candidates - first), plan.n_params,
+                                 plan.lanes, work.thetas)
+    finite = plan.kernels.scale_thetas(work.thetas, plan.n_params, plan.lanes, plan.rows[0].extent)
+    work.finite = work.finite and finite
+    for lane in range(plan.lanes):
+        work.ends[lane], work.ends[plan.lanes + lane] = INFINITY, -INFINITY
+    for k in range(2):
+        plan.kernels.find_ranges(plan.rows[k], plan.n_blocks[k],
+                                 max(1, plan.n_blocks[k] // RANGE_BLOCKS), work.thetas,
+                                 -1 if k else 1, work.ends)
+    memset(work.histograms[0], 0, 2 * plan.n_bins * plan.lanes * sizeof(double))
+
+
+cdef void fill_part(const AreaPlan *plan, AreaWorkspace *work, Py_ssize_t part,
+                    Py_ssize_t slot) noexcept nogil:
+    cdef bint positive = part >= plan.n_parts[0]
+    cdef Py_ssize_t size = plan.n_bins * plan.lanes
+    cdef Py_ssize_t first = (part - plan.n_parts[0] * positive) * plan.part_blocks
+    cdef Py_ssize_t last = min(first + plan.part_blocks, plan.n_blocks[positive])
+    cdef double *histogram = work.part_histograms + slot * size
+    # A part that is all of its class needs no sum of its own.
+    if plan.n_parts[positive] == 1:
+        histogram = work.histograms[positive]
+    else:
+        memset(histogram, 0, size * sizeof(double))
+    plan.kernels.add_histograms(plan.rows[positive], first, last, work.thetas,
+                                -1 if positive else 1, work.ends, plan.n_bins, histogram)
+
+
+cdef void fold_part(const AreaPlan *plan, AreaWorkspace *work, Py_ssize_t part,
+                    Py_ssize_t slot) noexcept nogil:
+    cdef bint positive = part >= plan.n_parts[0]
+    cdef Py_ssize_t size = plan.n_bins * plan.lanes, i
+    cdef const double *histogram = work.part_histograms + slot * size
+    cdef double *total = work.histograms[positive]
+    if plan.n_parts[positive] > 1:
+        for i in range(size):
+            total[i] += histogram[i]
+
+
+cdef void finish_areas(const AreaPlan *plan, AreaWorkspace *work, Py_ssize_t tile) noexcept nogil:
+    cdef Py_ssize_t lane
+    plan.kernels.find_areas(work.histograms[0], work.histograms[1], plan.n_bins, work.results,
+                            work.results + plan.lanes)
+    for lane in range(min(plan.lanes, plan.n_candidates - tile * plan.lanes)):
+        plan.areas[tile * plan.lanes + lane] = work.results[lane]
+        plan.ties[tile * plan.lanes + lane] = work.results[plan.lanes + lane]
+
+
+cdef void run_area_tile(const AreaPlan *plan, Py_ssize_t tile, int thread) noexcept nogil:
+    """Find the areas of one tile in a thread's own workspace."""
+    cdef AreaWorkspace *work = plan.workspaces + thread
+    cdef Py_ssize_t part
+    begin_areas(plan, work, tile)
+    for part in range(plan.n_parts[0] + plan.n_parts[1]):
+        fill_part(plan, work, part, 0)
+        fold_part(plan, work, part, 0)
+    finish_areas(plan, work, tile)
+
+
+cdef bint run_area_tiles(const AreaPlan *plan, Py_ssize_t n_tiles, Py_ssize_t tiles_at_once,
+                         int n_threads) except -1:
+    """Find the areas of tiles, each by one thread; False where a theta is not finite."""
+    cdef Py_ssize_t first = 0, count, i
+    cdef int thread
+    while first < n_tiles:
+        count = min(tiles_at_once, n_tiles - first)
+        with nogil:
+            if n_threads == 1:
+                for i in range(count):
+                    run_area_tile(plan, first + i, 0)
+            else:
+                for i in prange(count, schedule="dynamic", chunksize=1, num_threads=n_threads):
+                    run_area_tile(plan, first + i, threadid())
+        for thread in range(n_threads):
+            if not plan.workspaces[thread].finite:
+                return False
+        first += tiles_at_once
+        PyErr_CheckSignals()
+    return True
+
+
+cdef bint run_area_parts(const AreaPlan *plan, Py_ssize_t n_tiles, Py_ssize_t wave,
+                         int n_threads) except -1:
+    """Find the areas of one tile after the other, its parts shared by all threads."""
+    cdef AreaWorkspace *work = plan.workspaces
+    cdef Py_ssize_t n_parts = plan.n_parts[0] + plan.n_parts[1], tile, first, count, i
+    for tile in range(n_tiles):
+        begin_areas(plan, work, tile)
+        if not work.finite:
+            return False
+        for first in range(0, n_parts, wave):
+            count = min(wave, n_parts - first)
+            with nogil:
+                for i in prange(count, schedule="dynamic", chunksize=1, num_threads=n_threads):
+                    fill_part(plan, work, first + i, i)
+                for i in range(count):
+                    fold_part(plan, work, first + i, i)
+            PyErr_CheckSignals()
+        finish_areas(plan, work, tile)
+    return True
+
+
+cdef char *lay_out_areas(const AreaPlan *plan, AreaWorkspace *work, char *at,
+                         Py_ssize_t n_slots) noexcept nogil:
+    """Place a workspace's arrays from `at` on; returns the place behind them."""
+    cdef Py_ssize_t lane_bytes = plan.lanes * sizeof(double)
+    work.finite = True
+    work.thetas = at
+    at += aligned((plan.n_params + 1) * plan.lanes * plan.kernels.itemsize)
+    work.ends = <double *>at
+    at += aligned(2 * lane_bytes)
+    work.results = <double *>at
+    at += aligned(2 * lane_bytes)
+    work.histograms[0] = <double *>at
+    work.histograms[1] = work.histograms[0] + plan.n_bins * plan.lanes
+    at += aligned(2 * plan.n_bins * lane_bytes)
+    work.part_histograms = <double *>at
+    return at + aligned(n_slots * plan.n_bins * lane_bytes)
+
+
+def areas(PackedRows negative, PackedRows positive, const double[:, ::1] thetas, Draws draws,
+          uint64_t start, Py_ssize_t n_bins, double[::1] areas, double[::1] ties, int n_threads):
+    """Write the area under the ROC curve, by histograms, and the part of tied pairs of rows.
+
+    Of each theta or, if `thetas` is None, of candidates start .. of a sampler. Pairs of rows of one
+    bin count as ties, half. Returns False where a theta is not finite in the rows' precision.
+    """
+    cdef AreaPlan plan
+    cdef PackedRows rows
+    cdef Py_ssize_t i, n_tiles, wave, slots, n_workspaces
+    memset(&plan, 0, sizeof(AreaPlan))
+    plan.kernels, plan.n_params, plan.n_bins = negative.kernels, negative.rows.n_params, n_bins
+    plan.lanes, plan.n_candidates = plan.kernels.lanes, areas.shape[0]
+    plan.areas, plan.ties = &areas[0], &ties[0]
+    if thetas is None:
+        plan.sampler, plan.start = &draws.sampler, start
+    else:
+        plan.thetas = &thetas[0, 0]
+    # In parts of as many rows for each instruction set.
+    cdef double pair_work = plan.n_params + 20
+    plan.part_blocks = max(1, min(PART_BLOCKS, <Py_ssize_t>(PART_WORK / (64 * 24 * pair_work))))
+    for i, rows in enumerate((negative, positive)):
+        plan.rows[i], plan.n_blocks[i] = &rows.rows, rows.block_rows.shape[0]
+        plan.n_parts[i] = (plan.n_blocks[i] + plan.part_blocks - 1) // plan.part_blocks
+    n_tiles = (plan.n_candidates + plan.lanes - 1) // plan.lanes
+
+    # Tiles for each thread, where there are enough and none takes long; or all threads on one tile.
+    cdef double tile_work = pair_work * plan.lanes * (negative.n_rows + positive.n_rows)
+    if tile_work * n_tiles < SERIAL_WORK:
+        n_threads = 1
+    cdef Py_ssize_t n_parts = plan.n_parts[0] + plan.n_parts[1]
+    cdef bint by_tiles = tile_work <= SLICE_WORK and (
+        n_threads == 1 or n_tiles >= 4 * n_threads or n_parts == 2)
+    wave = max(1, <Py_ssize_t>min(<double>n_parts, SLICE_WORK * n_threads * n_parts / tile_work,
+                                  4.0 * n_threads))
+    slots, n_workspaces = wave, 1
+    if by_tiles:
+        n_threads = min(n_threads, n_tiles)
+        slots, n_workspaces = 1, n_threads
+    cdef AreaWorkspace layout
+    cdef Py_ssize_t size = lay_out_areas(&plan, &layout, NULL, slots) - <char *>NULL
+    cdef Py_ssize_t heads = aligned(n_workspaces * sizeof(AreaWorkspace))
+    cdef char *memory = <char *>malloc(ALIGNMENT + heads + n_workspaces * size)
+    if memory == NULL:
+        raise MemoryError
+    cdef char *at = <char *>aligned(<Py_ssize_t><uintptr_t>memory)
+    plan.workspaces = <AreaWorkspace *>at
+    for i in range(n_workspaces):
+        lay_out_areas(&plan, plan.workspaces + i, at + heads + i * size, slots)
+    try:
+        if by_tiles:
+            return run_area_tiles(
+                &plan, n_tiles, n_threads * max(1, <Py_ssize_t>(SLICE_WORK / tile_work)), n_threads)
+        return run_area_parts(&plan, n_tiles, wave, n_threads)
+    finally:
+        free(memory)
+
+
+def margins(PackedRows data, const double[:, ::1] theta, double[::1] out):
+    """Write z of each row into its place, for a single theta; False where that is not finite.
+
+    A theta whose margins might overflow is multiplied by a power of two.
+    """
+    cdef Py_ssize_t n = theta.shape[1], n_blocks = data.block_rows.shape[0], block = 0, until
+    cdef Py_ssize_t slice = max(1, <Py_ssize_t>(SLICE_WORK / (64.0 * n)))
+    cdef char *memory = <char *>malloc(ALIGNMENT + (n + 1) * data.kernels.itemsize)
+    if memory == NULL:
+        raise MemoryError
+    cdef char *packed = <char *>aligned(<Py_ssize_t><uintptr_t>memory)
+    try:
+        data.kernels.pack_thetas(&theta[0, 0], 1, n, 1, packed)
+        if not data.kernels.scale_thetas(packed, n, 1, data.rows.extent):
+            return False
+        while block < n_blocks:
+            until = min(n_blocks, block + slice)
+            with nogil:
+                data.kernels.find_margins(&data.rows, block, until, packed, &out[0])
+            block = until
+            PyErr_CheckSignals()
+    finally:
+        free(memory)
+    return True
