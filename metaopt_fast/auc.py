@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
-from typing import Any, Self
-
 import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast import _kernels
-from metaopt_fast.packing import PANEL_ROWS, check_sample_weight, check_X, check_y, pack
+from metaopt_fast.linear import LinearData
+from metaopt_fast.packing import check_sample_weight, check_X, check_y, pack
 from metaopt_fast.samplers import MAX_INDEX, Sampler, allocate
-from metaopt_fast.threads import default_n_threads
 from metaopt_fast.validation import (
-    as_real_array,
-    check_dtype,
     check_integer,
     check_n_threads,
     describe,
-    to_float64,
 )
 
 Float64Array = npt.NDArray[np.float64]
@@ -27,7 +20,7 @@ Float64Array = npt.NDArray[np.float64]
 MAX_BINS = 65536
 
 
-class AUCObjective:
+class AUCObjective(LinearData):
     """Area under the ROC curve of linear models on one data set, for one theta or very many.
 
     AUC(theta) is the part of the pairs of a positive and a negative row, each with the product of
@@ -98,11 +91,7 @@ class AUCObjective:
         n_threads: int | None = None,
     ) -> None:
         self.n_bins = check_integer("n_bins", n_bins, 2, MAX_BINS)
-        if not isinstance(fit_intercept, (bool, np.bool_)):
-            raise TypeError(f"fit_intercept is {describe(fit_intercept)}: pass True or False.")
-        self.fit_intercept = bool(fit_intercept)
-        self.dtype = check_dtype(dtype)
-        self.n_threads = check_n_threads(n_threads)
+        super().__init__(fit_intercept, dtype, n_threads)
         X = check_X(X)
         positive = check_y(y, len(X))
         weights = class_weights(check_sample_weight(sample_weight, len(X)), positive)
@@ -115,24 +104,14 @@ class AUCObjective:
     def _connect(self) -> None:
         """Hand the packed arrays of each class to the kernels."""
         packed = self._packed
-        self.n_samples, self.n_features = packed.n_samples, packed.n_features
-        self.n_params = packed.n_features + self.fit_intercept
-        places = packed.origin.places
-        positive_place = np.zeros(int(places.max()) + 1, np.bool_)
-        positive_place[places[places >= 0]] = packed.origin.positive[places >= 0]
-        self._block_positive = positive_place[packed.first_panel * PANEL_ROWS]
-        self._negative_rows = self._rows(~self._block_positive)
-        self._positive_rows = self._rows(self._block_positive)
-
-    def _rows(self, blocks: npt.NDArray[np.bool_]) -> _kernels.PackedRows:
-        """Return the kernels' view of some blocks; the rows themselves are shared."""
-        part = dataclasses.replace(
-            self._packed,
-            first_panel=self._packed.first_panel[blocks],
-            block_rows=self._packed.block_rows[blocks],
-            block_weights=self._packed.block_weights[blocks],
+        self._set_shape(packed)
+        self._block_positive = packed.of_blocks(packed.origin.positive)
+        # Of the negative and of the positive class.
+        parts = (
+            packed.blocks(blocks, total_weight=1.0).rows("logistic", self.n_params, 0.0)
+            for blocks in (~self._block_positive, self._block_positive)
         )
-        return part.rows(0, self.n_params, 0.0)
+        self._rows = next(parts), next(parts)
 
     def loss(self, theta: npt.ArrayLike) -> float:
         """Return 1 - AUC as `batch_loss` estimates it; `auc` is exact."""
@@ -207,6 +186,9 @@ class AUCObjective:
             raise TypeError(
                 f"sampler is {describe(sampler)}: pass a Normal, a Uniform or an Integers sampler."
             )
+        if not sampler.in_kernel:
+            thetas = sampler.sample(seed, start, count, self.n_params)
+            return self.with_threads(n_threads or self.n_threads).batch_loss(thetas)
         draws = sampler.draws(seed, self.n_params)
         start = check_integer("start", start, 0, MAX_INDEX)
         count = check_integer("count", count, 1, MAX_INDEX - start)
@@ -241,7 +223,7 @@ class AUCObjective:
         theta = self._one(theta)
         weights = self._packed.weights_of_places()
         margins = np.zeros_like(weights)
-        for rows in (self._negative_rows, self._positive_rows):
+        for rows in self._rows:
             if not _kernels.margins(rows, theta, margins):
                 raise self._not_finite(theta)
         origin = self._packed.origin
@@ -254,7 +236,8 @@ class AUCObjective:
             for rows in (~positive, positive)
         ]
         below = np.cumsum(totals[0]) - totals[0] / 2
-        return min(1.0, float(totals[1] @ below) / float(totals[0].sum() * totals[1].sum()))
+        area = float((totals[1] * below).sum() / (totals[0].sum() * totals[1].sum()))
+        return min(1.0, area)
 
     @property
     def fingerprint(self) -> str:
@@ -268,33 +251,11 @@ class AUCObjective:
         digest.update(repr(options).encode())
         return digest.hexdigest()
 
-    def with_threads(self, n_threads: int | None) -> Self:
-        """Return the same objective, its data shared, with another number of threads."""
-        other = copy.copy(self)
-        other.n_threads = check_n_threads(n_threads)
-        return other
-
-    def __getstate__(self) -> dict[str, Any]:
-        own = ("_negative_rows", "_positive_rows")
-        return {name: value for name, value in vars(self).items() if name not in own}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._connect()
-
-    def __copy__(self) -> Self:
-        other = object.__new__(type(self))
-        vars(other).update(vars(self))
-        return other
-
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}({self.n_samples} samples, {self.n_features} features, "
             f"n_bins={self.n_bins}, fit_intercept={self.fit_intercept}, dtype={self.dtype!r})"
         )
-
-    def _threads(self) -> int:
-        return default_n_threads()[0] if self.n_threads is None else self.n_threads
 
     def _areas(
         self,
@@ -306,48 +267,14 @@ class AUCObjective:
     ) -> tuple[Float64Array, Float64Array] | None:
         """Return the areas and the bounds of thetas or draws; None where one is not finite."""
         areas, ties = allocate(count), allocate(count)
-        rows = (self._negative_rows, self._positive_rows)
-        if not _kernels.areas(*rows, thetas, draws, start, self.n_bins, areas, ties, n_threads):
+        if not _kernels.areas(
+            *self._rows, thetas, draws, start, self.n_bins, areas, ties, n_threads
+        ):
             return None
         # Each of the sums behind both areas is off by a part of less than n_samples * 2**-53, or of
         # n_bins * 2**-53.
         rounding = (self.n_samples + self.n_bins + 16) * 2.0**-50
         return np.minimum(areas, 1), np.minimum(ties / 2 + rounding, 1)
-
-    def _one(self, theta: npt.ArrayLike) -> Float64Array:
-        theta = as_real_array("theta", theta, 1, f"an array of shape ({self.n_params},)")
-        self._check_n_params("theta", "entries", theta.shape[0], f"({self.n_params},)")
-        return to_float64(theta).reshape(1, -1)
-
-    def _many(self, thetas: npt.ArrayLike) -> Float64Array:
-        wanted = f"(n_candidates, {self.n_params})"
-        thetas = as_real_array("thetas", thetas, 2, f"an array of shape {wanted}")
-        self._check_n_params("thetas", "columns", thetas.shape[1], wanted)
-        if thetas.shape[0] == 0:
-            raise ValueError(
-                f"thetas is empty: pass at least one row, in an array of shape {wanted}."
-            )
-        return to_float64(thetas)
-
-    def _check_n_params(self, name: str, unit: str, given: int, wanted: str) -> None:
-        if given != self.n_params:
-            parts = (
-                f"{self.n_features} features and the intercept"
-                if self.fit_intercept
-                else "one for each feature"
-            )
-            raise ValueError(
-                f"{name} has {given} {unit}, but the objective has {self.n_params} parameters "
-                f"({parts}): pass {name} of shape {wanted}."
-            )
-
-    def _not_finite(self, thetas: Float64Array) -> ValueError:
-        with np.errstate(over="ignore"):
-            row, column = np.argwhere(~np.isfinite(thetas.astype(self.dtype)))[0]
-        return ValueError(
-            f"theta {row} has {thetas[row, column]} as entry {column}, which is not finite in "
-            f"{self.dtype}: pass finite thetas."
-        )
 
 
 def class_weights(weights: Float64Array, positive: npt.NDArray[np.bool_]) -> Float64Array:

@@ -25,7 +25,7 @@ void find_ranges(const Rows *rows, ptrdiff_t n_blocks, ptrdiff_t stride, const v
     alignas(64) T z[BLOCK_ROWS * LANES<T>];
     alignas(64) T extremes[2][LANES<T>];
     V largest[VECTORS], smallest[VECTORS];  // smallest: negated
-    for (int v = 0; v < VECTORS; v++) largest[v] = smallest[v] = splat<V>(minus_infinity<T>);
+    for (int v = 0; v < VECTORS; v++) largest[v] = smallest[v] = splat<V>(-(T)__builtin_inf());
     for (ptrdiff_t b = 0; b < n_blocks; b += stride) {
         block_margins(panels_of<T>(rows, b), rows->rows[b], rows->n_params, (const T *)thetas,
                       false, z);
