@@ -56,15 +56,15 @@ def read_arrays(path: str, kind: str, names: tuple[str, ...]) -> tuple[Arrays, d
         try:
             with np.load(file, allow_pickle=False) as members:
                 text, digest = str(members["text"]), str(members["digest"])
+                content = json.loads(text)
+                if content["kind"] != kind or content["format"] != FORMAT_VERSION:
+                    raise ValueError(f"it is a {content['kind']} of format {content['format']}")
                 arrays = {name: members[name] for name in names}
-            content = json.loads(text)
         except (*DAMAGED, AttributeError, ArithmeticError, MemoryError) as error:
             reason = str(error).split("\n")[0].rstrip(".: ")[:80]
             raise ValueError(reason or "it ends early") from None
     if digest != _digest(arrays, text):
         raise ValueError("its contents do not match their digest")
-    if content["kind"] != kind or content["format"] != FORMAT_VERSION:
-        raise ValueError(f"it is a {content['kind']} of format {content['format']}")
     return arrays, content["rest"]
 
 

@@ -149,8 +149,9 @@ class EvolveResult:
     def __repr__(self) -> str:
         lines = [
             f"EvolveResult of {self.n_evaluated:,} candidates in {self.n_generations:,} "
-            f"generations by {self.config['method']!r} in {self.elapsed:.2f} s "
-            f"({self.kernel_fraction:.0%} of it in the objective)"
+            f"generations in {self.elapsed:.2f} s ({self.kernel_fraction:.0%} of it in the "
+            "objective)",
+            f"  method      {self.config['method']}",
         ]
         if self.stopped_by:
             lines.append(f"  stopped by  {self.stopped_by.replace('_', ' ')}")

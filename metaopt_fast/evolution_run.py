@@ -98,6 +98,7 @@ class Run:
         self.trace.append(
             (generation, best, so_far, _median(ranks[order]), float(state.scale.mean()))
         )
+        began, self.began = self.began, time.perf_counter()
         # One assignment: whenever Ctrl-C comes, the standing is whole.
         self.standing = Standing(
             generation + 1,
@@ -105,9 +106,8 @@ class Run:
             top,
             top_thetas,
             standing.in_objective + answered - asked,
-            standing.elapsed + time.perf_counter() - self.began,
+            standing.elapsed + self.began - began,
         )
-        self.began = time.perf_counter()
 
     def _rank(
         self, losses: Array, ranks: Array, order: Array, thetas: Array
@@ -206,9 +206,8 @@ class Run:
                 "pass another path, or delete it and start again."
             ) from None
         given = json.loads(json.dumps(self.config))
-        theirs, ours = ({**entries, **entries["options"]} for entries in (config, given))
-        # The options come last: "options" itself says less than the one that differs.
-        for name in sorted(theirs.keys() | ours.keys(), key=lambda name: (name == "options", name)):
+        theirs, ours = _flat(config), _flat(given)
+        for name in {**theirs, **ours}:
             if name not in FREE_ENTRIES and theirs.get(name) != ours.get(name):
                 raise CheckpointError(
                     f"{path} belongs to another run: its {name} is {describe(theirs.get(name))}, "
@@ -240,6 +239,11 @@ class Run:
             self.commit()
 
 
+def _flat(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration with the method's options among its entries, behind the others."""
+    return {name: config[name] for name in config if name != "options"} | dict(config["options"])
+
+
 def _median(ranks: Array) -> float:
     """Return the median of sorted losses, of which some may be infinite."""
     low, high = float(ranks[(len(ranks) - 1) // 2]), float(ranks[len(ranks) // 2])
@@ -268,7 +272,7 @@ def run_to_end(
             run.began = began
             while not run.ending(limits)[0]:
                 run.step()
-                now = time.perf_counter()
+                now = run.began
                 if run.standing.state.diverged:
                     continue
                 line.update(population, run.trace[-1][2])

@@ -309,7 +309,7 @@ class IntegerLocalSearch(Strategy):
                     "around 0."
                 )
         # Two streams of their own: which changes, and what makes way for them.
-        self._choices = Uniform(0, 1).draws((self.seed + STREAM_STEP) & MAX_SEED, 8)
+        self._choices = Uniform(0, 1).draws((self.seed + STREAM_STEP) & MAX_SEED, 7)
         self._keys = Uniform(0, 1).draws((self.seed + 2 * STREAM_STEP) & MAX_SEED, self.n_params)
 
     def begin(self) -> State:
@@ -325,7 +325,7 @@ class IntegerLocalSearch(Strategy):
             thetas = self.sample_start(generation)
             thetas = self.thin_out(thetas, generation, np.empty((self.population, 0), np.intp))
             return Proposal(thetas, thetas)
-        u = allocate(self.population, 8)
+        u = allocate(self.population, 7)
         self._choices.sample(generation * self.population, u)
         rows, thetas = np.arange(self.population), np.tile(state.center, (self.population, 1))
         n_free = len(self.free)
