@@ -33,6 +33,8 @@ from metaopt_fast.training import FitResult, fit_many
 if TYPE_CHECKING:
     from metaopt_fast import reference
     from metaopt_fast.checkpoint import CheckpointError
+    from metaopt_fast.evolution import evolve
+    from metaopt_fast.evolution_result import EvolveResult
 
 __all__ = [
     "STREAM_VERSION",
@@ -42,6 +44,7 @@ __all__ = [
     "CountObjective",
     "DescentResult",
     "DescentSearchResult",
+    "EvolveResult",
     "FitResult",
     "HingeLoss",
     "Integers",
@@ -57,6 +60,7 @@ __all__ = [
     "__version__",
     "config",
     "enumerate_search",
+    "evolve",
     "fit_many",
     "gradient_descent",
     "merge_results",
@@ -74,6 +78,10 @@ def __getattr__(name: str) -> Any:
 
     if name == "CheckpointError":
         return importlib.import_module("metaopt_fast.checkpoint").CheckpointError
+    if name == "EvolveResult":
+        return importlib.import_module("metaopt_fast.evolution_result").EvolveResult
+    if name == "evolve":
+        return importlib.import_module("metaopt_fast.evolution").evolve
     if name == "reference":
         return importlib.import_module("metaopt_fast.reference")
     raise AttributeError(f"module 'metaopt_fast' has no attribute {name!r}")

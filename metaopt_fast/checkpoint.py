@@ -73,7 +73,7 @@ class Checkpoint:
     """
 
     def __init__(self, path: str | os.PathLike[str], config: dict[str, Any] | None = None) -> None:
-        self.path = _check_path(path)
+        self.path = check_path(path)
         if config is None and not os.path.exists(self.path):
             raise FileNotFoundError(f"{self.path} does not exist: pass the path of a checkpoint.")
         self._closed = False
@@ -270,7 +270,8 @@ class Checkpoint:
         return self._stranger() if code == sqlite3.SQLITE_NOTADB else self._damaged(reason)
 
 
-def _check_path(path: object) -> str:
+def check_path(path: object) -> str:
+    """Return the absolute path of a checkpoint."""
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"checkpoint is {describe(path)}: pass a path or None.")
     name = os.fsdecode(path)

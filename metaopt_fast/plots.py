@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from metaopt_fast.descent_result import DescentResult
+    from metaopt_fast.evolution_result import EvolveResult
     from metaopt_fast.result import SearchResult
     from metaopt_fast.tune import TuneResult
 
@@ -66,4 +67,18 @@ def plot_descent(run: DescentResult, ax: Any = None) -> Any:
         ax.legend()
         title = f"{len(run):,} gradient descents"
     ax.set(xlabel="steps", ylabel="loss", title=title)
+    return ax
+
+
+def plot_evolution(result: EvolveResult, ax: Any = None) -> Any:
+    """Draw the best loss so far, and the best and the median of each generation."""
+    ax = new_axes("plot_trace") if ax is None else ax
+    trace = result.trace
+    candidates = (trace["generation"] + 1) * result.config["population"]
+    labels = {"median": "median", "best": "best of the generation", "best_so_far": "best so far"}
+    for name, label in labels.items():
+        ax.plot(candidates, trace[name], marker="o" if len(trace) == 1 else None, label=label)
+    ax.legend()
+    title = f"Evolution by {result.config['method']}"
+    ax.set(xlabel="candidates", ylabel="loss", title=title)
     return ax

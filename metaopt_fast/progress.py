@@ -7,8 +7,6 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
-from metaopt_fast.shards import Standing
-
 # Seconds between two updates.
 INTERVAL = 0.2
 
@@ -42,12 +40,11 @@ class Progress:
                 total=total, initial=done, unit="cand", unit_scale=True, file=sys.stderr
             )
 
-    def update(self, count: int, standing: Standing) -> None:
+    def update(self, count: int, best_loss: float) -> None:
         """Count finished candidates and, now and then, write the line."""
         self.done += count
         if not self.shown:
             return
-        best_loss = standing.bar.best
         seconds = time.perf_counter() - self.started
         rate = (self.done - self.first) / max(seconds, 1e-9)
         pairs = f"{rate * self.n_samples:.3g} pairs/s, " if self.n_samples else ""

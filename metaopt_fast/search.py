@@ -125,7 +125,7 @@ def random_search(
             f"top_k is {task.top_k}, but there are {n_candidates} candidates: pass top_k of at "
             "most n_candidates."
         )
-    _check_options(executor, progress, callback)
+    check_options(executor, progress, callback)
     n_threads = check_n_threads(n_threads)
     if time_budget is not None:
         time_budget = check_number("time_budget", time_budget, 0.0, strictly=True)
@@ -282,7 +282,7 @@ class _Search:
         # One assignment: whenever Ctrl-C comes, the standing is whole.
         self.standing = self.standing.add(shards)
         self.added = now
-        self.line.update(sum(shard.count for shard in shards), self.standing)
+        self.line.update(sum(shard.count for shard in shards), self.standing.bar.best)
         return now
 
     def commit(self) -> None:
@@ -309,7 +309,8 @@ class _Search:
         )
 
 
-def _check_task(objective: Any, sampler: Any, seed: object, top_k: object, prune: object) -> Task:
+def check_objective(objective: Any) -> int:
+    """Return the number of an objective's parameters."""
     if isinstance(objective, type) or not callable(getattr(objective, "batch_loss", None)):
         raise TypeError(
             f"objective is {describe(objective)}: pass a LogisticLoss, or an object with a method "
@@ -324,6 +325,11 @@ def _check_task(objective: Any, sampler: Any, seed: object, top_k: object, prune
     n_params = check_integer("objective.n_params", n_params, 1)
     if getattr(objective, "n_samples", None) is not None:
         check_integer("objective.n_samples", objective.n_samples, 1)
+    return n_params
+
+
+def _check_task(objective: Any, sampler: Any, seed: object, top_k: object, prune: object) -> Task:
+    n_params = check_objective(objective)
     if isinstance(sampler, type) or not (isinstance(sampler, Sampler) or callable(sampler)):
         raise TypeError(
             f"sampler is {describe(sampler)}: pass Normal(), Uniform(), Integers() or a callable "
@@ -335,7 +341,8 @@ def _check_task(objective: Any, sampler: Any, seed: object, top_k: object, prune
     return Task(objective, sampler, seed, top_k, n_params, bool(prune), None)
 
 
-def _check_options(executor: Any, progress: object, callback: object) -> None:
+def check_options(executor: Any, progress: object, callback: object) -> None:
+    """Raise TypeError or ValueError for what is none of these."""
     if callback is not None and not callable(callback):
         raise TypeError(f"callback is {describe(callback)}: pass a callable or None.")
     is_word = isinstance(progress, str) and progress == "always"

@@ -1,0 +1,77 @@
+"""Files of arrays that are whole or not there: checkpoints and results of evolutions.
+
+An npz file without pickle, with a digest of all that is in it. It is written beside its place and
+moved there, so that whenever the process ends or the power fails, the last one is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from metaopt_fast.arrayfiles import DAMAGED
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+FORMAT_VERSION = 1
+
+
+def write_arrays(path: str, kind: str, arrays: Arrays, rest: dict[str, Any]) -> None:
+    """Write arrays, and what JSON holds, in the place of a file."""
+    text = json.dumps({"kind": kind, "format": FORMAT_VERSION, "rest": rest})
+    content = io.BytesIO()
+    members = {**arrays, "text": np.array(text), "digest": np.array(_digest(arrays, text))}
+    np.savez(content, **members)  # type: ignore[arg-type]  # one name is no array: allow_pickle
+    beside = path + ".new"
+    try:
+        with open(beside, "wb") as file:
+            file.write(content.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+        folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+        try:
+            os.fsync(folder)  # else a loss of power may bring the old file back
+        finally:
+            os.close(folder)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        raise OSError(
+            f"{path} could not be written ({error.strerror or error}): free space, or pass a path "
+            "that can be."
+        ) from None
+
+
+def read_arrays(path: str, kind: str, names: tuple[str, ...]) -> tuple[Arrays, dict[str, Any]]:
+    """Read what `write_arrays` wrote; raise ValueError with a reason if it is something else."""
+    with open(path, "rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as members:
+                text, digest = str(members["text"]), str(members["digest"])
+                content = json.loads(text)
+                if content["kind"] != kind or content["format"] != FORMAT_VERSION:
+                    raise ValueError(f"it is a {content['kind']} of format {content['format']}")
+                arrays = {name: members[name] for name in names}
+        except (*DAMAGED, AttributeError, ArithmeticError, MemoryError) as error:
+            reason = str(error).split("\n")[0].rstrip(".: ")[:80]
+            raise ValueError(reason or "it ends early") from None
+    if digest != _digest(arrays, text):
+        raise ValueError("its contents do not match their digest")
+    return arrays, content["rest"]
+
+
+def _digest(arrays: Arrays, text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(repr((name, array.dtype.descr, array.shape)).encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,295 @@
+"""The loop of an evolution: generations, what stops them, and what is written down of them."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from metaopt_fast.evolution_file import read_arrays, write_arrays
+from metaopt_fast.evolution_result import TOP_DTYPE, TRACE_DTYPE, Array, EvolveResult
+from metaopt_fast.progress import Progress
+from metaopt_fast.result import rank
+from metaopt_fast.search import CALLBACK_INTERVAL, COMMIT_INTERVAL
+from metaopt_fast.shards import batch_loss
+from metaopt_fast.strategies import State, Strategy
+from metaopt_fast.validation import describe
+
+# Entries of a configuration that a resumed run may change: they cannot change what is done already.
+FREE_ENTRIES = ("generations", "patience", "tol", "isa", "n_threads", "versions", "metadata")
+
+ARRAYS = ("center", "scale", "rest_of_state", "top", "top_thetas", "trace", "seconds")
+
+
+class Limits(NamedTuple):
+    """What ends a run."""
+
+    generations: int
+    patience: int | None
+    tol: float
+    time_budget: float | None
+
+
+class Standing(NamedTuple):
+    """Where a run stands: never changed, only replaced, so that an interrupt leaves it whole."""
+
+    generation: int  # how many are done
+    state: State
+    top: Array
+    top_thetas: Array
+    in_objective: float  # seconds
+    elapsed: float
+
+
+class Run:
+    """A run: its standing and its trace; a context manager that writes its checkpoint at the end.
+
+    Parameters
+    ----------
+    objective : object
+    strategy : Strategy
+    config : dict
+        Of the result.
+    """
+
+    def __init__(self, objective: Any, strategy: Strategy, config: dict[str, Any]) -> None:
+        self.objective, self.strategy, self.config = objective, strategy, config
+        nothing = np.empty(0, TOP_DTYPE), np.empty((0, config["n_params"]))
+        self.standing = Standing(0, strategy.begin(), *nothing, 0.0, 0.0)
+        # Rows of generations; beyond the standing's there may be one that was interrupted.
+        self.trace: list[tuple[float, ...]] = []
+        self.path: str | None = None
+        self.began = self.committed = time.perf_counter()
+        self.written = -1
+        precision = np.float32 if config["dtype"] == "float32" else np.float64
+        self.largest = float(np.finfo(precision).max)
+
+    def step(self) -> None:
+        """Evaluate a generation; one beyond the range of floats ends the run instead."""
+        standing, strategy = self.standing, self.strategy
+        generation, state = standing.generation, standing.state
+        with np.errstate(all="ignore"):
+            proposal = strategy.ask(generation, state)
+            fits = generation == 0 or np.abs(proposal.thetas).max() <= self.largest
+        if not fits:
+            self.standing = standing._replace(state=state._replace(diverged=True))
+            return
+        thetas = proposal.thetas.copy()  # the objective's own, whatever it does with them
+        asked = time.perf_counter()
+        losses = batch_loss(self.objective, thetas)
+        answered = time.perf_counter()
+
+        ranks = rank(losses)
+        order = np.argsort(ranks, kind="stable")
+        with np.errstate(all="ignore"):
+            after = strategy.tell(generation, state, proposal, ranks, order)
+        if not (np.isfinite(after.center).all() and np.isfinite(after.scale).all()):
+            after = state._replace(diverged=True)
+        top, top_thetas = self._rank(losses, ranks, order, proposal.thetas)
+        best = float(ranks[order[0]])
+        so_far = min(best, self.trace[-1][2]) if generation else best
+        self.trace.append(
+            (generation, best, so_far, _median(ranks[order]), float(state.scale.mean()))
+        )
+        began, self.began = self.began, time.perf_counter()
+        # One assignment: whenever Ctrl-C comes, the standing is whole.
+        self.standing = Standing(
+            generation + 1,
+            after,
+            top,
+            top_thetas,
+            standing.in_objective + answered - asked,
+            standing.elapsed + self.began - began,
+        )
+
+    def _rank(
+        self, losses: Array, ranks: Array, order: Array, thetas: Array
+    ) -> tuple[Array, Array]:
+        """Return the best of different thetas, and those thetas."""
+        standing, top_k = self.standing, self.config["top_k"]
+        top, n_before = standing.top, len(standing.top)
+        bar = math.inf if n_before < top_k else float(rank(top["loss"])[-1])
+        if n_before == top_k:
+            order = order[: np.searchsorted(ranks[order], bar)]
+            if len(order) == 0:
+                return top, standing.top_thetas
+        new = np.empty(len(order), TOP_DTYPE)
+        new["generation"], new["index"] = standing.generation, order
+        new["loss"] = losses[order]
+        entries = np.concatenate([top, new])
+        # Stable: of equals the first generation is first, and within one the first candidate.
+        by_loss = np.argsort(rank(entries["loss"]), kind="stable")
+        chosen: dict[bytes, int] = {}
+        for entry in by_loss.tolist():
+            old = entry < n_before
+            theta = standing.top_thetas[entry] if old else thetas[order[entry - n_before]]
+            chosen.setdefault((theta + 0.0).tobytes(), entry)  # -0.0 is 0.0
+            if len(chosen) == top_k:
+                break
+        kept = np.array(list(chosen.values()))
+        all_thetas = np.concatenate([standing.top_thetas, thetas[order]])
+        return entries[kept], all_thetas[kept]
+
+    def ending(self, limits: Limits) -> tuple[bool, str | None]:
+        """Return whether nothing more is to be done, and why."""
+        done = self.standing.generation
+        if done >= limits.generations:
+            return True, None
+        if self.standing.state.diverged:
+            return True, "diverged"
+        if limits.patience is not None and done > limits.patience:
+            before, now = (self.trace[k][2] for k in (done - 1 - limits.patience, done - 1))
+            if not before - now > limits.tol:  # nor where both are infinite
+                return True, "stall"
+        return False, None
+
+    def result(self, stopped_by: str | None) -> EvolveResult:
+        """Return what has been found."""
+        standing = self.standing
+        return EvolveResult(
+            top=standing.top.copy(),
+            top_thetas=standing.top_thetas.copy(),
+            trace=self._trace(),
+            center=standing.state.center.copy(),
+            scale=standing.state.scale.copy(),
+            elapsed=standing.elapsed,
+            kernel_fraction=standing.in_objective / max(standing.elapsed, 1e-9),
+            stopped_by=stopped_by,
+            config=self.config,
+        )
+
+    def _trace(self) -> Array:
+        return np.array(self.trace[: self.standing.generation], TRACE_DTYPE)
+
+    def open(self, path: str) -> None:
+        """Go on from a checkpoint, or begin one: a place that cannot be written to says so now."""
+        self.path = path
+        if os.path.exists(path):
+            self._restore(path)
+            self.written = self.standing.generation
+        else:
+            self.commit()
+
+    def commit(self) -> None:
+        """Write the checkpoint, if it does not stand there already."""
+        standing = self.standing
+        if self.path is None or self.written == standing.generation:
+            return
+        state = standing.state
+        arrays = {
+            "center": state.center,
+            "scale": state.scale,
+            "rest_of_state": np.array([state.loss, state.stuck, state.diverged]),
+            "top": standing.top,
+            "top_thetas": standing.top_thetas,
+            "trace": self._trace(),
+            "seconds": np.array([standing.in_objective, standing.elapsed]),
+        }
+        write_arrays(self.path, "checkpoint", arrays, self.config)
+        self.written, self.committed = standing.generation, time.perf_counter()
+
+    def _restore(self, path: str) -> None:
+        from metaopt_fast.checkpoint import CheckpointError
+
+        try:
+            arrays, config = read_arrays(path, "checkpoint", ARRAYS)
+        except ValueError as error:
+            raise CheckpointError(
+                f"{path} is damaged, or no checkpoint of evolve ({error}): restore it from a copy, "
+                "pass another path, or delete it and start again."
+            ) from None
+        given = json.loads(json.dumps(self.config))
+        theirs, ours = _flat(config), _flat(given)
+        for name in {**theirs, **ours}:
+            if name not in FREE_ENTRIES and theirs.get(name) != ours.get(name):
+                raise CheckpointError(
+                    f"{path} belongs to another run: its {name} is {describe(theirs.get(name))}, "
+                    f"this one's {describe(ours.get(name))}; pass the same, or another path."
+                )
+        trace = arrays["trace"]
+        if len(trace) > given["generations"]:
+            raise CheckpointError(
+                f"{path} has {len(trace)} generations, this run {given['generations']}: pass at "
+                "least as many, or another path."
+            )
+        loss, stuck, diverged = arrays["rest_of_state"].tolist()
+        state = State(arrays["center"], arrays["scale"], loss, int(stuck), bool(diverged))
+        seconds = arrays["seconds"].tolist()
+        self.standing = Standing(len(trace), state, arrays["top"], arrays["top_thetas"], *seconds)
+        self.trace = trace.tolist()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # What a full disk has refused is left out; the file before it is whole.
+        if kind is None or not issubclass(kind, OSError):
+            self.commit()
+
+
+def _flat(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration with the method's options among its entries, behind the others."""
+    return {name: config[name] for name in config if name != "options"} | dict(config["options"])
+
+
+def _median(ranks: Array) -> float:
+    """Return the median of sorted losses, of which some may be infinite."""
+    low, high = float(ranks[(len(ranks) - 1) // 2]), float(ranks[len(ranks) // 2])
+    return low if low == high else low / 2 + high / 2
+
+
+def run_to_end(
+    run: Run,
+    limits: Limits,
+    checkpoint: str | os.PathLike[str] | None,
+    progress: bool | str,
+    callback: Callable[[EvolveResult], object] | None,
+) -> EvolveResult:
+    """Evaluate generations until something ends them."""
+    if checkpoint is not None:
+        from metaopt_fast.checkpoint import check_path
+
+        run.open(check_path(checkpoint))
+    population, n_samples = run.config["population"], run.config["n_samples"]
+    total, done = limits.generations * population, run.standing.generation * population
+    try:
+        with ExitStack() as stack:
+            line = stack.enter_context(Progress(progress, total, done, n_samples))
+            stack.enter_context(run)
+            began, called = time.perf_counter(), -math.inf
+            run.began = began
+            while not run.ending(limits)[0]:
+                run.step()
+                now = run.began
+                if run.standing.state.diverged:
+                    continue
+                line.update(population, run.trace[-1][2])
+                if now - run.committed >= COMMIT_INTERVAL:
+                    run.commit()
+                if run.ending(limits)[0]:
+                    break
+                if callback is not None and now - called >= CALLBACK_INTERVAL:
+                    run.commit()
+                    if callback(run.result(None)) is True:
+                        return run.result("callback")
+                    called = time.perf_counter()
+                if limits.time_budget is not None and now - began >= limits.time_budget:
+                    return run.result("time_budget")
+            return run.result(run.ending(limits)[1])
+    except KeyboardInterrupt:  # while a generation is evaluated, or while the checkpoint is written
+        if run.standing.generation == 0:
+            raise
+        run.commit()
+        return run.result(run.ending(limits)[1] if run.ending(limits)[0] else "interrupt")
