@@ -18,17 +18,17 @@ def make_data(n_samples, rng):
     """Return rows, labels and groups."""
     group = rng.integers(0, 2, n_samples)
     X = rng.normal(size=(n_samples, 6))
-    X[:, 5] += 1.5 * group
-    score = X[:, :5] @ [1.0, -0.7, 0.5, 0.3, 0.0] + 0.9 * group - 0.6
+    X[:, 5] += 4 * group
+    score = X[:, :5] @ [1.0, -0.7, 0.5, 0.3, 0.0] + 1.6 * group - 0.8
     y = rng.uniform(size=n_samples) < 1 / (1 + np.exp(-1.5 * score))
     return X, y, group
 
 
-def main(n_samples=4000, max_gap=0.03, generations=150, seed=0):
+def main(n_samples=10_000, max_gap=0.03, generations=80, seed=0):
     """Print error and gap of both, on the rows of the search and on others; return them."""
     rng = np.random.default_rng(seed)
     objectives = {}
-    for part, size in (("search", n_samples), ("held out", 4 * n_samples)):
+    for part, size in (("search", n_samples), ("held out", 2 * n_samples)):
         X, y, group = make_data(size, rng)
         if part == "search":
             logistic = mf.fit_many(X, y, l2=[1e-4]).theta[0]

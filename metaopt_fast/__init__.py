@@ -11,11 +11,7 @@ except ModuleNotFoundError:
     ) from None
 
 from metaopt_fast._version import STREAM_VERSION, __version__
-from metaopt_fast.auc import AUCObjective
-from metaopt_fast.counts import ConfusionCounts, CountObjective
 from metaopt_fast.descent import DescentResult, gradient_descent
-from metaopt_fast.descent_search import DescentSearchResult, LogUniform, search_descents
-from metaopt_fast.enumeration import enumerate_search
 from metaopt_fast.losses import (
     HingeLoss,
     LogisticLoss,
@@ -31,8 +27,12 @@ from metaopt_fast.threads import config, show_config
 from metaopt_fast.training import FitResult, fit_many
 
 if TYPE_CHECKING:
-    from metaopt_fast import reference
+    from metaopt_fast import metrics, reference
+    from metaopt_fast.auc import AUCObjective
     from metaopt_fast.checkpoint import CheckpointError
+    from metaopt_fast.counts import ConfusionCounts, CountObjective
+    from metaopt_fast.descent_search import DescentSearchResult, LogUniform, search_descents
+    from metaopt_fast.enumeration import enumerate_search
     from metaopt_fast.evolution import evolve
     from metaopt_fast.evolution_result import EvolveResult
 
@@ -64,6 +64,7 @@ __all__ = [
     "fit_many",
     "gradient_descent",
     "merge_results",
+    "metrics",
     "random_search",
     "reference",
     "resume_search",
@@ -72,16 +73,27 @@ __all__ = [
 ]
 
 
+# Imported when asked for: few programs need them, and every program pays for an import.
+_LATER = {
+    "AUCObjective": "auc",
+    "CheckpointError": "checkpoint",
+    "ConfusionCounts": "counts",
+    "CountObjective": "counts",
+    "DescentSearchResult": "descent_search",
+    "EvolveResult": "evolution_result",
+    "LogUniform": "descent_search",
+    "enumerate_search": "enumeration",
+    "evolve": "evolution",
+    "metrics": "metrics",
+    "reference": "reference",
+    "search_descents": "descent_search",
+}
+
+
 def __getattr__(name: str) -> Any:
-    # Imported when asked for: few programs need them, and every program pays for an import.
     import importlib
 
-    if name == "CheckpointError":
-        return importlib.import_module("metaopt_fast.checkpoint").CheckpointError
-    if name == "EvolveResult":
-        return importlib.import_module("metaopt_fast.evolution_result").EvolveResult
-    if name == "evolve":
-        return importlib.import_module("metaopt_fast.evolution").evolve
-    if name == "reference":
-        return importlib.import_module("metaopt_fast.reference")
-    raise AttributeError(f"module 'metaopt_fast' has no attribute {name!r}")
+    if name not in _LATER:
+        raise AttributeError(f"module 'metaopt_fast' has no attribute {name!r}")
+    module = importlib.import_module(f"metaopt_fast.{_LATER[name]}")
+    return getattr(module, name, module)
