@@ -20,6 +20,7 @@ OBJECTIVES = (
     *("logistic", "squared-hinge", "hinge", "squared"),
     *("error", "balanced-error", "f1", "mcc"),
 )
+METHODS = ("random", "cem", "snes", "ars", "shrinking", "integer-local-search")
 # Of --integers: larger weights are no scores.
 MAX_INTEGER = 10**6
 
@@ -106,6 +107,26 @@ def _add_search(commands: Any) -> None:
         "negative",
     )
     search.add_argument(
+        "--max-nonzero",
+        metavar="N",
+        type=partial(_integer, 1, MAX_INTEGER),
+        help="how many of the whole numbers may be other than 0, the intercept aside",
+    )
+    search.add_argument(
+        "--method",
+        choices=METHODS,
+        default="random",
+        help="random draws all candidates alike; the others draw populations that follow the best "
+        "of the one before: see help(metaopt_fast.evolve) (default random)",
+    )
+    search.add_argument(
+        "--population",
+        metavar="N",
+        type=partial(_integer, 2, MAX_INDEX),
+        default=256,
+        help="candidates of a population; --candidates are rounded up to whole ones (default 256)",
+    )
+    search.add_argument(
         "--objective",
         metavar="WHAT",
         type=_objective,
@@ -154,8 +175,8 @@ def _add_search(commands: Any) -> None:
     search.add_argument(
         "--checkpoint",
         metavar="FILE",
-        help="record finished parts in FILE; with the same arguments, or by the command resume, an "
-        "interrupted search goes on",
+        help="record finished parts in FILE; with the same arguments, or by the command resume for "
+        "--method random, an interrupted search goes on",
     )
     _add_progress(search)
     _add_outputs(search, "the best loss against the candidates")

@@ -14,6 +14,7 @@ import numpy as np
 from metaopt_fast.arguments import PROGRAM, kind_of, make_parser
 from metaopt_fast.columns import shown
 from metaopt_fast.descent import gradient_descent
+from metaopt_fast.evolution_result import EvolveResult
 from metaopt_fast.jobs import Job, check_usage, read_data, read_settings, sampler_of, settings_of
 from metaopt_fast.objectives import PointwiseLoss
 from metaopt_fast.report import Report, check_output, check_picture, write_output
@@ -109,6 +110,23 @@ def _search(arguments: argparse.Namespace) -> int:
     file = None if arguments.file is None else os.path.abspath(arguments.file)
     settings = settings_of(arguments, file)
     job = Job(settings, arguments.threads)
+    if arguments.method != "random":
+        from metaopt_fast.evolution import evolve
+
+        evolved = evolve(
+            job.objective,
+            sampler_of(arguments),
+            method=arguments.method.replace("-", "_"),
+            population=arguments.population,
+            generations=-(-arguments.candidates // arguments.population),
+            seed=arguments.seed,
+            top_k=arguments.top,
+            checkpoint=arguments.checkpoint,
+            progress=PROGRESS[arguments.progress],
+            n_threads=arguments.threads,
+            metadata=settings,
+        )
+        return _finish(arguments, job, evolved)
     result = random_search(
         job.objective,
         sampler_of(arguments),
@@ -189,7 +207,7 @@ def _check_outputs(arguments: argparse.Namespace, file: str | None) -> None:
         check_picture()
 
 
-def _finish(arguments: argparse.Namespace, job: Job, result: SearchResult) -> int:
+def _finish(arguments: argparse.Namespace, job: Job, result: SearchResult | EvolveResult) -> int:
     """Print and write the result; return the exit status."""
     objective = job.objective
     descent = None
@@ -213,11 +231,11 @@ def _finish(arguments: argparse.Namespace, job: Job, result: SearchResult) -> in
     _deliver(arguments, report)
     if not result.interrupted and (descent is None or descent.status != "interrupted"):
         return SUCCESS
-    what = (
-        f"interrupted after {result.n_evaluated:,} of {result.config['n_candidates']:,} candidates"
-    )
+    what = f"interrupted after {result.n_evaluated:,} of {report.n_candidates:,} candidates"
     if arguments.checkpoint is not None:
-        what += f"; go on by: {PROGRAM} resume {shown(arguments.checkpoint)}"
+        same = isinstance(result, EvolveResult)
+        way = "the same command" if same else f"{PROGRAM} resume {shown(arguments.checkpoint)}"
+        what += f"; go on by: {way}"
     return _complain(what, INTERRUPTED)
 
 

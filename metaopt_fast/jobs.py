@@ -107,6 +107,16 @@ def check_usage(arguments: argparse.Namespace) -> None:
             )
     elif arguments.l2:
         error(f"--l2 is of a loss, and the objective is {arguments.objective}")
+    if arguments.max_nonzero is not None and arguments.integers is None:
+        error("--max-nonzero is of --integers")
+    if arguments.method == "ars" and arguments.population % 2:
+        error("--population must be even for ars, which tries each direction both ways")
+    whole = arguments.method == "integer-local-search"
+    if arguments.method != "random" and whole != (arguments.integers is not None):
+        error(
+            f"--method {arguments.method} moves in "
+            + ("whole numbers: pass --integers" if whole else "real numbers: leave out --integers")
+        )
     if (arguments.group is None) != (arguments.max_gap is None):
         error("--group and --max-gap go together")
 
@@ -114,7 +124,10 @@ def check_usage(arguments: argparse.Namespace) -> None:
 def sampler_of(arguments: argparse.Namespace) -> Sampler:
     """Return the distribution that candidates come from."""
     if arguments.integers is not None:
-        return Integers(*arguments.integers)
+        low, high = arguments.integers
+        if arguments.max_nonzero is None:
+            return Integers(low, high)
+        return Integers(low, high, max_nonzero=arguments.max_nonzero, free=(-1,))
     scale = arguments.scale
     return Normal(0.0, scale) if arguments.sampler == "normal" else Uniform(-scale, scale)
 

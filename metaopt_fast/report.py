@@ -16,6 +16,7 @@ import numpy.typing as npt
 from metaopt_fast.columns import Table, shown
 from metaopt_fast.counts import INFEASIBLE, CountObjective
 from metaopt_fast.descent import DescentResult
+from metaopt_fast.evolution_result import EvolveResult
 from metaopt_fast.mixture import from_dict
 from metaopt_fast.objectives import PointwiseLoss
 from metaopt_fast.result import SearchResult
@@ -37,7 +38,7 @@ class Report:
         The data as the objective has it.
     standardization : tuple of two arrays of shape (n_features,), or None
         What was subtracted from each feature, and what it was divided by then.
-    result : SearchResult
+    result : SearchResult or EvolveResult
     objective : PointwiseLoss or CountObjective
     loss_of_zero : float
     descent : DescentResult or None
@@ -49,7 +50,7 @@ class Report:
     settings: dict[str, Any]
     table: Table
     standardization: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None
-    result: SearchResult
+    result: SearchResult | EvolveResult
     objective: PointwiseLoss | CountObjective
     loss_of_zero: float
     descent: DescentResult | None
@@ -61,6 +62,14 @@ class Report:
         with np.errstate(over="ignore", invalid="ignore"):
             scores = self.table.X @ theta[:-1] + theta[-1]
         return float(((scores > 0) == (self.table.y == 1)).mean())
+
+    @property
+    def n_candidates(self) -> int:
+        """How many candidates were asked for."""
+        config = self.result.config
+        if isinstance(self.result, EvolveResult):
+            return int(config["population"] * config["generations"])
+        return int(config["n_candidates"])
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain numbers, strings, lists and dicts, for JSON."""
@@ -105,17 +114,23 @@ class Report:
         return lines_to_text(parts)
 
     def _what(self) -> Lines:
-        settings, config = self.settings, self.result.config
         prepared = "standardized" if self.standardization else "as they are"
         return [
-            *data_to_lines(settings, self.table, prepared),
+            *data_to_lines(self.settings, self.table, prepared),
             ("model", self._model()),
-            (
-                "candidates",
-                f"{self.result.n_evaluated:,} of {config['n_candidates']:,} from "
-                f"{from_dict(config['sampler'])!r}, seed {config['seed']}",
-            ),
+            ("candidates", self._candidates()),
         ]
+
+    def _candidates(self) -> str:
+        result, config = self.result, self.result.config
+        start = config["start"] if isinstance(result, EvolveResult) else config["sampler"]
+        text = (
+            f"{result.n_evaluated:,} of {self.n_candidates:,} from {from_dict(start)!r}, seed "
+            f"{config['seed']}"
+        )
+        if isinstance(result, EvolveResult):
+            text += f", by {config['method']} in populations of {config['population']:,}"
+        return text
 
     def _model(self) -> str:
         settings = self.settings
@@ -137,14 +152,15 @@ class Report:
 
     def _found(self) -> Lines:
         result = self.result
-        part = result.rows_evaluated_fraction
-        computed = f" ({part:.1%} computed, the rest could not rank)" if part < 1 else ""
+        rate, computed = result.n_evaluated * len(self.table.y) / max(result.elapsed, 1e-9), ""
+        if isinstance(result, SearchResult) and (part := result.rows_evaluated_fraction) < 1:
+            computed = f" ({part:.1%} computed, the rest could not rank)"
         return [
             ("best loss", f"{result.loss:.10g}"),
             *self._limit(),
             ("accuracy", f"{self.accuracy(result.theta):.2%}"),
-            ("best candidate", f"{result.index:,}"),
-            ("pairs per second", f"{result.pairs_per_second:.3g}{computed}"),
+            ("best candidate", candidate_name(result.top[0])),
+            ("pairs per second", f"{rate:.3g}{computed}"),
             ("seconds", f"{result.elapsed:.2f}"),
             ("threads", f"{self.n_threads}"),
             ("instruction set", self.isa),
@@ -174,14 +190,20 @@ class Report:
         return [
             ("rank", f"{'loss':<14}candidate"),
             *(
-                (f"{rank:>4}", f"{loss:<14.8g}{index:,}")
-                for rank, (index, loss) in enumerate(self.result.top.tolist(), start=1)
+                (f"{rank:>4}", f"{found['loss']:<14.8g}{candidate_name(found)}")
+                for rank, found in enumerate(self.result.top, start=1)
             ),
         ]
 
     def to_picture(self, kind: str) -> bytes:
         """Return the best loss against the candidates as a PNG, SVG or PDF file."""
         return draw(self.result.plot_trace, kind)
+
+
+def candidate_name(found: Any) -> str:
+    """Return the number of an entry of a result's `top`."""
+    of = f" of generation {found['generation']:,}" if "generation" in found.dtype.names else ""
+    return f"{found['index']:,}{of}"
 
 
 def data_to_dict(
