@@ -119,9 +119,9 @@ def evolve(
     tol : float, default 0
         See `patience`.
     checkpoint : path-like, optional
-        A file that records where the run stands, at most every 0.1 s and at the end. Given again
-        with the same arguments, the run goes on from there and ends with the same bits; generations
-        may have grown.
+        A file that records where the run stands, at most every 0.1 s and at the end, for one
+        process at a time. Given again with the same arguments, the run goes on from there and ends
+        with the same bits; generations may have grown.
     progress : bool or "always", default False
         Whether to write a line on stderr: True if that is a terminal, "always" anyway.
     callback : callable, optional

@@ -25,6 +25,9 @@ from metaopt_fast.validation import describe
 # Entries of a configuration that a resumed run may change: they cannot change what is done already.
 FREE_ENTRIES = ("generations", "patience", "tol", "isa", "n_threads", "versions", "metadata")
 
+# A checkpoint takes at most so large a part of the time: it grows with the trace.
+COMMIT_SHARE = 0.1
+
 ARRAYS = ("center", "scale", "rest_of_state", "top", "top_thetas", "trace", "seconds")
 
 
@@ -66,7 +69,7 @@ class Run:
         # Rows of generations; beyond the standing's there may be one that was interrupted.
         self.trace: list[tuple[float, ...]] = []
         self.path: str | None = None
-        self.began = self.committed = time.perf_counter()
+        self.began = self.next_commit = time.perf_counter()
         self.written = -1
         precision = np.float32 if config["dtype"] == "float32" else np.float64
         self.largest = float(np.finfo(precision).max)
@@ -182,7 +185,7 @@ class Run:
         standing = self.standing
         if self.path is None or self.written == standing.generation:
             return
-        state = standing.state
+        state, began = standing.state, time.perf_counter()
         arrays = {
             "center": state.center,
             "scale": state.scale,
@@ -193,7 +196,8 @@ class Run:
             "seconds": np.array([standing.in_objective, standing.elapsed]),
         }
         write_arrays(self.path, "checkpoint", arrays, self.config)
-        self.written, self.committed = standing.generation, time.perf_counter()
+        self.written, now = standing.generation, time.perf_counter()
+        self.next_commit = now + max(COMMIT_INTERVAL, (now - began) / COMMIT_SHARE)
 
     def _restore(self, path: str) -> None:
         from metaopt_fast.checkpoint import CheckpointError
@@ -276,7 +280,7 @@ def run_to_end(
                 if run.standing.state.diverged:
                     continue
                 line.update(population, run.trace[-1][2])
-                if now - run.committed >= COMMIT_INTERVAL:
+                if now >= run.next_commit:
                     run.commit()
                 if run.ending(limits)[0]:
                     break
