@@ -133,7 +133,7 @@ class Run:
         for entry in by_loss.tolist():
             old = entry < n_before
             theta = standing.top_thetas[entry] if old else thetas[order[entry - n_before]]
-            chosen.setdefault((theta + 0.0).tobytes(), entry)  # -0.0 is 0.0
+            chosen.setdefault(theta.tobytes(), entry)
             if len(chosen) == top_k:
                 break
         kept = np.array(list(chosen.values()))

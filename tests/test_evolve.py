@@ -417,6 +417,14 @@ def test_losses_that_are_not_finite_rank_last(method, bad):
     assert np.isfinite(result.center).all()
 
 
+def test_the_elite_are_candidates_of_finite_losses_alone():
+    losses = np.full(32, np.nan)
+    losses[[3, 20]] = 1.0
+    result = run("cem", Scripted(losses), generations=1, smoothing=1.0)
+    first = mf.Normal().sample(3, 0, 32, 2)
+    np.testing.assert_allclose(result.center, first[[3, 20]].mean(axis=0), rtol=1e-14)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_wall_on_all_sides_of_the_first_generation_is_survived(method):
     walls = [math.nan] * 3
@@ -471,4 +479,4 @@ def test_most_of_the_time_is_spent_in_the_objective():
         runs = (
             mf.evolve(objective, start_of(method), method=method, generations=40) for _ in range(5)
         )
-        assert max(result.kernel_fraction for result in runs) > 0.8
+        assert any(result.kernel_fraction > 0.8 for result in runs)
