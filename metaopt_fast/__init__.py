@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from metaopt_fast.enumeration import enumerate_search
     from metaopt_fast.evolution import evolve
     from metaopt_fast.evolution_result import EvolveResult
+    from metaopt_fast.scorecard import Scorecard
 
 __all__ = [
     "STREAM_VERSION",
@@ -52,6 +53,7 @@ __all__ = [
     "LogisticLoss",
     "Mixture",
     "Normal",
+    "Scorecard",
     "SearchResult",
     "SmoothedZeroOneLoss",
     "SquaredHingeLoss",
@@ -82,6 +84,7 @@ _LATER = {
     "DescentSearchResult": "descent_search",
     "EvolveResult": "evolution_result",
     "LogUniform": "descent_search",
+    "Scorecard": "scorecard",
     "enumerate_search": "enumeration",
     "evolve": "evolution",
     "metrics": "metrics",

@@ -7,12 +7,15 @@ import os
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.validation import describe
+
+if TYPE_CHECKING:
+    from metaopt_fast.scorecard import Scorecard
 
 TOP_DTYPE = np.dtype([("index", np.int64), ("loss", np.float64)])
 
@@ -110,6 +113,7 @@ class SearchResult:
             "pairs_per_second": self.pairs_per_second,
             "rows_evaluated_fraction": self.rows_evaluated_fraction,
             "stopped_by": self.stopped_by,
+            "certified": self.certified,
             "config": self.config,
         }
 
@@ -164,6 +168,19 @@ class SearchResult:
             "that SearchResult.save wrote."
         )
 
+    def scorecard(
+        self,
+        names: Sequence[str] | None = None,
+        *,
+        X: npt.ArrayLike | None = None,
+        y: npt.ArrayLike | None = None,
+    ) -> Scorecard:
+        """Return the best theta, of whole numbers, as a table of points; see `Scorecard`."""
+        from metaopt_fast.scorecard import Scorecard
+
+        has_intercept = self.config["fit_intercept"] is True
+        return Scorecard.from_theta(self.theta, names, fit_intercept=has_intercept, X=X, y=y)
+
     def plot_trace(self, ax: Any = None) -> Any:
         """Draw the best loss against the number of candidates; returns the matplotlib axes."""
         from metaopt_fast.plots import plot_trace
@@ -182,6 +199,8 @@ class SearchResult:
             f"({self.pairs_per_second:.3g} pairs/s"
             + (f", {self.rows_evaluated_fraction:.1%} of them computed)" if self._pruned else ")")
         ]
+        if self.certified:
+            lines.append("  certified   no other theta of the box has a lower loss")
         if self.stopped_by:
             lines.append(f"  stopped by  {self.stopped_by.replace('_', ' ')}")
         shown = [f"{value:.6g}" for value in self.theta[:6]] + ["..."] * (len(self.theta) > 6)

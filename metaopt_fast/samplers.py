@@ -321,7 +321,7 @@ def check_sparsity(max_nonzero: object, free: object) -> tuple[int | None, tuple
     numbers = tuple(check_integer("free", number, -MAX_PARAMS, MAX_PARAMS) for number in free)
     if max_nonzero is None:
         return None, numbers
-    return check_integer("max_nonzero", max_nonzero, 0), numbers
+    return check_integer("max_nonzero", max_nonzero, 1), numbers
 
 
 def droppable(

@@ -24,8 +24,8 @@ from metaopt_fast.samplers import (
     Sampler,
     Uniform,
     allocate,
+    droppable,
 )
-from metaopt_fast.validation import check_integer
 
 Array = npt.NDArray[Any]
 
@@ -299,15 +299,11 @@ class IntegerLocalSearch(Strategy):
         self.low, self.high = columns.a, columns.c
         free = np.flatnonzero(self.low < self.high)
         self.free = free if len(free) else np.arange(self.n_params)
-        self.max_nonzero = self.n_params
         limit = getattr(self.start, "max_nonzero", None)
+        self.max_nonzero = self.n_params if limit is None else limit
+        self.counted = np.arange(self.n_params)
         if limit is not None:
-            self.max_nonzero = check_integer("start.max_nonzero", limit, 1)
-            if (self.low > 0).any() or (self.high < 0).any():
-                raise ValueError(
-                    "start has max_nonzero, but a parameter whose bounds leave out 0: pass bounds "
-                    "around 0."
-                )
+            self.counted = droppable(self.low, self.high, limit, getattr(self.start, "free", ()))
         # Two streams of their own: which changes, and what makes way for them.
         self._choices = Uniform(0, 1).draws((self.seed + STREAM_STEP) & MAX_SEED, 7)
         self._keys = Uniform(0, 1).draws((self.seed + 2 * STREAM_STEP) & MAX_SEED, self.n_params)
@@ -352,16 +348,17 @@ class IntegerLocalSearch(Strategy):
 
     def thin_out(self, thetas: Array, generation: int, kept: Array) -> Array:
         """Set entries to 0 at random where more than `max_nonzero` are not; `kept` go last."""
-        surplus = np.flatnonzero((thetas != 0).sum(axis=1) > self.max_nonzero)
+        surplus = np.flatnonzero((thetas[:, self.counted] != 0).sum(axis=1) > self.max_nonzero)
         if len(surplus) == 0:
             return thetas
         keys = allocate(self.population, self.n_params)
         self._keys.sample(generation * self.population, keys)
         for place in range(kept.shape[1]):
             keys[np.arange(self.population), kept[:, place]] = 2 + place
-        keys = np.where(thetas[surplus] != 0, keys[surplus], -1.0)
+        some = np.ix_(surplus, self.counted)
+        keys = np.where(thetas[some] != 0, keys[some], -1.0)
         gone = np.argsort(-keys, axis=1, kind="stable")[:, self.max_nonzero :]
-        thetas[surplus[:, None], gone] = 0.0
+        thetas[surplus[:, None], self.counted[gone]] = 0.0
         return thetas
 
     def tell(
