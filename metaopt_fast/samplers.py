@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast import _kernels
+from metaopt_fast.sparsity import check_free, drop, droppable
 from metaopt_fast.validation import as_real_array, check_integer, to_float64
 
 MAX_SEED = 2**64 - 1
@@ -53,6 +55,11 @@ class Sampler(ABC):
         """The number of parameters that the arguments fix; None where they fix none."""
         return None
 
+    @property
+    def in_kernel(self) -> bool:
+        """Whether kernels can draw from it; else `sample` is all there is."""
+        return True
+
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """Return the name and the arguments as plain numbers and lists; `from_dict` reads them."""
@@ -79,10 +86,14 @@ class Sampler(ABC):
         ValueError, TypeError
             If an argument is no integer in range, or arrays of the sampler have another length.
         """
-        draws = self.draws(seed, n_params)
+        return self._fill(self.draws(seed, n_params), start, count, n_params)
+
+    def _fill(
+        self, draws: _kernels.Draws, start: int, count: int, width: int
+    ) -> npt.NDArray[np.float64]:
         start = check_integer("start", start, 0, MAX_INDEX)
         count = check_integer("count", count, 1, MAX_INDEX - start)
-        out = allocate(count, n_params)
+        out = allocate(count, width)
         if not draws.sample(start, out):
             raise ValueError(
                 f"{self!r} draws numbers beyond the range of floats: pass smaller ones."
@@ -233,10 +244,21 @@ class Uniform(Independent):
 class Integers(Independent):
     """Independent whole numbers, uniform between two bounds, both included.
 
+    With `max_nonzero`, that many of the parameters outside `free` keep what they drew, and the
+    others are 0. Which ones is drawn as well, each choice equally likely: they are those of the
+    lowest of n_params further uniform numbers of the candidate. As a kept parameter may have drawn
+    0 itself, a candidate has at most `max_nonzero` non-zero ones.
+
     Parameters
     ----------
     low, high : int or array_like of shape (n_params,), default -5 and 5
         Bounds; low <= high, whole numbers of at most 2**31 in size.
+    max_nonzero : int, optional
+        From 1 to the number of parameters outside `free`, all of which must have 0 within their
+        bounds. Such a sampler draws outside the kernels, and is no part of a `Mixture`.
+    free : sequence of int, default ()
+        Numbers of parameters that are neither dropped nor counted, -1 for the last one, where an
+        intercept is.
 
     Examples
     --------
@@ -244,13 +266,34 @@ class Integers(Independent):
     >>> draws = mf.Integers(0, 1).sample(seed=0, start=0, count=100, n_params=2)
     >>> sorted(set(draws.ravel().tolist()))
     [0.0, 1.0]
+    >>> sparse = mf.Integers(-5, 5, max_nonzero=3, free=(-1,))
+    >>> thetas = sparse.sample(seed=0, start=0, count=100, n_params=9)
+    >>> int((thetas[:, :-1] != 0).sum(axis=1).max())
+    3
     """
 
     _transform = INTEGERS
     _names = ("low", "high")
 
-    def __init__(self, low: npt.ArrayLike = -5, high: npt.ArrayLike = 5) -> None:
+    def __init__(
+        self,
+        low: npt.ArrayLike = -5,
+        high: npt.ArrayLike = 5,
+        max_nonzero: int | None = None,
+        free: Sequence[int] = (),
+    ) -> None:
         super().__init__(low, high)
+        self.max_nonzero, self.free = max_nonzero, check_free(free)
+        if max_nonzero is None:
+            if self.free:
+                raise ValueError(
+                    f"free is {free!r} without a limit: pass max_nonzero, which free parameters "
+                    "are not counted in."
+                )
+            return
+        self.max_nonzero = check_integer("max_nonzero", max_nonzero, 1, MAX_PARAMS)
+        if self._n_params is not None:
+            self.droppable(self._n_params)
 
     def _check(self, first: Argument, second: Argument) -> None:
         low, high = np.broadcast_arrays(first, second)
@@ -265,6 +308,48 @@ class Integers(Independent):
     def _coefficients(self) -> tuple[Argument, Argument, Argument]:
         low, high = self._arguments.values()
         return low, high - low + 1, high
+
+    @property
+    def in_kernel(self) -> bool:
+        return self.max_nonzero is None
+
+    def droppable(self, n_params: int) -> npt.NDArray[np.intp]:
+        """Return the numbers of the parameters that `max_nonzero` counts."""
+        low, high = self._arguments.values()
+        return droppable(low, high, self.max_nonzero or 0, self.free, n_params)
+
+    def columns(self, n_params: int) -> Columns:
+        if not self.in_kernel:
+            raise ValueError(
+                f"{self!r} is no sampler for kernels, mixtures and hyper-parameters: pass one "
+                "without max_nonzero, or the thetas that it samples."
+            )
+        return super().columns(n_params)
+
+    def sample(self, seed: int, start: int, count: int, n_params: int) -> npt.NDArray[np.float64]:
+        if self.max_nonzero is None:
+            return super().sample(seed, start, count, n_params)
+        n_params = check_integer("n_params", n_params, 1, MAX_PARAMS // 2)
+        others = self.droppable(n_params)
+        # One draw of twice the width: the integers as without a limit, and a key for each of them.
+        both: Any = zip(super().columns(n_params), Uniform(0, 1).columns(n_params), strict=True)
+        columns = Columns(*(np.concatenate(pair) for pair in both))
+        draws = _kernels.Draws(*columns, check_integer("seed", seed, 0, MAX_SEED))
+        drawn = self._fill(draws, start, count, 2 * n_params)
+        drop(drawn, drawn[:, n_params:], others, self.max_nonzero)
+        return np.ascontiguousarray(drawn[:, :n_params])
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**super().to_dict(), **self._limit()}
+
+    def _limit(self) -> dict[str, Any]:
+        if self.max_nonzero is None:
+            return {}
+        return {"max_nonzero": self.max_nonzero, "free": list(self.free)}
+
+    def __repr__(self) -> str:
+        limit = "".join(f", {name}={value!r}" for name, value in self._limit().items())
+        return f"{super().__repr__()[:-1]}{limit})"
 
 
 def _as_argument(name: str, value: object) -> Argument:

@@ -75,7 +75,7 @@ class Task:
 
     def thetas(self, index: Array) -> Array:
         """Return the thetas of some candidates, by number."""
-        if not isinstance(self.sampler, Sampler):
+        if not (isinstance(self.sampler, Sampler) and self.sampler.in_kernel):
             return np.concatenate([self.draw(number, 1) for number in index.tolist()])
         thetas, draws = (
             np.empty((len(index), self.n_params)),
@@ -125,7 +125,8 @@ def evaluate(
     A candidate whose loss is above `threshold` may have the loss infinity instead of its own.
     """
     prune = threshold < math.inf and hasattr(objective, "pruned_loss")
-    if isinstance(sampler, Sampler) and hasattr(objective, "sampled_loss"):
+    in_kernel = isinstance(sampler, Sampler) and sampler.in_kernel
+    if in_kernel and hasattr(objective, "sampled_loss"):
         if not prune:
             return objective.sampled_loss(sampler, seed, start, count), 1.0
         losses, fraction = objective.pruned_loss(sampler, seed, start, count, threshold)
