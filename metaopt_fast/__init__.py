@@ -13,6 +13,8 @@ except ModuleNotFoundError:
 from metaopt_fast._version import STREAM_VERSION, __version__
 from metaopt_fast.descent import DescentResult, gradient_descent
 from metaopt_fast.descent_search import DescentSearchResult, LogUniform, search_descents
+from metaopt_fast.duplicates import merge_duplicates
+from metaopt_fast.enumeration import enumerate_search
 from metaopt_fast.mixture import Mixture
 from metaopt_fast.objectives import LogisticLoss
 from metaopt_fast.result import SearchResult, merge_results
@@ -40,8 +42,10 @@ __all__ = [
     "Uniform",
     "__version__",
     "config",
+    "enumerate_search",
     "fit_many",
     "gradient_descent",
+    "merge_duplicates",
     "merge_results",
     "random_search",
     "reference",

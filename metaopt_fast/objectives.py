@@ -9,7 +9,7 @@ from typing import Any, Self, cast
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast import _kernels
+from metaopt_fast import _kernels, duplicates
 from metaopt_fast.packing import Packed, pack
 from metaopt_fast.samplers import MAX_INDEX, MAX_SEED, Sampler, allocate
 from metaopt_fast.subsets import check_rows, minibatches, subset
@@ -57,6 +57,9 @@ class LogisticLoss:
     n_threads : int, optional
         From 1 to 1024; by default OMP_NUM_THREADS, the affinity mask and the cgroup quota decide.
         Little work stays on one thread.
+    merge_duplicates : bool, default False
+        Whether equal rows of one label are evaluated as one, with the sum of their weights: fewer
+        rows and the same L, up to rounding. n_samples counts the rows that are left.
 
     Attributes
     ----------
@@ -86,6 +89,7 @@ class LogisticLoss:
         fit_intercept: bool = False,
         dtype: npt.DTypeLike = "float64",
         n_threads: int | None = None,
+        merge_duplicates: bool = False,
     ) -> None:
         self.l2 = check_number("l2", l2, 0.0)
         if not isinstance(fit_intercept, (bool, np.bool_)):
@@ -93,6 +97,12 @@ class LogisticLoss:
         self.fit_intercept = bool(fit_intercept)
         self.dtype = check_dtype(dtype)
         self.n_threads = check_n_threads(n_threads)
+        if not isinstance(merge_duplicates, (bool, np.bool_)):
+            raise TypeError(
+                f"merge_duplicates is {describe(merge_duplicates)}: pass True or False."
+            )
+        if merge_duplicates:
+            X, y, sample_weight = duplicates.merge_duplicates(X, y, sample_weight)
         self._packed = pack(X, y, sample_weight, self.fit_intercept, self.dtype)
         self._digest: bytes | None = None
         self._connect()

@@ -83,6 +83,12 @@ class SearchResult:
         return self.stopped_by == "interrupt"
 
     @property
+    def certified(self) -> bool:
+        """Whether these are the best of all: each model of `enumerate_search` was evaluated."""
+        n_models = self.config["sampler"].get("n_models")
+        return n_models is not None and self.n_evaluated == n_models
+
+    @property
     def pairs_per_second(self) -> float:
         """Rows times candidates per second; candidates alone if the objective has no n_samples."""
         return self.n_evaluated * (self.config["n_samples"] or 1) / max(self.elapsed, 1e-9)
@@ -104,6 +110,7 @@ class SearchResult:
             "pairs_per_second": self.pairs_per_second,
             "rows_evaluated_fraction": self.rows_evaluated_fraction,
             "stopped_by": self.stopped_by,
+            "certified": self.certified,
             "config": self.config,
         }
 
@@ -176,6 +183,8 @@ class SearchResult:
             f"({self.pairs_per_second:.3g} pairs/s"
             + (f", {self.rows_evaluated_fraction:.1%} of them computed)" if self._pruned else ")")
         ]
+        if self.certified:
+            lines.append("  certified   no other model of the box has a lower loss")
         if self.stopped_by:
             lines.append(f"  stopped by  {self.stopped_by.replace('_', ' ')}")
         shown = [f"{value:.6g}" for value in self.theta[:6]] + ["..."] * (len(self.theta) > 6)

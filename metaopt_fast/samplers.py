@@ -294,6 +294,9 @@ class Integers(Independent):
         self.max_nonzero = check_integer("max_nonzero", max_nonzero, 1, MAX_PARAMS)
         if self._n_params is not None:
             self.droppable(self._n_params)
+        else:  # of any number of parameters, one at least is counted
+            first, second = self._arguments.values()
+            droppable(first, second, 1, (), 1)
 
     def _check(self, first: Argument, second: Argument) -> None:
         low, high = np.broadcast_arrays(first, second)
@@ -315,8 +318,13 @@ class Integers(Independent):
 
     def droppable(self, n_params: int) -> npt.NDArray[np.intp]:
         """Return the numbers of the parameters that `max_nonzero` counts."""
-        low, high = self._arguments.values()
+        low, high = self.bounds(n_params)
         return droppable(low, high, self.max_nonzero or 0, self.free, n_params)
+
+    def bounds(self, n_params: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return the lowest and the highest value of each parameter."""
+        columns = super().columns(n_params)
+        return columns.a, columns.c
 
     def columns(self, n_params: int) -> Columns:
         if not self.in_kernel:

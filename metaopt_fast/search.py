@@ -309,7 +309,8 @@ class _Search:
         )
 
 
-def _check_task(objective: Any, sampler: Any, seed: object, top_k: object, prune: object) -> Task:
+def check_objective(objective: Any) -> int:
+    """Return the objective's number of parameters, or raise where it is no objective."""
     if isinstance(objective, type) or not callable(getattr(objective, "batch_loss", None)):
         raise TypeError(
             f"objective is {describe(objective)}: pass a LogisticLoss, or an object with a method "
@@ -324,6 +325,11 @@ def _check_task(objective: Any, sampler: Any, seed: object, top_k: object, prune
     n_params = check_integer("objective.n_params", n_params, 1)
     if getattr(objective, "n_samples", None) is not None:
         check_integer("objective.n_samples", objective.n_samples, 1)
+    return n_params
+
+
+def _check_task(objective: Any, sampler: Any, seed: object, top_k: object, prune: object) -> Task:
+    n_params = check_objective(objective)
     if isinstance(sampler, type) or not (isinstance(sampler, Sampler) or callable(sampler)):
         raise TypeError(
             f"sampler is {describe(sampler)}: pass Normal(), Uniform(), Integers() or a callable "
