@@ -26,6 +26,7 @@ from metaopt_fast.training import FitResult, fit_many
 if TYPE_CHECKING:
     from metaopt_fast import reference
     from metaopt_fast.checkpoint import CheckpointError
+    from metaopt_fast.scorecard import Scorecard
 
 __all__ = [
     "STREAM_VERSION",
@@ -38,6 +39,7 @@ __all__ = [
     "LogisticLoss",
     "Mixture",
     "Normal",
+    "Scorecard",
     "SearchResult",
     "Uniform",
     "__version__",
@@ -61,6 +63,8 @@ def __getattr__(name: str) -> Any:
 
     if name == "CheckpointError":
         return importlib.import_module("metaopt_fast.checkpoint").CheckpointError
+    if name == "Scorecard":
+        return importlib.import_module("metaopt_fast.scorecard").Scorecard
     if name == "reference":
         return importlib.import_module("metaopt_fast.reference")
     raise AttributeError(f"module 'metaopt_fast' has no attribute {name!r}")

@@ -7,12 +7,15 @@ import os
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.validation import describe
+
+if TYPE_CHECKING:
+    from metaopt_fast.scorecard import Scorecard
 
 TOP_DTYPE = np.dtype([("index", np.int64), ("loss", np.float64)])
 
@@ -164,6 +167,19 @@ class SearchResult:
             f"{os.fspath(path)} does not hold a search result ({_first_line(reason)}): pass a file "
             "that SearchResult.save wrote."
         )
+
+    def scorecard(
+        self,
+        names: Sequence[str] | None = None,
+        *,
+        X: npt.ArrayLike | None = None,
+        y: npt.ArrayLike | None = None,
+    ) -> Scorecard:
+        """Return the best theta, of whole numbers, as a table of points; see `Scorecard`."""
+        from metaopt_fast.scorecard import Scorecard
+
+        has_intercept = self.config["fit_intercept"] is True
+        return Scorecard.from_theta(self.theta, names, fit_intercept=has_intercept, X=X, y=y)
 
     def plot_trace(self, ax: Any = None) -> Any:
         """Draw the best loss against the number of candidates; returns the matplotlib axes."""

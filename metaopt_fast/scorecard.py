@@ -1,0 +1,245 @@
+"""Points tables: a linear model of whole numbers as people use it, with pencil and paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from metaopt_fast.packing import check_X, check_y
+from metaopt_fast.scoring import expit
+from metaopt_fast.validation import as_real_array, describe, to_float64
+
+Array = npt.NDArray[Any]
+
+# Beyond it, points are exact in no float; and more scores than anybody reads.
+MAX_POINTS, MAX_SCORES = 2**31, 10_000
+
+# Lines of a table as text.
+MAX_LINES = 40
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scorecard:
+    """Points for each feature, and the risk for each total score.
+
+    The score of a row is the sum of the points times the features, the risk the model's
+    probability of the positive class, 1 / (1 + exp(-(score + intercept))). `SearchResult.scorecard`
+    makes one, or `from_theta`.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The features.
+    points : numpy.ndarray of shape (n_features,), int64
+    intercept : int
+        0 if the model has none.
+    scores : numpy.ndarray, float64
+        In ascending order: all that rows of zeros and ones can have, or those of the rows given.
+    risks : numpy.ndarray, shaped as scores
+    counts, observed : numpy.ndarray, shaped as scores, or None
+        Of the rows given: how many have the score, and the fraction of positives among them.
+
+    Examples
+    --------
+    >>> import metaopt_fast as mf
+    >>> mf.Scorecard.from_theta([2, -1, 0, -1], ["fever", "cough", "age"], fit_intercept=True)
+    Scorecard of 2 features out of 3
+    <BLANKLINE>
+      points  feature
+          +2  fever
+          -1  cough
+    <BLANKLINE>
+       score    risk
+          -1   11.9%
+           0   26.9%
+           1   50.0%
+           2   73.1%
+    <BLANKLINE>
+      risk = 1 / (1 + exp(-(score - 1)))
+    """
+
+    names: tuple[str, ...]
+    points: npt.NDArray[np.int64]
+    intercept: int
+    scores: npt.NDArray[np.float64]
+    risks: npt.NDArray[np.float64]
+    counts: npt.NDArray[np.int64] | None = None
+    observed: npt.NDArray[np.float64] | None = None
+
+    @classmethod
+    def from_theta(
+        cls,
+        theta: npt.ArrayLike,
+        names: Sequence[str] | None = None,
+        *,
+        fit_intercept: bool = False,
+        X: npt.ArrayLike | None = None,
+        y: npt.ArrayLike | None = None,
+    ) -> Self:
+        """Make the scorecard of a model.
+
+        Parameters
+        ----------
+        theta : array_like of shape (n_params,)
+            Whole numbers of at most 2**31 in size.
+        names : sequence of str, optional
+            One for each feature; by default x0, x1, ...
+        fit_intercept : bool, default False
+            Whether the last entry of theta is an intercept.
+        X, y : array_like of shapes (n_samples, n_features) and (n_samples,), optional
+            Rows whose scores, counts and fractions of positives the table shows. Without them,
+            features are taken for 0 or 1.
+
+        Returns
+        -------
+        Scorecard
+
+        Raises
+        ------
+        ValueError, TypeError
+            If theta is not of whole numbers, an argument is not as described, or there are more
+            than 10,000 different scores.
+        """
+        if not isinstance(fit_intercept, (bool, np.bool_)):
+            raise TypeError(f"fit_intercept is {describe(fit_intercept)}: pass True or False.")
+        whole = check_theta(theta)
+        points, intercept = (whole[:-1], int(whole[-1])) if fit_intercept else (whole, 0)
+        if len(points) == 0:
+            raise ValueError(
+                "theta has no entry for a feature: pass points, and then the intercept."
+            )
+        card = cls(check_names(names, len(points)), points, intercept, np.empty(0), np.empty(0))
+        if X is None and y is None:
+            return card._with_table(attainable(points))
+        if X is None or y is None:
+            raise TypeError("one of X and y is None: pass both or neither.")
+        own = card.score(X)
+        positive = check_y(y, len(own))
+        scores, group, counts = np.unique(own, return_inverse=True, return_counts=True)
+        observed = np.bincount(group, positive) / counts
+        return card._with_table(scores, counts, observed)
+
+    def _with_table(
+        self, scores: Array, counts: Array | None = None, observed: Array | None = None
+    ) -> Self:
+        if len(scores) > MAX_SCORES:
+            raise ValueError(
+                f"the rows have {len(scores):,} different scores: pass features of few values, "
+                "such as 0 and 1, or neither X nor y."
+            )
+        risks = expit(scores + self.intercept)
+        return type(self)(self.names, self.points, self.intercept, scores, risks, counts, observed)
+
+    def score(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return the scores of rows, shape (n_samples,): the intercept is not in them."""
+        X = check_X(X)
+        if X.shape[1] != len(self.points):
+            raise ValueError(
+                f"X has {X.shape[1]} columns, but the scorecard has {len(self.points)} features: "
+                "pass one column for each."
+            )
+        used = np.flatnonzero(self.points)
+        rows = to_float64(X[:, used])
+        with np.errstate(over="ignore", invalid="ignore"):
+            # Not by BLAS, whose sums of fractions differ from machine to machine; no score is -0.0.
+            scores = (rows * self.points[used]).sum(axis=1) + 0.0
+        if not np.isfinite(scores).all():
+            row = int(np.argmin(np.isfinite(scores)))
+            raise ValueError(
+                f"row {row} of X has the score {scores[row]}: pass finite numbers of moderate size."
+            )
+        return np.asarray(scores)
+
+    def risk(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return the model's probabilities of the positive class, shape (n_samples,)."""
+        return expit(self.score(X) + self.intercept)
+
+    def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """Return 1 for rows whose risk is above one half, else 0, shape (n_samples,)."""
+        return (self.score(X) + self.intercept > 0).astype(np.int64)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the points that are not 0 and the table as plain numbers, for JSON."""
+        table: list[dict[str, Any]] = [
+            {"score": score, "risk": risk}
+            for score, risk in zip(self.scores.tolist(), self.risks.tolist(), strict=True)
+        ]
+        if self.counts is not None and self.observed is not None:
+            for line, count, observed in zip(
+                table, self.counts.tolist(), self.observed.tolist(), strict=True
+            ):
+                line.update(count=count, observed=observed)
+        points = {self.names[j]: int(self.points[j]) for j in np.flatnonzero(self.points)}
+        return {"points": points, "intercept": self.intercept, "table": table}
+
+    def to_text(self) -> str:
+        """Return the points and the table as text; of long tables, some lines."""
+        used = np.flatnonzero(self.points)
+        lines = [f"Scorecard of {len(used)} features out of {len(self.points)}", ""]
+        lines += ["  points  feature"]
+        lines += [f"{self.points[j]:>+8,}  {self.names[j]}" for j in used]
+        lines += ["", "   score    risk" + ("" if self.counts is None else "  observed  rows")]
+        shown = np.arange(len(self.scores))
+        if len(shown) > MAX_LINES:
+            shown = np.unique(np.linspace(0, len(shown) - 1, MAX_LINES).astype(int))
+        for k in shown:
+            line = f"{self.scores[k]:>8,.6g}  {self.risks[k]:>6.1%}"
+            if self.counts is not None and self.observed is not None:
+                line += f"  {self.observed[k]:>8.1%}  {self.counts[k]:>4,}"
+            lines.append(line)
+        if len(shown) < len(self.scores):
+            lines.append(f"  ({len(shown)} of {len(self.scores):,} scores)")
+        shift = f" {'-' if self.intercept < 0 else '+'} {abs(self.intercept)}"
+        inner = f"-(score{shift})" if self.intercept else "-score"
+        return "\n".join([*lines, "", f"  risk = 1 / (1 + exp({inner}))"])
+
+    def __repr__(self) -> str:
+        return self.to_text()
+
+
+def check_theta(theta: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Return a theta of whole numbers as integers."""
+    values = to_float64(as_real_array("theta", theta, 1, "an array of whole numbers"))
+    wrong = ~(np.abs(values) <= MAX_POINTS) | (values != np.floor(values))
+    if wrong.any():
+        j = int(np.argmax(wrong))
+        raise ValueError(
+            f"theta has {values[j]:g} as entry {j}, and points are whole numbers of at most 2**31 "
+            "in size: search over Integers, or by enumerate_search."
+        )
+    return values.astype(np.int64)
+
+
+def check_names(names: Sequence[str] | None, n_features: int) -> tuple[str, ...]:
+    """Return one name for each feature."""
+    if names is None:
+        return tuple(f"x{j}" for j in range(n_features))
+    wanted = f"a sequence of {n_features} different strings, one for each feature"
+    if (
+        isinstance(names, str)
+        or not isinstance(names, Iterable)
+        or any(not isinstance(name, str) for name in names)
+    ):
+        raise TypeError(f"names is {describe(names)}: pass {wanted}.")
+    if len(names) != n_features or len(set(names)) != n_features:
+        raise ValueError(
+            f"names has {len(names)} entries, {len(set(names))} of them different: pass {wanted}."
+        )
+    return tuple(names)
+
+
+def attainable(points: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return all sums of some of the points, in ascending order."""
+    sums = np.zeros(1, np.int64)
+    for point in points[points != 0]:
+        sums = np.union1d(sums, sums + point)
+        if len(sums) > MAX_SCORES:
+            raise ValueError(
+                f"rows of zeros and ones have more than {MAX_SCORES:,} different scores: pass a "
+                "theta of fewer or smaller points, or X and y."
+            )
+    return sums.astype(np.float64)
