@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from metaopt_fast.checkpoint import CheckpointError
     from metaopt_fast.counts import ConfusionCounts, CountObjective
     from metaopt_fast.descent_search import DescentSearchResult, LogUniform, search_descents
+    from metaopt_fast.duplicates import merge_duplicates
     from metaopt_fast.enumeration import enumerate_search
     from metaopt_fast.evolution import evolve
     from metaopt_fast.evolution_result import EvolveResult
@@ -65,6 +66,7 @@ __all__ = [
     "evolve",
     "fit_many",
     "gradient_descent",
+    "merge_duplicates",
     "merge_results",
     "metrics",
     "random_search",
@@ -86,6 +88,7 @@ _LATER = {
     "LogUniform": "descent_search",
     "Scorecard": "scorecard",
     "enumerate_search": "enumeration",
+    "merge_duplicates": "duplicates",
     "evolve": "evolution",
     "metrics": "metrics",
     "reference": "reference",

@@ -186,9 +186,6 @@ class AUCObjective(LinearData):
             raise TypeError(
                 f"sampler is {describe(sampler)}: pass a Normal, a Uniform or an Integers sampler."
             )
-        if not sampler.in_kernel:
-            thetas = sampler.sample(seed, start, count, self.n_params)
-            return self.with_threads(n_threads or self.n_threads).batch_loss(thetas)
         draws = sampler.draws(seed, self.n_params)
         start = check_integer("start", start, 0, MAX_INDEX)
         count = check_integer("count", count, 1, MAX_INDEX - start)

@@ -1,58 +1,90 @@
-"""Rows that are the same: one of them, with the sum of their weights, says as much."""
+"""Rows that stand in a data set more than once, made one row of more weight."""
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.packing import check_X, check_y, chunks
-from metaopt_fast.validation import as_real_array, to_float64
+from metaopt_fast.packing import check_sample_weight, check_X, check_y, chunks
+from metaopt_fast.validation import to_float64
 
-Float64Array = npt.NDArray[np.float64]
+Array = npt.NDArray[Any]
 
 
 def merge_duplicates(
-    X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None
-) -> tuple[Float64Array, npt.NDArray[np.bool_], Float64Array]:
-    """Return the distinct rows in the order in which they first appear.
+    X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+) -> tuple[Array, Array, npt.NDArray[np.float64]]:
+    """Return the data with equal rows of one label merged, their weights summed.
+
+    A weighted mean over the rows, such as `LogisticLoss`, is the same for both, up to rounding.
+    Rows are equal if all of their entries are, as float64; -0.0 equals 0.0.
 
     Parameters
     ----------
     X : array_like of shape (n_samples, n_features)
     y : array_like of shape (n_samples,)
+        Labels of two classes: 0 and 1, -1 and +1, or bool.
     sample_weight : array_like of shape (n_samples,), optional
+        Weights >= 0 with a positive sum; 1 by default.
 
     Returns
     -------
-    X : numpy.ndarray of shape (n_distinct, n_features), float64
-    positive : numpy.ndarray of shape (n_distinct,), bool
-    sample_weight : numpy.ndarray of shape (n_distinct,), float64
-        Sums over rows with the same numbers and the same label.
+    X : numpy.ndarray of shape (n_rows, n_features)
+        Each different row, in the order of first appearance.
+    y : numpy.ndarray of shape (n_rows,)
+    weights : numpy.ndarray of shape (n_rows,), float64
+        Exact sums, rounded once.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described.
 
     Examples
     --------
-    >>> X, positive, weights = merge_duplicates([[1, 2], [1, 2], [3, 4]], [0, 0, 1], None)
-    >>> X.tolist(), weights.tolist()
-    ([[1.0, 2.0], [3.0, 4.0]], [2.0, 1.0])
+    >>> import metaopt_fast as mf
+    >>> X, y, weights = mf.merge_duplicates([[1, 0], [0, 1], [1, 0], [1, 0]], [1, 0, 1, 0])
+    >>> X.tolist(), y.tolist(), weights.tolist()
+    ([[1, 0], [0, 1], [1, 0]], [1, 0, 0], [2.0, 1.0, 1.0])
     """
-    array = check_X(X)
-    positive = check_y(y, len(array))
-    weights = np.ones(len(array))
-    if sample_weight is not None:
-        wanted = "an array of shape (n_samples,) of finite numbers >= 0"
-        weights = to_float64(as_real_array("sample_weight", sample_weight, 1, wanted))
-        if len(weights) != len(array):
-            raise ValueError(
-                f"sample_weight has {len(weights)} entries, but X has {len(array)} rows: pass one "
-                "weight for each row."
-            )
-    rows = np.empty((len(array), array.shape[1] + 1))
-    for chunk, part in chunks(array, np.arange(len(array)), "float64"):
-        rows[part, :-1] = chunk + 0.0  # -0 is 0
-    rows[:, -1] = positive
-    _, first, number = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-    sums = np.zeros(len(first))
-    np.add.at(sums, number.ravel(), weights)
-    order = np.argsort(first)
-    kept = first[order]
-    return rows[kept, :-1], positive[kept], sums[order]
+    X = check_X(X)
+    positive = check_y(y, len(X))
+    check_sample_weight(sample_weight, len(X))
+    first, group = groups(X, positive)
+    if sample_weight is None:
+        weights = np.bincount(group).astype(np.float64)
+    else:
+        weights = sums(to_float64(np.asarray(sample_weight)), group)
+    return X[first], np.asarray(y)[first], weights
+
+
+def groups(X: Array, positive: Array) -> tuple[Array, Array]:
+    """Return the first row of each group of equal rows of one label, and the group of each row."""
+    seen: dict[bytes, int] = {}
+    first: list[int] = []
+    group = np.empty(len(X), np.intp)
+    for chunk, part in chunks(X, np.arange(len(X)), "float64"):
+        # Rows are compared by their bytes: + 0.0 turns -0.0 into 0.0.
+        keys = np.column_stack([chunk + 0.0, positive[part]])
+        for row, key in zip(part, keys.view(f"V{keys.itemsize * keys.shape[1]}"), strict=True):
+            number = seen.setdefault(key.tobytes(), len(seen))
+            group[row] = number
+            if number == len(first):
+                first.append(int(row))
+    return np.array(first), group
+
+
+def sums(weights: npt.NDArray[np.float64], group: Array) -> npt.NDArray[np.float64]:
+    """Return the exact sum of the weights of each group, rounded once."""
+    order = np.argsort(group, kind="stable")
+    members = np.split(weights[order], np.cumsum(np.bincount(group))[:-1])
+    try:
+        return np.array([math.fsum(some.tolist()) for some in members])
+    except OverflowError:
+        raise ValueError(
+            "sample_weight sums to more than the largest float over equal rows: pass smaller "
+            "weights in the same proportion."
+        ) from None

@@ -15,7 +15,7 @@ from metaopt_fast.provenance import configuration
 from metaopt_fast.samplers import MAX_INDEX, MAX_SEED, Normal, Sampler
 from metaopt_fast.search import check_objective, check_options
 from metaopt_fast.shards import Task
-from metaopt_fast.strategies import STRATEGIES, Setting, is_integers
+from metaopt_fast.strategies import STRATEGIES, Setting, columns_of, is_integers
 from metaopt_fast.validation import (
     as_real_array,
     check_integer,
@@ -253,7 +253,7 @@ def _check_start(start: Any, scale: Any, n_params: int) -> tuple[Sampler, npt.ND
             raise ValueError(
                 f"scale is given, but start is {start!r}, which has its own: leave it out."
             )
-        start.columns(n_params)  # raises where the numbers of parameters differ
+        columns_of(start, n_params)  # raises where the numbers of parameters differ
         return start, None
     wanted = f"Normal(), Uniform(), Integers(), or an array of shape ({n_params},)"
     if isinstance(start, type) or callable(start):

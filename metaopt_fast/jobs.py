@@ -127,7 +127,7 @@ def sampler_of(arguments: argparse.Namespace) -> Sampler:
         low, high = arguments.integers
         if arguments.max_nonzero is None:
             return Integers(low, high)
-        return Integers(low, high, max_nonzero=arguments.max_nonzero, free=(-1,))
+        return Integers(low, high, arguments.max_nonzero, free=(-1,))
     scale = arguments.scale
     return Normal(0.0, scale) if arguments.sampler == "normal" else Uniform(-scale, scale)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from metaopt_fast.boxes import Box
 from metaopt_fast.samplers import (
     MAX_PARAMS,
     Columns,
@@ -70,11 +71,6 @@ class Mixture(Sampler):
                     f"the sampler of {key!r} is {describe(sampler)}: pass a Normal, a Uniform or "
                     "an Integers sampler."
                 )
-            if not sampler.in_kernel:
-                raise ValueError(
-                    f"the sampler of {key!r} has max_nonzero, which counts all parameters: pass "
-                    "one without it."
-                )
             self._groups.append((_as_key(key, numbers), sampler))
 
     def columns(self, n_params: int) -> Columns:
@@ -107,8 +103,8 @@ class Mixture(Sampler):
         return f"Mixture({{{', '.join(groups)}}})"
 
 
-def from_dict(arguments: dict[str, Any]) -> Sampler:
-    """Return the sampler that `Sampler.to_dict` described."""
+def from_dict(arguments: dict[str, Any]) -> Sampler | Box:
+    """Return the sampler that `Sampler.to_dict` or `Box.to_dict` described."""
     classes: dict[str, Any] = {"Normal": Normal, "Uniform": Uniform, "Integers": Integers}
     rest = dict(arguments)
     name = rest.pop("name", None)
@@ -118,10 +114,8 @@ def from_dict(arguments: dict[str, Any]) -> Sampler:
             for key, is_slice, sampler in rest["groups"]
         ]
         return Mixture(groups)
-    if name == "IntegerBox":
-        from metaopt_fast.enumeration import IntegerBox
-
-        return IntegerBox(**rest)
+    if name == "Box":
+        return Box(Integers(**rest["integers"]), rest["n_params"])
     if name not in classes:
         raise ValueError(
             f"the sampler's name is {name!r}: pass one of {', '.join(classes)}, Mixture."

@@ -143,9 +143,6 @@ class PointwiseLoss(LinearData):
             raise TypeError(
                 f"sampler is {describe(sampler)}: pass a Normal, a Uniform or an Integers sampler."
             )
-        if not sampler.in_kernel:
-            thetas = sampler.sample(seed, start, count, self.n_params)
-            return self.with_threads(n_threads or self.n_threads).batch_loss(thetas)
         draws = sampler.draws(seed, self.n_params)
         start = check_integer("start", start, 0, MAX_INDEX)
         losses = allocate(check_integer("count", count, 1, MAX_INDEX - start))
@@ -189,8 +186,6 @@ class PointwiseLoss(LinearData):
             raise TypeError(f"threshold is {describe(threshold)}: pass a loss, or infinity.")
         if math.isnan(threshold):
             raise ValueError("threshold is nan: pass a loss, or infinity.")
-        if isinstance(candidates, Sampler) and not candidates.in_kernel:
-            candidates = candidates.sample(seed, start, count, self.n_params)
         if isinstance(candidates, Sampler):
             draws, thetas = candidates.draws(seed, self.n_params), None
             start = check_integer("start", start, 0, MAX_INDEX)

@@ -10,6 +10,7 @@ import numpy as np
 
 from metaopt_fast import _kernels
 from metaopt_fast._version import STREAM_VERSION, __version__
+from metaopt_fast.boxes import Box
 from metaopt_fast.samplers import Sampler
 from metaopt_fast.shards import Task, batch_loss, shard_size
 
@@ -26,7 +27,7 @@ def configuration(
         "n_candidates": n_candidates,
         "top_k": task.top_k,
         "sampler": task.sampler.to_dict()
-        if isinstance(task.sampler, Sampler)
+        if isinstance(task.sampler, (Sampler, Box))
         else {"name": "callable"},
         "objective": type(objective).__name__,
         "l2": _plain(getattr(objective, "l2", None)),

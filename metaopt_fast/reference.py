@@ -197,15 +197,24 @@ class Uniform:
 
 @dataclass(frozen=True)
 class Integers:
-    """Whole numbers from low to high, both included."""
+    """Whole numbers from low to high, both included; 0 beyond max_nonzero that are not free."""
 
     low: Any = -5
     high: Any = 5
+    max_nonzero: int | None = None
+    free: tuple[int, ...] = ()
 
     def sample(self, seed: int, start: int, count: int, n_params: int) -> Array:
         """Return candidates start .. start + count - 1."""
-        u = uniforms(seed, start, count, n_params)[:, :n_params]
-        return np.asarray(self.low + np.floor((np.asarray(self.high) - self.low + 1) * u))
+        u = uniforms(seed, start, count, 2 * n_params)[:, : 2 * n_params]
+        low, high = np.asarray(self.low), np.asarray(self.high)
+        thetas = np.asarray(low + np.floor((high - low + 1) * u[:, :n_params]))
+        if self.max_nonzero is None:
+            return thetas
+        counted = np.delete(np.arange(n_params), list(self.free))
+        for theta, keys in zip(thetas, u[:, n_params:], strict=True):
+            theta[counted[np.argsort(keys[counted], kind="stable")[self.max_nonzero :]]] = 0
+        return thetas
 
 
 @dataclass(frozen=True)

@@ -81,15 +81,15 @@ class SearchResult:
         return sum(stop - start for start, stop in self.ranges)
 
     @property
-    def certified(self) -> bool:
-        """Whether every theta of a box of `enumerate_search` was evaluated: no other is better."""
-        name = self.config["sampler"]["name"]
-        return bool(name == "IntegerBox" and self.n_evaluated == self.config["n_candidates"])
-
-    @property
     def interrupted(self) -> bool:
         """Whether Ctrl-C ended the search."""
         return self.stopped_by == "interrupt"
+
+    @property
+    def certified(self) -> bool:
+        """Whether these are the best of all: each model of `enumerate_search` was evaluated."""
+        n_models = self.config["sampler"].get("n_models")
+        return n_models is not None and self.n_evaluated == n_models
 
     @property
     def pairs_per_second(self) -> float:
@@ -200,7 +200,7 @@ class SearchResult:
             + (f", {self.rows_evaluated_fraction:.1%} of them computed)" if self._pruned else ")")
         ]
         if self.certified:
-            lines.append("  certified   no other theta of the box has a lower loss")
+            lines.append("  certified   no other model of the box has a lower loss")
         if self.stopped_by:
             lines.append(f"  stopped by  {self.stopped_by.replace('_', ' ')}")
         shown = [f"{value:.6g}" for value in self.theta[:6]] + ["..."] * (len(self.theta) > 6)

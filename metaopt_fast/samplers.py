@@ -11,14 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast import _kernels
-from metaopt_fast.validation import as_real_array, check_integer, describe, to_float64
+from metaopt_fast.sparsity import check_free, drop, droppable
+from metaopt_fast.validation import as_real_array, check_integer, to_float64
 
 MAX_SEED = 2**64 - 1
 MAX_INDEX = 2**63 - 1
 MAX_PARAMS = 2**31
-
-# Added to a seed: the key of the stream that chooses which parameters are not 0.
-SUPPORT_KEY = 0x9E3779B97F4A7C15
 
 # Numbers of the transforms, as in kernels.hpp.
 NORMAL, UNIFORM, INTEGERS = 0, 1, 2
@@ -48,9 +46,6 @@ class Sampler(ABC):
     1, 2, 3", SC 2011.
     """
 
-    # Whether kernels draw candidates themselves, or `sample` makes them before they are evaluated.
-    in_kernel = True
-
     @abstractmethod
     def columns(self, n_params: int) -> Columns:
         """Return the sampler by parameters; raise ValueError if it has another number of them."""
@@ -59,6 +54,11 @@ class Sampler(ABC):
     def n_params(self) -> int | None:
         """The number of parameters that the arguments fix; None where they fix none."""
         return None
+
+    @property
+    def in_kernel(self) -> bool:
+        """Whether kernels can draw from it; else `sample` is all there is."""
+        return True
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
@@ -86,10 +86,14 @@ class Sampler(ABC):
         ValueError, TypeError
             If an argument is no integer in range, or arrays of the sampler have another length.
         """
-        draws = self.draws(seed, n_params)
+        return self._fill(self.draws(seed, n_params), start, count, n_params)
+
+    def _fill(
+        self, draws: _kernels.Draws, start: int, count: int, width: int
+    ) -> npt.NDArray[np.float64]:
         start = check_integer("start", start, 0, MAX_INDEX)
         count = check_integer("count", count, 1, MAX_INDEX - start)
-        out = allocate(count, n_params)
+        out = allocate(count, width)
         if not draws.sample(start, out):
             raise ValueError(
                 f"{self!r} draws numbers beyond the range of floats: pass smaller ones."
@@ -240,16 +244,21 @@ class Uniform(Independent):
 class Integers(Independent):
     """Independent whole numbers, uniform between two bounds, both included.
 
+    With `max_nonzero`, that many of the parameters outside `free` keep what they drew, and the
+    others are 0. Which ones is drawn as well, each choice equally likely: they are those of the
+    lowest of n_params further uniform numbers of the candidate. As a kept parameter may have drawn
+    0 itself, a candidate has at most `max_nonzero` non-zero ones.
+
     Parameters
     ----------
     low, high : int or array_like of shape (n_params,), default -5 and 5
         Bounds; low <= high, whole numbers of at most 2**31 in size.
     max_nonzero : int, optional
-        Parameters of a candidate that may be other than zero: so many are chosen at random, the
-        others are 0, which must lie within their bounds.
+        From 1 to the number of parameters outside `free`, all of which must have 0 within their
+        bounds. Such a sampler draws outside the kernels, and is no part of a `Mixture`.
     free : sequence of int, default ()
-        Parameters, by number, that max_nonzero neither counts nor makes 0: -1 is the last one, an
-        intercept.
+        Numbers of parameters that are neither dropped nor counted, -1 for the last one, where an
+        intercept is.
 
     Examples
     --------
@@ -257,9 +266,10 @@ class Integers(Independent):
     >>> draws = mf.Integers(0, 1).sample(seed=0, start=0, count=100, n_params=2)
     >>> sorted(set(draws.ravel().tolist()))
     [0.0, 1.0]
-    >>> sparse = mf.Integers(-3, 3, max_nonzero=2).sample(seed=0, start=0, count=100, n_params=9)
-    >>> int((sparse != 0).sum(axis=1).max())
-    2
+    >>> sparse = mf.Integers(-5, 5, max_nonzero=3, free=(-1,))
+    >>> thetas = sparse.sample(seed=0, start=0, count=100, n_params=9)
+    >>> int((thetas[:, :-1] != 0).sum(axis=1).max())
+    3
     """
 
     _transform = INTEGERS
@@ -269,35 +279,24 @@ class Integers(Independent):
         self,
         low: npt.ArrayLike = -5,
         high: npt.ArrayLike = 5,
-        *,
         max_nonzero: int | None = None,
         free: Sequence[int] = (),
     ) -> None:
         super().__init__(low, high)
-        self.max_nonzero, self.free = check_sparsity(max_nonzero, free)
-        self.in_kernel = max_nonzero is None
-
-    def sample(self, seed: int, start: int, count: int, n_params: int) -> npt.NDArray[np.float64]:
-        thetas = super().sample(seed, start, count, n_params)
-        if self.max_nonzero is not None:
-            low, high = (np.broadcast_to(x, n_params) for x in self._arguments.values())
-            dropped = droppable(low, high, self.max_nonzero, self.free)
-            # Another key, another stream: which are kept does not depend on their values.
-            key = (seed + SUPPORT_KEY) % (MAX_SEED + 1)
-            order = np.argsort(Uniform(0, 1).sample(key, start, count, n_params)[:, dropped])
-            rows = np.arange(count)[:, None]
-            thetas[rows, dropped[order[:, self.max_nonzero :]]] = 0
-        return thetas
-
-    def to_dict(self) -> dict[str, Any]:
-        if self.max_nonzero is None:
-            return super().to_dict()
-        return {**super().to_dict(), "max_nonzero": self.max_nonzero, "free": list(self.free)}
-
-    def __repr__(self) -> str:
-        if self.max_nonzero is None:
-            return super().__repr__()
-        return f"{super().__repr__()[:-1]}, max_nonzero={self.max_nonzero}, free={self.free})"
+        self.max_nonzero, self.free = max_nonzero, check_free(free)
+        if max_nonzero is None:
+            if self.free:
+                raise ValueError(
+                    f"free is {free!r} without a limit: pass max_nonzero, which free parameters "
+                    "are not counted in."
+                )
+            return
+        self.max_nonzero = check_integer("max_nonzero", max_nonzero, 1, MAX_PARAMS)
+        if self._n_params is not None:
+            self.droppable(self._n_params)
+        else:  # of any number of parameters, one at least is counted
+            first, second = self._arguments.values()
+            droppable(first, second, 1, (), 1)
 
     def _check(self, first: Argument, second: Argument) -> None:
         low, high = np.broadcast_arrays(first, second)
@@ -313,46 +312,52 @@ class Integers(Independent):
         low, high = self._arguments.values()
         return low, high - low + 1, high
 
+    @property
+    def in_kernel(self) -> bool:
+        return self.max_nonzero is None
 
-def check_sparsity(max_nonzero: object, free: object) -> tuple[int | None, tuple[int, ...]]:
-    """Return max_nonzero and free, checked as far as that goes without n_params."""
-    if not isinstance(free, Sequence) or isinstance(free, (str, bytes)):
-        raise TypeError(f"free is {describe(free)}: pass a sequence of numbers of parameters.")
-    numbers = tuple(check_integer("free", number, -MAX_PARAMS, MAX_PARAMS) for number in free)
-    if max_nonzero is None:
-        return None, numbers
-    return check_integer("max_nonzero", max_nonzero, 1), numbers
+    def droppable(self, n_params: int) -> npt.NDArray[np.intp]:
+        """Return the numbers of the parameters that `max_nonzero` counts."""
+        low, high = self.bounds(n_params)
+        return droppable(low, high, self.max_nonzero or 0, self.free, n_params)
 
+    def bounds(self, n_params: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return the lowest and the highest value of each parameter."""
+        columns = super().columns(n_params)
+        return columns.a, columns.c
 
-def droppable(
-    low: npt.NDArray[np.float64],
-    high: npt.NDArray[np.float64],
-    max_nonzero: int,
-    free: tuple[int, ...],
-) -> npt.NDArray[np.intp]:
-    """Return the parameters that may be 0 for max_nonzero's sake; raise where one cannot be."""
-    n_params = len(low)
-    if max_nonzero > n_params:
-        raise ValueError(
-            f"max_nonzero is {max_nonzero}, but there are {n_params} parameters: pass at most "
-            f"{n_params}."
-        )
-    for number in free:
-        if not -n_params <= number < n_params:
+    def columns(self, n_params: int) -> Columns:
+        if not self.in_kernel:
             raise ValueError(
-                f"free has {number}, but there are {n_params} parameters: pass numbers from "
-                f"{-n_params} to {n_params - 1}."
+                f"{self!r} is no sampler for kernels, mixtures and hyper-parameters: pass one "
+                "without max_nonzero, or the thetas that it samples."
             )
-    kept = {number % n_params for number in free}
-    dropped = np.array([j for j in range(n_params) if j not in kept], np.intp)
-    without_zero = dropped[(low[dropped] > 0) | (high[dropped] < 0)]
-    if len(without_zero) and max_nonzero < len(dropped):
-        j = int(without_zero[0])
-        raise ValueError(
-            f"parameter {j} goes from {low[j]:g} to {high[j]:g}, but max_nonzero wants 0 among its "
-            "values: widen its bounds, or name it in free."
-        )
-    return dropped
+        return super().columns(n_params)
+
+    def sample(self, seed: int, start: int, count: int, n_params: int) -> npt.NDArray[np.float64]:
+        if self.max_nonzero is None:
+            return super().sample(seed, start, count, n_params)
+        n_params = check_integer("n_params", n_params, 1, MAX_PARAMS // 2)
+        others = self.droppable(n_params)
+        # One draw of twice the width: the integers as without a limit, and a key for each of them.
+        both: Any = zip(super().columns(n_params), Uniform(0, 1).columns(n_params), strict=True)
+        columns = Columns(*(np.concatenate(pair) for pair in both))
+        draws = _kernels.Draws(*columns, check_integer("seed", seed, 0, MAX_SEED))
+        drawn = self._fill(draws, start, count, 2 * n_params)
+        drop(drawn, drawn[:, n_params:], others, self.max_nonzero)
+        return np.ascontiguousarray(drawn[:, :n_params])
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**super().to_dict(), **self._limit()}
+
+    def _limit(self) -> dict[str, Any]:
+        if self.max_nonzero is None:
+            return {}
+        return {"max_nonzero": self.max_nonzero, "free": list(self.free)}
+
+    def __repr__(self) -> str:
+        limit = "".join(f", {name}={value!r}" for name, value in self._limit().items())
+        return f"{super().__repr__()[:-1]}{limit})"
 
 
 def _as_argument(name: str, value: object) -> Argument:

@@ -20,11 +20,12 @@ from metaopt_fast.samplers import (
     INTEGERS,
     MAX_SEED,
     NORMAL,
+    Columns,
+    Integers,
     Normal,
     Sampler,
     Uniform,
     allocate,
-    droppable,
 )
 
 Array = npt.NDArray[Any]
@@ -295,15 +296,14 @@ class IntegerLocalSearch(Strategy):
 
     def __init__(self, setting: Setting, options: dict[str, Any]) -> None:
         super().__init__(setting, options)
-        columns = self.start.columns(self.n_params)
+        columns = columns_of(self.start, self.n_params)
         self.low, self.high = columns.a, columns.c
         free = np.flatnonzero(self.low < self.high)
         self.free = free if len(free) else np.arange(self.n_params)
-        limit = getattr(self.start, "max_nonzero", None)
-        self.max_nonzero = self.n_params if limit is None else limit
-        self.counted = np.arange(self.n_params)
-        if limit is not None:
-            self.counted = droppable(self.low, self.high, limit, getattr(self.start, "free", ()))
+        self.max_nonzero, self.counted = self.n_params, np.arange(self.n_params)
+        if isinstance(self.start, Integers) and self.start.max_nonzero is not None:
+            self.max_nonzero = self.start.max_nonzero
+            self.counted = self.start.droppable(self.n_params)
         # Two streams of their own: which changes, and what makes way for them.
         self._choices = Uniform(0, 1).draws((self.seed + STREAM_STEP) & MAX_SEED, 7)
         self._keys = Uniform(0, 1).draws((self.seed + 2 * STREAM_STEP) & MAX_SEED, self.n_params)
@@ -384,9 +384,16 @@ STRATEGIES: dict[str, type[Strategy]] = {
 }
 
 
+def columns_of(start: Sampler, n_params: int) -> Columns:
+    """Return a sampler by parameters; a `max_nonzero` is not in that form."""
+    if isinstance(start, Integers):
+        start = Integers(*start.bounds(n_params))
+    return start.columns(n_params)
+
+
 def is_integers(start: Sampler, n_params: int) -> bool:
     """Whether all parameters of a sampler are whole numbers; raise ValueError if only some are."""
-    whole = start.columns(n_params).transform == INTEGERS
+    whole = columns_of(start, n_params).transform == INTEGERS
     if whole.any() and not whole.all():
         raise ValueError(
             f"start is {start!r}, of whole and of other numbers: pass a start of one kind."

@@ -114,15 +114,6 @@ def test_an_array_is_the_mean_of_the_first_generation(method, scale):
     check(thetas, getattr(reference_evolve, method)(*arguments))
 
 
-class Sparse(mf.Integers):
-    """Whole numbers that may have an attribute `max_nonzero`."""
-
-    def __init__(self, low, high, max_nonzero):
-        super().__init__(low, high)
-        if max_nonzero is not None:
-            self.max_nonzero = max_nonzero
-
-
 @given(
     low=st.lists(st.integers(-4, 0), min_size=5, max_size=5),
     width=st.lists(st.integers(0, 5), min_size=5, max_size=5),
@@ -135,7 +126,7 @@ def test_integer_candidates_are_those_of_the_reference_and_within_the_bounds(
     low = np.array(low)
     high = np.maximum(low + width, 0)
     objective = Quadratic([3.2, -1.3, 0.1, 2.4, -3.3])
-    start = Sparse(low, high, max_nonzero)
+    start = mf.Integers(low, high, max_nonzero)
     thetas = asked(objective, start, "integer_local_search", restart_after=restart_after)
     reference = reference_evolve.integer_local_search(
         objective.loss,
@@ -206,7 +197,7 @@ def test_the_optimum_of_a_small_box_is_found(max_nonzero):
     for seed in range(10):
         result = mf.evolve(
             objective,
-            Sparse(low, high, max_nonzero),
+            mf.Integers(low, high, max_nonzero),
             method="integer_local_search",
             population=8,
             generations=60,

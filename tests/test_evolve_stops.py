@@ -350,10 +350,6 @@ GOOD = {"objective": Quadratic(), "start": np.zeros(3), "population": 8, "genera
 INTEGERS = {"start": mf.Integers(), "method": "integer_local_search"}
 
 
-class Narrow(mf.Integers):
-    max_nonzero = 2
-
-
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -402,7 +398,6 @@ class Narrow(mf.Integers):
         ({"method": "shrinking", "shrink": 1.01}, "shrink is 1.01"),
         ({"method": "shrinking", "shrink_stuck": 0}, "shrink_stuck is 0"),
         ({**INTEGERS, "restart_after": 0}, "restart_after is 0"),
-        ({**INTEGERS, "start": Narrow(1, 3)}, "bounds leave out 0"),
         ({"patience": 0}, "patience is 0"),
         ({"tol": -1}, "tol is -1"),
         ({"tol": np.nan}, "tol is nan"),
