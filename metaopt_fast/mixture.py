@@ -115,7 +115,8 @@ def from_dict(arguments: dict[str, Any]) -> Sampler | Box:
         ]
         return Mixture(groups)
     if name == "Box":
-        return Box(Integers(**rest["integers"]), rest["n_params"])
+        integers: Any = from_dict(rest["integers"])
+        return Box(integers, rest["n_params"])
     if name not in classes:
         raise ValueError(
             f"the sampler's name is {name!r}: pass one of {', '.join(classes)}, Mixture."
