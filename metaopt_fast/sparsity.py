@@ -57,6 +57,16 @@ def droppable(
 
 
 def drop(thetas: Array, keys: Array, others: npt.NDArray[np.intp], max_nonzero: int) -> None:
-    """Set all of the parameters `others` to 0 but the max_nonzero of the lowest keys, in place."""
-    order = np.argsort(keys[:, others], axis=1, kind="stable")
-    np.put_along_axis(thetas, others[order[:, max_nonzero:]], 0.0, axis=1)
+    """Set all of the parameters `others` to 0 but the max_nonzero of the lowest keys, in place.
+
+    Of equal keys, that of the lower parameter is the lower one.
+    """
+    keys = keys[:, others]
+    highest = np.sort(keys, axis=1)[:, max_nonzero - 1 : max_nonzero]
+    kept = keys <= highest
+    # Sorting the rows alone that have equal keys, if any, takes half the time of sorting stably.
+    tied = np.flatnonzero(kept.sum(axis=1) > max_nonzero)
+    if len(tied):
+        order = np.argsort(keys[tied], axis=1, kind="stable")
+        kept[tied[:, None], order] = np.arange(len(others)) < max_nonzero
+    thetas[:, others] = np.where(kept, thetas[:, others], 0.0)
