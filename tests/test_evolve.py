@@ -460,14 +460,3 @@ def test_a_parameter_that_cannot_change_stays():
     np.testing.assert_array_equal(result.theta, [4, 3, 1])
     fixed = mf.evolve(Quadratic([4]), mf.Integers(2, 2), method="integer_local_search", top_k=9)
     np.testing.assert_array_equal(fixed.top_thetas, [[2]])
-
-
-def test_most_of_the_time_is_spent_in_the_objective():
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(10_000, 30))
-    objective = mf.LogisticLoss(X, X[:, 0] > rng.normal(size=10_000))
-    for method in METHODS:
-        runs = (
-            mf.evolve(objective, start_of(method), method=method, generations=40) for _ in range(5)
-        )
-        assert any(result.kernel_fraction > 0.8 for result in runs)
