@@ -13,6 +13,7 @@ from test_bad_input import assert_refused
 
 import metaopt_fast as mf
 from metaopt_fast import _kernels, mixture, reference
+from metaopt_fast.sparsity import drop
 
 N_PARAMS = 8  # of the shared objective
 SPARSE = mf.Integers(-5, 5, max_nonzero=3, free=(-1,))
@@ -65,6 +66,13 @@ def test_values_are_uniform_where_they_are_kept():
     values, counts = np.unique(drawn[(drawn[:, 1] == 0), 0], return_counts=True)
     assert values.tolist() == [-2, -1, 0, 1, 2]
     assert stats.chisquare(counts[values != 0]).pvalue > 1e-3
+
+
+def test_of_equal_keys_the_lower_parameter_is_kept():
+    thetas = np.arange(1.0, 16).reshape(3, 5)
+    keys = np.array([[0.5] * 5, [0.1, 0.5, 0.2, 0.5, 0.5], [0.5, 0.4, 0.3, 0.2, 0.1]])
+    drop(thetas, keys, np.array([0, 1, 3, 4]), 2)
+    assert thetas.tolist() == [[1, 2, 3, 0, 0], [6, 7, 8, 0, 0], [0, 0, 13, 14, 15]]
 
 
 def test_a_limit_of_all_parameters_drops_none():
