@@ -344,8 +344,9 @@ class Integers(Independent):
         columns = Columns(*(np.concatenate(pair) for pair in both))
         draws = _kernels.Draws(*columns, check_integer("seed", seed, 0, MAX_SEED))
         drawn = self._fill(draws, start, count, 2 * n_params)
-        drop(drawn, drawn[:, n_params:], others, self.max_nonzero)
-        return np.ascontiguousarray(drawn[:, :n_params])
+        thetas, keys = np.split(drawn, 2, axis=1)
+        drop(thetas, keys, others, self.max_nonzero)
+        return np.ascontiguousarray(thetas)
 
     def to_dict(self) -> dict[str, Any]:
         return {**super().to_dict(), **self._limit()}

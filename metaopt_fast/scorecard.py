@@ -43,6 +43,12 @@ class Scorecard:
     counts, observed : numpy.ndarray, shaped as scores, or None
         Of the rows given: how many have the score, and the fraction of positives among them.
 
+    References
+    ----------
+    B. Ustun and C. Rudin, "Learning optimized risk scores", JMLR 20 (2019).
+    J. Liu, C. Zhong, B. Li, M. Seltzer and C. Rudin, "FasterRisk: fast and accurate interpretable
+    risk scores", NeurIPS 2022.
+
     Examples
     --------
     >>> import metaopt_fast as mf
