@@ -128,11 +128,11 @@ def test_candidates_are_dropped_early_without_a_change(metric, limit, weighted):
     )
     objective = mf.CountObjective(counts, metric, **options)
     search = {"seed": 1, "top_k": 5}
-    pruned = mf.random_search(objective, mf.Normal(), 300_000, **search)
-    whole = mf.random_search(objective, mf.Normal(), 300_000, prune=False, **search)
+    pruned = mf.random_search(objective, mf.Normal(), 600_000, **search)
+    whole = mf.random_search(objective, mf.Normal(), 600_000, prune=False, **search)
     np.testing.assert_array_equal(pruned.top, whole.top)
     np.testing.assert_array_equal(pruned.trace, whole.trace)
-    assert pruned.rows_evaluated_fraction < 0.95
+    assert pruned.rows_evaluated_fraction < 0.9
     np.testing.assert_array_equal(objective.batch_loss(pruned.top_thetas), pruned.top["loss"])
 
 
