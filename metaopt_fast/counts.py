@@ -215,7 +215,8 @@ class CountObjective:
     metric : {"error", "balanced_error", "f1", "mcc"} or callable, default "error"
         "f1" and "mcc" mean 1 minus these. A callable takes counts of shape
         (K, n_groups, n_thresholds, 4) and returns K numbers, the lower the better; it is pickled
-        where a search runs in processes. See `metaopt_fast.metrics`, where `Cost` is.
+        where a search runs in processes. See `metaopt_fast.metrics`, which has `Cost` and
+        `expected_utility`.
     gap : {"selection_rate", "tpr", "fpr"}, default "selection_rate"
         The rate whose largest difference between two groups `max_gap` limits: of positive
         decisions among all rows, positive rows, negative rows.

@@ -24,8 +24,7 @@ class Cost:
     Parameters
     ----------
     tp, fp, fn, tn : float
-        The cost of a true positive, a false positive, a false negative, a true negative. The
-        negative of a utility is a cost.
+        The cost of a true positive, a false positive, a false negative, a true negative.
 
     Examples
     --------
@@ -56,6 +55,23 @@ class Cost:
         if self.tp or self.tn or min(self.fp, self.fn) < 0:
             return None
         return self.fp / (positive + negative), self.fn / (positive + negative)
+
+
+def expected_utility(tp: float = 1.0, fp: float = -1.0, fn: float = 0.0, tn: float = 0.0) -> Cost:
+    """Return the cost whose least value is the largest mean utility: minus the utilities.
+
+    Parameters
+    ----------
+    tp, fp, fn, tn : float
+        The utility of a true positive, a false positive, a false negative, a true negative.
+
+    Examples
+    --------
+    >>> counts = np.array([3.0, 1.0, 2.0, 4.0]).reshape(1, 1, 1, 4)
+    >>> expected_utility(tp=10, fp=-2)(counts).tolist()
+    [-2.8]
+    """
+    return Cost(-tp, -fp, -fn, -tn)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from sklearn import metrics as sk
 
 import metaopt_fast as mf
 from metaopt_fast.counts import INFEASIBLE
-from metaopt_fast.metrics import METRICS, Cost, group_rates
+from metaopt_fast.metrics import METRICS, Cost, expected_utility, group_rates
 from metaopt_fast.reference_counts import confusion_counts
 
 X4, Y4 = [[1.0], [2.0], [-1.0], [3.0]], [1, 1, 0, 0]
@@ -110,7 +110,7 @@ def test_metrics_are_those_of_scikit_learn(metric, score):
 def test_a_cost_matrix_and_a_utility_weigh_the_four_cells():
     counts = np.array([[3.0, 1.0, 2.0, 4.0], [0.0, 0.0, 5.0, 5.0]]).reshape(2, 1, 1, 4)
     np.testing.assert_allclose(Cost(fp=2, fn=10)(counts), [2.2, 5.0])
-    utility = Cost(tp=-1, fp=0.5, fn=0, tn=-0.1)
+    utility = expected_utility(tp=1, fp=-0.5, fn=0, tn=0.1)
     np.testing.assert_allclose(-utility(counts), [(3 - 0.5 + 0.4) / 10, 0.05])
     with pytest.raises(ValueError, match="fp is nan"):
         Cost(fp=np.nan)
