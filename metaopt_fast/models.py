@@ -49,11 +49,8 @@ class Models:
         # What a Hessian of overflown numbers leads to is no place to be.
         is_lost = np.logical_not(np.isfinite(thetas).all(axis=1))
         thetas = np.where(is_lost[:, None], 0.0, thetas)
-        for number, rows in self.by_set(models):
-            some = np.ascontiguousarray(thetas[rows])
-            loss, gradient = np.empty(len(some)), np.empty_like(some)
-            self.sets[number].rows.evaluate(some, loss, gradient, self.n_threads)
-            losses[rows], gradients[rows] = loss, gradient
+        for one, run in self.by_set(models):
+            one.rows.evaluate(thetas[run], losses[run], gradients[run], self.n_threads)
         losses[is_lost] = np.inf
         return self.penalised(models, thetas, losses, gradients)
 
@@ -69,30 +66,26 @@ class Models:
     def hessians(self, models: Indices, thetas: Float64Array) -> Float64Array:
         """Return sums of loss'' x x' over the training sets at each theta, without penalties."""
         found = np.empty((len(models), _kernels.n_pairs(self.n_params)))
-        for number, rows in self.by_set(models):
-            some = np.empty((np.count_nonzero(rows), found.shape[1]))
-            _kernels.hessians(
-                self.sets[number].rows, np.ascontiguousarray(thetas[rows]), some, self.n_threads
-            )
-            found[rows] = some
+        for one, run in self.by_set(models):
+            _kernels.hessians(one.rows, thetas[run], found[run], self.n_threads)
         return found
 
     def reaches(self, models: Indices, steps: Float64Array) -> Float64Array:
         """Return how far each step moves a margin of the training rows, at most."""
         found = np.empty(len(models))
-        for number, rows in self.by_set(models):
-            some = np.empty(np.count_nonzero(rows))
-            is_finite = _kernels.largest_margins(
-                self.sets[number].rows, np.ascontiguousarray(steps[rows]), some, self.n_threads
-            )
-            found[rows] = some if is_finite else np.inf
+        for one, run in self.by_set(models):
+            if not _kernels.largest_margins(one.rows, steps[run], found[run], self.n_threads):
+                found[run] = np.inf
         return found
 
-    def by_set(self, models: Indices) -> list[tuple[int, npt.NDArray[np.bool_]]]:
-        if len(self.sets) == 1:
-            return [(0, np.ones(len(models), np.bool_))]
+    def by_set(self, models: Indices) -> list[tuple[TrainingSet, slice]]:
+        """Return the runs of models of one training set: one for each set, if models are sorted."""
         numbers = self.set_of[models]
-        return [(int(number), numbers == number) for number in np.unique(numbers)]
+        starts = np.flatnonzero(np.diff(numbers, prepend=-1)).tolist()
+        return [
+            (self.sets[numbers[start]], slice(start, stop))
+            for start, stop in zip(starts, [*starts[1:], len(models)], strict=True)
+        ]
 
     def factor(
         self,
