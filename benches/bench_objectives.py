@@ -63,6 +63,7 @@ def test_beside_batch_loss(measure, name, shape, n_threads):
         signed_X = np.where(y[:, None] == 1, -X, X)
         by_numpy = min(seconds(lambda: numpy_errors(signed_X, thetas[:480]), 3)) / 480
         note = f"NumPy counts in {by_numpy / n_samples * 1e9:.2f} ns/pair"
+        time.sleep(0.5)  # until they are asleep
     pairs = n_samples * n_candidates
     measure.row(
         f"{name}: pairs/s beside batch_loss",
