@@ -15,8 +15,15 @@ from metaopt_fast import _kernels
 from metaopt_fast.linear import LinearData
 from metaopt_fast.metrics import METRICS, RATES, group_rates
 from metaopt_fast.packing import check_sample_weight, check_X, check_y, pack
-from metaopt_fast.samplers import Sampler, allocate
-from metaopt_fast.validation import as_real_array, check_number, describe, to_float64
+from metaopt_fast.samplers import MAX_INDEX, Sampler, allocate
+from metaopt_fast.validation import (
+    as_real_array,
+    check_integer,
+    check_number,
+    check_threshold,
+    describe,
+    to_float64,
+)
 
 Float64Array = npt.NDArray[np.float64]
 Metric = Callable[[Float64Array], npt.ArrayLike]
@@ -102,6 +109,10 @@ class ConfusionCounts(LinearData):
         self._stratum = self._packed.of_blocks(strata)
         self._digest: bytes | None = None
         self._connect()
+        if not np.isfinite(self.totals).all():
+            raise ValueError(
+                "sample_weight has a sum beyond the range of floats: pass smaller weights."
+            )
         for k, label in enumerate(("negative", "positive")):
             if not self.totals[:, k].any():
                 raise ValueError(
@@ -255,12 +266,13 @@ class CountObjective:
     ) -> None:
         if not isinstance(counts, ConfusionCounts):
             raise TypeError(f"counts is {describe(counts)}: pass a ConfusionCounts.")
-        if isinstance(metric, type) or not (callable(metric) or metric in METRICS):
+        is_name = isinstance(metric, str) and metric in METRICS
+        if isinstance(metric, type) or not (is_name or callable(metric)):
             raise ValueError(
                 f"metric is {describe(metric)}: pass one of {', '.join(METRICS)}, or a callable "
                 "that takes counts of shape (K, n_groups, n_thresholds, 4)."
             )
-        if gap not in RATES:
+        if not isinstance(gap, str) or gap not in RATES:
             raise ValueError(f"gap is {describe(gap)}: pass one of {', '.join(RATES)}.")
         self.confusion, self.metric, self.gap = counts, metric, gap
         self.max_gap = None if max_gap is None else check_number("max_gap", max_gap, 0.0)
@@ -304,6 +316,10 @@ class CountObjective:
         self, sampler: Sampler, seed: int, start: int, count: int, *, n_threads: int | None = None
     ) -> Float64Array:
         """Return the objective at candidates start .. start + count - 1 of a sampler."""
+        if not isinstance(sampler, Sampler):
+            raise TypeError(
+                f"sampler is {describe(sampler)}: pass a Normal, a Uniform or an Integers sampler."
+            )
         if n_threads is not None:
             return self.with_threads(n_threads).sampled_loss(sampler, seed, start, count)
         return self.pruned_loss(sampler, seed, start, count, math.inf)[0]
@@ -321,6 +337,14 @@ class CountObjective:
         Where the metric is a sum of costs of errors, a candidate is dropped as soon as its errors
         so far cost more than the threshold. As `LogisticLoss.pruned_loss`.
         """
+        check_threshold(threshold)
+        given = None
+        if isinstance(candidates, Sampler):
+            start = check_integer("start", start, 0, MAX_INDEX)
+            count = check_integer("count", count, 1, MAX_INDEX - start)
+        else:
+            given = self.confusion._many(candidates)
+            count = len(given)
         losses, computed = allocate(count), 0.0
         size = max(1, BATCH_NUMBERS // self.n_params)
         for first in range(0, count, size):
@@ -328,8 +352,8 @@ class CountObjective:
             n = part.stop - first
             if isinstance(candidates, Sampler):
                 thetas = candidates.sample(seed, start + first, n, self.n_params)
-            else:
-                thetas = self.confusion._many(candidates)[part]
+            elif given is not None:
+                thetas = given[part]
             losses[part], fraction = self._below(thetas, threshold)
             computed += fraction * n
         return losses, computed / count

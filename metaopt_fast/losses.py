@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.objectives import PointwiseLoss
@@ -168,16 +169,22 @@ class SmoothedZeroOneLoss(PointwiseLoss):
         merge_duplicates: bool = False,
     ) -> None:
         self.beta = check_number("beta", beta, 0.0, strictly=True)
-        super().__init__(
-            X,
-            y,
-            sample_weight,
-            l2=l2,
-            fit_intercept=fit_intercept,
-            dtype=dtype,
-            n_threads=n_threads,
-            merge_duplicates=merge_duplicates,
-        )
+        with np.errstate(over="ignore"):
+            super().__init__(
+                X,
+                y,
+                sample_weight,
+                l2=l2,
+                fit_intercept=fit_intercept,
+                dtype=dtype,
+                n_threads=n_threads,
+                merge_duplicates=merge_duplicates,
+            )
+        if not np.isfinite(self._packed.extent):
+            raise ValueError(
+                f"beta is {self.beta:g}, and beta times X leaves the range of {self.dtype}: pass a "
+                "smaller one."
+            )
 
     def _scale(self) -> float:
         return self.beta

@@ -19,6 +19,7 @@ from metaopt_fast.validation import (
     check_integer,
     check_n_threads,
     check_number,
+    check_threshold,
     describe,
 )
 
@@ -182,10 +183,7 @@ class PointwiseLoss(LinearData):
         fraction : float
             The part of the (row, candidate) pairs that was computed.
         """
-        if not isinstance(threshold, (int, float, np.integer, np.floating)):
-            raise TypeError(f"threshold is {describe(threshold)}: pass a loss, or infinity.")
-        if math.isnan(threshold):
-            raise ValueError("threshold is nan: pass a loss, or infinity.")
+        check_threshold(threshold)
         if isinstance(candidates, Sampler):
             draws, thetas = candidates.draws(seed, self.n_params), None
             start = check_integer("start", start, 0, MAX_INDEX)

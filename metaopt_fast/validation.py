@@ -79,6 +79,14 @@ def check_flag(name: str, value: object) -> bool:
     return bool(value)
 
 
+def check_threshold(threshold: object) -> None:
+    """Raise an error where a threshold of losses is none."""
+    if not isinstance(threshold, (int, float, np.integer, np.floating)):
+        raise TypeError(f"threshold is {describe(threshold)}: pass a loss, or infinity.")
+    if math.isnan(threshold):
+        raise ValueError("threshold is nan: pass a loss, or infinity.")
+
+
 def describe(value: object) -> str:
     """Name `value` in an error: an array by its shape and dtype, the rest by a short repr and the
     type."""

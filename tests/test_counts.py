@@ -221,6 +221,7 @@ def test_a_metric_of_another_form_gets_a_sentence(metric, message):
         ({"thresholds": "half"}, (TypeError, ValueError), "thresholds has"),
         ({"sample_weight": [1, 1, 0, 0]}, ValueError, "0 for every negative row"),
         ({"fit_intercept": 1}, TypeError, "fit_intercept is 1"),
+        ({"sample_weight": [1e308] * 4}, ValueError, "a sum beyond the range of floats"),
     ],
 )
 def test_bad_counts_get_a_sentence(options, error, message):
@@ -237,6 +238,8 @@ GROUPED = mf.ConfusionCounts(X4, Y4, groups=["a", "a", "b", "b"])
         ((X4,), {}, TypeError, "pass a ConfusionCounts"),
         ((GROUPED, "accuracy"), {}, ValueError, "metric is 'accuracy'.*: pass one of error"),
         ((GROUPED, np.mean.__class__), {}, ValueError, "metric is"),
+        ((GROUPED, [1]), {}, ValueError, "metric is"),
+        ((GROUPED,), {"gap": ["tpr"]}, ValueError, "gap is"),
         ((GROUPED,), {"gap": "odds"}, ValueError, "gap is 'odds'.*: pass one of selection_rate"),
         ((GROUPED,), {"max_gap": -0.1}, ValueError, "max_gap is -0.1"),
         ((GROUPED,), {"max_gap": 0.1, "penalty": np.nan}, ValueError, "penalty is nan"),
@@ -267,3 +270,17 @@ def test_every_metric_is_lower_for_a_perfect_model():
     for metric in METRICS.values():
         values = metric(counts)
         assert values[0] == 0 < values[1]
+
+
+def test_arguments_of_searches_are_checked_as_those_of_losses_are():
+    objective = mf.CountObjective(mf.ConfusionCounts(X4, Y4))
+    with pytest.raises(ValueError, match="threshold is nan"):
+        objective.pruned_loss([[1.0]], 0, 0, 1, np.nan)
+    with pytest.raises(TypeError, match="threshold is 'low'"):
+        objective.pruned_loss([[1.0]], 0, 0, 1, "low")
+    with pytest.raises(ValueError, match="count is -5"):
+        objective.sampled_loss(mf.Normal(), 0, 0, -5)
+    with pytest.raises(TypeError, match="sampler is 'normal'"):
+        objective.sampled_loss("normal", 0, 0, 5)
+    # Thetas say themselves how many they are.
+    assert len(objective.pruned_loss([[1.0], [2.0]], 0, 0, 7, np.inf)[0]) == 2

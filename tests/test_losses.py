@@ -182,6 +182,13 @@ def test_a_bad_beta_gets_a_sentence(beta):
         mf.SmoothedZeroOneLoss([[1.0], [2.0]], [0, 1], beta=beta)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("beta", "dtype"), [(1e308, "float64"), (1e39, "float32")])
+def test_a_beta_that_leaves_the_range_of_floats_is_refused(beta, dtype):
+    with pytest.raises(ValueError, match=f"leaves the range of {dtype}"):
+        mf.SmoothedZeroOneLoss([[3.0], [-2.0]], [0, 1], beta=beta, dtype=dtype)
+
+
 def test_losses_have_fingerprints_of_their_own():
     X, y, _, _ = data(7, 20, 2)
     made = [both(name, X, y)[0].fingerprint for name in NAMES]
