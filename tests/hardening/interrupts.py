@@ -24,7 +24,7 @@ for line in sys.stdin:
 """
 
 X, Y = problem(20_000, 30)
-THETAS = np.random.default_rng(1).normal(size=(20_000, 30))
+THETAS = np.random.default_rng(1).normal(size=(200_000, 30))  # seconds of work
 LOSS = mf.LogisticLoss(X, Y, l2=1e-3)
 
 
