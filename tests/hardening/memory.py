@@ -21,7 +21,7 @@ import metaopt_fast as mf
 
 CALLS, RSS_LIMIT = 200_000, 1e6
 SMALLEST = 4096  # bytes of an allocation that fails, if it is not the extension's own
-LEAK_LIMIT = 4096  # bytes of the heap
+REPEATS = 10
 
 SHIM = r"""
 #define _GNU_SOURCE
@@ -108,27 +108,39 @@ def heap(libc):
     return used.h + used.e  # by the heap and by maps of their own
 
 
-def fail_each(call, wanted, shim):
-    """Fail the first allocation of a call, then the second, until none is left to fail; return
-    how many there were, how many raised MemoryError, and what was wrong."""
-    failures, raised, wrong = 0, 0, []
+def fail_one(k, call, shim):
+    """Let the k-th allocation of a call fail; return what came of it ("MemoryError", "none left"
+    or another error), and what the call returned, if it did."""
+    found, outcome = None, "success"
+    shim.shim_arm(k, SMALLEST)
+    try:
+        found = call()
+        left = shim.shim_disarm()
+    except MemoryError:
+        left, outcome = shim.shim_disarm(), "MemoryError"
+    except BaseException as error:
+        left, outcome = shim.shim_disarm(), repr(error)
+    return "none left" if left else outcome, found
+
+
+def fail_each(call, shim, libc):
+    """Fail the first allocation of a call several times, then the second, until none is left;
+    return how many there were, what was wrong, and the most bytes that one left behind."""
+    wanted, k, wrong, most = digest(*call()), 0, [], 0
     while True:
-        found = None
-        shim.shim_arm(failures + 1, SMALLEST)
-        try:
-            found = call()
-            left = shim.shim_disarm()
-        except MemoryError:
-            left = shim.shim_disarm()
-            raised += 1
-        except BaseException as error:
-            left = shim.shim_disarm()
-            wrong.append(repr(error))
-        if left:
-            return failures, raised, wrong
-        failures += 1
-        if (found is not None and digest(*found) != wanted) or digest(*call()) != wanted:
-            wrong.append(f"other bits at {failures}")
+        k += 1
+        fail_one(k, call, shim)  # fills the caches of Python and NumPy
+        before = heap(libc)
+        for _ in range(REPEATS):
+            outcome, found = fail_one(k, call, shim)
+            if outcome == "none left":
+                return k - 1, wrong, most
+            if outcome not in ("MemoryError", "success"):
+                wrong.append(outcome)
+            if (found is not None and digest(*found) != wanted) or digest(*call()) != wanted:
+                wrong.append(f"other bits at {k}")
+            found = None
+        most = max(most, (heap(libc) - before) // REPEATS)
 
 
 def check_failures(report):
@@ -156,16 +168,12 @@ def check_failures(report):
             ],
         }
         for name, call in calls.items():
-            wanted = digest(*call())
-            fail_each(call, wanted, shim)  # fills the caches of Python and NumPy
-            before = heap(libc)
-            failures, raised, wrong = fail_each(call, wanted, shim)
-            leaked = heap(libc) - before
+            failures, wrong, leaked = fail_each(call, shim, libc)
             report.line(
                 f"{name} on {n_threads} thread{'s' * (n_threads > 1)}, each allocation failed",
-                not wrong and failures > 0 and leaked < LEAK_LIMIT,
-                f"{failures} failures, {raised} of them MemoryError, {len(wrong)} wrong "
-                f"{wrong[:2] or ''}, {leaked / 1e3:.1f} kB left behind",
+                not wrong and failures > 0 and leaked < SMALLEST / 2,
+                f"{failures} allocations x {REPEATS} failures, {len(wrong)} wrong "
+                f"{wrong[:2] or ''}, at most {leaked} bytes left behind by one",
             )
 
 
