@@ -9,6 +9,9 @@ from hypothesis import HealthCheck, settings
 
 from metaopt_fast import _kernels
 
+# Scripts that run longer; --doctest-modules would import them.
+collect_ignore = ["hardening"]
+
 settings.register_profile(
     "default",
     deadline=None,

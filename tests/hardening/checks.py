@@ -1,0 +1,33 @@
+"""What the scripts share: a line for each check, a hash of arrays, and a small problem."""
+
+import hashlib
+import sys
+
+import numpy as np
+
+
+class Report:
+    """Prints each check with its figure, and remembers whether one failed."""
+
+    def __init__(self):
+        self.failed = False
+
+    def line(self, check, holds, figure):
+        self.failed |= not holds
+        print(f"{'ok    ' if holds else 'FAILED'}  {check}: {figure}", flush=True)
+
+    def exit(self):
+        """End the script, with an error code if a check failed."""
+        sys.exit(int(self.failed))
+
+
+def digest(*arrays):
+    """A hash of the bits of arrays."""
+    return hashlib.sha256(b"|".join(np.asarray(a).tobytes() for a in arrays)).hexdigest()
+
+
+def problem(n_samples, n_features=10, seed=0):
+    """Data of two classes that overlap."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n_samples, n_features))
+    return X, X @ rng.normal(size=n_features) + rng.normal(size=n_samples) > 0

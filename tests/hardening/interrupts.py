@@ -1,0 +1,97 @@
+"""SIGINT at random times in every long call is answered at once, and the next call is right."""
+
+import random
+import subprocess
+import sys
+import time
+
+import numpy as np
+from checks import Report, digest, problem
+
+import metaopt_fast as mf
+
+INTERRUPTS, LIMIT = 100, 0.2  # seconds to the answer
+
+# For each line a number of seconds to wait, then a signal to the parent and the time of it.
+SENDER = """
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+for line in sys.stdin:
+    time.sleep(float(line))
+    sent = time.monotonic()
+    os.kill(os.getppid(), signal.SIGINT)
+    print(sent, flush=True)
+"""
+
+X, Y = problem(20_000, 30)
+THETAS = np.random.default_rng(1).normal(size=(200_000, 30))  # seconds of work
+LOSS = mf.LogisticLoss(X, Y, l2=1e-3)
+
+
+def batch_loss():
+    LOSS.batch_loss(THETAS)
+    return False
+
+
+def random_search():
+    return mf.random_search(LOSS, mf.Normal(), 10**9).interrupted
+
+
+def evolve():
+    return mf.evolve(LOSS, mf.Normal(), generations=10**6, population=64, seed=1).interrupted
+
+
+def gradient_descent():
+    run = mf.gradient_descent(LOSS, learning_rate=1e-3, tol=0.0, max_iter=10**6)
+    return run.status == "interrupted"
+
+
+def fit_many():
+    mf.fit_many(X, Y, l2=np.geomspace(1e-6, 1, 300), folds=np.arange(len(X)) % 10, tol=1e-13)
+    return False
+
+
+def small_calls():
+    """A hash of calls that follow an interrupt."""
+    search = mf.random_search(LOSS, mf.Normal(), 300, seed=1)
+    run = mf.gradient_descent(LOSS, max_iter=3)
+    return digest(LOSS.batch_loss(THETAS[:200]), search.top_thetas, run.theta)
+
+
+def interrupt(call, sender, delay):
+    """Call; return whether the signal was answered, and the seconds from it to the answer."""
+    answered = False
+    try:
+        sender.stdin.write(f"{delay}\n")
+        sender.stdin.flush()
+        answered = call()
+        ended = time.monotonic()
+    except KeyboardInterrupt:
+        ended, answered = time.monotonic(), True
+    return answered, ended - float(sender.stdout.readline())
+
+
+def main():
+    report, rng = Report(), random.Random(0)
+    wanted = small_calls()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", SENDER], **pipes) as sender:
+        for call in (random_search, evolve, gradient_descent, fit_many, batch_loss):
+            missed, wrong, seconds = 0, 0, []
+            for _ in range(INTERRUPTS):
+                answered, took = interrupt(call, sender, rng.uniform(0.02, 0.4))
+                missed += not answered
+                seconds.append(took)
+                wrong += small_calls() != wanted
+            report.line(
+                f"{INTERRUPTS} interrupts of {call.__name__}",
+                missed == wrong == 0 and max(seconds) < LIMIT,
+                f"longest answer {max(seconds):.3f} s, median {np.median(seconds):.3f} s, "
+                f"{missed} not answered, {wrong} wrong calls after it",
+            )
+        sender.stdin.close()
+    report.exit()
+
+
+if __name__ == "__main__":
+    main()
