@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import operator
+import os
 from typing import Any, cast
 
 import numpy as np
@@ -64,6 +65,20 @@ def check_dtype(dtype: object) -> str:
     if name is None or name not in DTYPES:
         raise ValueError(f"dtype is {describe(dtype)}: pass 'float64' or 'float32'.")
     return str(name)
+
+
+def check_path(name: str, path: object) -> str:
+    """Return the absolute path of a file that is there or may be made."""
+    # Not a number: `open` takes it for a file that is open already, the standard output perhaps.
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"{name} is {describe(path)}: pass the path of a file.")
+    text = os.fsdecode(path)
+    if not text or "\0" in text:
+        raise ValueError(f"{name} is {describe(path)}: pass the path of a file.")
+    if os.path.exists(text) and not os.path.isfile(text) and not os.path.isdir(text):
+        raise ValueError(f"{name} is {describe(path)}, no regular file: pass the path of one.")
+    # Absolute: SQLite takes ":memory:" for no file at all.
+    return os.path.abspath(text)
 
 
 def to_float64(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
