@@ -15,8 +15,15 @@ from metaopt_fast import _kernels
 from metaopt_fast.linear import LinearData
 from metaopt_fast.metrics import METRICS, RATES, group_rates
 from metaopt_fast.packing import check_sample_weight, check_X, check_y, pack
-from metaopt_fast.samplers import Sampler, allocate
-from metaopt_fast.validation import as_real_array, check_number, describe, to_float64
+from metaopt_fast.samplers import MAX_INDEX, Sampler, allocate
+from metaopt_fast.validation import (
+    as_real_array,
+    check_integer,
+    check_number,
+    check_threshold,
+    describe,
+    to_float64,
+)
 
 Float64Array = npt.NDArray[np.float64]
 Metric = Callable[[Float64Array], npt.ArrayLike]
@@ -179,6 +186,8 @@ class ConfusionCounts(LinearData):
         self, of_false_positive: float, of_false_negative: float
     ) -> _kernels.PackedRows | None:
         """Return rows whose loss is at most a cost of errors; None if nothing costs."""
+        of_false_positive = check_number("of_false_positive", of_false_positive, 0.0)
+        of_false_negative = check_number("of_false_negative", of_false_negative, 0.0)
         costs = np.array([of_false_positive, of_false_negative])[self._stratum % 2]
         part = replace(self._packed, block_weights=self._packed.block_weights * costs)
         if not costs.any():
@@ -255,12 +264,14 @@ class CountObjective:
     ) -> None:
         if not isinstance(counts, ConfusionCounts):
             raise TypeError(f"counts is {describe(counts)}: pass a ConfusionCounts.")
-        if isinstance(metric, type) or not (callable(metric) or metric in METRICS):
+        if isinstance(metric, type) or not (
+            callable(metric) or (isinstance(metric, str) and metric in METRICS)
+        ):
             raise ValueError(
                 f"metric is {describe(metric)}: pass one of {', '.join(METRICS)}, or a callable "
                 "that takes counts of shape (K, n_groups, n_thresholds, 4)."
             )
-        if gap not in RATES:
+        if not isinstance(gap, str) or gap not in RATES:
             raise ValueError(f"gap is {describe(gap)}: pass one of {', '.join(RATES)}.")
         self.confusion, self.metric, self.gap = counts, metric, gap
         self.max_gap = None if max_gap is None else check_number("max_gap", max_gap, 0.0)
@@ -304,6 +315,10 @@ class CountObjective:
         self, sampler: Sampler, seed: int, start: int, count: int, *, n_threads: int | None = None
     ) -> Float64Array:
         """Return the objective at candidates start .. start + count - 1 of a sampler."""
+        if not isinstance(sampler, Sampler):
+            raise TypeError(
+                f"sampler is {describe(sampler)}: pass a Normal, a Uniform or an Integers sampler."
+            )
         if n_threads is not None:
             return self.with_threads(n_threads).sampled_loss(sampler, seed, start, count)
         return self.pruned_loss(sampler, seed, start, count, math.inf)[0]
@@ -321,6 +336,11 @@ class CountObjective:
         Where the metric is a sum of costs of errors, a candidate is dropped as soon as its errors
         so far cost more than the threshold. As `LogisticLoss.pruned_loss`.
         """
+        threshold = check_threshold(threshold)
+        start = check_integer("start", start, 0, MAX_INDEX)
+        count = check_integer("count", count, 1, MAX_INDEX - start)
+        if not isinstance(candidates, Sampler):
+            candidates = self.confusion._counted(candidates, count)
         losses, computed = allocate(count), 0.0
         size = max(1, BATCH_NUMBERS // self.n_params)
         for first in range(0, count, size):
@@ -329,7 +349,7 @@ class CountObjective:
             if isinstance(candidates, Sampler):
                 thetas = candidates.sample(seed, start + first, n, self.n_params)
             else:
-                thetas = self.confusion._many(candidates)[part]
+                thetas = candidates[part]
             losses[part], fraction = self._below(thetas, threshold)
             computed += fraction * n
         return losses, computed / count
@@ -438,7 +458,10 @@ def _check_groups(
     if groups is None:
         return [None], np.zeros(n_samples, np.intp)
     wanted = "one number, string or bool for each row"
-    array = np.asarray(groups)
+    try:
+        array = np.asarray(groups)
+    except ValueError:
+        raise ValueError(f"groups cannot be read as an array: pass {wanted}.") from None
     if array.ndim != 1 or len(array) != n_samples:
         raise ValueError(
             f"groups has shape {array.shape}, but X has {n_samples} rows: pass {wanted}."

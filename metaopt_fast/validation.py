@@ -67,6 +67,17 @@ def check_dtype(dtype: object) -> str:
     return str(name)
 
 
+def check_threshold(threshold: object) -> float:
+    """Return a loss that candidates are compared with; infinity is one."""
+    if isinstance(threshold, bool) or not isinstance(
+        threshold, (int, float, np.integer, np.floating)
+    ):
+        raise TypeError(f"threshold is {describe(threshold)}: pass a loss, or infinity.")
+    if math.isnan(threshold):
+        raise ValueError("threshold is nan: pass a loss, or infinity.")
+    return float(threshold)
+
+
 def check_path(name: str, path: object) -> str:
     """Return the absolute path of a file that is there or may be made."""
     # Not a number: `open` takes it for a file that is open already, the standard output perhaps.
