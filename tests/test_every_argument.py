@@ -53,10 +53,12 @@ class Mine:
     n_params = 3
 
     def batch_loss(self, thetas):
-        return (thetas**2).sum(axis=1)
+        with np.errstate(over="ignore"):
+            return (thetas**2).sum(axis=1)
 
     def loss_gradient(self, theta):
-        return float(theta @ theta), 2 * theta
+        with np.errstate(over="ignore"):
+            return float(theta @ theta), 2 * theta
 
 
 @dataclasses.dataclass
@@ -66,12 +68,13 @@ class Entry:
     function: object
     valid: dict
     excepted: dict = dataclasses.field(default_factory=dict)
-    # Other words by which messages may name an argument.
+    # Other words by which messages may name an argument: what it is made of, or the argument that
+    # it does not go with, either of which may be the wrong one.
     aliases: dict = dataclasses.field(default_factory=dict)
 
 
 # Where the whole of an argument is anything that the caller likes.
-FREE = {"metadata": "anything that JSON holds, and refused by name if JSON does not hold it"}
+FREE = {"metadata": "anything that JSON holds, NaN too"}
 THETAS_BY_NUMBER = {"thetas": r"theta \d+"}
 PATHS = ("path", "checkpoint")
 
@@ -82,14 +85,18 @@ def entries():
         "config": Entry(mf.config, {}),
         "show_config": Entry(mf.show_config, {}),
         "merge_duplicates": Entry(mf.merge_duplicates, DATA),
-        "merge_results": Entry(mf.merge_results, {"results": [SEARCH]}),
+        "merge_results": Entry(
+            mf.merge_results, {"results": [SEARCH]}, aliases={"results": "result"}
+        ),
         "SearchResult.load": Entry(mf.SearchResult.load, {"path": "search.npz"}),
         "EvolveResult.load": Entry(mf.EvolveResult.load, {"path": "evolution.npz"}),
         "DescentResult.plot_trace": Entry(DESCENT.plot_trace, {}),
         "LogUniform": Entry(mf.LogUniform, {"low": 0.1, "high": 2.0}),
         "LogUniform.values": Entry(mf.LogUniform(0.1, 2).values, {"exponents": np.zeros(2)}),
         "Scorecard.from_theta": Entry(
-            mf.Scorecard.from_theta, {"theta": WHOLE, "names": ["a", "b", "c"], "X": X, "y": Y}
+            mf.Scorecard.from_theta,
+            {"theta": WHOLE, "names": ["a", "b", "c"], "X": X, "y": Y},
+            aliases={"theta": "names", "fit_intercept": "names"},
         ),
         "metrics.Cost": Entry(metrics.Cost, {}),
         "metrics.Cost()": Entry(metrics.Cost(), {"counts": COUNTS}, excepted=COUNTS_AS_THEY_ARE),
@@ -166,7 +173,9 @@ def objectives():
         "CountObjective.sampled_loss": Entry(made.sampled_loss, DRAWN),
         "CountObjective.pruned_loss": Entry(made.pruned_loss, PRUNED),
         "CountObjective.pruned_loss of thetas": Entry(
-            made.pruned_loss, PRUNED | {"candidates": THETAS, "count": 2, "start": 0}
+            made.pruned_loss,
+            PRUNED | {"candidates": THETAS, "count": 2, "start": 0},
+            aliases={"candidates": r"theta \d+"},
         ),
         "CountObjective.with_threads": Entry(made.with_threads, {"n_threads": 1}),
     }
@@ -224,6 +233,7 @@ def searches():
         "enumerate_search of few": Entry(
             mf.enumerate_search,
             {"objective": OBJECTIVE, "low": -1, "high": 1, "max_nonzero": 1, "free": (-1,)},
+            aliases={"low": "bounds", "high": "bounds"},
         ),
         "search_descents": Entry(
             mf.search_descents,
@@ -242,7 +252,9 @@ def searches():
             mf.fit_many, {**DATA, "l2": [0.1, 1.0], "folds": [0, 0, 0, 1, 1, 1], "theta0": None}
         ),
         "fit_many without folds": Entry(
-            mf.fit_many, {**DATA, "l2": 0.1, "class_weight": {0: 1.0, 1: 2.0}, "theta0": [0.0] * 4}
+            mf.fit_many,
+            {**DATA, "l2": 0.1, "class_weight": {0: 1.0, 1: 2.0}, "theta0": [0.0] * 4},
+            aliases={"X": "theta0"},
         ),
     }
 
@@ -252,11 +264,11 @@ def descents():
     own = {
         "gd": {"learning_rate": 0.5, "patience": 2},
         "gd of many": {"theta0": THETAS, "learning_rate": [0.1, 0.5], "l2": [0.0, 0.1]},
-        "gd by mini-batches": {"learning_rate": 0.1, "batch_size": 2},
+        "gd by mini-batches": {"learning_rate": 0.1, "batch_size": 2, "patience": 2},
         "momentum": {"momentum": 0.5},
         "nesterov": {"restart": True},
-        "adagrad": {"eps": 1e-8},
-        "rmsprop": {"alpha": 0.9, "momentum": 0.1, "eps": 1e-8},
+        "adagrad": {"eps": 1e-8, "learning_rate": 0.5},
+        "rmsprop": {"alpha": 0.9, "momentum": 0.1, "eps": 1e-8, "patience": 2},
         "adamw": {"betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1},
         "lbfgs": {"history_size": 2},
     }
@@ -265,6 +277,8 @@ def descents():
             mf.gradient_descent,
             {"objective": OBJECTIVE, "theta0": THETA, "method": name.split()[0], "max_iter": 4}
             | options,
+            # As many as there are rows of theta0.
+            aliases={"theta0": "learning_rate"},
         )
         for name, options in own.items()
     }
@@ -274,7 +288,13 @@ def descents():
 
 def evolutions():
     own = {
-        "cem": {"elite": 0.5, "smoothing": 0.5, "noise": 0.1, "noise_generations": 2, "patience": 2},
+        "cem": {
+            "elite": 0.5,
+            "smoothing": 0.5,
+            "noise": 0.1,
+            "noise_generations": 2,
+            "patience": 2,
+        },
         "snes": {"learning_rate": 0.5, "scale_learning_rate": 0.5},
         "ars": {"elite": 0.5, "learning_rate": 0.1, "exploration": 0.1},
         "shrinking": {"start": THETA, "scale": [1.0, 2.0, 3.0], "shrink": 0.9, "shrink_stuck": 0.5},
@@ -336,7 +356,7 @@ def wrong_values(valid):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         array = np.asarray(valid) if isinstance(valid, (list, np.ndarray, tuple)) else None
-    if array is None:
+    if array is None or array.size == 0:
         return values | {"a list of two": [valid, valid], "one dimension more": np.ones((1, 1))}
     values |= {
         "one less": array[:-1],
@@ -390,19 +410,16 @@ def limited_memory():
     resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-@pytest.fixture(autouse=True)
-def files(tmp_path, monkeypatch):
+@pytest.fixture(scope="module", autouse=True)
+def files(tmp_path_factory):
     """A folder of its own: some of the wrong values are names of files."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MPLBACKEND", "agg")
-    SEARCH.save("search.npz")
-    EVOLUTION.save("evolution.npz")
-    mf.random_search(OBJECTIVE, mf.Normal(), 20, checkpoint="search.db")
-    yield
-    if "matplotlib.pyplot" in __import__("sys").modules:
-        from matplotlib import pyplot
-
-        pyplot.close("all")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("arguments"))
+        patch.setenv("MPLBACKEND", "agg")
+        SEARCH.save("search.npz")
+        EVOLUTION.save("evolution.npz")
+        mf.random_search(OBJECTIVE, mf.Normal(), 20, checkpoint="search.db")
+        yield
 
 
 def arguments(entry):
@@ -425,6 +442,7 @@ CASES = [
 def test_the_valid_call_succeeds(name):
     entry = ENTRIES[name]
     assert set(entry.valid) <= set(arguments(entry)) | {"max_iter"}
+    assert set(entry.excepted) <= set(inspect.signature(entry.function).parameters)
     assert not has_nan(entry.function(**entry.valid))
 
 
@@ -450,6 +468,8 @@ def fault_of(entry, argument, value):
             result = entry.function(**{**entry.valid, argument: value})
             return "NaN in the result" if has_nan(result) else None
     except (ValueError, TypeError) as error:
+        if argument == "callback" and callable(value):
+            return None  # its own error
         words = entry.aliases.get(argument, argument)
         return fault_of_message(str(error), rf"\b({argument}|{words})\b")
     except MemoryError:
@@ -522,6 +542,38 @@ def public_entries():
 def test_every_public_entry_is_in_the_table(name):
     there = any(re.fullmatch(rf"{re.escape(name)}( .*)?", entry) for entry in ENTRIES)
     assert there != (name in NOT_IN_TABLE)
+
+
+@pytest.mark.parametrize("objective", [OBJECTIVE, mf.CountObjective(CONFUSION)], ids=repr)
+def test_a_count_that_is_not_that_of_the_candidates_is_refused(objective):
+    with pytest.raises(ValueError, match="candidates has 2 rows, but count is 3"):
+        objective.pruned_loss(THETAS, 0, 0, 3, 0.5)
+
+
+def test_names_and_slices_of_a_mixture_that_are_ambiguous_are_refused():
+    with pytest.raises(ValueError, match="names has 'a' more than once"):
+        mf.Mixture({"a": mf.Normal()}, names=["a", "a"])
+    with pytest.raises(TypeError, match=r"the start of a slice in groups is 0\.5"):
+        mf.Mixture([(slice(0.5, 2), mf.Normal())])
+    with pytest.raises(ValueError, match="the step of a slice in groups is 0"):
+        mf.Mixture([(slice(0, 2, 0), mf.Normal())])
+
+
+def test_a_rate_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="rate is 'precision'"):
+        metrics.group_rates(COUNTS, "precision")
+
+
+def test_folds_of_very_different_weights_hold_both_classes():
+    folds, weights = [0, 0, 1, 1, 2, 2], [2.0**70, 2.0**70, 1, 1, 1, 1]
+    fits = mf.fit_many(X, [0, 1, 0, 1, 0, 1], l2=0.1, folds=folds, sample_weight=weights)
+    assert fits.certified.all()
+
+
+def test_a_descent_from_beyond_the_range_has_an_infinite_loss_under_a_smaller_penalty():
+    run = mf.gradient_descent(OBJECTIVE, [1e308, 0, 0], l2=0.0, learning_rate=0.1)
+    assert run.status == "diverged"
+    assert run.loss == np.inf
 
 
 def test_no_file_was_closed_or_written_by_its_number():
