@@ -15,7 +15,7 @@ from metaopt_fast import _kernels
 from metaopt_fast.linear import LinearData
 from metaopt_fast.metrics import METRICS, RATES, group_rates
 from metaopt_fast.packing import check_sample_weight, check_X, check_y, pack
-from metaopt_fast.samplers import MAX_INDEX, Sampler, allocate
+from metaopt_fast.samplers import MAX_INDEX, MAX_SEED, Sampler, allocate
 from metaopt_fast.validation import (
     as_real_array,
     check_integer,
@@ -337,6 +337,7 @@ class CountObjective:
         so far cost more than the threshold. As `LogisticLoss.pruned_loss`.
         """
         threshold = check_threshold(threshold)
+        seed = check_integer("seed", seed, 0, MAX_SEED)
         start = check_integer("start", start, 0, MAX_INDEX)
         count = check_integer("count", count, 1, MAX_INDEX - start)
         if not isinstance(candidates, Sampler):

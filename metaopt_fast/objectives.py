@@ -184,6 +184,7 @@ class PointwiseLoss(LinearData):
             The part of the (row, candidate) pairs that was computed.
         """
         threshold = check_threshold(threshold)
+        seed = check_integer("seed", seed, 0, MAX_SEED)
         start = check_integer("start", start, 0, MAX_INDEX)
         count = check_integer("count", count, 1, MAX_INDEX - start)
         if isinstance(candidates, Sampler):

@@ -447,7 +447,7 @@ def _check_folds(folds: npt.ArrayLike | None, n_samples: int) -> npt.NDArray[np.
 def _check_l2(l2: npt.ArrayLike, n_folds: int | None, n_choices: int | None) -> Float64Array:
     """Return the penalties, shape (M, 1) or (M, n_folds)."""
     wanted = "a number, or an array of shape (M,) or (M, n_folds), finite and >= 0"
-    if isinstance(l2, (str, bytes)) or l2 is None:
+    if isinstance(l2, (str, bytes, bool)) or l2 is None:
         raise TypeError(f"l2 is {describe(l2)}: pass {wanted}.")
     n_axes = _n_axes(l2)
     given = l2 if n_axes else np.atleast_1d(cast(Any, l2))
