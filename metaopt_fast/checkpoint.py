@@ -21,7 +21,7 @@ import numpy as np
 
 from metaopt_fast.result import TOP_DTYPE
 from metaopt_fast.shards import Shard, Standing, shard_count
-from metaopt_fast.validation import describe
+from metaopt_fast.validation import check_path, describe
 
 APPLICATION_ID = 0x6D6F6661
 FORMAT_VERSION = 1
@@ -73,7 +73,7 @@ class Checkpoint:
     """
 
     def __init__(self, path: str | os.PathLike[str], config: dict[str, Any] | None = None) -> None:
-        self.path = check_path(path)
+        self.path = check_path("checkpoint", path)
         if config is None and not os.path.exists(self.path):
             raise FileNotFoundError(f"{self.path} does not exist: pass the path of a checkpoint.")
         self._closed = False
@@ -268,19 +268,6 @@ class Checkpoint:
                 f"{self.path} cannot be opened for writing ({reason}): pass a path that can."
             )
         return self._stranger() if code == sqlite3.SQLITE_NOTADB else self._damaged(reason)
-
-
-def check_path(path: object) -> str:
-    """Return the absolute path of a checkpoint."""
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"checkpoint is {describe(path)}: pass a path or None.")
-    name = os.fsdecode(path)
-    if not name or "\0" in name:
-        raise ValueError(f"checkpoint is {describe(path)}: pass the path of a file.")
-    if os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name):
-        raise ValueError(f"checkpoint is {describe(path)}, no regular file: pass the path of one.")
-    # Absolute: SQLite takes ":memory:" for no file at all.
-    return os.path.abspath(name)
 
 
 def _digest(*values: object) -> bytes:

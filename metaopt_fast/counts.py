@@ -15,7 +15,7 @@ from metaopt_fast import _kernels
 from metaopt_fast.linear import LinearData
 from metaopt_fast.metrics import METRICS, RATES, group_rates
 from metaopt_fast.packing import check_sample_weight, check_X, check_y, pack
-from metaopt_fast.samplers import MAX_INDEX, Sampler, allocate
+from metaopt_fast.samplers import MAX_INDEX, MAX_SEED, Sampler, allocate
 from metaopt_fast.validation import (
     as_real_array,
     check_integer,
@@ -190,6 +190,8 @@ class ConfusionCounts(LinearData):
         self, of_false_positive: float, of_false_negative: float
     ) -> _kernels.PackedRows | None:
         """Return rows whose loss is at most a cost of errors; None if nothing costs."""
+        of_false_positive = check_number("of_false_positive", of_false_positive, 0.0)
+        of_false_negative = check_number("of_false_negative", of_false_negative, 0.0)
         costs = np.array([of_false_positive, of_false_negative])[self._stratum % 2]
         part = replace(self._packed, block_weights=self._packed.block_weights * costs)
         if not costs.any():
@@ -337,14 +339,12 @@ class CountObjective:
         Where the metric is a sum of costs of errors, a candidate is dropped as soon as its errors
         so far cost more than the threshold. As `LogisticLoss.pruned_loss`.
         """
-        check_threshold(threshold)
-        given = None
-        if isinstance(candidates, Sampler):
-            start = check_integer("start", start, 0, MAX_INDEX)
-            count = check_integer("count", count, 1, MAX_INDEX - start)
-        else:
-            given = self.confusion._many(candidates)
-            count = len(given)
+        threshold = check_threshold(threshold)
+        seed = check_integer("seed", seed, 0, MAX_SEED)
+        start = check_integer("start", start, 0, MAX_INDEX)
+        count = check_integer("count", count, 1, MAX_INDEX - start)
+        if not isinstance(candidates, Sampler):
+            candidates = self.confusion._counted(candidates, count)
         losses, computed = allocate(count), 0.0
         size = max(1, BATCH_NUMBERS // self.n_params)
         for first in range(0, count, size):
@@ -352,8 +352,8 @@ class CountObjective:
             n = part.stop - first
             if isinstance(candidates, Sampler):
                 thetas = candidates.sample(seed, start + first, n, self.n_params)
-            elif given is not None:
-                thetas = given[part]
+            else:
+                thetas = candidates[part]
             losses[part], fraction = self._below(thetas, threshold)
             computed += fraction * n
         return losses, computed / count
@@ -462,7 +462,10 @@ def _check_groups(
     if groups is None:
         return [None], np.zeros(n_samples, np.intp)
     wanted = "one number, string or bool for each row"
-    array = np.asarray(groups)
+    try:
+        array = np.asarray(groups)
+    except ValueError:
+        raise ValueError(f"groups cannot be read as an array: pass {wanted}.") from None
     if array.ndim != 1 or len(array) != n_samples:
         raise ValueError(
             f"groups has shape {array.shape}, but X has {n_samples} rows: pass {wanted}."

@@ -75,8 +75,11 @@ class Evaluation:
                 penalised[:, -1] = 0
             with np.errstate(over="ignore", invalid="ignore"):
                 pull = self.more_l2 * penalised
-                loss = loss + row_dot(pull, penalised) / 2
-                gradient = gradient + pull
+                # The pull is negative where the objective has the larger l2: what is infinite
+                # there stays so, instead of inf - inf.
+                more = row_dot(pull, penalised) / 2
+                loss = np.where(loss == np.inf, loss, loss + more)
+                gradient = np.where(np.isinf(gradient), gradient, gradient + pull)
         return loss, gradient
 
     def _ask(self, objective: Any, theta: Array) -> tuple[Array, Array]:
@@ -211,11 +214,13 @@ def descend(
 
 def _start(point: Point, rule: Rule, limits: Limits) -> _State:
     runs, zeros = np.arange(len(point.loss)), np.zeros(len(point.loss), np.intp)
+    with np.errstate(over="ignore"):
+        ceiling = DIVERGED * (1 + np.abs(point.loss))
     return _State(
         runs=runs,
         point=point,
         best=point,
-        ceiling=np.minimum(DIVERGED * (1 + np.abs(point.loss)), np.finfo(np.float64).max),
+        ceiling=np.minimum(ceiling, np.finfo(np.float64).max),
         rate=rule.learning_rate[:, 0],
         n_iter=zeros,
         stalled=zeros > 0,

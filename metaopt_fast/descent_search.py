@@ -15,7 +15,13 @@ from metaopt_fast.mixture import Mixture
 from metaopt_fast.result import SearchResult
 from metaopt_fast.samplers import Independent, Sampler, Uniform
 from metaopt_fast.search import random_search
-from metaopt_fast.validation import check_integer, check_number, describe
+from metaopt_fast.validation import (
+    as_real_array,
+    check_integer,
+    check_number,
+    describe,
+    to_float64,
+)
 
 Array = npt.NDArray[np.float64]
 
@@ -29,6 +35,16 @@ HYPERPARAMETERS = (
     "alpha",
     "eps",
     "weight_decay",
+)
+OF_SEARCH = (
+    "checkpoint",
+    "executor",
+    "progress",
+    "callback",
+    "time_budget",
+    "start",
+    "n_threads",
+    "metadata",
 )
 OWN = ("objective", "theta0", "betas")
 
@@ -66,7 +82,14 @@ class LogUniform:
 
     def values(self, exponents: Array) -> Array:
         """Return 2 to the power of the exponents, within the bounds."""
-        return np.clip(_exp2(exponents), self.low, self.high)
+        wanted = "an array of finite numbers"
+        exponents = to_float64(as_real_array("exponents", exponents, None, wanted))
+        if not np.isfinite(exponents).all():
+            raise ValueError(f"exponents has one that is not finite: pass {wanted}.")
+        # Beyond these, powers of 2 are 0 or infinite as well.
+        with np.errstate(over="ignore"):
+            powers = _exp2(np.clip(exponents, -1100, 1100))
+        return np.clip(powers, self.low, self.high)
 
 
 HyperSampler: TypeAlias = Independent | LogUniform
@@ -217,10 +240,7 @@ def search_descents(
     check_integer("n_candidates", n_candidates, 1)
     batch = check_integer("batch", batch, 1, 2**16)
     descents = Descents(objective, validation, dict(samplers), theta0, options, batch)
-    arguments = dict({} if search is None else search)
-    for name in ("objective", "sampler", "n_candidates", "seed", "top_k", "prune"):
-        if name in arguments:
-            raise ValueError(f"search has {name!r}: pass it to search_descents itself, or not.")
+    arguments = _check_search(search)
     result = random_search(
         descents, descents.sampler(), n_candidates, seed=seed, top_k=top_k, **arguments
     )
@@ -348,8 +368,8 @@ def _check(objective: Any, validation: Any, samplers: Any, options: dict[str, An
         is_sampler = isinstance(sampler, (Independent, LogUniform))
         if not is_sampler or getattr(sampler, "n_params", None) not in (None, 1):
             raise TypeError(
-                f"the sampler of {name!r} is {describe(sampler)}: pass a Uniform, Normal, Integers "
-                "or LogUniform of numbers."
+                f"samplers has {describe(sampler)} as the sampler of {name!r}: pass a Uniform, "
+                "Normal, Integers or LogUniform of numbers."
             )
         if name in options:
             raise ValueError(f"{name} is given and drawn at once: leave one of them out.")
@@ -359,6 +379,20 @@ def _check(objective: Any, validation: Any, samplers: Any, options: dict[str, An
                 f"{name} cannot be given here: draw 'beta1' and 'beta2', and pass the rest in "
                 "its place."
             )
+
+
+def _check_search(search: Any) -> dict[str, Any]:
+    wanted = f"a dict of arguments of random_search out of {', '.join(map(repr, OF_SEARCH))}"
+    if search is None:
+        return {}
+    if not isinstance(search, Mapping):
+        raise TypeError(f"search is {describe(search)}: pass {wanted}.")
+    for name in search:
+        if name in ("objective", "sampler", "n_candidates", "seed", "top_k", "prune"):
+            raise ValueError(f"search has {name!r}: pass it to search_descents itself, or not.")
+        if name not in OF_SEARCH:
+            raise ValueError(f"search has {name!r}: pass {wanted}.")
+    return dict(search)
 
 
 def _exp2(x: Array) -> Array:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.evolution_file import read_arrays, write_arrays
+from metaopt_fast.validation import check_path
 
 TOP_DTYPE = np.dtype([("generation", np.int64), ("index", np.int64), ("loss", np.float64)])
 TRACE_DTYPE = np.dtype(
@@ -119,7 +120,7 @@ class EvolveResult:
         """Write the result to an npz file, without pickle; `load` reads it."""
         arrays = {name: getattr(self, name) for name in ARRAYS}
         rest = {name: getattr(self, name) for name in REST}
-        write_arrays(os.fsdecode(path), "result", arrays, rest)
+        write_arrays(check_path("path", path), "result", arrays, rest)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> EvolveResult:
@@ -131,7 +132,7 @@ class EvolveResult:
             If the file holds something else.
         """
         try:
-            arrays, rest = read_arrays(os.fsdecode(path), "result", ARRAYS)
+            arrays, rest = read_arrays(check_path("path", path), "result", ARRAYS)
         except ValueError as error:
             raise ValueError(
                 f"{os.fspath(path)!s} does not hold a result of evolve ({error}): pass a file that "

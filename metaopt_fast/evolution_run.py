@@ -20,7 +20,7 @@ from metaopt_fast.result import rank
 from metaopt_fast.search import CALLBACK_INTERVAL, COMMIT_INTERVAL
 from metaopt_fast.shards import batch_loss
 from metaopt_fast.strategies import State, Strategy
-from metaopt_fast.validation import describe
+from metaopt_fast.validation import check_path, describe
 
 # Entries of a configuration that a resumed run may change: they cannot change what is done already.
 FREE_ENTRIES = ("generations", "patience", "tol", "isa", "n_threads", "versions", "metadata")
@@ -263,9 +263,7 @@ def run_to_end(
 ) -> EvolveResult:
     """Evaluate generations until something ends them."""
     if checkpoint is not None:
-        from metaopt_fast.checkpoint import check_path
-
-        run.open(check_path(checkpoint))
+        run.open(check_path("checkpoint", checkpoint))
     population, n_samples = run.config["population"], run.config["n_samples"]
     total, done = limits.generations * population, run.standing.generation * population
     try:

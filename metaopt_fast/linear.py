@@ -75,15 +75,25 @@ class LinearData(ABC):
         self._check_n_params("theta", "entries", theta.shape[0], f"({self.n_params},)")
         return to_float64(theta).reshape(1, -1)
 
-    def _many(self, thetas: npt.ArrayLike) -> Float64Array:
+    def _many(self, thetas: npt.ArrayLike, name: str = "thetas") -> Float64Array:
         wanted = f"(n_candidates, {self.n_params})"
-        thetas = as_real_array("thetas", thetas, 2, f"an array of shape {wanted}")
-        self._check_n_params("thetas", "columns", thetas.shape[1], wanted)
+        thetas = as_real_array(name, thetas, 2, f"an array of shape {wanted}")
+        self._check_n_params(name, "columns", thetas.shape[1], wanted)
         if thetas.shape[0] == 0:
             raise ValueError(
-                f"thetas is empty: pass at least one row, in an array of shape {wanted}."
+                f"{name} is empty: pass at least one row, in an array of shape {wanted}."
             )
         return to_float64(thetas)
+
+    def _counted(self, candidates: npt.ArrayLike, count: int) -> Float64Array:
+        """Return candidates that are given as thetas, `count` of them."""
+        thetas = self._many(candidates, "candidates")
+        if len(thetas) != count:
+            raise ValueError(
+                f"candidates has {len(thetas)} rows, but count is {count}: pass as many rows as "
+                "count says."
+            )
+        return thetas
 
     def _check_n_params(self, name: str, unit: str, given: int, wanted: str) -> None:
         if given != self.n_params:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.validation import check_number, describe
+
 Float64Array = npt.NDArray[np.float64]
 
 RATES = ("selection_rate", "tpr", "fpr")
@@ -40,9 +42,7 @@ class Cost:
 
     def __post_init__(self) -> None:
         for name in ("tp", "fp", "fn", "tn"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, float, np.number)) or not np.isfinite(value):
-                raise ValueError(f"{name} is {value!r}: pass a finite number, the cost of a row.")
+            check_number(name, getattr(self, name))
 
     def __call__(self, counts: Float64Array) -> Float64Array:
         """Return the mean cost, shape (K,)."""
@@ -71,7 +71,8 @@ def expected_utility(tp: float = 1.0, fp: float = -1.0, fn: float = 0.0, tn: flo
     >>> expected_utility(tp=10, fp=-2)(counts).tolist()
     [-2.8]
     """
-    return Cost(-tp, -fp, -fn, -tn)
+    utilities = {"tp": tp, "fp": fp, "fn": fn, "tn": tn}
+    return Cost(**{name: -check_number(name, value) for name, value in utilities.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,8 @@ def group_rates(counts: Float64Array, rate: str) -> Float64Array:
     -------
     numpy.ndarray of shape (K, n_groups, n_thresholds)
     """
+    if not isinstance(rate, str) or rate not in RATES:
+        raise ValueError(f"rate is {describe(rate)}: pass one of {', '.join(RATES)}.")
     tp, fp, fn, tn = np.moveaxis(counts, -1, 0)
     if rate == "tpr":
         return np.asarray(tp / (tp + fn))

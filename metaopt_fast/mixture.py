@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,17 +63,18 @@ class Mixture(Sampler):
                 f"groups is {describe(groups)}: pass a dict, or a list of pairs, from parameters "
                 "to samplers."
             )
-        numbers = {} if names is None else {name: j for j, name in enumerate(names)}
+        numbers = {} if names is None else _numbers(names)
         self._groups: list[tuple[Key, Independent]] = []
         for key, sampler in pairs:
             if not isinstance(sampler, Independent):
                 raise TypeError(
-                    f"the sampler of {key!r} is {describe(sampler)}: pass a Normal, a Uniform or "
-                    "an Integers sampler."
+                    f"groups has {describe(sampler)} as the sampler of {key!r}: pass a Normal, a "
+                    "Uniform or an Integers sampler."
                 )
             self._groups.append((_as_key(key, numbers), sampler))
 
     def columns(self, n_params: int) -> Columns:
+        n_params = check_integer("n_params", n_params, 1, MAX_PARAMS)
         transform = np.zeros(n_params, np.uint8)
         a, b, c = np.zeros((3, n_params))
         taken = np.zeros(n_params, int)
@@ -125,10 +126,31 @@ def from_dict(arguments: dict[str, Any]) -> Sampler | Box:
     return sampler
 
 
+def _numbers(names: Sequence[str]) -> dict[str, int]:
+    """Return the number of each name."""
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise TypeError(f"names is {describe(names)}: pass a list of strings.")
+    numbers: dict[str, int] = {}
+    for j, name in enumerate(names):
+        if not isinstance(name, str):
+            raise TypeError(f"names has {describe(name)}: pass a list of strings.")
+        if name in numbers:
+            raise ValueError(f"names has {name!r} more than once: pass different names.")
+        numbers[name] = j
+    return numbers
+
+
 def _as_key(key: object, numbers: dict[str, int]) -> Key:
     """Return a group's key as a list of a slice's three, or as a tuple of numbers."""
     if isinstance(key, slice):
-        return [None if x is None else int(x) for x in (key.start, key.stop, key.step)]
+        return [
+            None if x is None else check_integer(f"the {name} of a slice in groups", x, low)
+            for name, x, low in (
+                ("start", key.start, -MAX_PARAMS),
+                ("stop", key.stop, -MAX_PARAMS),
+                ("step", key.step, 1),
+            )
+        ]
     members = []
     for member in key if isinstance(key, (tuple, range)) else (key,):
         if isinstance(member, str):

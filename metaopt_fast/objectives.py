@@ -183,21 +183,22 @@ class PointwiseLoss(LinearData):
         fraction : float
             The part of the (row, candidate) pairs that was computed.
         """
-        check_threshold(threshold)
+        threshold = check_threshold(threshold)
+        seed = check_integer("seed", seed, 0, MAX_SEED)
+        start = check_integer("start", start, 0, MAX_INDEX)
+        count = check_integer("count", count, 1, MAX_INDEX - start)
         if isinstance(candidates, Sampler):
             draws, thetas = candidates.draws(seed, self.n_params), None
-            start = check_integer("start", start, 0, MAX_INDEX)
-            losses = allocate(check_integer("count", count, 1, MAX_INDEX - start))
         else:
-            draws, thetas = None, self._many(candidates)
-            losses = np.empty(len(thetas))
+            draws, thetas = None, self._counted(candidates, count)
+        losses = allocate(count)
         fraction = self._rows.evaluate_below(
             thetas, draws, start, threshold, losses, self._threads()
         )
         if fraction < 0:
             raise ValueError(
-                f"a candidate is not finite in {self.dtype}: pass finite thetas, or a sampler of "
-                "smaller numbers."
+                f"candidates has one that is not finite in {self.dtype}: pass finite thetas, or a "
+                "sampler of smaller numbers."
             )
         return losses, fraction
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from metaopt_fast.validation import describe
+
 if TYPE_CHECKING:
     from metaopt_fast.descent_result import DescentResult
     from metaopt_fast.evolution_result import EvolveResult
@@ -11,8 +13,13 @@ if TYPE_CHECKING:
     from metaopt_fast.tune import TuneResult
 
 
-def new_axes(name: str) -> Any:
-    """Return the axes of a new figure, or raise an ImportError that names the extra."""
+def axes(name: str, ax: Any) -> Any:
+    """Return the axes given, or those of a new figure; raise an ImportError that names the
+    extra."""
+    if ax is not None:
+        if isinstance(ax, type) or not callable(getattr(ax, "plot", None)):
+            raise TypeError(f"ax is {describe(ax)}: pass matplotlib axes or None.")
+        return ax
     try:
         from matplotlib import pyplot
     except ImportError:
@@ -22,7 +29,7 @@ def new_axes(name: str) -> Any:
 
 def plot_trace(result: SearchResult, ax: Any = None) -> Any:
     """Draw the best loss so far against the number of candidates."""
-    ax = new_axes("plot_trace") if ax is None else ax
+    ax = axes("plot_trace", ax)
     start, stop = result.ranges[0][0], result.ranges[-1][1]
     index = [*(result.trace["index"] - start + 1), stop - start]
     loss = [*result.trace["loss"], result.loss]
@@ -34,7 +41,7 @@ def plot_trace(result: SearchResult, ax: Any = None) -> Any:
 
 def plot_top(result: SearchResult, ax: Any = None) -> Any:
     """Draw the losses of the best candidates by rank."""
-    ax = new_axes("plot_top") if ax is None else ax
+    ax = axes("plot_top", ax)
     ax.plot(range(1, len(result.top) + 1), result.top["loss"], ".-")
     ax.set(xlabel="rank", ylabel="loss", title=f"Best of {result.n_evaluated:,} candidates")
     return ax
@@ -42,7 +49,7 @@ def plot_top(result: SearchResult, ax: Any = None) -> Any:
 
 def plot_scores(result: TuneResult, ax: Any = None) -> Any:
     """Draw the mean score of the folds against C, with its standard error."""
-    ax = new_axes("plot_scores") if ax is None else ax
+    ax = axes("plot_scores", ax)
     order = result.C.argsort()
     C, mean, error = result.C[order], result.mean[order], result.standard_error[order]
     ax.errorbar(C, mean, error, fmt=".-", elinewidth=0.5, label=f"mean of {result.n_folds} folds")
@@ -57,7 +64,7 @@ def plot_scores(result: TuneResult, ax: Any = None) -> Any:
 
 def plot_descent(run: DescentResult, ax: Any = None) -> Any:
     """Draw the loss after each step; of many descents the best one in front."""
-    ax = new_axes("plot_trace") if ax is None else ax
+    ax = axes("plot_trace", ax)
     if run.theta.ndim == 1:
         ax.plot(run.trace, marker="o" if len(run.trace) == 1 else None)
         title = f"Gradient descent: {run.status} after {run.n_iter:,} steps"
@@ -72,7 +79,7 @@ def plot_descent(run: DescentResult, ax: Any = None) -> Any:
 
 def plot_evolution(result: EvolveResult, ax: Any = None) -> Any:
     """Draw the best loss so far, and the best and the median of each generation."""
-    ax = new_axes("plot_trace") if ax is None else ax
+    ax = axes("plot_trace", ax)
     trace = result.trace
     candidates = (trace["generation"] + 1) * result.config["population"]
     labels = {"median": "median", "best": "best of the generation", "best_so_far": "best so far"}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.validation import describe
+from metaopt_fast.validation import check_path, describe
 
 if TYPE_CHECKING:
     from metaopt_fast.scorecard import Scorecard
@@ -128,7 +128,7 @@ class SearchResult:
             "stopped_by": self.stopped_by,
             "config": self.config,
         }
-        with open(path, "wb") as file:
+        with open(check_path("path", path), "wb") as file:
             np.savez(
                 file,
                 top=self.top,
@@ -150,7 +150,7 @@ class SearchResult:
         import zipfile
         import zlib
 
-        with open(path, "rb") as file:
+        with open(check_path("path", path), "rb") as file:
             try:
                 with np.load(file, allow_pickle=False) as arrays:
                     rest = json.loads(str(arrays["rest"]))

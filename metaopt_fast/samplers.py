@@ -103,7 +103,6 @@ class Sampler(ABC):
     def draws(self, seed: int, n_params: int) -> _kernels.Draws:
         """Return the sampler in the kernels' form, for one seed and number of parameters."""
         seed = check_integer("seed", seed, 0, MAX_SEED)
-        n_params = check_integer("n_params", n_params, 1, MAX_PARAMS)
         return _kernels.Draws(*self.columns(n_params), seed)
 
     def __eq__(self, other: object) -> bool:
@@ -148,6 +147,7 @@ class Independent(Sampler):
         return self._n_params
 
     def columns(self, n_params: int) -> Columns:
+        n_params = check_integer("n_params", n_params, 1, MAX_PARAMS)
         if self._n_params not in (None, n_params):
             raise ValueError(
                 f"the sampler has {self._n_params} parameters, but {n_params} are to be drawn: "

@@ -209,7 +209,9 @@ def fit_many(
         start = problem.start(models, choices)
     else:
         start = _check_theta0(theta0, (*result_shape, models.n_params))
-    optima = fit(models, start, tol, max_iter)
+    # Starts far off, whose losses are infinite, are no news.
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        optima = fit(models, start, tol, max_iter)
     certified = optima.gap_bounds <= tol * np.maximum(1, optima.losses)
     if (~certified & (models.l2 == 0)).any():
         warnings.warn(
@@ -247,7 +249,9 @@ def _check_training_sets(sums: Float64Array, has_folds: bool) -> None:
         raise ValueError(
             "sample_weight is 0 for all rows of one class: pass positive weights in both."
         )
-    for f, others in enumerate(sums.sum(axis=0) - sums):
+    # Counted, as the difference of sums of weights may round to 0.
+    positive = sums > 0
+    for f, others in enumerate(positive.sum(axis=0) - positive):
         if has_folds and not others.all():
             raise ValueError(
                 f"folds: without fold {f}, the rows are of one class: pass folds that leave both "
@@ -443,10 +447,11 @@ def _check_folds(folds: npt.ArrayLike | None, n_samples: int) -> npt.NDArray[np.
 def _check_l2(l2: npt.ArrayLike, n_folds: int | None, n_choices: int | None) -> Float64Array:
     """Return the penalties, shape (M, 1) or (M, n_folds)."""
     wanted = "a number, or an array of shape (M,) or (M, n_folds), finite and >= 0"
-    if isinstance(l2, (str, bytes)) or l2 is None:
+    if isinstance(l2, (str, bytes, bool)) or l2 is None:
         raise TypeError(f"l2 is {describe(l2)}: pass {wanted}.")
-    n_axes = min(2, np.ndim(cast(Any, l2)))
-    array = to_float64(as_real_array("l2", np.atleast_1d(cast(Any, l2)), max(1, n_axes), wanted))
+    n_axes = _n_axes(l2)
+    given = l2 if n_axes else np.atleast_1d(cast(Any, l2))
+    array = to_float64(as_real_array("l2", given, min(2, max(1, n_axes)), wanted))
     if array.size == 0:
         raise ValueError(f"l2 has shape {array.shape}: pass {wanted}.")
     bad = ~(np.isfinite(array) & (array >= 0))
@@ -503,11 +508,18 @@ def _check_choice(choice: ClassWeight) -> ClassWeight:
     return {label: float(choice.get(label, 1.0)) for label in (0, 1)}
 
 
+def _n_axes(value: Any) -> int:
+    """Return the number of dimensions; 1 of a ragged list, which `as_real_array` refuses."""
+    try:
+        return np.ndim(value)
+    except (ValueError, TypeError):
+        return 1
+
+
 def _check_theta0(theta0: npt.ArrayLike, shape: tuple[int, ...]) -> Float64Array:
     """Return a start for each model, shape (M * n_folds, n_params)."""
     wanted = f"finite numbers of a shape that broadcasts to {shape}"
-    n_axes = np.ndim(cast(Any, theta0))
-    array = to_float64(as_real_array("theta0", theta0, n_axes, f"an array of {wanted}"))
+    array = to_float64(as_real_array("theta0", theta0, _n_axes(theta0), f"an array of {wanted}"))
     try:
         full = np.broadcast_to(array, shape)
     except ValueError:

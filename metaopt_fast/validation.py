@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import operator
+import os
 from typing import Any, cast
 
 import numpy as np
@@ -66,6 +67,31 @@ def check_dtype(dtype: object) -> str:
     return str(name)
 
 
+def check_threshold(threshold: object) -> float:
+    """Return a loss that candidates are compared with; infinity is one."""
+    if isinstance(threshold, bool) or not isinstance(
+        threshold, (int, float, np.integer, np.floating)
+    ):
+        raise TypeError(f"threshold is {describe(threshold)}: pass a loss, or infinity.")
+    if math.isnan(threshold):
+        raise ValueError("threshold is nan: pass a loss, or infinity.")
+    return float(threshold)
+
+
+def check_path(name: str, path: object) -> str:
+    """Return the absolute path of a file that is there or may be made."""
+    # Not a number: `open` takes it for a file that is open already, the standard output perhaps.
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"{name} is {describe(path)}: pass the path of a file.")
+    text = os.fsdecode(path)
+    if not text or "\0" in text:
+        raise ValueError(f"{name} is {describe(path)}: pass the path of a file.")
+    if os.path.exists(text) and not os.path.isfile(text) and not os.path.isdir(text):
+        raise ValueError(f"{name} is {describe(path)}, no regular file: pass the path of one.")
+    # Absolute: SQLite takes ":memory:" for no file at all.
+    return os.path.abspath(text)
+
+
 def to_float64(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Return the array as float64 in C order, aligned; what leaves the range becomes infinite."""
     with np.errstate(over="ignore", invalid="ignore"):
@@ -77,14 +103,6 @@ def check_flag(name: str, value: object) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} is {describe(value)}: pass True or False.")
     return bool(value)
-
-
-def check_threshold(threshold: object) -> None:
-    """Raise an error where a threshold of losses is none."""
-    if not isinstance(threshold, (int, float, np.integer, np.floating)):
-        raise TypeError(f"threshold is {describe(threshold)}: pass a loss, or infinity.")
-    if math.isnan(threshold):
-        raise ValueError("threshold is nan: pass a loss, or infinity.")
 
 
 def describe(value: object) -> str:

@@ -282,5 +282,6 @@ def test_arguments_of_searches_are_checked_as_those_of_losses_are():
         objective.sampled_loss(mf.Normal(), 0, 0, -5)
     with pytest.raises(TypeError, match="sampler is 'normal'"):
         objective.sampled_loss("normal", 0, 0, 5)
-    # Thetas say themselves how many they are.
-    assert len(objective.pruned_loss([[1.0], [2.0]], 0, 0, 7, np.inf)[0]) == 2
+    with pytest.raises(ValueError, match="2 rows, but count is 7"):
+        objective.pruned_loss([[1.0], [2.0]], 0, 0, 7, np.inf)
+    assert len(objective.pruned_loss([[1.0], [2.0]], 0, 0, 2, np.inf)[0]) == 2
