@@ -4,7 +4,8 @@
 # whoever computed them. Threads meet seldom, since a thread that waits for another one which the
 # system has put aside waits for milliseconds; and where they meet, signals are answered.
 
-# Work below this many visits, about 50 microseconds, stays on one thread.
+# Work below this many visits, about 50 microseconds, stays on one thread, and keeps Python's lock:
+# where other threads of Python wait for it, they would have it for 5 milliseconds each.
 SERIAL_WORK = 1e6
 # Visits between two looks at signals, for each thread: about 50 milliseconds.
 cdef double SLICE_WORK = 1e9
@@ -60,6 +61,7 @@ cdef struct Plan:
     # together while it is in cache.
     Py_ssize_t lanes, n_tiles, first_group, n_groups, n_ranges, blocks_in_cache
     int n_threads
+    bint is_brief
     # One for each thread, or a single one.
     Workspace *workspaces
     # The (row, candidate) pairs that cohorts took.
@@ -212,6 +214,15 @@ cdef void for_each(Task task, const Plan *plan, Py_ssize_t count) noexcept nogil
             task(plan, i, threadid())
 
 
+cdef void run_all(Task task, const Plan *plan, Py_ssize_t count):
+    """Run a task for 0 .. count - 1, with Python's lock if that is brief."""
+    if plan.is_brief:
+        for_each(task, plan, count)
+    else:
+        with nogil:
+            for_each(task, plan, count)
+
+
 cdef void run_group(const Plan *plan, Py_ssize_t group, int thread) noexcept nogil:
     """Evaluate one group of tiles over all rows, in a thread's own workspace."""
     cdef Workspace *work = plan.workspaces + thread
@@ -255,8 +266,7 @@ cdef bint run_groups(Plan *plan, Py_ssize_t groups_at_once) except -1:
     cdef Task task = run_cohort if plan.threshold < INFINITY else run_group
     plan.first_group = 0
     while plan.first_group < plan.n_groups:
-        with nogil:
-            for_each(task, plan, min(groups_at_once, plan.n_groups - plan.first_group))
+        run_all(task, plan, min(groups_at_once, plan.n_groups - plan.first_group))
         for thread in range(plan.n_threads):
             if not plan.workspaces[thread].finite:
                 return False
@@ -351,6 +361,7 @@ cdef bint evaluate(Plan *plan) except -1:
         span_work *= 2
         tile_bytes += 2 * n_params * plan.lanes * (itemsize + 8)
     cdef double tile_work = span_work * plan.n_all_spans
+    plan.is_brief = plan.n_threads == 1 and tile_work * plan.n_tiles < SERIAL_WORK
     # Tiles of long work that threads cannot share evenly are shared by their rows.
     cdef Py_ssize_t rounds = (plan.n_tiles + plan.n_threads - 1) // plan.n_threads
     cdef bint uneven = (tile_work > SERIAL_WORK * 10 and plan.threshold == INFINITY

@@ -112,20 +112,30 @@ cdef void run_area_tile(const AreaPlan *plan, Py_ssize_t tile, int thread) noexc
     finish_areas(plan, work, tile)
 
 
+cdef void run_some_tiles(const AreaPlan *plan, Py_ssize_t first, Py_ssize_t until,
+                         int n_threads) noexcept nogil:
+    """Find the areas of tiles first .. until - 1, each by one thread."""
+    cdef Py_ssize_t tile
+    if n_threads == 1:
+        for tile in range(first, until):
+            run_area_tile(plan, tile, 0)
+    else:
+        for tile in prange(first, until, schedule="dynamic", chunksize=1, num_threads=n_threads):
+            run_area_tile(plan, tile, threadid())
+
+
 cdef bint run_area_tiles(const AreaPlan *plan, Py_ssize_t n_tiles, Py_ssize_t tiles_at_once,
-                         int n_threads) except -1:
+                         int n_threads, bint is_brief) except -1:
     """Find the areas of tiles, each by one thread; False where a theta is not finite."""
-    cdef Py_ssize_t first = 0, count, i
+    cdef Py_ssize_t first = 0, until
     cdef int thread
     while first < n_tiles:
-        count = min(tiles_at_once, n_tiles - first)
-        with nogil:
-            if n_threads == 1:
-                for i in range(count):
-                    run_area_tile(plan, first + i, 0)
-            else:
-                for i in prange(count, schedule="dynamic", chunksize=1, num_threads=n_threads):
-                    run_area_tile(plan, first + i, threadid())
+        until = min(n_tiles, first + tiles_at_once)
+        if is_brief:
+            run_some_tiles(plan, first, until, n_threads)
+        else:
+            with nogil:
+                run_some_tiles(plan, first, until, n_threads)
         for thread in range(n_threads):
             if not plan.workspaces[thread].finite:
                 return False
@@ -201,7 +211,8 @@ def areas(PackedRows negative, PackedRows positive, const double[:, ::1] thetas,
 
     # Tiles for each thread, where there are enough and none takes long; or all threads on one tile.
     cdef double tile_work = pair_work * plan.lanes * (negative.n_rows + positive.n_rows)
-    if tile_work * n_tiles < SERIAL_WORK:
+    cdef bint is_brief = tile_work * n_tiles < SERIAL_WORK
+    if is_brief:
         n_threads = 1
     cdef Py_ssize_t n_parts = plan.n_parts[0] + plan.n_parts[1]
     cdef bint by_tiles = tile_work <= SLICE_WORK and (
@@ -225,7 +236,8 @@ def areas(PackedRows negative, PackedRows positive, const double[:, ::1] thetas,
     try:
         if by_tiles:
             return run_area_tiles(
-                &plan, n_tiles, n_threads * max(1, <Py_ssize_t>(SLICE_WORK / tile_work)), n_threads)
+                &plan, n_tiles, n_threads * max(1, <Py_ssize_t>(SLICE_WORK / tile_work)), n_threads,
+                is_brief)
         return run_area_parts(&plan, n_tiles, wave, n_threads)
     finally:
         free(memory)
