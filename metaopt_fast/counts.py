@@ -243,6 +243,8 @@ class CountObjective:
     Attributes
     ----------
     n_samples, n_params : int
+    fit_intercept : bool
+    dtype : str
 
     Raises
     ------
@@ -280,6 +282,7 @@ class CountObjective:
         self.max_gap = None if max_gap is None else check_number("max_gap", max_gap, 0.0)
         self.penalty = None if penalty is None else check_number("penalty", penalty, 0.0)
         self.n_samples, self.n_params = counts.n_samples, counts.n_params
+        self.fit_intercept, self.dtype = counts.fit_intercept, counts.dtype
         if self.max_gap is not None:
             self._check_groups()
 

@@ -22,3 +22,22 @@ def test_a_limit_on_groups_is_kept_where_it_was_set_and_mostly_elsewhere(capsys)
     assert logistic[1] > 0.1 and evolved[1] <= 0.03
     assert figures["held out", "evolve"][1] < figures["held out", "logistic regression"][1]
     assert "held out" in capsys.readouterr().out
+
+
+def test_a_large_search_goes_on_where_it_was_stopped(tmp_path, capsys):
+    main = main_of("large_search")
+    path = tmp_path / "search.sqlite"
+    first = main(n_candidates=200_000, path=path, n_workers=1, seconds=1e-9)
+    assert 0 < first.n_evaluated < 200_000
+    assert "run it again" in capsys.readouterr().out
+    resumed = main(n_candidates=200_000, path=path, n_workers=2)
+    whole = main(n_candidates=200_000, path=tmp_path / "other.sqlite", n_workers=2)
+    assert resumed.top.tobytes() == whole.top.tobytes()
+    assert "Scorecard of" in capsys.readouterr().out
+
+
+def test_both_searches_find_the_same_penalty(capsys):
+    theirs, ours = main_of("tuning")(n_iter=12).values()
+    assert ours.best_params_ == theirs.best_params_
+    assert abs(ours.best_score_ - theirs.best_score_) < 1e-4
+    assert "proven" in capsys.readouterr().out

@@ -141,6 +141,13 @@ def test_bad_arguments_are_refused_in_a_sentence(theta, options):
     assert_refused(mf.Scorecard.from_theta, theta, **options)
 
 
+def test_a_search_of_counts_makes_a_scorecard_with_its_intercept():
+    counts = mf.ConfusionCounts([[1, 0], [0, 1], [1, 1]], [1, 0, 1], fit_intercept=True)
+    result = mf.random_search(mf.CountObjective(counts, "error"), mf.Integers(-2, 2), 100)
+    table = result.scorecard(["a", "b"])
+    assert (*table.points.tolist(), table.intercept) == tuple(result.theta)
+
+
 def test_the_example_prints_both_scorecards(capsys):
     main = runpy.run_path(str(EXAMPLE))["main"]
     losses = main(n_features=5, max_points=2, max_lines=3, max_intercept=3)
