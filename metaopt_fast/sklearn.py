@@ -31,7 +31,8 @@ from metaopt_fast.classifiers import (
 )
 from metaopt_fast.cv_results import make_results, within_one_standard_error
 from metaopt_fast.splits import fit_splits, score_splits
-from metaopt_fast.training import class_factors, fit_many
+from metaopt_fast.training import fit_many
+from metaopt_fast.training_sets import class_factors
 from metaopt_fast.validation import check_integer, check_number, describe
 
 __all__ = ["LogisticRegression", "LogisticRegressionSearchCV"]

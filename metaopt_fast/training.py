@@ -2,42 +2,31 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, cast
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast import _kernels
-from metaopt_fast.models import Models, Nearby, TrainingSet
-from metaopt_fast.newton import fit
-from metaopt_fast.packing import PANEL_ROWS, Packed, check_sample_weight, check_X, check_y, pack
-from metaopt_fast.threads import default_n_threads
-from metaopt_fast.validation import (
-    as_real_array,
-    check_integer,
-    check_n_threads,
-    check_number,
-    describe,
-    to_float64,
+from metaopt_fast.fit_arguments import (
+    ClassWeight,
+    check_class_weight,
+    check_folds,
+    check_l2,
+    check_theta0,
+    check_training_sets,
 )
+from metaopt_fast.newton import fit
+from metaopt_fast.packing import check_sample_weight, check_X, check_y, pack
+from metaopt_fast.threads import default_n_threads
+from metaopt_fast.training_sets import Problem
+from metaopt_fast.validation import check_integer, check_n_threads, check_number, describe
 
 Float64Array = npt.NDArray[np.float64]
-ClassWeight = str | Mapping[int, float] | None
 
-# Penalties at which models of all rows are fitted first, for the others to start from.
-N_ANCHORS = 12
 # A tile of larger Hessians would take half a gigabyte.
 MAX_PARAMS = 2048
-# Beyond it (315 parameters), the Hessians of anchors would take too much memory.
-MAX_ANCHOR_PAIRS = 50_000
-# Every 16th block of very many rows says where the models of all rows will be.
-SKETCH = 16
-# The Newton decrement of anchors.
-NEAR = 0.03
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -182,10 +171,10 @@ def fit_many(
         )
     positive = check_y(y, len(X))
     weights = check_sample_weight(sample_weight, len(X))
-    fold = _check_folds(folds, len(X))
+    fold = check_folds(folds, len(X))
     left_out = [-1] if folds is None else list(range(int(fold.max()) + 1))
-    choices, choice_of = _check_class_weight(class_weight)
-    strengths = _check_l2(
+    choices, choice_of = check_class_weight(class_weight)
+    strengths = check_l2(
         l2,
         None if folds is None else len(left_out),
         None if choice_of is None else len(choice_of),
@@ -193,10 +182,10 @@ def fit_many(
     shape = (len(strengths), len(left_out))
     sums = np.zeros((len(left_out), 2))
     np.add.at(sums, (fold, positive.astype(np.intp)), weights)
-    _check_training_sets(sums, folds is not None)
+    check_training_sets(sums, folds is not None)
 
     packed = pack(X, positive, weights, bool(fit_intercept), "float64", fold * 2 + positive)
-    problem = _Problem(packed, fold, sums, left_out, X.shape[1] + bool(fit_intercept), threads)
+    problem = Problem(packed, fold, sums, left_out, X.shape[1] + bool(fit_intercept), threads)
     if choice_of is None:
         choice_of = np.zeros(len(strengths), np.intp)
     models = problem.models(
@@ -208,7 +197,7 @@ def fit_many(
     if theta0 is None:
         start = problem.start(models, choices)
     else:
-        start = _check_theta0(theta0, (*result_shape, models.n_params))
+        start = check_theta0(theta0, (*result_shape, models.n_params))
     # Starts far off, whose losses are infinite, are no news.
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         optima = fit(models, start, tol, max_iter)
@@ -232,298 +221,3 @@ def fit_many(
         optima.converged.reshape(result_shape),
         *validation,
     )
-
-
-def class_factors(choice: ClassWeight, sums: Float64Array) -> Float64Array:
-    """Return what the weights of class 0 and 1 are multiplied by, given their sums."""
-    if isinstance(choice, Mapping):
-        return np.array([choice.get(0, 1.0), choice.get(1, 1.0)])
-    if choice is None:
-        return np.ones(2)
-    return cast(Float64Array, sums.sum() / (2 * sums))
-
-
-def _check_training_sets(sums: Float64Array, has_folds: bool) -> None:
-    """Raise an error where the rows to train on are of one class."""
-    if not sums.sum(axis=0).all():
-        raise ValueError(
-            "sample_weight is 0 for all rows of one class: pass positive weights in both."
-        )
-    # Counted, as the difference of sums of weights may round to 0.
-    positive = sums > 0
-    for f, others in enumerate(positive.sum(axis=0) - positive):
-        if has_folds and not others.all():
-            raise ValueError(
-                f"folds: without fold {f}, the rows are of one class: pass folds that leave both "
-                "classes to train on."
-            )
-
-
-class _Problem:
-    """Packed rows in strata of fold and class, and the training sets that are made of them."""
-
-    def __init__(
-        self,
-        packed: Packed,
-        fold: npt.NDArray[np.intp],
-        sums: Float64Array,
-        left_out: Sequence[int],
-        n_params: int,
-        n_threads: int,
-    ) -> None:
-        self.packed, self.sums, self.left_out = packed, sums, left_out
-        self.n_params, self.n_threads = n_params, n_threads
-        self.block_fold = packed.of_blocks(fold)
-        self.block_class = packed.of_blocks(packed.origin.positive).astype(np.intp)
-        panels = packed.panels.view(np.float64).reshape(-1, n_params * PANEL_ROWS)
-        extents = np.maximum(panels.max(axis=0), -panels.min(axis=0))
-        self.extents = extents.reshape(n_params, PANEL_ROWS).max(axis=1)
-
-    def factors(self, choice: ClassWeight, left_out: int) -> Float64Array:
-        """Return what the classes' weights are multiplied by; left_out: a fold, or -1 for none."""
-        return class_factors(choice, self.sums_without(left_out))
-
-    def sums_without(self, left_out: int) -> Float64Array:
-        """Return the weights of both classes in all folds but one."""
-        others = np.arange(len(self.sums)) != left_out
-        return cast(Float64Array, self.sums[others].sum(axis=0))
-
-    def rows(
-        self,
-        blocks: npt.NDArray[np.bool_],
-        factors: Float64Array,
-        total_weight: float,
-        loss: str = "logistic",
-    ) -> _kernels.PackedRows:
-        """Return some blocks as the kernels read them: the rows themselves are shared."""
-        weights = self.packed.block_weights * factors[self.block_class]
-        part = replace(self.packed, block_weights=weights)
-        part = part.blocks(blocks, total_weight=total_weight)
-        return part.rows(loss, self.n_params, 0.0)
-
-    def training_set(self, choice: ClassWeight, left_out: int) -> TrainingSet:
-        factors = self.factors(choice, left_out)
-        total = float(self.sums_without(left_out) @ factors)
-        return TrainingSet(self.rows(self.block_fold != left_out, factors, total), total)
-
-    def sketch(self, choice: ClassWeight) -> TrainingSet | None:
-        """Return some of all rows, where they are many: enough to say where an optimum is near."""
-        blocks = np.zeros(len(self.block_fold), np.bool_)
-        blocks[::SKETCH] = True
-        n_rows = int(self.packed.block_rows[blocks].sum())
-        if n_rows < SKETCH * self.n_params or len(np.unique(self.block_class[blocks])) < 2:
-            return None
-        factors = self.factors(choice, -1)
-        total = float(self.sums_without(-1) @ factors) * n_rows / int(self.packed.block_rows.sum())
-        return TrainingSet(self.rows(blocks, factors, total), total)
-
-    def models(
-        self, sets: list[TrainingSet], set_of: npt.NDArray[np.intp], l2: Float64Array
-    ) -> Models:
-        return Models(
-            sets,
-            set_of,
-            l2,
-            self.n_params,
-            self.packed.n_features,
-            self.extents,
-            int(self.packed.block_rows.sum()),
-            self.n_threads,
-        )
-
-    def start(self, models: Models, choices: list[ClassWeight]) -> Float64Array | Nearby:
-        """Return models of all rows, at penalties nearby, and their Hessians in each training set.
-
-        The Hessians of each fold and class, at those anchors, add up to those of every training
-        set.
-        """
-        n, n_pairs = len(models.l2), _kernels.n_pairs(self.n_params)
-        thetas = np.zeros((n, self.n_params))
-        if n < 3 * N_ANCHORS * len(choices) or models.l2.min() == 0 or n_pairs > MAX_ANCHOR_PAIRS:
-            for c, choice in enumerate(choices):
-                mine = np.flatnonzero(models.set_of // len(self.left_out) == c)
-                thetas[mine] = self.sketched(choice, models.l2[mine])
-            return thetas
-        strengths = np.geomspace(models.l2.max(), models.l2.min(), N_ANCHORS)
-        nearest = np.abs(np.log(models.l2)[:, None] - np.log(strengths)).argmin(axis=1)
-        losses, gradients = np.empty(n), np.empty_like(thetas)
-        hessians = np.empty((len(models.sets), N_ANCHORS, n_pairs))
-        origins = np.empty((len(models.sets), N_ANCHORS, self.n_params))
-        for number, one in enumerate(models.sets):
-            choice, f = choices[number // len(self.left_out)], number % len(self.left_out)
-            if f == 0:
-                anchors = self.anchors(choice, strengths)
-                strata = self.stratum_hessians(anchors)
-            factors = np.tile(self.factors(choice, self.left_out[f]), (len(self.sums), 1))
-            factors[np.arange(len(self.sums)) == self.left_out[f]] = 0
-            hessians[number] = sum(
-                factor * hessian for factor, hessian in zip(factors.ravel(), strata, strict=True)
-            )
-            origins[number] = anchors
-            at_anchors, slopes = np.empty(N_ANCHORS), np.empty_like(anchors)
-            one.rows.evaluate(anchors, at_anchors, slopes, self.n_threads)
-            mine = np.flatnonzero(models.set_of == number)
-            near = nearest[mine]
-            thetas[mine] = anchors[near]
-            losses[mine], gradients[mine] = models.penalised(
-                mine, thetas[mine], at_anchors[near], slopes[near]
-            )
-        return Nearby(
-            thetas,
-            losses,
-            gradients,
-            hessians.reshape(-1, n_pairs),
-            origins.reshape(-1, self.n_params),
-            models.set_of * N_ANCHORS + nearest,
-            moved=np.zeros(n),
-            drifted=np.zeros(n),
-        )
-
-    def sketched(self, choice: ClassWeight, l2: Float64Array) -> Float64Array:
-        """Return models of some of all rows, where these are many; else zeros."""
-        thetas, sketch = np.zeros((len(l2), self.n_params)), self.sketch(choice)
-        return thetas if sketch is None else self.approach(sketch, l2, thetas)
-
-    def anchors(self, choice: ClassWeight, l2: Float64Array) -> Float64Array:
-        """Return models of all rows, near their optimum."""
-        return self.approach(self.training_set(choice, -1), l2, self.sketched(choice, l2))
-
-    def approach(self, one: TrainingSet, l2: Float64Array, thetas: Float64Array) -> Float64Array:
-        """Return models of one training set, near their optimum."""
-        models = self.models([one], np.zeros(len(l2), np.intp), l2)
-        return fit(models, thetas, NEAR, 50, prove=False).thetas
-
-    def stratum_hessians(self, thetas: Float64Array) -> list[Float64Array]:
-        """Return the sums over each fold and class, fold by fold."""
-        found = []
-        for f, k in np.ndindex(self.sums.shape):
-            blocks = (self.block_fold == f) & (self.block_class == k)
-            sums = np.zeros((len(thetas), _kernels.n_pairs(self.n_params)))
-            if blocks.any():
-                _kernels.hessians(self.rows(blocks, np.ones(2), 1.0), thetas, sums, self.n_threads)
-            found.append(sums)
-        return found
-
-    def validate(self, thetas: Float64Array) -> tuple[Float64Array, Float64Array]:
-        """Return mean loss and accuracy on the rows that each model was not trained on."""
-        losses, errors = np.zeros((2, *thetas.shape[:2]))
-        for f in range(thetas.shape[1]):
-            some, mean = np.ascontiguousarray(thetas[:, f]), np.empty(len(thetas))
-            total = float(self.sums[f].sum())
-            held_out = self.block_fold == f
-            if not held_out.any():  # all of weight 0
-                losses[:, f] = errors[:, f] = np.nan
-                continue
-            self.rows(held_out, np.ones(2), total).evaluate(some, mean, None, self.n_threads)
-            losses[:, f] = mean
-            # A decision of 0 is for the negative class.
-            for k, loss in enumerate(("zero_one", "zero_one_and_ties")):
-                blocks = held_out & (self.block_class == k)
-                if blocks.any():
-                    rows = self.rows(blocks, np.ones(2), total, loss)
-                    rows.evaluate(some, mean, None, self.n_threads)
-                    errors[:, f] += mean
-        return losses, 1 - errors
-
-
-def _check_folds(folds: npt.ArrayLike | None, n_samples: int) -> npt.NDArray[np.intp]:
-    wanted = "an array of shape (n_samples,) of integers from 0, at least two and none left out"
-    if folds is None:
-        return np.zeros(n_samples, np.intp)
-    array = as_real_array("folds", folds, 1, wanted)
-    if len(array) != n_samples:
-        raise ValueError(
-            f"folds has {len(array)} entries, but X has {n_samples} rows: pass {wanted}."
-        )
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"folds has dtype {array.dtype}: pass {wanted}.")
-    numbers = np.unique(array)
-    if len(numbers) < 2 or not np.array_equal(numbers, np.arange(len(numbers))):
-        shown = ", ".join(map(str, numbers[:5].tolist())) + (", ..." if len(numbers) > 5 else "")
-        raise ValueError(f"folds holds the numbers {shown}: pass {wanted}.")
-    return array.astype(np.intp)
-
-
-def _check_l2(l2: npt.ArrayLike, n_folds: int | None, n_choices: int | None) -> Float64Array:
-    """Return the penalties, shape (M, 1) or (M, n_folds)."""
-    wanted = "a number, or an array of shape (M,) or (M, n_folds), finite and >= 0"
-    if isinstance(l2, (str, bytes, bool)) or l2 is None:
-        raise TypeError(f"l2 is {describe(l2)}: pass {wanted}.")
-    n_axes = _n_axes(l2)
-    given = l2 if n_axes else np.atleast_1d(cast(Any, l2))
-    array = to_float64(as_real_array("l2", given, min(2, max(1, n_axes)), wanted))
-    if array.size == 0:
-        raise ValueError(f"l2 has shape {array.shape}: pass {wanted}.")
-    bad = ~(np.isfinite(array) & (array >= 0))
-    if bad.any():
-        raise ValueError(f"l2 has {array[bad][0]}: pass {wanted}.")
-    if array.ndim == 1:
-        array = array[:, None]
-    elif array.shape[1] != (n_folds or 1):
-        raise ValueError(
-            f"l2 has shape {array.shape}, but there "
-            + ("are no folds" if n_folds is None else f"are {n_folds} folds")
-            + f": pass {wanted}."
-        )
-    if n_choices is not None and n_choices != len(array):
-        raise ValueError(
-            f"class_weight has {n_choices} entries, but l2 has {len(array)}: pass one for each "
-            "model, or a single one for all."
-        )
-    return array
-
-
-def _check_class_weight(
-    class_weight: ClassWeight | Sequence[ClassWeight],
-) -> tuple[list[ClassWeight], npt.NDArray[np.intp] | None]:
-    """Return the distinct choices, and which one is each model's (None: there is but one)."""
-    if class_weight is None or isinstance(class_weight, (str, Mapping)):
-        return [_check_choice(class_weight)], None
-    if not isinstance(class_weight, Sequence) or not len(class_weight):
-        raise TypeError(
-            f"class_weight is {describe(class_weight)}: pass None, 'balanced', a dict of the "
-            "weights of classes 0 and 1, or a list of one of these for each model."
-        )
-    choices: list[ClassWeight] = []
-    choice_of = []
-    for choice in map(_check_choice, class_weight):
-        if choice not in choices:
-            choices.append(choice)
-        choice_of.append(choices.index(choice))
-    return choices, np.array(choice_of)
-
-
-def _check_choice(choice: ClassWeight) -> ClassWeight:
-    wanted = "None, 'balanced', or a dict of the weights of classes 0 and 1, finite and above 0"
-    if choice is None or (isinstance(choice, str) and choice == "balanced"):
-        return choice
-    if not isinstance(choice, Mapping):
-        error = ValueError if isinstance(choice, str) else TypeError
-        raise error(f"class_weight is {describe(choice)}: pass {wanted}.")
-    for label, weight in choice.items():
-        if label not in (0, 1):
-            raise ValueError(f"class_weight has the key {label!r}: pass {wanted}.")
-        if not isinstance(weight, (int, float, np.number)) or not 0 < weight < math.inf:
-            raise ValueError(f"class_weight has {weight!r} for class {label}: pass {wanted}.")
-    return {label: float(choice.get(label, 1.0)) for label in (0, 1)}
-
-
-def _n_axes(value: Any) -> int:
-    """Return the number of dimensions; 1 of a ragged list, which `as_real_array` refuses."""
-    try:
-        return np.ndim(value)
-    except (ValueError, TypeError):
-        return 1
-
-
-def _check_theta0(theta0: npt.ArrayLike, shape: tuple[int, ...]) -> Float64Array:
-    """Return a start for each model, shape (M * n_folds, n_params)."""
-    wanted = f"finite numbers of a shape that broadcasts to {shape}"
-    array = to_float64(as_real_array("theta0", theta0, _n_axes(theta0), f"an array of {wanted}"))
-    try:
-        full = np.broadcast_to(array, shape)
-    except ValueError:
-        raise ValueError(f"theta0 has shape {array.shape}: pass {wanted}.") from None
-    if not np.isfinite(full).all():
-        raise ValueError(f"theta0 has an entry that is not finite: pass {wanted}.")
-    return np.ascontiguousarray(full.reshape(-1, shape[-1]))
