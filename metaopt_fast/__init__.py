@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from metaopt_fast import metrics, reference
     from metaopt_fast.auc import AUCObjective
     from metaopt_fast.checkpoint import CheckpointError
-    from metaopt_fast.counts import ConfusionCounts, CountObjective
+    from metaopt_fast.count_objective import CountObjective
+    from metaopt_fast.counts import ConfusionCounts
     from metaopt_fast.descent_search import DescentSearchResult, LogUniform, search_descents
     from metaopt_fast.duplicates import merge_duplicates
     from metaopt_fast.enumeration import enumerate_search
@@ -82,7 +83,7 @@ _LATER = {
     "AUCObjective": "auc",
     "CheckpointError": "checkpoint",
     "ConfusionCounts": "counts",
-    "CountObjective": "counts",
+    "CountObjective": "count_objective",
     "DescentSearchResult": "descent_search",
     "EvolveResult": "evolution_result",
     "LogUniform": "descent_search",

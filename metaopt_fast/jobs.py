@@ -10,7 +10,8 @@ import numpy as np
 from metaopt_fast import losses
 from metaopt_fast.arguments import PROGRAM
 from metaopt_fast.columns import Table, listed, quoted, shown
-from metaopt_fast.counts import ConfusionCounts, CountObjective
+from metaopt_fast.count_objective import CountObjective
+from metaopt_fast.counts import ConfusionCounts
 from metaopt_fast.metrics import Cost
 from metaopt_fast.objectives import PointwiseLoss
 from metaopt_fast.samplers import Integers, Normal, Sampler, Uniform

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.columns import Table, shown
-from metaopt_fast.counts import INFEASIBLE, CountObjective
+from metaopt_fast.count_objective import INFEASIBLE, CountObjective
 from metaopt_fast.descent import DescentResult
 from metaopt_fast.evolution_result import EvolveResult
 from metaopt_fast.mixture import from_dict

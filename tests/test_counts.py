@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 import metaopt_fast as mf
-from metaopt_fast.counts import INFEASIBLE
+from metaopt_fast.count_objective import INFEASIBLE
 from metaopt_fast.metrics import METRICS, Cost, expected_utility, group_rates
 from metaopt_fast.reference_counts import confusion_counts
 

@@ -1,0 +1,256 @@
+"""Objectives that are made of confusion counts."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from metaopt_fast import _kernels
+from metaopt_fast.counts import ConfusionCounts
+from metaopt_fast.metrics import METRICS, RATES, group_rates
+from metaopt_fast.samplers import MAX_INDEX, MAX_SEED, Sampler, allocate
+from metaopt_fast.validation import (
+    check_integer,
+    check_number,
+    check_threshold,
+    describe,
+    to_float64,
+)
+
+Float64Array = npt.NDArray[np.float64]
+Metric = Callable[[Float64Array], npt.ArrayLike]
+
+# A candidate that misses a limit ranks behind all that keep it, by how much it misses it.
+INFEASIBLE = 1e300
+# Numbers in the thetas of a batch of drawn candidates: 4 MB.
+BATCH_NUMBERS = 2**19
+# Sums of parts of the errors, in another order than the counts, may be larger by so much.
+SLACK = 1e-9
+
+
+class CountObjective:
+    """A function of confusion counts, to be minimised by a search.
+
+    Parameters
+    ----------
+    counts : ConfusionCounts
+    metric : {"error", "balanced_error", "f1", "mcc"} or callable, default "error"
+        "f1" and "mcc" mean 1 minus these. A callable takes counts of shape
+        (K, n_groups, n_thresholds, 4) and returns K numbers, the lower the better; it is pickled
+        where a search runs in processes. See `metaopt_fast.metrics`, which has `Cost` and
+        `expected_utility`.
+    gap : {"selection_rate", "tpr", "fpr"}, default "selection_rate"
+        The rate whose largest difference between two groups `max_gap` limits: of positive
+        decisions among all rows, positive rows, negative rows.
+    max_gap : float, optional
+        The limit, from 0 to 1, at every threshold. It holds on these rows; on others it is an
+        estimate.
+    penalty : float, optional
+        What each unit of the gap beyond the limit adds to the metric. By default a candidate that
+        misses the limit ranks behind all that keep it: its loss is 1e300 and more.
+
+    Attributes
+    ----------
+    n_samples, n_params : int
+    fit_intercept : bool
+    dtype : str
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described, or a group has no row that the gap's rate needs.
+
+    Examples
+    --------
+    >>> import metaopt_fast as mf
+    >>> counts = mf.ConfusionCounts([[1.0], [2.0], [-1.0], [3.0]], [1, 1, 0, 0])
+    >>> mf.CountObjective(counts, "error").batch_loss([[1.0], [-1.0]]).tolist()
+    [0.25, 0.75]
+    """
+
+    def __init__(
+        self,
+        counts: ConfusionCounts,
+        metric: str | Metric = "error",
+        *,
+        gap: str = "selection_rate",
+        max_gap: float | None = None,
+        penalty: float | None = None,
+    ) -> None:
+        if not isinstance(counts, ConfusionCounts):
+            raise TypeError(f"counts is {describe(counts)}: pass a ConfusionCounts.")
+        is_name = isinstance(metric, str) and metric in METRICS
+        if isinstance(metric, type) or not (is_name or callable(metric)):
+            raise ValueError(
+                f"metric is {describe(metric)}: pass one of {', '.join(METRICS)}, or a callable "
+                "that takes counts of shape (K, n_groups, n_thresholds, 4)."
+            )
+        if not isinstance(gap, str) or gap not in RATES:
+            raise ValueError(f"gap is {describe(gap)}: pass one of {', '.join(RATES)}.")
+        self.confusion, self.metric, self.gap = counts, metric, gap
+        self.max_gap = None if max_gap is None else check_number("max_gap", max_gap, 0.0)
+        self.penalty = None if penalty is None else check_number("penalty", penalty, 0.0)
+        self.n_samples, self.n_params = counts.n_samples, counts.n_params
+        self.fit_intercept, self.dtype = counts.fit_intercept, counts.dtype
+        if self.max_gap is not None:
+            self._check_groups()
+
+    def _check_groups(self) -> None:
+        labels, totals = self.confusion.group_labels, self.confusion.totals
+        if len(labels) < 2:
+            raise ValueError(
+                "max_gap limits the gap between groups, but there is one group: pass groups to "
+                "ConfusionCounts."
+            )
+        needed = {"selection_rate": totals.sum(axis=1), "tpr": totals[:, 1], "fpr": totals[:, 0]}
+        for label, weight in zip(labels, needed[self.gap], strict=True):
+            if weight == 0:
+                kind = {"tpr": "positive ", "fpr": "negative "}.get(self.gap, "")
+                raise ValueError(
+                    f"group {label!r} has no {kind}rows, so that its {self.gap} is not defined: "
+                    "leave the group out, or pass another gap."
+                )
+
+    def loss(self, theta: npt.ArrayLike) -> float:
+        """Return the objective at one theta."""
+        return float(self._value(self.confusion.counts(theta)[None])[0])
+
+    def batch_loss(self, thetas: npt.ArrayLike) -> Float64Array:
+        """Return the objective at many thetas, shape (K,).
+
+        Raises
+        ------
+        ValueError, TypeError
+            If thetas are not as described in `ConfusionCounts.batch_counts`, or the metric returns
+            something else than K numbers.
+        """
+        return self._value(self.confusion.batch_counts(thetas))
+
+    def sampled_loss(
+        self, sampler: Sampler, seed: int, start: int, count: int, *, n_threads: int | None = None
+    ) -> Float64Array:
+        """Return the objective at candidates start .. start + count - 1 of a sampler."""
+        if not isinstance(sampler, Sampler):
+            raise TypeError(
+                f"sampler is {describe(sampler)}: pass a Normal, a Uniform or an Integers sampler."
+            )
+        if n_threads is not None:
+            return self.with_threads(n_threads).sampled_loss(sampler, seed, start, count)
+        return self.pruned_loss(sampler, seed, start, count, math.inf)[0]
+
+    def pruned_loss(
+        self,
+        candidates: Sampler | npt.ArrayLike,
+        seed: int,
+        start: int,
+        count: int,
+        threshold: float,
+    ) -> tuple[Float64Array, float]:
+        """Return the objective where it is at most a threshold; else perhaps infinity.
+
+        Where the metric is a sum of costs of errors, a candidate is dropped as soon as its errors
+        so far cost more than the threshold. As `LogisticLoss.pruned_loss`.
+        """
+        threshold = check_threshold(threshold)
+        seed = check_integer("seed", seed, 0, MAX_SEED)
+        start = check_integer("start", start, 0, MAX_INDEX)
+        count = check_integer("count", count, 1, MAX_INDEX - start)
+        if not isinstance(candidates, Sampler):
+            candidates = self.confusion._counted(candidates, count)
+        losses, computed = allocate(count), 0.0
+        size = max(1, BATCH_NUMBERS // self.n_params)
+        for first in range(0, count, size):
+            part = slice(first, min(count, first + size))
+            n = part.stop - first
+            if isinstance(candidates, Sampler):
+                thetas = candidates.sample(seed, start + first, n, self.n_params)
+            else:
+                thetas = candidates[part]
+            losses[part], fraction = self._below(thetas, threshold)
+            computed += fraction * n
+        return losses, computed / count
+
+    def _below(self, thetas: Float64Array, threshold: float) -> tuple[Float64Array, float]:
+        rows = self._bound() if 0 <= threshold < INFEASIBLE else None
+        if rows is None:
+            return self.batch_loss(thetas), 1.0
+        confusion, bounds = self.confusion, np.empty(len(thetas))
+        shifted = confusion._shifted(thetas, confusion._shifts[0])
+        limit = threshold * (1 + SLACK) + SLACK
+        fraction = rows.evaluate_below(shifted, None, 0, limit, bounds, confusion._threads())
+        if fraction < 0:
+            raise confusion._not_finite(thetas)
+        losses = np.full(len(thetas), np.inf)
+        left = np.flatnonzero(bounds <= limit)
+        if len(left):
+            losses[left] = self.batch_loss(thetas[left])
+        return losses, min(1.0, fraction + len(left) / len(thetas))
+
+    def _bound(self) -> _kernels.PackedRows | None:
+        """Return rows whose loss is at most the metric, if there are."""
+        metric = METRICS[self.metric] if isinstance(self.metric, str) else self.metric
+        of_errors = getattr(metric, "of_errors", None)
+        if of_errors is None:
+            return None
+        negative, positive = self.confusion.totals.sum(axis=0).tolist()
+        costs = of_errors(positive, negative)
+        return None if costs is None else self.confusion.bound_rows(*costs)
+
+    def _value(self, counts: Float64Array) -> Float64Array:
+        metric: Any = METRICS[self.metric] if isinstance(self.metric, str) else self.metric
+        values = np.asarray(metric(counts))
+        if values.shape != (len(counts),) or values.dtype.kind not in "biuf":
+            raise ValueError(
+                f"metric returned {describe(values)} for counts of shape {counts.shape}: return an "
+                f"array of {len(counts)} real numbers."
+            )
+        values = to_float64(values)
+        if np.isnan(values).any():
+            raise ValueError(
+                f"metric returned nan for the counts {counts[np.isnan(values)][0].tolist()}: "
+                "return a number, the lower the better."
+            )
+        if self.max_gap is None:
+            return values
+        rates = group_rates(counts, self.gap)
+        gaps = (rates.max(axis=1) - rates.min(axis=1)).max(axis=1)
+        excess = np.maximum(gaps - self.max_gap, 0)
+        if self.penalty is not None:
+            return np.asarray(values + self.penalty * excess)
+        return np.asarray(np.where(excess > 0, INFEASIBLE * (1 + excess), values))
+
+    def gaps(self, thetas: npt.ArrayLike) -> Float64Array:
+        """Return the largest gap of many thetas between two groups, shape (K,).
+
+        Raises a ValueError where there are no two groups, or a rate is not defined.
+        """
+        self._check_groups()
+        rates = group_rates(self.confusion.batch_counts(thetas), self.gap)
+        return np.asarray((rates.max(axis=1) - rates.min(axis=1)).max(axis=1))
+
+    def with_threads(self, n_threads: int | None) -> Self:
+        """Return the same objective, its data shared, with another number of threads."""
+        other = copy.copy(self)
+        other.confusion = self.confusion.with_threads(n_threads)
+        return other
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal digits, of the data and of what is made of the counts."""
+        import hashlib
+
+        digest = hashlib.sha256(self.confusion.fingerprint.encode())
+        metric = self.metric
+        if callable(metric) and not hasattr(metric, "of_errors"):
+            metric = f"{metric.__module__}.{getattr(metric, '__qualname__', type(metric))}"
+        digest.update(repr((metric, self.gap, self.max_gap, self.penalty)).encode())
+        return digest.hexdigest()
+
+    def __repr__(self) -> str:
+        limit = "" if self.max_gap is None else f", gap={self.gap!r}, max_gap={self.max_gap:g}"
+        return f"CountObjective({self.confusion!r}, {self.metric!r}{limit})"
