@@ -9,6 +9,7 @@ import numpy as np
 from checks import Report, digest, problem
 
 import metaopt_fast as mf
+from metaopt_fast.sklearn import LogisticRegressionSearchCV
 
 INTERRUPTS, LIMIT = 100, 0.2  # seconds to the answer
 
@@ -26,11 +27,8 @@ for line in sys.stdin:
 X, Y = problem(20_000, 30)
 THETAS = np.random.default_rng(1).normal(size=(200_000, 30))  # seconds of work
 LOSS = mf.LogisticLoss(X, Y, l2=1e-3)
-
-
-def batch_loss():
-    LOSS.batch_loss(THETAS)
-    return False
+COUNTS, AUC = mf.ConfusionCounts(X, Y), mf.AUCObjective(X, Y)
+TALL = np.ones((1_500_000, 60), np.float32)
 
 
 def random_search():
@@ -46,9 +44,65 @@ def gradient_descent():
     return run.status == "interrupted"
 
 
+def enumerate_search():
+    few = mf.LogisticLoss(X[:500, :8], Y[:500])
+    return mf.enumerate_search(few, -5, 5, limit=10**9).interrupted
+
+
+def search_descents():
+    judge = mf.LogisticLoss(X, Y)
+    rates = {"learning_rate": mf.LogUniform(0.01, 1)}
+    return mf.search_descents(LOSS, rates, 10**5, validation=judge, batch=64).search.interrupted
+
+
+def ended_by_the_signal(call):
+    """A long call that has no result so far to return."""
+
+    def run():
+        call()
+        return False
+
+    run.__name__ = call.__name__
+    return run
+
+
 def fit_many():
     mf.fit_many(X, Y, l2=np.geomspace(1e-6, 1, 300), folds=np.arange(len(X)) % 10, tol=1e-13)
-    return False
+
+
+def tune():
+    LogisticRegressionSearchCV(n_iter=1000, cv=20, random_state=0).fit(X, Y)
+
+
+def batch_loss():
+    LOSS.batch_loss(THETAS)
+
+
+def batch_loss_gradient():
+    LOSS.batch_loss_gradient(THETAS)
+
+
+def batch_counts():
+    COUNTS.batch_counts(THETAS)
+
+
+def batch_auc():
+    AUC.batch_auc(THETAS)
+
+
+def sample():
+    mf.Normal().sample(0, 0, 10**7, 30)
+
+
+def pack():
+    mf.LogisticLoss(TALL, np.arange(len(TALL)) % 2)
+
+
+CALLS = [
+    *(random_search, evolve, enumerate_search, search_descents, gradient_descent),
+    *map(ended_by_the_signal, (fit_many, tune, batch_loss, batch_loss_gradient)),
+    *map(ended_by_the_signal, (batch_counts, batch_auc, sample, pack)),
+]
 
 
 def small_calls():
@@ -76,7 +130,7 @@ def main():
     wanted = small_calls()
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", SENDER], **pipes) as sender:
-        for call in (random_search, evolve, gradient_descent, fit_many, batch_loss):
+        for call in CALLS:
             missed, wrong, seconds = 0, 0, []
             for _ in range(INTERRUPTS):
                 answered, took = interrupt(call, sender, rng.uniform(0.02, 0.4))
