@@ -1,6 +1,8 @@
 """Building from source: what it says where it cannot, and what it gives without OpenMP."""
 
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -28,10 +30,13 @@ print(_kernels.OPENMP, digest.hexdigest())
 """
 
 
-@pytest.fixture
-def source(tmp_path):
-    """A copy of what a build reads."""
-    copy = tmp_path / "source"
+# What only the objects of an instruction set hold: registers and instructions of AVX, of AVX-512.
+OF_AVX = re.compile(r"%[yz]mm|%k[0-7]|\tv\w+ ")
+OF_AVX512 = re.compile(r"%zmm|%[xy]mm(1[6-9]|2\d|3[01])\b|%k[0-7]")
+
+
+def copy_source(copy):
+    """Make a folder of what a build reads."""
     copy.mkdir()
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
@@ -39,6 +44,11 @@ def source(tmp_path):
     built = shutil.ignore_patterns("*.so", "__pycache__")
     shutil.copytree(ROOT / "metaopt_fast", copy / "metaopt_fast", ignore=built)
     return copy
+
+
+@pytest.fixture
+def source(tmp_path):
+    return copy_source(tmp_path / "source")
 
 
 def build(source, **environment):
@@ -86,12 +96,49 @@ def test_without_openmp_the_build_names_the_fixes_and_the_way_without(source, tm
     assert_names_the_fixes(build(source, CC=str(compiler), CXX=str(compiler)))
 
 
-def test_built_without_openmp_it_gives_the_same_bits_on_one_thread(source, run_python):
+@pytest.fixture(scope="module")
+def built_without_openmp(tmp_path_factory):
+    """A folder with lib, what was built, and temp, its objects."""
+    source = copy_source(tmp_path_factory.mktemp("build") / "source")
     run = build(source, METAOPT_FAST_OPENMP="0")
     assert run.returncode == 0, run.stderr
+    return source
+
+
+def test_built_without_openmp_it_gives_the_same_bits_on_one_thread(
+    built_without_openmp, run_python
+):
     # In front of the working directory, which python -c puts first.
-    built = f"import sys; sys.path.insert(0, {str(source / 'lib')!r})\n"
+    lib = str(built_without_openmp / "lib")
+    built = f"import sys; sys.path.insert(0, {lib!r})\n"
     here, there = run_python(DIGEST).stdout.split(), run_python(built + DIGEST).stdout.split()
     assert there == ["False", here[1]]
     threads = "import metaopt_fast as mf; print(mf.config()['n_threads'], mf.config()['openmp'])"
     assert run_python(built + threads).stdout == "1 False\n"
+
+
+def of_object(program, *options, path):
+    return subprocess.run(
+        [program, *options, path], capture_output=True, text=True, check=True
+    ).stdout
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="there is one instruction set")
+@pytest.mark.parametrize(
+    "name, foreign",
+    [("_kernels", OF_AVX), ("isa_baseline", OF_AVX), ("isa_avx2", OF_AVX512)],
+)
+def test_old_processors_meet_no_wide_registers(built_without_openmp, name, foreign):
+    (path,) = (built_without_openmp / "temp").rglob(f"{name}.o")
+    instructions = of_object("objdump", "--disassemble", "--no-show-raw-insn", path=path)
+    assert instructions.count("\n") > 1000
+    assert foreign.findall(instructions) == []
+
+
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
+def test_functions_that_objects_share_are_of_no_instruction_set(built_without_openmp, isa):
+    # The linker keeps one of several definitions of a name, whatever it was compiled for.
+    (path,) = (built_without_openmp / "temp").rglob(f"isa_{isa}.o")
+    weak = re.findall(r" [WVu] (.*)", of_object("nm", "--demangle", path=path))
+    assert weak
+    assert [name for name in weak if f"metaopt::{isa}::" not in name] == []
