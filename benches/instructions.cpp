@@ -1,0 +1,128 @@
+// Calls one AVX2 kernel on a problem that never changes, for benches/instructions.py to count its
+// instructions: arguments are the number of a loss, single or double, and the name of the kernel.
+#include <stdlib.h>
+#include <string.h>
+
+#include <initializer_list>
+
+#include "kernels.hpp"
+
+using namespace metaopt;
+
+namespace {
+
+constexpr ptrdiff_t N_PARAMS = 30, N_BLOCKS = 32, N_ROWS = N_BLOCKS * 64, N_BINS = 256;
+constexpr ptrdiff_t N_NUMBERS = 1 << 20;
+
+// Aligned for the widest vectors, and between -1 and 1.
+void *numbers(bool is_single) {
+    void *memory = aligned_alloc(64, N_NUMBERS * sizeof(double));
+    uint64_t state = 1;
+    for (ptrdiff_t i = 0; i < N_NUMBERS; i++) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        const double x = (double)(state >> 11) / 4503599627370496.0 - 1;
+        if (is_single)
+            ((float *)memory)[i] = (float)x;
+        else
+            ((double *)memory)[i] = x;
+    }
+    return memory;
+}
+
+struct Problem {
+    const Kernels *kernels;
+    Rows rows;
+    Sampler sampler;
+    void *thetas, *scratch, *out;
+    double *sums, *range, *matrix, *more;
+};
+
+bool is(const char *name, const char *other) { return strcmp(name, other) == 0; }
+
+}  // namespace
+
+// What is counted.
+extern "C" __attribute__((noinline)) bool measured(Problem *p, const char *name) {
+    const Kernels *kernels = p->kernels;
+    if (is(name, "evaluate_tile"))
+        kernels->evaluate_tile(&p->rows, 0, N_BLOCKS, p->thetas, p->sums, nullptr, p->scratch);
+    else if (is(name, "evaluate_tile, gradient"))
+        kernels->evaluate_tile(&p->rows, 0, N_BLOCKS, p->thetas, p->sums, p->out, p->scratch);
+    else if (is(name, "evaluate_one"))
+        kernels->evaluate_one(&p->rows, 0, N_BLOCKS, p->thetas, p->sums, nullptr, p->scratch);
+    else if (is(name, "evaluate_one, gradient"))
+        kernels->evaluate_one(&p->rows, 0, N_BLOCKS, p->thetas, p->sums, p->out, p->scratch);
+    else if (is(name, "pack_rows"))
+        kernels->pack_rows(p->more, p->sums, 0, N_ROWS, N_PARAMS, N_PARAMS, p->out);
+    else if (is(name, "draw"))
+        kernels->draw(&p->sampler, 0, kernels->lanes, p->out);
+    else if (is(name, "add_hessian"))
+        kernels->add_hessian(&p->rows, 0, N_BLOCKS, (const double *)p->thetas, 0, N_PARAMS,
+                             (double *)p->out);
+    else if (is(name, "largest_margins"))
+        kernels->largest_margins(&p->rows, 0, N_BLOCKS, (const double *)p->thetas, p->sums);
+    else if (is(name, "factor_tile"))
+        kernels->factor_tile(p->matrix, N_PARAMS, p->range, p->sums, (double *)p->scratch);
+    else if (is(name, "solve_tile"))
+        kernels->solve_tile(p->matrix, N_PARAMS, p->more, p->sums);
+    else if (is(name, "find_ranges"))
+        kernels->find_ranges(&p->rows, N_BLOCKS, 1, p->thetas, 1, p->range);
+    else if (is(name, "add_histograms"))
+        kernels->add_histograms(&p->rows, 0, N_BLOCKS, p->thetas, 1, p->range, N_BINS,
+                                (double *)p->out);
+    else if (is(name, "find_areas"))
+        kernels->find_areas((double *)p->out, p->more, N_BINS, p->sums, p->matrix);
+    else if (is(name, "find_margins"))
+        kernels->find_margins(&p->rows, 0, N_BLOCKS, p->thetas, (double *)p->out);
+    else if (is(name, "pointwise"))
+        kernels->pointwise(p->thetas, 4096, p->out, p->scratch);
+    else
+        return false;
+    return true;
+}
+
+int main(int count, char **arguments) {
+    if (count != 4) return 2;
+    const bool is_single = is(arguments[2], "float32");
+    const Kernels *kernels = metaopt_kernels_avx2(atoi(arguments[1]), is_single);
+    if (!kernels) return 2;
+    static ptrdiff_t first_panel[N_BLOCKS];
+    static int n_rows[N_BLOCKS];
+    static double weights[N_BLOCKS];
+    for (ptrdiff_t b = 0; b < N_BLOCKS; b++)
+        first_panel[b] = b * PANELS_PER_BLOCK, n_rows[b] = 64, weights[b] = 1;
+    static unsigned char transform[N_PARAMS];
+    static double a[N_PARAMS], b[N_PARAMS], c[N_PARAMS];
+    for (ptrdiff_t j = 0; j < N_PARAMS; j++) {
+        transform[j] = (unsigned char)(j % 3);
+        b[j] = 3, c[j] = 2;
+    }
+    Problem problem = {
+        kernels,
+        {numbers(is_single), first_panel, n_rows, weights, nullptr, N_PARAMS, 1},
+        {transform, a, b, c, N_PARAMS, 1},
+        numbers(is_single),
+        numbers(is_single),
+        numbers(is_single),
+        (double *)numbers(false),
+        (double *)numbers(false),
+        (double *)numbers(false),
+        (double *)numbers(false),
+    };
+    const ptrdiff_t lanes = kernels->lanes;
+    // The scales of a tile of thetas and of a single one are 1.
+    for (ptrdiff_t l = 0; l < lanes; l++)
+        for (ptrdiff_t scale : {N_PARAMS * lanes + l, N_PARAMS}) {
+            if (is_single)
+                ((float *)problem.thetas)[scale] = 1;
+            else
+                ((double *)problem.thetas)[scale] = 1;
+        }
+    for (ptrdiff_t l = 0; l < lanes; l++) problem.range[l] = -9, problem.range[lanes + l] = 9;
+    // Positive definite.
+    for (ptrdiff_t i = 0, row = 0; row < N_PARAMS; row++)
+        for (ptrdiff_t column = row; column < N_PARAMS; column++, i++)
+            for (ptrdiff_t l = 0; l < lanes; l++)
+                problem.matrix[i * lanes + l] = row == column ? N_PARAMS : 0.5;
+    return measured(&problem, arguments[3]) ? 0 : 2;
+}
