@@ -1,6 +1,7 @@
 """SIGINT at random times in every long call is answered at once, and the next call is right."""
 
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -126,6 +127,8 @@ def interrupt(call, sender, delay):
 
 
 def main():
+    # A shell's background job ignores it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     report, rng = Report(), random.Random(0)
     wanted = small_calls()
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
