@@ -1,6 +1,7 @@
 """Build the compiled module: what pyproject.toml cannot say."""
 
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -12,10 +13,21 @@ from setuptools.errors import CompileError, LinkError, PlatformError
 
 FIXES = (
     "install a compiler with OpenMP (Debian and Ubuntu: apt install g++; Fedora: dnf install "
-    "gcc-c++; macOS: brew install gcc), or name one in the variables CC and CXX, or build for one "
-    "thread with METAOPT_FAST_OPENMP=0"
+    "gcc-c++; macOS: brew install libomp or gcc; Windows: LLVM, for clang-cl), or name one in the "
+    "variables CC and CXX, or build for one thread with METAOPT_FAST_OPENMP=0"
 )
-FLAGS = ["-O3", "-std=c++17", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
+UNIX = ["-O3", "-std=c++17", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
+# Of clang-cl: Microsoft's own compiler knows no vectors of GNU C.
+WINDOWS = ["/O2", "/std:c++17", "/EHsc", "-ffp-contract=off", "-fno-math-errno"]
+# Ways to OpenMP, as (options to compile, options to link); the first that works is taken.
+OPENMP_UNIX = [(["-fopenmp"], ["-fopenmp"])]
+OPENMP_WINDOWS = [(["/openmp"], ["libomp.lib"])]
+# Apple's compiler has OpenMP, but neither its name nor its library.
+OPENMP_APPLE = [
+    (["-Xpreprocessor", "-fopenmp", f"-I{prefix}/include"], [f"-L{prefix}/lib", "-lomp"])
+    for prefix in ("/opt/homebrew/opt/libomp", "/usr/local/opt/libomp")
+]
+OPENMP_PROGRAM = "#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }"
 
 
 class BuildKernels(build_ext):
@@ -23,20 +35,33 @@ class BuildKernels(build_ext):
     threads."""
 
     def build_extensions(self):
-        flags, links = list(FLAGS), []
+        flags, links, ways = UNIX, [], OPENMP_UNIX
         if sys.platform == "linux":
-            links += ["-s"]
-        if os.environ.get("METAOPT_FAST_OPENMP", "1") != "0":
-            flags += ["-fopenmp"]
-            links += ["-fopenmp"]
-            self.check(
-                "#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }", flags, links
-            )
+            links = ["-s"]
+        elif sys.platform == "darwin":
+            ways = OPENMP_UNIX + OPENMP_APPLE
+        if self.compiler.compiler_type == "msvc":
+            flags, ways = WINDOWS, OPENMP_WINDOWS
+            self.compiler.initialize()
+            self.compiler.cc = os.environ.get("CXX") or shutil.which("clang-cl") or "clang-cl"
+        program = OPENMP_PROGRAM
+        if os.environ.get("METAOPT_FAST_OPENMP", "1") == "0":
+            program, ways = "int main() { return 0; }", [([], [])]
+        errors = []
+        for to_compile, to_link in ways:
+            try:
+                self.check(program, flags + to_compile, links + to_link)
+                break
+            except (CompileError, LinkError, PlatformError) as error:
+                errors.append(error)
         else:
-            self.check("int main() { return 0; }", flags, links)
+            raise PlatformError(
+                f"metaopt_fast could not compile and link a small C++17 program with "
+                f"{' '.join(flags + ways[0][0])} ({errors[0]}): {FIXES}."
+            )
         for extension in self.extensions:
-            extension.extra_compile_args = flags
-            extension.extra_link_args = links
+            extension.extra_compile_args = flags + to_compile
+            extension.extra_link_args = links + to_link
         super().build_extensions()
 
     def check(self, program, flags, links):
@@ -44,16 +69,10 @@ class BuildKernels(build_ext):
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder, "check.cpp")
             source.write_text(program)
-            try:
-                objects = self.compiler.compile([str(source)], folder, extra_postargs=flags)
-                self.compiler.link_executable(
-                    objects, str(Path(folder, "check")), extra_postargs=links, target_lang="c++"
-                )
-            except (CompileError, LinkError, PlatformError) as error:
-                raise PlatformError(
-                    f"metaopt_fast could not compile and link a small C++17 program with "
-                    f"{' '.join(flags)} ({error}): {FIXES}."
-                ) from None
+            objects = self.compiler.compile([str(source)], folder, extra_postargs=flags)
+            self.compiler.link_executable(
+                objects, str(Path(folder, "check")), extra_postargs=links, target_lang="c++"
+            )
 
 
 kernels = Extension(

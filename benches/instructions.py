@@ -40,11 +40,11 @@ def problems():
 
 
 def flags():
-    """Return the FLAGS of setup.py."""
+    """Return the options of setup.py."""
     for statement in ast.parse((ROOT / "setup.py").read_text()).body:
-        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "FLAGS":
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "UNIX":
             return ast.literal_eval(statement.value)
-    raise LookupError("setup.py has no FLAGS.")
+    raise LookupError("setup.py has no UNIX.")
 
 
 def compiler():
