@@ -1,14 +1,17 @@
 """Build the compiled module: what pyproject.toml cannot say."""
 
+import gzip
 import os
 import shutil
 import sys
+import tarfile
 import tempfile
 from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.sdist import sdist
 from setuptools.errors import CompileError, LinkError, PlatformError
 
 FIXES = (
@@ -75,6 +78,32 @@ class BuildKernels(build_ext):
             )
 
 
+class Sdist(sdist):
+    """With SOURCE_DATE_EPOCH, an archive whose bytes depend on the files' texts alone."""
+
+    def make_archive(self, base_name, format, root_dir=None, base_dir=None, **options):
+        if format != "gztar" or "SOURCE_DATE_EPOCH" not in os.environ:
+            return super().make_archive(base_name, format, root_dir, base_dir, **options)
+        epoch = int(os.environ["SOURCE_DATE_EPOCH"])
+
+        def anonymous(member):
+            member.uid = member.gid = 0
+            member.uname = member.gname = ""
+            member.mtime = epoch
+            member.mode = 0o755 if member.mode & 0o100 else 0o644
+            return member
+
+        path = f"{base_name}.tar.gz"
+        with (
+            open(path, "wb") as file,
+            gzip.GzipFile("", "wb", fileobj=file, mtime=epoch) as packed,
+            tarfile.open(fileobj=packed, mode="w") as archive,
+        ):
+            for name in sorted(Path(base_dir).rglob("*")):
+                archive.add(name, recursive=False, filter=anonymous)
+        return path
+
+
 kernels = Extension(
     "metaopt_fast._kernels",
     sources=["src/_kernels.pyx", *(f"src/isa_{isa}.cpp" for isa in ("baseline", "avx2", "avx512"))],
@@ -84,5 +113,5 @@ kernels = Extension(
 )
 setup(
     ext_modules=cythonize([kernels], build_dir="build"),
-    cmdclass={"build_ext": BuildKernels},
+    cmdclass={"build_ext": BuildKernels, "sdist": Sdist},
 )
