@@ -25,6 +25,7 @@ TRACE_DTYPE = np.dtype(
 )
 
 Array = npt.NDArray[Any]
+Float64Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,9 +67,9 @@ class EvolveResult:
     config: dict[str, Any]
 
     @property
-    def theta(self) -> Array:
+    def theta(self) -> Float64Array:
         """The best theta, shape (n_params,)."""
-        best: Array = self.top_thetas[0]
+        best: Float64Array = self.top_thetas[0]
         return best
 
     @property

@@ -23,6 +23,7 @@ TOP_DTYPE = np.dtype([("index", np.int64), ("loss", np.float64)])
 LOCAL_ENTRIES = ("start", "n_candidates", "isa", "n_threads", "prune", "versions", "metadata")
 
 Array = npt.NDArray[Any]
+Float64Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,9 +61,9 @@ class SearchResult:
     config: dict[str, Any]
 
     @property
-    def theta(self) -> Array:
+    def theta(self) -> Float64Array:
         """The best theta, shape (n_params,)."""
-        best: Array = self.top_thetas[0]
+        best: Float64Array = self.top_thetas[0]
         return best
 
     @property

@@ -1,0 +1,81 @@
+# pyright: strict
+"""What users write to search, as a type checker sees it: never run."""
+
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, assert_type
+
+import numpy as np
+import numpy.typing as npt
+
+import metaopt_fast as mf
+from metaopt_fast.datasets import load_breast_cancer
+
+Float64Array = npt.NDArray[np.float64]
+
+X, y, feature_names = load_breast_cancer()
+weights = np.ones(len(y))
+objective = mf.LogisticLoss(X, y, weights, l2=0.01, fit_intercept=True, dtype="float32")
+assert_type(objective.loss([0.0] * 31), float)
+assert_type(objective.batch_loss(np.zeros((5, 31))), Float64Array)
+loss, slope = objective.loss_gradient(np.zeros(31))
+assert_type(loss, float)
+assert_type(slope, Float64Array)
+
+sampler = mf.Normal(loc=0.0, scale=np.full(31, 0.5))
+assert_type(sampler.sample(1, 0, 10, 31), Float64Array)
+mixture = mf.Mixture({"C": mf.Uniform(0, 1), "depth": mf.Integers(1, 9)})
+
+
+def enough(result: mf.SearchResult) -> bool:
+    """Stop a search."""
+    return result.loss < 0.1
+
+
+result = mf.random_search(
+    objective,
+    sampler,
+    200_000,
+    seed=1,
+    top_k=3,
+    checkpoint=Path("search.sqlite"),
+    callback=enough,
+    time_budget=1.5,
+    metadata={"who": "me"},
+)
+assert_type(result, mf.SearchResult)
+assert_type(result.theta, Float64Array)
+assert_type(result.loss, float)
+result.save("result.npz")
+merged = mf.merge_results([result, mf.SearchResult.load("result.npz")])
+with ProcessPoolExecutor() as pool:
+    mf.resume_search("search.sqlite", objective, executor=pool, progress="always")
+
+
+class ErrorRate:
+    """An objective of one's own."""
+
+    n_params = 30
+
+    def batch_loss(self, thetas: Float64Array) -> Float64Array:
+        """Return rates of errors."""
+        errors: Float64Array = ((thetas @ X.T > 0) != y).mean(axis=1)
+        return errors
+
+
+def draw(start: int, count: int) -> Float64Array:
+    """Return candidates start .. start + count - 1."""
+    return np.random.default_rng(start).normal(size=(count, 30))
+
+
+mf.random_search(ErrorRate(), draw, 1000)
+
+counts = mf.ConfusionCounts(X, y, groups=y, thresholds=(0.3, 0.5), fit_intercept=True)
+cost = mf.CountObjective(counts, mf.metrics.Cost(fp=1, fn=10), max_gap=0.1)
+assert_type(counts.batch_counts(np.zeros((4, 31))), Float64Array)
+evolved = mf.evolve(cost, mf.Normal(), method="cem", generations=60, seed=1)
+assert_type(evolved, mf.EvolveResult)
+best = mf.enumerate_search(objective, -1, 1, max_nonzero=2, free=(-1,))
+card: mf.Scorecard = best.scorecard(feature_names, X=X, y=y)
+area = mf.AUCObjective(X, y)
+picture: Any = result.plot_trace()

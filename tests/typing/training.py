@@ -1,0 +1,48 @@
+# pyright: strict
+"""What users write to train and tune, as a type checker sees it: never run."""
+
+from typing import assert_type
+
+import numpy as np
+import numpy.typing as npt
+
+import metaopt_fast as mf
+from metaopt_fast.datasets import load_breast_cancer
+from metaopt_fast.sklearn import LogisticRegression, LogisticRegressionSearchCV
+
+Float64Array = npt.NDArray[np.float64]
+
+X, y, _ = load_breast_cancer()
+objective = mf.LogisticLoss(X, y, fit_intercept=True)
+
+run = mf.gradient_descent(objective, np.zeros(31), method="adam", learning_rate=0.1, max_iter=100)
+assert_type(run, mf.DescentResult)
+runs = mf.gradient_descent(objective, method="lbfgs", l2=[0.001, 0.01, 0.1], tol=1e-8)
+print(runs.theta.shape, runs.status)
+
+held_out = np.arange(len(y)) % 4 == 0
+found = mf.search_descents(
+    objective.subset(~held_out),
+    {"learning_rate": mf.LogUniform(0.01, 10), "momentum": mf.Uniform(0.5, 0.99)},
+    512,
+    validation=objective.subset(held_out),
+    method="nesterov",
+)
+assert_type(found.best, dict[str, float])
+
+fits = mf.fit_many(
+    X,
+    y,
+    l2=np.logspace(-5, 0, 100),
+    folds=np.arange(len(y)) % 5,
+    class_weight="balanced",
+)
+assert_type(fits, mf.FitResult)
+assert_type(fits.gap_bound, Float64Array)
+if fits.validation_loss is not None:
+    print(fits.validation_loss.mean(axis=1))
+
+model = LogisticRegression(C=1.0).fit(X, y)
+print(model.predict(X), model.predict_proba(X))
+search = LogisticRegressionSearchCV(n_iter=200, scoring=["neg_log_loss", "f1"], refit="f1")
+print(search.fit(X, y).best_params_)
