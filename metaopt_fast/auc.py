@@ -90,7 +90,7 @@ class AUCObjective(LinearData):
         dtype: npt.DTypeLike = "float64",
         n_threads: int | None = None,
     ) -> None:
-        self.n_bins = check_integer("n_bins", n_bins, 2, MAX_BINS)
+        self.n_bins: int = check_integer("n_bins", n_bins, 2, MAX_BINS)
         super().__init__(fit_intercept, dtype, n_threads)
         X = check_X(X)
         positive = check_y(y, len(X))

@@ -92,11 +92,19 @@ class CountObjective:
             )
         if not isinstance(gap, str) or gap not in RATES:
             raise ValueError(f"gap is {describe(gap)}: pass one of {', '.join(RATES)}.")
-        self.confusion, self.metric, self.gap = counts, metric, gap
-        self.max_gap = None if max_gap is None else check_number("max_gap", max_gap, 0.0)
-        self.penalty = None if penalty is None else check_number("penalty", penalty, 0.0)
-        self.n_samples, self.n_params = counts.n_samples, counts.n_params
-        self.fit_intercept, self.dtype = counts.fit_intercept, counts.dtype
+        self.confusion: ConfusionCounts = counts
+        self.metric: str | Metric = metric
+        self.gap: str = gap
+        self.max_gap: float | None = None
+        if max_gap is not None:
+            self.max_gap = check_number("max_gap", max_gap, 0.0)
+        self.penalty: float | None = None
+        if penalty is not None:
+            self.penalty = check_number("penalty", penalty, 0.0)
+        self.n_samples: int = counts.n_samples
+        self.n_params: int = counts.n_params
+        self.fit_intercept: bool = counts.fit_intercept
+        self.dtype: str = counts.dtype
         if self.max_gap is not None:
             self._check_groups()
 

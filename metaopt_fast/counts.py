@@ -80,10 +80,11 @@ class ConfusionCounts(LinearData):
         n_threads: int | None = None,
     ) -> None:
         super().__init__(fit_intercept, dtype, n_threads)
-        self.thresholds = _check_thresholds(thresholds)
+        self.thresholds: tuple[float, ...] = _check_thresholds(thresholds)
         X = check_X(X)
         positive = check_y(y, len(X))
         weights = check_sample_weight(sample_weight, len(X))
+        self.group_labels: list[Any]
         self.group_labels, group = _check_groups(groups, len(X))
         strata = 2 * group + positive
         # Weights are packed times a power of two.
@@ -111,7 +112,7 @@ class ConfusionCounts(LinearData):
         self._set_shape(packed)
         weights = packed.weights_of_places()
         # Weights of the negative and the positive rows of each group, shape (n_groups, 2).
-        self.totals = np.zeros((n_groups, 2))
+        self.totals: Float64Array = np.zeros((n_groups, 2))
         self._rows: list[tuple[int, int, _kernels.PackedRows]] = []
         for stratum in np.unique(self._stratum).tolist():
             blocks = self._stratum == stratum

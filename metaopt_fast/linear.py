@@ -30,9 +30,9 @@ class LinearData(ABC):
     n_params: int
 
     def __init__(self, fit_intercept: bool, dtype: npt.DTypeLike, n_threads: int | None) -> None:
-        self.fit_intercept = check_flag("fit_intercept", fit_intercept)
-        self.dtype = check_dtype(dtype)
-        self.n_threads = check_n_threads(n_threads)
+        self.fit_intercept: bool = check_flag("fit_intercept", fit_intercept)
+        self.dtype: str = check_dtype(dtype)
+        self.n_threads: int | None = check_n_threads(n_threads)
 
     @abstractmethod
     def _connect(self) -> None:

@@ -168,7 +168,7 @@ class SmoothedZeroOneLoss(PointwiseLoss):
         n_threads: int | None = None,
         merge_duplicates: bool = False,
     ) -> None:
-        self.beta = check_number("beta", beta, 0.0, strictly=True)
+        self.beta: float = check_number("beta", beta, 0.0, strictly=True)
         with np.errstate(over="ignore"):
             super().__init__(
                 X,

@@ -48,7 +48,7 @@ class PointwiseLoss(LinearData):
         n_threads: int | None = None,
         merge_duplicates: bool = False,
     ) -> None:
-        self.l2 = check_number("l2", l2, 0.0)
+        self.l2: float = check_number("l2", l2, 0.0)
         super().__init__(fit_intercept, dtype, n_threads)
         if check_flag("merge_duplicates", merge_duplicates):
             from metaopt_fast import duplicates

@@ -283,7 +283,8 @@ class Integers(Independent):
         free: Sequence[int] = (),
     ) -> None:
         super().__init__(low, high)
-        self.max_nonzero, self.free = max_nonzero, check_free(free)
+        self.max_nonzero = max_nonzero
+        self.free: tuple[int, ...] = check_free(free)
         if max_nonzero is None:
             if self.free:
                 raise ValueError(
