@@ -136,7 +136,8 @@ def liblinear(data: Data) -> Scores:
         for k, C in enumerate(Cs):
             model = train(rows, parameter(f"-s 0 -c {C} -e 1e-5 -B -1 -q"))
             # Its weights speak for the class that it has met first.
-            theta = np.array(model.get_decfun()[0])
+            sign = 1 if model.get_labels()[0] == 1 else -1
+            theta = sign * np.array(model.get_decfun()[0])
             losses[k, fold] = np.logaddexp(0, signed_X @ theta).mean()
     return losses.mean(axis=1)
 
