@@ -18,8 +18,8 @@ from benches.peers.setting import Prepared, Setting
 
 Call = Callable[[], np.ndarray]
 
-# Candidates come in groups of this, which every peer's blocks divide, or are divided by.
-GROUP, MOST = 128, 16_384
+# Candidates come in groups of this, which every peer's blocks divide.
+GROUP, MOST = 512, 262_144
 BOUNDS = {"float64": 1e-10, "float32": 1e-5}
 
 
@@ -121,9 +121,9 @@ def jax(problem: Problem) -> Call:
 
     jax.config.update("jax_enable_x64", True)
     # What is in flight, rows times thetas, stays in the second-level cache.
-    block = min(2048, problem.n_samples)
+    n_blocks = -(-problem.n_samples // 2048)
+    block = -(-problem.n_samples // n_blocks)
     width = min(256, problem.n_candidates)
-    n_blocks = -(-problem.n_samples // block)
     padded = np.zeros((n_blocks * block, problem.n_features), problem.dtype)
     padded[: problem.n_samples] = problem.signed_X
     blocks = jnp.asarray(padded.reshape(n_blocks, block, -1))
@@ -172,8 +172,9 @@ def pytorch(problem: Problem) -> Call:
 
     torch.set_num_threads(problem.n_threads)
     # Blocks of one size, padded with zeros: one shape is compiled, and none again.
-    block, width = min(4096, problem.n_samples), min(512, problem.n_candidates)
-    n_missing = -problem.n_samples % block
+    n_blocks = -(-problem.n_samples // 4096)
+    block, width = -(-problem.n_samples // n_blocks), min(512, problem.n_candidates)
+    n_missing = n_blocks * block - problem.n_samples
     rows = np.pad(problem.signed_X, ((0, n_missing), (0, 0)))
     thetas = np.pad(problem.thetas, ((0, -problem.n_candidates % width), (0, 0)))
     row_blocks = torch.tensor(rows).split(block)
@@ -226,20 +227,22 @@ def prepare(peer: str, setting: Setting) -> Prepared:
     """Check a peer on a group of candidates, then give it as many as fill the seconds."""
     shape = setting.n_samples, setting.n_features
     make = PEERS[peer]
-    # Of what is slow or holds all margins, a few: the first call compiles, the second is timed.
+    # Of what is slow or holds all margins, a few. The first call compiles, others are timed.
     slow = peer in ("NumPy, logaddexp", "scikit-learn's loss in a loop")
     n_candidates = 8 if slow else GROUP
     problem = Problem(*shape, n_candidates, setting.dtype, setting.n_threads)
     call = make(problem)
     error = distance(call(), problem)
-    started = perf_counter()
-    call()
-    wanted = setting.seconds / (perf_counter() - started) * n_candidates
+    times: list[float] = []
+    while len(times) < 3 and sum(times) < setting.seconds:
+        started = perf_counter()
+        call()
+        times.append(perf_counter() - started)
+    wanted = int(setting.seconds / min(times) * n_candidates)
     if slow:
-        n_candidates = int(min(max(wanted, 8), 64))
+        n_candidates = min(max(wanted, 8), 64)
     else:
-        group = GROUP if wanted < 8 * GROUP else 4 * GROUP
-        n_candidates = int(min(max(wanted // group, 1) * group, MOST))
+        n_candidates = min(max(wanted // GROUP, 1) * GROUP, MOST)
     call = make(Problem(*shape, n_candidates, setting.dtype, setting.n_threads))
     call()
     return Prepared(call, float(setting.n_samples * n_candidates), error, BOUNDS[setting.dtype])

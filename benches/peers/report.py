@@ -73,6 +73,8 @@ def to_markdown(results: dict[str, Any]) -> str:
     ]
     if results["quick"]:
         lines += ["", "**A quick run: figures of no worth.**"]
+    if results["left_out"]:
+        lines += ["", f"Left out, the time was over: {'; '.join(results['left_out'])}."]
     for task, title in TITLES.items():
         lines += table(title, [r for r in rows if r["task"] == task and not r["neighbour"]])
     lines += beside_neighbour(rows)
