@@ -239,10 +239,8 @@ def prepare(peer: str, setting: Setting) -> Prepared:
         call()
         times.append(perf_counter() - started)
     wanted = int(setting.seconds / min(times) * n_candidates)
-    if slow:
-        n_candidates = min(max(wanted, 8), 64)
-    else:
-        n_candidates = min(max(wanted // GROUP, 1) * GROUP, MOST)
+    groups = max(wanted // GROUP, 1)
+    n_candidates = min(max(wanted, 8), 64) if slow else min(groups * GROUP, MOST)
     call = make(Problem(*shape, n_candidates, setting.dtype, setting.n_threads))
     call()
     return Prepared(call, float(setting.n_samples * n_candidates), error, BOUNDS[setting.dtype])
