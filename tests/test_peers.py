@@ -71,7 +71,7 @@ def test_the_command_measures_and_writes_what_it_measured(tmp_path):
     results = json.loads(path.read_text())
     assert len(results["rows"]) == 8  # 2 peers, 2 shapes, 2 dtypes
     assert all(len(row["times"]) == results["rounds"] for row in results["rows"])
-    table = report.to_markdown(results)
+    table = report.to_markdown(results, has_picture=False)
     assert all(report.cell(row) in table for row in results["rows"])
 
 
@@ -84,3 +84,15 @@ def test_a_ratio_is_that_of_the_best_other_to_the_best_of_ours():
     assert report.ratio(rows) == "2.50"
     assert report.ratio([*rows, row("c", 1.0, failed="wrong")]) == "2.50"
     assert report.ratio(rows[:1]) == ""
+
+
+def test_ratios_of_losses_and_of_fits_are_apart():
+    shape = {"task": "singles", "shape": [10, 2], "dtype": "float64", "n_threads": 1}
+    times = {
+        "metaopt_fast, loss": 4.0,
+        "NumPy, one product by BLAS": 1.0,
+        "metaopt_fast, LogisticRegression": 1.0,
+        "scikit-learn, lbfgs": 2.0,
+    }
+    rows = [{**shape, "peer": name, "count": 1, "times": [one]} for name, one in times.items()]
+    assert report.ratio(rows) == "loss 0.25; fit 2.00"

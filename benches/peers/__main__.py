@@ -69,10 +69,10 @@ def main() -> int:
     results["elapsed"] = time.monotonic() - started
     arguments.json.write_text(json.dumps(results, indent=1) + "\n")
     report.say(f"{arguments.json}: {results['elapsed']:.0f} s in all")
-    if arguments.write:
-        report.write(results, HERE / "README.md")
     if arguments.plot:
         report.plot(results, HERE / "throughput.svg")
+    if arguments.write:
+        report.write(results, HERE / "README.md")
     return 1 if report.has_wrong(rows) else 0
 
 
@@ -82,7 +82,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=0.25, help="of one run (default 0.25)")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each peer (default 5)")
     parser.add_argument(
-        "--budget", type=float, default=600.0, help="seconds after which none begins (default 600)"
+        "--budget", type=float, default=540.0, help="seconds after which none begins (default 540)"
     )
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N")
     parser.add_argument("--only", nargs="+", choices=TASKS, default=list(TASKS), metavar="TASK")

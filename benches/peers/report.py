@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benches.peers.singles import FITS
+
 START, END = "<!-- results: start -->", "<!-- results: end -->"
 OURS = "metaopt_fast"
 TITLES = {
@@ -56,11 +58,12 @@ def write(results: dict[str, Any], path: Path) -> None:
     """Put the tables between the markers of a Markdown file."""
     before, _, rest = path.read_text().partition(START)
     after = rest.partition(END)[2]
-    path.write_text(f"{before}{START}\n{to_markdown(results)}\n{END}{after}")
+    text = to_markdown(results, path.with_name("throughput.svg").exists())
+    path.write_text(f"{before}{START}\n{text}\n{END}{after}")
 
 
-def to_markdown(results: dict[str, Any]) -> str:
-    """Return all tables."""
+def to_markdown(results: dict[str, Any], has_picture: bool) -> str:
+    """Return all tables, and a link to the picture if there is one."""
     about, rows = results["about"], results["rows"]
     versions = ", ".join(
         f"{name} {version or 'not installed'}" for name, version in about["versions"].items()
@@ -71,6 +74,8 @@ def to_markdown(results: dict[str, Any]) -> str:
         f"{versions}. {results['rounds']} runs of about {results['seconds']:g} s by turns: their "
         "median, and half their range."
     ]
+    if has_picture:
+        lines += ["", "![Rows times models per nanosecond, of each peer](throughput.svg)"]
     if results["quick"]:
         lines += ["", "**A quick run: figures of no worth.**"]
     if results["left_out"]:
@@ -109,18 +114,15 @@ def ratio(rows: list[Row]) -> str:
     apart."""
     kinds: dict[str, list[Row]] = {}
     for row in rows:
-        is_fit = (
-            row["task"] == "singles"
-            and "loss" not in row["peer"]
-            and "product" not in (row["peer"])
-        )
-        kinds.setdefault("fit" if is_fit else row["task"], []).append(row)
+        kind = "" if row["task"] != "singles" else "fit" if row["peer"] in FITS else "loss"
+        kinds.setdefault(kind, []).append(row)
     found = []
-    for some in kinds.values():
+    for kind, some in kinds.items():
         ours = [figure(row) for row in some if row["peer"].startswith(OURS)]
         theirs = [figure(row) for row in some if not row["peer"].startswith(OURS)]
         mine, best = [v for v in ours if v is not None], [v for v in theirs if v is not None]
-        found.append(f"{min(best) / min(mine):.2f}" if mine and best else "")
+        if mine and best:
+            found.append(f"{kind} {min(best) / min(mine):.2f}".strip())
     return "; ".join(found)
 
 
