@@ -16,6 +16,8 @@ import pytest
 import metaopt_fast as mf
 from metaopt_fast import _kernels
 
+# Scripts, whose packages need not be installed: no doctests are looked for in them.
+collect_ignore = ["peers"]
 ROWS = []
 START, END = "<!-- table: start -->", "<!-- table: end -->"
 

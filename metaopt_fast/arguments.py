@@ -57,6 +57,7 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     info.add_argument("--json", action="store_true", help="print JSON instead")
+    _add_bench(commands)
     return parser
 
 
@@ -252,6 +253,50 @@ def _add_tune(commands: Any) -> None:
     )
     _add_outputs(tune, "the score against C")
     tune.set_defaults(parser=tune, checkpoint=None)
+
+
+def _add_bench(commands: Any) -> None:
+    bench = commands.add_parser(
+        "bench",
+        help="measure the kernels beside the limits of this machine",
+        description="Measure what this machine can do at best (fused multiply-adds, reading of "
+        "memory) and how near each kernel comes to it, in double and in single precision, on one "
+        "thread and on all. Leave the machine alone meanwhile.",
+        epilog="It takes 1.5 GB of memory. Exit status: 0, or 1 if the job failed, 2 for wrong "
+        "usage, 130 after Ctrl-C.",
+        allow_abbrev=False,
+    )
+    bench.add_argument(
+        "--seconds",
+        metavar="S",
+        type=partial(_number, 0.0, False),
+        default=60.0,
+        help="how long to measure, some seconds of preparation aside (default 60)",
+    )
+    bench.add_argument(
+        "--threads",
+        metavar="N",
+        type=partial(_integer, 1, MAX_THREADS),
+        help="what all threads are; by default OMP_NUM_THREADS, the affinity mask and the cgroup "
+        "quota decide",
+    )
+    bench.add_argument(
+        "--json",
+        metavar="FILE",
+        dest="output",
+        type=_path,
+        help="write the figures to FILE as JSON, too",
+    )
+    bench.add_argument(
+        "--plot",
+        metavar="FILE",
+        type=_picture,
+        help="draw the kernels below the limits (a roofline), to a .png, .svg or .pdf file",
+    )
+    bench.add_argument(
+        "--force", action="store_true", help="replace the files of --json and --plot if they exist"
+    )
+    bench.set_defaults(parser=bench, checkpoint=None)
 
 
 def _add_data(command: argparse.ArgumentParser) -> None:

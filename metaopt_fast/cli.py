@@ -7,6 +7,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,7 @@ from metaopt_fast.descent import gradient_descent
 from metaopt_fast.evolution_result import EvolveResult
 from metaopt_fast.jobs import Job, check_usage, read_data, read_settings, sampler_of, settings_of
 from metaopt_fast.objectives import PointwiseLoss
-from metaopt_fast.report import Report, check_output, check_picture, write_output
+from metaopt_fast.report import Report, check_output, check_picture, draw, write_output
 from metaopt_fast.result import SearchResult
 from metaopt_fast.search import random_search, resume_search
 from metaopt_fast.tables import standardize
@@ -101,6 +102,21 @@ def _info(arguments: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps(config(), indent=1) + "\n")
     else:
         show_config()
+    return SUCCESS
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from metaopt_fast import roofline
+    from metaopt_fast.kernel_rates import measure
+
+    _check_outputs(arguments, None)
+    rates = measure(arguments.seconds, arguments.threads)
+    if arguments.output is not None:
+        write_output(arguments.output, roofline.to_json(rates).encode(), arguments.force)
+    if arguments.plot is not None:
+        picture = draw(partial(roofline.plot_roofline, rates), kind_of(arguments.plot))
+        write_output(arguments.plot, picture, arguments.force)
+    sys.stdout.write(roofline.to_text(rates))
     return SUCCESS
 
 
@@ -261,4 +277,5 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "resume": _resume,
     "tune": _tune,
     "info": _info,
+    "bench": _bench,
 }

@@ -1,0 +1,212 @@
+"""Tables and a picture of what the peers came to."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+from benches.peers.singles import FITS
+
+START, END = "<!-- results: start -->", "<!-- results: end -->"
+OURS = "metaopt_fast"
+TITLES = {
+    "losses": "Losses of many models: ns for a row under a model",
+    "tunings": "Choice of C, 20 values x 5 folds: ms for a model",
+    "searches": "Random search, the draws included: microseconds for a candidate",
+    "singles": "One model: ms for a loss or for a fit",
+}
+SCALES = {"losses": 1e9, "tunings": 1e3, "searches": 1e6, "singles": 1e3}
+Row = dict[str, Any]
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def show(rows: list[Row]) -> None:
+    """Print what each peer came to."""
+    for row in rows:
+        beside = ", beside a busy neighbour" if row["neighbour"] else ""
+        say(f"  {row['peer']:<42} {cell(row)}{beside}")
+
+
+def has_wrong(rows: list[Row]) -> bool:
+    """Whether a peer that is installed did not do its work."""
+    return any("failed" in row for row in rows)
+
+
+def figure(row: Row) -> float | None:
+    """Return the median of a row in the unit of its task."""
+    if not row["times"] or "failed" in row:
+        return None
+    return SCALES[row["task"]] * statistics.median(row["times"]) / row["count"]
+
+
+def cell(row: Row) -> str:
+    """Return the median of a row and, in percent, how far its runs are apart."""
+    value = figure(row)
+    if value is None:
+        return "not installed" if "missing" in row else f"failed: {row.get('failed')}"
+    spread = (max(row["times"]) - min(row["times"])) / statistics.median(row["times"])
+    return f"{value:.3g} ±{50 * spread:.0f} %"
+
+
+def write(results: dict[str, Any], path: Path) -> None:
+    """Put the tables between the markers of a Markdown file."""
+    before, _, rest = path.read_text().partition(START)
+    after = rest.partition(END)[2]
+    text = to_markdown(results, path.with_name("throughput.svg").exists())
+    path.write_text(f"{before}{START}\n{text}\n{END}{after}")
+
+
+def to_markdown(results: dict[str, Any], has_picture: bool) -> str:
+    """Return all tables, and a link to the picture if there is one."""
+    about, rows = results["about"], results["rows"]
+    versions = ", ".join(
+        f"{name} {version or 'not installed'}" for name, version in about["versions"].items()
+    )
+    lines = [
+        f"{about['date']}; {about['processor']}, {about['n_processors']} processors, "
+        f"{about['isa']}; Python {about['python']}, metaopt_fast {about['metaopt_fast']}, "
+        f"{versions}. {results['rounds']} runs of about {results['seconds']:g} s by turns: their "
+        "median, and half their range."
+    ]
+    if has_picture:
+        lines += ["", "![Rows times models per nanosecond, of each peer](throughput.svg)"]
+    if results["quick"]:
+        lines += ["", "**A quick run: figures of no worth.**"]
+    if results["left_out"]:
+        lines += ["", f"Left out, the time was over: {'; '.join(results['left_out'])}."]
+    for task, title in TITLES.items():
+        lines += table(title, [r for r in rows if r["task"] == task and not r["neighbour"]])
+    lines += beside_neighbour(rows)
+    if results["scaling"] is not None:
+        lines += growth(results["scaling"])
+    return "\n".join(lines)
+
+
+def table(title: str, rows: list[Row]) -> list[str]:
+    """Return a table with a line for each peer and a column for each setting."""
+    if not rows:
+        return []
+    settings = list(dict.fromkeys(setting(row) for row in rows))
+    of = {(row["peer"], setting(row)): row for row in rows}
+    heads = [f"{n}x{p}, {dtype}, {threads} thr." for n, p, dtype, threads in settings]
+    lines = ["", f"### {title}", "", "| | " + " | ".join(heads) + " |"]
+    lines.append("| --- |" + " ---: |" * len(heads))
+    for peer in dict.fromkeys(row["peer"] for row in rows):
+        cells = [cell(of[peer, one]) for one in settings]
+        lines.append(f"| {peer} | " + " | ".join(cells) + " |")
+    ratios = [ratio([row for row in rows if setting(row) == one]) for one in settings]
+    lines.append("| **best other / best of ours** | " + " | ".join(ratios) + " |")
+    return lines
+
+
+def setting(row: Row) -> tuple[int, int, str, int]:
+    return (*row["shape"], row["dtype"], row["n_threads"])
+
+
+def ratio(rows: list[Row]) -> str:
+    """Return how many times faster than the best other one ours is; of losses and of fits
+    apart."""
+    kinds: dict[str, list[Row]] = {}
+    for row in rows:
+        kind = "" if row["task"] != "singles" else "fit" if row["peer"] in FITS else "loss"
+        kinds.setdefault(kind, []).append(row)
+    found = []
+    for kind, some in kinds.items():
+        ours = [figure(row) for row in some if row["peer"].startswith(OURS)]
+        theirs = [figure(row) for row in some if not row["peer"].startswith(OURS)]
+        mine, best = [v for v in ours if v is not None], [v for v in theirs if v is not None]
+        if mine and best:
+            found.append(f"{kind} {min(best) / min(mine):.2f}".strip())
+    return "; ".join(found)
+
+
+def beside_neighbour(rows: list[Row]) -> list[str]:
+    """Return how much a busy process on one of the processors costs each peer."""
+    disturbed = [row for row in rows if row["neighbour"] and figure(row) is not None]
+    if not disturbed:
+        return []
+    lines = ["", "### One processor busy with another process: ns for a row under a model", ""]
+    lines += ["| | alone | beside it | times as long |", "| --- | ---: | ---: | ---: |"]
+    for row in disturbed:
+        (alone,) = (
+            other
+            for other in rows
+            if other["peer"] == row["peer"]
+            and not other["neighbour"]
+            and other["task"] == row["task"]
+            and setting(other) == setting(row)
+        )
+        before, after = figure(alone), figure(row)
+        assert before is not None and after is not None
+        lines.append(f"| {row['peer']} | {cell(alone)} | {cell(row)} | {after / before:.2f} |")
+    return lines
+
+
+def growth(found: dict[str, Any]) -> list[str]:
+    """Return the exponents and the peaks of memory."""
+    lines = ["", "### Growth of batch_loss", "", "| with | from | to | time grows as |"]
+    lines.append("| --- | ---: | ---: | --- |")
+    for name, entry in found["time"].items():
+        values = entry["values"]
+        power = f"{name}^{entry['exponent']:.2f}"
+        lines.append(f"| {name} | {values[0]} | {values[-1]} | {power} |")
+    shape = found["memory"]["shape"]
+    lines += ["", f"Peak memory of {shape[2]} losses of {shape[0]} rows x {shape[1]} features, "]
+    peaks = found["memory"]["megabytes"]
+    lines[-1] += "beyond that of the data: " + "; ".join(
+        f"{name} {'not installed' if peak is None else f'{peak:.0f} MB'}"
+        for name, peak in peaks.items()
+    )
+    lines[-1] += f". All margins would be {found['memory']['all_margins']:.0f} MB."
+    return lines
+
+
+def plot(results: dict[str, Any], path: Path) -> None:
+    """Draw pairs per second of each peer, at the most threads."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    rows = [r for r in results["rows"] if r["task"] == "losses" and not r["neighbour"]]
+    most = max(row["n_threads"] for row in rows)
+    rows = [row for row in rows if row["n_threads"] == most]
+    peers = list(dict.fromkeys(row["peer"] for row in rows))
+    dtypes = list(dict.fromkeys(row["dtype"] for row in rows))
+    # Names that do not change: the same figures are the same file.
+    matplotlib.rcParams["svg.hashsalt"] = "throughput"
+    image = Figure(figsize=(9, 4), layout="constrained")
+    for ax, dtype in zip(
+        image.subplots(1, len(dtypes), sharey=True, squeeze=False)[0], dtypes, strict=True
+    ):
+        shapes = list(dict.fromkeys(tuple(r["shape"]) for r in rows if r["dtype"] == dtype))
+        width = 0.8 / len(peers)
+        for k, peer in enumerate(peers):
+            values = [
+                next(
+                    (
+                        figure(r)
+                        for r in rows
+                        if (r["peer"], tuple(r["shape"]), r["dtype"]) == (peer, shape, dtype)
+                    ),
+                    None,
+                )
+                for shape in shapes
+            ]
+            places = [i + (k - len(peers) / 2 + 0.5) * width for i in range(len(shapes))]
+            heights = [1 / value if value else 0 for value in values]
+            ax.bar(places, heights, width, label=peer, color=f"C{k}")
+        ax.set_xticks(range(len(shapes)), [f"{n:,} x {p}" for n, p in shapes])
+        ax.set(yscale="log", title=f"{dtype}, {most} threads", xlabel="rows x features")
+    image.axes[0].set_ylabel("rows x models per ns")
+    image.legend(
+        *image.axes[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=4,
+        fontsize="small",
+    )
+    image.savefig(path, metadata={"Date": None})
