@@ -250,6 +250,24 @@ def test_a_rate_that_is_none_is_refused():
         metrics.group_rates(COUNTS, "precision")
 
 
+@pytest.mark.parametrize("free", [{}, {0: "a"}], ids=repr)
+def test_a_dict_is_no_sequence_of_parameters(free):
+    with pytest.raises(TypeError, match=r"free is .*dict.*: pass a tuple of numbers"):
+        mf.Integers(max_nonzero=1, free=free)
+
+
+@pytest.mark.parametrize("metric", [metrics.Cost(), metrics.BalancedError(), metrics.one_minus_f1])
+def test_a_measure_of_no_rows_is_refused(metric):
+    with pytest.raises(ValueError, match=r"^counts has no .*row.*: pass counts of rows .*\.$"):
+        metric(np.zeros_like(COUNTS))
+
+
+@pytest.mark.parametrize("rate", metrics.RATES)
+def test_a_rate_of_no_rows_is_refused(rate):
+    with pytest.raises(ValueError, match=r"^counts has no .*row.*: pass counts of rows .*\.$"):
+        metrics.group_rates(np.zeros_like(COUNTS), rate)
+
+
 def test_no_file_was_closed_or_written_by_its_number():
     for number in range(3):
         os.fstat(number)

@@ -3,6 +3,12 @@
 As in `test_every_argument.py`, of which this is the other half.
 """
 
+import os
+import signal
+import threading
+import time
+import tracemalloc
+
 import numpy as np
 import pytest
 from wrong_arguments import (  # noqa: F401 - fixtures
@@ -156,3 +162,46 @@ def test_a_descent_from_beyond_the_range_has_an_infinite_loss_under_a_smaller_pe
     run = mf.gradient_descent(OBJECTIVE, [1e308, 0, 0], l2=0.0, learning_rate=0.1)
     assert run.status == "diverged"
     assert run.loss == np.inf
+
+
+@pytest.mark.parametrize("name", ["l2", "theta0"])
+@pytest.mark.parametrize("value", [True, [True], np.ones(4, bool)], ids=repr)
+def test_truth_values_are_no_penalties_and_no_starts(name, value):
+    with pytest.raises(TypeError, match=rf"^{name} is .*\.$"):
+        mf.fit_many(X, Y, **{"l2": 0.1, name: value})
+
+
+def test_a_fold_of_no_weight_is_refused():
+    weights = [0.0, 0.0, 1.0, 1.0, 1.0, 1.0]
+    with pytest.raises(ValueError, match=r"sample_weight is 0 for all rows of fold 0: pass .*\.$"):
+        mf.fit_many(X, Y, l2=0.1, folds=[0, 0, 1, 1, 2, 2], sample_weight=weights)
+
+
+STEPS = {
+    "momentum": lambda n: mf.gradient_descent(
+        OBJECTIVE, method="momentum", learning_rate=1e-9, tol=0.0, max_iter=n
+    ),
+    "adamw of many": lambda n: mf.gradient_descent(
+        OBJECTIVE, THETAS, method="adamw", learning_rate=1e-9, tol=0.0, max_iter=n
+    ),
+    "evolve": lambda n: mf.evolve(OBJECTIVE, mf.Normal(), generations=n),
+    "random_search": lambda n: mf.random_search(OBJECTIVE, mf.Normal(), n),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_limit_of_steps_without_end_takes_no_memory_and_can_be_interrupted(name):
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    tracemalloc.start()
+    timer.start()
+    started = time.monotonic()
+    try:
+        result = STEPS[name](10**12)
+    finally:
+        largest = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        timer.join()
+    stopped = result.status if isinstance(result, mf.DescentResult) else result.stopped_by
+    assert set(np.atleast_1d(stopped)) <= {"interrupted", "interrupt"}
+    assert time.monotonic() - started < 5
+    assert largest < 64 * 2**20
