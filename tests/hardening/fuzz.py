@@ -1,13 +1,12 @@
 """Coverage-guided fuzzing of every entry that takes arrays or files of strangers, by atheris.
 
-`pip install atheris` (wheels for Python 3.11 to 3.13), then `python tests/hardening/fuzz.py`: ten
-minutes, or as `-max_total_time=` and libFuzzer's other options say. A crash, a hang of 20 s, a NaN
+`pip install atheris`, then `python tests/hardening/fuzz.py FOLDER_OF_INPUTS`: ten minutes, or as `-max_total_time=` and libFuzzer's other options say. A crash, a hang of 20 s, a NaN
 from finite numbers and an error that is no sentence of ours all end it, and leave the input behind.
 
 With the compiled module under AddressSanitizer, so that its branches guide the fuzzer, too:
 `F="-fsanitize=address,fuzzer-no-link" METAOPT_FAST_OPENMP=0 CC=clang CXX=clang++ CFLAGS=$F
 CXXFLAGS=$F LDFLAGS=$F python setup.py build_ext --inplace`, and `asan_with_fuzzer.so` of atheris in
-LD_PRELOAD, with ASAN_OPTIONS=detect_leaks=0.
+LD_PRELOAD, with ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1.
 """
 
 import math
