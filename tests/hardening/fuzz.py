@@ -1,7 +1,8 @@
 """Coverage-guided fuzzing of every entry that takes arrays or files of strangers, by atheris.
 
-`pip install atheris`, then `python tests/hardening/fuzz.py FOLDER_OF_INPUTS`: ten minutes, or as `-max_total_time=` and libFuzzer's other options say. A crash, a hang of 20 s, a NaN
-from finite numbers and an error that is no sentence of ours all end it, and leave the input behind.
+`pip install atheris`, then `python tests/hardening/fuzz.py FOLDER_OF_INPUTS`: ten minutes, or as
+`-max_total_time=` and libFuzzer's other options say. A crash, a hang of 20 s, a NaN from finite
+numbers and an error that is no sentence of ours all end it, and leave the input behind.
 
 With the compiled module under AddressSanitizer, so that its branches guide the fuzzer, too:
 `F="-fsanitize=address,fuzzer-no-link" METAOPT_FAST_OPENMP=0 CC=clang CXX=clang++ CFLAGS=$F
