@@ -24,7 +24,7 @@ from metaopt_fast.shards import Shard, Standing, shard_count
 from metaopt_fast.validation import check_path, describe
 
 APPLICATION_ID = 0x6D6F6661
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 # Entries of a configuration that a resumed search may change: they cannot change its bits. Of the
 # candidates there may be more than before, see `Checkpoint.agree`.
@@ -132,6 +132,9 @@ class Checkpoint:
         if len(rows) != 1 or rows[0][1] != _digest(rows[0][0]):
             raise self._damaged("its configuration does not match its digest")
         config: dict[str, Any] = json.loads(rows[0][0])
+        # In the digests of shards: the pages of another search's file do not pass for this one's.
+        fixed = {name: config[name] for name in sorted(config) if name not in FREE_ENTRIES}
+        self._identity = _digest(json.dumps(fixed, sort_keys=True))
         return config
 
     def agree(self, config: dict[str, Any]) -> None:
@@ -177,7 +180,7 @@ class Checkpoint:
         columns = "start, count, top, trace, rows_evaluated_fraction, seconds, digest"
         for row in self._database.execute(f"SELECT {columns} FROM shards ORDER BY start"):
             start, count, top, trace, fraction, seconds, digest = row
-            if _digest(*row[:-1]) != digest:
+            if _digest(self._identity, *row[:-1]) != digest:
                 raise self._damaged(f"the shard of candidate {start} does not match its digest")
             top, trace = np.frombuffer(top, TOP_DTYPE), np.frombuffer(trace, TOP_DTYPE)
             yield Shard(start, count, top, trace, fraction), seconds
@@ -198,7 +201,9 @@ class Checkpoint:
                     seconds / len(shards),
                 )
                 values = "?, ?, ?, ?, ?, ?, ?"
-                self._execute(f"REPLACE INTO shards VALUES ({values})", *row, _digest(*row))
+                self._execute(
+                    f"REPLACE INTO shards VALUES ({values})", *row, _digest(self._identity, *row)
+                )
         except sqlite3.Error as error:
             raise self._translate(error) from None
 

@@ -1,4 +1,4 @@
-"""Files of arrays that are whole or not there: checkpoints and results of evolutions.
+"""Files of arrays that are whole or not there: results, and checkpoints of evolutions.
 
 An npz file without pickle, with a digest of all that is in it. It is written beside its place and
 moved there, so that whenever the process ends or the power fails, the last one is whole.
@@ -11,6 +11,8 @@ import hashlib
 import io
 import json
 import os
+import secrets
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -29,40 +31,55 @@ def write_arrays(path: str, kind: str, arrays: Arrays, rest: dict[str, Any]) -> 
     content = io.BytesIO()
     members = {**arrays, "text": np.array(text), "digest": np.array(_digest(arrays, text))}
     np.savez(content, **members)  # type: ignore[arg-type]  # one name is no array: allow_pickle
-    beside = path + ".new"
     try:
-        with open(beside, "wb") as file:
-            file.write(content.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
+        replace_file(path, content.getbuffer())
         folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
         try:
             os.fsync(folder)  # else a loss of power may bring the old file back
         finally:
             os.close(folder)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(beside)
-        raise OSError(
+        raise type(error)(
             f"{path} could not be written ({error.strerror or error}): free space, or pass a path "
             "that can be."
         ) from None
+
+
+def replace_file(path: str, content: bytes | memoryview) -> None:
+    """Put a whole file in the place of one; a link is replaced, not what it points to."""
+    # A name that nobody can have foreseen, and exclusive: no other file is touched.
+    beside = os.path.join(os.path.dirname(path), f".metaopt_fast-{secrets.token_hex(8)}.new")
+    try:
+        with open(beside, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        raise
 
 
 def read_arrays(path: str, kind: str, names: tuple[str, ...]) -> tuple[Arrays, dict[str, Any]]:
     """Read what `write_arrays` wrote; raise ValueError with a reason if it is something else."""
     with open(path, "rb") as file:
         try:
+            if not zipfile.is_zipfile(file):  # NumPy would advise to trust it
+                raise ValueError("it is no npz file")
+            file.seek(0)
             with np.load(file, allow_pickle=False) as members:
                 text, digest = str(members["text"]), str(members["digest"])
                 content = json.loads(text)
                 if content["kind"] != kind or content["format"] != FORMAT_VERSION:
                     raise ValueError(f"it is a {content['kind']} of format {content['format']}")
                 arrays = {name: members[name] for name in names}
+            for name, array in arrays.items():
+                if not isinstance(array, np.ndarray):  # a member without NumPy's first bytes
+                    raise ValueError(f"its {name} is no array")
         except (*DAMAGED, AttributeError, ArithmeticError, MemoryError) as error:
-            reason = str(error).split("\n")[0].rstrip(".: ")[:80]
-            raise ValueError(reason or "it ends early") from None
+            reason = "".join(c if c.isprintable() else " " for c in str(error)[:80])
+            raise ValueError(reason.rstrip(".: ") or "it ends early") from None
     if digest != _digest(arrays, text):
         raise ValueError("its contents do not match their digest")
     return arrays, content["rest"]

@@ -118,7 +118,10 @@ class EvolveResult:
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the result to an npz file, without pickle; `load` reads it."""
+        """Write the result to an npz file, without pickle; `load` reads it.
+
+        A file that exists is replaced once the new one is whole.
+        """
         arrays = {name: getattr(self, name) for name in ARRAYS}
         rest = {name: getattr(self, name) for name in REST}
         write_arrays(check_path("path", path), "result", arrays, rest)

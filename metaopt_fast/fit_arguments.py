@@ -41,7 +41,7 @@ def check_l2(l2: npt.ArrayLike, n_folds: int | None, n_choices: int | None) -> F
         raise TypeError(f"l2 is {describe(l2)}: pass {wanted}.")
     n_axes = _n_axes(l2)
     given = l2 if n_axes else np.atleast_1d(cast(Any, l2))
-    array = to_float64(as_real_array("l2", given, min(2, max(1, n_axes)), wanted))
+    array = _numbers("l2", given, min(2, max(1, n_axes)), wanted)
     if array.size == 0:
         raise ValueError(f"l2 has shape {array.shape}: pass {wanted}.")
     bad = ~(np.isfinite(array) & (array >= 0))
@@ -106,10 +106,18 @@ def _n_axes(value: Any) -> int:
         return 1
 
 
+def _numbers(name: str, given: object, n_axes: int, wanted: str) -> Float64Array:
+    """Return an array of float64; True is no number of a model, but a flag in a wrong place."""
+    array = as_real_array(name, given, n_axes, wanted)
+    if array.dtype.kind == "b":
+        raise TypeError(f"{name} is {describe(array)}: pass {wanted}.")
+    return to_float64(array)
+
+
 def check_theta0(theta0: npt.ArrayLike, shape: tuple[int, ...]) -> Float64Array:
     """Return a start for each model, shape (M * n_folds, n_params)."""
     wanted = f"finite numbers of a shape that broadcasts to {shape}"
-    array = to_float64(as_real_array("theta0", theta0, _n_axes(theta0), f"an array of {wanted}"))
+    array = _numbers("theta0", theta0, _n_axes(theta0), f"an array of {wanted}")
     try:
         full = np.broadcast_to(array, shape)
     except ValueError:
@@ -120,7 +128,7 @@ def check_theta0(theta0: npt.ArrayLike, shape: tuple[int, ...]) -> Float64Array:
 
 
 def check_training_sets(sums: Float64Array, has_folds: bool) -> None:
-    """Raise an error where the rows to train on are of one class."""
+    """Raise an error where the rows to train on are of one class, or none are to validate on."""
     if not sums.sum(axis=0).all():
         raise ValueError(
             "sample_weight is 0 for all rows of one class: pass positive weights in both."
@@ -132,4 +140,9 @@ def check_training_sets(sums: Float64Array, has_folds: bool) -> None:
             raise ValueError(
                 f"folds: without fold {f}, the rows are of one class: pass folds that leave both "
                 "classes to train on."
+            )
+        if has_folds and not positive[f].any():
+            raise ValueError(
+                f"sample_weight is 0 for all rows of fold {f}: pass folds that hold rows to "
+                "validate on."
             )

@@ -48,7 +48,7 @@ class Cost:
         """Return the mean cost, shape (K,)."""
         tp, fp, fn, tn = _totals(counts)
         cost = self.tp * tp + self.fp * fp + self.fn * fn + self.tn * tn
-        return np.asarray(cost / (tp + fp + fn + tn))
+        return _divided(cost, tp + fp + fn + tn, "row")
 
     def of_errors(self, positive: float, negative: float) -> tuple[float, float] | None:
         """Return what a false positive and a false negative add, if nothing else counts."""
@@ -82,7 +82,8 @@ class BalancedError:
     def __call__(self, counts: Float64Array) -> Float64Array:
         """Return 1 - the balanced accuracy, shape (K,)."""
         tp, fp, fn, tn = _totals(counts)
-        return np.asarray((fn / (tp + fn) + fp / (fp + tn)) / 2)
+        of_positives = _divided(fn, tp + fn, "positive row")
+        return (of_positives + _divided(fp, fp + tn, "negative row")) / 2
 
     def of_errors(self, positive: float, negative: float) -> tuple[float, float] | None:
         """Return what a false positive and a false negative add."""
@@ -92,7 +93,7 @@ class BalancedError:
 def one_minus_f1(counts: Float64Array) -> Float64Array:
     """Return 1 - 2 TP / (2 TP + FP + FN), shape (K,)."""
     tp, fp, fn, _ = _totals(counts)
-    return np.asarray((fp + fn) / (2 * tp + fp + fn))
+    return _divided(fp + fn, 2 * tp + fp + fn, "row that is positive or decided positive")
 
 
 def one_minus_mcc(counts: Float64Array) -> Float64Array:
@@ -132,10 +133,17 @@ def group_rates(counts: Float64Array, rate: str) -> Float64Array:
         raise ValueError(f"rate is {describe(rate)}: pass one of {', '.join(RATES)}.")
     tp, fp, fn, tn = np.moveaxis(counts, -1, 0)
     if rate == "tpr":
-        return np.asarray(tp / (tp + fn))
+        return _divided(tp, tp + fn, "positive row of some group")
     if rate == "fpr":
-        return np.asarray(fp / (fp + tn))
-    return np.asarray((tp + fp) / (tp + fp + fn + tn))
+        return _divided(fp, fp + tn, "negative row of some group")
+    return _divided(tp + fp, tp + fp + fn + tn, "row of some group")
+
+
+def _divided(part: Float64Array, whole: Float64Array, what: str) -> Float64Array:
+    """Return part / whole; raise ValueError where there is nothing to divide by."""
+    if not np.all(whole):
+        raise ValueError(f"counts has no {what}: pass counts of rows whose weights are not all 0.")
+    return np.asarray(part / whole)
 
 
 def _totals(counts: Float64Array) -> tuple[Float64Array, ...]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from metaopt_fast.columns import Table, shown
 from metaopt_fast.count_objective import INFEASIBLE, CountObjective
 from metaopt_fast.descent import DescentResult
+from metaopt_fast.evolution_file import replace_file
 from metaopt_fast.evolution_result import EvolveResult
 from metaopt_fast.mixture import from_dict
 from metaopt_fast.objectives import PointwiseLoss
@@ -289,14 +290,14 @@ def check_output(path: str, force: bool) -> None:
 
 def write_output(path: str, content: bytes, force: bool) -> None:
     """Write a file whole or not at all; one that exists is left alone, or replaced by force."""
-    place = f"{path}.{os.getpid()}.new" if force else path
+    if force:
+        replace_file(path, content)
+        return
     # Exclusive: neither a file that has appeared meanwhile nor what a link points to is touched.
-    with open(place, "xb") as file:
+    with open(path, "xb") as file:
         try:
             file.write(content)
             file.flush()
         except OSError:
-            os.unlink(place)
+            os.unlink(path)
             raise
-    if force:
-        os.replace(place, path)

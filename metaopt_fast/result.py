@@ -22,6 +22,10 @@ TOP_DTYPE = np.dtype([("index", np.int64), ("loss", np.float64)])
 # Entries of a configuration that may differ between shards of one search: they cannot change bits.
 LOCAL_ENTRIES = ("start", "n_candidates", "isa", "n_threads", "prune", "versions", "metadata")
 
+# What a file holds.
+ARRAYS = ("top", "top_thetas", "trace")
+REST = ("ranges", "elapsed", "rows_evaluated_fraction", "stopped_by", "config")
+
 Array = npt.NDArray[Any]
 Float64Array = npt.NDArray[np.float64]
 
@@ -119,24 +123,15 @@ class SearchResult:
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the result to an npz file, without pickle; `load` reads it."""
-        import json
+        """Write the result to an npz file, without pickle; `load` reads it.
 
-        rest = {
-            "ranges": self.ranges,
-            "elapsed": self.elapsed,
-            "rows_evaluated_fraction": self.rows_evaluated_fraction,
-            "stopped_by": self.stopped_by,
-            "config": self.config,
-        }
-        with open(check_path("path", path), "wb") as file:
-            np.savez(
-                file,
-                top=self.top,
-                top_thetas=self.top_thetas,
-                trace=self.trace,
-                rest=np.array(json.dumps(rest)),
-            )
+        A file that exists is replaced once the new one is whole.
+        """
+        from metaopt_fast.evolution_file import write_arrays
+
+        arrays = {name: getattr(self, name) for name in ARRAYS}
+        rest = {name: getattr(self, name) for name in REST}
+        write_arrays(check_path("path", path), "search result", arrays, rest)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> SearchResult:
@@ -147,27 +142,18 @@ class SearchResult:
         ValueError
             If the file holds something else.
         """
-        import json
-        import zipfile
-        import zlib
+        from metaopt_fast.evolution_file import read_arrays
 
-        with open(check_path("path", path), "rb") as file:
-            try:
-                with np.load(file, allow_pickle=False) as arrays:
-                    rest = json.loads(str(arrays["rest"]))
-                    top, thetas, trace = arrays["top"], arrays["top_thetas"], arrays["trace"]
-                rest["ranges"] = tuple((int(start), int(stop)) for start, stop in rest["ranges"])
-                if not top.dtype == trace.dtype == TOP_DTYPE or not 0 < len(top) == len(thetas):
-                    raise ValueError("its arrays have other shapes")
-                return cls(top=top, top_thetas=thetas, trace=trace, **rest)
-            except (ValueError, LookupError, TypeError, ArithmeticError, MemoryError) as error:
-                reason = str(error)
-            except (EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-                reason = str(error)
-        raise ValueError(
-            f"{os.fspath(path)} does not hold a search result ({_first_line(reason)}): pass a file "
-            "that SearchResult.save wrote."
-        )
+        try:
+            arrays, rest = read_arrays(check_path("path", path), "search result", ARRAYS)
+        except ValueError as error:
+            raise ValueError(
+                f"{os.fspath(path)} does not hold a search result ({error}): pass a file that "
+                "SearchResult.save wrote."
+            ) from None
+        ranges = tuple((start, stop) for start, stop in rest["ranges"])
+        everything: dict[str, Any] = {**arrays, **rest, "ranges": ranges}
+        return cls(**everything)
 
     def scorecard(
         self,
@@ -321,7 +307,3 @@ def merge_results(results: Iterable[SearchResult]) -> SearchResult:
         stopped_by=next((part.stopped_by for part in parts if part.stopped_by), None),
         config={**first, "start": start, "n_candidates": stop - start},
     )
-
-
-def _first_line(text: str) -> str:
-    return text.split("\n")[0].rstrip(".: ") or "it is damaged"

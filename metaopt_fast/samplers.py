@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from metaopt_fast import _kernels
 from metaopt_fast.sparsity import check_free, drop, droppable
-from metaopt_fast.validation import as_real_array, check_integer, to_float64
+from metaopt_fast.validation import as_real_array, check_integer, describe, to_float64
 
 MAX_SEED = 2**64 - 1
 MAX_INDEX = 2**63 - 1
@@ -96,7 +96,7 @@ class Sampler(ABC):
         out = allocate(count, width)
         if not draws.sample(start, out):
             raise ValueError(
-                f"{self!r} draws numbers beyond the range of floats: pass smaller ones."
+                f"{describe(self)} draws numbers beyond the range of floats: pass smaller ones."
             )
         return out
 
@@ -288,8 +288,8 @@ class Integers(Independent):
         if max_nonzero is None:
             if self.free:
                 raise ValueError(
-                    f"free is {free!r} without a limit: pass max_nonzero, which free parameters "
-                    "are not counted in."
+                    f"free is {describe(free)} without a limit: pass max_nonzero, which free "
+                    "parameters are not counted in."
                 )
             return
         self.max_nonzero = check_integer("max_nonzero", max_nonzero, 1, MAX_PARAMS)
@@ -302,9 +302,10 @@ class Integers(Independent):
     def _check(self, first: Argument, second: Argument) -> None:
         low, high = np.broadcast_arrays(first, second)
         for name, values in (("low", low), ("high", high)):
-            if np.any(values != np.floor(values)) or np.any(np.abs(values) > 2**31):
+            wrong = (values != np.floor(values)) | (np.abs(values) > 2**31)
+            if wrong.any():
                 raise ValueError(
-                    f"{name} is {self._arguments[name]!r}: pass whole numbers from -2**31 to 2**31."
+                    f"{name} is {values[wrong][0]}: pass whole numbers from -2**31 to 2**31."
                 )
         if np.any(low > high):
             raise ValueError(_bounds_error(low, high, low > high, "low not above high"))
@@ -330,8 +331,8 @@ class Integers(Independent):
     def columns(self, n_params: int) -> Columns:
         if not self.in_kernel:
             raise ValueError(
-                f"{self!r} is no sampler for kernels, mixtures and hyper-parameters: pass one "
-                "without max_nonzero, or the thetas that it samples."
+                f"{describe(self)} is no sampler for kernels, mixtures and hyper-parameters: pass "
+                "one without max_nonzero, or the thetas that it samples."
             )
         return super().columns(n_params)
 

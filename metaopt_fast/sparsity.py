@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -16,7 +16,7 @@ Array = npt.NDArray[Any]
 def check_free(free: object) -> tuple[int, ...]:
     """Return the numbers of the parameters that are never dropped, as ints; -1 is the last."""
     wanted = "a tuple of numbers of parameters, such as (-1,) for the intercept"
-    if isinstance(free, (str, bytes)) or not isinstance(free, Iterable):
+    if isinstance(free, (str, bytes, Mapping)) or not isinstance(free, Iterable):
         raise TypeError(f"free is {describe(free)}: pass {wanted}.")
     return tuple(
         check_integer("a number in free", number, -(2**31), 2**31 - 1)

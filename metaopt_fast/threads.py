@@ -44,16 +44,16 @@ def _quota_of(folder: str) -> float | None:
         ]
     try:
         quota, period = (int(word) for word in words)
-    except ValueError:  # "max", or no such files
+        return quota / period if quota > 0 and period > 0 else None
+    except (ValueError, OverflowError):  # "max", no such files, or more than any machine has
         return None
-    return quota / period if quota > 0 and period > 0 else None
 
 
 def _read(path: str) -> str:
     try:
         with open(path, encoding="ascii", errors="replace") as file:
             return file.read(4096)
-    except OSError:
+    except (OSError, ValueError):  # a path with a zero byte is a ValueError
         return ""
 
 

@@ -188,9 +188,6 @@ class Problem:
             some, mean = np.ascontiguousarray(thetas[:, f]), np.empty(len(thetas))
             total = float(self.sums[f].sum())
             held_out = self.block_fold == f
-            if not held_out.any():  # all of weight 0
-                losses[:, f] = errors[:, f] = np.nan
-                continue
             self.rows(held_out, np.ones(2), total).evaluate(some, mean, None, self.n_threads)
             losses[:, f] = mean
             # A decision of 0 is for the negative class.

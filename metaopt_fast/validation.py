@@ -110,7 +110,7 @@ def describe(value: object) -> str:
     type."""
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and dtype {value.dtype}"
-    text = repr(value)
+    text = " ".join(repr(value).split())  # a frame's repr has lines
     if len(text) > 60:
         text = text[:57] + "..."
     return "None" if value is None else f"{text} (a {type(value).__name__})"

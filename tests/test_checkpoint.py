@@ -235,8 +235,8 @@ def test_an_empty_file_is_a_checkpoint_that_begins(path):
 
 def test_a_later_format_is_refused(path):
     search(path)
-    execute(path, "PRAGMA user_version = 2")
-    with pytest.raises(CheckpointError, match="has format 2, this version of metaopt_fast reads"):
+    execute(path, "PRAGMA user_version = 3")
+    with pytest.raises(CheckpointError, match="has format 3, this version of metaopt_fast reads"):
         search(path)
 
 
@@ -325,6 +325,17 @@ def test_a_row_that_was_changed_is_noticed(path, statement):
     search(path)
     execute(path, statement)
     with pytest.raises(CheckpointError, match=r"run\.db is damaged \(.*\): restore it from a copy"):
+        search(path)
+
+
+def test_a_shard_of_another_search_is_noticed(path):
+    other = path.parent / "other.db"
+    search(path)
+    search(other, seed=4)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("ATTACH ? AS other", (str(other),))
+        database.execute("REPLACE INTO shards SELECT * FROM other.shards WHERE start = 512")
+    with pytest.raises(CheckpointError, match=r"run\.db is damaged \(the shard of candidate 512 "):
         search(path)
 
 

@@ -2,11 +2,14 @@
 
 import io
 import json
+import os
 import random
 import sys
+import zipfile
 
 import numpy as np
 import pytest
+from evolutions import run as evolution
 from searches import LossesByNumber, digest, numbers, objective
 
 import metaopt_fast as mf
@@ -117,13 +120,65 @@ def test_what_is_no_result_is_not_loaded(tmp_path, content):
     elif content == "object":
         np.savez(good, **{**parts, "top": np.array([None], object)})
     elif content == "no config":
-        np.savez(good, **{**parts, "rest": np.array(json.dumps({"ranges": []}))})
+        np.savez(good, **{**parts, "text": np.array(json.dumps({"ranges": []}))})
     elif content == "other top":
         np.savez(good, **{**parts, "top": np.zeros(3)})
     path.write_bytes(good.getvalue() if isinstance(content, str) else content)
     with pytest.raises(ValueError, match=r"result\.npz does not hold a search result") as caught:
         mf.SearchResult.load(path)
     assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["SearchResult", "EvolveResult"])
+def test_saving_touches_no_other_file(tmp_path, kind):
+    result = search() if kind == "SearchResult" else evolution("cem", generations=2)
+    (tmp_path / "target").write_text("precious")
+    (tmp_path / "result.npz.new").write_text("precious")
+    (tmp_path / "result.npz").symlink_to(tmp_path / "target")
+    result.save(tmp_path / "result.npz")
+    assert digest(type(result).load(tmp_path / "result.npz")) == digest(result)
+    assert not (tmp_path / "result.npz").is_symlink()
+    for name in ("target", "result.npz.new"):
+        assert (tmp_path / name).read_text() == "precious"
+    assert sorted(os.listdir(tmp_path)) == ["result.npz", "result.npz.new", "target"]
+
+
+def test_a_result_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    path = tmp_path / "result.npz"
+    search().save(path)
+    before = path.read_bytes()
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match=r"result\.npz could not be written .No space left"):
+        search(n_candidates=100).save(path)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["result.npz"]
+
+
+def fail(number):
+    raise OSError(28, "No space left on device")
+
+
+def test_members_of_two_results_in_one_file_are_noticed(tmp_path):
+    path, parts = tmp_path / "result.npz", []
+    for seed in (4, 3):
+        search(seed=seed).save(path)
+        with np.load(path) as arrays:
+            parts.append(dict(arrays))
+    np.savez(path, **{**parts[0], "top": parts[1]["top"]})
+    with pytest.raises(ValueError, match=r"result\.npz does not hold .* match their digest"):
+        mf.SearchResult.load(path)
+
+
+def test_a_member_that_is_no_array_is_refused(tmp_path):
+    path = tmp_path / "result.npz"
+    search().save(path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, b"text" if name == "trace.npy" else content)
+    with pytest.raises(ValueError, match=r"result\.npz does not hold .*its trace is no array"):
+        mf.SearchResult.load(path)
 
 
 def test_a_damaged_result_is_refused_or_right(tmp_path):

@@ -306,3 +306,11 @@ def test_groups_that_are_no_mixture_are_refused(groups, message):
         mf.Mixture(groups).sample(0, 0, 1, 4)
     assert str(caught.value).endswith(".")
     assert "\n" not in str(caught.value)
+
+
+def test_errors_about_arrays_of_many_lines_are_of_one_line():
+    for name, value in (("low", np.full(40, -0.5)), ("high", np.full(40, 0.5))):
+        with pytest.raises(ValueError, match=rf"^{name} is -?0\.5: pass whole numbers .*\.$"):
+            mf.Integers(**{name: value})
+    with pytest.raises(ValueError, match=r"^Normal\(.* draws numbers beyond .*\.$"):
+        mf.Normal(np.full(40, 1e308), np.full(40, 1e308)).sample(0, 0, 100, 40)

@@ -315,6 +315,25 @@ HOSTILE = {
     ),
     "a line of 1 GB": ("x.csv", sparse(b"", 2**30), "line 1 has more than 16,777,216 bytes"),
     "a long field": ("x.csv", b"a,t\n" + b"9" * 10**5 + b",0\n", r"has '9+\.\.\.' where a finite"),
+    "a number of 100,000 digits and a dot": (
+        "x.csv",
+        b"a,t\n" + b"1" * 10**5 + b".5,0\n",
+        r"line 2, column 'a' has '1+\.\.\.' where",
+    ),
+    "lone surrogates": ("x.csv", b"a,t\n\xed\xa0\x80,0\n", "line 2 is not UTF-8 text"),
+    "an overlong zero byte": ("x.csv", b"a,t\n\xc0\x80,0\n", "line 2 is not UTF-8 text"),
+    "UTF-32": ("x.csv", "a,t\n1,0\n".encode("utf-32"), "line 1 is not UTF-8 text"),
+    "UTF-16 without a mark": (
+        "x.csv",
+        "a,t\n1,0\n".encode("utf-16-le"),
+        r"a\\x00|not CSV|no column",
+    ),
+    "1e999": ("x.csv", b"a,t\n1e999,0\n", "line 2, column 'a' has '1e999'"),
+    "nan with a sign": ("x.csv", b"a,t\n+NAN,0\n", r"column 'a' has '\+NAN'"),
+    "a hexadecimal float": ("x.csv", b"a,t\n0x1p3,0\n", "column 'a' has '0x1p3'"),
+    "points of thousands": ("x.csv", b"a,t\n1.000.000,0\n", "column 'a' has '1.000.000'"),
+    "a carriage return in a number": ("x.csv", b'a,t\n"1\r2",0\n', r"column 'a' has '1\\r2'"),
+    "mixed ends of lines": ("x.csv", b"a,t\r\n1,0\n2,1\r3,0\r\n", "is not CSV"),
     "an image": ("x.csv", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "line 1 is not UTF-8 text"),
     # npz.
     "npz: empty": ("x.npz", b"", "is not a whole .npz file"),
@@ -343,6 +362,31 @@ HOSTILE = {
     "npz: a false size": (
         "x.npz",
         claims(2**30 - 2**30 % 8, npy_header(PLAIN.replace("(2, 2)", str((2**27 - 15, 1))))),
+        "is not a whole .npz",
+    ),
+    "npz: a path in a name": (
+        "x.npz",
+        zipped(**{"../../stolen": npy(X), "/tmp/stolen": npy(X), "y": npy(Y)}),
+        "has no array 'X'",
+    ),
+    "npz: a shape whose product overflows": (
+        "x.npz",
+        zipped(X=npy_header(PLAIN.replace("(2, 2)", f"({2**32}, {2**32})")) + bytes(32), y=npy(Y)),
+        "is not a whole .npz",
+    ),
+    "npz: a shape of no whole numbers": (
+        "x.npz",
+        zipped(X=npy_header(PLAIN.replace("(2, 2)", "(2.0, 2)")) + bytes(32), y=npy(Y)),
+        "is not a whole .npz",
+    ),
+    "npz: fortran order that is no bool": (
+        "x.npz",
+        zipped(X=npy_header(PLAIN.replace("False", "3")) + bytes(32), y=npy(Y)),
+        "is not a whole .npz",
+    ),
+    "npz: a bomb of zeros for y": (
+        "x.npz",
+        zipped(X=npy(X), y=bytes(50 * MB)),
         "is not a whole .npz",
     ),
     "npz: encrypted": ("x.npz", encrypted(), "is not a whole .npz file"),
@@ -392,6 +436,18 @@ def test_a_hostile_file_is_refused_in_one_sentence_and_little_memory(tmp_path, m
         tracemalloc.stop()
     assert_one_sentence(caught.value, path)
     assert os.listdir(tmp_path) == [name]
+
+
+def test_a_header_of_a_million_names_takes_memory_in_proportion(tmp_path):
+    names = b",".join(b"c%d" % k for k in range(10**6))
+    path = csv(tmp_path, names + b",t\n1,2\n")
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="line 2 has 2 fields, but the header has 1000001"):
+            read_table(path, "t")
+        assert tracemalloc.get_traced_memory()[1] < 32 * len(names)
+    finally:
+        tracemalloc.stop()
 
 
 def assert_one_sentence(error, path):

@@ -6,6 +6,7 @@ import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
+import joblib
 import numpy as np
 import pytest
 import threadpoolctl
@@ -105,6 +106,54 @@ def digest(n_threads):
         pytest.param("0::/\n", {"cpu.max": "0 0\n"}, None, id="zeros"),
         pytest.param("", {"cpu.max": "100000 100000"}, None, id="no control groups"),
         pytest.param("rubbish\n\n::\n", {}, None, id="rubbish in the line"),
+        pytest.param(
+            "0::/a/b/c/d\n",
+            {
+                "cpu.max": "800000 100000",
+                "a/cpu.max": "max 100000",
+                "a/b/cpu.max": "250000 100000",
+                "a/b/c/cpu.max": "600000 100000",
+            },
+            2.5,
+            id="version 2, four levels, the last without a file",
+        ),
+        pytest.param("0::/\n", {"cpu.max": "33333 50000\n"}, 0.66666, id="a fractional quota"),
+        pytest.param("0::/\n", {"cpu.max": "1000000\n"}, None, id="a quota without a period"),
+        pytest.param("0::/\n", {"cpu.max": "-1 100000\n"}, None, id="a negative quota"),
+        pytest.param("0::/\n", {"cpu.max": "1.5e5 100000\n"}, None, id="no whole number"),
+        pytest.param(
+            "0::/\n", {"cpu.max": "9" * 400 + " 100000\n"}, None, id="a number beyond the range"
+        ),
+        pytest.param(
+            "0::/\n", {"cpu.max": "9" * 4300 + " 1"}, None, id="a number longer than is read"
+        ),
+        pytest.param(
+            "0::/\n", {"cpu.max": f"{2**63 - 1} 100000"}, (2**63 - 1) / 1e5, id="a huge number"
+        ),
+        pytest.param("0::/a\0b\n", {"cpu.max": "300000 100000"}, 3.0, id="a zero byte in a path"),
+        pytest.param(
+            "0::/\xff\xfe\n", {"cpu.max": "300000 100000\xff"}, None, id="bytes that are no ASCII"
+        ),
+        pytest.param(
+            "4:cpuset:/\n3:cpu,cpuacct:/\n1:name=systemd:/s\n0::/s\n",
+            {
+                "cpuset/cpuset.cpus": "0-1",
+                "cpu/cpu.cfs_quota_us": "350000",
+                "cpu/cpu.cfs_period_us": "100000",
+                "s/cgroup.procs": "1",
+            },
+            3.5,
+            id="hybrid, the quota in version 1",
+        ),
+        pytest.param(
+            "4:cpuset:/a\n0::/\n",
+            {"a/cpu.max": "100000 100000", "cpuset/a/cpu.max": "100000 100000"},
+            None,
+            id="the line of cpuset is not that of cpu",
+        ),
+        pytest.param(
+            "0::/" + "deep/" * 700 + "\n", {"cpu.max": "100000 100000"}, 1.0, id="a very deep path"
+        ),
     ],
 )
 def test_the_quota_of_a_control_group(tmp_path, line, files, wanted):
@@ -220,6 +269,32 @@ def test_processes_of_multiprocessing_compute_the_same_bits(method):
     context = multiprocessing.get_context(method)
     with context.Pool(2) as pool:
         assert pool.map_async(digest, [3, 3, 1, 2]).get(timeout=20) == wanted
+
+
+def threads_of_a_worker(_):
+    return threads.default_n_threads()
+
+
+def pin():
+    os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_worker_that_is_pinned_to_a_processor_uses_one_thread(method):
+    context = multiprocessing.get_context(method)
+    with context.Pool(2, initializer=pin) as pool:
+        found = pool.map_async(threads_of_a_worker, range(4)).get(timeout=60)
+    assert [n_threads for n_threads, _ in found] == [1] * 4
+
+
+@pytest.mark.parametrize("n_jobs", [2, 3])
+def test_workers_of_joblib_use_their_share_of_the_processors(monkeypatch, n_jobs):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    share = max(1, joblib.cpu_count() // n_jobs)
+    found = joblib.Parallel(n_jobs, "loky")(
+        joblib.delayed(threads.default_n_threads)() for _ in range(4)
+    )
+    assert {n_threads for n_threads, _ in found} == {share}
 
 
 def test_calls_from_many_python_threads_at_once_give_the_same_bits():

@@ -1,0 +1,250 @@
+"""Coverage-guided fuzzing of every entry that takes arrays or files of strangers, by atheris.
+
+`pip install atheris`, then `python tests/hardening/fuzz.py FOLDER_OF_INPUTS`: ten minutes, or as
+`-max_total_time=` and libFuzzer's other options say. A crash, a hang of 20 s, a NaN from finite
+numbers and an error that is no sentence of ours all end it, and leave the input behind.
+
+With the compiled module under AddressSanitizer, so that its branches guide the fuzzer, too:
+`F="-fsanitize=address,fuzzer-no-link" METAOPT_FAST_OPENMP=0 CC=clang CXX=clang++ CFLAGS=$F
+CXXFLAGS=$F LDFLAGS=$F python setup.py build_ext --inplace`, and `asan_with_fuzzer.so` of atheris in
+LD_PRELOAD, with ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1.
+"""
+
+import math
+import os
+import sys
+import tempfile
+import warnings
+
+import atheris
+import numpy as np
+
+with atheris.instrument_imports(include=["metaopt_fast"]):
+    import metaopt_fast as mf
+    from metaopt_fast import auc, counts, scorecard, tables
+
+LOSSES = [
+    mf.LogisticLoss,
+    mf.SquaredHingeLoss,
+    mf.HingeLoss,
+    mf.SquaredLoss,
+    mf.SmoothedZeroOneLoss,
+]
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 5e-324, 1e308, -1e308, 2.0**70, np.inf, -np.inf, np.nan]
+DTYPES = ["f8", "f4", "f2", "i8", "u1", "?", "O", "U4", "c16", ">f8", "longdouble"]
+FOLDER = tempfile.mkdtemp()
+REFUSED = (ValueError, TypeError, MemoryError)
+
+
+def number(data):
+    if data.ConsumeBool():
+        return data.ConsumeFloatInRange(-4.0, 4.0)
+    return data.PickValueInList(SPECIAL) if data.ConsumeBool() else data.ConsumeFloat()
+
+
+def array(data, *shape):
+    """An array of mostly this shape, of mostly finite numbers, of mostly doubles."""
+    if data.ConsumeIntInRange(0, 15) == 0:
+        shape = [data.ConsumeIntInRange(0, 5) for _ in range(data.ConsumeIntInRange(0, 4))]
+    wild = data.ConsumeIntInRange(0, 3) == 0
+    numbers = [
+        number(data) if wild else data.ConsumeIntInRange(-9, 9) / 4 for _ in range(math.prod(shape))
+    ]
+    values = np.array(numbers, float).reshape(shape)
+    if data.ConsumeIntInRange(0, 7) == 0:
+        values = values.astype(data.PickValueInList(DTYPES))
+    order = data.ConsumeIntInRange(0, 3)
+    return (values, np.asfortranarray(values), values.T.copy().T, values.tolist())[order]
+
+
+def problem(data):
+    """X, y and the arguments of an objective."""
+    n, d = data.ConsumeIntInRange(1, 9), data.ConsumeIntInRange(1, 5)
+    X = array(data, n, d)
+    y = [data.ConsumeIntInRange(0, 1) for _ in range(n)]
+    options = {"fit_intercept": data.ConsumeBool(), "n_threads": data.ConsumeIntInRange(1, 3)}
+    if data.ConsumeBool():
+        options["sample_weight"] = array(data, n)
+    return X, y, options
+
+
+def thetas(data, objective):
+    return array(data, data.ConsumeIntInRange(0, 20), objective.n_params)
+
+
+def one_of(data, made, names):
+    """Call a method of an objective with arrays."""
+    name = data.PickValueInList(names)
+    if name.startswith("batch_"):
+        return getattr(made, name)(thetas(data, made))
+    return getattr(made, name)(array(data, made.n_params))
+
+
+def losses(data):
+    X, y, options = problem(data)
+    if data.ConsumeBool():
+        options |= {"l2": abs(number(data)), "dtype": data.PickValueInList(["float32", "float64"])}
+    made = data.PickValueInList(LOSSES)(X, y, **options)
+    if data.ConsumeIntInRange(0, 3) == 0:
+        return made.pruned_loss(mf.Normal(), 0, 0, data.ConsumeIntInRange(0, 40), number(data))
+    names = ["loss", "gradient", "loss_gradient", "batch_loss", "batch_loss_gradient"]
+    return one_of(data, made, names)
+
+
+def confusion(data):
+    X, y, options = problem(data)
+    if data.ConsumeBool():
+        options["thresholds"] = array(data, data.ConsumeIntInRange(1, 4))
+    if data.ConsumeBool():
+        options["groups"] = [data.ConsumeIntInRange(0, 2) for _ in y]
+    return one_of(data, counts.ConfusionCounts(X, y, **options), ["counts", "batch_counts"])
+
+
+def areas(data):
+    X, y, options = problem(data)
+    return one_of(data, auc.AUCObjective(X, y, **options), ["auc", "batch_auc", "batch_loss"])
+
+
+def training(data):
+    X, y, options = problem(data)
+    if data.ConsumeBool():
+        options["folds"] = [data.ConsumeIntInRange(0, 2) for _ in y]
+    l2 = array(data, data.ConsumeIntInRange(1, 4))
+    fits = mf.fit_many(X, y, l2=l2, max_iter=data.ConsumeIntInRange(1, 30), **options)
+    return fits.theta
+
+
+def searching(data):
+    X, y, options = problem(data)
+    made = data.PickValueInList(LOSSES)(X, y, **options)
+    sampler = mf.Normal(array(data, made.n_params), array(data, made.n_params))
+    if data.ConsumeBool():
+        sampler = mf.Integers(array(data, made.n_params), array(data, made.n_params))
+    n_candidates = data.ConsumeIntInRange(1, 3000)
+    return mf.random_search(made, sampler, n_candidates, seed=data.ConsumeInt(4)).top_thetas
+
+
+def card(data):
+    n = data.ConsumeIntInRange(1, 5)
+    names = [data.ConsumeUnicode(6) for _ in range(n)] if data.ConsumeBool() else None
+    made = scorecard.Scorecard.from_theta(array(data, n), names)
+    made.to_text()
+    return made.score(array(data, data.ConsumeIntInRange(0, 5), n))
+
+
+def content(data, whole):
+    """The bytes of a file: any, or those of a whole one with a few places changed."""
+    if data.ConsumeBool():
+        return data.ConsumeBytes(4096)
+    changed = bytearray(whole)
+    for _ in range(data.ConsumeIntInRange(1, 4)):
+        place = data.ConsumeIntInRange(0, len(changed))
+        length = data.ConsumeIntInRange(0, 40)
+        changed[place : place + length] = data.ConsumeBytes(data.ConsumeIntInRange(0, 40))
+    return bytes(changed)
+
+
+def put(name, given):
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        if os.path.exists(path := os.path.join(FOLDER, name + suffix)):
+            os.unlink(path)
+    path = os.path.join(FOLDER, name)
+    with open(path, "wb") as file:
+        file.write(given)
+    return path
+
+
+def table(data):
+    suffix = data.PickValueInList([".csv", ".npz", ".npy"])
+    path = put("x" + suffix, content(data, WHOLE["x" + suffix]))
+    return tables.read_table(path, "t" if suffix == ".csv" else None).X
+
+
+LOSS = mf.LogisticLoss([[1.0, 2.0], [-1.0, 0.5], [0.5, -3.0]], [1, 0, 1], n_threads=1)
+SEARCH = {"seed": 1, "top_k": 2}
+EVOLUTION = {"population": 4, "generations": 3, "seed": 1}
+
+
+def resume(data):
+    path = put("search.sqlite", content(data, WHOLE["search.sqlite"]))
+    found = mf.random_search(LOSS, mf.Normal(), 500, checkpoint=path, **SEARCH).top_thetas
+    assert found.tobytes() == RIGHT["search"], "a wrong result out of a checkpoint"
+
+
+def resume_evolution(data):
+    path = put("evolution.npz", content(data, WHOLE["evolution.npz"]))
+    found = mf.evolve(LOSS, mf.Normal(), checkpoint=path, **EVOLUTION).top_thetas
+    assert found.tobytes() == RIGHT["evolution"], "a wrong result out of a checkpoint"
+
+
+def load(data):
+    name = data.PickValueInList(["result.npz", "evolved.npz"])
+    kind = mf.SearchResult if name == "result.npz" else mf.EvolveResult
+    repr(kind.load(put(name, content(data, WHOLE[name]))))
+
+
+ENTRIES = [
+    losses,
+    confusion,
+    areas,
+    training,
+    searching,
+    card,
+    table,
+    resume,
+    resume_evolution,
+    load,
+]
+
+
+def one_input(given):
+    data = atheris.FuzzedDataProvider(given)
+    entry = data.PickValueInList(ENTRIES)
+    try:
+        result = entry(data)
+    except REFUSED as error:
+        text = str(error)
+        if not isinstance(error, MemoryError):
+            assert "\n" not in text and text.endswith("."), f"no sentence: {text!r}"
+        return
+    for part in result if isinstance(result, tuple) else (result,):
+        values = np.asarray(0.0 if part is None else part)
+        assert not np.isnan(values).any(), f"NaN from {entry.__name__}"
+
+
+def whole_files():
+    """What each kind of file looks like, and what the checkpoints lead to."""
+    path = os.path.join(FOLDER, "made")
+    X, y = np.arange(6.0).reshape(3, 2), np.array([0, 1, 1])
+    with open(f"{path}.csv", "w", encoding="utf-8") as file:
+        file.write('a,"b",t\n1,2e3,0\n-.5,"4",1\n')
+    np.savez_compressed(f"{path}.npz", X=X, y=y)
+    np.save(f"{path}.npy", np.column_stack([X, y]))
+    search = mf.random_search(LOSS, mf.Normal(), 500, checkpoint=f"{path}.sqlite", **SEARCH)
+    evolved = mf.evolve(LOSS, mf.Normal(), checkpoint=f"{path}.evolution", **EVOLUTION)
+    search.save(f"{path}.result")
+    evolved.save(f"{path}.evolved")
+    names = {
+        "x.csv": "csv",
+        "x.npz": "npz",
+        "x.npy": "npy",
+        "search.sqlite": "sqlite",
+        "evolution.npz": "evolution",
+        "result.npz": "result",
+        "evolved.npz": "evolved",
+    }
+    for name, suffix in names.items():
+        with open(f"{path}.{suffix}", "rb") as file:
+            WHOLE[name] = file.read()
+    RIGHT["search"] = search.top_thetas.tobytes()
+    RIGHT["evolution"] = evolved.top_thetas.tobytes()
+
+
+WHOLE, RIGHT = {}, {}
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    whole_files()
+    limits = ["-max_total_time=600", "-max_len=4096", "-timeout=20", "-rss_limit_mb=4096"]
+    atheris.Setup([sys.argv[0], *limits, *sys.argv[1:]], one_input)
+    atheris.Fuzz()
