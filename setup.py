@@ -1,13 +1,18 @@
 """Build the compiled module: what pyproject.toml cannot say."""
 
+import gzip
 import os
 import sys
+import tarfile
 import tempfile
+import time
 from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
+from setuptools.command.sdist import sdist
 from setuptools.errors import CompileError, LinkError, PlatformError
 
 FIXES = (
@@ -56,6 +61,39 @@ class BuildKernels(build_ext):
                 ) from None
 
 
+class PlainSdist(sdist):
+    """The same bytes from the same tree: in order, of one time, without owners and umask."""
+
+    def make_archive(self, base_name, format, root_dir=None, base_dir=None, **_):
+        epoch = int(os.environ.get("SOURCE_DATE_EPOCH", time.time()))
+        path = f"{base_name}.tar.gz"
+        with (
+            open(path, "wb") as file,
+            gzip.GzipFile("", "wb", fileobj=file, mtime=epoch) as packed,
+            tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+        ):
+            for member in sorted(Path(base_dir).rglob("*")):
+                if member.is_file():
+                    info = archive.gettarinfo(member, member.as_posix())
+                    # setuptools collects files by hard links, which are no files elsewhere.
+                    info.type, info.linkname, info.size = tarfile.REGTYPE, "", member.stat().st_size
+                    info.mtime, info.mode = epoch, 0o755 if info.mode & 0o100 else 0o644
+                    info.uid = info.gid = 0
+                    info.uname = info.gname = ""
+                    with member.open("rb") as contents:
+                        archive.addfile(info, contents)
+        return path
+
+
+class PlainWheel(bdist_wheel):
+    """Modes that do not depend on the umask; setuptools keeps the times of SOURCE_DATE_EPOCH."""
+
+    def write_wheelfile(self, *args, **options):
+        super().write_wheelfile(*args, **options)
+        for path in Path(self.bdist_dir).rglob("*"):
+            path.chmod(0o755 if path.is_dir() or path.suffix == ".so" else 0o644)
+
+
 kernels = Extension(
     "metaopt_fast._kernels",
     sources=["src/_kernels.pyx", *(f"src/isa_{isa}.cpp" for isa in ("baseline", "avx2", "avx512"))],
@@ -65,5 +103,5 @@ kernels = Extension(
 )
 setup(
     ext_modules=cythonize([kernels], build_dir="build"),
-    cmdclass={"build_ext": BuildKernels},
+    cmdclass={"build_ext": BuildKernels, "sdist": PlainSdist, "bdist_wheel": PlainWheel},
 )
