@@ -10,6 +10,7 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 from setuptools.command.sdist import sdist
 from setuptools.errors import CompileError, LinkError, PlatformError
@@ -78,6 +79,15 @@ class BuildKernels(build_ext):
             )
 
 
+class Wheel(bdist_wheel):
+    """Modes that do not depend on the umask; setuptools keeps the time of SOURCE_DATE_EPOCH."""
+
+    def write_wheelfile(self, *arguments, **options):
+        super().write_wheelfile(*arguments, **options)
+        for path in Path(self.bdist_dir).rglob("*"):
+            path.chmod(0o755 if path.is_dir() or path.suffix == ".so" else 0o644)
+
+
 class Sdist(sdist):
     """With SOURCE_DATE_EPOCH, an archive whose bytes depend on the files' texts alone."""
 
@@ -113,5 +123,5 @@ kernels = Extension(
 )
 setup(
     ext_modules=cythonize([kernels], build_dir="build"),
-    cmdclass={"build_ext": BuildKernels, "sdist": Sdist},
+    cmdclass={"bdist_wheel": Wheel, "build_ext": BuildKernels, "sdist": Sdist},
 )

@@ -5,8 +5,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import metaopt_fast
 from errors import write_errors
+
+import metaopt_fast
 
 project = "metaopt_fast"
 author = "metaopt_fast developers"

@@ -14,7 +14,8 @@ from typing import NamedTuple
 PACKAGE = Path(__file__).parents[1] / "metaopt_fast"
 HEAD = """# Errors
 
-Each sentence says what was given, and after the colon what is expected or how to mend it. Words in angle brackets are filled in. This page is made from the source.
+Each sentence says what was given, and after the colon what is expected or how to mend it. Words in
+angle brackets are filled in. This page is made from the source.
 """
 
 
