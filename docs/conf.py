@@ -25,7 +25,8 @@ html_theme = "pydata_sphinx_theme"
 html_theme_options = {"show_prev_next": True, "secondary_sidebar_items": ["page-toc"]}
 html_title = "metaopt_fast"
 exclude_patterns = ["build"]
-nitpicky = False
+# scikit-learn's docstrings, which its estimators' methods inherit, link to its own pages.
+suppress_warnings = ["ref.ref"]
 autosummary_generate = True
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
@@ -33,6 +34,7 @@ myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 # Pictures are drawn as the page is built; the page shows how.
 plot_include_source = True
+plot_basedir = str(Path(__file__).parent)
 plot_html_show_source_link = False
 plot_html_show_formats = False
 plot_formats = [("png", 110)]

@@ -15,7 +15,8 @@ PACKAGE = Path(__file__).parents[1] / "metaopt_fast"
 HEAD = """# Errors
 
 Each sentence says what was given, and after the colon what is expected or how to mend it. Words in
-angle brackets are filled in. This page is made from the source.
+angle brackets are filled in. Sentences without a cure are reasons that another one quotes. This
+page is made from the source.
 """
 
 

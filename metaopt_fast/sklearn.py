@@ -43,7 +43,7 @@ Float64Array = npt.NDArray[np.float64]
 class LogisticRegression(BinaryClassifier):
     """Logistic regression of two classes with an l2 penalty, to a certified optimum.
 
-    Minimises C * sum_i w_i softplus(-m_i) + |coef|^2 / 2, as scikit-learn's estimator of this name
+    Minimises C * sum_i w_i softplus(-m_i) + coef'coef / 2, as scikit-learn's estimator of this name
     does: m_i is the margin of row i, w_i its sample weight times that of its class, and the
     intercept is not penalised.
 
@@ -74,9 +74,9 @@ class LogisticRegression(BinaryClassifier):
     gap_bound_ : float
         An upper bound of the distance of the mean loss with its penalty to its optimum.
     certified_ : bool
-        Whether gap_bound_ is as small as tol asks.
+        Whether `gap_bound_` is as small as tol asks.
     n_features_in_ : int
-    feature_names_in_ : numpy.ndarray of shape (n_features_in_,)
+    feature_names_in_ : numpy.ndarray of shape (n_features,)
         Where X has names.
 
     Examples

@@ -94,7 +94,7 @@ def fit_many(
 ) -> FitResult:
     """Fit M regularised logistic regressions, for each fold that is left out, as one computation.
 
-    Each minimises sum_i w_i softplus(-m_i) / sum_i w_i + l2 / 2 |theta|^2 over its training rows,
+    Each minimises sum_i w_i softplus(-m_i) / sum_i w_i + l2 / 2 theta'theta over its training rows,
     the intercept not penalised: scikit-learn's C is 1 / (l2 * sum_i w_i). The bits of the results
     are the same for any number of threads.
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from metaopt_fast import _kernels
 
 # Scripts that run longer; --doctest-modules would import them.
-collect_ignore = ["hardening"]
+collect_ignore = ["hardening", "typing"]
 
 settings.register_profile(
     "default",

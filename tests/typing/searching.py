@@ -24,7 +24,7 @@ assert_type(slope, Float64Array)
 
 sampler = mf.Normal(loc=0.0, scale=np.full(31, 0.5))
 assert_type(sampler.sample(1, 0, 10, 31), Float64Array)
-mixture = mf.Mixture({"C": mf.Uniform(0, 1), "depth": mf.Integers(1, 9)})
+mixture = mf.Mixture({"C": mf.Uniform(0, 1), "depth": mf.Integers(1, 9)}, names=["C", "depth"])
 
 
 def enough(result: mf.SearchResult) -> bool:
