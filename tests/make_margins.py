@@ -1,0 +1,84 @@
+"""Write margins.csv: hard margins, and their logistic losses and slopes to 50 digits, rounded once.
+
+Each number is written in hexadecimal, so that nothing is rounded again where it is read.
+"""
+
+import math
+from pathlib import Path
+
+import mpmath
+import numpy as np
+
+COUNT = 2000
+LN2 = math.log(2)
+
+
+def neighbours(value, steps):
+    """A float and those around it, that many on both sides."""
+    found = [value]
+    for direction in (-math.inf, math.inf):
+        near = value
+        for _ in range(steps):
+            near = math.nextafter(near, direction)
+            found.append(near)
+    return found
+
+
+def hard_margins():
+    """Where a logistic loss is hard, in double precision."""
+    found = [0.0, 5e-324, 1e-310, 2.2250738585072014e-308]
+    # exp(-z) leaves the normal numbers, and then all numbers; in single precision earlier.
+    for edge in (708.3964185322641, 745.1332191019411, 87.33654475, 103.97207708):
+        found += neighbours(edge, 2)
+    # The kernels compute no exponential beyond: lowest_exponent of simd.hpp.
+    found += neighbours(750.0, 2) + neighbours(110.0, 2)
+    # 1 + exp(-z) begins to be 1.
+    for digits in (24, 25, 53, 54):
+        found += neighbours(digits * LN2, 2)
+    # The reduced argument of exp is 0 at multiples of ln 2, and changes sign half-way.
+    for k in (*range(1, 40, 2), 64, 126, 127, 128, 149, 150, 500, 1000, 1021, 1022, 1023, 1074, 1075):
+        found += neighbours(k * LN2, 1) + neighbours((k - 0.5) * LN2, 1)
+    # The exponent of 1 + exp(-z) changes at sqrt(2), that is at exp(-z) = sqrt(2) - 1.
+    found += neighbours(-math.log(math.sqrt(2) - 1), 12)
+    found += np.geomspace(1e-300, 1e4, 105).tolist()
+    found += [math.ldexp(1.0, -e) for e in range(1, 1075, 13)]
+    return found + [k * 5e-324 for k in np.geomspace(2, 2**52, 40).astype(int).tolist()]
+
+
+def margins():
+    """Hard margins, the single-precision numbers next to them, and random ones; of both signs."""
+    hard = hard_margins()
+    single = np.array(hard, np.float32)
+    near = [np.nextafter(single, np.float32(to)) for to in (-np.inf, np.inf)]
+    random = np.random.default_rng(0).uniform(0, 760, COUNT).astype(np.float32)
+    found = [*hard, *single.tolist(), *random[:300].tolist(), *near[0].tolist(), *near[1].tolist()]
+    found = list(dict.fromkeys(abs(z) for z in found))[: COUNT // 2]
+    return [sign * z for z in sorted(found) for sign in (-1.0, 1.0)]
+
+
+def rounded(exact):
+    """The nearest double; mpmath's own conversion rounds subnormal numbers twice."""
+    if abs(exact) < 2.0**-1022:
+        return math.ldexp(int(mpmath.nint(mpmath.ldexp(exact, 1074))), -1074)
+    return float(exact)
+
+
+def rows():
+    """The lines of the table."""
+    lines = []
+    with mpmath.workdps(50):
+        for z in margins():
+            e = mpmath.exp(-abs(mpmath.mpf(z)))
+            loss = max(mpmath.mpf(z), 0) + mpmath.log1p(e)
+            slope = (e if z < 0 else 1) / (1 + e)
+            lines.append(",".join(x.hex() for x in (z, rounded(loss), rounded(slope))))
+    return lines
+
+
+def main():
+    text = "\n".join(["z,loss,slope", *rows(), ""])
+    Path(__file__).with_name("margins.csv").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
