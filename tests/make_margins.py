@@ -1,6 +1,7 @@
-"""Write margins.csv: hard margins, and their logistic losses and slopes to 50 digits, rounded once.
+"""Write margins.csv: hard margins, and their logistic losses and slopes, computed to 50 digits.
 
-Each number is written in hexadecimal, so that nothing is rounded again where it is read.
+The columns are z, the loss and the slope as the nearest double in hexadecimal, and after each of
+the two what the exact value has more, in units of that double's last place.
 """
 
 import math
@@ -36,8 +37,11 @@ def hard_margins():
     for digits in (24, 25, 53, 54):
         found += neighbours(digits * LN2, 2)
     # The reduced argument of exp is 0 at multiples of ln 2, and changes sign half-way.
-    for k in (*range(1, 40, 2), 64, 126, 127, 128, 149, 150, 500, 1000, 1021, 1022, 1023, 1074, 1075):
+    for k in (*range(1, 40, 2), 64, 126, 127, 128, 149, 150, 500, 1000, 1021, 1022, 1074, 1075):
         found += neighbours(k * LN2, 1) + neighbours((k - 0.5) * LN2, 1)
+    # Here exp(-z) / (1 + exp(-z)) has its largest roundings.
+    found += [1.9491477755377413, 1.9492153938824062, 2.7206532281965488, 2.7283446175070125]
+    found += [float(np.float32(2.0013478)), 0.38892690426418586, 1.130523351789563, 28.03746088459]
     # The exponent of 1 + exp(-z) changes at sqrt(2), that is at exp(-z) = sqrt(2) - 1.
     found += neighbours(-math.log(math.sqrt(2) - 1), 12)
     found += np.geomspace(1e-300, 1e4, 105).tolist()
@@ -56,11 +60,15 @@ def margins():
     return [sign * z for z in sorted(found) for sign in (-1.0, 1.0)]
 
 
-def rounded(exact):
-    """The nearest double; mpmath's own conversion rounds subnormal numbers twice."""
+def written(exact):
+    """The nearest double, and the rest in units of its last place."""
     if abs(exact) < 2.0**-1022:
-        return math.ldexp(int(mpmath.nint(mpmath.ldexp(exact, 1074))), -1074)
-    return float(exact)
+        # mpmath's own conversion would round subnormal numbers twice.
+        nearest = math.ldexp(int(mpmath.nint(mpmath.ldexp(exact, 1074))), -1074)
+    else:
+        nearest = float(exact)
+    rest = (exact - mpmath.mpf(nearest)) / mpmath.mpf(math.ulp(nearest))
+    return f"{nearest.hex()},{float(rest):.4f}"
 
 
 def rows():
@@ -71,12 +79,12 @@ def rows():
             e = mpmath.exp(-abs(mpmath.mpf(z)))
             loss = max(mpmath.mpf(z), 0) + mpmath.log1p(e)
             slope = (e if z < 0 else 1) / (1 + e)
-            lines.append(",".join(x.hex() for x in (z, rounded(loss), rounded(slope))))
+            lines.append(f"{z.hex()},{written(loss)},{written(slope)}")
     return lines
 
 
 def main():
-    text = "\n".join(["z,loss,slope", *rows(), ""])
+    text = "\n".join(["z,loss,rest of loss,slope,rest of slope", *rows(), ""])
     Path(__file__).with_name("margins.csv").write_text(text)
 
 
