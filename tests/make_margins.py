@@ -11,7 +11,9 @@ import mpmath
 import numpy as np
 
 COUNT = 2000
-LN2 = math.log(2)
+# Written out, and powers of ten read from text below: what libraries compute differs by machine.
+LN2 = 0.6931471805599453
+LOG_SQRT2_LESS_1 = 0.881373587019543
 
 
 def neighbours(value, steps):
@@ -43,10 +45,10 @@ def hard_margins():
     found += [1.9491477755377413, 1.9492153938824062, 2.7206532281965488, 2.7283446175070125]
     found += [float(np.float32(2.0013478)), 0.38892690426418586, 1.130523351789563, 28.03746088459]
     # The exponent of 1 + exp(-z) changes at sqrt(2), that is at exp(-z) = sqrt(2) - 1.
-    found += neighbours(-math.log(math.sqrt(2) - 1), 12)
-    found += np.geomspace(1e-300, 1e4, 105).tolist()
+    found += neighbours(LOG_SQRT2_LESS_1, 12)
+    found += [float(f"{digit}e{e}") for e in range(-300, 5, 6) for digit in (1, 7)]
     found += [math.ldexp(1.0, -e) for e in range(1, 1075, 13)]
-    return found + [k * 5e-324 for k in np.geomspace(2, 2**52, 40).astype(int).tolist()]
+    return found + [math.ldexp(2**e + 1, -1074) for e in range(1, 53)]
 
 
 def margins():
