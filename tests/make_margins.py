@@ -44,7 +44,9 @@ def hard_margins():
     # Here exp(-z) / (1 + exp(-z)) has its largest roundings.
     found += [1.9491477755377413, 1.9492153938824062, 2.7206532281965488, 2.7283446175070125]
     found += [float(np.float32(2.0013478)), 0.38892690426418586, 1.130523351789563, 28.03746088459]
-    # The exponent of 1 + exp(-z) changes at sqrt(2), that is at exp(-z) = sqrt(2) - 1.
+    # Single precision's logarithm is furthest off where the exponent of 1 + exp(-z) changes.
+    found += [float(np.float32(z)) for z in (0.8818291, 0.8785193, 0.8562832)]
+    # That exponent changes at sqrt(2), that is at exp(-z) = sqrt(2) - 1.
     found += neighbours(LOG_SQRT2_LESS_1, 12)
     found += [float(f"{digit}e{e}") for e in range(-300, 5, 6) for digit in (1, 7)]
     found += [math.ldexp(1.0, -e) for e in range(1, 1075, 13)]
