@@ -165,7 +165,8 @@ inline void factor_tile(double *matrix, ptrdiff_t n, const double *extents, doub
         V radius{};
         row = factor;
         for (ptrdiff_t j = 0; j < n; row += (n - j) * L, j++) {
-            const V diagonal = load<V>(row), rounding = load<V>(column + j * L) * (n * 0x1p-52);
+            const V diagonal = load<V>(row),
+                    rounding = load<V>(column + j * L) * ((double)n * 0x1p-52);
             const V inverse = diagonal > rounding ? 1 / sqrt(max(diagonal, V{})) : V{};
             radius = inverse == 0 ? infinite : radius;
             store(row, inverse);

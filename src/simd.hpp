@@ -159,7 +159,7 @@ template <> struct constants<float> {
     static constexpr float sqrt_half = 0x1.6a09e6p-1f;
     static constexpr float exp_tail[] = {
         0x1.6a242ep-10f, 0x1.1239e2p-7f, 0x1.5558f2p-5f, 0x1.555492p-3f, 0x1.fffffcp-2f, 1, 1};
-    static constexpr float log_tail[] = {0x1.2438cep-2f, 0x1.999a7ap-2f, 0x1.555554p-1f};
+    static constexpr float log_tail[] = {0x1.31e2f2p-2f, 0x1.995ebap-2f, 0x1.55557ap-1f};
 };
 
 // exp(a) * 2^64 for a <= 0, from -infinity on.

@@ -41,8 +41,22 @@ data = np.random.default_rng(0).normal(size=(2000, 5))
 LogisticRegression().fit(data, data[:, 0] > 0)
 KMeans(3, n_init=1, random_state=0).fit(data)
 """,
-    "torch": "import torch\n(torch.ones(500, 500) @ torch.ones(500, 500)).sum()\n",
-    "numba": "import numba\nnumba.njit(parallel=True)(lambda n: n + 1)(1)\n",
+    "torch": """
+import torch
+weight = torch.ones(300, 300, requires_grad=True)
+(torch.relu(torch.ones(500, 300) @ weight).exp().log()).sum().backward()
+""",
+    "numba": """
+import numba
+import numpy as np
+@numba.njit(parallel=True)
+def total(values):
+    sum_of_all = 0.0
+    for i in numba.prange(len(values)):
+        sum_of_all += values[i]
+    return sum_of_all
+total(np.ones(100_000))
+""",
 }
 
 OURS = """

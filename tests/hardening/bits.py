@@ -1,0 +1,70 @@
+"""Print a hash of the results of each part, and which kernels computed them, as JSON.
+
+The data are whole numbers over powers of two, exact wherever they are made: NumPy's exponentials
+differ from processor to processor.
+"""
+
+import json
+
+import numpy as np
+from checks import digest
+
+import metaopt_fast as mf
+from metaopt_fast import _kernels
+
+
+def data(n_samples, n_features):
+    rng = np.random.default_rng(0)
+    X = rng.integers(-512, 513, (n_samples, n_features)) / 256
+    y = (X.sum(axis=1) + rng.integers(-4, 5, n_samples)) > 0
+    return X, y, rng.integers(1, 4, n_samples).astype(float)
+
+
+def pointwise(loss, dtype):
+    z = (np.arange(-(2**15), 2**15) / 2**5).astype(dtype)
+    z = np.concatenate([z, np.ldexp(z, -18), np.ldexp(z, -100)])
+    value, derivative = np.empty_like(z), np.empty_like(z)
+    _kernels.pointwise(_kernels.LOSSES[loss], z, value, derivative)
+    return value, derivative
+
+
+def hashes():
+    X, y, weights = data(1003, 7)
+    candidates = mf.Normal().sample(0, 0, 300, 8)
+    thetas = np.arange(-1200, 1200).reshape(300, 8) * 0.0078125
+    parts = {
+        "normal numbers": digest(candidates),
+        "uniform numbers": digest(mf.Uniform(-3, 5).sample(1, 10**12, 300, 7)),
+        "whole numbers": digest(mf.Integers(-5, 5).sample(2, 7, 300, 7)),
+    }
+    for dtype in ("float64", "float32"):
+        for loss in sorted(_kernels.LOSSES):
+            parts[f"pointwise {loss} {dtype}"] = digest(*pointwise(loss, dtype))
+        for case, w in (("no weights", None), ("weights", weights)):
+            objective = mf.LogisticLoss(X, y, w, l2=0.1, fit_intercept=True, dtype=dtype)
+            both = objective.batch_loss_gradient(thetas)
+            single = [objective.loss_gradient(theta) for theta in thetas[:5]]
+            parts[f"losses {dtype} {case}"] = digest(*both, *[part for s in single for part in s])
+        counts = mf.ConfusionCounts(X, y, fit_intercept=True, dtype=dtype)
+        parts[f"counts {dtype}"] = digest(counts.batch_counts(thetas))
+        auc = mf.AUCObjective(X, y, fit_intercept=True, dtype=dtype)
+        parts[f"areas {dtype}"] = digest(auc.batch_loss(thetas))
+    objective = mf.LogisticLoss(X, y, l2=0.01, fit_intercept=True)
+    search = mf.random_search(objective, mf.Normal(), 20_000, seed=1)
+    parts["random_search"] = digest(search.top, search.top_thetas)
+    # The default learning rate comes from an eigenvalue, whose last bit is up to LAPACK.
+    descent = mf.gradient_descent(objective, learning_rate=0.25, max_iter=200)
+    parts["gradient_descent"] = digest(descent.theta)
+    parts["evolve"] = digest(mf.evolve(objective, mf.Normal(), generations=10, seed=1).theta)
+    parts["fit_many"] = digest(mf.fit_many(X, y, l2=[0.01, 0.1, 1.0]).theta)
+    return parts
+
+
+def main():
+    print(
+        json.dumps({"isas": _kernels.supported_isas(), "isa": _kernels.isa()[0], "bits": hashes()})
+    )
+
+
+if __name__ == "__main__":
+    main()
