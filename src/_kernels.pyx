@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-# cython: initializedcheck=False, embedsignature=False, freethreading_compatible=False
+# cython: initializedcheck=False, embedsignature=False, freethreading_compatible=True
 """The compiled part of metaopt_fast: packed rows, draws, and the choice of an instruction set.
 
 evaluate.pxi and newton.pxi share the work of a call among threads; the arithmetic is in the C++

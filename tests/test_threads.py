@@ -4,6 +4,7 @@ import hashlib
 import multiprocessing
 import os
 import signal
+import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 
 import joblib
@@ -312,3 +313,11 @@ def test_importing_starts_no_thread(run_python):
     program = "import os, metaopt_fast; print(len(os.listdir('/proc/self/task')))"
     with_numpy = "import os, numpy; print(len(os.listdir('/proc/self/task')))"
     assert run_python(program).stdout == run_python(with_numpy).stdout
+
+
+@pytest.mark.skipif(
+    not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python has a global lock anyway"
+)
+def test_importing_brings_no_global_lock_back(run_python):
+    done = run_python("import metaopt_fast, sys; print(sys._is_gil_enabled())")
+    assert done.stdout.strip() == "False", done.stderr

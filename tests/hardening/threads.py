@@ -1,17 +1,22 @@
-"""Python threads that call at once get the bits of serial calls, even while X changes."""
+"""Python threads that call at once get the bits of serial calls, even while X changes.
+
+On a Python without a global lock, ten times as many calls, and importing must not bring it back.
+"""
 
 import os
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 
 import numpy as np
-from checks import Report, problem
+from checks import Report, digest, problem
 
 import metaopt_fast as mf
 
-THREADS, CALLS = 8, 10_000
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+THREADS, CALLS, PARALLEL_CALLS = 8, 100_000 if FREE_THREADED else 10_000, 50
 X, Y = problem(200)
 THETAS = np.random.default_rng(1).normal(size=(100, 10))
 
@@ -20,12 +25,54 @@ def entries(X, Y):
     """The small calls, each as a function theta -> bytes."""
     loss = mf.LogisticLoss(X, Y)
     counts = mf.ConfusionCounts(X, Y)
-    auc = mf.AUCObjective(X, Y)
+    # Without the lock, eight calls of two threads each would mostly wait for a processor.
+    auc = mf.AUCObjective(X, Y, n_threads=1 if FREE_THREADED else None)
     return {
         "loss": lambda theta: np.float64(loss.loss(theta)).tobytes(),
         "counts": lambda theta: counts.counts(theta).tobytes(),
         "auc": lambda theta: np.float64(auc.loss(theta)).tobytes(),
     }
+
+
+def check_parallel(report):
+    """Threads share objects and make calls that have several threads of their own."""
+    X, y = problem(3000)
+    loss, counts = mf.LogisticLoss(X, y, n_threads=3), mf.ConfusionCounts(X, y, n_threads=3)
+    auc, sampler = mf.AUCObjective(X, y, n_threads=3), mf.Normal()
+    thetas = sampler.sample(0, 0, 300, 10)
+    calls = [
+        lambda: digest(*loss.batch_loss_gradient(thetas)),
+        lambda: digest(counts.batch_counts(thetas)),
+        lambda: digest(*auc.batch_auc(thetas)),
+        lambda: digest(mf.fit_many(X, y, l2=[0.01, 0.1], n_threads=3).theta),
+        lambda: digest(mf.random_search(loss, sampler, 3000, seed=1).top_thetas),
+        lambda: digest(mf.gradient_descent(loss, thetas[:3], max_iter=10).theta),
+    ]
+    wanted, outcomes = [call() for call in calls], []
+
+    def run(thread):
+        for i in range(PARALLEL_CALLS):
+            k = (thread + i) % len(calls)
+            outcomes.append(calls[k]() == wanted[k])
+
+    workers = [threading.Thread(target=run, args=(thread,)) for thread in range(THREADS)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    report.line(
+        f"6 parallel calls of shared objects, {THREADS} threads x {PARALLEL_CALLS}",
+        len(outcomes) == THREADS * PARALLEL_CALLS and all(outcomes),
+        f"{outcomes.count(False)} wrong of {len(outcomes)}",
+    )
+
+
+def check_lock(report):
+    if not FREE_THREADED:
+        print("not run: this Python has a global lock, which importing could not bring back")
+        return
+    enabled = sys._is_gil_enabled()
+    report.line("Python's lock stays off", not enabled, "on" if enabled else "off")
 
 
 def call_from_threads(call, wanted):
@@ -81,6 +128,8 @@ def check_busy(report, wanted):
 
 def main():
     report = Report()
+    check_lock(report)
+    check_parallel(report)
     wanted = {
         name: [call(theta) for theta in THETAS] for name, call in entries(X.copy(), Y).items()
     }
