@@ -1,0 +1,131 @@
+"""Mutants of the package, made by cosmic-ray: how many of them do the tests notice?
+
+From each module some mutants are drawn with a fixed seed, and each is run with the tests of its
+module alone. Annotations are no code and are left out. Needs cosmic-ray; `mutation.py 15 counts
+metrics` draws 15 from each of two modules, `mutation.py 15` from all (some hours).
+"""
+
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+# Tests of a module, where they are not in the file that has its name.
+TESTS = {
+    "arguments": ["cli", "descent_arguments"],
+    "arrayfiles": ["tables"],
+    "boxes": ["enumeration"],
+    "checkpoint": ["checkpoint", "search"],
+    "classifiers": ["sklearn"],
+    "columns": ["tables"],
+    "count_objective": ["counts", "every_argument"],
+    "counts": ["counts", "every_argument"],
+    "csvfiles": ["tables"],
+    "cv_results": ["sklearn", "tune"],
+    "descent": ["descent", "descents", "descent_arguments"],
+    "descent_loop": ["descent", "descents"],
+    "descent_result": ["descent", "descents"],
+    "evolution": ["evolve", "every_argument_of_runs"],
+    "evolution_file": ["evolve_stops"],
+    "evolution_result": ["evolve", "evolve_stops"],
+    "evolution_run": ["evolve", "evolve_stops"],
+    "fit_arguments": ["training", "every_argument_of_runs"],
+    "jobs": ["cli"],
+    "linear": ["losses", "kernels", "bad_input"],
+    "metrics": ["counts", "every_argument"],
+    "mixture": ["samplers", "every_argument"],
+    "models": ["newton", "training"],
+    "objectives": ["kernels", "bad_input", "pruning", "subset"],
+    "packing": ["kernels", "bad_input"],
+    "plots": ["plots"],
+    "progress": ["search"],
+    "provenance": ["search", "checkpoint"],
+    "report": ["cli"],
+    "roofline": ["kernel_rates"],
+    "scoring": ["tune", "sklearn"],
+    "shards": ["search", "pruning"],
+    "sparsity": ["sparse_integers"],
+    "splits": ["tune", "sklearn"],
+    "strategies": ["evolve"],
+    "subsets": ["subset"],
+    "training_sets": ["training"],
+    "validation": ["bad_input", "every_argument"],
+    "workers": ["executors", "search"],
+}
+# Data and what needs no test of its own.
+LEFT_OUT = {"__init__", "__main__", "_version"}
+# Of `|`: nearly all are annotations.
+NO_CODE = "core/ReplaceBinaryOperator_BitOr_%"
+SECONDS = 120
+
+
+def tests_of(module):
+    names = TESTS.get(module, [module])
+    return [f"tests/test_{name}.py" for name in names]
+
+
+def mutants(folder, module, count):
+    """Draw mutants of a module and test them; return those killed and those that lived."""
+    session, config = folder / "session.sqlite", folder / "cosmic-ray.toml"
+    command = f"{sys.executable} -m pytest -x -q -p no:cacheprovider --hypothesis-seed=0"
+    config.write_text(
+        "[cosmic-ray]\n"
+        f'module-path = "metaopt_fast/{module}.py"\n'
+        f"timeout = {SECONDS}.0\n"
+        "excluded-modules = []\n"
+        f'test-command = "{command} {" ".join(tests_of(module))}"\n'
+        '[cosmic-ray.distributor]\nname = "local"\n'
+    )
+    session.unlink(missing_ok=True)
+    run = {"cwd": folder, "check": True, "env": {**os.environ, "PYTHONPATH": str(folder)}}
+    subprocess.run(["cosmic-ray", "init", config, session], **run)
+    with sqlite3.connect(session) as database:
+        found = database.execute(
+            "SELECT job_id FROM mutation_specs WHERE operator_name NOT LIKE ? ORDER BY "
+            "start_pos_row, start_pos_col, operator_name, occurrence, job_id",
+            [NO_CODE],
+        ).fetchall()
+        # The identifiers are random, their order is not.
+        kept = {job for (job,) in random.Random(module).sample(found, min(count, len(found)))}
+        for table in ("mutation_specs", "work_items"):
+            for (job,) in database.execute(f"SELECT job_id FROM {table}").fetchall():
+                if job not in kept:
+                    database.execute(f"DELETE FROM {table} WHERE job_id = ?", [job])
+    subprocess.run(["cosmic-ray", "exec", config, session], **run)
+    with sqlite3.connect(session) as database:
+        return database.execute(
+            "SELECT operator_name, start_pos_row, test_outcome, diff FROM mutation_specs "
+            "JOIN work_results USING (job_id) ORDER BY start_pos_row"
+        ).fetchall()
+
+
+def main():
+    count = int(sys.argv[1])
+    modules = sys.argv[2:] or sorted(
+        path.stem
+        for path in (ROOT / "metaopt_fast").glob("*.py")
+        if path.stem not in LEFT_OUT and not path.stem.startswith("reference")
+    )
+    n_killed = n_all = 0
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary, "copy")
+        ignored = shutil.ignore_patterns(".git", "__pycache__", ".venv", "build")
+        shutil.copytree(ROOT, folder, ignore=ignored)
+        for module in modules:
+            found = mutants(folder, module, count)
+            killed = sum("SURVIVED" not in str(outcome) for _, _, outcome, _ in found)
+            n_killed, n_all = n_killed + killed, n_all + len(found)
+            print(f"{module:24}{killed:4} of {len(found)}", flush=True)
+            for name, row, outcome, diff in found:
+                if "SURVIVED" in str(outcome):
+                    print(f"  lived: {name} in line {row}\n{diff}", flush=True)
+    print(f"{n_killed} of {n_all} killed, {n_killed / n_all:.1%}")
+
+
+if __name__ == "__main__":
+    main()
