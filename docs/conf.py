@@ -1,4 +1,4 @@
-"""Configuration of the documentation: python -m sphinx -W -b html docs build/docs."""
+"""Configuration of the documentation: sphinx-build -W -b html docs build/docs."""
 
 import sys
 from pathlib import Path

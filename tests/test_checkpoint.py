@@ -13,6 +13,7 @@ from searches import LossesByNumber, digest, numbers, objective, python, search
 
 import metaopt_fast as mf
 from metaopt_fast import CheckpointError, shards
+from metaopt_fast.checkpoint import APPLICATION_ID
 
 
 @pytest.fixture(autouse=True)
@@ -360,3 +361,14 @@ def test_a_damaged_log_loses_at_most_what_it_held(path, every_shard):
             assert digest(search(path)) == wanted
         except CheckpointError as error:
             assert "run.db" in str(error)
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_a_database_of_another_application_is_refused(tmp_path, change):
+    path = tmp_path / "search.sqlite"
+    objective = mf.LogisticLoss([[1.0], [-1.0]], [1, 0])
+    mf.random_search(objective, mf.Normal(), 100, checkpoint=path)
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute(f"PRAGMA application_id = {APPLICATION_ID + change}")
+    with pytest.raises(mf.CheckpointError, match=r"search\.sqlite"):
+        mf.resume_search(path, objective)

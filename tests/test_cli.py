@@ -697,3 +697,25 @@ def test_more_nonzero_numbers_than_parameters_get_a_sentence(run, data):
     )
     assert status == 1
     assert_complaint(error)
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        (("search", "--cand", "10"), "--cand"),
+        (("tune", "--target", "y"), "--target"),
+    ],
+)
+def test_what_is_abbreviated_or_belongs_to_a_file_is_refused(run, arguments, complaint):
+    status, output, complaints = run(*arguments)
+    assert (status, output) == (2, "")
+    assert complaint in complaints
+
+
+def test_whole_numbers_need_no_limit_of_those_that_are_not_zero(run, data):
+    status, output, _ = run(
+        *("search", data, "--target", "label", "--integers=-2:2", "--candidates", "50", "--json")
+    )
+    assert status == 0
+    sampler = json.loads(output)["config"]["sampler"]
+    assert (sampler["name"], sampler["low"], sampler["high"]) == ("Integers", -2, 2)

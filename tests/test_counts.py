@@ -285,3 +285,27 @@ def test_arguments_of_searches_are_checked_as_those_of_losses_are():
     with pytest.raises(ValueError, match="2 rows, but count is 7"):
         objective.pruned_loss([[1.0], [2.0]], 0, 0, 7, np.inf)
     assert len(objective.pruned_loss([[1.0], [2.0]], 0, 0, 2, np.inf)[0]) == 2
+
+
+def test_costs_of_nothing_bound_nothing():
+    counts = mf.ConfusionCounts(X4, Y4)
+    assert counts.bound_rows(0, 0) is None
+    assert Cost(tp=1).of_errors(1, 1) is None
+    losses, fraction = mf.CountObjective(counts, Cost(fp=0, fn=0)).pruned_loss(
+        [[1.0], [2.0]], 0, 0, 2, 0.0
+    )
+    assert losses.tolist() == [0.0, 0.0] and fraction == 1
+
+
+def test_a_callable_metric_is_part_of_the_fingerprint():
+    counts = mf.ConfusionCounts(X4, Y4)
+    prints = {mf.CountObjective(counts, metric).fingerprint for metric in (first_count, last_count)}
+    assert len(prints) == 2
+
+
+def first_count(counts):
+    return counts[:, 0, 0, 0]
+
+
+def last_count(counts):
+    return counts[:, 0, 0, 3]

@@ -234,3 +234,9 @@ def test_a_loss_of_minus_infinity_is_a_divergence_and_not_the_best():
     assert run.status == "diverged"
     assert run.loss == 1.0
     assert run.theta.tolist() == [0.0]
+
+
+def test_rows_whose_squares_overflow_ask_for_a_learning_rate():
+    objective = mf.LogisticLoss([[1e200], [-1e200], [1e200]], [1, 0, 0])
+    with pytest.raises(ValueError, match="pass a learning rate"):
+        mf.gradient_descent(objective, method="nesterov")

@@ -184,3 +184,26 @@ def test_arguments_that_are_none_are_refused(wrong):
 def test_an_objective_that_is_none_is_refused():
     with pytest.raises(TypeError, match=r"objective is None.*: pass"):
         mf.search_descents(None, SAMPLERS, 5, validation=VALIDATION)
+
+
+class Bowl:
+    """An objective of one's own, that says nothing of itself but its values."""
+
+    n_params = 2
+
+    def __init__(self, centre=0.0):
+        self.centre = centre
+
+    def batch_loss(self, thetas):
+        return ((np.asarray(thetas) - self.centre) ** 2).sum(axis=1)
+
+    def batch_loss_gradient(self, thetas):
+        return self.batch_loss(thetas), 2 * (np.asarray(thetas) - self.centre)
+
+
+def test_a_checkpoint_of_another_objective_is_told_by_its_values(tmp_path):
+    options = {"search": {"checkpoint": tmp_path / "search.sqlite"}, "max_iter": 5}
+    rates = {"learning_rate": mf.LogUniform(0.01, 0.4)}
+    mf.search_descents(Bowl(1.0), rates, 10, validation=Bowl(1.0), **options)
+    with pytest.raises(mf.CheckpointError):
+        mf.search_descents(Bowl(1.0), rates, 10, validation=Bowl(2.0), **options)

@@ -311,3 +311,12 @@ def test_what_is_no_objective_is_refused():
 
 def test_an_objective_without_n_samples_is_enough():
     assert mf.enumerate_search(MeanSquare(), -1, 4).theta.tolist() == [0, 0, 0]
+
+
+def test_a_box_says_what_it_holds():
+    assert repr(Box(mf.Integers(-1, 1), 2)) == f"Box({mf.Integers(-1, 1)!r}, 2)"
+
+
+def test_a_sampler_of_another_name_is_refused():
+    with pytest.raises(ValueError, match="the sampler's name is 'Cauchy'"):
+        mixture.from_dict({"name": "Cauchy"})

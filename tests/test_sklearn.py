@@ -2,6 +2,7 @@
 
 import pickle
 import sys
+import time
 import warnings
 
 import numpy as np
@@ -575,3 +576,23 @@ def test_without_scikit_learn_the_error_names_the_extra(monkeypatch):
     assert str(caught.value) == (
         "metaopt_fast.sklearn needs scikit-learn 1.6 or newer: pip install 'metaopt_fast[sklearn]'."
     )
+
+
+def test_times_of_models_add_up_to_that_of_the_search():
+    X, y = load_breast_cancer(return_X_y=True)
+    started = time.perf_counter()
+    search = LogisticRegressionSearchCV(candidates={"C": [0.1, 1.0, 10.0]}, refit=False).fit(X, y)
+    took = time.perf_counter() - started
+    results = search.cv_results_
+    models = 3 * search.n_splits_
+    total = models * (results["mean_fit_time"][0] + results["mean_score_time"][0])
+    assert 0 < total <= took
+
+
+def test_one_split_has_no_standard_error():
+    X, y = load_breast_cancer(return_X_y=True)
+    splits = ShuffleSplit(n_splits=1, random_state=0)
+    search = LogisticRegressionSearchCV(
+        candidates={"C": [0.01, 1.0]}, cv=splits, one_standard_error=True
+    ).fit(X, y)
+    assert search.best_index_ == search.cv_results_["mean_test_score"].argmax()

@@ -501,3 +501,13 @@ def test_wrong_input_is_one_sentence_that_names_it(change, name):
     with pytest.raises((ValueError, TypeError), match=f"^{name}") as caught:
         fit_many(X, y, **options)
     assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
+
+
+def test_an_infinite_class_weight_is_refused():
+    with pytest.raises(ValueError, match="class_weight has inf for class 1"):
+        fit_many([[0.0], [1.0]], [0, 1], l2=1.0, class_weight={1: np.inf})
+
+
+def test_a_class_without_weight_is_refused():
+    with pytest.raises(ValueError, match="sample_weight is 0 for all rows of one class"):
+        fit_many([[0.0], [1.0]], [0, 1], l2=1.0, sample_weight=[1.0, 0.0])
