@@ -20,8 +20,8 @@ POOLS = (
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
     *("NUMBA_NUM_THREADS",),
 )
-# Between two runs: until the threads of the one before are asleep.
-PAUSE = 0.05
+# Between turns: the threads of some runtimes spin for 200 ms before they fall asleep.
+PAUSE = 0.3
 
 Row = dict[str, Any]
 
