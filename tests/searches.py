@@ -1,5 +1,6 @@
 """What tests of the search share: a problem, objectives of known losses, a hash of results."""
 
+import contextlib
 import hashlib
 import os
 import subprocess
@@ -72,3 +73,16 @@ def python(program, *arguments, **pipes):
         env={**os.environ, "PYTHONPATH": path},
         **{"stdout": subprocess.PIPE, **pipes},
     )
+
+
+@contextlib.contextmanager
+def files_up_to(size):
+    """No file of this process grows beyond a size, as on a disk that is full."""
+    import resource  # not on Windows
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -9,7 +9,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from searches import LossesByNumber, digest, numbers, objective, python, search
+from searches import LossesByNumber, digest, files_up_to, numbers, objective, python, search
 
 import metaopt_fast as mf
 from metaopt_fast import CheckpointError, shards
@@ -338,6 +338,20 @@ def test_a_shard_of_another_search_is_noticed(path):
         database.execute("REPLACE INTO shards SELECT * FROM other.shards WHERE start = 512")
     with pytest.raises(CheckpointError, match=r"run\.db is damaged \(the shard of candidate 512 "):
         search(path)
+
+
+@pytest.mark.parametrize("limit", [5000, 30_000, 100_000])
+def test_a_disk_without_room_is_one_sentence_and_nothing_is_lost(path, every_shard, limit):
+    told = []
+    with (
+        pytest.raises(OSError, match=r"run\.db could not be written .*: free space, then resume"),
+        files_up_to(limit),
+    ):
+        search(path, 100_000, callback=lambda result: told.append(result.n_evaluated))
+    restored = []
+    result = search(path, 100_000, callback=restored.append)
+    assert digest(result) == digest(search(None, 100_000))
+    assert restored[0].n_evaluated >= max(told, default=0)
 
 
 def test_a_damaged_log_loses_at_most_what_it_held(path, every_shard):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from searches import files_up_to
 
 import metaopt_fast as mf
 from metaopt_fast import cli
@@ -540,6 +541,23 @@ def test_a_full_disk_is_one_sentence():
         child = process("search", *SMALL, stdout=full)
     assert_complaint(child.communicate(timeout=60)[1])
     assert child.returncode == 1
+
+
+def test_a_closed_output_is_one_sentence(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert cli.main(["info"]) == 1
+    assert_complaint(capsys.readouterr().err)
+
+
+def test_a_file_for_which_the_disk_has_no_room_is_not_left_behind(run, data, tmp_path):
+    output = tmp_path / "result.json"
+    with files_up_to(100):
+        status, text, complaint = run(
+            *("search", data, "--target", "label", *SMALL, "--output", output)
+        )
+    assert status == 1 and "best loss" in text
+    assert_complaint(complaint)
+    assert not output.exists()
 
 
 def test_letters_that_the_terminal_lacks_are_escaped(tmp_path):

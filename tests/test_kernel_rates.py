@@ -1,6 +1,7 @@
 """The command bench: its limits, its ratios, its files."""
 
 import json
+import platform
 
 import numpy as np
 import pytest
@@ -115,3 +116,11 @@ def test_a_wrong_argument_is_one_sentence(capsys, arguments, wanted):
     (line,) = capsys.readouterr().err.splitlines()
     assert wanted in line
     assert line.endswith(" --help.")
+
+
+def test_a_processor_without_a_name_has_one_of_its_kind(monkeypatch):
+    def refuse(*_, **__):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(kernel_rates, "open", refuse, raising=False)
+    assert kernel_rates.processor() == (platform.processor() or platform.machine())

@@ -1,8 +1,10 @@
 """The package as its users see it: names, types, versions, and what an import costs."""
 
+import importlib.util
 import inspect
 import re
 import statistics
+import sys
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -118,3 +120,13 @@ def test_show_config_prints_each_entry(capsys):
     mf.show_config()
     shown = capsys.readouterr().out
     assert all(str(value) in shown for value in mf.config().values() if value is not True)
+
+
+def test_a_package_without_its_compiled_part_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "metaopt_fast._kernels", None)
+    where = Path(mf.__file__)
+    spec = importlib.util.spec_from_file_location(
+        "metaopt_fast", where, submodule_search_locations=[str(where.parent)]
+    )
+    with pytest.raises(ImportError, match=r"its compiled part is not there: run 'pip install"):
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))

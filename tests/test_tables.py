@@ -364,6 +364,11 @@ HOSTILE = {
         claims(2**30 - 2**30 % 8, npy_header(PLAIN.replace("(2, 2)", str((2**27 - 15, 1))))),
         "is not a whole .npz",
     ),
+    "npz: less than it says": (
+        "x.npz",
+        claims(len(npy(X)), npy(X)[:-8]),
+        "is not a whole .npz file .array X ends early.",
+    ),
     "npz: a path in a name": (
         "x.npz",
         zipped(**{"../../stolen": npy(X), "/tmp/stolen": npy(X), "y": npy(Y)}),
@@ -573,6 +578,13 @@ def test_an_array_larger_than_memory_is_refused_before_it_is_read(tmp_path, monk
         ValueError, match=r"array 'X' needs 0\.0 GB, more than half of this machine"
     ):
         read_table(path)
+
+
+def test_a_system_that_does_not_tell_its_memory_sets_no_limit(tmp_path, monkeypatch):
+    path = tmp_path / "data.npz"
+    np.savez(path, X=X, y=Y)
+    monkeypatch.delattr(os, "sysconf")
+    assert np.array_equal(read_table(path).X, X)
 
 
 def test_a_target_that_is_needed_or_not(tmp_path):

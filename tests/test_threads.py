@@ -190,6 +190,18 @@ def test_a_huge_machine_gets_no_more_threads_than_a_call_takes(monkeypatch):
     assert threads.default_n_threads()[0] == 1024
 
 
+def test_a_system_without_affinity_has_the_threads_of_openmp(monkeypatch):
+    monkeypatch.setattr(threads, "_QUOTA", None)
+    monkeypatch.setattr(_kernels, "max_threads", lambda: 3)
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert threads.default_n_threads()[0] == 3
+
+
+def test_a_build_without_openmp_has_one_thread(monkeypatch):
+    monkeypatch.setattr(_kernels, "OPENMP", False)
+    assert threads.default_n_threads() == (1, "built without OpenMP")
+
+
 SHOW = "import metaopt_fast as mf; c = mf.config(); print(c['n_threads'], c['n_threads_reason'])"
 
 
