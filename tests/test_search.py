@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from searches import LossesByNumber, digest, numbers
 
 import metaopt_fast as mf
-from metaopt_fast import reference, shards
+from metaopt_fast import progress, provenance, reference, shards
 
 N_CANDIDATES = 3000
 SAMPLERS = {
@@ -472,3 +472,30 @@ def test_progress_of_a_resumed_search_counts_what_was_done_before(capsys, line, 
             OBJECTIVE, mf.Normal(), 1000, checkpoint=tmp_path / "run.db", progress="always"
         )
     assert "100" in capsys.readouterr().err.rsplit("\r", 1)[-1]
+
+
+def test_our_own_line_has_the_time_left_and_is_not_written_more_often_than_wanted(
+    capsys, monkeypatch
+):
+    now = [100.0]
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
+    lines = []
+    with progress.Progress("always", 60, 20, 5) as line:
+        for seconds, count in [(2.0, 10), (0.1, 1), (0.05, 1), (0.1, 8), (0.01, 20)]:
+            now[0] += seconds
+            line.update(count, 0.5)
+            lines.append(capsys.readouterr().err.strip())
+    wanted = "30 of 60 candidates, 5 candidates/s, 25 pairs/s, best 0.5, 6 s left"
+    assert lines[0] == f"50.0%  {wanted}"
+    assert [bool(line) for line in lines] == [True, False, False, True, True]
+    assert lines[-1].startswith("100.0%") and lines[-1].endswith(" 0 s left")
+
+
+@pytest.mark.parametrize(
+    "isa, arithmetic", [("baseline", "separate"), ("avx2", "fused"), ("avx512", "fused")]
+)
+def test_a_result_says_whether_products_were_rounded_apart(monkeypatch, isa, arithmetic):
+    monkeypatch.setattr(provenance._kernels, "isa", lambda: (isa, "as wanted"))
+    config = mf.random_search(OBJECTIVE, mf.Normal(), 10).config
+    assert (config["isa"], config["arithmetic"]) == (isa, arithmetic)
