@@ -147,13 +147,13 @@ def test_a_place_that_cannot_be_written_to_is_an_error_before_anything_is_done(t
 
 
 FULL_DISK = """
-import resource, signal, sys
+import sys
 from evolutions import *
 from metaopt_fast import evolution_run
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from searches import files_up_to
 evolution_run.COMMIT_INTERVAL = 0.0
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
-run("cem", checkpoint=sys.argv[1], generations=500)
+with files_up_to(int(sys.argv[2])):
+    run("cem", checkpoint=sys.argv[1], generations=500)
 """
 
 

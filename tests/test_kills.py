@@ -26,15 +26,14 @@ def path(tmp_path):
 # --------------------------------------------------------------------------------------- full disks
 
 FULL_DISK = """
-import resource, signal, sys
+import sys
 from searches import *
 from metaopt_fast import search, shards
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 shards.LARGEST_SHARD = 64
 search.COMMIT_INTERVAL = 0.0
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
 options = {"top_k": 5, "seed": 3, "start": 100, "checkpoint": sys.argv[1]}
-mf.random_search(objective(), mf.Normal(), 100_000, **options)
+with files_up_to(int(sys.argv[2])):
+    mf.random_search(objective(), mf.Normal(), 100_000, **options)
 """
 
 

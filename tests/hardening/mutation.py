@@ -83,14 +83,9 @@ def mutants(folder, module, count):
     """Draw mutants of a module and test them; return operator, line, outcome and diff of each."""
     session, config = folder / "session.sqlite", folder / "cosmic-ray.toml"
     command = f"{sys.executable} -m pytest -x -q -p no:cacheprovider --hypothesis-seed=0"
-    sound = subprocess.run(
-        [*command.split(), *tests_of(module)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = {"cwd": folder, "env": {**os.environ, "PYTHONPATH": str(folder)}}
+    tests = [*command.split(), *tests_of(module)]
+    sound = subprocess.run(tests, **run, capture_output=True, text=True, check=False)
     if sound.returncode != 0:
         sys.exit(f"mutation: without a mutant the tests of {module} fail:\n{sound.stdout}")
     config.write_text(
@@ -102,8 +97,7 @@ def mutants(folder, module, count):
         '[cosmic-ray.distributor]\nname = "local"\n'
     )
     session.unlink(missing_ok=True)
-    run = {"cwd": folder, "check": True, "env": {**os.environ, "PYTHONPATH": str(folder)}}
-    subprocess.run(["cosmic-ray", "init", config, session], **run)
+    subprocess.run(["cosmic-ray", "init", config, session], **run, check=True)
     with sqlite3.connect(session) as database:
         found = database.execute(
             "SELECT job_id FROM mutation_specs WHERE operator_name NOT LIKE ? ORDER BY "
@@ -116,7 +110,7 @@ def mutants(folder, module, count):
             for (job,) in database.execute(f"SELECT job_id FROM {table}").fetchall():
                 if job not in kept:
                     database.execute(f"DELETE FROM {table} WHERE job_id = ?", [job])
-    subprocess.run(["cosmic-ray", "exec", config, session], **run)
+    subprocess.run(["cosmic-ray", "exec", config, session], **run, check=True)
     with sqlite3.connect(session) as database:
         rows = database.execute(
             "SELECT operator_name, start_pos_row, diff, test_outcome, output FROM mutation_specs "
