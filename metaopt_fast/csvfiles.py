@@ -168,8 +168,7 @@ def read_csv(path: str, target: str | None) -> Table:
             try:
                 numbers = array("d", map(float, row))
             except ValueError:
-                source.check_numbers(names, row)
-                raise
+                numbers = array("d", [math.nan])
             # The sum may have overflown, too; and float() takes "1_000" for a number.
             if not math.isfinite(sum(numbers)) or "_" in "".join(row):
                 source.check_numbers(names, row)

@@ -238,8 +238,8 @@ class _Batch:
 
     def run(self, optima: Optima) -> None:
         """Iterate until every model is done, and write its results."""
-        active = np.arange(len(self.members))
-        for n_iter in range(self.max_iter + 1):
+        active, n_iter = np.arange(len(self.members)), 0
+        while True:
             self.renew(active[np.isinf(self.moved[active])])
             found = self.measure(active)
             stale = self.needs_hessian(active, found)
@@ -270,6 +270,7 @@ class _Batch:
                 return
             active = active[~done]
             self.step(active, found.steps[~done], found.lengths[~done])
+            n_iter += 1
 
     def nearby(self, others: Indices) -> Nearby:
         """Return what other models know: the nearest one of the same set."""

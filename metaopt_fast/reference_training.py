@@ -101,8 +101,8 @@ def newton(
     rows: Array, w: Array, ridge: Array, theta: Array, max_iter: int
 ) -> tuple[Array, float, float, int, bool]:
     """Return theta, its loss, a bound of its gap, steps, and whether rounding ended them."""
-    decrement = np.inf
-    for n_iter in range(max_iter + 1):
+    decrement, n_iter = np.inf, 0
+    while True:
         margins = rows @ theta
         loss = w @ np.logaddexp(0, -margins) + ridge @ theta**2 / 2
         p, q = (np.exp(-np.logaddexp(0, sign * margins)) for sign in (1, -1))
@@ -125,6 +125,7 @@ def newton(
                 break
             size /= 2
         theta = theta - size * step
+        n_iter += 1
     # The self-concordant bound, with R the largest norm of a row in the metric of the inverse.
     lam = np.sqrt(max(decrement, 0))
     R = np.sqrt(np.einsum("ij,jk,ik->i", rows, inverse, rows).max())

@@ -12,7 +12,7 @@ import pytest
 from searches import LossesByNumber, digest, files_up_to, numbers, objective, python, search
 
 import metaopt_fast as mf
-from metaopt_fast import CheckpointError, shards
+from metaopt_fast import CheckpointError, checkpoint, shards
 from metaopt_fast.checkpoint import APPLICATION_ID
 
 
@@ -195,6 +195,8 @@ def test_two_searches_do_not_share_a_checkpoint(path, every_shard):
 
 
 def test_paths_that_cannot_be_used(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"checkpoint is .*, no regular file: pass the path of"):
+        search(os.devnull)
     with pytest.raises(OSError, match=r"run\.db cannot be opened for writing"):
         search(tmp_path / "no folder" / "run.db")
     (tmp_path / "file").touch()
@@ -386,3 +388,20 @@ def test_a_database_of_another_application_is_refused(tmp_path, change):
         database.execute(f"PRAGMA application_id = {APPLICATION_ID + change}")
     with pytest.raises(mf.CheckpointError, match=r"search\.sqlite"):
         mf.resume_search(path, objective)
+
+
+def test_shards_are_read_some_at_a_time(path, every_shard, monkeypatch):
+    wanted = digest(search(path))
+    monkeypatch.setattr(checkpoint, "READ_TOGETHER", 3)
+    assert digest(search(path)) == wanted
+
+
+def test_a_database_that_may_not_grow_is_one_sentence(path, every_shard, monkeypatch):
+    limited = f"{checkpoint.SCHEMA}; PRAGMA max_page_count = 6"
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(OSError, match=r"run\.db could not be written \(database or disk is full"),
+    ):
+        patch.setattr(checkpoint, "SCHEMA", limited)
+        search(path, 100_000)
+    assert digest(search(path, 100_000)) == digest(search(None, 100_000))

@@ -271,10 +271,13 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_search(
     run, data, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(cli, "random_search", pytest.fail)
-    for path in (tmp_path / "none" / "a.json", tmp_path, f"{data}/a.json"):
-        status, _, stderr = run("search", data, "--target", "label", "--output", path)
+    for path in (tmp_path / "none" / "a.json", tmp_path, f"{data}/a.json", os.devnull):
+        status, _, stderr = run("search", data, "--target", "label", "--output", path, "--force")
         assert status == 1
         assert_complaint(stderr)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    status, _, stderr = run("search", data, "--target", "label", "--output", tmp_path / "a.json")
+    assert status == 1 and "is not writable: pass a file in another directory" in stderr
 
 
 @pytest.mark.parametrize(
@@ -549,6 +552,12 @@ def test_a_closed_output_is_one_sentence(capsys, monkeypatch):
     assert_complaint(capsys.readouterr().err)
 
 
+def test_a_complaint_without_a_place_for_it_is_a_status_alone(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    assert cli.main(["search", "none.csv", "--target", "t"]) == 1
+    assert capsys.readouterr().out == ""
+
+
 def test_a_file_for_which_the_disk_has_no_room_is_not_left_behind(run, data, tmp_path):
     output = tmp_path / "result.json"
     with files_up_to(100):
@@ -706,6 +715,15 @@ def test_a_column_that_is_no_group_gets_a_sentence(run, grouped, column, message
     limit = ["--objective", "error", "--group", column, "--max-gap", "0.1"]
     status, output, error = run("search", grouped, "--target", "label", *limit)
     assert status == 1 and not output and message in error
+    assert_complaint(error)
+
+
+def test_the_only_feature_is_no_group(run, tmp_path):
+    path = tmp_path / "one.csv"
+    path.write_text("a,t\n0,0\n1,1\n0,1\n")
+    limit = ["--objective", "error", "--group", "a", "--max-gap", "0.1"]
+    status, _, error = run("search", path, "--target", "t", *limit)
+    assert status == 1 and "'a' is the only feature" in error
     assert_complaint(error)
 
 

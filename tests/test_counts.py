@@ -297,6 +297,14 @@ def test_costs_of_nothing_bound_nothing():
     assert losses.tolist() == [0.0, 0.0] and fraction == 1
 
 
+def test_a_metric_of_a_users_own_bounds_nothing():
+    counts = mf.ConfusionCounts(X4, Y4)
+    objective = mf.CountObjective(counts, first_count)
+    thetas = np.array([[1.0], [-1.0]])
+    losses, fraction = objective.pruned_loss(thetas, 0, 0, 2, 0.0)
+    assert losses.tolist() == objective.batch_loss(thetas).tolist() and fraction == 1
+
+
 def test_a_callable_metric_is_part_of_the_fingerprint():
     counts = mf.ConfusionCounts(X4, Y4)
     prints = {mf.CountObjective(counts, metric).fingerprint for metric in (first_count, last_count)}

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 from evolutions import METHODS, Quadratic, Scripted, digest, logistic, run, start_of
-from searches import problem, python
+from searches import files_up_to, problem, python
 
 import metaopt_fast as mf
 from metaopt_fast import evolution_run
@@ -169,6 +169,15 @@ def test_a_full_disk_raises_and_leaves_the_file_before_it(path, limit):
     )
 
 
+def test_a_run_whose_file_may_not_grow_leaves_the_one_before_it(path, monkeypatch):
+    monkeypatch.setattr(evolution_run, "COMMIT_INTERVAL", 0.0)
+    with pytest.raises(OSError, match=r"could not be written"), files_up_to(9000):
+        run("cem", checkpoint=path, generations=500)
+    assert digest(run("cem", checkpoint=path, generations=500)) == digest(
+        run("cem", generations=500)
+    )
+
+
 KILLED = """
 import sys
 from evolutions import *
@@ -237,6 +246,7 @@ def test_callbacks_come_at_most_ten_times_a_second():
 def test_a_time_budget_ends_a_run_after_a_generation(path):
     part = run("cem", time_budget=1e-9, checkpoint=path)
     assert (part.stopped_by, part.n_generations) == ("time_budget", 1)
+    assert "  stopped by  time budget" in repr(part).splitlines()
     assert digest(run("cem", checkpoint=path, time_budget=60)) == digest(run("cem"))
     assert run("cem", generations=1, time_budget=1e-9).stopped_by is None
     long = run("cem", generations=10**9, time_budget=0.2)

@@ -7,7 +7,7 @@ import random
 import signal
 import threading
 import time
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -281,6 +281,35 @@ def test_what_cannot_be_pickled_is_named(pool, what):
     with pytest.raises(TypeError, match=f"^{what} is .*sent to another process .*threads[.]$"):
         mf.random_search(loss, sampler, 5000, executor=pool)
     assert digest(search(pool)) == digest(search())
+
+
+def test_workers_that_come_late_are_seen(monkeypatch):
+    monkeypatch.setattr(workers, "LOOK_INTERVAL", 0.0)
+    executor = Simulated(1, itertools.cycle([0, 0, 0, 1, 2]))
+    executor.memories += [{}, {}]
+
+    def callback(result):
+        executor._max_workers = 3
+
+    most = []
+    submit = executor.submit
+
+    def count(*arguments):
+        most.append(executor._max_workers)
+        return submit(*arguments)
+
+    executor.submit = count
+    assert digest(search(executor, callback=callback)) == digest(search())
+    assert {1, 3} == set(most)
+
+
+def test_a_pool_that_breaks_while_it_takes_a_shard_is_an_error():
+    class Broken(ThreadPoolExecutor):
+        def submit(self, *arguments):
+            raise BrokenExecutor("it is gone")
+
+    with Broken(1) as executor, pytest.raises(RuntimeError, match=r"died \(it is gone\)"):
+        search(executor)
 
 
 def test_a_type_error_on_a_worker_is_the_users_own(pool):

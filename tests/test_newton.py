@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import metaopt_fast as mf
 from metaopt_fast import _kernels
+from metaopt_fast.models import Models, TrainingSet
 from metaopt_fast.newton import _LastSteps, gap_bound
 
 
@@ -86,6 +87,14 @@ def test_the_largest_margin_of_a_huge_theta_is_infinite_and_of_no_number_is_refu
     assert np.isinf(found[0])
     assert not _kernels.largest_margins(objective._rows, np.array([[np.nan]]), found, 1)
     assert not _kernels.hessians(objective._rows, np.array([[np.inf]]), np.empty((1, 1)), 1)
+
+
+def test_a_step_of_no_number_reaches_for_ever():
+    rows = mf.LogisticLoss([[2.0], [-3.0]], [0, 1])._rows
+    set_of, l2 = np.zeros(1, np.intp), np.ones(1)
+    models = Models([TrainingSet(rows, 2.0)], set_of, l2, 1, 1, np.array([3.0]), 2, 1)
+    assert models.reaches(set_of, np.array([[-2.0]])).tolist() == [6.0]
+    assert models.reaches(set_of, np.array([[np.nan]])).tolist() == [np.inf]
 
 
 def test_a_step_is_improved_by_the_update_of_bfgs():

@@ -279,3 +279,15 @@ def test_many_searched_descents_converge():
     for k in (0, 20, 49):
         own = problem(8, 100, l2=l2[k])
         np.testing.assert_allclose(own.gradient(runs.theta[k]), 0, atol=1e-8)
+
+
+def test_a_memory_that_leads_uphill_is_forgotten():
+    rule = LBFGS((2, 3), np.full((2, 1), 0.5), history_size=2)
+    gradient = np.array([[1.0, 2.0, 3.0], [3.0, 1.0, -4.0]])
+    rule.scale[:] = -1.0, 2.0
+    rule.depth[:] = 1
+    rule.aim(np.arange(2), Point(np.zeros((2, 3)), np.zeros(2), gradient, np.zeros(2)))
+    np.testing.assert_array_equal(rule.direction, [-gradient[0], -2 * gradient[1]])
+    np.testing.assert_array_equal(rule.depth, [0, 1])
+    # Without a memory the step is at most 1 long.
+    np.testing.assert_array_equal(rule.learning_rate, [[0.5 / 6], [0.5]])

@@ -6,12 +6,13 @@ import json
 import math
 import sys
 import zipfile
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from searches import LossesByNumber, digest, numbers
+from searches import LossesByNumber, MeanSquare, digest, numbers
 
 import metaopt_fast as mf
 from metaopt_fast import progress, provenance, reference, shards
@@ -263,6 +264,17 @@ def test_the_configuration_repeats_the_search():
     assert config["stream_version"] == mf.STREAM_VERSION
     assert config["versions"]["metaopt_fast"] == mf.__version__
     assert config["isa"] == mf.config()["isa"]
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [(np.float32(0.5), 0.5), (Fraction(1, 4), 0.25), (np.array([1, 2]), "[1 2]"), (None, None)],
+)
+def test_the_configuration_keeps_what_json_can_hold_of_a_users_objective(value, kept):
+    objective = MeanSquare()
+    objective.l2 = value
+    config = mf.random_search(objective, mf.Normal(), 10).config
+    assert json.loads(json.dumps(config))["l2"] == kept
 
 
 def test_the_last_candidate_of_all_can_be_searched():

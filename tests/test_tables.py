@@ -76,6 +76,13 @@ def test_the_greater_value_of_the_target_is_the_positive_class(tmp_path, values,
     assert table.class_names == class_names
 
 
+def test_a_target_may_be_written_in_very_many_ways(tmp_path):
+    content = "x,t\n" + "".join(f"{k},{k % 2}.{'0' * k}\n" for k in range(150))
+    table = read_table(csv(tmp_path, content), "t")
+    np.testing.assert_array_equal(table.y, np.arange(150) % 2)
+    assert table.class_names == ("0.", "1.0")
+
+
 def test_csv_numbers_have_all_their_bits(tmp_path):
     values = np.concatenate([X.ravel(), [5e-324, 1.7e308, -0.0, 0.1 + 0.2, 1e16 + 2]])
     content = "x,t\n" + "".join(f"{value!r},{k % 2}\n" for k, value in enumerate(values.tolist()))
@@ -556,6 +563,7 @@ def test_a_damaged_parquet_file_is_refused_by_each_library(tmp_path, parquet_lib
         ({"a": Y, "t": [None, True] + [False] * 5}, "t", "row 0, column 't' has nothing"),
         ({"a": Y, "t": [None, 1] + [0] * 5}, "t", "row 0, column 't' has nan"),
         ({"a": Y, "t": Y.astype("M8[ms]")}, "t", "holds neither numbers nor text"),
+        ({"a": Y, "t": [b"p"] + [b"q"] * 6}, "t", "holds neither numbers nor text"),
         ({"a": Y, "t": Y}, "u", "has no column 'u': name one of 'a', 't'"),
         ({"a": Y, "t": Y}, None, "needs a target: name one of its columns, 'a', 't'"),
         ({"a": Y[:0], "t": Y[:0]}, "t", "has columns but no rows"),

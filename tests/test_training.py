@@ -335,6 +335,8 @@ def test_a_result_is_frozen_and_its_repr_fits_a_screen():
         fits.theta = 0
     lines = repr(fits).splitlines()
     assert len(lines) <= 20 and max(map(len, lines)) <= 100
+    assert lines[-1].startswith("  validation   mean loss ")
+    assert "validation" not in repr(fit_many(X, y, l2=L2))
 
 
 def test_it_is_public():
@@ -433,6 +435,13 @@ def test_a_held_out_fold_may_have_one_class():
     fits = fit_many(X, y, l2=L2, folds=folds)
     assert fits.converged.all()
     assert np.isfinite(fits.validation_loss).all()
+    # So many models start from others, whose Hessians are sums over folds and classes.
+    penalties = np.geomspace(1e-3, 1, 50)
+    many = fit_many(X, y, l2=penalties, folds=folds)
+    assert many.certified.all()
+    for m, f in np.ndindex(many.loss.shape):
+        alone = fit_many(X[folds != f], y[folds != f], l2=penalties[m])
+        assert many.loss[m, f] == pytest.approx(alone.loss[0], rel=1e-9)
 
 
 def test_a_fold_whose_other_rows_have_one_class_is_named():
