@@ -146,6 +146,14 @@ def test_the_bound_is_small_and_falls_with_the_bins():
     assert (bounds[1] < bounds[0] / 3).all() and (bounds[2] < bounds[1] / 3).all()
 
 
+def test_without_ties_the_bound_is_that_of_rounding():
+    X = np.repeat([[-1.0], [1.0]], 500, axis=0)
+    objective = mf.AUCObjective(X, X[:, 0] > 0, n_bins=64)
+    areas, bounds = objective.batch_auc([[1.0], [-1.0]])
+    assert areas.tolist() == [1.0, 0.0]
+    assert (bounds >= 1000 * 2.0**-53).all() and (bounds <= 2000 * 2.0**-50).all()
+
+
 def test_rows_far_from_all_others_leave_the_bound_true():
     rng = np.random.default_rng(1)
     X, y = rng.standard_cauchy(size=(20_000, 2)) ** 3, np.arange(20_000) % 2

@@ -1,5 +1,6 @@
 """The program metaopt-fast: its tables, its JSON, its files, and what it says of mistakes."""
 
+import dataclasses
 import json
 import os
 import re
@@ -84,6 +85,15 @@ def test_search_prints_what_a_search_of_the_library_finds(run):
         "seconds": r"\d+\.\d\d",
     }.items():
         assert re.search(rf"^{label} +{value}(?!\S)", stdout, re.MULTILINE), (label, value, stdout)
+
+
+def test_the_rate_is_of_pairs_of_rows_and_candidates(run, monkeypatch):
+    def search(*arguments, **options):
+        return dataclasses.replace(mf.random_search(*arguments, **options), elapsed=2.0)
+
+    monkeypatch.setattr(cli, "random_search", search)
+    _, stdout, _ = run("search", *SMALL)
+    assert re.search(r"^pairs per second +8.54e\+05", stdout, re.MULTILINE)  # 3000 x 569 / 2 s
 
 
 def test_json_has_the_result_and_nothing_else_is_printed(run):
@@ -435,6 +445,7 @@ def test_version(run):
         ["search", "--seed"],
         ["resume"],
         ["info", "extra"],
+        ["--vers"],
     ],
     ids=" ".join,
 )
@@ -695,6 +706,8 @@ def test_a_search_of_counts_is_resumed(run, grouped, tmp_path):
         (["--objective", "error", "--max-gap", "0.1"], "--group and --max-gap go together"),
         (["--integers=5:1"], "two integers up to"),
         (["--integers", "1"], "two integers up to"),
+        ([f"--integers={-(10**6) - 1}:1"], "two integers up to"),
+        ([f"--integers=1:{10**6 + 1}"], "two integers up to"),
         (["--max-nonzero", "3"], "--max-nonzero is of --integers"),
         (["--method", "cem", "--integers=-1:1"], "moves in real numbers"),
         (["--method", "integer-local-search"], "moves in whole numbers"),

@@ -271,6 +271,7 @@ def test_too_many_models_are_refused_with_both_numbers():
     with pytest.raises(ValueError, match=r"holds 625 models, and limit is 624:"):
         mf.enumerate_search(Errors(), -2, 2, limit=624)
     assert mf.enumerate_search(Errors(), -2, 2, limit=625).certified
+    assert mf.enumerate_search(Errors(), 2, 2, limit=1).n_evaluated == 1
     with pytest.raises(ValueError, match=r"holds 14,641,\d+"):
         mf.enumerate_search(Errors(), -5000, 5999)
 

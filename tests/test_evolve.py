@@ -310,6 +310,8 @@ def test_a_result_is_plain_numbers_and_a_screen(method):
     assert 0 < everything["kernel_fraction"] < 1
     assert method in repr(result) and f"{result.loss:.10g}" in repr(result)
     assert len(repr(result).splitlines()) <= 11
+    assert "..." not in repr(run("cem", Quadratic(range(6))))
+    assert ", ...]" in repr(run("cem", Quadratic(range(7))))
     assert max(map(len, repr(result).splitlines())) <= 100
 
 

@@ -122,6 +122,16 @@ def test_a_damaged_checkpoint_is_refused(path):
     assert refused >= 80
 
 
+@pytest.mark.parametrize("digest", ["0" * 64, "f" * 64])
+def test_another_digest_is_damage(path, digest):
+    run("cem", checkpoint=path)
+    with np.load(path) as members:
+        changed = {**members, "digest": np.array(digest)}
+    np.savez(path, **changed)
+    with pytest.raises(mf.CheckpointError, match="do not match their digest"):
+        run("cem", checkpoint=path)
+
+
 def test_a_result_is_no_checkpoint(path):
     run("cem").save(path)
     with pytest.raises(mf.CheckpointError, match="it is a result"):

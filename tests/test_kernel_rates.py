@@ -78,6 +78,11 @@ def test_a_roofline_has_a_point_for_every_count(rates):
     points = [line for line in ax.lines if line.get_marker() in ("o", "x")]
     wanted = [rate for rate in rates.rates if rate.n_threads == 2 and rate.gflops is not None]
     assert sorted(point.get_ydata()[0] for point in points) == sorted(r.gflops for r in wanted)
+    roofs = [line for line in ax.lines if line not in points]
+    for roof, dtype in zip(roofs, ("float64", "float32"), strict=True):
+        flops, read = rates.limits[dtype, 2]
+        intensity = roof.get_xdata()
+        np.testing.assert_allclose(roof.get_ydata(), np.minimum(flops, read * intensity) / 1e9)
 
 
 @pytest.mark.parametrize("option", ["--json", "--plot"])

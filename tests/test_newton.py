@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import metaopt_fast as mf
-from metaopt_fast import _kernels
+from metaopt_fast import _kernels, newton
 from metaopt_fast.models import Models, TrainingSet
 from metaopt_fast.newton import _LastSteps, gap_bound
 
@@ -207,6 +207,23 @@ fits = mf.fit_many(X, y, l2=np.logspace(-5, 1, 40), folds=folds, n_threads=N_THR
 arrays = (fits.theta, fits.loss, fits.gap_bound, fits.n_iter, fits.validation_loss)
 print(hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest())
 """
+
+
+def test_what_the_nearest_model_knows_is_true_of_another_penalty(monkeypatch):
+    nearby, seen = newton._Batch.nearby, []
+
+    def checked(batch, others):
+        near = nearby(batch, others)
+        losses, gradients = batch.models.evaluate(others, near.thetas)
+        np.testing.assert_allclose(near.losses, losses, rtol=1e-12)
+        np.testing.assert_allclose(near.gradients, gradients, rtol=1e-9, atol=1e-13)
+        seen.append(len(others))
+        return near
+
+    monkeypatch.setattr(newton._Batch, "nearby", checked)
+    X, y, _, _, _ = problem(0, 150, 4, False)
+    assert mf.fit_many(X + y[:, None], y, l2=np.logspace(-3, 2, 40)).certified.all()
+    assert sum(seen) >= 20
 
 
 def test_fits_have_one_hash_over_threads_and_instruction_sets(run_python):

@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 
 import metaopt_fast as mf
 from metaopt_fast import reference_descent
-from metaopt_fast.optimizers import LBFGS, Point
+from metaopt_fast.optimizers import LBFGS, Point, SteepestDescent
 
 # Every method, with arguments of its own: of one descent, and how they vary over many.
 METHODS = {
@@ -291,3 +291,25 @@ def test_a_memory_that_leads_uphill_is_forgotten():
     np.testing.assert_array_equal(rule.depth, [0, 1])
     # Without a memory the step is at most 1 long.
     np.testing.assert_array_equal(rule.learning_rate, [[0.5 / 6], [0.5]])
+
+
+@pytest.mark.parametrize(
+    ("loss", "slope", "accepted"),
+    [
+        (1 - 0.6e-13, 0.9, True),  # lower by more than the part that is demanded
+        (1.0, -0.5, True),  # hidden by rounding: the slope says that the step descends
+        (1.0, 0.79, True),
+        (1.0, 0.81, False),
+        (1 + 1e-13, 0.79, True),
+        (1 + 2e-12, -0.5, False),  # more than rounding
+    ],
+)
+def test_where_rounding_hides_the_loss_gradients_say_whether_a_step_is_taken(loss, slope, accepted):
+    rule = SteepestDescent((1, 1), np.full((1, 1), 1e-13))
+    rule.decrease = 0.1
+    rule.direction[:] = -1
+    here = Point(np.zeros((1, 1)), np.ones(1), np.ones((1, 1)), np.ones(1))
+    there = Point(np.full((1, 1), -1e-13), np.array([loss]), np.array([[-slope]]), np.ones(1))
+    taken, stands = rule.accept(here, there)
+    assert (taken.tolist(), stands.tolist()) == ([accepted], [False])
+    assert rule.learning_rate.item() == (1e-13 if accepted else 0.5e-13)

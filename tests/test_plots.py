@@ -121,3 +121,9 @@ def test_matplotlib_is_imported_by_a_plot_alone(run_python):
     )
     answer = run_python(program, MPLBACKEND="Agg")
     assert answer.stdout == "False\nTrue\n", answer.stderr
+
+
+@pytest.mark.parametrize("ax", ["axes", Axes])
+def test_what_is_no_axes_is_refused(result, ax):
+    with pytest.raises(TypeError, match=r"^ax is .*: pass matplotlib axes or None\.$"):
+        result.plot_top(ax)

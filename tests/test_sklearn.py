@@ -596,3 +596,9 @@ def test_one_split_has_no_standard_error():
         candidates={"C": [0.01, 1.0]}, cv=splits, one_standard_error=True
     ).fit(X, y)
     assert search.best_index_ == search.cv_results_["mean_test_score"].argmax()
+
+
+def test_parameters_have_the_defaults_that_are_documented():
+    defaults = {"C": 1.0, "l2": None, "class_weight": None, "fit_intercept": True}
+    defaults |= {"warm_start": False, "tol": 1e-8, "max_iter": 100, "n_threads": None}
+    assert LogisticRegression().get_params() == defaults

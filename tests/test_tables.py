@@ -565,6 +565,12 @@ def test_a_damaged_parquet_file_is_refused_by_each_library(tmp_path, parquet_lib
         ({"a": Y, "t": Y.astype("M8[ms]")}, "t", "holds neither numbers nor text"),
         ({"a": Y, "t": [b"p"] + [b"q"] * 6}, "t", "holds neither numbers nor text"),
         ({"a": Y, "t": Y}, "u", "has no column 'u': name one of 'a', 't'"),
+        (
+            {name: Y for name in "abcde"},
+            "u",
+            r"has no column 'u': name one of 'a', 'b', 'c', 'd', 'e'\.$",
+        ),
+        ({name: Y for name in "abcdefg"}, "u", r"one of 'a', 'b', 'c', 'd', 'e' and 2 more\.$"),
         ({"a": Y, "t": Y}, None, "needs a target: name one of its columns, 'a', 't'"),
         ({"a": Y[:0], "t": Y[:0]}, "t", "has columns but no rows"),
         ({"t": Y}, "t", "has no column but the target"),

@@ -333,3 +333,9 @@ def test_importing_starts_no_thread(run_python):
 def test_importing_brings_no_global_lock_back(run_python):
     done = run_python("import metaopt_fast, sys; print(sys._is_gil_enabled())")
     assert done.stdout.strip() == "False", done.stderr
+
+
+def test_small_calls_do_not_ask_the_system_for_threads(monkeypatch):
+    objective = mf.LogisticLoss([[1.0], [-2.0]], [1, 0])
+    monkeypatch.setattr(type(objective), "_threads", lambda self: pytest.fail("asked"))
+    assert len(objective.batch_loss([[1.0], [2.0]])) == 2

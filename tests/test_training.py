@@ -13,7 +13,9 @@ from sklearn.metrics import accuracy_score, log_loss
 
 import metaopt_fast as mf
 from metaopt_fast import reference_training
+from metaopt_fast.packing import pack
 from metaopt_fast.training import fit_many
+from metaopt_fast.training_sets import SKETCH, Problem
 
 L2 = np.array([1e-6, 1e-4, 1e-2, 1.0, 30.0])
 N_FOLDS = 3
@@ -280,6 +282,18 @@ def test_the_bits_are_the_same_for_any_number_of_threads(n_threads):
     many = fit_many(X, y, **settings, n_threads=n_threads)
     for field in dataclasses.fields(one):
         np.testing.assert_array_equal(getattr(one, field.name), getattr(many, field.name))
+
+
+def test_a_sketch_weighs_what_its_rows_do():
+    X, y, _, _ = problem(3000)
+    weights, fold = np.where(y == 1, 3.0, 2.0), np.zeros(len(y), np.intp)
+    sums = np.array([[weights[y == 0].sum(), weights[y == 1].sum()]])
+    packed = pack(X, y == 1, weights, False, "float64", y)
+    ours = Problem(packed, fold, sums, [-1], X.shape[1], 1)
+    found = ours.sketch(None)
+    rows = packed.block_rows[::SKETCH].sum()
+    assert rows < len(y) / 8
+    assert found.total_weight == pytest.approx(sums.sum() * rows / len(y))
 
 
 def test_a_weight_of_zero_is_a_row_removed():

@@ -195,6 +195,12 @@ def test_features_may_be_left_as_they_are(run):
     assert all(1e-3 <= candidate["C"] <= 0.1 for candidate in found["candidates"])
 
 
+def test_one_value_of_C_may_be_asked_for(run):
+    status, stdout, _ = run(*SMALL, "--json", "--low", "0.25", "--high", "0.250")
+    assert status == 0
+    assert {round(candidate["C"], 12) for candidate in json.loads(stdout)["candidates"]} == {0.25}
+
+
 def test_threads_do_not_change_the_numbers(run):
     one, two = (json.loads(run(*SMALL, "--json", "--threads", n)[1]) for n in (1, 2))
     assert one["candidates"] == two["candidates"]
