@@ -150,10 +150,9 @@ def tune(
     if not 0 < low <= high < math.inf:
         raise ValueError(f"C is to be from {low:g} to {high:g}: pass 0 < low <= high.")
     started = time.perf_counter()
-    exponents = np.full(n_candidates, math.log(low))
-    if exponents[0] < math.log(high):
-        exponents = Uniform(math.log(low), math.log(high)).sample(seed, 0, n_candidates, 1)[:, 0]
-    C = np.clip(np.exp(exponents), low, high)
+    least = math.log(low)
+    exponents = Uniform(least, max(math.log(high), math.nextafter(least, math.inf)))
+    C = np.clip(np.exp(exponents.sample(seed, 0, n_candidates, 1)[:, 0]), low, high)
     folds = stratified_folds(y, cv, seed)
     parts = [(np.flatnonzero(folds != k), np.flatnonzero(folds == k)) for k in range(cv)]
     positive = y == 1

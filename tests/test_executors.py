@@ -315,6 +315,8 @@ def test_a_pool_that_breaks_while_it_takes_a_shard_is_an_error():
 def test_a_type_error_on_a_worker_is_the_users_own(pool):
     with pytest.raises(TypeError, match="of the user's own"):
         mf.random_search(Fails(TypeError), mf.Normal(), 5000, executor=pool)
+    with ThreadPoolExecutor(1) as threads, pytest.raises(TypeError, match="of the user's own"):
+        mf.random_search(Fails(TypeError), mf.Normal(), 5000, executor=threads)
 
 
 def test_a_pool_that_was_shut_down_is_refused():

@@ -73,6 +73,13 @@ def test_the_table_the_json_and_the_picture_tell_the_same(tmp_path, capsys):
     assert f"{found['limits'][0]['gflops']:.1f} GFLOP/s" in table
 
 
+def test_the_table_alone_is_enough(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(ONE_THREAD) == 0
+    assert "batch_loss" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_roofline_has_a_point_for_every_count(rates):
     ax = roofline.plot_roofline(rates)
     points = [line for line in ax.lines if line.get_marker() in ("o", "x")]

@@ -219,6 +219,13 @@ def test_the_loss_is_the_objective_at_theta():
 # ------------------------------------------------------------------------------- shapes, and bits
 
 
+def test_the_slow_twin_halves_steps_that_lead_too_far():
+    rows, w = np.array([[1.0], [2.0], [-1.5]]), np.ones(3)
+    near = reference_training.newton(rows, w, np.array([0.1]), np.zeros(1), 100)
+    far = reference_training.newton(rows, w, np.array([0.1]), np.array([9.0]), 100)
+    np.testing.assert_allclose(far[0], near[0], rtol=1e-9)
+
+
 def test_without_folds_there_is_one_model_for_each_l2():
     X, y, _, weights = problem()
     fits = fit_many(X, y, l2=L2, sample_weight=weights, tol=1e-12)
