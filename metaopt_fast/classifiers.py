@@ -20,6 +20,9 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from metaopt_fast.scoring import METRICS
 from metaopt_fast.validation import check_number, describe
 
+# Classes may weigh their rows more, within the range of floats.
+MAX_WEIGHT = 1e300
+
 Float64Array = npt.NDArray[np.float64]
 
 
@@ -70,6 +73,13 @@ class BinaryClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
             sample_weight = _check_sample_weight(
                 sample_weight, X, dtype=np.float64, ensure_non_negative=True
             )
+            with np.errstate(over="ignore"):
+                total = float(sample_weight.sum())
+            if total > MAX_WEIGHT:
+                raise ValueError(
+                    f"sample_weight sums to {total:g}: pass weights whose sum is at most "
+                    f"{MAX_WEIGHT:g}."
+                )
             for label, rows in zip(self.classes_.tolist(), (~positive, positive), strict=True):
                 if not sample_weight[rows].any():
                     raise ValueError(
@@ -89,6 +99,13 @@ class LogUniform:
     def rvs(self, random_state: np.random.RandomState) -> float:
         """Return one number."""
         return math.exp(random_state.uniform(math.log(self.low), math.log(self.high)))
+
+
+def check_flag(name: str, value: object) -> bool:
+    """Return a parameter that switches something on or off."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} is {describe(value)}: pass True or False.")
+    return bool(value)
 
 
 def check_C(C: object) -> float:
@@ -120,12 +137,12 @@ def check_scoring(scoring: Any) -> dict[str, str]:
     elif isinstance(scoring, Mapping):
         metrics = dict(scoring)
     elif isinstance(scoring, (list, tuple, set)):
-        metrics = {name: name for name in scoring}
+        metrics = {str(name): name for name in scoring}
     else:
         raise ValueError(
             f"scoring is {describe(scoring)}: pass one or many of {', '.join(METRICS)}."
         )
-    unknown = [metric for metric in metrics.values() if metric not in METRICS]
+    unknown = [m for m in metrics.values() if not isinstance(m, str) or m not in METRICS]
     if unknown or not metrics:
         what = describe(unknown[0]) if unknown else "empty"
         raise ValueError(f"scoring is {what}: pass one or many of {', '.join(METRICS)}.")

@@ -79,9 +79,10 @@ def products(thetas: Float64Array, X: Float64Array) -> Float64Array:
     """
     found = np.empty((len(thetas), len(X)))
     step = max(1, SMALL_PRODUCT // max(1, thetas.size))
-    for first in range(0, len(X), step):
-        rows = slice(first, first + step)
-        np.matmul(thetas, X[rows].T, out=found[:, rows])
+    with np.errstate(over="ignore"):
+        for first in range(0, len(X), step):
+            rows = slice(first, first + step)
+            np.matmul(thetas, X[rows].T, out=found[:, rows])
     return found
 
 

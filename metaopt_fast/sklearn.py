@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
@@ -25,6 +26,7 @@ from metaopt_fast.classifiers import (
     as_rows,
     check_C,
     check_class_weight,
+    check_flag,
     check_scoring,
     scorer_of,
     warn_unless_converged,
@@ -113,7 +115,8 @@ class LogisticRegression(BinaryClassifier):
 
         Warns with a ConvergenceWarning where `max_iter` ended it.
         """
-        start = self._start() if self.warm_start and hasattr(self, "coef_") else None
+        warm = check_flag("warm_start", self.warm_start) and hasattr(self, "coef_")
+        start = self._start() if warm else None
         converged = self._train(*self._training_data(X, y, sample_weight), start)
         warn_unless_converged(converged, self.max_iter)
         return self
@@ -131,11 +134,13 @@ class LogisticRegression(BinaryClassifier):
         weights = np.ones(len(X)) if weights is None else weights
         sums = np.array([weights[~positive].sum(), weights[positive].sum()])
         factors = class_factors(choice, sums)
-        weights = weights * np.where(positive, factors[1], factors[0])
+        with np.errstate(over="ignore"):  # an infinite weight is refused, an infinite C is none
+            weights = weights * np.where(positive, factors[1], factors[0])
+            l2 = 1 / (C * weights.sum()) if l2 is None else l2
         fits = fit_many(
             X,
             positive,
-            l2=[1 / (C * weights.sum()) if l2 is None else l2],
+            l2=[l2],
             sample_weight=weights,
             fit_intercept=self.fit_intercept,
             tol=self.tol,
@@ -158,7 +163,8 @@ class LogisticRegression(BinaryClassifier):
     def decision_function(self, X: npt.ArrayLike) -> Float64Array:
         """Return x . coef + intercept of each row, positive for the second class."""
         X = self._features(X)
-        decisions: Float64Array = X @ self.coef_[0] + self.intercept_[0]
+        with np.errstate(over="ignore"):
+            decisions: Float64Array = X @ self.coef_[0] + self.intercept_[0]
         return decisions
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
@@ -280,12 +286,17 @@ class LogisticRegressionSearchCV(BinaryClassifier):
         where `max_iter` ended a model.
         """
         metrics = check_scoring(self.scoring)
+        check_flag("one_standard_error", self.one_standard_error)
+        if isinstance(self.cv, bytes):  # which have a method split, too
+            raise TypeError(f"cv is {describe(self.cv)}: pass an integer, a splitter, or splits.")
         decisive = self._decisive(metrics)
         data, positive, weights = self._training_data(X, y, sample_weight)
         params = self._draw()
         labels = self.classes_[positive.astype(np.intp)]
         cv = check_cv(self.cv, labels, classifier=True)
         splits = [(as_rows(a), as_rows(b)) for a, b in cv.split(data, labels, groups)]
+        if not splits:
+            raise ValueError(f"cv is {describe(self.cv)}, which has no split: pass at least one.")
         started = time.perf_counter()
         fits = fit_splits(
             data,
@@ -321,7 +332,12 @@ class LogisticRegressionSearchCV(BinaryClassifier):
 
     def _decisive(self, metrics: dict[str, str]) -> str | None:
         """Return the name of the score that decides, or None if none does."""
-        if "score" in metrics:
+        if not isinstance(self.refit, (bool, np.bool_, str)) and not callable(self.refit):
+            raise TypeError(
+                f"refit is {describe(self.refit)}: pass True, False, the name of a score, or a "
+                "function of cv_results_."
+            )
+        if "score" in metrics and self.refit != "":
             return "score"
         if callable(self.refit) or self.refit is False:
             return None
@@ -334,7 +350,8 @@ class LogisticRegressionSearchCV(BinaryClassifier):
 
     def _draw(self) -> list[dict[str, Any]]:
         """Return the candidates."""
-        n_iter = check_integer("n_iter", self.n_iter, 1)
+        # More than a list can hold is too much for memory, too.
+        n_iter = min(check_integer("n_iter", self.n_iter, 1), sys.maxsize)
         given = {} if self.candidates is None else self.candidates
         if not isinstance(given, Mapping) or not set(given) <= {"C", "class_weight"}:
             raise ValueError(

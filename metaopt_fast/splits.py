@@ -78,7 +78,8 @@ def fit_splits(
             raise ValueError(
                 f"split {number} trains on rows of one class: pass other splits, stratified ones."
             )
-    l2 = 1 / (C[:, None] * total_weights(sums, class_weight))
+    with np.errstate(over="ignore"):
+        l2 = 1 / (C[:, None] * total_weights(sums, class_weight))
     choices = list(class_weight)
     alike = all(choice == choices[0] for choice in choices)
     options["class_weight"] = choices[0] if alike else choices

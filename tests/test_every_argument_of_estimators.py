@@ -1,0 +1,77 @@
+"""Every argument of the estimators replaced by what it should not be.
+
+As in `test_every_argument.py`; what scikit-learn itself refuses, it refuses in its own words.
+"""
+
+import inspect
+
+import numpy as np
+import pytest
+from sklearn.model_selection import GroupKFold
+from wrong_arguments import (  # noqa: F401 - fixtures
+    Entry,
+    cases,
+    check_argument,
+    check_valid_call,
+    files,
+    limited_memory,
+)
+
+from metaopt_fast.sklearn import LogisticRegression, LogisticRegressionSearchCV
+
+RNG = np.random.default_rng(1)
+DATA = {
+    "X": RNG.normal(size=(24, 3)).round(2),
+    "y": np.array(["no", "yes"] * 12),
+    "sample_weight": RNG.uniform(0.5, 2, 24),
+}
+SEARCH = {"n_iter": 3, "cv": GroupKFold(2), "groups": np.arange(24) // 4, "random_state": 0}
+
+
+def fit_and_predict(estimator):
+    """A function of the data and the parameters of an estimator."""
+
+    def call(**given):
+        data = {name: given.pop(name) for name in names if name in given}
+        model = estimator(**given).fit(**data)
+        X = data["X"]
+        return [model.decision_function(X), model.predict_proba(X), model.predict_log_proba(X)]
+
+    of_fit = list(inspect.signature(estimator.fit).parameters.values())[1:]
+    names = [parameter.name for parameter in of_fit]
+    parameters = [*of_fit, *inspect.signature(estimator).parameters.values()]
+    call.__signature__ = inspect.Signature(
+        [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in parameters]
+    )
+    return call
+
+
+REGRESSION, SEARCHED = map(fit_and_predict, (LogisticRegression, LogisticRegressionSearchCV))
+ENTRIES = {
+    "LogisticRegression": Entry(REGRESSION, DATA, library="sklearn"),
+    "LogisticRegression of l2": Entry(
+        REGRESSION,
+        DATA | {"l2": 0.1, "class_weight": {"no": 1.0, "yes": 2.0}},
+        library="sklearn",
+    ),
+    "LogisticRegressionSearchCV": Entry(
+        SEARCHED, DATA | SEARCH, aliases={"scoring": "refit"}, library="sklearn"
+    ),
+    "LogisticRegressionSearchCV of lists": Entry(
+        SEARCHED,
+        DATA | {"candidates": {"C": [0.1, 1.0], "class_weight": [None, "balanced"]}, "cv": 2},
+        aliases={"scoring": "refit"},
+        library="sklearn",
+    ),
+}
+CASES = cases(ENTRIES)
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_the_valid_call_succeeds(name):
+    check_valid_call(ENTRIES[name])
+
+
+@pytest.mark.parametrize(("name", "argument"), CASES, ids=[f"{a}-{b}" for a, b in CASES])
+def test_a_wrong_argument_is_used_or_refused_by_name(name, argument):
+    check_argument(name, ENTRIES[name], argument)
