@@ -34,6 +34,14 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{PROGRAM}: error: {shown(message)}; see {self.prog} --help.\n")
 
+    def parse_args(self, *arguments: Any, **options: Any) -> Any:
+        found = super().parse_args(*arguments, **options)
+        for name, value in vars(found).items():
+            if value == []:  # what some versions of Python make of "--seed=--"
+                option = f"--{name.replace('_', '-')}"
+                found.parser.error(f"argument {option}: '--' given, but a value wanted")
+        return found
+
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the program; `command` is the name of what is to be done."""
@@ -176,6 +184,7 @@ def _add_search(commands: Any) -> None:
     search.add_argument(
         "--checkpoint",
         metavar="FILE",
+        type=_path,
         help="record finished parts in FILE; with the same arguments, or by the command resume for "
         "--method random, an interrupted search goes on",
     )
@@ -192,7 +201,9 @@ def _add_resume(commands: Any) -> None:
         "bit, as without the interruption.",
         allow_abbrev=False,
     )
-    resume.add_argument("checkpoint", metavar="FILE", help="what search --checkpoint has written")
+    resume.add_argument(
+        "checkpoint", metavar="FILE", type=_path, help="what search --checkpoint has written"
+    )
     _add_progress(resume)
     _add_outputs(resume, "the best loss against the candidates")
     resume.set_defaults(parser=resume)
@@ -304,6 +315,7 @@ def _add_data(command: argparse.ArgumentParser) -> None:
         "file",
         nargs="?",
         metavar="FILE",
+        type=_path,
         help=".csv (a header, numeric features, a target of two values, numbers or text), "
         ".parquet, .npz (arrays X and y) or .npy (the target is the last column)",
     )
@@ -409,13 +421,13 @@ def _box(text: str) -> tuple[int, int]:
 
 
 def _path(text: str) -> str:
-    if not text:
-        raise argparse.ArgumentTypeError("'' given, but the path of a file wanted")
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} given, but the path of a file wanted")
     return text
 
 
 def _picture(text: str) -> str:
-    if kind_of(text) not in PICTURES:
+    if kind_of(_path(text)) not in PICTURES:
         wanted = ", ".join(f".{kind}" for kind in PICTURES)
         raise argparse.ArgumentTypeError(f"{text!r} given, but a file of {wanted} wanted")
     return text

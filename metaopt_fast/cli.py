@@ -84,7 +84,9 @@ def _run(argv: Sequence[str] | None) -> int:
 
 def _complain(text: str, status: int) -> int:
     if sys.stderr is not None:
-        sys.stderr.write(f"{PROGRAM}: {text}\n")
+        # A path in it may hold what a terminal obeys.
+        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        sys.stderr.write(f"{PROGRAM}: {line}\n")
     return status
 
 
