@@ -104,6 +104,7 @@ def test_json_has_the_result_and_nothing_else_is_printed(run):
     mean, scale = X.mean(axis=0), X.std(axis=0)
     assert found["data"]["feature_names"] == list(names)
     assert found["data"]["positive_class"] == "malignant"
+    assert found["fit_intercept"] is True
     np.testing.assert_allclose(found["data"]["standardization"]["mean"], mean)
     np.testing.assert_allclose(found["data"]["standardization"]["scale"], scale)
     objective = mf.LogisticLoss((X - mean) / scale, y, l2=0.001, fit_intercept=True)
@@ -759,6 +760,12 @@ def test_what_is_abbreviated_or_belongs_to_a_file_is_refused(run, arguments, com
     status, output, complaints = run(*arguments)
     assert (status, output) == (2, "")
     assert complaint in complaints
+
+
+def test_whole_numbers_may_be_as_large_as_a_million(run):
+    bounds = f"--integers={-(10**6)}:{10**6}"
+    status, output, _ = run("search", *SMALL, bounds, "--json")
+    assert status == 0 and max(np.abs(json.loads(output)["theta"])) > 10**4
 
 
 def test_whole_numbers_need_no_limit_of_those_that_are_not_zero(run, data):

@@ -212,6 +212,8 @@ def test_the_result_is_frozen_and_fits_a_screen():
         run.loss = 0.0
     assert len(repr(run).splitlines()) == 4
     assert max(map(len, repr(run).splitlines())) <= 80
+    few, many = (mf.gradient_descent(Quadratic(np.ones(n)), max_iter=2) for n in (6, 7))
+    assert "..." not in repr(few) and ", ...]" in repr(many)
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3])

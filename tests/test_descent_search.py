@@ -1,6 +1,7 @@
 """Search for hyper-parameters: what single descents find, whatever the batch, the best first."""
 
 import concurrent.futures
+import re
 
 import numpy as np
 import pytest
@@ -125,6 +126,8 @@ def test_ctrl_c_ends_the_search_with_what_is_there():
 
 def test_the_result_fits_a_screen():
     lines = repr(search(30, top_k=20)).splitlines()
+    ranks = [line.split(".")[0].strip() for line in lines if re.match(r" +\d+\. ", line)]
+    assert ranks == [str(k + 1) for k in range(len(ranks))] and len(ranks) > 2
     assert len(lines) <= 8
     assert max(map(len, lines)) <= 100
 

@@ -1,10 +1,16 @@
 """The documentation: its examples run and print what they show, and errors say how to mend them."""
 
+import ast
 import doctest
+import inspect
+import re
 import runpy
 from pathlib import Path
 
 import pytest
+
+import metaopt_fast as mf
+from metaopt_fast import sklearn
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [path for path in sorted(DOCS.rglob("*.md")) if "```pycon" in path.read_text()]
@@ -32,6 +38,32 @@ def test_the_examples_of_a_page_print_what_it_shows(path, tmp_path, monkeypatch)
     output = []
     runner.run(test, out=output.append)
     assert runner.failures == 0, "".join(output)
+
+
+def documented_defaults():
+    """The public name, the parameter, its default, and the default that the docstring tells."""
+    named = {name: getattr(mf, name) for name in mf.__all__}
+    named |= {name: getattr(sklearn, name) for name in sklearn.__all__}
+    for name, value in named.items():
+        text = inspect.getdoc(value) if inspect.isclass(value) or inspect.isroutine(value) else ""
+        for names, defaults in re.findall(r"^([\w, ]+) : .*\bdefault (.+)$", text, re.MULTILINE):
+            names, defaults = names.split(", "), defaults.split(" and ")
+            if len(defaults) == 1:
+                defaults *= len(names)
+            for parameter, told in zip(names, defaults, strict=True):
+                try:
+                    told = ast.literal_eval(re.sub(r"(?<=\d),(?=\d{3})", "", told))  # 1,000
+                except (SyntaxError, ValueError):
+                    continue  # in words
+                yield name, parameter, inspect.signature(value).parameters[parameter].default, told
+
+
+def test_defaults_are_those_that_the_docstrings_tell():
+    found = list(documented_defaults())
+    assert len(found) > 40
+    # Where the signature has None, the default depends on what else is given.
+    wrong = [entry for entry in found if entry[2] is not None and entry[2] != entry[3]]
+    assert not wrong
 
 
 # What another sentence quotes as its reason, or a protocol of Python or scikit-learn prescribes.

@@ -3,6 +3,7 @@
 import io
 import json
 import platform
+import re
 
 import numpy as np
 import pytest
@@ -37,6 +38,26 @@ def test_a_rate_is_what_was_counted_by_the_best_time():
     assert (rate.calls, rate.spread) == (3, 2.0)
     rate = kernel_rates._rate(work, 1, np.array([0.5]), (48e9, 4e9))
     assert (rate.bound, rate.ratio) == ("memory", 0.5)
+
+
+def test_operations_are_those_of_the_formulas():
+    # Of a pair of a row and a candidate, in features.
+    formulas = {
+        **dict.fromkeys(["loss", "batch_loss", "NumPy's logaddexp"], lambda p: 2 * p + 40),
+        **dict.fromkeys(["loss_gradient", "batch_loss_gradient"], lambda p: 4 * p + 40),
+        **dict.fromkeys(["batch_counts", "batch_auc"], lambda p: 2 * p),
+        "Hessians": lambda p: 2 * p + 40 + p * (p + 1),
+    }
+    works = [*kernel_rates._works("float32", 1), *kernel_rates._works("float64", 1)]
+    for work in [*works, kernel_rates._by_numpy("float32")]:
+        if work.kernel == "fit_many":
+            assert (work.operations, work.bytes) == (0, 0)
+            continue
+        n, p, *k = map(int, re.findall(r"\d+", work.shape))
+        pairs = n * (k[0] if k else 1)
+        assert work.count == pairs
+        assert work.operations == pairs * formulas[work.kernel](p)
+        assert work.bytes == n * p * np.dtype(work.dtype).itemsize
 
 
 def test_what_has_no_count_has_no_ratio(rates):
@@ -85,6 +106,9 @@ def test_a_roofline_has_a_point_for_every_count(rates):
     points = [line for line in ax.lines if line.get_marker() in ("o", "x")]
     wanted = [rate for rate in rates.rates if rate.n_threads == 2 and rate.gflops is not None]
     assert sorted(point.get_ydata()[0] for point in points) == sorted(r.gflops for r in wanted)
+    assert sorted(note.get_text() for note in ax.texts) == sorted(
+        rate.kernel for rate in wanted if rate.dtype == "float64"
+    )
     roofs = [line for line in ax.lines if line not in points]
     for roof, dtype in zip(roofs, ("float64", "float32"), strict=True):
         flops, read = rates.limits[dtype, 2]

@@ -189,6 +189,15 @@ def test_a_beta_that_leaves_the_range_of_floats_is_refused(beta, dtype):
         mf.SmoothedZeroOneLoss([[3.0], [-2.0]], [0, 1], beta=beta, dtype=dtype)
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "HingeLoss"])
+def test_the_learning_rate_is_one_over_the_largest_curvature(name):
+    objective, _ = both(name, [[1.0], [-1.0]], [1, 0])
+    thetas = np.linspace(-4, 4, 80_001)[:, None]
+    gradients = objective.batch_loss_gradient(thetas)[1][:, 0]
+    largest = np.abs(np.diff(gradients) / np.diff(thetas[:, 0])).max()
+    assert objective.lipschitz() == pytest.approx(largest, rel=1e-6)
+
+
 def test_losses_have_fingerprints_of_their_own():
     X, y, _, _ = data(7, 20, 2)
     made = [both(name, X, y)[0].fingerprint for name in NAMES]

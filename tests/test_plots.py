@@ -65,6 +65,9 @@ def test_plot_trace_shows_the_best_loss_after_so_many_candidates(result):
     assert x[:-1].tolist() == (result.trace["index"] + 1).tolist()
     assert y.tolist() == [*result.trace["loss"], result.loss]
     assert (x[0], x[-1]) == (1, 3000)
+    found = result.plot_trace().lines[1]
+    assert found.get_xdata().tolist() == [result.index + 1]
+    assert found.get_ydata().tolist() == [result.loss]
 
 
 def test_plot_trace_of_a_later_shard_counts_its_own_candidates():

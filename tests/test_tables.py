@@ -15,6 +15,7 @@ import polars
 import pytest
 
 from metaopt_fast import arrayfiles
+from metaopt_fast.columns import quoted
 from metaopt_fast.tables import read_table, standardize
 
 X = np.random.default_rng(0).normal(size=(7, 3))
@@ -74,6 +75,11 @@ def test_the_greater_value_of_the_target_is_the_positive_class(tmp_path, values,
     table = read_table(csv(tmp_path, content), "t")
     np.testing.assert_array_equal(table.y, y)
     assert table.class_names == class_names
+
+
+def test_a_text_is_quoted_up_to_forty_letters():
+    assert quoted("x" * 40) == repr("x" * 40)
+    assert quoted("x" * 41) == repr("x" * 37 + "...")
 
 
 def test_a_target_may_be_written_in_very_many_ways(tmp_path):
