@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import math
-import os
 from functools import partial
 from typing import Any, NoReturn
 
+from metaopt_fast import argument_values as values
 from metaopt_fast._version import __version__
 from metaopt_fast.columns import shown
 from metaopt_fast.samplers import MAX_INDEX, MAX_SEED
@@ -15,14 +14,7 @@ from metaopt_fast.scoring import METRICS
 from metaopt_fast.validation import DTYPES, MAX_THREADS
 
 PROGRAM = "metaopt-fast"
-PICTURES = ("png", "svg", "pdf")
-OBJECTIVES = (
-    *("logistic", "squared-hinge", "hinge", "squared"),
-    *("error", "balanced-error", "f1", "mcc"),
-)
 METHODS = ("random", "cem", "snes", "ars", "shrinking", "integer-local-search")
-# Of --integers: larger weights are no scores.
-MAX_INTEGER = 10**6
 
 # Of the candidates and the folds of a tuning, whose models are all in memory.
 MAX_TUNED = 1_000_000
@@ -85,13 +77,13 @@ def _add_search(commands: Any) -> None:
     search.add_argument(
         "--candidates",
         metavar="N",
-        type=partial(_integer, 1, MAX_INDEX),
+        type=partial(values.integer, 1, MAX_INDEX),
         default=1_000_000,
         help="how many vectors to draw (default 1000000)",
     )
     search.add_argument(
         "--seed",
-        type=partial(_integer, 0, MAX_SEED),
+        type=partial(values.integer, 0, MAX_SEED),
         default=0,
         help="of the random numbers, from 0 to 2**64 - 1 (default 0)",
     )
@@ -103,7 +95,7 @@ def _add_search(commands: Any) -> None:
     )
     search.add_argument(
         "--scale",
-        type=partial(_number, 0.0, False),
+        type=partial(values.number, 0.0, False),
         default=1.0,
         help="standard deviation of the normal one; the uniform one goes from -SCALE to SCALE "
         "(default 1)",
@@ -111,14 +103,14 @@ def _add_search(commands: Any) -> None:
     search.add_argument(
         "--integers",
         metavar="LOW:HIGH",
-        type=_box,
+        type=values.box,
         help="draw whole numbers from LOW to HIGH instead; write --integers=-5:5 where LOW is "
         "negative",
     )
     search.add_argument(
         "--max-nonzero",
         metavar="N",
-        type=partial(_integer, 1, MAX_INTEGER),
+        type=partial(values.integer, 1, values.MAX_INTEGER),
         help="how many of the whole numbers may be other than 0, the intercept aside",
     )
     search.add_argument(
@@ -131,18 +123,18 @@ def _add_search(commands: Any) -> None:
     search.add_argument(
         "--population",
         metavar="N",
-        type=partial(_integer, 2, MAX_INDEX),
+        type=partial(values.integer, 2, MAX_INDEX),
         default=256,
         help="candidates of a population; --candidates are rounded up to whole ones (default 256)",
     )
     search.add_argument(
         "--objective",
         metavar="WHAT",
-        type=_objective,
+        type=values.objective,
         default="logistic",
-        help=f"what to minimise: {', '.join(OBJECTIVES)} (1 - F1, 1 - Matthews' correlation), or "
-        "cost=FP:FN, the mean cost with those of a false positive and a false negative (default "
-        "logistic)",
+        help=f"what to minimise: {', '.join(values.OBJECTIVES)} (1 - F1, 1 - Matthews' "
+        "correlation), or cost=FP:FN, the mean cost with those of a false positive and a false "
+        "negative (default logistic)",
     )
     search.add_argument(
         "--group",
@@ -152,7 +144,7 @@ def _add_search(commands: Any) -> None:
     search.add_argument(
         "--max-gap",
         metavar="GAP",
-        type=partial(_number, 0.0, True),
+        type=partial(values.number, 0.0, True),
         help="how much the rate of --gap may differ between two groups",
     )
     search.add_argument(
@@ -164,7 +156,7 @@ def _add_search(commands: Any) -> None:
     )
     search.add_argument(
         "--l2",
-        type=partial(_number, 0.0, True),
+        type=partial(values.number, 0.0, True),
         default=0.0,
         help="strength of the penalty l2/2 * sum of squares, without the intercept (default 0)",
     )
@@ -177,14 +169,14 @@ def _add_search(commands: Any) -> None:
     search.add_argument(
         "--top",
         metavar="K",
-        type=partial(_integer, 1, MAX_INDEX),
+        type=partial(values.integer, 1, MAX_INDEX),
         default=1,
         help="how many of the best to keep (default 1)",
     )
     search.add_argument(
         "--checkpoint",
         metavar="FILE",
-        type=_path,
+        type=values.path,
         help="record finished parts in FILE; with the same arguments, or by the command resume for "
         "--method random, an interrupted search goes on",
     )
@@ -202,7 +194,7 @@ def _add_resume(commands: Any) -> None:
         allow_abbrev=False,
     )
     resume.add_argument(
-        "checkpoint", metavar="FILE", type=_path, help="what search --checkpoint has written"
+        "checkpoint", metavar="FILE", type=values.path, help="what search --checkpoint has written"
     )
     _add_progress(resume)
     _add_outputs(resume, "the best loss against the candidates")
@@ -225,28 +217,28 @@ def _add_tune(commands: Any) -> None:
     tune.add_argument(
         "--candidates",
         metavar="N",
-        type=partial(_integer, 1, MAX_TUNED),
+        type=partial(values.integer, 1, MAX_TUNED),
         default=200,
         help="how many values of C to draw (default 200)",
     )
     tune.add_argument(
         "--low",
         metavar="C",
-        type=partial(_number, 0.0, False),
+        type=partial(values.number, 0.0, False),
         default=1e-4,
         help="the least value; they are log-uniform (default 0.0001)",
     )
     tune.add_argument(
         "--high",
         metavar="C",
-        type=partial(_number, 0.0, False),
+        type=partial(values.number, 0.0, False),
         default=1e4,
         help="the greatest value (default 10000)",
     )
     tune.add_argument(
         "--cv",
         metavar="K",
-        type=partial(_integer, 2, MAX_TUNED),
+        type=partial(values.integer, 2, MAX_TUNED),
         default=5,
         help="how many stratified folds (default 5)",
     )
@@ -258,7 +250,7 @@ def _add_tune(commands: Any) -> None:
     )
     tune.add_argument(
         "--seed",
-        type=partial(_integer, 0, MAX_SEED),
+        type=partial(values.integer, 0, MAX_SEED),
         default=0,
         help="of the candidates and the folds, from 0 to 2**64 - 1 (default 0)",
     )
@@ -280,14 +272,14 @@ def _add_bench(commands: Any) -> None:
     bench.add_argument(
         "--seconds",
         metavar="S",
-        type=partial(_number, 0.0, False),
+        type=partial(values.number, 0.0, False),
         default=60.0,
         help="how long to measure, some seconds of preparation aside (default 60)",
     )
     bench.add_argument(
         "--threads",
         metavar="N",
-        type=partial(_integer, 1, MAX_THREADS),
+        type=partial(values.integer, 1, MAX_THREADS),
         help="what all threads are; by default OMP_NUM_THREADS, the affinity mask and the cgroup "
         "quota decide",
     )
@@ -295,13 +287,13 @@ def _add_bench(commands: Any) -> None:
         "--json",
         metavar="FILE",
         dest="output",
-        type=_path,
+        type=values.path,
         help="write the figures to FILE as JSON, too",
     )
     bench.add_argument(
         "--plot",
         metavar="FILE",
-        type=_picture,
+        type=values.picture,
         help="draw the kernels below the limits (a roofline), to a .png, .svg or .pdf file",
     )
     bench.add_argument(
@@ -315,7 +307,7 @@ def _add_data(command: argparse.ArgumentParser) -> None:
         "file",
         nargs="?",
         metavar="FILE",
-        type=_path,
+        type=values.path,
         help=".csv (a header, numeric features, a target of two values, numbers or text), "
         ".parquet, .npz (arrays X and y) or .npy (the target is the last column)",
     )
@@ -347,17 +339,19 @@ def _add_outputs(command: argparse.ArgumentParser, picture: str) -> None:
     command.add_argument(
         "--threads",
         metavar="N",
-        type=partial(_integer, 1, MAX_THREADS),
+        type=partial(values.integer, 1, MAX_THREADS),
         help="by default OMP_NUM_THREADS, the affinity mask and the cgroup quota decide",
     )
     command.add_argument(
         "--json", action="store_true", help="print JSON instead of a table, and nothing else"
     )
-    command.add_argument("--output", metavar="FILE", type=_path, help="write the JSON to FILE, too")
+    command.add_argument(
+        "--output", metavar="FILE", type=values.path, help="write the JSON to FILE, too"
+    )
     command.add_argument(
         "--plot",
         metavar="FILE",
-        type=_picture,
+        type=values.picture,
         help=f"draw {picture}, to a .png, .svg or .pdf file",
     )
     command.add_argument(
@@ -365,74 +359,3 @@ def _add_outputs(command: argparse.ArgumentParser, picture: str) -> None:
         action="store_true",
         help="replace the files of --output and --plot if they exist",
     )
-
-
-def _integer(low: int, high: int, text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        number = _as_float(text)  # 1e6
-        value = int(number) if number.is_integer() else low - 1
-    if not low <= value <= high:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} given, but an integer from {low} to {high} wanted"
-        )
-    return value
-
-
-def _number(low: float, inclusive: bool, text: str) -> float:
-    value = _as_float(text)
-    if not math.isfinite(value) or value < low or (value == low and not inclusive):
-        wanted = f"a finite number {'>=' if inclusive else '>'} {low:g}"
-        raise argparse.ArgumentTypeError(f"{text!r} given, but {wanted} wanted")
-    return value
-
-
-def _as_float(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def _objective(text: str) -> str:
-    if text in OBJECTIVES:
-        return text
-    name, _, costs = text.partition("=")
-    numbers = [_as_float(cost) for cost in costs.split(":")]
-    if name == "cost" and len(numbers) == 2 and all(0 <= cost < math.inf for cost in numbers):
-        return text
-    raise argparse.ArgumentTypeError(
-        f"{text!r} given, but one of {', '.join(OBJECTIVES)}, or cost=FP:FN with two costs >= 0 "
-        "wanted"
-    )
-
-
-def _box(text: str) -> tuple[int, int]:
-    try:
-        low, high = map(int, text.split(":"))
-    except ValueError:
-        low, high = 1, 0
-    if not -MAX_INTEGER <= low <= high <= MAX_INTEGER:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} given, but LOW:HIGH, two integers up to {MAX_INTEGER} wanted"
-        )
-    return low, high
-
-
-def _path(text: str) -> str:
-    if not text or "\0" in text:
-        raise argparse.ArgumentTypeError(f"{text!r} given, but the path of a file wanted")
-    return text
-
-
-def _picture(text: str) -> str:
-    if kind_of(_path(text)) not in PICTURES:
-        wanted = ", ".join(f".{kind}" for kind in PICTURES)
-        raise argparse.ArgumentTypeError(f"{text!r} given, but a file of {wanted} wanted")
-    return text
-
-
-def kind_of(path: str) -> str:
-    """Return what the suffix of a picture says: "png"."""
-    return os.path.splitext(path)[1].lower().removeprefix(".")

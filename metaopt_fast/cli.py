@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from metaopt_fast.arguments import PROGRAM, kind_of, make_parser
+from metaopt_fast.argument_values import kind_of
+from metaopt_fast.arguments import PROGRAM, make_parser
 from metaopt_fast.columns import shown
 from metaopt_fast.descent import gradient_descent
 from metaopt_fast.evolution_result import EvolveResult

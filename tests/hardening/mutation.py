@@ -19,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 # Tests of a module, where they are not in the file that has its name.
 TESTS = {
+    "argument_values": ["cli", "tune"],
     "arguments": ["cli", "descent_arguments"],
     "arrayfiles": ["tables"],
     "boxes": ["enumeration"],

@@ -1,0 +1,92 @@
+"""What the values of the program's arguments may be: texts to what they mean, or an error."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+
+PICTURES = ("png", "svg", "pdf")
+OBJECTIVES = (
+    *("logistic", "squared-hinge", "hinge", "squared"),
+    *("error", "balanced-error", "f1", "mcc"),
+)
+# Larger weights are no scores.
+MAX_INTEGER = 10**6
+
+
+def integer(low: int, high: int, text: str) -> int:
+    """Return an integer within bounds, also as 1e6."""
+    try:
+        value = int(text)
+    except ValueError:
+        real = _as_float(text)  # 1e6
+        value = int(real) if real.is_integer() else low - 1
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} given, but an integer from {low} to {high} wanted"
+        )
+    return value
+
+
+def number(low: float, inclusive: bool, text: str) -> float:
+    """Return a finite number from a bound on."""
+    value = _as_float(text)
+    if not math.isfinite(value) or value < low or (value == low and not inclusive):
+        wanted = f"a finite number {'>=' if inclusive else '>'} {low:g}"
+        raise argparse.ArgumentTypeError(f"{text!r} given, but {wanted} wanted")
+    return value
+
+
+def _as_float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def objective(text: str) -> str:
+    """Return a name of an objective, or cost=FP:FN."""
+    if text in OBJECTIVES:
+        return text
+    name, _, costs = text.partition("=")
+    numbers = [_as_float(cost) for cost in costs.split(":")]
+    if name == "cost" and len(numbers) == 2 and all(0 <= cost < math.inf for cost in numbers):
+        return text
+    raise argparse.ArgumentTypeError(
+        f"{text!r} given, but one of {', '.join(OBJECTIVES)}, or cost=FP:FN with two costs >= 0 "
+        "wanted"
+    )
+
+
+def box(text: str) -> tuple[int, int]:
+    """Return the bounds of LOW:HIGH."""
+    try:
+        low, high = map(int, text.split(":"))
+    except ValueError:
+        low, high = 1, 0
+    if not -MAX_INTEGER <= low <= high <= MAX_INTEGER:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} given, but LOW:HIGH, two integers up to {MAX_INTEGER} wanted"
+        )
+    return low, high
+
+
+def path(text: str) -> str:
+    """Return what may be a path."""
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} given, but the path of a file wanted")
+    return text
+
+
+def picture(text: str) -> str:
+    """Return the path of a picture."""
+    if kind_of(path(text)) not in PICTURES:
+        wanted = ", ".join(f".{kind}" for kind in PICTURES)
+        raise argparse.ArgumentTypeError(f"{text!r} given, but a file of {wanted} wanted")
+    return text
+
+
+def kind_of(path: str) -> str:
+    """Return what the suffix of a picture says: "png"."""
+    return os.path.splitext(path)[1].lower().removeprefix(".")
