@@ -1,7 +1,7 @@
 """The machine's limits, measured beside every benchmark, and the table of ratios at the end.
 
 ``python -m pytest benches`` prints it, ``--write-table FILE`` puts it into FILE between its
-markers, and pytest-benchmark's own ``--benchmark-json FILE`` keeps every figure.
+markers, and pytest-benchmark's own ``--benchmark-json FILE`` keeps the figures for a comparison.
 """
 
 import datetime
@@ -102,6 +102,28 @@ def processor():
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def pytest_benchmark_update_machine_info(machine_info):
+    """Keep what says something of the speed."""
+    kept = {
+        "processor": processor(),
+        "processors": os.cpu_count(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "isa": mf.config()["isa"],
+        "cpu": {},  # which pytest-benchmark reads
+    }
+    machine_info.clear()
+    machine_info.update(kept)
+
+
+def pytest_benchmark_update_json(output_json):
+    """Leave out what no comparison needs: every round, and the commit."""
+    output_json["commit_info"] = {}
+    for benchmark in output_json["benchmarks"]:
+        benchmark["stats"].pop("data", None)
 
 
 def pytest_terminal_summary(terminalreporter, config):
