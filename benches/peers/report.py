@@ -179,7 +179,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
     dtypes = list(dict.fromkeys(row["dtype"] for row in rows))
     # Names that do not change: the same figures are the same file.
     matplotlib.rcParams["svg.hashsalt"] = "throughput"
-    image = Figure(figsize=(9, 4), layout="constrained")
+    image = Figure(figsize=(11, 4.4), layout="constrained")
     for ax, dtype in zip(
         image.subplots(1, len(dtypes), sharey=True, squeeze=False)[0], dtypes, strict=True
     ):
