@@ -180,6 +180,13 @@ def test_arguments_are_left_as_they_are():
     np.testing.assert_array_equal(run.theta, np.ones(5))
 
 
+@pytest.mark.parametrize("n_samples", [1, 2])
+def test_an_objective_may_have_few_rows(n_samples):
+    objective = KnownQuadratic([1.0, 2.0])
+    objective.n_samples = n_samples
+    assert mf.gradient_descent(objective).status == "converged"
+
+
 def test_an_objective_may_use_its_gradient_array_again():
     class Reusing(Quadratic):
         buffer = np.zeros(2)
@@ -212,6 +219,8 @@ def test_the_result_is_frozen_and_fits_a_screen():
         run.loss = 0.0
     assert len(repr(run).splitlines()) == 4
     assert max(map(len, repr(run).splitlines())) <= 80
+    assert "after 2 steps" in repr(run)
+    assert "after 1 step " in repr(mf.gradient_descent(logistic(), max_iter=1))
     few, many = (mf.gradient_descent(Quadratic(np.ones(n)), max_iter=2) for n in (6, 7))
     assert "..." not in repr(few) and ", ...]" in repr(many)
 

@@ -85,6 +85,7 @@ def test_arguments_that_a_method_does_not_use_are_refused(method, options):
         ({"method": "momentum", "momentum": 1.0}, "below 1"),
         ({"method": "rmsprop", "alpha": 1.0}, "below 1"),
         ({"method": "adam", "betas": (0.9, 1.0)}, r"betas\[1\]"),
+        ({"method": "adam", "betas": (0.9, 1.5)}, r"betas\[1\]"),
         ({"method": "adam", "betas": (-0.1, 0.9)}, r"betas\[0\]"),
         ({"method": "adam", "betas": 0.9}, "betas"),
         ({"method": "adam", "betas": (0.9,)}, "betas"),

@@ -136,6 +136,8 @@ def test_numbers_beyond_a_box_are_refused():
     assert_refused(box, 8, 1)
     assert_refused(box, 0, 9)
     assert_refused(box, -1, 1)
+    with pytest.raises(ValueError, match="start is 8: pass an integer from 0 to 7"):
+        box(8, 1)
 
 
 # ---------------------------------------------------------------------------------- the searches

@@ -26,6 +26,9 @@ def test_scores_and_risks_are_those_of_the_model():
     margins = np.column_stack([X, np.ones(5)]) @ THETA
     np.testing.assert_allclose(card().risk(X), 1 / (1 + np.exp(-margins)), rtol=1e-15)
     assert card().predict(X).tolist() == [0, 0, 1, 0, 0]
+    # A risk of one half is not above it.
+    assert card().predict([[1, 0, 0, 0], [1, 0, 0, 0.2], [2, 0, 1, 0]]).tolist() == [0, 0, 0]
+    assert card().risk([[2, 0, 1, 0]]).tolist() == [0.5]
 
 
 def test_the_table_has_every_score_of_zeros_and_ones():

@@ -277,6 +277,13 @@ def test_the_configuration_keeps_what_json_can_hold_of_a_users_objective(value, 
     assert json.loads(json.dumps(config))["l2"] == kept
 
 
+@pytest.mark.parametrize("n_samples", [1, 2])
+def test_an_objective_may_have_few_rows(n_samples):
+    objective = MeanSquare()
+    objective.n_samples = n_samples
+    assert mf.random_search(objective, mf.Normal(), 10).n_evaluated == 10
+
+
 def test_the_last_candidate_of_all_can_be_searched():
     result = mf.random_search(OBJECTIVE, mf.Normal(), 5, start=2**63 - 6)
     assert 2**63 - 6 <= result.index <= 2**63 - 2

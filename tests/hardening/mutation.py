@@ -46,7 +46,7 @@ TESTS = {
     "models": ["newton", "training"],
     "objectives": ["kernels", "bad_input", "pruning", "subset", "threads", "descent"],
     "packing": ["kernels", "bad_input"],
-    "plots": ["plots"],
+    "plots": ["plots", "descents", "evolve", "tune"],
     "progress": ["search"],
     "provenance": ["search", "checkpoint"],
     "regression": ["sklearn", "every_argument_of_estimators"],
