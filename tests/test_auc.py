@@ -403,5 +403,9 @@ def test_thetas_beyond_single_precision_are_refused():
             call([1.0, 1e39])
     with pytest.raises(ValueError, match="draws numbers beyond the range of float32"):
         objective.sampled_loss(mf.Normal(scale=1e39), 0, 0, 100)
+    X = np.random.default_rng(0).normal(size=(50_000, 2))
+    many = mf.AUCObjective(X, X[:, 0] > 0, dtype="float32", n_threads=2)  # which share one theta
+    with pytest.raises(ValueError, match=r"theta 0 has 1e\+39 as entry 1, .* float32: pass"):
+        many.loss([1.0, 1e39])
     with pytest.raises(TypeError, match="sampler is 'normal'"):
         objective.sampled_loss("normal", 0, 0, 100)

@@ -169,6 +169,14 @@ def test_systems_are_solved_and_radii_are_bounds(seed, n, n_systems, n_threads):
         assert radii[i] >= np.sqrt(largest) * (1 - 1e-9)
 
 
+def test_no_systems_are_solved_at_once():
+    none, nothing = np.empty((0, 1)), np.empty(0)
+    assert all(
+        found.size == 0
+        for found in solve(none, np.empty(0, np.intp), nothing, nothing, 1, np.ones(1), none)
+    )
+
+
 def test_a_singular_system_leaves_parameters_out_and_says_so():
     matrix = np.array([[1.0, 1.0], [1.0, 1.0]])
     x, squares, radii = solve(
