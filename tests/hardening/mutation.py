@@ -71,7 +71,7 @@ LEFT_OUT = {"__init__", "__main__", "_version"}
 NO_CODE = "core/ReplaceBinaryOperator_BitOr_%"
 SECONDS = 120
 # Another number draws other mutants: after tests were written for those that had lived.
-SEED = 3
+SEED = 4
 
 
 def tests_of(module):
