@@ -762,6 +762,10 @@ def test_what_is_abbreviated_or_belongs_to_a_file_is_refused(run, arguments, com
     assert complaint in complaints
 
 
+def test_the_least_numbers_are_taken(run):
+    assert run("search", *SMALL, "--seed", "0", "--l2", "0")[0] == 0
+
+
 def test_whole_numbers_may_be_as_large_as_a_million(run):
     bounds = f"--integers={-(10**6)}:{10**6}"
     status, output, _ = run("search", *SMALL, bounds, "--json")

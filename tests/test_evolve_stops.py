@@ -132,6 +132,17 @@ def test_another_digest_is_damage(path, digest):
         run("cem", checkpoint=path)
 
 
+@pytest.mark.parametrize("name", ["trace", "center", "top"])
+def test_an_array_that_was_changed_is_damage(path, name):
+    run("cem", checkpoint=path)
+    with np.load(path) as members:
+        changed = {member: members[member].copy() for member in members}
+    changed[name].view(np.uint8).ravel()[-1] ^= 1
+    np.savez(path, **changed)
+    with pytest.raises(mf.CheckpointError, match="do not match their digest"):
+        run("cem", checkpoint=path)
+
+
 def test_a_result_is_no_checkpoint(path):
     run("cem").save(path)
     with pytest.raises(mf.CheckpointError, match="it is a result"):

@@ -282,6 +282,9 @@ def test_an_objective_may_have_few_rows(n_samples):
     objective = MeanSquare()
     objective.n_samples = n_samples
     assert mf.random_search(objective, mf.Normal(), 10).n_evaluated == 10
+    objective.n_samples = 0
+    with pytest.raises(ValueError, match=r"objective\.n_samples is 0: pass"):
+        mf.random_search(objective, mf.Normal(), 10)
 
 
 def test_the_last_candidate_of_all_can_be_searched():

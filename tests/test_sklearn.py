@@ -455,6 +455,16 @@ def test_the_rule_of_one_standard_error_compares_one_class_weight(noisy):
     assert frugal.best_params_["C"] <= plain.best_params_["C"]
 
 
+@pytest.mark.parametrize("index", [-1, 3])
+def test_refits_index_is_of_a_candidate(noisy, index):
+    X, labels, _ = noisy
+    search = LogisticRegressionSearchCV(
+        candidates={"C": [0.1, 1.0, 10.0]}, refit=lambda results: index
+    )
+    with pytest.raises(ValueError, match=rf"refit's index is {index}: pass an integer from 0 to 2"):
+        search.fit(X, labels)
+
+
 def test_refit_may_be_a_function_a_name_or_nothing(noisy):
     X, labels, _ = noisy
     space = {"C": [0.01, 1.0]}
