@@ -94,6 +94,12 @@ def test_the_table_the_json_and_the_picture_tell_the_same(tmp_path, capsys):
     assert f"{found['limits'][0]['gflops']:.1f} GFLOP/s" in table
 
 
+def test_figures_have_three_digits_and_a_prefix():
+    values = (0.5, 12.345, 2.5e3, 999e3, 1e6, 3.25e9, 7e13)
+    wanted = ["0.5", "12.3", "2.5 k", "999 k", "1 M", "3.25 G", "7e+04 G"]
+    assert [roofline._short(value) for value in values] == wanted
+
+
 def test_the_table_alone_is_enough(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.main(ONE_THREAD) == 0

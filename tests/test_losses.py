@@ -94,6 +94,13 @@ def test_a_search_drops_candidates_early_without_a_change(name):
     assert pruned.rows_evaluated_fraction < 1
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_equal_rows_are_merged_where_asked_alone(name):
+    rows = [[1.0], [1.0], [-1.0]], [1, 1, 0]
+    assert both(name, *rows)[0].n_samples == 3
+    assert getattr(mf, name)(*rows, merge_duplicates=True).n_samples == 2
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "HingeLoss"])
 def test_gradients_change_no_faster_than_the_lipschitz_constant_says(name):
     X, y, w, rng = data(2, 400, 4, "all different")

@@ -64,6 +64,8 @@ def test_long_tables_are_shown_in_part_and_kept_whole():
     assert len(long.scores) == 1024
     assert "(40 of 1,024 scores)" in repr(long)
     assert len(repr(long).split("\n")) < 60
+    scores = [line.split()[0] for line in repr(long).splitlines() if line.endswith("%")]
+    assert (scores[0], scores[-1], len(scores)) == ("0", "1,023", 40)
 
 
 def test_a_dict_is_json_and_has_all_of_it():

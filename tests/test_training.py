@@ -356,7 +356,9 @@ def test_a_result_is_frozen_and_its_repr_fits_a_screen():
         fits.theta = 0
     lines = repr(fits).splitlines()
     assert len(lines) <= 20 and max(map(len, lines)) <= 100
-    assert lines[-1].startswith("  validation   mean loss ")
+    means = fits.validation_loss.mean(axis=1)
+    best = int(means.argmin())
+    assert lines[-1] == f"  validation   mean loss {means[best]:.6g} at best, of model {best}"
     assert "validation" not in repr(fit_many(X, y, l2=L2))
 
 

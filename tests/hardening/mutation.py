@@ -62,7 +62,7 @@ TESTS = {
     "strategies": ["evolve"],
     "subsets": ["subset"],
     "training_sets": ["training"],
-    "validation": ["bad_input", "every_argument"],
+    "validation": ["bad_input", "every_argument", "checkpoint", "descent_arguments"],
     "workers": ["executors", "search"],
 }
 # Data and what needs no test of its own.
