@@ -15,6 +15,7 @@ import pytest
 
 import metaopt_fast as mf
 from metaopt_fast import _kernels
+from metaopt_fast.kernel_rates import processor
 
 # Scripts, whose packages need not be installed: no doctests are looked for in them.
 collect_ignore = ["peers"]
@@ -91,17 +92,6 @@ def table():
         f"{platform.system()}.",
     ]
     return "\n".join(lines)
-
-
-def processor():
-    """Return the processor's name, as far as the system says it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def pytest_benchmark_update_machine_info(machine_info):

@@ -13,7 +13,7 @@ import re
 import numpy as np
 import pytest
 import test_every_argument_of_runs as runs
-from wrong_arguments import (  # noqa: F401 - fixtures
+from wrong_arguments import (  # noqa: F401 - fixtures, and the tests of the sweep
     CARD,
     CONFUSION,
     COUNTS,
@@ -30,11 +30,11 @@ from wrong_arguments import (  # noqa: F401 - fixtures
     Entry,
     X,
     Y,
-    cases,
-    check_argument,
-    check_valid_call,
     files,
     limited_memory,
+    pytest_generate_tests,
+    test_a_wrong_argument_is_used_or_refused_by_name,
+    test_the_valid_call_succeeds,
 )
 
 import metaopt_fast as mf
@@ -194,17 +194,6 @@ NOT_IN_TABLE = {
 }
 
 ENTRIES = entries()
-CASES = cases(ENTRIES)
-
-
-@pytest.mark.parametrize("name", ENTRIES)
-def test_the_valid_call_succeeds(name):
-    check_valid_call(ENTRIES[name])
-
-
-@pytest.mark.parametrize(("name", "argument"), CASES, ids=[f"{a}-{b}" for a, b in CASES])
-def test_a_wrong_argument_is_used_or_refused_by_name(name, argument):
-    check_argument(name, ENTRIES[name], argument)
 
 
 def public_entries():

@@ -6,15 +6,14 @@ As in `test_every_argument.py`; what scikit-learn itself refuses, it refuses in 
 import inspect
 
 import numpy as np
-import pytest
 from sklearn.model_selection import GroupKFold
-from wrong_arguments import (  # noqa: F401 - fixtures
+from wrong_arguments import (  # noqa: F401 - fixtures, and the tests of the sweep
     Entry,
-    cases,
-    check_argument,
-    check_valid_call,
     files,
     limited_memory,
+    pytest_generate_tests,
+    test_a_wrong_argument_is_used_or_refused_by_name,
+    test_the_valid_call_succeeds,
 )
 
 from metaopt_fast.sklearn import LogisticRegression, LogisticRegressionSearchCV
@@ -64,14 +63,3 @@ ENTRIES = {
         library="sklearn",
     ),
 }
-CASES = cases(ENTRIES)
-
-
-@pytest.mark.parametrize("name", ENTRIES)
-def test_the_valid_call_succeeds(name):
-    check_valid_call(ENTRIES[name])
-
-
-@pytest.mark.parametrize(("name", "argument"), CASES, ids=[f"{a}-{b}" for a, b in CASES])
-def test_a_wrong_argument_is_used_or_refused_by_name(name, argument):
-    check_argument(name, ENTRIES[name], argument)

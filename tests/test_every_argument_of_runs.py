@@ -11,7 +11,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from wrong_arguments import (  # noqa: F401 - fixtures
+from wrong_arguments import (  # noqa: F401 - fixtures, and the tests of the sweep
     DATA,
     FREE,
     OBJECTIVE,
@@ -21,11 +21,11 @@ from wrong_arguments import (  # noqa: F401 - fixtures
     X,
     Y,
     arguments,
-    cases,
-    check_argument,
-    check_valid_call,
     files,
     limited_memory,
+    pytest_generate_tests,
+    test_a_wrong_argument_is_used_or_refused_by_name,
+    test_the_valid_call_succeeds,
 )
 
 import metaopt_fast as mf
@@ -139,17 +139,6 @@ def evolutions():
 
 
 ENTRIES = {**searches(), **descents(), **evolutions()}
-CASES = cases(ENTRIES)
-
-
-@pytest.mark.parametrize("name", ENTRIES)
-def test_the_valid_call_succeeds(name):
-    check_valid_call(ENTRIES[name])
-
-
-@pytest.mark.parametrize(("name", "argument"), CASES, ids=[f"{a}-{b}" for a, b in CASES])
-def test_a_wrong_argument_is_used_or_refused_by_name(name, argument):
-    check_argument(name, ENTRIES[name], argument)
 
 
 def test_folds_of_very_different_weights_hold_both_classes():

@@ -178,6 +178,25 @@ def cases(entries):
     ]
 
 
+def pytest_generate_tests(metafunc):
+    """Give the two tests of a sweep the ENTRIES of the module that imports all three."""
+    table = metafunc.module.ENTRIES
+    if "valid_call" in metafunc.fixturenames:
+        metafunc.parametrize("valid_call", table.values(), ids=table)
+    if "replaced" in metafunc.fixturenames:
+        found = cases(table)
+        metafunc.parametrize("replaced", found, ids=[f"{a}-{b}" for a, b in found])
+
+
+def test_the_valid_call_succeeds(valid_call):
+    check_valid_call(valid_call)
+
+
+def test_a_wrong_argument_is_used_or_refused_by_name(replaced, request):
+    name, argument = replaced
+    check_argument(name, request.module.ENTRIES[name], argument)
+
+
 def check_valid_call(entry):
     """Assert that the call that a sweep starts from is right."""
     assert set(entry.valid) <= set(arguments(entry)) | {"max_iter"}
