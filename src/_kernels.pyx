@@ -40,6 +40,8 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
     ctypedef void (*Evaluate)(const Rows *, Py_ssize_t, Py_ssize_t, const void *, double *, void *,
                               void *) noexcept nogil
 
+    ctypedef void (*Elementwise)(const double *, Py_ssize_t, double *) noexcept nogil
+
     struct Kernels:
         const char *loss
         int itemsize
@@ -68,6 +70,11 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         void (*find_margins)(const Rows *, Py_ssize_t, Py_ssize_t, const void *,
                              double *) noexcept nogil
         void (*pointwise)(const void *, Py_ssize_t, void *, void *) noexcept nogil
+        Elementwise exp
+        Elementwise expm1
+        Elementwise log
+        Elementwise log1p
+        Elementwise log2
         double (*fma_run)(Py_ssize_t) noexcept nogil
         double (*read_run)(const void *, Py_ssize_t) noexcept nogil
 
@@ -337,6 +344,39 @@ cdef class Draws:
         finally:
             free(tile)
         return finite
+
+
+# ---------------------------------------------------------------------- functions of each element
+
+cdef void apply(Elementwise function, const double[::1] x, double[::1] out):
+    if x.shape[0] > 0:
+        with nogil:
+            function(&x[0], x.shape[0], &out[0])
+
+
+def exp(const double[::1] x, double[::1] out):
+    """Write exp(x)."""
+    apply(table(0, False).exp, x, out)
+
+
+def expm1(const double[::1] x, double[::1] out):
+    """Write exp(x) - 1."""
+    apply(table(0, False).expm1, x, out)
+
+
+def log(const double[::1] x, double[::1] out):
+    """Write the natural logarithm of x; below 0, NaN."""
+    apply(table(0, False).log, x, out)
+
+
+def log1p(const double[::1] x, double[::1] out):
+    """Write log(1 + x); below -1, NaN."""
+    apply(table(0, False).log1p, x, out)
+
+
+def log2(const double[::1] x, double[::1] out):
+    """Write the logarithm of x to base 2; below 0, NaN."""
+    apply(table(0, False).log2, x, out)
 
 
 # ------------------------------------------------------------ pointwise, and the machine's limits

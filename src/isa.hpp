@@ -1,6 +1,7 @@
 // One instruction set's table of kernels. Included last by isa_*.cpp, which name the set.
 #pragma once
 
+#include "elementwise.hpp"
 #include "histogram.hpp"
 #include "newton.hpp"
 #include "packing.hpp"
@@ -56,6 +57,11 @@ template <class T, class Loss> const Kernels *table() {
                                     find_areas<T>,
                                     find_margins<T>,
                                     pointwise<T, Loss>,
+                                    elementwise<Exp>,
+                                    elementwise<Expm1>,
+                                    elementwise<Log>,
+                                    elementwise<Log1p>,
+                                    elementwise<Log2>,
                                     fma_run<T>,
                                     read_run};
     return &kernels;

@@ -42,6 +42,9 @@ struct Sampler {
 using Evaluate = void (*)(const Rows *, ptrdiff_t first, ptrdiff_t last, const void *thetas,
                           double *sums, void *gradients, void *scratch);
 
+// out[i] = f(x[i]).
+using Elementwise = void (*)(const double *x, ptrdiff_t count, double *out);
+
 struct Kernels {
     const char *loss;
     int itemsize;
@@ -79,6 +82,9 @@ struct Kernels {
     void (*find_margins)(const Rows *, ptrdiff_t first, ptrdiff_t last, const void *theta,
                          double *z);
     void (*pointwise)(const void *z, ptrdiff_t count, void *loss, void *derivative);
+
+    // See elementwise.hpp.
+    Elementwise exp, expm1, log, log1p, log2;
 
     // For measuring the machine: a run of independent FMAs, and a sum over memory.
     double (*fma_run)(ptrdiff_t iterations);  // returns operations done (2 per FMA)
