@@ -1,14 +1,25 @@
 """Scores and trains very many small logistic-regression models against one data set."""
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 try:
     import metaopt_fast._kernels  # noqa: F401  # to say here what is missing
-except ModuleNotFoundError:
-    raise ImportError(
-        f"metaopt_fast was found in {__path__[0]}, but its compiled part is not there: run "
-        "'pip install -e .' beside it, or start Python elsewhere to use an installed copy."
-    ) from None
+except ImportError as error:
+    _why = str(error)
+    if isinstance(error, ModuleNotFoundError):
+        _why = (
+            f"metaopt_fast was found in {__path__[0]}, but its compiled part is not there: run "
+            "'pip install -e .' beside it, or start Python elsewhere to use an installed copy."
+        )
+    # The program, which has not begun, says a sentence. "-m" stands in argv only until Python has
+    # found what to run: this package is a part of that.
+    _name = os.path.basename("".join(sys.argv[:1]))
+    _is_module = _name == "-m" and not {"metaopt_fast", "-mmetaopt_fast"}.isdisjoint(sys.orig_argv)
+    if _is_module or _name in ("metaopt-fast", "metaopt-fast.exe"):
+        raise SystemExit(f"metaopt-fast: error: {_why}") from None
+    raise ImportError(_why) from None
 
 from metaopt_fast._version import STREAM_VERSION, __version__
 from metaopt_fast.descent import DescentResult, gradient_descent

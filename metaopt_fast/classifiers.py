@@ -163,12 +163,6 @@ def scorer_of(metric: str, classes: npt.NDArray[Any]) -> Any:
     return get_scorer(metric)
 
 
-def as_rows(indices: Any) -> npt.NDArray[np.intp]:
-    """Return numbers of rows, given these or a mask."""
-    indices = np.asarray(indices)
-    return np.flatnonzero(indices) if indices.dtype == bool else indices.astype(np.intp)
-
-
 def warn_unless_converged(converged: npt.NDArray[np.bool_], max_iter: int) -> None:
     """Warn the caller of the caller of models that max_iter ended."""
     if not converged.all():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -22,7 +22,6 @@ except ImportError:
 from metaopt_fast.classifiers import (
     BinaryClassifier,
     LogUniform,
-    as_rows,
     check_C,
     check_class_weight,
     check_flag,
@@ -32,7 +31,7 @@ from metaopt_fast.classifiers import (
 )
 from metaopt_fast.cv_results import make_results, within_one_standard_error
 from metaopt_fast.regression import LogisticRegression
-from metaopt_fast.splits import fit_splits, score_splits
+from metaopt_fast.splits import check_splits, fit_splits, score_splits
 from metaopt_fast.validation import check_integer, describe
 
 __all__ = ["LogisticRegression", "LogisticRegressionSearchCV"]
@@ -61,7 +60,8 @@ class LogisticRegressionSearchCV(BinaryClassifier):
         RandomizedSearchCV: of lists alone, `n_iter` combinations are drawn without replacement, or
         all are taken if there are no more. Without "C", it is log-uniform from 1e-4 to 1e4.
     cv : int, splitter or iterable of (train, test), default 5
-        As everywhere in scikit-learn: an int is the number of stratified folds.
+        As everywhere in scikit-learn: an int is the number of stratified folds; `train` and `test`
+        are numbers of rows, those below 0 counted from the end, or masks of all rows.
     scoring : str, or list, tuple or dict of them, default "neg_log_loss"
         neg_log_loss, accuracy, balanced_accuracy, f1, roc_auc, brier (the negative one: the greater
         the better; also neg_brier_score). The positive class is the second one of `classes_`. A
@@ -143,14 +143,13 @@ class LogisticRegressionSearchCV(BinaryClassifier):
         """
         metrics = check_scoring(self.scoring)
         check_flag("one_standard_error", self.one_standard_error)
-        if isinstance(self.cv, bytes):  # which have a method split, too
+        if isinstance(self.cv, (str, bytes)):  # which have a method split, too
             raise TypeError(f"cv is {describe(self.cv)}: pass an integer, a splitter, or splits.")
         decisive = self._decisive(metrics)
         data, positive, weights = self._training_data(X, y, sample_weight)
         params = self._draw()
         labels = self.classes_[positive.astype(np.intp)]
-        cv = check_cv(self.cv, labels, classifier=True)
-        splits = [(as_rows(a), as_rows(b)) for a, b in cv.split(data, labels, groups)]
+        splits = check_splits(self._splits(data, labels, groups), len(data))
         if not splits:
             raise ValueError(f"cv is {describe(self.cv)}, which has no split: pass at least one.")
         started = time.perf_counter()
@@ -185,6 +184,13 @@ class LogisticRegressionSearchCV(BinaryClassifier):
             converged = np.append(converged, refitted)
         warn_unless_converged(converged, self.max_iter)
         return self
+
+    def _splits(self, X: Float64Array, labels: npt.NDArray[Any], groups: Any) -> Iterable[Any]:
+        """Return the splits as the caller or the splitter gives them."""
+        if isinstance(self.cv, Iterable) and not hasattr(self.cv, "split"):
+            return self.cv
+        splits: Iterable[Any] = check_cv(self.cv, labels, classifier=True).split(X, labels, groups)
+        return splits
 
     def _decisive(self, metrics: dict[str, str]) -> str | None:
         """Return the name of the score that decides, or None if none does."""

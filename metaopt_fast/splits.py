@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from metaopt_fast.scoring import score_many
 from metaopt_fast.training import fit_many
+from metaopt_fast.validation import describe
 
 Float64Array = npt.NDArray[np.float64]
 IndexArray = npt.NDArray[np.intp]
@@ -31,6 +32,53 @@ class SplitFits(NamedTuple):
     gap_bound: Float64Array
     converged: npt.NDArray[np.bool_]
     certified: npt.NDArray[np.bool_]
+
+
+def check_splits(splits: Iterable[Any], n_samples: int) -> list[Split]:
+    """Return the numbers of the rows of each split, which is what scikit-learn takes for one.
+
+    Each of `train` and `test` is a sequence of integers, those below 0 counted from the end, or a
+    mask of all rows. A row may be there more than once.
+    """
+    checked = []
+    for number, split in enumerate(splits):
+        try:
+            train, test = split
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"split {number} is {describe(split)}: pass a pair (train, test) of rows."
+            ) from None
+        name = f"split {number}"
+        checked.append(
+            (
+                _check_rows(f"train of {name}", train, n_samples),
+                _check_rows(f"test of {name}", test, n_samples),
+            )
+        )
+    return checked
+
+
+def _check_rows(name: str, rows: Any, n_samples: int) -> IndexArray:
+    wanted = f"numbers of rows, from {-n_samples} to {n_samples - 1}, or a mask of {n_samples} rows"
+    try:
+        array = np.asarray(rows)
+        if array.dtype == object:  # perhaps of integers alone, or of truth values
+            array = np.array(array.tolist())
+    except (TypeError, ValueError):  # sequences of different lengths
+        array = np.empty((0, 0))
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "biu"):
+        raise ValueError(f"{name} is {describe(rows)}: pass {wanted}.")
+    if array.dtype.kind == "b":
+        if len(array) != n_samples:
+            raise ValueError(f"{name} is a mask of {len(array)} rows: pass {wanted}.")
+        array = np.flatnonzero(array)
+    if array.size == 0:
+        raise ValueError(f"{name} has no row: pass {wanted}.")
+    outside = (array < -n_samples) | (array >= n_samples)
+    if outside.any():
+        raise ValueError(f"{name} has row {array[outside][0]} of {n_samples}: pass {wanted}.")
+    numbers = array.astype(np.intp)
+    return np.where(numbers < 0, numbers + n_samples, numbers)
 
 
 def fit_splits(

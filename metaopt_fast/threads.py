@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from typing import Any
 
@@ -69,9 +70,8 @@ def default_n_threads() -> tuple[int, str]:
     """
     if not _kernels.OPENMP:
         return 1, "built without OpenMP"
-    n_threads, reason = _kernels.max_threads(), "OpenMP's number of processors"
-    if os.environ.get("OMP_NUM_THREADS"):
-        reason = "OMP_NUM_THREADS"
+    n_threads = _kernels.max_threads()
+    reason = _reason_of_openmp(n_threads)
     if hasattr(os, "sched_getaffinity"):
         allowed = len(os.sched_getaffinity(0))
         if allowed < n_threads:
@@ -79,6 +79,23 @@ def default_n_threads() -> tuple[int, str]:
     if _QUOTA is not None and max(1, int(_QUOTA)) < n_threads:
         n_threads, reason = max(1, int(_QUOTA)), "the cgroup quota"
     return min(n_threads, MAX_THREADS), reason
+
+
+def _reason_of_openmp(n_threads: int) -> str:
+    """Say where OpenMP's number of threads comes from."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    if not given:
+        return "OpenMP's number of processors"
+    # What OpenMP takes: a number above 0 for each level of nested regions, the first for ours.
+    numbers = re.fullmatch(r"\s*\+?0*([1-9]\d{0,9})\s*(,\s*\+?\d+\s*)*", given)
+    if numbers is None:
+        return (
+            f"OpenMP's number of processors; OMP_NUM_THREADS is {given[:40]!r}, no number of "
+            "threads, and ignored"
+        )
+    if int(numbers[1]) != n_threads:
+        return f"OpenMP's number; OMP_NUM_THREADS is {given[:40]!r}, set too late or overruled"
+    return "OMP_NUM_THREADS"
 
 
 def config() -> dict[str, Any]:

@@ -62,6 +62,21 @@ def assert_complaint(stderr):
 # ------------------------------------------------------------------------------------------- search
 
 
+@pytest.mark.parametrize("isa", ["AVX2", "sse", "\x1b[0m"])
+def test_a_wrong_instruction_set_is_one_sentence_of_the_program(tmp_path, isa):
+    script = tmp_path / "metaopt-fast"
+    script.write_text("import sys\nfrom metaopt_fast.cli import main\nsys.exit(main())\n")
+    path = str(Path(mf.__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": path, "METAOPT_FAST_ISA": isa}
+    for program in ([str(script)], ["-m", "metaopt_fast"], ["-mmetaopt_fast"]):
+        done = subprocess.run(
+            [sys.executable, *program, "info"], env=environment, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stdout) == (1, "")
+        assert_complaint(done.stderr)
+        assert f"METAOPT_FAST_ISA is {isa!r}: set it to 'baseline', 'avx2'" in done.stderr
+
+
 def test_search_prints_what_a_search_of_the_library_finds(run):
     status, stdout, stderr = run("search", *SMALL, "--seed", 5, "--scale", 0.5, "--l2", 0.1)
     assert (status, stderr) == (0, "")

@@ -209,6 +209,31 @@ def test_omp_num_threads_decides(run_python):
     assert run_python(SHOW, OMP_NUM_THREADS="1").stdout == "1 OMP_NUM_THREADS\n"
 
 
+@pytest.mark.parametrize("given", ["2", " 2", "2,3", "2 , 1 ", "+2", "002"])
+def test_omp_num_threads_is_read_as_openmp_reads_it(run_python, given):
+    program = "import os; os.sched_getaffinity = lambda _: range(8); " + SHOW
+    assert run_python(program, OMP_NUM_THREADS=given).stdout == "2 OMP_NUM_THREADS\n"
+
+
+@pytest.mark.parametrize(
+    "given", ["abc", "2x", "0", "-1", "1.5", "2,x", " ", "9" * 5000, "\x1b[0m"]
+)
+def test_omp_num_threads_that_is_ignored_is_not_the_reason_but_named(run_python, given):
+    without = run_python(SHOW, OMP_NUM_THREADS="").stdout
+    n_threads, _, reason = run_python(SHOW, OMP_NUM_THREADS=given).stdout.partition(" ")
+    assert n_threads == without.split()[0]
+    assert reason == (
+        f"OpenMP's number of processors; OMP_NUM_THREADS is {given[:40]!r}, no number of threads, "
+        "and ignored\n"
+    )
+
+
+def test_omp_num_threads_set_after_the_import_is_not_the_reason(run_python):
+    program = "import os, metaopt_fast; os.environ['OMP_NUM_THREADS'] = '7'; " + SHOW
+    found = run_python(program, OMP_NUM_THREADS="1").stdout
+    assert found == "1 OpenMP's number; OMP_NUM_THREADS is '7', set too late or overruled\n"
+
+
 def test_more_than_the_affinity_mask_is_not_used_even_if_omp_num_threads_says_so(run_python):
     n_threads = run_python(SHOW, OMP_NUM_THREADS="1000").stdout.split()[0]
     assert int(n_threads) <= len(os.sched_getaffinity(0))
