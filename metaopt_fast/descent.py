@@ -65,7 +65,8 @@ def gradient_descent(
         last one (first at 1) and is halved until the loss falls by at least half of what the
         gradient promises (Armijo's condition). "lbfgs" halves it in the same way.
     method : {"gd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "lbfgs"}
-        The update rule, with the formulas and defaults of PyTorch; by default "gd".
+        The update rule; by default "gd". "adagrad", "rmsprop", "adam" and "adamw" have PyTorch's
+        formulas and defaults, "momentum" the formula of its SGD.
     max_iter : int, default 1000
         Steps at most, or epochs of mini-batches; 0 evaluates theta0 alone.
     tol : float, default 1e-6

@@ -64,19 +64,19 @@ class DescentResult:
         return True
 
     def __getitem__(self, k: int) -> DescentResult:
-        """The k-th of K descents."""
+        """A copy of the k-th of K descents."""
         k = check_integer("the number of a descent", k, -len(self))
         if k >= len(self):
             raise IndexError(f"descent {k} of {len(self)} is none: pass a number below that.")
         n_iter = int(self.n_iter[k])
         return DescentResult(
-            theta=self.theta[k],
+            theta=self.theta[k].copy(),
             loss=float(self.loss[k]),
             gradient_norm=float(self.gradient_norm[k]),
             n_iter=n_iter,
             status=str(self.status[k]),
             learning_rate=float(self.learning_rate[k]),
-            trace=self.trace[k, : n_iter + 1],
+            trace=self.trace[k, : n_iter + 1].copy(),
         )
 
     def plot_trace(self, ax: Any = None) -> Any:

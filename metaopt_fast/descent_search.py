@@ -124,8 +124,8 @@ class DescentSearchResult:
 
     @property
     def theta(self) -> Array:
-        """The theta that the best descent came to, shape (n_params,)."""
-        theta: Array = self.runs.theta[0]
+        """A copy of the theta that the best descent came to, shape (n_params,)."""
+        theta: Array = self.runs.theta[0].copy()
         return theta
 
     @property

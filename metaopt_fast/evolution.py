@@ -65,7 +65,8 @@ def evolve(
         Each generation is one batch. A loss that is not finite ranks last.
     start : Normal, Uniform, Integers, or array_like of shape (n_params,)
         The first generation is drawn from a sampler, whose means and standard deviations the
-        methods of continuous parameters begin with. An array is the mean.
+        methods of continuous parameters begin with. An array is the mean, and candidate 0 of
+        the first generation (in "ars", both of its first direction, which is not followed).
     method : {"cem", "snes", "ars", "shrinking", "integer_local_search"}
         "cem", the cross-entropy method [1]_: the mean and the deviations of the next generation are
         those of the best candidates, smoothed, plus noise [2]_.
@@ -75,7 +76,7 @@ def evolve(
         of the second.
         "shrinking": normal steps around the best theta so far. Deviations are multiplied by
         `shrink` after each generation, and by `shrink_stuck`, too, after one without a better
-        theta. The first candidate of all is the array, if there is one.
+        theta.
         "integer_local_search", of Integers alone: candidates differ from the best theta in one or
         two parameters (each as often), by -1 or +1 or by any other value (each as often), within
         the bounds. After `restart_after` generations without a better theta, the next one is drawn
@@ -222,12 +223,16 @@ def evolve(
         "options": options,
         "patience": limits.patience,
         "tol": limits.tol,
-        "start": sampler.to_dict() if theta0 is None else {**sampler.to_dict(), "name": "array"},
+        "start": sampler.to_dict() | ({} if theta0 is None else ARRAY),
     }
     shared = configuration(task, 0, population * generations, metadata)
     config |= {name: shared[name] for name in shared if name not in NOT_OF_EVOLUTION}
     return run_to_end(Run(task.objective, strategy, config), limits, checkpoint, progress, callback)
 
+
+# What the configuration says of a start that is an array; 0.1.0 evaluated it in "shrinking" alone,
+# and said the name alone.
+ARRAY = {"name": "array", "is_candidate": True}
 
 # Entries of a search's configuration that mean nothing here, or another thing.
 NOT_OF_EVOLUTION = ("start", "n_candidates", "sampler", "shard_size", "prune")

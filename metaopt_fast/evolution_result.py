@@ -68,8 +68,8 @@ class EvolveResult:
 
     @property
     def theta(self) -> Float64Array:
-        """The best theta, shape (n_params,)."""
-        best: Float64Array = self.top_thetas[0]
+        """A copy of the best theta, shape (n_params,)."""
+        best: Float64Array = self.top_thetas[0].copy()
         return best
 
     @property

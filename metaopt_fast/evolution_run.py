@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -165,7 +166,7 @@ class Run:
             elapsed=standing.elapsed,
             kernel_fraction=standing.in_objective / max(standing.elapsed, 1e-9),
             stopped_by=stopped_by,
-            config=self.config,
+            config=copy.deepcopy(self.config),
         )
 
     def _trace(self) -> Array:
@@ -209,6 +210,7 @@ class Run:
                 f"{path} is damaged, or no checkpoint of evolve ({error}): restore it from a copy, "
                 "pass another path, or delete it and start again."
             ) from None
+        self._check_start(path, config)
         given = json.loads(json.dumps(self.config))
         theirs, ours = _flat(config), _flat(given)
         for name in {**theirs, **ours}:
@@ -228,6 +230,20 @@ class Run:
         seconds = arrays["seconds"].tolist()
         self.standing = Standing(len(trace), state, arrays["top"], arrays["top_thetas"], *seconds)
         self.trace = trace.tolist()
+
+    def _check_start(self, path: str, config: dict[str, Any]) -> None:
+        """Raise where 0.1.0 did not evaluate the array that it started from."""
+        from metaopt_fast.checkpoint import CheckpointError
+
+        start = config.get("start")
+        if not isinstance(start, dict) or start.get("name") != "array" or "is_candidate" in start:
+            return
+        if config.get("method") != "shrinking":
+            raise CheckpointError(
+                f"{path} was begun by version 0.1.0, which did not evaluate the start itself: pass "
+                "another path, or delete it and start again."
+            )
+        start["is_candidate"] = True
 
     def __enter__(self) -> Self:
         return self

@@ -83,7 +83,8 @@ def ars(
 ) -> Generations:
     """Augmented random search, version V1-t (Mania, Guy and Recht 2018), of rewards r = -loss.
 
-    ``normals(g)`` has population / 2 rows. The best of `first`, if any, is where it begins.
+    ``normals(g)`` has population / 2 rows. The best of `first`, if any, is where it begins. A
+    direction of zeros evaluates theta itself, and is not followed.
     """
     g = 0
     if first is not None:
@@ -94,9 +95,13 @@ def ars(
         plus, minus = theta + exploration * deltas, theta - exploration * deltas
         yield np.concatenate([plus, minus])
         g += 1
-        rewards = [(-loss(p), -loss(m), d) for p, m, d in zip(plus, minus, deltas, strict=True)]
+        rewards = [
+            (-loss(p), -loss(m), d) for p, m, d in zip(plus, minus, deltas, strict=True) if d.any()
+        ]
         rewards.sort(key=lambda r: -max(r[:2]))
         used = rewards[: max(1, round(elite * len(deltas)))]
+        if not used:
+            continue
         spread = np.std([r[:2] for r in used])
         theta = theta + learning_rate / (len(used) * spread) * sum((p - m) * d for p, m, d in used)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import time
@@ -305,7 +306,7 @@ class _Search:
             elapsed=self.restored_seconds + self.added - self.began,
             rows_evaluated_fraction=standing.visited / standing.n_evaluated,
             stopped_by=stopped_by,
-            config=self.config,
+            config=copy.deepcopy(self.config),
         )
 
 

@@ -126,6 +126,8 @@ class Continuous(Strategy):
     def ask(self, generation: int, state: State) -> Proposal:
         if generation == 0:
             thetas = self.sample_start(0)
+            if self.theta0 is not None:
+                thetas[0] = self.theta0  # a start may be the best there is
             return Proposal(thetas, (thetas - state.center) / state.scale)
         z = self.normals(generation, self.population)
         thetas = z * state.scale
@@ -145,13 +147,6 @@ class Shrinking(Continuous):
     defaults: ClassVar = {"shrink": 0.95, "shrink_stuck": 0.7}
     shrink: float
     shrink_stuck: float
-
-    def ask(self, generation: int, state: State) -> Proposal:
-        proposal = super().ask(generation, state)
-        if generation == 0 and self.theta0 is not None:
-            # The point to improve on is a candidate, so that its loss is known.
-            proposal.thetas[0] = self.theta0
-        return proposal
 
     def tell(
         self, generation: int, state: State, proposal: Proposal, ranks: Array, order: Array
@@ -257,8 +252,12 @@ class AugmentedRandomSearch(Continuous):
             thetas = self.sample_start(0)
             return Proposal(thetas, thetas)
         z = self.normals(generation, self.n_directions)
+        if generation == 0:
+            z[0] = 0.0
         offset = z * state.scale
         thetas = np.concatenate([state.center + offset, state.center - offset])
+        if generation == 0:  # both of the first direction are the start, which may be the best
+            thetas[[0, self.n_directions]] = self.theta0
         return Proposal(thetas, z)
 
     def tell(
@@ -269,10 +268,11 @@ class AugmentedRandomSearch(Continuous):
             center = proposal.thetas[order[0]].copy() if found else state.center
             return self.explore(state._replace(center=center))
         plus, minus = ranks[: self.n_directions], ranks[self.n_directions :]
-        # Of a direction with one loss that is infinite, the difference says nothing.
-        finite = np.flatnonzero(np.maximum(plus, minus) < np.inf)
-        best = np.argsort(np.minimum(plus, minus)[finite], kind="stable")[: self.n_used]
-        used = finite[best]
+        # Of a direction with one loss that is infinite, the difference says nothing; nor of none.
+        tells = (np.maximum(plus, minus) < np.inf) & proposal.z.any(axis=1)
+        telling = np.flatnonzero(tells)
+        best = np.argsort(np.minimum(plus, minus)[telling], kind="stable")[: self.n_used]
+        used = telling[best]
         spread = np.std(np.concatenate([plus[used], minus[used]])) if len(used) else 0.0
         if spread == 0:
             return state

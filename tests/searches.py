@@ -20,7 +20,7 @@ def problem(n_samples=300, n_features=7, seed=0):
 
 
 def objective(**options):
-    return mf.LogisticLoss(*problem(), l2=1e-3, fit_intercept=True, **options)
+    return mf.LogisticLoss(*problem(), **{"l2": 1e-3, "fit_intercept": True, **options})
 
 
 def digest(result):

@@ -101,17 +101,44 @@ def test_candidates_are_those_of_the_reference(name, method, options):
 
 @pytest.mark.parametrize("scale", [None, 0.5, [0.1, 1.0, 3.0]])
 @pytest.mark.parametrize("method", CONTINUOUS)
-def test_an_array_is_the_mean_of_the_first_generation(method, scale):
+def test_an_array_is_the_mean_of_the_first_generation_and_its_first_candidate(method, scale):
     objective, theta0 = Quadratic(), np.array([0.3, -0.2, 0.1])
     sigma = np.broadcast_to(1.0 if scale is None else scale, (3,))
     numbers = normals(POPULATION // 2 if method == "ars" else POPULATION, 3)
-    first = None if method == "ars" else theta0 + sigma * numbers(0)
-    arguments = [objective.loss, first, numbers, theta0, sigma]
+
+    def without_the_first(generation):
+        z = numbers(generation)
+        z[:1] *= generation > 0
+        return z
+
+    first = None if method == "ars" else theta0 + sigma * without_the_first(0)
+    arguments = [objective.loss, first, without_the_first, theta0, sigma]
     if method == "shrinking":
-        first[0] = theta0
         del arguments[3]
     thetas = asked(objective, theta0, method, scale=scale)
     check(thetas, getattr(reference_evolve, method)(*arguments))
+    assert (thetas[0, 0] == theta0).all()
+
+
+@pytest.mark.parametrize("population", [2, 24])
+@pytest.mark.parametrize("method", CONTINUOUS)
+def test_a_start_that_is_the_best_is_found(method, population):
+    objective = Quadratic()
+    start = objective.optimum
+    result = mf.evolve(
+        objective, start, method=method, population=population, generations=3, top_k=3
+    )
+    assert result.loss == 0.0 and result.theta.tolist() == start.tolist()
+    assert result.top[0].tolist() == (0, 0, 0.0)
+    assert len(np.unique(result.top_thetas, axis=0)) == len(result.top) == 3
+
+
+@pytest.mark.parametrize("method", CONTINUOUS)
+def test_a_start_with_zeros_of_both_signs_is_one_candidate(method):
+    start = np.array([0.0, -0.0, 1.0])
+    result = mf.evolve(Quadratic(start), start, method=method, population=4, top_k=4)
+    assert result.theta.tobytes() == start.tobytes()
+    assert len(np.unique(result.top_thetas, axis=0)) == 4
 
 
 @given(

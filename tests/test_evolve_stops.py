@@ -9,11 +9,12 @@ import time
 
 import numpy as np
 import pytest
-from evolutions import METHODS, Quadratic, Scripted, digest, logistic, run, start_of
+from evolutions import CONTINUOUS, METHODS, Quadratic, Scripted, digest, logistic, run, start_of
 from searches import files_up_to, problem, python
 
 import metaopt_fast as mf
 from metaopt_fast import evolution_run
+from metaopt_fast.evolution_file import read_arrays, write_arrays
 
 # ------------------------------------------------------------------------------------ checkpoints
 
@@ -100,6 +101,22 @@ def test_what_changes_no_bits_may_change(path):
     assert digest(result) == digest(run("cem"))
 
 
+@pytest.mark.parametrize("method", CONTINUOUS)
+def test_a_checkpoint_that_evaluated_no_array_is_refused(path, method):
+    start = np.array([0.5, -1.0, 0.0])
+    options = {"method": method, "population": 8, "checkpoint": path}
+    mf.evolve(Quadratic(), start, **options, generations=3)
+    arrays, config = read_arrays(path, "checkpoint", evolution_run.ARRAYS)
+    del config["start"]["is_candidate"]  # as version 0.1.0 wrote it
+    write_arrays(path, "checkpoint", arrays, config)
+    if method == "shrinking":  # which evaluated it there, too
+        whole = mf.evolve(Quadratic(), start, method=method, population=8, generations=5)
+        assert digest(mf.evolve(Quadratic(), start, **options, generations=5)) == digest(whole)
+    else:
+        with pytest.raises(mf.CheckpointError, match=r"begun by version 0\.1\.0, .*: pass another"):
+            mf.evolve(Quadratic(), start, **options, generations=5)
+
+
 def test_a_damaged_checkpoint_is_refused(path):
     run("cem", checkpoint=path)
     content = path.read_bytes()
@@ -171,6 +188,7 @@ FULL_DISK = """
 import sys
 from evolutions import *
 from metaopt_fast import evolution_run
+from metaopt_fast.evolution_file import read_arrays, write_arrays
 from searches import files_up_to
 evolution_run.COMMIT_INTERVAL = 0.0
 with files_up_to(int(sys.argv[2])):
@@ -203,6 +221,7 @@ KILLED = """
 import sys
 from evolutions import *
 from metaopt_fast import evolution_run
+from metaopt_fast.evolution_file import read_arrays, write_arrays
 evolution_run.COMMIT_INTERVAL = evolution_run.CALLBACK_INTERVAL = 0.0
 objective = logistic(n_threads=1)
 print("ready", flush=True)

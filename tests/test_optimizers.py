@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 
 import metaopt_fast as mf
 from metaopt_fast import reference_descent
-from metaopt_fast.optimizers import LBFGS, Point, SteepestDescent
+from metaopt_fast.optimizers import LBFGS, RULES, Point, SteepestDescent
 
 # Every method, with arguments of its own: of one descent, and how they vary over many.
 METHODS = {
@@ -111,8 +111,9 @@ def test_two_steps_are_known_by_hand(options, first, second):
         np.testing.assert_allclose(run.theta, known, rtol=1e-6)
 
 
-# Thetas after 20 steps of torch.optim 2.14 with its own defaults on mean(softplus(-s * x.theta))
-# + 0.05 |theta|^2, from theta = (-1, 1), x = ((1, 2), (-1, 1), (0.5, -1)), s = (1, -1, 1).
+# Thetas after 20 steps of torch.optim 2.14 with its own defaults (SGD: with momentum=0.9) on
+# mean(softplus(-s * x.theta)) + 0.05 |theta|^2, from theta = (-1, 1),
+# x = ((1, 2), (-1, 1), (0.5, -1)), s = (1, -1, 1).
 TORCH = {
     "momentum": ({"learning_rate": 0.3}, [1.6149221842230903, 0.10768489087271702]),
     "nesterov": (
@@ -132,6 +133,21 @@ def test_twenty_steps_are_those_of_pytorch(name):
     objective = mf.LogisticLoss([[1, 2], [-1, 1], [0.5, -1]], [1, 0, 1], l2=0.1)
     run = mf.gradient_descent(objective, [-1.0, 1.0], method=name, max_iter=20, tol=0.0, **options)
     np.testing.assert_allclose(run.theta, known, rtol=1e-12)
+
+
+# Of the signatures of torch.optim 2.14, but for `foreach` and the like.
+TORCH_DEFAULTS = {
+    "adagrad": {"lr": 1e-2, "eps": 1e-10},
+    "rmsprop": {"lr": 1e-2, "alpha": 0.99, "eps": 1e-8, "momentum": 0},
+    "adam": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8},
+    "adamw": {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 1e-2},
+}
+
+
+@pytest.mark.parametrize("name", TORCH_DEFAULTS)
+def test_defaults_are_those_of_pytorch_where_the_documentation_says_so(name):
+    assert f'"{name}"' in mf.gradient_descent.__doc__.split("have PyTorch's")[0].split("by def")[-1]
+    assert {"lr": RULES[name].default_rate, **RULES[name].defaults} == TORCH_DEFAULTS[name]
 
 
 def test_the_direction_of_lbfgs_is_that_of_the_reference():

@@ -206,6 +206,60 @@ def test_a_missing_file_is_said_to_be_missing(tmp_path):
         search().save(tmp_path / "no folder" / "result.npz")
 
 
+RATES = {"learning_rate": mf.Uniform(0.1, 1)}
+
+
+@pytest.mark.parametrize(
+    ("result", "kept"),
+    [
+        (lambda: search(n_candidates=50), lambda found: found.top_thetas[0]),
+        (
+            lambda: mf.merge_results([search(0, 50), search(50, 50)]),
+            lambda found: found.top_thetas[0],
+        ),
+        (lambda: evolution("cem", generations=2), lambda found: found.top_thetas[0]),
+        (
+            lambda: mf.search_descents(
+                objective(), RATES, 4, validation=objective(l2=0.0), max_iter=2
+            ),
+            lambda found: found.runs.theta[0],
+        ),
+    ],
+    ids=["random_search", "merge_results", "evolve", "search_descents"],
+)
+def test_writing_to_the_best_theta_changes_nothing_else(result, kept):
+    found = result()
+    before = found.theta.tolist()
+    found.theta[:] = 9.0
+    assert found.theta.tolist() == kept(found).tolist() == before
+
+
+def test_writing_to_one_of_many_descents_changes_nothing_else():
+    runs = mf.gradient_descent(objective(), np.zeros((2, 8)), max_iter=2)
+    before = runs.theta.tolist(), runs.trace.tolist()
+    runs[0].theta[:] = runs[0].trace[:] = 9.0
+    assert (runs.theta.tolist(), runs.trace.tolist()) == before
+
+
+def test_what_a_callback_writes_to_its_result_is_not_in_the_last_one(monkeypatch):
+    monkeypatch.setattr("metaopt_fast.search.CALLBACK_INTERVAL", 0.0)
+    monkeypatch.setattr("metaopt_fast.evolution_run.CALLBACK_INTERVAL", 0.0)
+    seen = []
+
+    def scribble(result):
+        seen.append(result)
+        for name in ("top", "top_thetas", "trace"):
+            getattr(result, name)[:] = 0
+        for entry in result.config.values():
+            if isinstance(entry, dict):
+                entry.clear()
+
+    for run in (search, lambda **options: evolution("snes", **options)):
+        found, wanted = run(callback=scribble), run()
+        assert digest(found) == digest(wanted) and found.config == wanted.config
+    assert len(seen) > 2
+
+
 def test_a_result_is_plain_data_for_json():
     plain = json.loads(json.dumps(search().to_dict()))
     assert plain["n_evaluated"] == 1000
