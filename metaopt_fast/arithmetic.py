@@ -1,7 +1,8 @@
-"""exp, log and their kin with the same bits on every processor: what decides a number calls these.
+"""exp, log, their kin and products of matrices, with the same bits on every processor.
 
-NumPy's and the C library's own functions, and BLAS, differ in the last digit from one processor to
-another. Square roots, products, quotients and sums of floats do not.
+What decides a number calls these: NumPy's and the C library's own functions, and those of BLAS,
+differ in the last digit from one processor to another. Square roots, products, quotients and sums
+do not.
 """
 
 from __future__ import annotations
@@ -61,6 +62,25 @@ def log2(x: Float64Array) -> Float64Array: ...
 def log2(x: float | Float64Array) -> float | Float64Array:
     """Return the logarithm to base 2: -infinity of 0, NaN below it, without a warning."""
     return _each(_kernels.log2, x)
+
+
+def expit(x: Float64Array) -> Float64Array:
+    """Return 1 / (1 + e**-x); the small ones are exact, down to the least of floats."""
+    e = exp(-np.abs(x))
+    return np.asarray(np.where(x < 0, e, 1.0) / (1 + e))
+
+
+def log_expit(x: Float64Array) -> Float64Array:
+    """Return the logarithm of `expit`, finite for any finite x."""
+    return np.asarray(np.minimum(x, 0) - log1p(exp(-np.abs(x))))
+
+
+def products(thetas: Float64Array, X: Float64Array) -> Float64Array:
+    """Return the sum of theta[j] * x[j] for each theta and row x, shape (len(thetas), len(X))."""
+    found = np.zeros((len(thetas), len(X)))
+    if found.size and X.shape[1]:
+        _kernels.products(np.ascontiguousarray(thetas), np.ascontiguousarray(X), found)
+    return found
 
 
 def geometric(first: float, last: float, count: int) -> Float64Array:

@@ -17,6 +17,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from metaopt_fast.arithmetic import exp, log
 from metaopt_fast.scoring import METRICS
 from metaopt_fast.validation import check_number, describe
 
@@ -98,7 +99,7 @@ class LogUniform:
 
     def rvs(self, random_state: np.random.RandomState) -> float:
         """Return one number."""
-        return math.exp(random_state.uniform(math.log(self.low), math.log(self.high)))
+        return exp(random_state.uniform(log(self.low), log(self.high)))
 
 
 def check_flag(name: str, value: object) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast import _kernels
+from metaopt_fast.arithmetic import log
 from metaopt_fast.linear import LinearData
 from metaopt_fast.packing import check_sample_weight, check_X, check_y, pack
 from metaopt_fast.validation import (
@@ -89,7 +90,7 @@ class ConfusionCounts(LinearData):
         strata = 2 * group + positive
         # Weights are packed times a power of two.
         self._unit = 1.0 if sample_weight is None else _unit(sample_weight)
-        self._shifts = [-math.log(t / (1 - t)) for t in self.thresholds]
+        self._shifts = [-log(t / (1 - t)) for t in self.thresholds]
         has_column = self.fit_intercept or any(self._shifts)
         self._packed = pack(X, positive, weights, has_column, self.dtype, strata)
         self._n_columns = X.shape[1] + has_column

@@ -9,6 +9,7 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.arithmetic import log2
 from metaopt_fast.descent import gradient_descent
 from metaopt_fast.descent_result import DescentResult
 from metaopt_fast.mixture import Mixture
@@ -77,7 +78,7 @@ class LogUniform:
     @property
     def exponents(self) -> Uniform:
         """The sampler of the logarithm to base 2."""
-        low, high = float(np.log2(self.low)), float(np.log2(self.high))
+        low, high = log2(self.low), log2(self.high)
         return Uniform(low, max(high, float(np.nextafter(low, np.inf))))
 
     def values(self, exponents: Array) -> Array:

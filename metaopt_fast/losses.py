@@ -152,8 +152,8 @@ class SmoothedZeroOneLoss(PointwiseLoss):
     """
 
     _loss = "smoothed_zero_one"
-    # Of the sigmoid, at log(2 + sqrt(3)).
-    _curvature = 3**-1.5 / 2
+    # Of the sigmoid, at log(2 + sqrt(3)): 1 / (6 sqrt(3)).
+    _curvature = 0.09622504486493763
 
     def __init__(
         self,

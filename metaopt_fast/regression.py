@@ -6,8 +6,8 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, log_expit
 
+from metaopt_fast.arithmetic import expit, log_expit, products
 from metaopt_fast.classifiers import (
     BinaryClassifier,
     check_C,
@@ -144,7 +144,7 @@ class LogisticRegression(BinaryClassifier):
         """Return x . coef + intercept of each row, positive for the second class."""
         X = self._features(X)
         with np.errstate(over="ignore"):
-            decisions: Float64Array = X @ self.coef_[0] + self.intercept_[0]
+            decisions: Float64Array = products(self.coef_, X)[0] + self.intercept_[0]
         return decisions
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:

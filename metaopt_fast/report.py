@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.arithmetic import products
 from metaopt_fast.columns import Table, shown
 from metaopt_fast.count_objective import INFEASIBLE, CountObjective
 from metaopt_fast.descent import DescentResult
@@ -61,7 +62,7 @@ class Report:
     def accuracy(self, theta: npt.NDArray[np.float64]) -> float:
         """Return the part of the rows whose class has the sign of x . theta, the intercept last."""
         with np.errstate(over="ignore", invalid="ignore"):
-            scores = self.table.X @ theta[:-1] + theta[-1]
+            scores = products(theta[None, :-1], self.table.X)[0] + theta[-1]
         return float(((scores > 0) == (self.table.y == 1)).mean())
 
     @property

@@ -9,8 +9,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.arithmetic import expit
 from metaopt_fast.packing import check_X, check_y
-from metaopt_fast.scoring import expit
 from metaopt_fast.validation import as_real_array, describe, to_float64
 
 Array = npt.NDArray[Any]

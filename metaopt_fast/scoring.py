@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.arithmetic import expit, log, products
+
 Float64Array = npt.NDArray[np.float64]
 Metric = Callable[[Float64Array, npt.NDArray[np.bool_], Float64Array], Float64Array]
 
 # Decision values that are scored at a time: a few arrays of them stay in the second-level cache.
 CHUNK = 1 << 16
-
-# Multiplications up to which OpenBLAS computes a product of matrices by one thread.
-SMALL_PRODUCT = 1 << 18
 
 EPS = np.finfo(np.float64).eps
 
@@ -72,27 +71,6 @@ def score_many(
     return scores
 
 
-def products(thetas: Float64Array, X: Float64Array) -> Float64Array:
-    """Return thetas @ X.T, by products so small that a BLAS computes them on the calling thread.
-
-    The threads of one stay awake after a large product, and hold up whoever computes next.
-    """
-    found = np.empty((len(thetas), len(X)))
-    step = max(1, SMALL_PRODUCT // max(1, thetas.size))
-    with np.errstate(over="ignore"):
-        for first in range(0, len(X), step):
-            rows = slice(first, first + step)
-            np.matmul(thetas, X[rows].T, out=found[:, rows])
-    return found
-
-
-def expit(decisions: Float64Array) -> Float64Array:
-    """Return 1 / (1 + exp(-decision)), the probability of the positive class."""
-    with np.errstate(over="ignore"):
-        p: Float64Array = 1 / (1 + np.exp(-decisions))
-    return p
-
-
 def neg_log_loss(
     decisions: Float64Array, positive: npt.NDArray[np.bool_], weights: Float64Array
 ) -> Float64Array:
@@ -100,7 +78,7 @@ def neg_log_loss(
     p = expit(decisions)
     np.subtract(1, p, out=p, where=~positive)
     np.clip(p, EPS, 1 - EPS, out=p)
-    return _mean(np.log(p, out=p), weights)
+    return _mean(log(p), weights)
 
 
 def neg_brier_score(
@@ -136,7 +114,7 @@ def f1(
     """Return 2 TP / (2 TP + FP + FN), 0 where there is neither."""
     predicted = decisions > 0
     true = (predicted * (weights * positive)).sum(axis=1)
-    both = (predicted * weights).sum(axis=1) + weights @ positive
+    both = (predicted * weights).sum(axis=1) + weights[positive].sum()
     return np.asarray(np.divide(2 * true, both, out=np.zeros(len(true)), where=both > 0))
 
 
@@ -144,7 +122,7 @@ def roc_auc(
     decisions: Float64Array, positive: npt.NDArray[np.bool_], weights: Float64Array
 ) -> Float64Array:
     """Return the area under the curve of true against false positives; ties count half."""
-    totals = weights @ positive, weights @ ~positive
+    totals = weights[positive].sum(), weights[~positive].sum()
     if 0 in totals:
         return np.full(len(decisions), np.nan)
     order = np.argsort(decisions, axis=1)[:, ::-1]

@@ -168,7 +168,8 @@ def shard_size(objective: Any) -> int:
         return own
     work = KERNEL_WORK if hasattr(objective, "sampled_loss") else PYTHON_WORK
     work /= _n_samples(objective) * (objective.n_params + 20)
-    size = 2.0 ** round(math.log2(max(work, 1.0)))
+    # The nearest power of two, by exact operations.
+    size = math.ldexp(1.0, math.frexp(max(work, 1.0) * math.sqrt(2))[1] - 1)
     return int(min(max(size, SMALLEST_SHARD), LARGEST_SHARD))
 
 
@@ -177,10 +178,10 @@ def batch_size(objective: Any) -> int:
     own: int | None = getattr(objective, "shard_size", None)
     if own is not None:
         return own
-    size = BATCH_NUMBERS // objective.n_params
+    size = int(BATCH_NUMBERS // objective.n_params)
     if not hasattr(objective, "sampled_loss"):
         size = min(size, BATCH_MARGINS // _n_samples(objective))
-    return int(2 ** math.floor(math.log2(max(1, size))))
+    return 1 << (max(1, size).bit_length() - 1)
 
 
 def _n_samples(objective: Any) -> int:

@@ -189,7 +189,7 @@ def total_weights(sums: Float64Array, class_weight: Sequence[ClassWeight]) -> Fl
     """
     return np.array(
         [
-            sums @ [choice.get(0, 1.0), choice.get(1, 1.0)]
+            sums[:, 0] * choice.get(0, 1.0) + sums[:, 1] * choice.get(1, 1.0)
             if isinstance(choice, dict)
             else sums.sum(axis=1)
             for choice in class_weight

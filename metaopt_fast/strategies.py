@@ -16,6 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.arithmetic import exp, log
 from metaopt_fast.samplers import (
     INTEGERS,
     MAX_SEED,
@@ -191,7 +192,7 @@ class CrossEntropy(Continuous):
         center = self.smoothing * mean + (1 - self.smoothing) * state.center
         scale = self.smoothing * deviation + (1 - self.smoothing) * state.scale
         noise = self.noise * max(0.0, 1 - (generation + 1) / self.noise_generations)
-        scale = np.sqrt(scale**2 + noise * self.first_scale**2)
+        scale = np.sqrt(scale * scale + noise * (self.first_scale * self.first_scale))
         return state._replace(center=center, scale=scale)
 
 
@@ -204,10 +205,10 @@ class Snes(Continuous):
 
     def __init__(self, setting: Setting, options: dict[str, Any]) -> None:
         super().__init__(setting, options)
-        n, k = self.n_params, np.arange(1, self.population + 1)
-        default = (3 + math.log(n)) / (5 * math.sqrt(n))
+        n, k = self.n_params, np.arange(1.0, self.population + 1)
+        default = (3 + log(n)) / (5 * math.sqrt(n))
         self.eta_scale = self.scale_learning_rate or default
-        utility = np.maximum(0.0, math.log(self.population / 2 + 1) - np.log(k))
+        utility = np.maximum(0.0, log(self.population / 2 + 1) - log(k))
         self.utilities = (utility / utility.sum() - 1 / self.population)[:, None]
 
     def tell(
@@ -221,7 +222,7 @@ class Snes(Continuous):
         # Utilities add up to 0: the 1 of z**2 - 1 would fall out, but for rounding.
         weighted *= z
         curvature = weighted.sum(axis=0) - self.utilities.sum()
-        scale = state.scale * np.exp(self.eta_scale / 2 * curvature)
+        scale = state.scale * exp(self.eta_scale / 2 * curvature)
         return state._replace(center=center, scale=scale)
 
 
@@ -314,7 +315,8 @@ class IntegerLocalSearch(Strategy):
 
     def start_scale(self) -> Array:
         """Return the standard deviation of a draw from the start."""
-        return np.asarray(np.sqrt(((self.high - self.low + 1) ** 2 - 1) / 12))
+        n_values = self.high - self.low + 1
+        return np.asarray(np.sqrt((n_values * n_values - 1) / 12))
 
     def ask(self, generation: int, state: State) -> Proposal:
         if state.stuck >= self.restart_after:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast import _kernels
+from metaopt_fast.arithmetic import geometric, log
 from metaopt_fast.fit_arguments import ClassWeight
 from metaopt_fast.models import Models, Nearby, TrainingSet
 from metaopt_fast.newton import fit
@@ -80,7 +81,7 @@ class Problem:
 
     def training_set(self, choice: ClassWeight, left_out: int) -> TrainingSet:
         factors = self.factors(choice, left_out)
-        total = float(self.sums_without(left_out) @ factors)
+        total = float((self.sums_without(left_out) * factors).sum())
         return TrainingSet(self.rows(self.block_fold != left_out, factors, total), total)
 
     def sketch(self, choice: ClassWeight) -> TrainingSet | None:
@@ -91,7 +92,8 @@ class Problem:
         if n_rows < SKETCH * self.n_params or len(np.unique(self.block_class[blocks])) < 2:
             return None
         factors = self.factors(choice, -1)
-        total = float(self.sums_without(-1) @ factors) * n_rows / int(self.packed.block_rows.sum())
+        total = float((self.sums_without(-1) * factors).sum())
+        total *= n_rows / int(self.packed.block_rows.sum())
         return TrainingSet(self.rows(blocks, factors, total), total)
 
     def models(
@@ -121,8 +123,8 @@ class Problem:
                 mine = np.flatnonzero(models.set_of // len(self.left_out) == c)
                 thetas[mine] = self.sketched(choice, models.l2[mine])
             return thetas
-        strengths = np.geomspace(models.l2.max(), models.l2.min(), N_ANCHORS)
-        nearest = np.abs(np.log(models.l2)[:, None] - np.log(strengths)).argmin(axis=1)
+        strengths = geometric(models.l2.max(), models.l2.min(), N_ANCHORS)
+        nearest = np.abs(log(models.l2)[:, None] - log(strengths)).argmin(axis=1)
         losses, gradients = np.empty(n), np.empty_like(thetas)
         hessians = np.empty((len(models.sets), N_ANCHORS, n_pairs))
         origins = np.empty((len(models.sets), N_ANCHORS, self.n_params))

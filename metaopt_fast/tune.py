@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.arithmetic import exp, log
 from metaopt_fast.columns import Table
 from metaopt_fast.cv_results import standard_error, within_one_standard_error
 from metaopt_fast.report import data_to_dict, data_to_lines, draw, lines_to_text
@@ -150,9 +151,9 @@ def tune(
     if not 0 < low <= high < math.inf:
         raise ValueError(f"C is to be from {low:g} to {high:g}: pass 0 < low <= high.")
     started = time.perf_counter()
-    least = math.log(low)
-    exponents = Uniform(least, max(math.log(high), math.nextafter(least, math.inf)))
-    C = np.clip(np.exp(exponents.sample(seed, 0, n_candidates, 1)[:, 0]), low, high)
+    least = log(low)
+    exponents = Uniform(least, max(log(high), math.nextafter(least, math.inf)))
+    C = np.clip(exp(exponents.sample(seed, 0, n_candidates, 1)[:, 0]), low, high)
     folds = stratified_folds(y, cv, seed)
     parts = [(np.flatnonzero(folds != k), np.flatnonzero(folds == k)) for k in range(cv)]
     positive = y == 1

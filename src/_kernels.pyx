@@ -75,6 +75,8 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         Elementwise log
         Elementwise log1p
         Elementwise log2
+        void (*products)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *, int,
+                         double *) noexcept nogil
         double (*fma_run)(Py_ssize_t) noexcept nogil
         double (*read_run)(const void *, Py_ssize_t) noexcept nogil
 
@@ -272,6 +274,7 @@ cdef class PackedRows:
 
 include "newton.pxi"
 include "histogram.pxi"
+include "products.pxi"
 
 # --------------------------------------------------------------------------------- random numbers
 

@@ -5,6 +5,7 @@
 #include "histogram.hpp"
 #include "newton.hpp"
 #include "packing.hpp"
+#include "products.hpp"
 #include "random.hpp"
 #include "single.hpp"
 
@@ -62,6 +63,7 @@ template <class T, class Loss> const Kernels *table() {
                                     elementwise<Log>,
                                     elementwise<Log1p>,
                                     elementwise<Log2>,
+                                    products,
                                     fma_run<T>,
                                     read_run};
     return &kernels;

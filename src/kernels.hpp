@@ -86,6 +86,10 @@ struct Kernels {
     // See elementwise.hpp.
     Elementwise exp, expm1, log, log1p, log2;
 
+    // See products.hpp.
+    void (*products)(const double *rows, ptrdiff_t count, ptrdiff_t stride, ptrdiff_t n,
+                     const double *tile, int n_lanes, double *out);
+
     // For measuring the machine: a run of independent FMAs, and a sum over memory.
     double (*fma_run)(ptrdiff_t iterations);  // returns operations done (2 per FMA)
     double (*read_run)(const void *memory, ptrdiff_t bytes);

@@ -1,4 +1,4 @@
-"""exp, log and their kin: against mpmath, against NumPy's limits, and against each other's bits."""
+"""exp, log, their kin and products: against mpmath, NumPy's limits, and each other's bits."""
 
 import hashlib
 import warnings
@@ -6,7 +6,7 @@ import warnings
 import mpmath
 import numpy as np
 import pytest
-from accuracy import ulps
+from accuracy import exact_sigmoid, exact_softplus, ulps
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -104,3 +104,28 @@ def test_geometric_numbers_have_a_constant_ratio_and_exact_ends():
     np.testing.assert_allclose(numbers, np.geomspace(3e4, 1e-7, 12), rtol=1e-14)
     assert (numbers[0], numbers[-1]) == (3e4, 1e-7)
     assert (arithmetic.geometric(2.0, 2.0, 3) == 2).all()
+
+
+@given(st.integers(1, 70), st.integers(1, 60), st.sampled_from([1, 2, 7, 255, 300]))
+def test_products_are_within_their_bound_of_numpys_and_do_not_depend_on_company(rows, models, n):
+    rng = np.random.default_rng(rows * 100 + models)
+    X, thetas = rng.normal(size=(rows, n)), rng.normal(size=(models, n))
+    found = arithmetic.products(thetas, X)
+    bound = 2 * n * 2.0**-53 * (np.abs(thetas) @ np.abs(X).T)
+    assert (np.abs(found - thetas @ X.T) <= bound).all()
+    assert (arithmetic.products(thetas[-1:], X[-1:]) == found[-1:, -1:]).all()
+    assert (arithmetic.products(np.asfortranarray(thetas), X[::-1])[:, ::-1] == found).all()
+
+
+def test_products_of_nothing_are_empty_or_zero():
+    assert arithmetic.products(np.empty((0, 3)), np.empty((2, 3))).shape == (0, 2)
+    assert (arithmetic.products(np.empty((1, 0)), np.empty((2, 0))) == 0).all()
+
+
+def test_probabilities_and_their_logarithms_are_exact_wherever_they_are_floats():
+    x = np.concatenate([HARD[np.isfinite(HARD)], np.linspace(-746, 746, 601)])
+    for value, probability, logarithm in zip(
+        x, arithmetic.expit(x), arithmetic.log_expit(x), strict=True
+    ):
+        assert ulps(probability, exact_sigmoid(value)) <= 2
+        assert ulps(logarithm, -exact_softplus(-value)) <= 2

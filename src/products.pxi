@@ -1,0 +1,109 @@
+# Products of matrices in a fixed order of sums, where a BLAS would choose another one by the
+# processor and the threads. Included by _kernels.pyx.
+
+# Rows of the left matrix that one call of the kernel multiplies.
+cdef enum: ROWS_AT_ONCE = 64
+# Entries of a row that are summed before they join the sum in memory: a tile of as many stays in
+# the second-level cache.
+cdef enum: COLUMNS_AT_ONCE = 256
+# Products between two looks at signals, for each thread.
+cdef double PRODUCTS_AT_ONCE = 1e9
+
+
+def products(const double[:, ::1] thetas, const double[:, ::1] X, double[:, ::1] out):
+    """Write thetas X': sums in the order of the columns, on the calling thread."""
+    cdef const Kernels *kernels = table(0, False)
+    cdef Py_ssize_t n = X.shape[1], lanes = kernels.lanes, first, row, count, n_rows, i, lane
+    cdef Py_ssize_t slice = max(1, <Py_ssize_t>(PRODUCTS_AT_ONCE / ROWS_AT_ONCE / lanes / (n + 1)))
+    cdef Py_ssize_t until
+    if thetas.shape[0] == 0 or X.shape[0] == 0:
+        return
+    cdef char *memory = <char *>malloc(
+        ALIGNMENT + (n + ROWS_AT_ONCE) * lanes * sizeof(double))
+    if memory == NULL:
+        raise MemoryError
+    cdef double *tile = <double *>aligned(<Py_ssize_t><uintptr_t>memory)
+    cdef double *found = tile + n * lanes
+    try:
+        for first in range(0, thetas.shape[0], lanes):
+            count, row = min(lanes, thetas.shape[0] - first), 0
+            kernels.pack_thetas(&thetas[first, 0], count, n, lanes, tile)
+            while row < X.shape[0]:
+                until = min(X.shape[0], row + slice * ROWS_AT_ONCE)
+                with nogil:
+                    while row < until:
+                        n_rows = min(ROWS_AT_ONCE, until - row)
+                        kernels.products(&X[row, 0], n_rows, n, n, tile, count, found)
+                        for lane in range(count):
+                            for i in range(n_rows):
+                                out[first + lane, row + i] = found[i * lanes + lane]
+                        row += n_rows
+                PyErr_CheckSignals()
+    finally:
+        free(memory)
+
+
+cdef struct GramPlan:
+    const Kernels *kernels
+    const double *rows
+    double *out
+    Py_ssize_t n_rows, n_columns, tile_size
+
+
+cdef void add_gram_tile(const GramPlan *plan, Py_ssize_t index, double *tile) noexcept nogil:
+    """Add the products of the rows of one tile with all rows up to its last one."""
+    cdef Py_ssize_t lanes = plan.kernels.lanes, m = plan.n_rows, n = plan.n_columns
+    cdef Py_ssize_t first = index * lanes, count = min(lanes, m - first)
+    cdef Py_ssize_t column, width, row, n_rows, i, lane
+    cdef double *found = tile + COLUMNS_AT_ONCE * lanes
+    cdef double *out
+    column = 0
+    while column < n:
+        width = min(COLUMNS_AT_ONCE, n - column)
+        for i in range(width):
+            for lane in range(lanes):
+                tile[i * lanes + lane] = (
+                    plan.rows[(first + lane) * n + column + i] if lane < count else 0)
+        row = 0
+        while row < first + count:
+            n_rows = min(ROWS_AT_ONCE, first + count - row)
+            plan.kernels.products(plan.rows + row * n + column, n_rows, n, width, tile, count,
+                                  found)
+            for lane in range(count):
+                out = plan.out + (first + lane) * m + row
+                for i in range(n_rows):
+                    out[i] += found[i * lanes + lane]
+            row += n_rows
+        column += width
+
+
+def add_gram(const double[:, ::1] rows, double[:, ::1] out, int n_threads):
+    """Add rows rows' to the lower triangle of `out`; what is above it may be changed."""
+    cdef GramPlan plan
+    cdef Py_ssize_t lanes, n_tiles, first = 0, wave, i
+    plan.kernels = table(0, False)
+    lanes = plan.kernels.lanes
+    plan.n_rows, plan.n_columns = rows.shape[0], rows.shape[1]
+    plan.rows, plan.out = &rows[0, 0], &out[0, 0]
+    n_tiles = (plan.n_rows + lanes - 1) // lanes
+    if <double>plan.n_rows * plan.n_rows * plan.n_columns / 8 < SERIAL_WORK:
+        n_threads = 1
+    plan.tile_size = (COLUMNS_AT_ONCE + ROWS_AT_ONCE) * lanes
+    wave = n_threads * max(1, <Py_ssize_t>(
+        PRODUCTS_AT_ONCE / lanes / plan.n_rows / plan.n_columns))
+    cdef char *memory = <char *>malloc(ALIGNMENT + n_threads * plan.tile_size * sizeof(double))
+    if memory == NULL:
+        raise MemoryError
+    cdef double *tiles = <double *>aligned(<Py_ssize_t><uintptr_t>memory)
+    try:
+        while first < n_tiles:
+            wave = min(wave, n_tiles - first)
+            with nogil:
+                for i in prange(wave, schedule="dynamic", chunksize=1, num_threads=n_threads):
+                    # The last tiles are the longest: they come first.
+                    add_gram_tile(&plan, n_tiles - 1 - first - i,
+                                  tiles + threadid() * plan.tile_size)
+            first += wave
+            PyErr_CheckSignals()
+    finally:
+        free(memory)
