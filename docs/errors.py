@@ -14,7 +14,7 @@ from typing import NamedTuple
 PACKAGE = Path(__file__).parents[1] / "metaopt_fast"
 HEAD = """# Errors
 
-Each sentence says what was given, and after the colon what is expected or how to mend it. Words in
+Each sentence says what was given, and after the colon what is expected or how to fix it. Words in
 angle brackets are filled in. Sentences without a cure are reasons that another one quotes. This
 page is made from the source.
 """

@@ -38,7 +38,7 @@ class AUCObjective(LinearData):
         Finite numbers, of any layout and real dtype. It is copied once, into the order in which the
         kernels read it.
     y : array_like of shape (n_samples,)
-        Labels of two classes: 0 and 1, -1 and +1, or bool.
+        Labels of two classes, of which the greater one is positive; see `LogisticLoss`.
     sample_weight : array_like of shape (n_samples,), optional
         Weights >= 0, positive for a row of each class at least. A row of weight 0 is as good as
         absent.

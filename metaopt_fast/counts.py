@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from metaopt_fast import _kernels
 from metaopt_fast.arithmetic import log
+from metaopt_fast.labels import read_labels
 from metaopt_fast.linear import LinearData
 from metaopt_fast.packing import check_sample_weight, check_X, check_y, pack
 from metaopt_fast.validation import (
@@ -34,9 +35,10 @@ class ConfusionCounts(LinearData):
     X : array_like of shape (n_samples, n_features)
         As in `LogisticLoss`.
     y : array_like of shape (n_samples,)
-        Labels of two classes: 0 and 1, -1 and +1, or bool.
+        Labels of two classes, of which the greater one is positive; see `LogisticLoss`.
     groups : array_like of shape (n_samples,), optional
-        The group of each row: numbers, strings or bool. Each group is counted on its own.
+        The group of each row: numbers, strings or bool, of one kind: 1 is no "1". Each group is
+        counted on its own.
     thresholds : sequence of float, default (0.5,)
         Probabilities between 0 and 1, exclusive.
     sample_weight : array_like of shape (n_samples,), optional
@@ -230,18 +232,9 @@ def _check_groups(
     if groups is None:
         return [None], np.zeros(n_samples, np.intp)
     wanted = "one number, string or bool for each row"
-    try:
-        array = np.asarray(groups)
-    except ValueError:
-        raise ValueError(f"groups cannot be read as an array: pass {wanted}.") from None
-    if array.ndim != 1 or len(array) != n_samples:
+    labels = read_labels("groups", groups, wanted)
+    if len(labels.codes) != n_samples:
         raise ValueError(
-            f"groups has shape {array.shape}, but X has {n_samples} rows: pass {wanted}."
+            f"groups has shape {labels.codes.shape}, but X has {n_samples} rows: pass {wanted}."
         )
-    if array.dtype.kind == "f" and np.isnan(array).any():
-        raise ValueError(f"groups has nan at row {int(np.isnan(array).argmax())}: pass {wanted}.")
-    try:
-        labels, number = np.unique(array, return_inverse=True)
-    except TypeError:
-        raise TypeError(f"groups holds values that cannot be sorted: pass {wanted}.") from None
-    return labels.tolist(), number.astype(np.intp)
+    return labels.values, labels.codes

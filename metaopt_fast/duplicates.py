@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.packing import check_sample_weight, check_X, check_y, chunks
+from metaopt_fast.frames import as_numbers
+from metaopt_fast.packing import check_classes, check_sample_weight, check_X, chunks
 from metaopt_fast.validation import to_float64
 
 Array = npt.NDArray[Any]
@@ -26,7 +27,7 @@ def merge_duplicates(
     ----------
     X : array_like of shape (n_samples, n_features)
     y : array_like of shape (n_samples,)
-        Labels of two classes: 0 and 1, -1 and +1, or bool.
+        Labels of two classes, of which the greater one is positive; see `LogisticLoss`.
     sample_weight : array_like of shape (n_samples,), optional
         Weights >= 0 with a positive sum; 1 by default.
 
@@ -51,14 +52,16 @@ def merge_duplicates(
     ([[1, 0], [0, 1], [1, 0]], [1, 0, 0], [2.0, 1.0, 1.0])
     """
     X = check_X(X)
-    positive = check_y(y, len(X))
+    classes, positive = check_classes(y, len(X))
     check_sample_weight(sample_weight, len(X))
     first, group = groups(X, positive)
     if sample_weight is None:
         weights = np.bincount(group).astype(np.float64)
     else:
-        weights = sums(to_float64(np.asarray(sample_weight)), group)
-    return X[first], np.asarray(y)[first], weights
+        weights = sums(to_float64(as_numbers("sample_weight", sample_weight, 1, "weights")), group)
+    dtype = getattr(y, "dtype", None)
+    labels = np.array(classes, dtype if isinstance(dtype, np.dtype) and dtype.kind != "O" else None)
+    return X[first], labels[positive[first].astype(np.intp)], weights
 
 
 def groups(X: Array, positive: Array) -> tuple[Array, Array]:

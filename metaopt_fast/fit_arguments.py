@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.frames import as_numbers
 from metaopt_fast.validation import as_real_array, describe, to_float64
 
 Float64Array = npt.NDArray[np.float64]
@@ -20,7 +21,7 @@ def check_folds(folds: npt.ArrayLike | None, n_samples: int) -> npt.NDArray[np.i
     wanted = "an array of shape (n_samples,) of integers from 0, at least two and none left out"
     if folds is None:
         return np.zeros(n_samples, np.intp)
-    array = as_real_array("folds", folds, 1, wanted)
+    array = as_numbers("folds", folds, 1, wanted)
     if len(array) != n_samples:
         raise ValueError(
             f"folds has {len(array)} entries, but X has {n_samples} rows: pass {wanted}."
@@ -64,38 +65,43 @@ def check_l2(l2: npt.ArrayLike, n_folds: int | None, n_choices: int | None) -> F
 
 
 def check_class_weight(
-    class_weight: ClassWeight | Sequence[ClassWeight],
+    class_weight: ClassWeight | Sequence[ClassWeight], classes: Sequence[Any] = (0, 1)
 ) -> tuple[list[ClassWeight], npt.NDArray[np.intp] | None]:
     """Return the distinct choices, and which one is each model's (None: there is but one)."""
     if class_weight is None or isinstance(class_weight, (str, Mapping)):
-        return [_check_choice(class_weight)], None
+        return [_check_choice(class_weight, classes)], None
     if not isinstance(class_weight, Sequence) or not len(class_weight):
         raise TypeError(
             f"class_weight is {describe(class_weight)}: pass None, 'balanced', a dict of the "
-            "weights of classes 0 and 1, or a list of one of these for each model."
+            "weights of both classes, or a list of one of these for each model."
         )
     choices: list[ClassWeight] = []
     choice_of = []
-    for choice in map(_check_choice, class_weight):
+    for choice in (_check_choice(choice, classes) for choice in class_weight):
         if choice not in choices:
             choices.append(choice)
         choice_of.append(choices.index(choice))
     return choices, np.array(choice_of)
 
 
-def _check_choice(choice: ClassWeight) -> ClassWeight:
-    wanted = "None, 'balanced', or a dict of the weights of classes 0 and 1, finite and above 0"
+def _check_choice(choice: ClassWeight, classes: Sequence[Any]) -> ClassWeight:
+    # -1 and +1 are classes 0 and 1, too; of other labels, 1 might be the lesser one.
+    keys = [0, 1] if list(classes) in ([0, 1], [-1, 1]) else list(classes)
+    shown = " and ".join(map(repr, keys))
+    wanted = f"None, 'balanced', or a dict of the weights of classes {shown}, finite and above 0"
     if choice is None or (isinstance(choice, str) and choice == "balanced"):
         return choice
     if not isinstance(choice, Mapping):
         error = ValueError if isinstance(choice, str) else TypeError
         raise error(f"class_weight is {describe(choice)}: pass {wanted}.")
     for label, weight in choice.items():
-        if label not in (0, 1):
-            raise ValueError(f"class_weight has the key {label!r}: pass {wanted}.")
+        if label not in keys:
+            raise ValueError(
+                f"class_weight has the key {label!r}, and y the labels {shown}: pass {wanted}."
+            )
         if not isinstance(weight, (int, float, np.number)) or not 0 < weight < math.inf:
-            raise ValueError(f"class_weight has {weight!r} for class {label}: pass {wanted}.")
-    return {label: float(choice.get(label, 1.0)) for label in (0, 1)}
+            raise ValueError(f"class_weight has {weight!r} for class {label!r}: pass {wanted}.")
+    return {k: float(choice.get(key, 1.0)) for k, key in enumerate(keys)}
 
 
 def _n_axes(value: Any) -> int:

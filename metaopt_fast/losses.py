@@ -23,10 +23,12 @@ class LogisticLoss(PointwiseLoss):
     Parameters
     ----------
     X : array_like of shape (n_samples, n_features)
-        Finite numbers: an array of any layout and real dtype, a memory map, a pandas or polars
-        frame. It is copied once, into the order in which the kernels read it.
-    y : array_like of shape (n_samples,)
-        Labels of two classes: 0 and 1, -1 and +1, or bool.
+        Finite numbers: an array of any layout and real dtype, a memory map, or a frame of pandas,
+        polars or pyarrow whose columns hold numbers or truth values, of any dtypes. It is copied
+        once, into the order in which the kernels read it.
+    y : array_like of shape (n_samples,) or (n_samples, 1)
+        Labels of two classes, numbers, strings or bool: an array, a list, or a column of a frame.
+        The greater one, as `numpy.unique` orders them, is the positive class.
     sample_weight : array_like of shape (n_samples,), optional
         Weights >= 0 with a positive sum. A row of weight 0 is as good as absent.
     l2 : float, default 0

@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast import _kernels
-from metaopt_fast.validation import as_real_array, to_float64
+from metaopt_fast.frames import as_numbers
+from metaopt_fast.labels import read_labels, short
+from metaopt_fast.validation import to_float64
 
 PANEL_ROWS = 8
 BLOCK_ROWS = 64
@@ -262,7 +264,7 @@ def arrange(
 
 def check_X(X: npt.ArrayLike) -> npt.NDArray[Any]:
     """Return X as a two-dimensional array of real numbers, not copied where it is one."""
-    array = as_real_array("X", X, 2, "an array of shape (n_samples, n_features)")
+    array = as_numbers("X", X, 2, "an array of shape (n_samples, n_features)")
     if 0 in array.shape:
         raise ValueError(f"X has shape {array.shape}: pass at least one row and one column.")
     return array
@@ -270,25 +272,28 @@ def check_X(X: npt.ArrayLike) -> npt.NDArray[Any]:
 
 def check_y(y: npt.ArrayLike, n_samples: int) -> npt.NDArray[np.bool_]:
     """Return which rows are of the positive class."""
-    codings = "0 and 1, -1 and +1, or bool"
-    array = as_real_array("y", y, 1, f"an array of shape (n_samples,) of {codings}")
-    if array.shape[0] != n_samples:
+    return check_classes(y, n_samples)[1]
+
+
+def check_classes(y: npt.ArrayLike, n_samples: int) -> tuple[list[Any], npt.NDArray[np.bool_]]:
+    """Return the two labels, the lesser first, and which rows have the greater one."""
+    wanted = "one label for each row, a number, a string or a truth value"
+    labels = read_labels("y", y, wanted, may_be_column=True)
+    if len(labels.codes) != n_samples:
         raise ValueError(
-            f"y has {array.shape[0]} labels, but X has {n_samples} rows: pass one label for each "
-            "row."
+            f"y has {len(labels.codes)} labels, but X has {n_samples} rows: pass one label for "
+            "each row."
         )
-    classes = np.unique(array)
+    classes = labels.values
+    for label in (classes[0], classes[-1]) if classes else ():
+        if isinstance(label, (float, np.floating)) and not math.isfinite(float(label)):
+            row = int(np.argmax(labels.codes == classes.index(label)))
+            raise ValueError(f"y has {label} in row {row}: pass {wanted}.")
     if len(classes) != 2:
-        shown = ", ".join(str(label) for label in classes[:4]) + (
-            ", ..." if len(classes) > 4 else ""
-        )
+        shown = ", ".join(map(short, classes[:4])) + (", ..." if len(classes) > 4 else "")
         noun = "class" if len(classes) == 1 else "classes"
-        raise ValueError(f"y holds {len(classes)} {noun} ({shown}): pass labels of two, {codings}.")
-    low, high = classes.tolist()
-    if high != 1 or low not in (0, -1):
-        raise ValueError(f"y holds the labels {low} and {high}: pass {codings}.")
-    positive: npt.NDArray[np.bool_] = array == high
-    return positive
+        raise ValueError(f"y holds {len(classes):,} {noun} ({shown}): pass labels of two.")
+    return classes, labels.codes == 1
 
 
 def check_sample_weight(
@@ -298,7 +303,7 @@ def check_sample_weight(
     if sample_weight is None:
         return np.ones(n_samples)
     wanted = "an array of shape (n_samples,) of finite numbers >= 0"
-    array = as_real_array("sample_weight", sample_weight, 1, wanted)
+    array = as_numbers("sample_weight", sample_weight, 1, wanted)
     if array.shape[0] != n_samples:
         raise ValueError(
             f"sample_weight has {array.shape[0]} entries, but X has {n_samples} rows: pass one "

@@ -18,7 +18,7 @@ from metaopt_fast.fit_arguments import (
     check_training_sets,
 )
 from metaopt_fast.newton import fit
-from metaopt_fast.packing import check_sample_weight, check_X, check_y, pack
+from metaopt_fast.packing import check_classes, check_sample_weight, check_X, pack
 from metaopt_fast.threads import default_n_threads
 from metaopt_fast.training_sets import Problem
 from metaopt_fast.validation import check_integer, check_n_threads, check_number, describe
@@ -103,7 +103,7 @@ def fit_many(
     X : array_like of shape (n_samples, n_features)
         Finite numbers, of any layout and real dtype.
     y : array_like of shape (n_samples,)
-        Labels of two classes: 0 and 1, -1 and +1, or bool.
+        Labels of two classes, of which the greater one is positive; see `LogisticLoss`.
     l2 : float, or array_like of shape (M,) or (M, n_folds)
         Strengths of the penalty, >= 0.
     folds : array_like of int of shape (n_samples,), optional
@@ -111,7 +111,8 @@ def fit_many(
         folds, and validated on those of fold f.
     class_weight : None, "balanced", a dict {0: float, 1: float}, or a list of M of these
         What the weights of the rows of each class are multiplied by; "balanced" makes the classes
-        of the training rows equally heavy. A class that the dict leaves out has weight 1.
+        of the training rows equally heavy. A class that the dict leaves out has weight 1. Where
+        the labels are other than 0 and 1, -1 and +1, or bool, the dict has these labels as keys.
     sample_weight : array_like of shape (n_samples,), optional
         Weights >= 0. A row of weight 0 is as good as absent.
     fit_intercept : bool, default True
@@ -169,11 +170,11 @@ def fit_many(
             f"{MAX_PARAMS:,} parameters at most: use gradient_descent(LogisticLoss(X, y), "
             "method='lbfgs', l2=...), which fits many at once, too."
         )
-    positive = check_y(y, len(X))
+    classes, positive = check_classes(y, len(X))
     weights = check_sample_weight(sample_weight, len(X))
     fold = check_folds(folds, len(X))
     left_out = [-1] if folds is None else list(range(int(fold.max()) + 1))
-    choices, choice_of = check_class_weight(class_weight)
+    choices, choice_of = check_class_weight(class_weight, classes)
     strengths = check_l2(
         l2,
         None if folds is None else len(left_out),

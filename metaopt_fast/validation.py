@@ -119,16 +119,41 @@ def describe(value: object) -> str:
 def as_real_array(name: str, value: object, ndim: int | None, wanted: str) -> npt.NDArray[Any]:
     """Return `value` as an array of a boolean, integer or floating dtype, with `ndim` dimensions
     (None: 0 or 1)."""
+    return check_real(name, as_array(name, value, wanted), ndim, wanted)
+
+
+def as_array(name: str, value: object, wanted: str) -> npt.NDArray[Any]:
+    """Return `value` as an array of any dtype."""
     if value is None:
         raise TypeError(f"{name} is None: pass {wanted}.")
+    check_dense(name, value)
     try:
         array = np.asarray(value)
     except (ValueError, TypeError):
         raise ValueError(f"{name} cannot be read as an array of numbers: pass {wanted}.") from None
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(f"{name} has masked entries: pass {wanted} without a mask.")
+    return array
+
+
+def check_dense(name: str, value: object) -> None:
+    """Raise an error that names a sparse matrix of SciPy as what it is."""
+    kind = type(value)
+    if hasattr(kind, "nnz") and hasattr(kind, "toarray"):
+        size = math.prod(cast(Any, value).shape) * 8 / 1e6
+        raise TypeError(
+            f"{name} is a sparse matrix (a {kind.__name__} of shape {cast(Any, value).shape}): "
+            f"pass {name}.toarray(), of {size:,.1f} MB, or fewer columns of it where memory has no "
+            "room for all."
+        )
+
+
+def check_real(
+    name: str, array: npt.NDArray[Any], ndim: int | None, wanted: str
+) -> npt.NDArray[Any]:
+    """Return an array of real numbers, with `ndim` dimensions (None: 0 or 1)."""
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} has dtype {array.dtype}: pass {wanted} of real numbers.")
+        raise TypeError(f"{name} has dtype {array.dtype}, not of real numbers: pass {wanted}.")
     if array.ndim != ndim and not (ndim is None and array.ndim < 2):
         raise ValueError(f"{name} has shape {array.shape}: pass {wanted}.")
     return array

@@ -352,10 +352,7 @@ def test_fingerprints_tell_objectives_apart():
         ({"fit_intercept": 1}, "fit_intercept is 1 (a int): pass True or False."),
         ({"dtype": "int"}, "dtype is 'int' (a str): pass 'float64' or 'float32'."),
         ({"n_threads": 0}, "n_threads is 0: pass an integer from 1 to 1024."),
-        (
-            {"y": [1, 1, 1, 1]},
-            "y holds 1 class (1): pass labels of two, 0 and 1, -1 and +1, or bool.",
-        ),
+        ({"y": [1, 1, 1, 1]}, "y holds 1 class (1): pass labels of two."),
         (
             {"sample_weight": [0, 1, 0, 1]},
             "sample_weight is 0 for all rows of one class: pass positive weights in both.",
