@@ -186,7 +186,7 @@ class AUCObjective(LinearData):
             raise TypeError(
                 f"sampler is {describe(sampler)}: pass a Normal, a Uniform or an Integers sampler."
             )
-        draws = sampler.draws(seed, self.n_params)
+        draws = sampler.drawn(seed, self.n_params)
         start = check_integer("start", start, 0, MAX_INDEX)
         count = check_integer("count", count, 1, MAX_INDEX - start)
         threads = check_n_threads(n_threads) or self._threads()

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from metaopt_fast import _kernels
 from metaopt_fast.counts import ConfusionCounts
 from metaopt_fast.metrics import METRICS, RATES, group_rates
+from metaopt_fast.overrides import may_ask
 from metaopt_fast.samplers import MAX_INDEX, MAX_SEED, Sampler, allocate
 from metaopt_fast.validation import (
     check_integer,
@@ -201,12 +202,11 @@ class CountObjective:
 
     def _bound(self) -> _kernels.PackedRows | None:
         """Return rows whose loss is at most the metric, if there are."""
-        metric = METRICS[self.metric] if isinstance(self.metric, str) else self.metric
-        of_errors = getattr(metric, "of_errors", None)
-        if of_errors is None:
+        metric: Any = METRICS[self.metric] if isinstance(self.metric, str) else self.metric
+        if not (may_ask(metric, "of_errors") and may_ask(self.confusion, "bound_rows")):
             return None
         negative, positive = self.confusion.totals.sum(axis=0).tolist()
-        costs = of_errors(positive, negative)
+        costs = metric.of_errors(positive, negative)
         return None if costs is None else self.confusion.bound_rows(*costs)
 
     def _value(self, counts: Float64Array) -> Float64Array:

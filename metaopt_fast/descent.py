@@ -13,6 +13,7 @@ import numpy.typing as npt
 from metaopt_fast.descent_loop import Evaluation, Limits, descend
 from metaopt_fast.descent_result import DescentResult
 from metaopt_fast.optimizers import LBFGS, RULES, Array, Rule, SteepestDescent
+from metaopt_fast.overrides import check_overrides, is_same_kind, may_ask
 from metaopt_fast.samplers import MAX_SEED
 from metaopt_fast.validation import (
     as_real_array,
@@ -53,7 +54,9 @@ def gradient_descent(
     Parameters
     ----------
     objective : LogisticLoss or any object with ``loss_gradient(theta)`` and ``n_params``
-        Many descents use ``batch_loss_gradient(thetas)`` where there is one.
+        Many descents use ``batch_loss_gradient(thetas)`` where there is one that knows of every
+        override: not where a class overrides ``loss_gradient`` alone, nor ``lipschitz()``. A class
+        that overrides its losses or ``gradient`` without either of the two is refused.
     theta0 : array_like of shape (n_params,) or (K, n_params), optional
         The start, or those of K descents; by default zeros. With K, or without theta0, numbers
         below that say so may be arrays of shape (K,), one for each descent.
@@ -285,7 +288,7 @@ def _make_rule(
 
 def _safe_rate(objective: Any, more_l2: Array | None) -> Array | None:
     """Return the step size with which the loss falls at every step, if the objective knows it."""
-    if not hasattr(objective, "lipschitz"):
+    if not may_ask(objective, "lipschitz"):
         return None
     try:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -314,6 +317,8 @@ def _check_objective(objective: Any, method: object) -> None:
             f"method is {describe(method)}: pass one of {', '.join(map(repr, METHODS))}."
         )
     check_integer("objective.n_params", objective.n_params, 1)
+    asked = "batch_loss_gradient" if may_ask(objective, "batch_loss_gradient") else "loss_gradient"
+    check_overrides("objective", objective, asked, "loss", "batch_loss", "gradient")
 
 
 def _check_theta0(objective: Any, theta0: npt.ArrayLike | None) -> Array | None:
@@ -384,4 +389,10 @@ def _epochs(objective: Any, batch_size: object, method: str) -> Any:
 
 def _epoch(objective: Any, size: int, epoch: int, *, seed: int) -> list[Any]:
     batches: list[Any] = objective.minibatches(size, seed=seed, epoch=epoch)
+    for batch in batches:
+        if not is_same_kind(batch, objective, "minibatches"):
+            raise TypeError(
+                f"objective is {describe(objective)}, but its minibatches are objectives of "
+                f"{type(batch).__name__}, with another loss_gradient: override minibatches as well."
+            )
     return batches

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from metaopt_fast.descent_result import DescentResult
 from metaopt_fast.optimizers import Array, Point, Rule, row_dot
+from metaopt_fast.overrides import may_ask
 
 Mask = npt.NDArray[np.bool_]
 
@@ -41,7 +42,7 @@ class Evaluation:
 
     def __init__(self, objective: Any, more_l2: Array | None) -> None:
         self.objective, self.more_l2 = objective, more_l2
-        self.is_batched = hasattr(objective, "batch_loss_gradient")
+        self.is_batched = may_ask(objective, "batch_loss_gradient")
         self.has_intercept = bool(getattr(objective, "fit_intercept", False))
         single = getattr(objective, "dtype", None) == "float32"
         self.largest = float(np.finfo(np.float32 if single else np.float64).max)
@@ -83,7 +84,9 @@ class Evaluation:
         return loss, gradient
 
     def _ask(self, objective: Any, theta: Array) -> tuple[Array, Array]:
-        if self.is_batched:
+        # Mini-batches may be objectives of another class.
+        is_same = objective is self.objective
+        if self.is_batched if is_same else may_ask(objective, "batch_loss_gradient"):
             losses, gradients = objective.batch_loss_gradient(theta)
             # Copies: the objective may use its arrays again.
             loss, gradient = np.array(losses, np.float64), np.array(gradients, np.float64)

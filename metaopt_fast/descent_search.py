@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self, TypeAlias
 
@@ -13,6 +13,7 @@ from metaopt_fast.arithmetic import log2
 from metaopt_fast.descent import gradient_descent
 from metaopt_fast.descent_result import DescentResult
 from metaopt_fast.mixture import Mixture
+from metaopt_fast.overrides import check_overrides, threaded
 from metaopt_fast.result import SearchResult
 from metaopt_fast.samplers import Independent, Sampler, Uniform
 from metaopt_fast.search import random_search
@@ -323,12 +324,11 @@ class Descents:
 
     def with_threads(self, n_threads: int | None) -> Self:
         """Return the same with another number of threads."""
-        change: Callable[[Any], Any] = _with_threads(n_threads)
-        return replace(self, objective=change(self.objective), validation=change(self.validation))
-
-
-def _with_threads(n_threads: int | None) -> Callable[[Any], Any]:
-    return lambda part: part.with_threads(n_threads) if hasattr(part, "with_threads") else part
+        return replace(
+            self,
+            objective=threaded(self.objective, n_threads),
+            validation=threaded(self.validation, n_threads),
+        )
 
 
 def _fingerprint(part: Any) -> str:
@@ -345,6 +345,7 @@ def _check(objective: Any, validation: Any, samplers: Any, options: dict[str, An
         raise TypeError(
             f"validation is {describe(validation)}: pass a LogisticLoss on the rows to judge by."
         )
+    check_overrides("validation", validation, "batch_loss", "loss")
     if validation.n_params != getattr(objective, "n_params", validation.n_params):
         raise ValueError(
             f"validation has {validation.n_params} parameters, but objective has "

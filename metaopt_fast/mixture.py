@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from metaopt_fast.boxes import Box
+from metaopt_fast.overrides import check_overrides
 from metaopt_fast.samplers import (
     MAX_PARAMS,
     Columns,
@@ -71,6 +72,7 @@ class Mixture(Sampler):
                     f"groups has {describe(sampler)} as the sampler of {key!r}: pass a Normal, a "
                     "Uniform or an Integers sampler."
                 )
+            check_overrides("a sampler in groups", sampler, "columns", "sample")
             self._groups.append((_as_key(key, numbers), sampler))
 
     def columns(self, n_params: int) -> Columns:

@@ -144,7 +144,7 @@ class PointwiseLoss(LinearData):
             raise TypeError(
                 f"sampler is {describe(sampler)}: pass a Normal, a Uniform or an Integers sampler."
             )
-        draws = sampler.draws(seed, self.n_params)
+        draws = sampler.drawn(seed, self.n_params)
         start = check_integer("start", start, 0, MAX_INDEX)
         losses = allocate(check_integer("count", count, 1, MAX_INDEX - start))
         threads = check_n_threads(n_threads) or self._threads()
@@ -188,7 +188,7 @@ class PointwiseLoss(LinearData):
         start = check_integer("start", start, 0, MAX_INDEX)
         count = check_integer("count", count, 1, MAX_INDEX - start)
         if isinstance(candidates, Sampler):
-            draws, thetas = candidates.draws(seed, self.n_params), None
+            draws, thetas = candidates.drawn(seed, self.n_params), None
         else:
             draws, thetas = None, self._counted(candidates, count)
         losses = allocate(count)

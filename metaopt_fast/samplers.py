@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast import _kernels
+from metaopt_fast.overrides import check_overrides, may_ask
 from metaopt_fast.sparsity import check_free, drop, droppable
 from metaopt_fast.validation import as_real_array, check_integer, describe, to_float64
 
@@ -60,6 +61,11 @@ class Sampler(ABC):
         """Whether kernels can draw from it; else `sample` is all there is."""
         return True
 
+    @property
+    def is_drawn_in_kernels(self) -> bool:
+        """Whether kernels draw from it what `sample` returns: no subclass overrides that alone."""
+        return self.in_kernel and may_ask(self, "columns")
+
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """Return the name and the arguments as plain numbers and lists; `from_dict` reads them."""
@@ -104,6 +110,11 @@ class Sampler(ABC):
         """Return the sampler in the kernels' form, for one seed and number of parameters."""
         seed = check_integer("seed", seed, 0, MAX_SEED)
         return _kernels.Draws(*self.columns(n_params), seed)
+
+    def drawn(self, seed: int, n_params: int) -> _kernels.Draws:
+        """Return what `draws` returns, or raise TypeError where `sample` is not drawn from it."""
+        check_overrides("sampler", self, "columns", "sample")
+        return self.draws(seed, n_params)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sampler) and self.to_dict() == other.to_dict()

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from metaopt_fast.mixture import from_dict
+from metaopt_fast.overrides import check_overrides
 from metaopt_fast.progress import Progress
 from metaopt_fast.provenance import configuration
 from metaopt_fast.result import SearchResult
@@ -58,7 +59,9 @@ def random_search(
     Parameters
     ----------
     objective : LogisticLoss or any object with ``batch_loss(thetas)`` and ``n_params``
-        With ``n_samples``, batches are such that batch times n_samples numbers fit in 8 MB.
+        With ``n_samples``, batches are such that batch times n_samples numbers fit in 8 MB. Where a
+        class overrides ``batch_loss``, that is what counts, and no method of a base that knows
+        nothing of it is asked instead; one that overrides ``loss`` alone is refused.
     sampler : Normal, Uniform, Integers or callable
         A callable ``(start, count) -> array of shape (count, n_params)`` gives candidates start ..
         start + count - 1, and must be a pure function of its arguments.
@@ -317,6 +320,7 @@ def check_objective(objective: Any) -> int:
             f"objective is {describe(objective)}: pass a LogisticLoss, or an object with a method "
             "batch_loss."
         )
+    check_overrides("objective", objective, "batch_loss", "loss")
     n_params = getattr(objective, "n_params", None)
     if n_params is None:
         raise TypeError(

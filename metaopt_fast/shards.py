@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.overrides import may_ask, threaded
 from metaopt_fast.result import TOP_DTYPE, improvements, join_ranges, rank, select_best
 from metaopt_fast.samplers import Sampler
 from metaopt_fast.validation import describe, to_float64
@@ -65,9 +66,7 @@ class Task:
 
     def on(self, objective: Any) -> Self:
         """Return the same task with an objective in place, on its number of threads."""
-        if self.n_threads is not None and hasattr(objective, "with_threads"):
-            objective = objective.with_threads(self.n_threads)
-        return replace(self, objective=objective)
+        return replace(self, objective=threaded(objective, self.n_threads))
 
     def draw(self, start: int, count: int) -> Array:
         """Return the thetas of candidates start .. start + count - 1."""
@@ -75,7 +74,7 @@ class Task:
 
     def thetas(self, index: Array) -> Array:
         """Return the thetas of some candidates, by number."""
-        if not (isinstance(self.sampler, Sampler) and self.sampler.in_kernel):
+        if not (isinstance(self.sampler, Sampler) and self.sampler.is_drawn_in_kernels):
             return np.concatenate([self.draw(number, 1) for number in index.tolist()])
         thetas, draws = (
             np.empty((len(index), self.n_params)),
@@ -124,9 +123,9 @@ def evaluate(
 
     A candidate whose loss is above `threshold` may have the loss infinity instead of its own.
     """
-    prune = threshold < math.inf and hasattr(objective, "pruned_loss")
-    in_kernel = isinstance(sampler, Sampler) and sampler.in_kernel
-    if in_kernel and hasattr(objective, "sampled_loss"):
+    prune = threshold < math.inf and may_ask(objective, "pruned_loss")
+    in_kernel = isinstance(sampler, Sampler) and sampler.is_drawn_in_kernels
+    if in_kernel and may_ask(objective, "sampled_loss"):
         if not prune:
             return objective.sampled_loss(sampler, seed, start, count), 1.0
         losses, fraction = objective.pruned_loss(sampler, seed, start, count, threshold)
@@ -166,7 +165,7 @@ def shard_size(objective: Any) -> int:
     own: int | None = getattr(objective, "shard_size", None)
     if own is not None:
         return own
-    work = KERNEL_WORK if hasattr(objective, "sampled_loss") else PYTHON_WORK
+    work = KERNEL_WORK if may_ask(objective, "sampled_loss") else PYTHON_WORK
     work /= _n_samples(objective) * (objective.n_params + 20)
     # The nearest power of two, by exact operations.
     size = math.ldexp(1.0, math.frexp(max(work, 1.0) * math.sqrt(2))[1] - 1)
@@ -179,7 +178,7 @@ def batch_size(objective: Any) -> int:
     if own is not None:
         return own
     size = int(BATCH_NUMBERS // objective.n_params)
-    if not hasattr(objective, "sampled_loss"):
+    if not may_ask(objective, "sampled_loss"):
         size = min(size, BATCH_MARGINS // _n_samples(objective))
     return 1 << (max(1, size).bit_length() - 1)
 
