@@ -293,7 +293,7 @@ def _safe_rate(objective: Any, more_l2: Array | None) -> Array | None:
     try:
         with np.errstate(over="ignore", invalid="ignore"):
             lipschitz = float(objective.lipschitz())
-    except np.linalg.LinAlgError:  # numbers whose squares overflow
+    except np.linalg.LinAlgError:  # of an objective of the user's own
         return None
     if not 0 <= lipschitz < math.inf:
         return None

@@ -115,17 +115,6 @@ class Packed:
             digest.update(b"-" if array is None else array.data)
         return digest.digest()
 
-    def second_moment(self, n_params: int) -> npt.NDArray[np.float64]:
-        """Return sum_i w_i x_i x_i' / sum_i w_i, shape (n_params, n_params)."""
-        panels = self.panels.view(self.dtype).reshape(-1, n_params, PANEL_ROWS)
-        weights = self.weights_of_places().reshape(-1, PANEL_ROWS)
-        total = np.zeros((n_params, n_params))
-        for a in range(0, len(panels), CHUNK_ROWS // PANEL_ROWS):
-            part = slice(a, a + CHUNK_ROWS // PANEL_ROWS)
-            rows = panels[part].astype(np.float64).transpose(0, 2, 1).reshape(-1, n_params)
-            total += (rows * weights[part].reshape(-1, 1)).T @ rows
-        return total / self.total_weight
-
     def weights_of_places(self) -> npt.NDArray[np.float64]:
         """Return the weight of each place of the panels, 0 where no row is."""
         n_places = PANEL_ROWS * (

@@ -6,6 +6,8 @@ cdef enum: ROWS_AT_ONCE = 64
 # Entries of a row that are summed before they join the sum in memory: a tile of as many stays in
 # the second-level cache.
 cdef enum: COLUMNS_AT_ONCE = 256
+# Rows and columns of a matrix that are copied to the other side of its diagonal together.
+cdef enum: MIRRORED_AT_ONCE = 32
 # Products between two looks at signals, for each thread.
 cdef double PRODUCTS_AT_ONCE = 1e9
 
@@ -77,8 +79,24 @@ cdef void add_gram_tile(const GramPlan *plan, Py_ssize_t index, double *tile) no
         column += width
 
 
+cdef void mirror(double *matrix, Py_ssize_t n) noexcept nogil:
+    """Copy what is below the diagonal to what is above it, in squares that caches hold."""
+    cdef Py_ssize_t first = 0, start, row, column
+    while first < n:
+        start = 0
+        while start <= first:
+            for row in range(first, min(n, first + MIRRORED_AT_ONCE)):
+                for column in range(start, min(row, start + MIRRORED_AT_ONCE)):
+                    matrix[column * n + row] = matrix[row * n + column]
+            start += MIRRORED_AT_ONCE
+        first += MIRRORED_AT_ONCE
+
+
 def add_gram(const double[:, ::1] rows, double[:, ::1] out, int n_threads):
-    """Add rows rows' to the lower triangle of `out`; what is above it may be changed."""
+    """Add rows rows' to `out`, a symmetric matrix.
+
+    Each entry is a sum in the order of the columns, COLUMNS_AT_ONCE of them at a time.
+    """
     cdef GramPlan plan
     cdef Py_ssize_t lanes, n_tiles, first = 0, wave, i
     plan.kernels = table(0, False)
@@ -107,3 +125,5 @@ def add_gram(const double[:, ::1] rows, double[:, ::1] out, int n_threads):
             PyErr_CheckSignals()
     finally:
         free(memory)
+    with nogil:
+        mirror(plan.out, plan.n_rows)

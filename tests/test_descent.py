@@ -94,6 +94,14 @@ def test_data_whose_squares_overflow_get_searched_steps_too():
     assert run.loss < math.log(2)
 
 
+def test_eigenvalues_that_a_users_own_objective_cannot_find_lead_to_searched_steps():
+    class Unsure(Quadratic):
+        def lipschitz(self):
+            return np.linalg.eigvalsh([[np.inf, 0], [0, np.nan]])[-1]
+
+    assert mf.gradient_descent(Unsure([1.0, 2.0])).status == "converged"
+
+
 def test_rows_of_zeros_have_converged():
     run = mf.gradient_descent(mf.LogisticLoss(np.zeros((3, 2)), [0, 1, 1]))
     assert (run.status, run.n_iter) == ("converged", 0)
