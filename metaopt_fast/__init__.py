@@ -40,7 +40,6 @@ from metaopt_fast.training import FitResult, fit_many
 if TYPE_CHECKING:
     from metaopt_fast import metrics, reference
     from metaopt_fast.auc import AUCObjective
-    from metaopt_fast.checkpoint import CheckpointError
     from metaopt_fast.count_objective import CountObjective
     from metaopt_fast.counts import ConfusionCounts
     from metaopt_fast.descent_search import DescentSearchResult, LogUniform, search_descents
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from metaopt_fast.enumeration import enumerate_search
     from metaopt_fast.evolution import evolve
     from metaopt_fast.evolution_result import EvolveResult
+    from metaopt_fast.ownership import CheckpointError
     from metaopt_fast.scorecard import Scorecard
 
 __all__ = [
@@ -92,7 +92,7 @@ __all__ = [
 # Imported when asked for: few programs need them, and every program pays for an import.
 _LATER = {
     "AUCObjective": "auc",
-    "CheckpointError": "checkpoint",
+    "CheckpointError": "ownership",
     "ConfusionCounts": "counts",
     "CountObjective": "count_objective",
     "DescentSearchResult": "descent_search",

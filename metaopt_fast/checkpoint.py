@@ -1,8 +1,9 @@
 """What survives a killed process: finished shards in an SQLite file.
 
 One row for each finished shard, with a digest of its own, committed before anybody is told of it.
-One process at a time owns the file, and reads it with suspicion: a damaged one is refused. Nothing
-in it is ever executed: numbers and JSON alone.
+Between two commits the file alone is all there is: a copy of it is a checkpoint. One process at a
+time owns it, and reads it with suspicion: what is damaged, or not what this module writes, is
+refused before any of it is used.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ import os
 import sqlite3
 import textwrap
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import repeat
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-
-from metaopt_fast.result import TOP_DTYPE
+from metaopt_fast.boxes import Box
+from metaopt_fast.checkpoint_contents import check_config, check_shard, make_sampler
+from metaopt_fast.ownership import HAS_LOCKS, CheckpointError, OwnedFile
+from metaopt_fast.samplers import Sampler
 from metaopt_fast.shards import Shard, Standing, shard_count
 from metaopt_fast.validation import check_path, describe
 
@@ -33,8 +37,13 @@ FREE_ENTRIES = ("n_candidates", "isa", "n_threads", "prune", "versions", "metada
 # Shards that are folded at a time when a file is read.
 READ_TOGETHER = 4096
 
-# What the sqlite3 module raises; a damaged file may hold text that it cannot decode.
-FAULTS = (sqlite3.Error, UnicodeError, OverflowError, MemoryError)
+# What the sqlite3 module raises; a damaged file may hold text that it cannot decode, and JSON that
+# is nested without end.
+FAULTS = (sqlite3.Error, UnicodeError, OverflowError, MemoryError, RecursionError)
+
+# Bytes that a value may have at least, and SQLite's steps that reading may take at least: both grow
+# with the file, which a forged one would have to be as long as what it claims.
+SMALLEST_LIMIT, STEPS_OF_A_LOOK = 10**6, 1000
 
 SCHEMA = """
     CREATE TABLE config (text TEXT NOT NULL, digest BLOB NOT NULL);
@@ -43,10 +52,8 @@ SCHEMA = """
         rows_evaluated_fraction REAL NOT NULL, seconds REAL NOT NULL, digest BLOB NOT NULL
     );
 """
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that is damaged, in use, or of another search."""
+# The same as SQLite tells it.
+TABLES = [" ".join(table.split()) for table in SCHEMA.split(";")[:2]]
 
 
 class Checkpoint:
@@ -76,29 +83,72 @@ class Checkpoint:
         self.path = check_path("checkpoint", path)
         if config is None and not os.path.exists(self.path):
             raise FileNotFoundError(f"{self.path} does not exist: pass the path of a checkpoint.")
-        self._closed = False
+        self._closed = self._failed = False
+        # Rows of shards that are to be written.
+        self._rows: list[tuple[object, ...]] = []
         with ExitStack() as stack:
+            self._file = OwnedFile(self.path, create=config is not None)
+            stack.callback(self._file.close)
             try:
-                self._database = sqlite3.connect(self.path, timeout=0.5, isolation_level=None)
+                self._database = self._connect()
                 stack.callback(self._database.close)
-                self._own()
-                if self._execute("SELECT count(*) FROM sqlite_master") == [(0,)]:
-                    self._create(config)
-                self.config = self._read_config()
+                with self._bounded():
+                    if self._execute("SELECT count(*) FROM sqlite_master") == [(0,)]:
+                        self._create(config)
+                    self.config = self._read_config()
+                self._settle()
                 if config is not None:
                     self.agree(config)
             except FAULTS as error:
                 raise self._translate(error) from None
+            self._file.leave()
             stack.pop_all()
 
-    def _own(self) -> None:
-        """Lock the file until it is closed; a killed owner leaves it free."""
+    def _connect(self) -> sqlite3.Connection:
+        # Percent-encoded: SQLite takes the bytes as they are, whatever they are.
+        name = "".join(f"%{byte:02x}" for byte in os.fsencode(self.path))
+        # The bytes that SQLite would lock are locked for us already.
+        way = "?vfs=unix-none" if HAS_LOCKS else ""
+        database = sqlite3.connect(f"file:{name}{way}", timeout=0.5, isolation_level=None, uri=True)
+        with ExitStack() as stack:
+            stack.callback(database.close)
+            database.executescript(
+                "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;"
+                # Before anything is read: else the log of version 0.1 needs shared memory.
+                "PRAGMA locking_mode = EXCLUSIVE;"
+            )
+            stack.pop_all()
+        return database
+
+    @contextmanager
+    def _bounded(self) -> Iterator[None]:
+        """Read no value that is longer than the file, and no longer than so long a file takes."""
+        size = sum(
+            os.path.getsize(path)
+            for path in (self.path, f"{self.path}-wal", f"{self.path}-journal")
+            if os.path.exists(path)
+        )
+        # Built-in functions alone: Ctrl-C does not come while SQLite asks, which would hide it.
+        tired = partial(next, repeat(False, 1000 + size // 100), True)
+        self._database.set_progress_handler(tired, STEPS_OF_A_LOOK)
+        usual = self._database.setlimit(
+            sqlite3.SQLITE_LIMIT_LENGTH, min(max(size, SMALLEST_LIMIT), 10**9)
+        )
+        try:
+            yield
+        finally:
+            self._database.set_progress_handler(None, 0)
+            self._database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, usual)
+
+    def _settle(self) -> None:
+        """Let each commit end in the file itself."""
         self._database.executescript(
-            "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;"
-            "PRAGMA locking_mode = EXCLUSIVE;"
-            # A write-ahead log, synchronised at each commit: one fsync, and the file is whole
-            # whenever the process ends or the power fails.
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
+            # Version 0.1 had a write-ahead log: what is in it comes into the file.
+            "PRAGMA journal_mode = DELETE;"
+            # The file, its journal and their folder are synchronised at each commit.
+            "PRAGMA synchronous = EXTRA;"
+            # From one commit to the next there is no journal, and changes are counted.
+            f"PRAGMA locking_mode = {'NORMAL' if HAS_LOCKS else 'EXCLUSIVE'};"
             "BEGIN EXCLUSIVE; COMMIT;"
         )
 
@@ -109,6 +159,7 @@ class Checkpoint:
             [(APPLICATION_ID,)],
         ):
             raise self._stranger()
+        self._settle()
         text = json.dumps(config)
         self._database.executescript(
             f"BEGIN; PRAGMA application_id = {APPLICATION_ID};"
@@ -126,12 +177,18 @@ class Checkpoint:
                 f"{self.path} has format {version}, this version of metaopt_fast reads format "
                 f"{FORMAT_VERSION}: resume it with the version that wrote it."
             )
-        if self._execute("PRAGMA integrity_check") != [("ok",)]:
+        # Before anything else is asked of it: a view or a trigger may do whatever it likes.
+        schema = self._execute("SELECT sql FROM sqlite_master ORDER BY name LIMIT 3")
+        if [" ".join(str(sql).split()) for (sql,) in schema] != TABLES:
+            raise self._damaged("its tables are not those of a checkpoint")
+        if self._execute("PRAGMA integrity_check(1)") != [("ok",)]:
             raise self._damaged("SQLite's integrity check fails")
-        rows = self._execute("SELECT text, digest FROM config")
+        rows = self._execute("SELECT text, digest FROM config LIMIT 2")
         if len(rows) != 1 or rows[0][1] != _digest(rows[0][0]):
             raise self._damaged("its configuration does not match its digest")
-        config: dict[str, Any] = json.loads(rows[0][0])
+        config = check_config(rows[0][0])
+        if config is None:
+            raise self._damaged("its configuration is not that of a search")
         # In the digests of shards: the pages of another search's file do not pass for this one's.
         fixed = {name: config[name] for name in sorted(config) if name not in FREE_ENTRIES}
         self._identity = _digest(json.dumps(fixed, sort_keys=True))
@@ -158,20 +215,34 @@ class Checkpoint:
             text = json.dumps(self.config)
             self._execute("UPDATE config SET text = ?, digest = ?", text, _digest(text))
 
+    def read_sampler(self, n_params: int) -> Sampler | Box:
+        """Return the search's sampler, for an objective of so many parameters."""
+        config = self.config
+        if config["n_params"] != n_params:
+            raise CheckpointError(
+                f"{self.path} belongs to a search of {config['n_params']} parameters, the "
+                f"objective has {n_params}: pass another path, or the objective of that search."
+            )
+        sampler = make_sampler(config)
+        if sampler is None:
+            raise self._damaged("its sampler is none")
+        return sampler
+
     def restore(self, standing: Standing) -> tuple[Standing, float]:
         """Return the standing with the file's shards, and the seconds that they took."""
         start, n_candidates = self.config["start"], self.config["n_candidates"]
         size = self.config["shard_size"]
         shards, elapsed = [], 0.0
         try:
-            for shard, seconds in self._read_shards():
-                # The last shard of a search that has grown since is done again, longer.
-                if shard.count != shard_count(shard.start, start + n_candidates, size):
-                    continue
-                shards.append(shard)
-                elapsed += seconds
-                if len(shards) == READ_TOGETHER:
-                    standing, shards = standing.add(shards), []
+            with self._bounded():
+                for shard, seconds in self._read_shards():
+                    # The last shard of a search that has grown since is done again, longer.
+                    if shard.count != shard_count(shard.start, start + n_candidates, size):
+                        continue
+                    shards.append(shard)
+                    elapsed += seconds
+                    if len(shards) == READ_TOGETHER:
+                        standing, shards = standing.add(shards), []
         except FAULTS as error:
             raise self._translate(error) from None
         return standing.add(shards), elapsed
@@ -179,49 +250,58 @@ class Checkpoint:
     def _read_shards(self) -> Iterator[tuple[Shard, float]]:
         columns = "start, count, top, trace, rows_evaluated_fraction, seconds, digest"
         for row in self._database.execute(f"SELECT {columns} FROM shards ORDER BY start"):
-            start, count, top, trace, fraction, seconds, digest = row
+            start, *_, seconds, digest = row
             if _digest(self._identity, *row[:-1]) != digest:
                 raise self._damaged(f"the shard of candidate {start} does not match its digest")
-            top, trace = np.frombuffer(top, TOP_DTYPE), np.frombuffer(trace, TOP_DTYPE)
-            yield Shard(start, count, top, trace, fraction), seconds
+            shard = check_shard(self.config, *row[:-1])
+            if shard is None:
+                raise self._damaged(f"the shard of candidate {start} is none of this search")
+            yield shard, seconds
 
     def add(self, shards: Iterable[Shard], seconds: float) -> None:
-        """Write shards that took so many seconds; `commit` makes them last."""
+        """Take over shards that took so many seconds; `commit` writes them."""
         shards = list(shards)
-        try:
-            if not self._database.in_transaction:
-                self._execute("BEGIN")
-            for shard in shards:
-                row = (
-                    shard.start,
-                    shard.count,
-                    shard.top.tobytes(),
-                    shard.trace.tobytes(),
-                    float(shard.rows_evaluated_fraction),
-                    seconds / len(shards),
-                )
-                values = "?, ?, ?, ?, ?, ?, ?"
-                self._execute(
-                    f"REPLACE INTO shards VALUES ({values})", *row, _digest(self._identity, *row)
-                )
-        except sqlite3.Error as error:
-            raise self._translate(error) from None
+        for shard in shards:
+            row = (
+                shard.start,
+                shard.count,
+                shard.top.tobytes(),
+                shard.trace.tobytes(),
+                float(shard.rows_evaluated_fraction),
+                seconds / len(shards),
+            )
+            self._rows.append((*row, _digest(self._identity, *row)))
 
     def commit(self) -> None:
         """Make what was added outlive the process, and a loss of power."""
+        # A child that was forked has the rows of its parent, who writes them.
+        if self._closed or not self._rows or not self._file.is_ours:
+            return
+        rows = self._rows.copy()
         try:
-            if not self._closed and self._database.in_transaction:
-                self._execute("COMMIT")
-        except sqlite3.Error as error:
+            self._file.begin()
+            if self._database.in_transaction:  # an interrupt has ended the last attempt
+                self._execute("ROLLBACK")
+            self._execute("BEGIN")
+            statement = "REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?, ?)"
+            self._database.executemany(statement, rows)
+            self._execute("COMMIT")
+        except (sqlite3.Error, CheckpointError) as error:
+            self._failed = True
             raise self._translate(error) from None
+        self._file.leave()
+        del self._rows[: len(rows)]
 
     def close(self) -> None:
         """Commit and close; nothing more if that has been done."""
         try:
-            self.commit()
+            if not self._failed:  # what a full disk has refused is left out; the rest is there
+                self.commit()
         finally:
             self._closed = True
-            self._database.close()
+            if self._file.is_ours:
+                self._database.close()
+            self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -232,11 +312,7 @@ class Checkpoint:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # What a full disk has refused is left out; the rest is there.
-        if kind is not None and issubclass(kind, OSError):
-            self._database.close()
-        else:
-            self.close()
+        self.close()
 
     def _execute(self, statement: str, *values: object) -> list[Any]:
         return self._database.execute(statement, values).fetchall()
@@ -254,9 +330,10 @@ class Checkpoint:
 
     def _translate(self, error: Exception) -> Exception:
         """Say in a sentence what SQLite's error means for this file."""
+        if isinstance(error, CheckpointError):
+            return error
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        # The message may quote a damaged file, at length.
-        reason = textwrap.shorten(str(error), 80, placeholder=" ...")
+        reason = _reason(error)
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return CheckpointError(
                 f"{self.path} is in use by another process: wait for it, or pass another path."
@@ -273,6 +350,12 @@ class Checkpoint:
                 f"{self.path} cannot be opened for writing ({reason}): pass a path that can."
             )
         return self._stranger() if code == sqlite3.SQLITE_NOTADB else self._damaged(reason)
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error says in few words: it may quote a damaged file, at length."""
+    text = "".join(c if c.isprintable() else " " for c in str(error))
+    return textwrap.shorten(text, 80, placeholder=" ...").rstrip(".: ")
 
 
 def _digest(*values: object) -> bytes:

@@ -16,6 +16,7 @@ import numpy as np
 
 from metaopt_fast.evolution_file import read_arrays, write_arrays
 from metaopt_fast.evolution_result import TOP_DTYPE, TRACE_DTYPE, Array, EvolveResult
+from metaopt_fast.ownership import CheckpointError
 from metaopt_fast.progress import Progress
 from metaopt_fast.result import rank
 from metaopt_fast.search import CALLBACK_INTERVAL, COMMIT_INTERVAL
@@ -201,8 +202,6 @@ class Run:
         self.next_commit = now + max(COMMIT_INTERVAL, (now - began) / COMMIT_SHARE)
 
     def _restore(self, path: str) -> None:
-        from metaopt_fast.checkpoint import CheckpointError
-
         try:
             arrays, config = read_arrays(path, "checkpoint", ARRAYS)
         except ValueError as error:
@@ -233,8 +232,6 @@ class Run:
 
     def _check_start(self, path: str, config: dict[str, Any]) -> None:
         """Raise where 0.1.0 did not evaluate the array that it started from."""
-        from metaopt_fast.checkpoint import CheckpointError
-
         start = config.get("start")
         if not isinstance(start, dict) or start.get("name") != "array" or "is_candidate" in start:
             return

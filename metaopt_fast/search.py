@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from metaopt_fast.mixture import from_dict
 from metaopt_fast.overrides import check_overrides
+from metaopt_fast.ownership import CheckpointError
 from metaopt_fast.progress import Progress
 from metaopt_fast.provenance import configuration
 from metaopt_fast.result import SearchResult
@@ -29,9 +29,13 @@ from metaopt_fast.shards import (
 )
 from metaopt_fast.validation import check_integer, check_n_threads, check_number, describe
 
-# Seconds between two calls of a callback, and between two commits of a checkpoint, at least: what
-# is not committed took no longer.
+# Seconds between two calls of a callback, and between two commits of a checkpoint, at least.
 CALLBACK_INTERVAL = COMMIT_INTERVAL = 0.1
+
+# Commits take at most so large a part of the time, but for those that a callback or workers wait
+# for: one synchronises a disk five times, which may take 20 ms (PRAGMA synchronous in checkpoint.py
+# says why). What is not committed took no longer than one commit divided by it.
+COMMIT_SHARE = 0.05
 
 
 def random_search(
@@ -78,8 +82,10 @@ def random_search(
         Whether candidates may be dropped as soon as they cannot rank any more, where the objective
         can tell. The result is the same, bit for bit.
     checkpoint : path-like, optional
-        A file that records each finished shard. Given again, the search goes on from there and ends
-        with the same result; n_candidates may have grown.
+        A file that records each finished shard, owned by one process at a time. Given again, the
+        search goes on from there and ends with the same result; n_candidates may have grown. While
+        a callback runs, a copy of the file alone is a whole checkpoint. Keep it on a local disk:
+        over NFS it is as safe as the server's locks.
     executor : concurrent.futures.Executor or the like, optional
         Where shards are evaluated: a process pool, ``dask.distributed.Client.get_executor()``,
         joblib's loky, mpi4py's MPIPoolExecutor. The data is sent once to each worker.
@@ -104,7 +110,8 @@ def random_search(
     ValueError, TypeError
         If an argument is not as described.
     CheckpointError
-        If the checkpoint is damaged, in use, or of another search.
+        If the checkpoint is damaged, in use, or of another search; or was deleted, replaced or
+        changed by somebody else during the search: the error's ``result`` is what had been found.
     OSError
         If the checkpoint cannot be written.
 
@@ -154,6 +161,10 @@ def random_search(
                 if time_budget is not None and now - search.began >= time_budget:
                     return search.result("time_budget")
             return search.result(None)
+    except CheckpointError as error:
+        if search is not None:
+            search.keep_result(error)
+        raise
     except KeyboardInterrupt:  # while shards are evaluated, or while the checkpoint is closed
         if search is None or search.standing.n_evaluated == 0:
             raise
@@ -205,16 +216,18 @@ def resume_search(
     """
     from metaopt_fast.checkpoint import Checkpoint
 
+    n_params = check_objective(objective)
     with Checkpoint(checkpoint) as file:
         config = file.config
-    if config["sampler"]["name"] == "callable":
-        raise ValueError(
-            f"{file.path} is of a search with a callable sampler: call random_search "
-            "with that callable and this checkpoint."
-        )
+        if config["sampler"]["name"] == "callable":
+            raise ValueError(
+                f"{file.path} is of a search with a callable sampler: call random_search "
+                "with that callable and this checkpoint."
+            )
+        sampler = file.read_sampler(n_params)
     return random_search(
         objective,
-        from_dict(config["sampler"]),
+        sampler,
         config["n_candidates"],
         seed=config["seed"],
         top_k=config["top_k"],
@@ -252,7 +265,8 @@ class _Search:
         self.line = stack.enter_context(
             Progress(progress, config["n_candidates"], done, config["n_samples"])
         )
-        self.began = self.added = self.committed = time.perf_counter()
+        self.began = self.added = time.perf_counter()
+        self.next_commit = self.began + COMMIT_INTERVAL
 
     @property
     def complete(self) -> bool:
@@ -281,18 +295,25 @@ class _Search:
         now = time.perf_counter()
         if self.file is not None:
             self.file.add(shards, now - self.added)
-            if waiting or now - self.committed >= COMMIT_INTERVAL:
-                self.commit()
         # One assignment: whenever Ctrl-C comes, the standing is whole.
         self.standing = self.standing.add(shards)
         self.added = now
+        if waiting or now >= self.next_commit:
+            self.commit()
         self.line.update(sum(shard.count for shard in shards), self.standing.bar.best)
         return now
 
     def commit(self) -> None:
         if self.file is not None:
+            began = time.perf_counter()
             self.file.commit()
-            self.committed = time.perf_counter()
+            now = time.perf_counter()
+            self.next_commit = now + max(COMMIT_INTERVAL, (now - began) / COMMIT_SHARE)
+
+    def keep_result(self, error: CheckpointError) -> None:
+        """Let the error of a checkpoint that is gone carry what was found without it."""
+        if self.standing.n_evaluated:
+            error.result = self.result(None)
 
     def close(self) -> None:
         """Close the checkpoint, if an interrupt has kept it from being closed."""

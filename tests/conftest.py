@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -32,6 +34,16 @@ def dtype(request):
 def isa(request):
     """Each instruction set that this processor has."""
     return request.param
+
+
+@pytest.fixture
+def memory(tmp_path):
+    """A folder in memory, where there is such a place: no test has to wait for a disk's writes."""
+    if not os.access("/dev/shm", os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """Checkpoints of searches that are killed, and of disks that are full: nothing told of is lost."""
 
 import functools
+import os
 import random
+import signal
 import subprocess
 import time
 
@@ -19,8 +21,8 @@ def small_shards(monkeypatch):
 
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "run.db"
+def path(memory):
+    return memory / "run.db"
 
 
 # --------------------------------------------------------------------------------------- full disks
@@ -99,3 +101,41 @@ def test_a_hundred_kills_lose_nothing_that_was_acknowledged(path):
     assert digest(mf.resume_search(path, objective(n_threads=1))) == digest(
         search(None, n_candidates)
     )
+
+
+# Workers are forked while the checkpoint is open; each callback copies it, as a backup does.
+WITH_WORKERS = """
+import multiprocessing, shutil, sys
+from concurrent.futures import ProcessPoolExecutor
+from searches import *
+from metaopt_fast import search as module, shards
+shards.LARGEST_SHARD, module.CALLBACK_INTERVAL = 256, 0.0
+def acknowledge(result):
+    shutil.copy(sys.argv[1], sys.argv[1] + ".copy")
+    if result.n_evaluated < 3000:
+        print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    print(result.n_evaluated, flush=True)
+with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as pool:
+    search(sys.argv[1], 300_000, executor=pool, callback=acknowledge)
+"""
+
+
+def test_a_killed_driver_leaves_its_workers_without_the_checkpoint(path):
+    with python(WITH_WORKERS, path) as process:
+        workers = [int(pid) for pid in process.stdout.readline().split()]
+        told = [process.stdout.readline() for _ in range(20)]
+        with pytest.raises(mf.CheckpointError, match="in use by another process"):
+            search(path, 300_000)
+        process.kill()
+        process.wait()
+    try:
+        assert workers
+        for pid in workers:
+            os.kill(pid, 0)  # it is still there
+        with Checkpoint(path) as file:
+            standing, _ = file.restore(shards.Standing.at(100, 5))
+        assert standing.n_evaluated >= max(int(line) for line in told if b" " not in line)
+    finally:
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+    assert digest(search(path, 300_000)) == digest(search(None, 300_000))
