@@ -16,6 +16,8 @@ import numpy.typing as npt
 from metaopt_fast import _kernels
 
 Float64Array = npt.NDArray[np.float64]
+# The least float above one half.
+ABOVE_HALF = 0.5 + 2.0**-53
 Kernel: TypeAlias = Callable[[Float64Array, Float64Array], None]
 
 
@@ -65,9 +67,35 @@ def log2(x: float | Float64Array) -> float | Float64Array:
 
 
 def expit(x: Float64Array) -> Float64Array:
-    """Return 1 / (1 + e**-x); the small ones are exact, down to the least of floats."""
+    """Return 1 / (1 + e**-x); the small ones are exact, down to the least of floats.
+
+    It is above one half wherever x is above 0, were it the least of floats.
+    """
     e = exp(-np.abs(x))
-    return np.asarray(np.where(x < 0, e, 1.0) / (1 + e))
+    p = np.asarray(np.where(x < 0, e, 1.0) / (1 + e))
+    return np.asarray(np.where((x > 0) & (p == 0.5), ABOVE_HALF, p))
+
+
+def last_margin(probability: float) -> float:
+    """Return the largest x whose `expit` is not above a probability between 0 and 1.
+
+    Found by bisection among the floats: the expit of a number, as computed, is above the
+    probability exactly where the number is above this one.
+    """
+    # The floats from -800 to 800 by their places in order, 0 that of 0.0: expit is 0 and 1 there.
+    high = int(np.float64(800).view(np.int64))
+    low = -high
+    while high - low > 1:
+        middle = (low + high) // 2
+        if expit(_float_at(middle))[0] <= probability:
+            low = middle
+        else:
+            high = middle
+    return float(_float_at(low)[0])
+
+
+def _float_at(place: int) -> Float64Array:
+    return np.copysign(np.array([abs(place)]).view(np.float64), place)
 
 
 def log_expit(x: Float64Array) -> Float64Array:

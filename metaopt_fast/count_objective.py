@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from metaopt_fast import _kernels
 from metaopt_fast.counts import ConfusionCounts
-from metaopt_fast.metrics import METRICS, RATES, group_rates
+from metaopt_fast.limits import exact_gaps, largest_gaps
+from metaopt_fast.metrics import METRICS, RATES, parts_of_rate
 from metaopt_fast.overrides import may_ask
 from metaopt_fast.samplers import MAX_INDEX, MAX_SEED, Sampler, allocate
 from metaopt_fast.validation import (
@@ -30,8 +31,13 @@ Metric = Callable[[Float64Array], npt.ArrayLike]
 INFEASIBLE = 1e300
 # Numbers in the thetas of a batch of drawn candidates: 4 MB.
 BATCH_NUMBERS = 2**19
-# Sums of parts of the errors, in another order than the counts, may be larger by so much.
-SLACK = 1e-9
+# Costs of errors, summed in another order than the counts, may be larger than the metric by such a
+# part, besides the rounding of the counts; and by so much where products leave the normal range.
+SLACK, UNDERFLOW = 1e-12, 1e-300
+# Costs outside this range bound nothing: products with weights leave that of floats.
+LEAST_COST, LARGEST_COST = 1e-280, 1e280
+# A gap is the difference of two quotients of sums of two counts.
+GAP_ROUNDING = 8
 
 
 class CountObjective:
@@ -50,7 +56,10 @@ class CountObjective:
         decisions among all rows, positive rows, negative rows.
     max_gap : float, optional
         The limit, from 0 to 1, at every threshold. It holds on these rows; on others it is an
-        estimate.
+        estimate. A gap that meets it exactly keeps it: gaps are rounded once, so that 4/10 - 3/10
+        is 0.1. Only where weights are such that counts are not exact (see
+        `ConfusionCounts.batch_counts`) is a gap kept that exceeds it by less than 2**-45, or 2**-15
+        in float32.
     penalty : float, optional
         What each unit of the gap beyond the limit adds to the metric. By default a candidate that
         misses the limit ranks behind all that keep it: its loss is 1e300 and more.
@@ -99,6 +108,11 @@ class CountObjective:
         self.max_gap: float | None = None
         if max_gap is not None:
             self.max_gap = check_number("max_gap", max_gap, 0.0)
+            if self.max_gap > 1:
+                raise ValueError(
+                    f"max_gap is {self.max_gap:g}, but no two rates differ by more than 1: pass a "
+                    "number from 0 to 1."
+                )
         self.penalty: float | None = None
         if penalty is not None:
             self.penalty = check_number("penalty", penalty, 0.0)
@@ -190,7 +204,7 @@ class CountObjective:
             return self.batch_loss(thetas), 1.0
         confusion, bounds = self.confusion, np.empty(len(thetas))
         shifted = confusion._shifted(thetas, confusion._shifts[0])
-        limit = threshold * (1 + SLACK) + SLACK
+        limit = threshold * (1 + SLACK + GAP_ROUNDING * confusion.rounding) + UNDERFLOW
         fraction = rows.evaluate_below(shifted, None, 0, limit, bounds, confusion._threads())
         if fraction < 0:
             raise confusion._not_finite(thetas)
@@ -205,9 +219,10 @@ class CountObjective:
         metric: Any = METRICS[self.metric] if isinstance(self.metric, str) else self.metric
         if not (may_ask(metric, "of_errors") and may_ask(self.confusion, "bound_rows")):
             return None
-        negative, positive = self.confusion.totals.sum(axis=0).tolist()
-        costs = metric.of_errors(positive, negative)
-        return None if costs is None else self.confusion.bound_rows(*costs)
+        costs = metric.of_errors(*self.confusion.parts)
+        if costs is None or any(c and not LEAST_COST <= c <= LARGEST_COST for c in costs):
+            return None
+        return self.confusion.bound_rows(*costs)
 
     def _value(self, counts: Float64Array) -> Float64Array:
         metric: Any = METRICS[self.metric] if isinstance(self.metric, str) else self.metric
@@ -225,21 +240,35 @@ class CountObjective:
             )
         if self.max_gap is None:
             return values
-        rates = group_rates(counts, self.gap)
-        gaps = (rates.max(axis=1) - rates.min(axis=1)).max(axis=1)
-        excess = np.maximum(gaps - self.max_gap, 0)
+        gaps, rounding = self._gaps(counts, self.max_gap), 0.0
+        if self.confusion.grain is None:
+            rounding = GAP_ROUNDING * self.confusion.rounding
+        missed = gaps > self.max_gap + rounding
+        excess = np.where(missed, gaps - self.max_gap, 0)
         if self.penalty is not None:
             return np.asarray(values + self.penalty * excess)
-        return np.asarray(np.where(excess > 0, INFEASIBLE * (1 + excess), values))
+        if (values[np.isfinite(values)] >= INFEASIBLE).any():
+            raise ValueError(
+                f"metric returned {values[np.isfinite(values)].max():g}, but losses from "
+                f"{INFEASIBLE:g} on are of candidates that miss max_gap: return smaller numbers."
+            )
+        return np.asarray(np.where(missed, INFEASIBLE * (1 + excess), values))
+
+    def _gaps(self, counts: Float64Array, limit: float | None) -> Float64Array:
+        grain = self.confusion.grain
+        if grain is None:
+            return largest_gaps(*parts_of_rate(counts, self.gap))
+        whole = np.rint(counts / grain).astype(np.int64)
+        return exact_gaps(*parts_of_rate(whole, self.gap), limit)
 
     def gaps(self, thetas: npt.ArrayLike) -> Float64Array:
         """Return the largest gap of many thetas between two groups, shape (K,).
 
+        Each is rounded once where counts are exact: 4/10 - 3/10 is 0.1.
         Raises a ValueError where there are no two groups, or a rate is not defined.
         """
         self._check_groups()
-        rates = group_rates(self.confusion.batch_counts(thetas), self.gap)
-        return np.asarray((rates.max(axis=1) - rates.min(axis=1)).max(axis=1))
+        return self._gaps(self.confusion.batch_counts(thetas), None)
 
     def with_threads(self, n_threads: int | None) -> Self:
         """Return the same objective, its data shared, with another number of threads."""

@@ -7,7 +7,9 @@ threshold; any function of the counts of that form can take its place.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,9 @@ import numpy.typing as npt
 from metaopt_fast.validation import check_number, describe
 
 Float64Array = npt.NDArray[np.float64]
+
+# Costs below 2**-SMALL_COST are multiplied by 2**SMALL_COST.
+SMALL_COST = 400
 
 RATES = ("selection_rate", "tpr", "fpr")
 
@@ -46,12 +51,22 @@ class Cost:
 
     def __call__(self, counts: Float64Array) -> Float64Array:
         """Return the mean cost, shape (K,)."""
-        tp, fp, fn, tn = _totals(counts)
-        cost = self.tp * tp + self.fp * fp + self.fn * fn + self.tn * tn
-        return _divided(cost, tp + fp + fn + tn, "row")
+        cells = _totals(counts)
+        total = cells[0] + cells[1] + cells[2] + cells[3]
+        # Parts of at most 1, times costs that are not subnormal, lest products leave the range.
+        _, exponents = np.frexp(total)
+        costs = (self.tp, self.fp, self.fn, self.tn)
+        shift = SMALL_COST if max(map(abs, costs)) < 2.0**-SMALL_COST else 0
+        cost = np.zeros(len(counts))
+        for weight, cell in zip(costs, cells, strict=True):
+            cost = cost + math.ldexp(weight, shift) * np.ldexp(cell, -exponents)
+        return np.ldexp(_divided(cost, np.ldexp(total, -exponents), "row"), -shift)
 
     def of_errors(self, positive: float, negative: float) -> tuple[float, float] | None:
-        """Return what a false positive and a false negative add, if nothing else counts."""
+        """Return what a false positive and a false negative add, if nothing else counts.
+
+        Given the sums of the weights of positive and of negative rows.
+        """
         if self.tp or self.tn or min(self.fp, self.fn) < 0:
             return None
         return self.fp / (positive + negative), self.fn / (positive + negative)
@@ -99,12 +114,15 @@ def one_minus_f1(counts: Float64Array) -> Float64Array:
 def one_minus_mcc(counts: Float64Array) -> Float64Array:
     """Return 1 - Matthews' correlation, shape (K,); 1 where all decisions are the same."""
     tp, fp, fn, tn = _totals(counts)
-    total = tp + fp + fn + tn
-    tp, fp, fn, tn = tp / total, fp / total, fn / total, tn / total
-    square = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
-    correlation = np.divide(
-        tp * tn - fp * fn, np.sqrt(square), out=np.zeros_like(tp), where=square > 0
+    # Of rates, not of counts: products of these leave the range where weights are far apart.
+    positive, negative, chosen, others = tp + fn, fp + tn, tp + fp, fn + tn
+    mixed = (chosen > 0) & (others > 0) & (positive > 0) & (negative > 0)
+    correlation = np.zeros_like(tp)
+    tp, fp, fn, tn, positive, negative, chosen, others = (
+        values[mixed] for values in (tp, fp, fn, tn, positive, negative, chosen, others)
     )
+    informedness = tp / positive * (tn / negative) - fp / negative * (fn / positive)
+    correlation[mixed] = informedness * np.sqrt(positive / chosen) * np.sqrt(negative / others)
     return np.asarray(1 - correlation)
 
 
@@ -131,12 +149,18 @@ def group_rates(counts: Float64Array, rate: str) -> Float64Array:
     """
     if not isinstance(rate, str) or rate not in RATES:
         raise ValueError(f"rate is {describe(rate)}: pass one of {', '.join(RATES)}.")
+    what = {"tpr": "positive row", "fpr": "negative row"}.get(rate, "row")
+    return _divided(*parts_of_rate(counts, rate), f"{what} of some group")
+
+
+def parts_of_rate(counts: npt.NDArray[Any], rate: str) -> tuple[npt.NDArray[Any], ...]:
+    """Return what a rate of `RATES` is the quotient of."""
     tp, fp, fn, tn = np.moveaxis(counts, -1, 0)
     if rate == "tpr":
-        return _divided(tp, tp + fn, "positive row of some group")
+        return tp, tp + fn
     if rate == "fpr":
-        return _divided(fp, fp + tn, "negative row of some group")
-    return _divided(tp + fp, tp + fp + fn + tn, "row of some group")
+        return fp, fp + tn
+    return tp + fp, tp + fp + fn + tn
 
 
 def _divided(part: Float64Array, whole: Float64Array, what: str) -> Float64Array:
@@ -147,6 +171,8 @@ def _divided(part: Float64Array, whole: Float64Array, what: str) -> Float64Array
 
 
 def _totals(counts: Float64Array) -> tuple[Float64Array, ...]:
-    """Return the counts of all groups together at the first threshold, each of shape (K,)."""
+    """Return the counts of all groups together at the first threshold, each of shape (K,), or, of
+    the largest, parts of them: sums of these stay in the range."""
     total = counts[:, :, 0].sum(axis=1)
+    total[total.max(axis=1) > 2.0**1000] *= 2.0**-60
     return tuple(total[:, i] for i in range(4))

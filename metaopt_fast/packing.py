@@ -149,12 +149,14 @@ def pack(
     X: npt.ArrayLike,
     y: npt.ArrayLike,
     sample_weight: npt.ArrayLike | None,
-    fit_intercept: bool,
+    n_constants: int,
     dtype: str,
     strata: npt.NDArray[np.intp] | None = None,
     scale: float = 1.0,
 ) -> Packed:
     """Check X, y and sample_weight, and pack the rows of positive weight, times a scale.
+
+    `n_constants` columns of ones follow those of X: 1 where there is an intercept.
 
     Of rows of one weight, those of the largest norm come first: they say the most of a candidate,
     so that a search can drop it early. Rows of different `strata` share no block.
@@ -167,7 +169,7 @@ def pack(
     origin = Origin(np.empty(0, np.int32), positive, None if sample_weight is None else weights)
     read = partial(chunks, X, dtype=dtype)
     norms = row_norms(read, np.arange(X.shape[0]), X.shape, dtype)
-    return arrange(read, signs, norms, weights, origin, X.shape[1], fit_intercept, dtype, strata)
+    return arrange(read, signs, norms, weights, origin, X.shape[1], n_constants, dtype, strata)
 
 
 def row_norms(
@@ -190,7 +192,7 @@ def arrange(
     weights: npt.NDArray[np.float64],
     origin: Origin,
     n_features: int,
-    fit_intercept: bool,
+    n_constants: int,
     dtype: str,
     strata: npt.NDArray[np.intp] | None = None,
 ) -> Packed:
@@ -198,7 +200,7 @@ def arrange(
 
     Signs may be other than -1 and +1, of one size.
 
-    Where fit_intercept, rows that lack the column of the intercept get it.
+    Rows that lack the columns of ones get them.
     """
     groups, row_weighted = group_by_weight(weights)
     if strata is not None:
@@ -217,7 +219,7 @@ def arrange(
             block_rows.append(count)
             block_weights.append(weight)
             n_panels += -(-count // PANEL_ROWS)
-    n_params = n_features + fit_intercept
+    n_params = n_features + n_constants
     n_places, itemsize = n_panels * PANEL_ROWS, np.dtype(dtype).itemsize
     panels = aligned_zeros(n_places * n_params * itemsize)
     row_weights = aligned_zeros(n_places * itemsize) if row_weighted else None
@@ -226,7 +228,7 @@ def arrange(
     small = n_places < 2**31
     places: npt.NDArray[Any] = np.full(len(weights), -1, np.int32 if small else np.int64)
     scale = float(np.abs(signs).max())
-    place, extent = 0, scale * fit_intercept
+    place, extent = 0, scale * (n_constants > 0)
     for rows, _ in groups:
         for chunk, part in read(rows):
             _kernels.pack_rows(chunk, signs[part], place, n_params, dtype == "float32", panels)

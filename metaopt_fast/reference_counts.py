@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -32,8 +34,33 @@ def confusion_counts(
         for label in np.unique(group):
             w = weights * (group == label)
             for threshold in thresholds:
-                chosen = decisions > np.log(threshold / (1 - threshold))
+                chosen = probabilities(decisions) > threshold
                 cells = (chosen & positive, chosen & ~positive, ~chosen & positive)
                 found.append([w[cell].sum() for cell in (*cells, ~chosen & ~positive)])
     n_groups = len(np.unique(group))
     return np.array(found).reshape(len(thetas), n_groups, len(thresholds), 4)
+
+
+def probabilities(decisions: Array) -> Array:
+    """Return 1 / (1 + exp(-decision)), above one half wherever the decision is above 0."""
+    with np.errstate(over="ignore"):
+        p = 1 / (1 + np.exp(-decisions))
+    return np.where(decisions > 0, np.maximum(p, math.nextafter(0.5, 1)), p)
+
+
+def gap(counts: Array, rate: str) -> Fraction:
+    """Return the largest difference of a rate between two groups, of one theta's counts.
+
+    Counts are whole numbers of shape (n_groups, n_thresholds, 4); the rate is "selection_rate",
+    "tpr" or "fpr".
+    """
+    gaps = []
+    for cells in np.moveaxis(counts, 1, 0).astype(int).tolist():
+        rates = []
+        for tp, fp, fn, tn in cells:
+            part, whole = {"tpr": (tp, tp + fn), "fpr": (fp, fp + tn)}.get(
+                rate, (tp + fp, tp + fp + fn + tn)
+            )
+            rates.append(Fraction(part, whole))
+        gaps.append(max(rates) - min(rates))
+    return max(gaps)

@@ -101,6 +101,20 @@ template <bool TIE> struct ZeroOne {
     template <class V> static V derivative(V) { return V{}; }
 };
 
+// 1 where the decision is right: 1 minus ZeroOne.
+template <bool TIE> struct Right {
+    static constexpr const char *name = TIE ? "right_but_for_ties" : "right";
+    template <class V> static constexpr scalar<V> absent = 1;
+    template <class V> using Sum = PlainSum<Right, V>;
+
+    template <class V> static V value(V z) {
+        const auto wrong = TIE ? z >= 0 : z > 0;
+        return wrong ? V{} : splat<V>(1);
+    }
+
+    template <class V> static V derivative(V) { return V{}; }
+};
+
 // The sigmoid, a smooth step: the derivative of the logistic loss.
 struct SmoothedZeroOne {
     static constexpr const char *name = "smoothed_zero_one";
@@ -151,6 +165,7 @@ struct Squared {
 // All there are. Their numbers are their places.
 template <class... L> struct List {};
 using Losses =
-    List<Logistic, ZeroOne<false>, ZeroOne<true>, SmoothedZeroOne, Hinge, SquaredHinge, Squared>;
+    List<Logistic, ZeroOne<false>, ZeroOne<true>, Right<false>, Right<true>, SmoothedZeroOne, Hinge,
+         SquaredHinge, Squared>;
 
 }  // namespace metaopt::MF_ISA

@@ -13,7 +13,7 @@ void pack_rows(const double *X, const double *signs, ptrdiff_t first, ptrdiff_t 
         T *to = (T *)panels + row / PANEL * n_params * PANEL + row % PANEL;
         for (ptrdiff_t j = 0; j < n_features; j++)
             to[j * PANEL] = (T)(signs[i] * X[i * n_features + j]);
-        if (n_params > n_features) to[n_features * PANEL] = (T)signs[i];
+        for (ptrdiff_t j = n_features; j < n_params; j++) to[j * PANEL] = (T)signs[i];
     }
 }
 
