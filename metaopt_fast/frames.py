@@ -54,6 +54,15 @@ def as_frame(name: str, value: Any) -> Frame | None:
     return None
 
 
+def select_columns(value: Any, places: list[int]) -> Any:
+    """Return a frame of some of the columns, by their numbers."""
+    if hasattr(type(value), "iloc"):
+        return value.iloc[:, places]
+    if hasattr(type(value), "get_columns"):
+        return value[:, places]
+    return value.select(places)
+
+
 def as_numbers(name: str, value: Any, ndim: int | None, wanted: str) -> Array:
     """Return real numbers as an array, as `as_real_array`; of frames, columns and objects, too.
 

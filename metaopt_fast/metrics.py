@@ -153,7 +153,7 @@ def group_rates(counts: Float64Array, rate: str) -> Float64Array:
     return _divided(*parts_of_rate(counts, rate), f"{what} of some group")
 
 
-def parts_of_rate(counts: npt.NDArray[Any], rate: str) -> tuple[npt.NDArray[Any], ...]:
+def parts_of_rate(counts: npt.NDArray[Any], rate: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Return what a rate of `RATES` is the quotient of."""
     tp, fp, fn, tn = np.moveaxis(counts, -1, 0)
     if rate == "tpr":

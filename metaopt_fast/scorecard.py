@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.arithmetic import expit
-from metaopt_fast.packing import check_X, check_y
+from metaopt_fast.columns import listed, quoted, shown
+from metaopt_fast.frames import as_frame, select_columns
+from metaopt_fast.packing import check_X, check_y, decisions_of
 from metaopt_fast.validation import as_real_array, describe, to_float64
 
 Array = npt.NDArray[Any]
@@ -18,8 +20,8 @@ Array = npt.NDArray[Any]
 # Beyond it, points are exact in no float; and more scores than anybody reads.
 MAX_POINTS, MAX_SCORES = 2**31, 10_000
 
-# Lines of a table as text.
-MAX_LINES = 40
+# Lines of a table as text, and digits of a number beyond the usual ones.
+MAX_LINES, MAX_DIGITS = 40, 22
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +44,9 @@ class Scorecard:
     risks : numpy.ndarray, shaped as scores
     counts, observed : numpy.ndarray, shaped as scores, or None
         Of the rows given: how many have the score, and the fraction of positives among them.
+    named : bool
+        Whether the names were given, or came with a frame: then columns of frames are found by
+        their names.
 
     References
     ----------
@@ -75,6 +80,7 @@ class Scorecard:
     risks: npt.NDArray[np.float64]
     counts: npt.NDArray[np.int64] | None = None
     observed: npt.NDArray[np.float64] | None = None
+    named: bool = True
 
     @classmethod
     def from_theta(
@@ -93,12 +99,12 @@ class Scorecard:
         theta : array_like of shape (n_params,)
             Whole numbers of at most 2**31 in size.
         names : sequence of str, optional
-            One for each feature; by default x0, x1, ...
+            One for each feature; by default those of the columns if X is a frame, else x0, x1, ...
         fit_intercept : bool, default False
             Whether the last entry of theta is an intercept.
         X, y : array_like of shapes (n_samples, n_features) and (n_samples,), optional
-            Rows whose scores, counts and fractions of positives the table shows. Without them,
-            features are taken for 0 or 1.
+            Rows whose scores, counts and fractions of positives the table shows; columns of a
+            frame as in `score`. Without them, features are taken for 0 or 1.
 
         Returns
         -------
@@ -118,7 +124,12 @@ class Scorecard:
             raise ValueError(
                 "theta has no entry for a feature: pass points, and then the intercept."
             )
-        card = cls(check_names(names, len(points)), points, intercept, np.empty(0), np.empty(0))
+        if names is None:
+            names = names_of(X)
+        listed_names = check_names(names, len(points))
+        card = cls(
+            listed_names, points, intercept, np.empty(0), np.empty(0), named=names is not None
+        )
         if X is None and y is None:
             return card._with_table(attainable(points))
         if X is None or y is None:
@@ -138,27 +149,65 @@ class Scorecard:
                 "such as 0 and 1, or neither X nor y."
             )
         risks = expit(scores + self.intercept)
-        return type(self)(self.names, self.points, self.intercept, scores, risks, counts, observed)
+        return replace(self, scores=scores, risks=risks, counts=counts, observed=observed)
 
     def score(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Return the scores of rows, shape (n_samples,): the intercept is not in them."""
-        X = check_X(X)
-        if X.shape[1] != len(self.points):
-            raise ValueError(
-                f"X has {X.shape[1]} columns, but the scorecard has {len(self.points)} features: "
-                "pass one column for each."
-            )
-        used = np.flatnonzero(self.points)
-        rows = to_float64(X[:, used])
-        with np.errstate(over="ignore", invalid="ignore"):
-            # Not by BLAS, whose sums of fractions differ from machine to machine; no score is -0.0.
-            scores = (rows * self.points[used]).sum(axis=1) + 0.0
+        """Return the scores of rows, shape (n_samples,): the intercept is not in them.
+
+        Parameters
+        ----------
+        X : array_like or frame of shape (n_samples, n_features)
+            Columns of a frame of pandas, polars or pyarrow are found by their names, in whatever
+            order, where the scorecard has names and the frame has strings for its own; others of
+            its columns, and those of features without points, are not looked at. All else is taken
+            by position.
+
+        Returns
+        -------
+        numpy.ndarray of shape (n_samples,), float64
+            Each summed in the order of the features, as `ConfusionCounts` does.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If X has another number of columns or lacks one, or holds what is no moderate number.
+        """
+        rows = to_float64(self._columns(X))
+        points = self.points[self.points != 0].astype(np.float64)
+        finite = np.isfinite(rows).all(axis=1)
+        scores = np.full(len(rows), np.nan)
+        scores[finite] = decisions_of(rows[finite], points) + 0.0  # no score is -0.0
         if not np.isfinite(scores).all():
             row = int(np.argmin(np.isfinite(scores)))
             raise ValueError(
                 f"row {row} of X has the score {scores[row]}: pass finite numbers of moderate size."
             )
-        return np.asarray(scores)
+        return scores
+
+    def _columns(self, X: Any) -> Array:
+        """Return the columns of the features that have points."""
+        used = np.flatnonzero(self.points).tolist()
+        given = names_of(X) if self.named else None
+        if given is not None and used:
+            wanted = [self.names[j] for j in used]
+            missing = [name for name in wanted if name not in given]
+            if missing:
+                raise ValueError(
+                    f"X has no column {listed(missing)} (it has {listed(given)}): pass a frame "
+                    f"with the columns {listed(wanted)}, or an array of all {len(self.points)} "
+                    "features in their order."
+                )
+            twice = [name for name in wanted if given.count(name) > 1]
+            if twice:
+                raise ValueError(f"X has two columns named {quoted(twice[0])}: drop one.")
+            return check_X(select_columns(X, [given.index(name) for name in wanted]))
+        rows = check_X(X)
+        if rows.shape[1] != len(self.points):
+            raise ValueError(
+                f"X has {rows.shape[1]} columns, but the scorecard has {len(self.points)} "
+                f"features ({listed(self.names)}): pass one column for each."
+            )
+        return rows[:, used]
 
     def risk(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return the model's probabilities of the positive class, shape (n_samples,)."""
@@ -183,22 +232,33 @@ class Scorecard:
         return {"points": points, "intercept": self.intercept, "table": table}
 
     def to_text(self) -> str:
-        """Return the points and the table as text; of long tables, some lines."""
+        """Return the points and the table as text; of long tables, some lines.
+
+        Scores and risks have as many digits as it takes to tell them from those of the neighbours.
+        """
         used = np.flatnonzero(self.points)
         lines = [f"Scorecard of {len(used)} features out of {len(self.points)}", ""]
         lines += ["  points  feature"]
-        lines += [f"{self.points[j]:>+8,}  {self.names[j]}" for j in used]
-        lines += ["", "   score    risk" + ("" if self.counts is None else "  observed  rows")]
-        shown = np.arange(len(self.scores))
-        if len(shown) > MAX_LINES:
-            shown = np.unique(np.linspace(0, len(shown) - 1, MAX_LINES).astype(int))
-        for k in shown:
-            line = f"{self.scores[k]:>8,.6g}  {self.risks[k]:>6.1%}"
-            if self.counts is not None and self.observed is not None:
-                line += f"  {self.observed[k]:>8.1%}  {self.counts[k]:>4,}"
-            lines.append(line)
-        if len(shown) < len(self.scores):
-            lines.append(f"  ({len(shown)} of {len(self.scores):,} scores)")
+        lines += [f"{self.points[j]:>+8,}  {shown(self.names[j])}" for j in used]
+        kept = np.arange(len(self.scores))
+        if len(kept) > MAX_LINES:
+            kept = np.unique(np.linspace(0, len(kept) - 1, MAX_LINES).astype(int))
+        columns = [
+            ["score", *told_apart(self.scores[kept].tolist(), score_text)],
+            ["risk", *told_apart(self.risks[kept].tolist(), risk_text)],
+        ]
+        widths = [8, 6]
+        if self.counts is not None and self.observed is not None:
+            columns.append(["observed", *(f"{part:.1%}" for part in self.observed[kept].tolist())])
+            columns.append(["rows", *(f"{count:,}" for count in self.counts[kept].tolist())])
+            widths += [8, 4]
+        widths = [max(width, *map(len, c)) for width, c in zip(widths, columns, strict=True)]
+        lines.append("")
+        for cells in zip(*columns, strict=True):
+            padded = [f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)]
+            lines.append("  ".join(padded))
+        if len(kept) < len(self.scores):
+            lines.append(f"  ({len(kept)} of {len(self.scores):,} scores)")
         shift = f" {'-' if self.intercept < 0 else '+'} {abs(self.intercept)}"
         inner = f"-(score{shift})" if self.intercept else "-score"
         return "\n".join([*lines, "", f"  risk = 1 / (1 + exp({inner}))"])
@@ -236,6 +296,47 @@ def check_names(names: Sequence[str] | None, n_features: int) -> tuple[str, ...]
             f"names has {len(names)} entries, {len(set(names))} of them different: pass {wanted}."
         )
     return tuple(names)
+
+
+def names_of(X: Any) -> list[str] | None:
+    """Return the names of a frame's columns if all of them are strings, else None."""
+    frame = as_frame("X", X)
+    if frame is None or not all(isinstance(name, str) for name in frame.names):
+        return None
+    return [str(name) for name in frame.names]
+
+
+def told_apart(values: Sequence[float], text: Callable[[float, int], str]) -> list[str]:
+    """Return the texts of numbers, each of the fewest digits, from 0 extra ones on, at which it is
+    another text than those of the next lower and the next higher number."""
+    found, distinct = {}, sorted(set(values))
+    for k, value in enumerate(distinct):
+        others = (*distinct[max(k - 1, 0) : k], *distinct[k + 1 : k + 2])
+        digits = 0
+        while digits < MAX_DIGITS and any(
+            text(other, digits) == text(value, digits) for other in others
+        ):
+            digits += 1
+        found[value] = text(value, digits)
+    return [found[value] for value in values]
+
+
+def score_text(score: float, digits: int) -> str:
+    """Return a score: whole numbers whole, of fractions 6 significant digits and some more."""
+    if abs(score) < 2**53:
+        if score == round(score):
+            return f"{score:,.0f}"
+        digits += max(6, len(f"{abs(score):.0f}") + 1)
+    else:
+        digits += 6
+    return f"{score:,.{digits}g}" if digits < 16 else f"{score:,}"
+
+
+def risk_text(risk: float, digits: int) -> str:
+    """Return a risk in per cent, of 1 decimal and some more, small ones as powers of ten."""
+    if digits > 5 and risk < 0.5:
+        return f"{100 * risk:.{min(digits - 4, 17)}g}%"
+    return f"{risk:.{1 + digits}%}"
 
 
 def attainable(points: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

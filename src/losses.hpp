@@ -164,8 +164,7 @@ struct Squared {
 
 // All there are. Their numbers are their places.
 template <class... L> struct List {};
-using Losses =
-    List<Logistic, ZeroOne<false>, ZeroOne<true>, Right<false>, Right<true>, SmoothedZeroOne, Hinge,
-         SquaredHinge, Squared>;
+using Losses = List<Logistic, ZeroOne<false>, ZeroOne<true>, Right<false>, Right<true>,
+                    SmoothedZeroOne, Hinge, SquaredHinge, Squared>;
 
 }  // namespace metaopt::MF_ISA

@@ -2,10 +2,17 @@
 
 import json
 import runpy
+from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from searches import problem
 from test_bad_input import assert_refused
 
@@ -136,7 +143,7 @@ def test_points_of_0_count_for_nothing():
         ([1, 2], {"X": [[1], [0]], "y": [1, 0]}),
         ([1, 2], {"X": [[1, 2], [0, np.nan]], "y": [1, 0]}),
         ([1, 2], {"X": [[1, 2], [0, 1]], "y": [1, 1]}),
-        ([2, -2], {"X": [[1e308, 1e308], [0, 1]], "y": [1, 0]}),
+        ([2, 2], {"X": [[1e308, 1e308], [0, 1]], "y": [1, 0]}),
         (2 ** np.arange(20), {}),
         ([1], {"X": np.arange(20_000)[:, None], "y": np.arange(20_000) % 2}),
     ],
@@ -144,6 +151,128 @@ def test_points_of_0_count_for_nothing():
 )
 def test_bad_arguments_are_refused_in_a_sentence(theta, options):
     assert_refused(mf.Scorecard.from_theta, theta, **options)
+
+
+# ----------------------------------------------------------------------- columns by their names
+
+FRAMES = {
+    "pandas": lambda columns: pd.DataFrame(columns),
+    "polars": lambda columns: pl.DataFrame(columns),
+    "pyarrow": lambda columns: pa.table(columns),
+}
+COLUMNS = {name: X[:, j] for j, name in enumerate("abcd")}
+
+
+@pytest.mark.parametrize("kind", sorted(FRAMES))
+def test_columns_of_frames_are_found_by_their_names(kind):
+    rng = np.random.default_rng(0)
+    for order in ("abcd", "dcba", "cdab", "xdbac", "acd"):  # b has no points
+        columns = {n: COLUMNS.get(n, rng.normal(size=len(X))) for n in order}
+        frame = FRAMES[kind](columns)
+        np.testing.assert_array_equal(card().score(frame), card().score(X))
+        np.testing.assert_array_equal(card().risk(frame), card().risk(X))
+        np.testing.assert_array_equal(card().predict(frame), card().predict(X))
+        table = card(X=frame, y=Y)
+        assert table.counts.tolist() == card(X=X, y=Y).counts.tolist()
+
+
+@pytest.mark.parametrize("kind", sorted(FRAMES))
+def test_a_frame_without_a_column_is_refused_by_its_name(kind):
+    frame = FRAMES[kind]({"a": X[:, 0], "age\n": X[:, 1], "c": X[:, 2], "e": X[:, 3]})
+    with pytest.raises(ValueError, match=r"X has no column 'd' \(it has 'a', 'age\\n', 'c', 'e'\)"):
+        card().score(frame)
+    with pytest.raises(ValueError, match="no column 'd'"):
+        card(X=frame, y=Y)
+
+
+def test_two_columns_of_one_name_are_refused():
+    frame = pd.DataFrame(np.column_stack([X, X[:, 0]]), columns=list("abcda"))
+    with pytest.raises(ValueError, match="X has two columns named 'a': drop one"):
+        card().risk(frame)
+
+
+def test_a_scorecard_takes_its_names_from_a_frame():
+    frame = pd.DataFrame(X, columns=["fever", "cough", "age", "smoker"])
+    table = mf.Scorecard.from_theta(THETA, fit_intercept=True, X=frame, y=Y)
+    assert table.names == ("fever", "cough", "age", "smoker")
+    assert table.score(frame[["smoker", "age", "cough", "fever"]]).tolist() == [1, -1, 7, 0, 1]
+
+
+def test_without_names_on_both_sides_columns_go_by_position():
+    nameless = mf.Scorecard.from_theta(THETA, fit_intercept=True)
+    frame = pd.DataFrame(X, columns=list("dcba"))
+    assert nameless.score(frame).tolist() == card().score(pd.DataFrame(X)).tolist()
+    for wrong in (frame[["a", "b"]], X[:, :2]):
+        with pytest.raises(ValueError, match="X has 2 columns, but the scorecard has 4 features"):
+            nameless.score(wrong)
+
+
+def test_scores_of_fractions_are_summed_in_the_order_of_the_features():
+    rng = np.random.default_rng(1)
+    rows, points = rng.normal(size=(9000, 5)), np.array([3, -1, 0, 7, 2])
+    exact = [sum(Fraction(x) * int(p) for x, p in zip(row, points, strict=True)) for row in rows]
+    scores = mf.Scorecard.from_theta(points).score(rows)
+    np.testing.assert_allclose(scores, [float(e) for e in exact], rtol=1e-12, atol=1e-14)
+    large = mf.Scorecard.from_theta([2, -2]).score([[8e307, 8e307], [1e307, 0], [8e307, 1e307]])
+    np.testing.assert_allclose(large, [0, 2e307, 1.4e308], rtol=1e-15)
+
+
+# ----------------------------------------------------------------------------- what the text tells
+
+
+def lines_of(table):
+    """The words of each line of the table of scores."""
+    text = table.to_text().split("\n\n")[2].splitlines()
+    return [line.split() for line in text[1:] if not line.startswith("  (")]
+
+
+@given(
+    scores=st.lists(
+        st.one_of(
+            st.integers(-(10**9), 10**9).map(float),
+            st.floats(-20, 20),
+            st.floats(1e6, 1e7),
+            st.sampled_from([0.1 + 0.2, 0.3, 1e6, 1234567.0, 1234567.25, 1e15, 1e-9, 2.0**60]),
+        ),
+        min_size=2,
+        max_size=60,
+    ),
+    y=st.randoms(use_true_random=False),
+)
+def test_lines_of_unlike_scores_and_risks_look_unlike(scores, y):
+    X = np.array(scores)[:, None]
+    labels = [y.randint(0, 1) for _ in scores]
+    labels[:2] = [0, 1]
+    table = mf.Scorecard.from_theta([1], X=X, y=labels)
+    lines = lines_of(table)
+    shown = np.arange(len(table.scores))
+    if len(shown) > 40:
+        shown = np.unique(np.linspace(0, len(shown) - 1, 40).astype(int))
+    assert len({line[0] for line in lines}) == len(lines) == len(shown)
+    for (a, b), (k, m) in zip(pairwise(lines), pairwise(shown), strict=True):
+        percents = [float(line[1][:-1]) for line in (a, b)]
+        assert (percents[0] < percents[1]) == (table.risks[k] < table.risks[m])
+    for line, k in zip(lines, shown, strict=True):
+        assert float(line[0].replace(",", "")) == pytest.approx(
+            table.scores[k], rel=1e-5, abs=1e-320
+        )
+        assert float(line[1][:-1]) / 100 == pytest.approx(table.risks[k], abs=6e-4)
+        assert "e" not in line[0] or not 1e-4 < abs(table.scores[k]) < 2**53
+
+
+def test_risks_near_0_and_1_keep_what_tells_them_apart():
+    table = mf.Scorecard.from_theta([9, 1, 8, -30])
+    risks = [line[1] for line in lines_of(table)]
+    assert risks[:3] == ["9.4e-12%", "2.5e-11%", "2.8e-08%"]
+    assert risks[-4:] == ["99.99%", "99.995%", "99.999996%", "99.999998%"]
+
+
+def test_names_reach_a_terminal_escaped():
+    names = ["a\nb", "c\x1b[31m", "\u202egnirts", "plain: 100 %"]
+    text = mf.Scorecard.from_theta([1, 2, 3, 4], names).to_text()
+    assert all(line.isprintable() for line in text.split("\n"))
+    shown = [line.split("  ")[-1] for line in text.splitlines()[3:7]]
+    assert shown == [r"'a\nb'", r"'c\x1b[31m'", r"'\u202egnirts'", "plain: 100 %"]
 
 
 def test_a_search_of_counts_makes_a_scorecard_with_its_intercept():
