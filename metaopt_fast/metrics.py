@@ -56,7 +56,7 @@ class Cost:
         # Parts of at most 1, times costs that are not subnormal, lest products leave the range.
         _, exponents = np.frexp(total)
         costs = (self.tp, self.fp, self.fn, self.tn)
-        shift = SMALL_COST if max(map(abs, costs)) < 2.0**-SMALL_COST else 0
+        shift = SMALL_COST if max(map(abs, costs)) < math.ldexp(1, -SMALL_COST) else 0
         cost = np.zeros(len(counts))
         for weight, cell in zip(costs, cells, strict=True):
             cost = cost + math.ldexp(weight, shift) * np.ldexp(cell, -exponents)

@@ -1,7 +1,9 @@
 """exp, log, their kin and products: against mpmath, NumPy's limits, and each other's bits."""
 
+import ast
 import hashlib
 import warnings
+from pathlib import Path
 
 import mpmath
 import numpy as np
@@ -129,3 +131,60 @@ def test_probabilities_and_their_logarithms_are_exact_wherever_they_are_floats()
     ):
         assert ulps(probability, exact_sigmoid(value)) <= 2
         assert ulps(logarithm, -exact_softplus(-value)) <= 2
+
+
+# ------------------------------------------------------------------------ nothing else is called
+
+# Functions of NumPy and of libm whose last digit is the processor's, and what calls BLAS or LAPACK.
+FOREIGN = """
+exp exp2 expm1 log log2 log10 log1p logaddexp logaddexp2 power float_power pow cbrt hypot
+sin cos tan arcsin arccos arctan arctan2 sinh cosh tanh asin acos atan atan2
+erf erfc gamma lgamma i0 sinc geomspace logspace interp polyfit polyval
+dot vdot inner outer matmul tensordot einsum kron convolve correlate cov corrcoef linalg fft
+"""
+# The references; pictures and the measuring of machines, no number of a result.
+EXEMPT = ("reference", "plots.py", "kernel_rates.py", "roofline.py", "newton.py", "models.py")
+MODULES = [
+    path
+    for path in sorted(Path(arithmetic.__file__).parent.rglob("*.py"))
+    if not path.name.startswith(EXEMPT)
+]
+ALLOWED = {("descent.py", "np.linalg"): "an exception by its name, of objectives of users' own"}
+
+
+def is_literal(node):
+    return isinstance(getattr(node, "operand", node), ast.Constant)
+
+
+def foreign(source):
+    """Yield what a module calls that is foreign, and the line."""
+    for node in ast.walk(ast.parse(source)):
+        operator = getattr(node, "op", None)
+        is_foreign = isinstance(operator, ast.MatMult)
+        if isinstance(operator, ast.Pow):
+            # Of two literals, Python makes a constant: 2**31.
+            is_foreign = isinstance(node, ast.AugAssign) or not (
+                is_literal(node.left) and is_literal(node.right)
+            )
+        elif isinstance(node, ast.Attribute) and node.attr in FOREIGN.split():
+            is_foreign = ast.unparse(node.value) not in ("_kernels", "arithmetic")
+        elif isinstance(node, ast.ImportFrom):
+            is_foreign = str(node.module).split(".")[0] in ("math", "scipy")
+        if is_foreign:
+            yield ast.unparse(node), node.lineno
+
+
+def test_what_is_foreign_is_found():
+    source = "a = b @ c\nb **= 2\nd = math.log(2**-31) + np.linalg.norm(e) ** 0.5\n"
+    found = {what for what, _ in foreign(source)}
+    assert found == {"b @ c", "b **= 2", "math.log", "np.linalg", "np.linalg.norm(e) ** 0.5"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+def test_what_decides_a_number_calls_nothing_whose_bits_are_the_processors(path):
+    found = [
+        f"line {line}: {what}"
+        for what, line in foreign(path.read_text())
+        if (path.name, what) not in ALLOWED
+    ]
+    assert found == [], "call metaopt_fast.arithmetic instead; x * x in place of x**2"

@@ -1,7 +1,10 @@
 """One hash for one call: over numbers of threads, batches, shards, AVX2 and AVX-512."""
 
 import hashlib
+import json
+from functools import cache
 
+import every_call
 import numpy as np
 import pytest
 
@@ -97,6 +100,48 @@ def test_avx2_and_avx512_give_the_same_bits_of_every_call(run_python):
     assert {done.returncode for done in hashes.values()} == {0}, hashes
     assert hashes["avx2"].stdout == hashes["avx512"].stdout
     assert hashes["avx2"].stdout.count("'") == 4 * len(CALLS)
+
+
+# NumPy of a processor without the vectors that it found here; another BLAS; other threads.
+PROCESSORS = {
+    "one thread, NumPy without vectors": {
+        "METAOPT_FAST_ISA": "avx2",
+        "OMP_NUM_THREADS": "1",
+        "NPY_DISABLE_CPU_FEATURES": " ".join(
+            np.show_config("dicts")["SIMD Extensions"].get("found", [])
+        ),
+    },
+    "two threads, the BLAS of Haswell": {
+        "METAOPT_FAST_ISA": _kernels.supported_isas()[0],
+        "OMP_NUM_THREADS": "2",
+        "OPENBLAS_CORETYPE": "Haswell",
+    },
+    "three threads, the BLAS of Nehalem": {
+        "METAOPT_FAST_ISA": "avx2",
+        "OMP_NUM_THREADS": "3",
+        "OPENBLAS_CORETYPE": "Nehalem",
+        "OPENBLAS_NUM_THREADS": "1",
+    },
+}
+
+
+# What training decides, by newton.py.
+TRAINING = ["tune", "fit_many of 40 with folds", "LogisticRegressionSearchCV"]
+
+
+@pytest.mark.skipif("avx2" not in _kernels.supported_isas(), reason="this processor has no AVX2")
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_every_public_call_gives_the_same_bits_on_other_processors(run_python, name):
+    program = "import json, every_call; print(json.dumps(every_call.digests()))"
+    done = run_python(program, **PROCESSORS[name])
+    assert done.returncode == 0, done.stderr
+    theirs, ours = json.loads(done.stdout), own_digests()
+    assert [call for call in ours if theirs[call] != ours[call]] in ([], TRAINING)
+
+
+@cache
+def own_digests():
+    return every_call.digests()
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 202])
