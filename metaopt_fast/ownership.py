@@ -69,17 +69,19 @@ class OwnedFile:
         # A child that was forked has the descriptor, but owns nothing.
         self.is_ours = True
         self._file = _open(path, create)
+        # Where an interrupt keeps the owner from closing it, too.
+        self._close = weakref.finalize(self, self._file.close)
         try:
             lock(self._file, path)
             if not self._is_at(path):  # moved away before it was locked
                 raise _in_use(path)
         except OSError as error:
-            self._file.close()
+            self._close()
             raise OSError(
                 f"{path} cannot be locked ({error.strerror}): pass a path on a local disk."
             ) from None
         except CheckpointError:
-            self._file.close()
+            self._close()
             raise
         _OWNED.add(self)
 
@@ -103,14 +105,14 @@ class OwnedFile:
 
     def follow(self, file: BinaryIO) -> None:
         """Own another file, which is locked and has taken the place of this one."""
-        self._file.close()
-        self._file = file
+        self._close()
+        self._file, self._close = file, weakref.finalize(self, file.close)
         self.leave()
 
     def close(self) -> None:
         """Give the file up."""
         _OWNED.discard(self)
-        self._file.close()
+        self._close()
 
     def _is_at(self, path: str) -> bool:
         try:

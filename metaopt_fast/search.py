@@ -94,7 +94,8 @@ def random_search(
     callback : callable, optional
         Called with the result so far, at most every 0.1 s; returning True stops the search.
     time_budget : float, optional
-        Seconds after which no new shard is begun.
+        Seconds after which no new shard is begun; those under way on an executor are not waited
+        for.
     n_threads : int, optional
         Instead of the objective's own number; with an executor, threads of each worker, by default
         its share of this machine's.
@@ -114,6 +115,10 @@ def random_search(
         changed by somebody else during the search: the error's ``result`` is what had been found.
     OSError
         If the checkpoint cannot be written.
+    TimeoutError
+        If `time_budget` is over before the executor has given a shard back.
+    RuntimeError
+        If a worker of the executor dies, or the executor is shut down meanwhile.
 
     Notes
     -----
@@ -153,13 +158,13 @@ def random_search(
                 now = search.add(done, waiting=executor is not None)
                 if search.complete:
                     continue
-                if callback is not None and now - called >= CALLBACK_INTERVAL:
+                if done and callback is not None and now - called >= CALLBACK_INTERVAL:
                     search.commit()
                     if callback(search.result(None)) is True:
                         return search.result("callback")
                     called = time.perf_counter()
                 if time_budget is not None and now - search.began >= time_budget:
-                    return search.result("time_budget")
+                    return search.out_of_time(time_budget)
             return search.result(None)
     except CheckpointError as error:
         if search is not None:
@@ -293,6 +298,8 @@ class _Search:
     def add(self, shards: list[Shard], *, waiting: bool) -> float:
         """Take over finished shards; return the time. If `waiting`, none may follow for long."""
         now = time.perf_counter()
+        if not shards:
+            return now
         if self.file is not None:
             self.file.add(shards, now - self.added)
         # One assignment: whenever Ctrl-C comes, the standing is whole.
@@ -319,6 +326,15 @@ class _Search:
         """Close the checkpoint, if an interrupt has kept it from being closed."""
         if self.file is not None:
             self.file.close()
+
+    def out_of_time(self, time_budget: float) -> SearchResult:
+        if self.standing.n_evaluated == 0:
+            raise TimeoutError(
+                f"time_budget is {time_budget:g} s, and in that time the executor gave no shard "
+                "back: pass a longer one, or an executor whose workers are there."
+            )
+        self.added = time.perf_counter()
+        return self.result("time_budget")
 
     def result(self, stopped_by: str | None) -> SearchResult:
         standing = self.standing.everything()

@@ -11,6 +11,7 @@ import concurrent.futures
 import os
 import pickle
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -30,8 +31,9 @@ _KNOWN_LOCK = threading.Lock()
 # Shards under way for each worker: one at work, one or two waiting.
 SHARDS_PER_WORKER = 3
 
-# Seconds between two looks at how many workers there are.
-LOOK_INTERVAL = 5.0
+# Seconds between two looks at how many workers there are, and seconds to wait for a shard before
+# the caller is asked whether to go on.
+LOOK_INTERVAL, PAUSE = 5.0, 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,22 +87,27 @@ class Driver:
         # Workers that have the data, and workers that have asked for it.
         self.known: set[str] = set()
         self.asking: set[str] = set()
-        self.look()
+        # Whether the executor has taken a shard, and what is to be raised.
+        self.submitted = False
+        self.fault: BaseException | None = None
+        self.n_workers = number_of_workers(executor)
+        self.looked = time.monotonic()
+        # What `submit` raises of an executor that is shut down or broken; of Dask's, if it is here.
+        dask = sys.modules.get("distributed.client")
+        self.refusals = RuntimeError, getattr(dask, "ClosedClientError", RuntimeError)
 
     def run(self, shards: Iterator[tuple[int, int]]) -> Iterator[list[Shard]]:
-        """Yield the shards as they are done, in any order, all that are done at a time."""
+        """Yield the shards as they are done, in any order, all that are done at a time.
+
+        Nothing is yielded, too, now and then: the caller may have waited long enough.
+        """
         # Threads of this process, and children forked from it, have the data already.
         remember(self.name, self.objective)
         try:
             while self.fill(shards):
-                done = self.finished()
-                if done:
-                    yield done
-        except concurrent.futures.BrokenExecutor as error:
-            raise RuntimeError(
-                f"a worker of the executor died ({error}): what was finished is in the checkpoint, "
-                "if there is one; search again with a new executor."
-            ) from error
+                yield self.finished()
+                if self.fault is not None:  # once what was done beside it is handed out
+                    raise self.fault
         finally:
             _KNOWN.pop(self.name, None)
             for future in self.pending:
@@ -115,39 +122,56 @@ class Driver:
         workers = len(self.known) if self.asking else self.n_workers
         with_data = sum(has_data for _, _, has_data in self.pending.values())
         limit = with_data + SHARDS_PER_WORKER * workers
-        while with_data < len(self.asking) or len(self.pending) < limit:
+        while self.fault is None and (with_data < len(self.asking) or len(self.pending) < limit):
             pair = self.again.popleft() if self.again else next(shards, None)
             if pair is None:
                 break
             send = with_data < len(self.asking)
             with_data, limit = with_data + send, limit + send
             self.submit(*pair, send=send)
-        return bool(self.pending)
+        return bool(self.pending) or self.fault is not None
 
     def submit(self, start: int, count: int, *, send: bool) -> None:
         """Send a shard out, with or without the data."""
         objective = self.objective if send else None
+        if is_closed(self.executor):
+            self.fault = self.explained(concurrent.futures.CancelledError())
+            return
         try:
             future = self.executor.submit(
                 run_shard, self.name, objective, self.task, start, count, self.bar()
             )
-        except concurrent.futures.BrokenExecutor:
-            raise
-        except RuntimeError as error:
-            raise ValueError(
-                f"executor takes no shard ({error}): pass one that has not been shut down."
-            ) from error
+        except self.refusals as error:
+            if isinstance(error, concurrent.futures.BrokenExecutor):
+                self.fault = self.explained(error)
+            elif self.submitted:
+                self.fault = _caused_by(error, f"executor takes no more shards ({error})")
+            else:
+                raise _refused(error) from error
+            return
+        self.submitted = True
         self.pending[future] = start, count, send
 
     def finished(self) -> list[Shard]:
-        """Wait for a future; return the shards that are done, put back those that came for data."""
-        done, _ = concurrent.futures.wait(
-            self.pending, return_when=concurrent.futures.FIRST_COMPLETED
+        """Wait a little; return the shards that are done, put back those that came for data."""
+        concurrent.futures.wait(
+            self.pending,
+            timeout=PAUSE if self.fault is None else 0.0,
+            return_when=concurrent.futures.FIRST_COMPLETED,
         )
+        # Asked one by one: `wait` is not told of those that a pool cancels when it is shut down.
+        done = [future for future in self.pending if future.done()]
+        if not done and self.fault is None and is_closed(self.executor):
+            self.fault = self.explained(concurrent.futures.CancelledError())
         shards = []
-        for future in done:
+        for future in sorted(done, key=self.pending.__getitem__):
             start, count, sent = self.pending.pop(future)
-            answer = self.answer(future)
+            cancelled = future.cancelled()
+            error = concurrent.futures.CancelledError() if cancelled else future.exception()
+            if error is not None:
+                self.fault = self.fault or self.explained(error)
+                continue
+            answer = future.result()
             if answer.shard is None:
                 self.asking.add(answer.worker)
                 self.again.append((start, count))
@@ -160,36 +184,68 @@ class Driver:
             self.asking.discard(answer.worker)
         return shards
 
-    def answer(self, future: concurrent.futures.Future[Answer]) -> Answer:
-        """Return what a worker says, or raise what kept it from that."""
-        try:
-            return future.result()
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
-            # What Python's pools raise of what cannot be pickled, a user's code may raise, too; and
-            # what pickle cannot send, other pools may.
-            pool = concurrent.futures.ProcessPoolExecutor
-            if isinstance(error, pickle.PicklingError) or isinstance(self.executor, pool):
-                _check_pickle("sampler", self.task.sampler)
-                _check_pickle("objective", self.objective)
-            raise
+    def explained(self, error: BaseException) -> BaseException:
+        """Return what to raise for an error of a shard, or of the executor."""
+        if isinstance(error, concurrent.futures.BrokenExecutor):
+            return _caused_by(error, f"a worker of the executor died ({error})")
+        # asyncio's, and so Dask's, is another class.
+        if any(kind.__name__ == "CancelledError" for kind in type(error).__mro__):
+            return _caused_by(error, "the executor was shut down, or took its shards back")
+        # What Python's pools raise of what cannot be pickled, a user's code may raise, too; and
+        # what pickle cannot send, other pools may.
+        is_pool = isinstance(self.executor, concurrent.futures.ProcessPoolExecutor)
+        if isinstance(error, pickle.PicklingError) or (
+            is_pool and isinstance(error, (AttributeError, TypeError))
+        ):
+            return (
+                _not_sent("sampler", self.task.sampler)
+                or _not_sent("objective", self.objective)
+                or error
+            )
+        return error
 
     def look(self) -> None:
         """See how many workers there are now."""
-        self.looked, self.n_workers = time.monotonic(), number_of_workers(self.executor)
+        self.looked = time.monotonic()
+        if not is_closed(self.executor):
+            self.n_workers = number_of_workers(self.executor)
 
 
-def _check_pickle(name: str, value: object) -> None:
+def _caused_by(error: BaseException, what: str) -> RuntimeError:
+    """Return the error of a search whose executor has ended before it."""
+    fault = RuntimeError(
+        f"{what}: what was finished is in the checkpoint, if there is one; search again with a new "
+        "executor."
+    )
+    fault.__cause__ = error
+    return fault
+
+
+def _refused(reason: object) -> ValueError:
+    return ValueError(f"executor takes no shard ({reason}): pass one that has not been shut down.")
+
+
+def _not_sent(name: str, value: object) -> TypeError | None:
+    """Return the error of a value that cannot be sent to another process, or None if it can."""
     try:
         pickle.dumps(value)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise TypeError(
+        return TypeError(
             f"{name} is {describe(value)}, which cannot be sent to another process ({error}): pass "
             "one that is defined in a module, or use a pool of threads."
-        ) from None
+        )
+    return None
+
+
+def is_closed(executor: Any) -> bool:
+    """Return whether an executor takes shards and gives nothing back, as Dask's closed one does."""
+    return getattr(getattr(executor, "_client", None), "status", None) in ("closing", "closed")
 
 
 def number_of_workers(executor: Any) -> int:
     """Return how many workers an executor has, as far as it says; else as many as processors."""
+    if is_closed(executor):  # which would not answer
+        raise _refused("its client is closed")
     for name in ("_max_workers", "num_workers"):
         n_workers = getattr(executor, name, None)
         if isinstance(n_workers, int) and n_workers > 0:

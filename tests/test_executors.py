@@ -7,7 +7,13 @@ import random
 import signal
 import threading
 import time
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
 
 import numpy as np
 import pytest
@@ -416,3 +422,189 @@ def test_ctrl_c_is_answered_at_once_by_the_driver(pool):
     assert time.perf_counter() - sent[0] < 0.23
     assert result.interrupted and result.loss == 0
     assert digest(search(pool)) == digest(search())
+
+
+# ------------------------------------------------------------------- what was done is never lost
+
+
+class AtOnce(Executor):
+    """Futures that are done when they are asked for, as they are after a pause of the driver."""
+
+    _max_workers = 4
+
+    def submit(self, function, *arguments):
+        future = Future()
+        try:
+            future.set_result(function(*arguments))
+        except ZeroDivisionError as error:
+            future.set_exception(error)
+        return future
+
+
+class FailsFrom(LossesByNumber):
+    fingerprint = "fails from"
+
+    def __init__(self, losses, first):
+        super().__init__(losses)
+        self.first = first
+
+    def batch_loss(self, thetas):
+        if (thetas >= self.first).any():
+            raise ZeroDivisionError(f"from {thetas[0, 0]:.0f}")
+        return super().batch_loss(thetas)
+
+
+def restored(path):
+    with Checkpoint(path) as file:
+        return file.restore(shards.Standing.at(0, 1))[0]
+
+
+@pytest.mark.parametrize("n_good", [0, 1, 9, 14])
+def test_shards_that_are_done_beside_one_that_fails_are_kept(tmp_path, n_good):
+    losses = np.random.default_rng(0).normal(size=5120)
+    loss, path = FailsFrom(losses, 256 * n_good), tmp_path / "run.db"
+    with pytest.raises(ZeroDivisionError, match=f"^from {256 * n_good}$"):  # the first that failed
+        mf.random_search(loss, numbers, 5120, checkpoint=path, executor=AtOnce())
+    assert restored(path).ranges == (((0, 256 * n_good),) if n_good else ())
+
+
+class Refuses(AtOnce):
+    """Takes some shards, then none."""
+
+    def __init__(self, n_shards, error):
+        self.left, self.error = n_shards, error
+
+    def submit(self, *arguments):
+        self.left -= 1
+        if self.left < 0:
+            raise self.error
+        return super().submit(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (BrokenExecutor("it is gone"), r"^a worker of the executor died \(it is gone\): what was "),
+        (
+            RuntimeError("cannot schedule"),
+            r"^executor takes no more shards \(cannot schedule\): what",
+        ),
+    ],
+)
+def test_shards_that_are_done_when_an_executor_refuses_others_are_kept(tmp_path, error, message):
+    loss, path = LossesByNumber(np.arange(9999)), tmp_path / "run.db"
+    with pytest.raises(RuntimeError, match=message + r".*in the checkpoint, .*new executor\.$"):
+        mf.random_search(loss, numbers, 5120, checkpoint=path, executor=Refuses(7, error))
+    assert restored(path).n_evaluated == 7 * 256
+
+
+# ----------------------------------------------------------------------- executors that are closed
+
+SHUT_DOWN = r"^the executor was shut down, or took its shards back: what .*in the checkpoint, .*\.$"
+
+
+class Cancels(Executor):
+    def submit(self, *arguments):
+        future = Future()
+        future.cancel()
+        future.set_running_or_notify_cancel()
+        return future
+
+
+def test_shards_that_are_cancelled_end_the_search_in_a_sentence():
+    with pytest.raises(RuntimeError, match=SHUT_DOWN):
+        search(Cancels())
+
+
+def test_a_pool_that_is_shut_down_meanwhile_ends_the_search_in_a_sentence(tmp_path):
+    path, executor = tmp_path / "run.db", ThreadPoolExecutor(1)
+
+    def shut_down(result):
+        executor.shutdown(wait=False, cancel_futures=True)
+
+    # One worker: the shards that wait are cancelled, and nobody is told.
+    with pytest.raises(RuntimeError, match=r"in the checkpoint, if there is one; search again"):
+        search(executor, n_candidates=10**6, checkpoint=path, callback=shut_down)
+    with Checkpoint(path) as file:
+        assert file.restore(shards.Standing.at(100, 5))[0].n_evaluated >= 156
+    with pytest.raises(ValueError, match=r"executor takes no shard .* not been shut down[.]$"):
+        search(executor)
+
+
+def test_a_client_of_dask_that_is_closed_ends_this_search_and_refuses_the_next():
+    from distributed import Client
+
+    client = Client(n_workers=1, processes=False, dashboard_address=None)
+    executor = client.get_executor()
+    with pytest.raises(RuntimeError, match=SHUT_DOWN):
+        search(executor, n_candidates=10**7, callback=lambda result: client.close())
+    for n_threads in (None, 1):
+        with pytest.raises(ValueError, match=r"executor takes no shard \(its client is closed\)"):
+            search(executor, n_threads=n_threads)
+
+
+def test_a_client_of_dask_that_is_closed_while_it_takes_a_shard_is_a_sentence():
+    from distributed.client import ClosedClientError
+
+    with pytest.raises(RuntimeError, match=r"^executor takes no more shards \(Client is closed\)"):
+        search(Refuses(3, ClosedClientError("Client is closed")))
+
+
+# ------------------------------------------------------------- executors that give nothing back
+
+
+class Stuck(AtOnce):
+    """Gives some shards back, and the others never."""
+
+    def __init__(self, n_shards):
+        self.left = n_shards
+
+    def submit(self, *arguments):
+        self.left -= 1
+        return super().submit(*arguments) if self.left >= 0 else Future()
+
+
+def test_a_time_budget_ends_a_search_whose_shards_do_not_come_back(tmp_path):
+    path, began = tmp_path / "run.db", time.perf_counter()
+    result = search(Stuck(5), checkpoint=path, time_budget=0.3)
+    assert 0.3 <= result.elapsed <= time.perf_counter() - began < 0.3 + 0.5
+    assert (result.stopped_by, result.n_evaluated) == ("time_budget", 156 + 4 * 256)
+    assert digest(result) == digest(search(n_candidates=156 + 4 * 256))
+    again = search(Stuck(0), checkpoint=path, time_budget=0.2)
+    assert digest(again) == digest(result)  # the best of what the checkpoint has
+
+
+def test_a_time_budget_without_any_shard_is_a_timeout_error():
+    with pytest.raises(
+        TimeoutError, match=r"^time_budget is 0.2 s, and in that time the exec.*\.$"
+    ):
+        search(Stuck(0), time_budget=0.2)
+
+
+def test_a_time_budget_ends_a_search_on_a_cluster_without_workers():
+    from distributed import Client, LocalCluster
+
+    options = {"n_workers": 0, "processes": False, "dashboard_address": None}
+    with (
+        LocalCluster(**options) as cluster,
+        Client(cluster) as client,
+        pytest.raises(TimeoutError, match="an executor whose workers are there"),
+    ):
+        search(client.get_executor(), time_budget=0.2)
+
+
+@pytest.mark.parametrize("n_shards", [0, 3])
+def test_ctrl_c_is_answered_at_once_while_nothing_comes_back(n_shards):
+    sent = []
+
+    def press():
+        sent.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Timer(0.35, press).start()
+    if n_shards:
+        assert search(Stuck(n_shards)).interrupted
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            search(Stuck(n_shards))
+    assert time.perf_counter() - sent[0] < 0.2
