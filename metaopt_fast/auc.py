@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast import _kernels
+from metaopt_fast.floating_errors import shielded
 from metaopt_fast.linear import LinearData
 from metaopt_fast.packing import check_sample_weight, check_X, check_y, pack
 from metaopt_fast.samplers import MAX_INDEX, Sampler, allocate
@@ -197,6 +198,7 @@ class AUCObjective(LinearData):
             )
         return np.asarray(1 - found[0])
 
+    @shielded
     def auc(self, theta: npt.ArrayLike) -> float:
         """Return the exact AUC of one theta, by sorting its decisions; equal ones count half.
 
@@ -254,6 +256,7 @@ class AUCObjective(LinearData):
             f"n_bins={self.n_bins}, fit_intercept={self.fit_intercept}, dtype={self.dtype!r})"
         )
 
+    @shielded
     def _areas(
         self,
         thetas: Float64Array | None,
@@ -274,6 +277,7 @@ class AUCObjective(LinearData):
         return np.minimum(areas, 1), np.minimum(ties / 2 + rounding, 1)
 
 
+@shielded
 def class_weights(weights: Float64Array, positive: npt.NDArray[np.bool_]) -> Float64Array:
     """Return the weights, those of each class times a power of two that brings the largest into
     [1, 2): the area does not depend on it."""

@@ -74,7 +74,7 @@ class BinaryClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
             sample_weight = _check_sample_weight(
                 sample_weight, X, dtype=np.float64, ensure_non_negative=True
             )
-            with np.errstate(over="ignore"):
+            with np.errstate(all="ignore"):
                 total = float(sample_weight.sum())
             if total > MAX_WEIGHT:
                 raise ValueError(

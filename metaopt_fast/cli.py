@@ -17,6 +17,7 @@ from metaopt_fast.arguments import PROGRAM, make_parser
 from metaopt_fast.columns import shown
 from metaopt_fast.descent import gradient_descent
 from metaopt_fast.evolution_result import EvolveResult
+from metaopt_fast.floating_errors import shielded
 from metaopt_fast.jobs import Job, check_usage, read_data, read_settings, sampler_of, settings_of
 from metaopt_fast.objectives import PointwiseLoss
 from metaopt_fast.report import Report, check_output, check_picture, draw, write_output
@@ -75,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
+@shielded
 def _run(argv: Sequence[str] | None) -> int:
     try:
         arguments = make_parser().parse_args(argv)

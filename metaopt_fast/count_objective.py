@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from metaopt_fast import _kernels
 from metaopt_fast.counts import ConfusionCounts
+from metaopt_fast.floating_errors import shielded
 from metaopt_fast.limits import exact_gaps, largest_gaps
 from metaopt_fast.metrics import METRICS, RATES, parts_of_rate
 from metaopt_fast.overrides import may_ask
@@ -238,13 +239,16 @@ class CountObjective:
                 f"metric returned nan for the counts {counts[np.isnan(values)][0].tolist()}: "
                 "return a number, the lower the better."
             )
-        if self.max_gap is None:
-            return values
-        gaps, rounding = self._gaps(counts, self.max_gap), 0.0
+        return values if self.max_gap is None else self._limited(values, counts, self.max_gap)
+
+    @shielded
+    def _limited(self, values: Float64Array, counts: Float64Array, max_gap: float) -> Float64Array:
+        """Return the metric, made worse where groups are further apart than the limit."""
+        gaps, rounding = self._gaps(counts, max_gap), 0.0
         if self.confusion.grain is None:
             rounding = GAP_ROUNDING * self.confusion.rounding
-        missed = gaps > self.max_gap + rounding
-        excess = np.where(missed, gaps - self.max_gap, 0)
+        missed = gaps > max_gap + rounding
+        excess = np.where(missed, gaps - max_gap, 0)
         if self.penalty is not None:
             return np.asarray(values + self.penalty * excess)
         if (values[np.isfinite(values)] >= INFEASIBLE).any():
@@ -261,6 +265,7 @@ class CountObjective:
         whole = np.rint(counts / grain).astype(np.int64)
         return exact_gaps(*parts_of_rate(whole, self.gap), limit)
 
+    @shielded
     def gaps(self, thetas: npt.ArrayLike) -> Float64Array:
         """Return the largest gap of many thetas between two groups, shape (K,).
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from metaopt_fast import _kernels
 from metaopt_fast.arithmetic import last_margin
+from metaopt_fast.floating_errors import shielded
 from metaopt_fast.labels import read_labels
 from metaopt_fast.linear import LinearData
 from metaopt_fast.packing import (
@@ -180,6 +181,7 @@ class ConfusionCounts(LinearData):
         """
         return self._count(self._many(thetas))
 
+    @shielded
     def _count(self, thetas: Float64Array) -> Float64Array:
         threads = self._threads()
         shape = (len(thetas), len(self.group_labels), len(self.thresholds))
@@ -199,12 +201,14 @@ class ConfusionCounts(LinearData):
         cells *= self._unit
         return cells
 
+    @shielded
     def _shifted(self, thetas: Float64Array, shift: float) -> Float64Array:
         """Return thetas whose decision is positive where the probability is above a threshold."""
         if any(self._shifts):
             return np.column_stack([thetas, np.full(len(thetas), shift)])
         return thetas
 
+    @shielded
     def bound_rows(
         self, of_false_positive: float, of_false_negative: float
     ) -> _kernels.PackedRows | None:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.floating_errors import shielded
+
 Float64Array = npt.NDArray[np.float64]
 Results = dict[str, Any]
 
@@ -45,7 +47,8 @@ def make_results(
     for name, values in scores.items():
         for k in range(shape[1]):
             results[f"split{k}_test_{name}"] = values[:, k].copy()
-        mean = values.mean(axis=1)
+        with np.errstate(all="ignore"):
+            mean, deviation = values.mean(axis=1), values.std(axis=1)
         if not np.isfinite(mean).all():
             warnings.warn(
                 f"{np.count_nonzero(~np.isfinite(mean))} of {shape[0]} mean scores ({name}) are "
@@ -54,7 +57,7 @@ def make_results(
                 stacklevel=3,
             )
         results[f"mean_test_{name}"] = mean
-        results[f"std_test_{name}"] = values.std(axis=1)
+        results[f"std_test_{name}"] = deviation
         results[f"rank_test_{name}"] = ranks(mean)
     return results
 
@@ -74,6 +77,7 @@ def ranks(mean: Float64Array) -> npt.NDArray[np.int32]:
     return (np.searchsorted(np.sort(keys), keys) + 1).astype(np.int32)
 
 
+@shielded
 def within_one_standard_error(
     scores: Float64Array, C: Float64Array, class_weights: Sequence[Any], best: int
 ) -> int:
@@ -100,6 +104,7 @@ def within_one_standard_error(
     return int(np.argmin(np.where(good, C, np.inf))) if np.isfinite(C[good]).any() else best
 
 
+@shielded
 def standard_error(scores: Float64Array) -> Any:
     """Return the standard error of the mean over the last axis; 0 for one score."""
     n_splits = scores.shape[-1]

@@ -291,14 +291,13 @@ def _safe_rate(objective: Any, more_l2: Array | None) -> Array | None:
     if not may_ask(objective, "lipschitz"):
         return None
     try:
-        with np.errstate(over="ignore", invalid="ignore"):
-            lipschitz = float(objective.lipschitz())
+        lipschitz = float(objective.lipschitz())
     except np.linalg.LinAlgError:  # of an objective of the user's own
         return None
     if not 0 <= lipschitz < math.inf:
         return None
     curvature = np.full((1, 1), lipschitz) if more_l2 is None else lipschitz + more_l2
-    with np.errstate(divide="ignore", over="ignore"):
+    with np.errstate(all="ignore"):
         rate = np.minimum(1 / curvature, sys.float_info.max)
     # Rows of zeros: the gradient is zero, whatever the step.
     return np.asarray(np.where(curvature > 0, rate, 1.0))

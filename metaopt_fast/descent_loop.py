@@ -74,7 +74,7 @@ class Evaluation:
             if self.has_intercept:
                 penalised = theta.copy()
                 penalised[:, -1] = 0
-            with np.errstate(over="ignore", invalid="ignore"):
+            with np.errstate(all="ignore"):
                 pull = self.more_l2 * penalised
                 # The pull is negative where the objective has the larger l2: what is infinite
                 # there stays so, instead of inf - inf.
@@ -217,7 +217,7 @@ def descend(
 
 def _start(point: Point, rule: Rule, limits: Limits) -> _State:
     runs, zeros = np.arange(len(point.loss)), np.zeros(len(point.loss), np.intp)
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         ceiling = DIVERGED * (1 + np.abs(point.loss))
     return _State(
         runs=runs,

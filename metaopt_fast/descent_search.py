@@ -12,6 +12,7 @@ import numpy.typing as npt
 from metaopt_fast.arithmetic import log2
 from metaopt_fast.descent import gradient_descent
 from metaopt_fast.descent_result import DescentResult
+from metaopt_fast.floating_errors import shielded
 from metaopt_fast.mixture import Mixture
 from metaopt_fast.overrides import check_overrides, threaded
 from metaopt_fast.result import SearchResult
@@ -77,11 +78,13 @@ class LogUniform:
             raise ValueError(f"low is {self.low!r} where high is {self.high!r}: pass low below it.")
 
     @property
+    @shielded
     def exponents(self) -> Uniform:
         """The sampler of the logarithm to base 2."""
         low, high = log2(self.low), log2(self.high)
         return Uniform(low, max(high, float(np.nextafter(low, np.inf))))
 
+    @shielded
     def values(self, exponents: Array) -> Array:
         """Return 2 to the power of the exponents, within the bounds."""
         wanted = "an array of finite numbers"
@@ -89,8 +92,7 @@ class LogUniform:
         if not np.isfinite(exponents).all():
             raise ValueError(f"exponents has one that is not finite: pass {wanted}.")
         # Beyond these, powers of 2 are 0 or infinite as well.
-        with np.errstate(over="ignore"):
-            powers = _exp2(np.clip(exponents, -1100, 1100))
+        powers = _exp2(np.clip(exponents, -1100, 1100))
         return np.clip(powers, self.low, self.high)
 
 

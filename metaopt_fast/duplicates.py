@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.floating_errors import shielded
 from metaopt_fast.frames import as_numbers
 from metaopt_fast.packing import check_classes, check_sample_weight, check_X, chunks
 from metaopt_fast.validation import to_float64
@@ -80,6 +81,7 @@ def groups(X: Array, positive: Array) -> tuple[Array, Array]:
     return np.array(first), group
 
 
+@shielded
 def sums(weights: npt.NDArray[np.float64], group: Array) -> npt.NDArray[np.float64]:
     """Return the exact sum of the weights of each group, rounded once."""
     order = np.argsort(group, kind="stable")

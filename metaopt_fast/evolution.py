@@ -213,7 +213,8 @@ def evolve(
     sampler, theta0 = _check_start(start, scale, n_params)
     _check_kind(method, sampler, theta0, n_params)
 
-    strategy = STRATEGIES[method](Setting(sampler, theta0, seed, population, n_params), options)
+    with np.errstate(all="ignore"):
+        strategy = STRATEGIES[method](Setting(sampler, theta0, seed, population, n_params), options)
     task = Task(objective, sampler, seed, top_k, n_params, False, check_n_threads(n_threads))
     task = task.on(objective)
     config = {

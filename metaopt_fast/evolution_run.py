@@ -16,12 +16,13 @@ import numpy as np
 
 from metaopt_fast.evolution_file import read_arrays, write_arrays
 from metaopt_fast.evolution_result import TOP_DTYPE, TRACE_DTYPE, Array, EvolveResult
+from metaopt_fast.floating_errors import shielded
 from metaopt_fast.ownership import CheckpointError
 from metaopt_fast.progress import Progress
 from metaopt_fast.result import rank
 from metaopt_fast.search import CALLBACK_INTERVAL, COMMIT_INTERVAL
 from metaopt_fast.shards import batch_loss
-from metaopt_fast.strategies import State, Strategy
+from metaopt_fast.strategies import Proposal, State, Strategy
 from metaopt_fast.validation import check_path, describe
 
 # Entries of a configuration that a resumed run may change: they cannot change what is done already.
@@ -64,6 +65,7 @@ class Run:
         Of the result.
     """
 
+    @shielded
     def __init__(self, objective: Any, strategy: Strategy, config: dict[str, Any]) -> None:
         self.objective, self.strategy, self.config = objective, strategy, config
         nothing = np.empty(0, TOP_DTYPE), np.empty((0, config["n_params"]))
@@ -91,10 +93,16 @@ class Run:
         losses = batch_loss(self.objective, thetas)
         answered = time.perf_counter()
 
+        with np.errstate(all="ignore"):
+            self._learn(proposal, losses, answered - asked)
+
+    def _learn(self, proposal: Proposal, losses: Array, seconds: float) -> None:
+        """Take up what the objective has said of a generation."""
+        standing, strategy = self.standing, self.strategy
+        generation, state = standing.generation, standing.state
         ranks = rank(losses)
         order = np.argsort(ranks, kind="stable")
-        with np.errstate(all="ignore"):
-            after = strategy.tell(generation, state, proposal, ranks, order)
+        after = strategy.tell(generation, state, proposal, ranks, order)
         if not (np.isfinite(after.center).all() and np.isfinite(after.scale).all()):
             after = state._replace(diverged=True)
         top, top_thetas = self._rank(losses, ranks, order, proposal.thetas)
@@ -110,7 +118,7 @@ class Run:
             after,
             top,
             top_thetas,
-            standing.in_objective + answered - asked,
+            standing.in_objective + seconds,
             standing.elapsed + self.began - began,
         )
 

@@ -109,7 +109,7 @@ class LinearData(ABC):
 
     def _not_finite(self, thetas: Float64Array) -> ValueError:
         """Return the error of thetas that are not finite as the kernels read them."""
-        with np.errstate(over="ignore"):
+        with np.errstate(all="ignore"):
             row, column = np.argwhere(~np.isfinite(thetas.astype(self.dtype)))[0]
         return ValueError(
             f"theta {row} has {thetas[row, column]} as entry {column}, which is not finite in "

@@ -171,7 +171,7 @@ class SmoothedZeroOneLoss(PointwiseLoss):
         merge_duplicates: bool = False,
     ) -> None:
         self.beta: float = check_number("beta", beta, 0.0, strictly=True)
-        with np.errstate(over="ignore"):
+        with np.errstate(all="ignore"):
             super().__init__(
                 X,
                 y,

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.floating_errors import shielded
 from metaopt_fast.validation import check_number, describe
 
 Float64Array = npt.NDArray[np.float64]
@@ -49,6 +50,7 @@ class Cost:
         for name in ("tp", "fp", "fn", "tn"):
             check_number(name, getattr(self, name))
 
+    @shielded
     def __call__(self, counts: Float64Array) -> Float64Array:
         """Return the mean cost, shape (K,)."""
         cells = _totals(counts)
@@ -94,6 +96,7 @@ def expected_utility(tp: float = 1.0, fp: float = -1.0, fn: float = 0.0, tn: flo
 class BalancedError:
     """Mean of the parts of positive and of negative rows that are wrong."""
 
+    @shielded
     def __call__(self, counts: Float64Array) -> Float64Array:
         """Return 1 - the balanced accuracy, shape (K,)."""
         tp, fp, fn, tn = _totals(counts)
@@ -105,12 +108,14 @@ class BalancedError:
         return 0.5 / negative, 0.5 / positive
 
 
+@shielded
 def one_minus_f1(counts: Float64Array) -> Float64Array:
     """Return 1 - 2 TP / (2 TP + FP + FN), shape (K,)."""
     tp, fp, fn, _ = _totals(counts)
     return _divided(fp + fn, 2 * tp + fp + fn, "row that is positive or decided positive")
 
 
+@shielded
 def one_minus_mcc(counts: Float64Array) -> Float64Array:
     """Return 1 - Matthews' correlation, shape (K,); 1 where all decisions are the same."""
     tp, fp, fn, tn = _totals(counts)
@@ -134,6 +139,7 @@ METRICS = {
 }
 
 
+@shielded
 def group_rates(counts: Float64Array, rate: str) -> Float64Array:
     """Return a rate of each group at each threshold.
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from metaopt_fast import _kernels
 from metaopt_fast.eigenvalues import moment_bound
+from metaopt_fast.floating_errors import shielded
 from metaopt_fast.linear import LinearData
 from metaopt_fast.packing import Packed, pack
 from metaopt_fast.samplers import MAX_INDEX, MAX_SEED, Sampler, allocate
@@ -203,6 +204,7 @@ class PointwiseLoss(LinearData):
             )
         return losses, fraction
 
+    @shielded
     def lipschitz(self) -> float:
         """Return a Lipschitz constant of the gradient of L, from which step sizes are chosen.
 

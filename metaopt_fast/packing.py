@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast import _kernels
+from metaopt_fast.floating_errors import shielded
 from metaopt_fast.frames import as_numbers
 from metaopt_fast.labels import read_labels, short
 from metaopt_fast.validation import to_float64
@@ -145,6 +146,7 @@ def aligned_zeros(size: int) -> npt.NDArray[np.uint8]:
     return memory[offset : offset + size]
 
 
+@shielded
 def pack(
     X: npt.ArrayLike,
     y: npt.ArrayLike,
@@ -172,6 +174,7 @@ def pack(
     return arrange(read, signs, norms, weights, origin, X.shape[1], n_constants, dtype, strata)
 
 
+@shielded
 def row_norms(
     read: Reader, rows: npt.NDArray[np.intp], shape: tuple[int, ...], dtype: str
 ) -> npt.NDArray[np.float64]:
@@ -304,6 +307,7 @@ def check_classes(y: npt.ArrayLike, n_samples: int) -> tuple[list[Any], npt.NDAr
     return classes, labels.codes == 1
 
 
+@shielded
 def check_sample_weight(
     sample_weight: npt.ArrayLike | None, n_samples: int
 ) -> npt.NDArray[np.float64]:

@@ -15,6 +15,7 @@ from metaopt_fast.classifiers import (
     check_flag,
     warn_unless_converged,
 )
+from metaopt_fast.floating_errors import shielded
 from metaopt_fast.training import fit_many
 from metaopt_fast.training_sets import class_factors
 from metaopt_fast.validation import check_number
@@ -101,6 +102,7 @@ class LogisticRegression(BinaryClassifier):
         warn_unless_converged(converged, self.max_iter)
         return self
 
+    @shielded
     def _train(
         self,
         X: Float64Array,
@@ -114,9 +116,9 @@ class LogisticRegression(BinaryClassifier):
         weights = np.ones(len(X)) if weights is None else weights
         sums = np.array([weights[~positive].sum(), weights[positive].sum()])
         factors = class_factors(choice, sums)
-        with np.errstate(over="ignore"):  # an infinite weight is refused, an infinite C is none
-            weights = weights * np.where(positive, factors[1], factors[0])
-            l2 = 1 / (C * weights.sum()) if l2 is None else l2
+        # An infinite weight is refused, an infinite C is none.
+        weights = weights * np.where(positive, factors[1], factors[0])
+        l2 = 1 / (C * weights.sum()) if l2 is None else l2
         fits = fit_many(
             X,
             positive,
@@ -140,11 +142,11 @@ class LogisticRegression(BinaryClassifier):
         parts = [self.coef_, self.intercept_[None, :]] if self.fit_intercept else [self.coef_]
         return np.concatenate(parts, axis=1)
 
+    @shielded
     def decision_function(self, X: npt.ArrayLike) -> Float64Array:
         """Return x . coef + intercept of each row, positive for the second class."""
         X = self._features(X)
-        with np.errstate(over="ignore"):
-            decisions: Float64Array = products(self.coef_, X)[0] + self.intercept_[0]
+        decisions: Float64Array = products(self.coef_, X)[0] + self.intercept_[0]
         return decisions
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
@@ -153,11 +155,13 @@ class LogisticRegression(BinaryClassifier):
         labels: npt.NDArray[Any] = self.classes_[positive.astype(np.intp)]
         return labels
 
+    @shielded
     def predict_proba(self, X: npt.ArrayLike) -> Float64Array:
         """Return the probability of each class, shape (n_samples, 2); the small ones are exact."""
         decisions = self.decision_function(X)
         return np.column_stack([expit(-decisions), expit(decisions)])
 
+    @shielded
     def predict_log_proba(self, X: npt.ArrayLike) -> Float64Array:
         """Return the logarithm of the probability of each class, finite for any decision."""
         decisions = self.decision_function(X)

@@ -19,6 +19,7 @@ from metaopt_fast.count_objective import INFEASIBLE, CountObjective
 from metaopt_fast.descent import DescentResult
 from metaopt_fast.evolution_file import replace_file
 from metaopt_fast.evolution_result import EvolveResult
+from metaopt_fast.floating_errors import shielded
 from metaopt_fast.mixture import from_dict
 from metaopt_fast.objectives import PointwiseLoss
 from metaopt_fast.result import SearchResult
@@ -59,10 +60,10 @@ class Report:
     isa: str
     n_threads: int
 
+    @shielded
     def accuracy(self, theta: npt.NDArray[np.float64]) -> float:
         """Return the part of the rows whose class has the sign of x . theta, the intercept last."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            scores = products(theta[None, :-1], self.table.X)[0] + theta[-1]
+        scores = products(theta[None, :-1], self.table.X)[0] + theta[-1]
         return float(((scores > 0) == (self.table.y == 1)).mean())
 
     @property

@@ -242,7 +242,7 @@ class Uniform(Independent):
         low, high = np.broadcast_arrays(first, second)
         if np.any(low >= high):
             raise ValueError(_bounds_error(low, high, low >= high, "low below high"))
-        with np.errstate(over="ignore"):
+        with np.errstate(all="ignore"):
             wide = ~np.isfinite(high - low)
         if wide.any():
             raise ValueError(_bounds_error(low, high, wide, "bounds whose difference is finite"))

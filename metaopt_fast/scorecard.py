@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from metaopt_fast.arithmetic import expit
 from metaopt_fast.columns import listed, quoted, shown
+from metaopt_fast.floating_errors import shielded
 from metaopt_fast.frames import as_frame, select_columns
 from metaopt_fast.packing import check_X, check_y, decisions_of
 from metaopt_fast.validation import as_real_array, describe, to_float64
@@ -140,6 +141,7 @@ class Scorecard:
         observed = np.bincount(group, positive) / counts
         return card._with_table(scores, counts, observed)
 
+    @shielded
     def _with_table(
         self, scores: Array, counts: Array | None = None, observed: Array | None = None
     ) -> Self:
@@ -151,6 +153,7 @@ class Scorecard:
         risks = expit(scores + self.intercept)
         return replace(self, scores=scores, risks=risks, counts=counts, observed=observed)
 
+    @shielded
     def score(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return the scores of rows, shape (n_samples,): the intercept is not in them.
 
@@ -209,10 +212,12 @@ class Scorecard:
             )
         return rows[:, used]
 
+    @shielded
     def risk(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return the model's probabilities of the positive class, shape (n_samples,)."""
         return expit(self.score(X) + self.intercept)
 
+    @shielded
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Return 1 for rows whose risk is above one half, else 0, shape (n_samples,)."""
         return (self.score(X) + self.intercept > 0).astype(np.int64)
@@ -267,6 +272,7 @@ class Scorecard:
         return self.to_text()
 
 
+@shielded
 def check_theta(theta: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Return a theta of whole numbers as integers."""
     values = to_float64(as_real_array("theta", theta, 1, "an array of whole numbers"))

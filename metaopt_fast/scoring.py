@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.arithmetic import expit, log, products
+from metaopt_fast.floating_errors import shielded
 
 Float64Array = npt.NDArray[np.float64]
 Metric = Callable[[Float64Array, npt.NDArray[np.bool_], Float64Array], Float64Array]
@@ -23,6 +24,7 @@ CHUNK = 1 << 16
 EPS = np.finfo(np.float64).eps
 
 
+@shielded
 def score_many(
     names: Iterable[str],
     thetas: Float64Array,

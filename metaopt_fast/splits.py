@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.floating_errors import shielded
 from metaopt_fast.scoring import score_many
 from metaopt_fast.training import fit_many
 from metaopt_fast.validation import describe
@@ -81,6 +82,7 @@ def _check_rows(name: str, rows: Any, n_samples: int) -> IndexArray:
     return np.where(numbers < 0, numbers + n_samples, numbers)
 
 
+@shielded
 def fit_splits(
     X: Float64Array,
     positive: npt.NDArray[np.bool_],
@@ -126,8 +128,7 @@ def fit_splits(
             raise ValueError(
                 f"split {number} trains on rows of one class: pass other splits, stratified ones."
             )
-    with np.errstate(over="ignore"):
-        l2 = 1 / (C[:, None] * total_weights(sums, class_weight))
+    l2 = 1 / (C[:, None] * total_weights(sums, class_weight))
     choices = list(class_weight)
     alike = all(choice == choices[0] for choice in choices)
     options["class_weight"] = choices[0] if alike else choices
@@ -158,6 +159,7 @@ def fit_splits(
     return SplitFits(*(np.concatenate(arrays, axis=1) for arrays in zip(*parts, strict=True)))
 
 
+@shielded
 def score_splits(
     names: Iterable[str],
     thetas: Float64Array,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.floating_errors import shielded
 from metaopt_fast.packing import (
     BLOCK_ROWS,
     CHUNK_ROWS,
@@ -49,6 +50,7 @@ def check_rows(rows: npt.ArrayLike, n_samples: int) -> Integers:
     return numbers
 
 
+@shielded
 def subset(packed: Packed, n_params: int, rows: Integers) -> Packed:
     """Return what `pack` would make of these rows of X, y and sample_weight."""
     positive = packed.origin.positive[rows]
@@ -101,6 +103,7 @@ def permutation(seed: int, epoch: int, n: int) -> Integers:
     return np.argsort(words, kind="stable")
 
 
+@shielded
 def minibatches(packed: Packed, n_params: int, size: int, seed: int, epoch: int) -> list[Packed]:
     """Return the mini-batches of one epoch, in order: the last one has the rows that remain.
 

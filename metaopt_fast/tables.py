@@ -17,6 +17,7 @@ import numpy.typing as npt
 from metaopt_fast.arrayfiles import read_npy, read_npz, read_parquet
 from metaopt_fast.columns import Table, shown
 from metaopt_fast.csvfiles import read_csv
+from metaopt_fast.floating_errors import shielded
 from metaopt_fast.validation import describe
 
 READERS: dict[str, Callable[[str, str | None], Table]] = {
@@ -76,6 +77,7 @@ def read_table(path: str | os.PathLike[str], target: str | None = None) -> Table
     return READERS[suffix](path, target)
 
 
+@shielded
 def standardize(
     X: npt.NDArray[np.float64],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from metaopt_fast.arithmetic import exp, log
 from metaopt_fast.columns import Table
 from metaopt_fast.cv_results import standard_error, within_one_standard_error
+from metaopt_fast.floating_errors import shielded
 from metaopt_fast.report import data_to_dict, data_to_lines, draw, lines_to_text
 from metaopt_fast.samplers import Uniform
 from metaopt_fast.scoring import METRICS
@@ -99,6 +100,7 @@ class TuneResult:
         )
 
 
+@shielded
 def tune(
     X: Float64Array,
     y: npt.NDArray[np.uint8],

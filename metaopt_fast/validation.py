@@ -94,7 +94,7 @@ def check_path(name: str, path: object) -> str:
 
 def to_float64(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Return the array as float64 in C order, aligned; what leaves the range becomes infinite."""
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         return np.require(array, np.float64, ["C", "A"])
 
 
