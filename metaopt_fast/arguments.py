@@ -139,7 +139,8 @@ def _add_search(commands: Any) -> None:
     search.add_argument(
         "--group",
         metavar="COLUMN",
-        help="the feature that says the group of each row, of a count; models do not see it",
+        help="the column that says the group of each row, numbers or text, of a count; models do "
+        "not see it",
     )
     search.add_argument(
         "--max-gap",
@@ -308,8 +309,9 @@ def _add_data(command: argparse.ArgumentParser) -> None:
         nargs="?",
         metavar="FILE",
         type=values.path,
-        help=".csv (a header, numeric features, a target of two values, numbers or text), "
-        ".parquet, .npz (arrays X and y) or .npy (the target is the last column)",
+        help=".csv (a header; features that are numbers, or True and False; a target of two "
+        "values, numbers or text), .parquet, .npz (arrays X and y), .npy (the target is the last "
+        "column), a pipe, or - for stdin",
     )
     command.add_argument(
         "--target",

@@ -18,7 +18,15 @@ from metaopt_fast.columns import shown
 from metaopt_fast.descent import gradient_descent
 from metaopt_fast.evolution_result import EvolveResult
 from metaopt_fast.floating_errors import shielded
-from metaopt_fast.jobs import Job, check_usage, read_data, read_settings, sampler_of, settings_of
+from metaopt_fast.jobs import (
+    STDIN,
+    Job,
+    check_usage,
+    read_data,
+    read_settings,
+    sampler_of,
+    settings_of,
+)
 from metaopt_fast.objectives import PointwiseLoss
 from metaopt_fast.report import Report, check_output, check_picture, draw, write_output
 from metaopt_fast.result import SearchResult
@@ -128,8 +136,7 @@ def _bench(arguments: argparse.Namespace) -> int:
 def _search(arguments: argparse.Namespace) -> int:
     check_usage(arguments)
     _check_outputs(arguments, arguments.file)
-    file = None if arguments.file is None else os.path.abspath(arguments.file)
-    settings = settings_of(arguments, file)
+    settings = settings_of(arguments, _absolute(arguments.file))
     job = Job(settings, arguments.threads)
     if arguments.method != "random":
         from metaopt_fast.evolution import evolve
@@ -184,7 +191,7 @@ def _tune(arguments: argparse.Namespace) -> int:
         arguments.parser.error("--low is greater than --high")
     _check_outputs(arguments, arguments.file)
     settings = {
-        "file": None if arguments.file is None else os.path.abspath(arguments.file),
+        "file": _absolute(arguments.file),
         "target": arguments.target,
         "seed": arguments.seed,
         "low": arguments.low,
@@ -216,12 +223,17 @@ def _tune(arguments: argparse.Namespace) -> int:
     return SUCCESS
 
 
+def _absolute(file: str | None) -> str | None:
+    """Return the path of the data as resume finds it, from whatever folder."""
+    return file if file in (None, STDIN) else os.path.abspath(file)
+
+
 def _check_outputs(arguments: argparse.Namespace, file: str | None) -> None:
     """Raise before the search what would keep its result from being written after it."""
     paths = [path for path in (arguments.output, arguments.plot) if path is not None]
     for path in paths:
         check_output(path, arguments.force)
-    taken = [path for path in (file, arguments.checkpoint, *paths) if path is not None]
+    taken = [path for path in (file, arguments.checkpoint, *paths) if path not in (None, STDIN)]
     if len({os.path.realpath(path) for path in taken}) < len(taken):
         arguments.parser.error("two of the given files are the same")
     if arguments.plot is not None:

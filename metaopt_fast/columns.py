@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 VALUE_WANTED = "give each row a value, or leave the row out"
+MISSING_CURE = "fill it, or drop the row or the column"
+
+# Groups beyond it are no groups: a measurement was named by mistake.
+MAX_GROUPS = 100
+
+
+class DataFile(NamedTuple):
+    """What is opened, what errors call it, and its bytes where it is open already."""
+
+    path: str
+    name: str
+    stream: IO[bytes] | None = None
 
 
 class Table(NamedTuple):
@@ -22,12 +34,18 @@ class Table(NamedTuple):
     feature_names : tuple of str
     class_names : tuple of two str
         The target's values: the negative class, and the positive one.
+    groups : numpy.ndarray of shape (n_samples,), or None
+        The group of each row, where a column of groups was named.
+    notes : tuple of str
+        What was left out of the file, a sentence each.
     """
 
     X: npt.NDArray[np.float64]
     y: npt.NDArray[np.uint8]
     feature_names: tuple[str, ...]
     class_names: tuple[str, str]
+    groups: npt.NDArray[Any] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def place_of_target(path: str, names: list[str], target: str | None) -> int:
@@ -50,27 +68,35 @@ def place_of_target(path: str, names: list[str], target: str | None) -> int:
     return names.index(target)
 
 
-def two_classes(
-    path: str, labels: npt.NDArray[Any], where: str
-) -> tuple[npt.NDArray[np.uint8], tuple[str, str]]:
-    """Return the labels as 0 and 1, and what these mean."""
-    if labels.dtype.kind == "O":
-        for row, label in enumerate(labels):
-            if label is None:
-                raise ValueError(f"{shown(path)}, row {row}, {where} has nothing: {VALUE_WANTED}.")
-        if all(isinstance(label, str) for label in labels):
-            labels = labels.astype(str)
-    if labels.dtype.kind not in "biufSU":
+def take_group(names: list[str], group: str | None) -> int | None:
+    """Return the place of the groups' column, which is no feature any more; None without one."""
+    if group is None:
+        return None
+    if group not in names:
+        raise ValueError(f"there is no feature {quoted(group)}: name one of {listed(names)}.")
+    if len(names) == 1:
+        raise ValueError(f"{quoted(group)} is the only feature: add others.")
+    place = names.index(group)
+    del names[place]
+    return place
+
+
+def check_n_groups(group: str, n_groups: int, at_least: str = "") -> None:
+    """Raise an error where a column has too many values to be of groups."""
+    if n_groups > MAX_GROUPS:
         raise ValueError(
-            f"{shown(path)}, {where} holds neither numbers nor text: choose another target."
+            f"{quoted(group)} has {at_least}{n_groups:,} values: choose a column of at most "
+            f"{MAX_GROUPS}, one for each group."
         )
-    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-        row = int(np.argmin(np.isfinite(labels)))
-        raise ValueError(f"{shown(path)}, row {row}, {where} has {labels[row]}: {VALUE_WANTED}.")
-    values, codes = np.unique(labels, return_inverse=True)
+
+
+def two_classes(
+    path: str, values: Sequence[Any], codes: npt.NDArray[np.intp], where: str
+) -> tuple[npt.NDArray[np.uint8], tuple[str, str]]:
+    """Return the labels as 0 and 1, and what these mean, of their values and the value of each."""
     texts = [
         value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-        for value in values[:5].tolist()
+        for value in values[:5]
     ]
     if len(values) == 1:
         raise one_class(path, where, texts[0])

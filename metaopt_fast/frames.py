@@ -14,14 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.columns import quoted
+from metaopt_fast.columns import MISSING_CURE, quoted
 from metaopt_fast.validation import as_array, check_real
 
 Array = npt.NDArray[Any]
 
 # Columns whose own conversion to an array fails, by the beginning of their dtype.
 BY_LIST = ("dictionary<", "Int128", "UInt128")
-MISSING_CURE = "fill it, or drop the row or the column"
 
 
 class Frame(NamedTuple):

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+import stat
 from typing import Any
-
-import numpy as np
 
 from metaopt_fast import losses
 from metaopt_fast.arguments import PROGRAM
-from metaopt_fast.columns import Table, listed, quoted, shown
+from metaopt_fast.columns import Table, shown
 from metaopt_fast.count_objective import CountObjective
 from metaopt_fast.counts import ConfusionCounts
 from metaopt_fast.metrics import Cost
 from metaopt_fast.objectives import PointwiseLoss
 from metaopt_fast.samplers import Integers, Normal, Sampler, Uniform
-from metaopt_fast.tables import read_table, standardize
+from metaopt_fast.tables import read_stream, read_table, standardize
 
 LOSSES = {
     "logistic": losses.LogisticLoss,
@@ -24,9 +25,6 @@ LOSSES = {
     "squared": losses.SquaredLoss,
 }
 METRICS = {"error": "error", "balanced-error": "balanced_error", "f1": "f1", "mcc": "mcc"}
-
-# Groups beyond it are no groups: a measurement was named by mistake.
-MAX_GROUPS = 100
 
 # What the settings of a job are, and their types: a checkpoint is a stranger's file.
 SETTINGS: dict[str, tuple[type, ...]] = {
@@ -43,13 +41,29 @@ SETTINGS: dict[str, tuple[type, ...]] = {
 }
 
 
+# What stands for the standard input, in the place of a file.
+STDIN = "-"
+
+
 def read_data(settings: dict[str, Any]) -> Table:
-    """Return the file's data, or that of the package."""
+    """Return the data of the file, of a pipe or of the package."""
     from metaopt_fast.datasets import BREAST_CANCER
 
-    if settings["file"] is None:
-        return read_table(BREAST_CANCER, "target")
-    return read_table(settings["file"], settings["target"])
+    file, columns = settings["file"], {"target": settings["target"], "group": settings.get("group")}
+    if file is None:
+        return read_table(BREAST_CANCER, "target", group=columns["group"])
+    if file == STDIN:
+        return read_stream("stdin", 0, **columns)
+    return read_stream(file, file, **columns) if is_pipe(file) else read_table(file, **columns)
+
+
+def is_pipe(path: str) -> bool:
+    """Whether a path is one of a pipe, a terminal or another open file: /dev/stdin, /dev/fd/3."""
+    with contextlib.suppress(OSError, ValueError):
+        mode = os.stat(path).st_mode
+        is_file = stat.S_ISREG(mode) and not path.startswith(("/dev/", "/proc/"))
+        return not is_file and not stat.S_ISDIR(mode)
+    return False
 
 
 class Job:
@@ -58,9 +72,6 @@ class Job:
     def __init__(self, settings: dict[str, Any], n_threads: int | None) -> None:
         self.settings = settings
         self.table = read_data(settings)
-        groups = None
-        if settings["group"] is not None:
-            self.table, groups = take_column(self.table, settings["group"])
         self.standardization = standardize(self.table.X) if settings["standardize"] else None
         name = settings["objective"]
         options: dict[str, Any] = {
@@ -72,7 +83,7 @@ class Job:
         if name in LOSSES:
             self.objective = LOSSES[name](self.table.X, self.table.y, l2=settings["l2"], **options)
             return
-        counts = ConfusionCounts(self.table.X, self.table.y, groups=groups, **options)
+        counts = ConfusionCounts(self.table.X, self.table.y, groups=self.table.groups, **options)
         metric = METRICS.get(name) or Cost(**dict(zip(("fp", "fn"), costs(name), strict=True)))
         limit = {"gap": settings["gap"].replace("-", "_"), "max_gap": settings["max_gap"]}
         self.objective = CountObjective(counts, metric, **limit)
@@ -137,26 +148,6 @@ def costs(objective: str) -> tuple[float, float]:
     """Return the costs of a false positive and of a false negative, of cost=FP:FN."""
     fp, _, fn = objective.partition("=")[2].partition(":")
     return float(fp), float(fn)
-
-
-def take_column(table: Table, name: str) -> tuple[Table, np.ndarray[Any, Any]]:
-    """Return the table without a feature, and that feature: the group of each row."""
-    names = list(table.feature_names)
-    if name not in names:
-        raise ValueError(f"there is no feature {quoted(name)}: name one of {listed(names)}.")
-    if len(names) == 1:
-        raise ValueError(f"{quoted(name)} is the only feature: add others.")
-    place = names.index(name)
-    groups = table.X[:, place].copy()
-    if len(np.unique(groups)) > MAX_GROUPS:
-        raise ValueError(
-            f"{quoted(name)} has {len(np.unique(groups)):,} values: choose a column of at most "
-            f"{MAX_GROUPS}, one for each group."
-        )
-    rest = table._replace(
-        X=np.delete(table.X, place, axis=1), feature_names=tuple(n for n in names if n != name)
-    )
-    return rest, groups
 
 
 def read_settings(path: str) -> dict[str, Any]:

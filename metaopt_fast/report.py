@@ -221,6 +221,7 @@ def data_to_dict(
         "feature_names": list(table.feature_names),
         "class_names": list(table.class_names),
         "positive_class": table.class_names[1],
+        "notes": list(table.notes),
         "standardization": standardization
         and {"mean": standardization[0].tolist(), "scale": standardization[1].tolist()},
     }
@@ -231,12 +232,13 @@ def data_to_lines(settings: dict[str, Any], table: Table, prepared: str) -> Line
     n_samples, n_features = table.X.shape
     name = "breast_cancer, carried by the package"
     if settings["file"] is not None:
-        name = shown(os.path.basename(settings["file"]))
+        name = shown(os.path.basename(settings["file"])) if settings["file"] != "-" else "stdin"
     negative, positive = map(shown, table.class_names)
     return [
         ("data", f"{name}: {n_samples:,} rows, {n_features:,} features"),
         ("features", prepared),
         ("positive class", f"{positive} ({int(table.y.sum()):,} rows), beside {negative}"),
+        *(("note", shown(note)) for note in table.notes),
     ]
 
 

@@ -8,27 +8,34 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import stat
+import tempfile
 from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.arrayfiles import read_npy, read_npz, read_parquet
-from metaopt_fast.columns import Table, shown
+from metaopt_fast.arrayfiles import read_npy, read_npz
+from metaopt_fast.columns import DataFile, Table, shown
 from metaopt_fast.csvfiles import read_csv
 from metaopt_fast.floating_errors import shielded
+from metaopt_fast.parquetfiles import read_parquet
 from metaopt_fast.validation import describe
 
-READERS: dict[str, Callable[[str, str | None], Table]] = {
+READERS: dict[str, Callable[[DataFile, str | None, str | None], Table]] = {
     ".csv": read_csv,
     ".npz": read_npz,
     ".npy": read_npy,
     ".parquet": read_parquet,
 }
+# The first bytes of what comes through a pipe, which has no suffix; anything else is CSV.
+FIRST_BYTES = {b"PAR1": ".parquet", b"PK\x03\x04": ".npz", b"\x93NUM": ".npy"}
 
 
-def read_table(path: str | os.PathLike[str], target: str | None = None) -> Table:
+def read_table(
+    path: str | os.PathLike[str], target: str | None = None, *, group: str | None = None
+) -> Table:
     """Read features and a target of two values, numbers or text, from a file.
 
     Parameters
@@ -36,16 +43,22 @@ def read_table(path: str | os.PathLike[str], target: str | None = None) -> Table
     path : path-like
         .csv: UTF-8, separated by commas, with a header of names; .parquet (needs pyarrow or
         polars); .npz: the features as array X and the target as array y; .npy: the target is the
-        last column.
+        last column. Features are numbers, or True and False. An index that pandas saved with its
+        frame is left out, with a note: the first columns of a .csv file where they have no name,
+        and what `pandas.read_parquet` makes an index.
     target : str, optional
         The target's column; all other columns are features. CSV and Parquet need it; of an .npz
         file it is the name of the target's array, "y" by default; an .npy file has no names.
+    group : str, optional
+        The column of each row's group, which is no feature then: numbers or text of at most 100
+        values. Without names, columns are x0, x1, ...
 
     Returns
     -------
     Table
         The greater one of the target's values, as numbers or in the order of characters, is the
-        positive class.
+        positive class. Numbers are compared exactly, however many digits they have: 1 and 1.00
+        are one value.
 
     Raises
     ------
@@ -67,6 +80,8 @@ def read_table(path: str | os.PathLike[str], target: str | None = None) -> Table
         raise TypeError(f"path is {describe(path)}: pass the path of a data file.")
     if target is not None and not isinstance(target, str):
         raise TypeError(f"target is {describe(target)}: pass the name of a column.")
+    if group is not None and not isinstance(group, str):
+        raise TypeError(f"group is {describe(group)}: pass the name of a column.")
     path = os.fspath(path)
     check_file(path)
     suffix = os.path.splitext(path)[1].lower()
@@ -74,7 +89,32 @@ def read_table(path: str | os.PathLike[str], target: str | None = None) -> Table
         raise ValueError(
             f"{shown(path)} has the suffix {suffix!r}: pass a file of {', '.join(READERS)}."
         )
-    return READERS[suffix](path, target)
+    return READERS[suffix](DataFile(path, path), target, group)
+
+
+def read_stream(
+    name: str, path: str | int, target: str | None = None, group: str | None = None
+) -> Table:
+    """Read what comes through a pipe or a descriptor, as `read_table` reads a file.
+
+    Its kind is told by its first bytes.
+    """
+    try:
+        with open(path, "rb", closefd=isinstance(path, str)) as stream:
+            suffix = FIRST_BYTES.get(stream.peek(4)[:4], ".csv")
+            if suffix == ".csv":
+                return read_csv(DataFile(name, name, stream), target, group)
+            # The others are read from their ends.
+            with tempfile.NamedTemporaryFile(suffix=suffix) as copy:
+                shutil.copyfileobj(stream, copy)
+                copy.flush()
+                return READERS[suffix](DataFile(copy.name, name), target, group)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise type(error)(
+            f"{shown(name)} cannot be read ({error.strerror}): pass another file."
+        ) from None
 
 
 @shielded
@@ -85,7 +125,8 @@ def standardize(
 
     A constant column becomes 0, and its standard deviation is returned as 1. Columns are scaled by
     a power of two first, so that no finite number overflows; sums are exact, so that the bits are
-    the same on every machine.
+    the same on every machine. The mean that is returned is rounded to a float: where a column
+    varies in its last digits alone, what is left of it was subtracted, too.
     """
     mean, scale = np.empty(X.shape[1]), np.ones(X.shape[1])
     for j, column in enumerate(X.T):
@@ -97,6 +138,8 @@ def standardize(
             continue
         center = math.fsum(column.tolist()) / len(column)
         column -= center
+        # The rounding of the center, which may be as large as the deviation.
+        column -= math.fsum(column.tolist()) / len(column)
         deviation = math.sqrt(math.fsum(np.square(column).tolist()) / len(column))
         column /= deviation
         mean[j], scale[j] = math.ldexp(center, exponent), math.ldexp(deviation, exponent)

@@ -36,6 +36,15 @@ def isa(request):
     return request.param
 
 
+@pytest.fixture(params=["pyarrow", "polars"])
+def parquet_library(request, monkeypatch):
+    """Each library that reads Parquet, the other one being absent."""
+    if request.param == "polars":
+        monkeypatch.setitem(sys.modules, "pyarrow", None)
+        monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    return request.param
+
+
 @pytest.fixture
 def memory(tmp_path):
     """A folder in memory, where there is such a place: no test has to wait for a disk's writes."""

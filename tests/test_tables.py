@@ -2,17 +2,22 @@
 
 import builtins
 import io
+import math
 import os
 import pickle
 import struct
 import sys
 import tracemalloc
 import zipfile
+from fractions import Fraction
 
+import mpmath
 import numpy as np
 import pandas
 import polars
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from metaopt_fast import arrayfiles
 from metaopt_fast.columns import quoted
@@ -151,15 +156,6 @@ PARQUET_TARGETS = {
 }
 
 
-@pytest.fixture(params=["pyarrow", "polars"])
-def parquet_library(request, monkeypatch):
-    """Each library that reads Parquet, the other one being absent."""
-    if request.param == "polars":
-        monkeypatch.setitem(sys.modules, "pyarrow", None)
-        monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    return request.param
-
-
 def write_parquet(path, columns):
     polars.DataFrame(columns, strict=False).write_parquet(path)
 
@@ -280,9 +276,40 @@ HOSTILE = {
         "name one of 'c0', 'c1', 'c2', 'c3', 'c4' and 4 more",
     ),
     "target alone": ("x.csv", b"t\n1\n0\n", "has no column but the target"),
-    "semicolons": ("x.csv", b"a;t\n1;0\n2;1\n", "has no column 't': name one of 'a;t'"),
+    "semicolons": ("x.csv", b"a;t\n1;0\n2;1\n", "is separated by semicolons .';'.: save it with"),
+    "semicolons and decimal commas": ("x.csv", b"a;t\n1,5;0\n2,5;1\n", "separated by semicolons"),
+    "commas in names": ("x.csv", b'"a, b";t\n1;0\n2;1\n', "is separated by semicolons"),
+    "quotes and semicolons": ("x.csv", b'"a";"t"\n1;"p"\n2;"q"\n', "separated by semicolons"),
+    "tabs": ("x.csv", b"a\tt\n1\t0\n2\t1\n", r"is separated by tabs .'\\t'.: save it with commas"),
+    "vertical bars": ("x.csv", b"a|t\n1|0\n2|1\n", "is separated by vertical bars"),
+    "spaces": ("x.csv", b"a t\n1 0\n2 1\n", "is separated by spaces"),
+    "what a spreadsheet writes first": ("x.csv", b"sep=;\na;t\n1;0\n", "separated by semicolons"),
     "names twice": ("x.csv", b"a,a,t\n1,2,0\n", "has two columns named 'a'"),
-    "a column without a name": ("x.csv", b",a,t\n0,1,0\n", "line 1 names column 1 ''"),
+    "a column without a name": ("x.csv", b"a,,t\n0,1,0\n", "line 1 names column 2 ''"),
+    "an index alone": ("x.csv", b",t\n0,1\n", "has no column but the target"),
+    "a number among truths": (
+        "x.csv",
+        b"a,t\nTrue,0\n1,1\n",
+        "line 3, column 'a' has '1' where True or False is wanted: fill it, or drop the row",
+    ),
+    "a truth among numbers": ("x.csv", b"a,t\n1,0\nTrue,1\n", "line 3, column 'a' has 'True'"),
+    "a truth that is missing": ("x.csv", b"a,t\nTrue,0\n,1\n", "line 3, column 'a' is empty"),
+    "a row of many lines": (
+        "x.csv",
+        repeated(b'a,t\n"', b'x\n"' + b"," * 1000 + b'"', 1100),
+        "has more than 1,048,576 fields",
+    ),
+    "a row of many long fields": (
+        "x.csv",
+        repeated(b'a,t\n"', b"x" * 10**5 + b'\n","', 300),
+        "has more than 16,777,216 bytes",
+    ),
+    "a header of millions of names": (
+        "x.csv",
+        b"ab," * 2**21 + b"t\n",
+        "line 1 has more than 1,048",
+    ),
+    "a row of millions of fields": ("x.csv", b"a,t\n" + b"," * 2**21, "line 2 has more than 1,048"),
     "a short row": ("x.csv", b"a,b,t\n1,2,0\n1,2\n", "line 3 has 2 fields, but the header has 3"),
     "a long row": ("x.csv", b"a,t\n1,0,\n", "line 2 has 3 fields, but the header has 2"),
     "text": ("x.csv", b"a,t\n1,0\nabc,1\n", "line 3, column 'a' has 'abc' where a finite number"),
@@ -675,6 +702,33 @@ def test_standardized_columns_have_mean_0_and_standard_deviation_1():
     np.testing.assert_allclose(mean, original.mean(axis=0))
     np.testing.assert_allclose(scale, original.std(axis=0))
     np.testing.assert_allclose(rows, (original - mean) / scale, rtol=1e-9)
+
+
+@given(
+    level=st.floats(allow_nan=False, allow_infinity=False),
+    steps=st.lists(st.integers(0, 5), min_size=2, max_size=40).filter(lambda k: len(set(k)) > 1),
+)
+def test_a_column_that_varies_in_its_last_digits_is_standardized_exactly(level, steps):
+    values = [level]
+    for _ in range(5):
+        values.append(float(np.nextafter(values[-1], 0.0 if level else 1.0)))
+    rows = np.array([values[k] for k in steps]).reshape(-1, 1)
+    numbers = [Fraction(value) for value in rows[:, 0].tolist()]
+    mean = sum(numbers) / len(numbers)
+    variance = sum((number - mean) ** 2 for number in numbers) / len(numbers)
+    standardize(rows)
+    if variance == 0:
+        assert not rows.any()
+        return
+    with mpmath.workdps(50):
+        deviation = mpmath.sqrt(mpmath.mpf(variance.numerator) / variance.denominator)
+        wanted = [
+            float(mpmath.mpf((k - mean).numerator) / (k - mean).denominator / deviation)
+            for k in numbers
+        ]
+    np.testing.assert_allclose(rows[:, 0], wanted, rtol=0, atol=1e-12)
+    assert abs(math.fsum(rows[:, 0])) / len(rows) < 1e-12
+    assert abs(math.sqrt(math.fsum(rows[:, 0] ** 2) / len(rows)) - 1) < 1e-12
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -1e300, 5e-324, 1.7e308])
