@@ -14,35 +14,47 @@ cdef double PRODUCTS_AT_ONCE = 1e9
 
 def products(const double[:, ::1] thetas, const double[:, ::1] X, double[:, ::1] out):
     """Write thetas X': sums in the order of the columns, on the calling thread."""
-    cdef const Kernels *kernels = table(0, False)
-    cdef Py_ssize_t n = X.shape[1], lanes = kernels.lanes, first, row, count, n_rows, i, lane
-    cdef Py_ssize_t slice = max(1, <Py_ssize_t>(PRODUCTS_AT_ONCE / ROWS_AT_ONCE / lanes / (n + 1)))
-    cdef Py_ssize_t until
     if thetas.shape[0] == 0 or X.shape[0] == 0:
         return
-    cdef char *memory = <char *>malloc(
-        ALIGNMENT + (n + ROWS_AT_ONCE) * lanes * sizeof(double))
+    # Many thetas share a reading of the rows in lanes; of few, the lanes would be idle.
+    if thetas.shape[0] > table(0, False).lanes:
+        multiply(X, thetas, &out[0, 0], 1, X.shape[0])
+    else:
+        multiply(thetas, X, &out[0, 0], X.shape[0], 1)
+
+
+cdef int multiply(const double[:, ::1] in_lanes, const double[:, ::1] rows, double *out,
+                  Py_ssize_t lane_step, Py_ssize_t row_step) except -1:
+    """Write the products of each row with what lies in the lanes, in steps of `out`."""
+    cdef const Kernels *kernels = table(0, False)
+    cdef Py_ssize_t n = rows.shape[1], lanes = kernels.lanes, first, row, until, count, n_rows
+    cdef Py_ssize_t slice = max(1, <Py_ssize_t>(PRODUCTS_AT_ONCE / ROWS_AT_ONCE / lanes / (n + 1)))
+    cdef Py_ssize_t i, lane
+    cdef char *memory = <char *>malloc(ALIGNMENT + (n + ROWS_AT_ONCE) * lanes * sizeof(double))
     if memory == NULL:
         raise MemoryError
     cdef double *tile = <double *>aligned(<Py_ssize_t><uintptr_t>memory)
     cdef double *found = tile + n * lanes
+    cdef double *to
     try:
-        for first in range(0, thetas.shape[0], lanes):
-            count, row = min(lanes, thetas.shape[0] - first), 0
-            kernels.pack_thetas(&thetas[first, 0], count, n, lanes, tile)
-            while row < X.shape[0]:
-                until = min(X.shape[0], row + slice * ROWS_AT_ONCE)
+        for first in range(0, in_lanes.shape[0], lanes):
+            count, row = min(lanes, in_lanes.shape[0] - first), 0
+            kernels.pack_thetas(&in_lanes[first, 0], count, n, lanes, tile)
+            while row < rows.shape[0]:
+                until = min(rows.shape[0], row + slice * ROWS_AT_ONCE)
                 with nogil:
                     while row < until:
                         n_rows = min(ROWS_AT_ONCE, until - row)
-                        kernels.products(&X[row, 0], n_rows, n, n, tile, count, found)
-                        for lane in range(count):
-                            for i in range(n_rows):
-                                out[first + lane, row + i] = found[i * lanes + lane]
+                        kernels.products(&rows[row, 0], n_rows, n, n, tile, count, found)
+                        for i in range(n_rows):
+                            to = out + first * lane_step + (row + i) * row_step
+                            for lane in range(count):
+                                to[lane * lane_step] = found[i * lanes + lane]
                         row += n_rows
                 PyErr_CheckSignals()
     finally:
         free(memory)
+    return 0
 
 
 cdef struct GramPlan:

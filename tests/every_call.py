@@ -112,8 +112,12 @@ def search_descents():
     found = mf.search_descents(
         objective(), samplers, 30, validation=held_out, method="momentum", max_iter=15, top_k=3
     )
-    rate = mf.LogUniform(0.007, 0.07)
-    return found, rate.exponents.sample(0, 0, 20, 1), rate.values(np.linspace(-8, -3, 50))
+    return found, mf.LogUniform(0.007, 0.07).values(np.linspace(-8, -3, 50))
+
+
+def log_uniform():
+    rates = [mf.LogUniform(low, 10 * low) for low in (np.arange(1, 401) / 7e4).tolist()]
+    return [rate.exponents.sample(0, 0, 2, 1) for rate in rates]
 
 
 def fit(l2, **options):
@@ -145,8 +149,7 @@ def standardized():
 def scorecard():
     theta = [2, -1, 1, 0, 0, 1, -1]
     card = mf.Scorecard.from_theta(theta, fit_intercept=True)
-    rows = np.round(X)
-    return card.risks, card.scores, card.risk(rows)
+    return card.risks, card.scores, card.risk(X)
 
 
 CALLS = {
@@ -174,6 +177,7 @@ CALLS = {
     },
     "descent by mini-batches": lambda: descend("nesterov", max_iter=2, batch_size=50),
     "search_descents": search_descents,
+    "LogUniform": log_uniform,
     "standardize": standardized,
     "tune": lambda: tune(X, Y.astype(np.uint8), 30, cv=3),
     "Scorecard": scorecard,
