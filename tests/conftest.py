@@ -1,6 +1,7 @@
 """What every test may ask for: a dtype, an instruction set, another process."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,8 +22,19 @@ settings.register_profile(
     max_examples=150,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-settings.register_profile("thorough", settings.get_profile("default"), max_examples=2000)
+# Other inputs in every run; what fails is printed, with the decorator that repeats it.
+settings.register_profile(
+    "thorough",
+    settings.get_profile("default"),
+    derandomize=False,
+    print_blob=True,
+    max_examples=2000,
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+# A shell ignores Ctrl-C on behalf of what it runs in the background, tests of Ctrl-C among it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=["float64", "float32"])

@@ -23,6 +23,7 @@ from wrong_arguments import (  # noqa: F401 - fixtures, and the tests of the swe
     EVOLUTION,
     GROUPS,
     OBJECTIVE,
+    PATHS,
     SEARCH,
     THETA,
     THETAS,
@@ -195,6 +196,14 @@ NOT_IN_TABLE = {
 
 ENTRIES = entries()
 
+# Those that take the name of a file, each with the argument.
+PATHED = {
+    name: (entry, argument)
+    for name, entry in {**ENTRIES, **runs.ENTRIES}.items()
+    for argument in PATHS
+    if argument in inspect.signature(entry.function).parameters
+}
+
 
 def public_entries():
     for name in mf.__all__:
@@ -257,6 +266,16 @@ def test_a_rate_of_no_rows_is_refused(rate):
         metrics.group_rates(np.zeros_like(COUNTS), rate)
 
 
-def test_no_file_was_closed_or_written_by_its_number():
-    for number in range(3):
-        os.fstat(number)
+@pytest.mark.parametrize("name", PATHED)
+def test_a_number_is_no_path_and_the_file_that_has_it_is_left_alone(name, tmp_path):
+    entry, argument = PATHED[name]
+    with open(tmp_path / "open", "w+b") as file:
+        file.write(b"contents")
+        file.flush()
+        before = os.fstat(file.fileno())
+        with pytest.raises((TypeError, ValueError), match=argument):
+            entry.function(**entry.valid | {argument: file.fileno()})
+        after = os.fstat(file.fileno())
+        assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+        file.seek(0)
+        assert file.read() == b"contents"

@@ -166,7 +166,7 @@ penalty = st.one_of(
     tol=st.sampled_from([1e-8, 1e-2]),
     fit_intercept=st.booleans(),
 )
-@settings(max_examples=100)
+@settings(max_examples=settings.default.max_examples * 2 // 3)
 @example(0, 4, [-169.0], 5e-324, None, None, 1, 1e-2, False)
 @example(1, 4, [-163.0], 1e-310, None, None, 1, 1e-2, False)
 @example(2, 5, [0.0, 0.0], 0.1, None, 307.0, 100, 1e-8, True)

@@ -2,7 +2,9 @@
 
 import importlib.util
 import inspect
+import os
 import re
+import subprocess
 import sys
 import tomllib
 from importlib import resources
@@ -130,3 +132,37 @@ def test_a_package_without_its_compiled_part_says_so(monkeypatch):
     )
     with pytest.raises(ImportError, match=r"its compiled part is not there: run 'pip install"):
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+# ---------------------------------------------------------------------------------- the tests' own
+
+PROFILE = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+sys.path.insert(0, sys.argv[1])
+import conftest
+from hypothesis import settings
+seen = settings.default
+print(seen.derandomize, seen.print_blob, seen.max_examples, signal.getsignal(signal.SIGINT))
+"""
+
+
+@pytest.mark.parametrize(
+    ("profile", "wanted"), [("default", r"True \w+ 150 "), ("thorough", "False True 2000 ")]
+)
+def test_a_longer_search_has_other_inputs_each_time_and_prints_how_to_repeat_one(profile, wanted):
+    environment = {**os.environ, "HYPOTHESIS_PROFILE": profile}
+    done = subprocess.run(
+        [sys.executable, "-c", PROFILE, str(ROOT / "tests")],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert re.match(wanted, done.stdout), done.stderr
+    assert "default_int_handler" in done.stdout  # or tests of Ctrl-C hang in the background
+
+
+def test_no_test_has_a_number_of_examples_of_its_own():
+    own = re.compile(r"settings\(.*(max_examples=\d|derandomize)")
+    files = (ROOT / "tests").glob("test_*.py")
+    assert not [file.name for file in files if own.search(file.read_text())]

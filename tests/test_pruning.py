@@ -29,7 +29,7 @@ def same_or_dropped(pruned, losses, threshold):
     return equal[kept].all() and (equal | (pruned == np.inf)).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=settings.default.max_examples * 2 // 5)
 @given(
     seed=st.integers(0, 2**32),
     n_samples=st.one_of(st.integers(2, 80), st.sampled_from([511, 512, 513, 1030, 2500])),

@@ -123,7 +123,7 @@ def test_an_evolution_whose_numbers_leave_the_range(method, data):
             mf.evolve(objective, start, method=method, population=6, generations=6)
 
 
-MEASURES = (*metrics.METRICS, metrics.Cost(1e-320, 1e308, 1e-10), metrics.expected_utility(1e-320))
+MEASURES = (*metrics.METRICS, metrics.Cost(1e-320, 1e290, 1e-10), metrics.expected_utility(1e-320))
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["no weights", "weights"])

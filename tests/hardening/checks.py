@@ -1,9 +1,14 @@
 """What the scripts share: a line for each check, a hash of arrays, and a small problem."""
 
 import hashlib
+import signal
 import sys
 
 import numpy as np
+
+# A shell ignores Ctrl-C on behalf of what it runs in the background.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Report:
