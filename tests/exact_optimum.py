@@ -221,7 +221,8 @@ def newton(rows, w, ridge, has_intercept):
         best = max(best, lower_bound(rows, w, ridge, theta, loss, p, has_intercept))
         if not ridge.any():
             best = max(best, loss - curvature_bound(decrement, rows, scale, lower))
-        if loss - best <= 4 * EPS * loss or idle > 3 or decrement == 0:
+        is_endless = not ridge.any() and loss < EPS
+        if loss - best <= 4 * EPS * loss or idle > 3 or decrement == 0 or is_endless:
             break
         step, size = scale * backward(lower, half), LONG(1)
         while size > 1e-12:

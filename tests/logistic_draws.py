@@ -11,6 +11,8 @@ import metaopt_fast as mf
 from metaopt_fast.sklearn import LogisticRegression
 
 KINDS = ("standardised", "of any units", "far from 0")
+# More columns than rows and no penalty: the least objective is 0, and nothing has it.
+UNBOUNDED = "without an optimum"
 TOL = 1e-8
 # A converged objective is no further above the optimum than the larger of them.
 ABOVE, PART_ABOVE = 1e-6, 1e-3
@@ -89,6 +91,8 @@ def draw(seed, kind=None, most_features=400):
     kind = KINDS[seed % 3] if kind is None else kind
     n = int(rng.integers(10, 81))
     p = round(np.exp(rng.uniform(0, np.log(most_features))))
+    if kind == UNBOUNDED:
+        p = max(p, n + 1)
     X = features(rng, n, p)
     spread = X.std(axis=0)
     standard = (X - X.mean(axis=0)) / np.where(spread > 0, spread, 1)
@@ -107,6 +111,8 @@ def draw(seed, kind=None, most_features=400):
         # Separable rows have no optimum: bounded is what the judge can prove to be.
         free = Exact(X, y, weights, l2=0.0, fit_intercept=fit_intercept).minimise()
         l2 = 0.0 if np.isfinite(free.bound) else l2
+    if kind == UNBOUNDED:
+        l2, call = float(rng.choice([0.0, 1e-20])), "one model"
     return Draw(kind, X, y, weights, l2, fit_intercept, call)
 
 
@@ -156,7 +162,8 @@ def judge(case, seed=0):
         float(gap_bound),
         gap,
         float(loss),
-        float(best.gap),
+        # Where nothing is proven, the gap is at least what it is from the judge's best.
+        float(best.gap) if np.isfinite(best.gap) else 0.0,
     )
 
 
