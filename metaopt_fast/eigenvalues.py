@@ -21,12 +21,14 @@ Float64Array = npt.NDArray[np.float64]
 MAX_POWER = 1024
 # How far the bound may be from what is proven from below, for few columns and for many: a squaring
 # of 1000 columns takes 20 milliseconds.
-TIGHT, LOOSE = 1e-10, 5e-3
+TIGHT, LOOSE = 1e-10, 8e-3
 FEW_COLUMNS = 200
 # Terms of the sums in one entry of a product that are rounded one after the other: see
 # products.pxi.
 CHAIN = 256
 EPS = float(np.finfo(np.float64).eps)
+# Below it, squares have begun to leave the range of floats.
+TINY = math.ldexp(1, -600)
 
 
 def moment_bound(packed: Packed, n_params: int, n_threads: int) -> float:
@@ -34,35 +36,55 @@ def moment_bound(packed: Packed, n_params: int, n_threads: int) -> float:
 
     Where there are fewer rows than columns, that of the rows' products with each other, the same.
     """
-    weights = np.sqrt(packed.weights_of_places() / packed.total_weight)
+    weights = np.sqrt(packed.weights_of_places()) / math.sqrt(packed.total_weight)
     panels = packed.panels.view(packed.dtype).reshape(-1, n_params, PANEL_ROWS)
     panels, weights = panels[: len(weights) // PANEL_ROWS], weights.reshape(-1, PANEL_ROWS)
-    largest = max(
-        float((np.abs(some).max(axis=1) * part).max()) for some, part in _chunks(panels, weights)
-    )
-    if largest == 0:
-        return 0.0
-    # Numbers near 1 have squares in the range of floats; and so do those next to its ends.
-    exponent = max(-1000, min(1000, math.frexp(largest)[1]))
     n_rows = int(packed.block_rows.sum())
-    if n_rows < n_params:
-        rows = panels.astype(np.float64).transpose(0, 2, 1)[weights > 0]
-        rows *= math.ldexp(1.0, -exponent)
-        rows *= weights[weights > 0][:, None]
-        moment = np.zeros((n_rows, n_rows))
-        _kernels.add_gram(rows, moment, n_threads)
-    else:
-        moment = np.zeros((n_params, n_params))
-        for some, part in _chunks(panels, weights):
-            columns = np.empty((n_params, len(some), PANEL_ROWS))
-            columns[:] = some.transpose(1, 0, 2)
-            columns *= math.ldexp(1.0, -exponent)
-            columns *= part
-            _kernels.add_gram(columns.reshape(n_params, -1), moment, n_threads)
-    bound, power = _largest_eigenvalue(moment, max(n_rows, n_params), n_threads)
+    add_up = _wide_moment if n_rows < n_params else _moment
+    exponent = _exponent(packed.extent * float(weights.max()))
+    matrix = add_up(panels, weights, exponent, n_threads)
+    if matrix.trace() < TINY:
+        # What is large is in other blocks, or has next to no weight.
+        parts = (np.abs(some).max(axis=1) * part for some, part in _chunks(panels, weights))
+        exponent = _exponent(max(float(part.max()) for part in parts))
+        matrix = add_up(panels, weights, exponent, n_threads)
+    if matrix.trace() == 0:
+        return 0.0
+    bound, power = _largest_eigenvalue(matrix, max(n_rows, n_params), n_threads)
     power += 2 * exponent
     # The least of floats makes up for rounding where the bound is as small as that.
     return math.ldexp(bound, power) + math.ulp(0.0) if power < 1024 else math.inf
+
+
+def _exponent(largest: float) -> int:
+    """Return the power of two to divide by, so that squares stay in the range of floats."""
+    return max(-1000, min(1000, math.frexp(largest)[1]))
+
+
+def _moment(panels: Array, weights: Float64Array, exponent: int, n_threads: int) -> Float64Array:
+    """Return the sum of the columns' products with each other, divided by 4**exponent."""
+    n_params = panels.shape[1]
+    moment = np.zeros((n_params, n_params))
+    for some, part in _chunks(panels, weights):
+        columns = np.empty((n_params, len(some), PANEL_ROWS))
+        columns[:] = some.transpose(1, 0, 2)
+        columns *= math.ldexp(1.0, -exponent)
+        columns *= part
+        _kernels.add_gram(columns.reshape(n_params, -1), moment, n_threads)
+    return moment
+
+
+def _wide_moment(
+    panels: Array, weights: Float64Array, exponent: int, n_threads: int
+) -> Float64Array:
+    """Return the products of the rows with each other, divided by 4**exponent."""
+    used = weights > 0
+    rows = panels.astype(np.float64).transpose(0, 2, 1)[used]
+    rows *= math.ldexp(1.0, -exponent)
+    rows *= weights[used][:, None]
+    moment = np.zeros((len(rows), len(rows)))
+    _kernels.add_gram(rows, moment, n_threads)
+    return moment
 
 
 def _chunks(panels: Array, weights: Float64Array) -> Iterator[tuple[Array, Float64Array]]:

@@ -68,6 +68,19 @@ def test_squares_out_of_range_neither_overflow_nor_vanish_before_the_bound_does(
     assert bound <= exact * 1.01 + 16 * 5e-324
 
 
+def test_what_is_large_but_in_other_rows_or_of_no_weight_hides_nothing():
+    X, y = np.array([[1e200], [-2e200], [1e-100], [3e-100], [2e-100]]), [0, 1, 0, 1, 1]
+    few = mf.LogisticLoss(X, y).subset([2, 3])
+    assert 4 * few.lipschitz() == pytest.approx(5e-200, rel=1e-9, abs=0)
+    batch = mf.LogisticLoss(X[2:], y[2:]).minibatches(3)[0]
+    light = mf.LogisticLoss([[1e300], [1e-12], [0.0]], [0, 1, 1], [5e-324, 1.0, 1.0])
+    assert 4 * batch.lipschitz() == pytest.approx(14e-200 / 3, rel=1e-9, abs=0)
+    assert 4 * light.lipschitz() == pytest.approx(1e300 * (1e300 * 5e-324) / 2, rel=1e-9)
+    hidden = [batch for batch in mf.LogisticLoss(X, y).minibatches(1) if batch.lipschitz() < 1]
+    found = sorted(4 * batch.lipschitz() for batch in hidden)
+    assert found == pytest.approx([1e-200, 4e-200, 9e-200], rel=1e-9, abs=0)
+
+
 def test_rows_of_zeros_have_the_bound_zero():
     assert mf.LogisticLoss(np.zeros((4, 2)), [0, 1, 0, 1], l2=0.5).lipschitz() == 0.5
 
