@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Sequence
 from typing import IO, Any, NamedTuple
 
@@ -113,6 +115,28 @@ def one_class(path: str, where: str, text: str) -> ValueError:
     return ValueError(
         f"{shown(path)}, {where} has {quoted(text)} in every row: choose a target of two values."
     )
+
+
+def check_file(path: str) -> None:
+    """Raise an OSError of one sentence where there is no file to read."""
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(f"{shown(path)} is a directory: pass a file.")
+        if not stat.S_ISREG(mode):
+            raise OSError(f"{shown(path)} is not a regular file: pass one.")
+        with open(path, "rb"):
+            pass
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{shown(path)} does not exist: pass the path of a file.") from None
+    except ValueError:
+        raise ValueError(f"{shown(path)} is not a path: pass the path of a file.") from None
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise type(error)(
+            f"{shown(path)} cannot be read ({error.strerror}): pass another file."
+        ) from None
 
 
 def shown(path: str) -> str:

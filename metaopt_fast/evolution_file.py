@@ -19,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.arrayfiles import DAMAGED
+from metaopt_fast.columns import check_file
+from metaopt_fast.validation import why_not_written
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -39,10 +41,8 @@ def write_arrays(path: str, kind: str, arrays: Arrays, rest: dict[str, Any]) -> 
         finally:
             os.close(folder)
     except OSError as error:
-        raise type(error)(
-            f"{path} could not be written ({error.strerror or error}): free space, or pass a path "
-            "that can be."
-        ) from None
+        reason, cure = why_not_written(path, error)
+        raise type(error)(f"{path} could not be written ({reason}): {cure}.") from None
 
 
 def replace_file(path: str, content: bytes | memoryview) -> None:
@@ -63,6 +63,7 @@ def replace_file(path: str, content: bytes | memoryview) -> None:
 
 def read_arrays(path: str, kind: str, names: tuple[str, ...]) -> tuple[Arrays, dict[str, Any]]:
     """Read what `write_arrays` wrote; raise ValueError with a reason if it is something else."""
+    check_file(path)
     with open(path, "rb") as file:
         try:
             if not zipfile.is_zipfile(file):  # NumPy would advise to trust it

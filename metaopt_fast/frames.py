@@ -7,8 +7,8 @@ equivalent array, one column at a time; what holds none is named, with its place
 from __future__ import annotations
 
 import numbers
+import sys
 from collections.abc import Iterable
-from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -200,9 +200,14 @@ def numbers_of(values: Array) -> Array | tuple[tuple[int, ...], str]:
 
 def is_number(kind: type) -> bool:
     """Whether values of a type are real numbers; truth values are, spans of time are not."""
-    return issubclass(kind, (numbers.Real, Decimal, np.bool_)) and not issubclass(
-        kind, np.timedelta64
-    )
+    is_real = issubclass(kind, (numbers.Real, np.bool_)) or is_decimal(kind)
+    return is_real and not issubclass(kind, np.timedelta64)
+
+
+def is_decimal(kind: type) -> bool:
+    """Whether values of a type are decimals; there are none where nobody has imported them."""
+    decimal = sys.modules.get("decimal")
+    return decimal is not None and issubclass(kind, decimal.Decimal)
 
 
 def _is_float(value: Any) -> bool:
@@ -217,8 +222,8 @@ def is_missing(value: Any) -> bool:
     """Whether a value says that there is none: None, NaN, or pandas' NA and NaT."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
-    if isinstance(value, Decimal):
-        return value.is_nan()
+    if is_decimal(type(value)):
+        return bool(value.is_nan())
     return isinstance(value, (float, np.floating)) and bool(np.isnan(value))
 
 

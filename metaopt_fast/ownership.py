@@ -14,6 +14,8 @@ import time
 import weakref
 from typing import TYPE_CHECKING, BinaryIO
 
+from metaopt_fast.validation import why_not_written
+
 if TYPE_CHECKING:
     from metaopt_fast.evolution_result import EvolveResult
     from metaopt_fast.result import SearchResult
@@ -153,9 +155,8 @@ def _open(path: str, create: bool) -> BinaryIO:
             path, "r+b", buffering=0, opener=lambda name, flags: os.open(name, flags | more, 0o644)
         )
     except OSError as error:
-        raise OSError(
-            f"{path} cannot be opened for writing ({error.strerror}): pass a path that can."
-        ) from None
+        reason, cure = why_not_written(path, error)
+        raise OSError(f"{path} cannot be opened for writing ({reason}): {cure}.") from None
 
 
 def _in_use(path: str) -> CheckpointError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import shutil
-import stat
 import tempfile
 from collections.abc import Callable
 
@@ -17,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.arrayfiles import read_npy, read_npz
-from metaopt_fast.columns import DataFile, Table, shown
+from metaopt_fast.columns import DataFile, Table, check_file, shown
 from metaopt_fast.csvfiles import read_csv
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.parquetfiles import read_parquet
@@ -144,25 +143,3 @@ def standardize(
         column /= deviation
         mean[j], scale[j] = math.ldexp(center, exponent), math.ldexp(deviation, exponent)
     return mean, scale
-
-
-def check_file(path: str) -> None:
-    """Raise an OSError of one sentence where there is no file to read."""
-    try:
-        mode = os.stat(path).st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(f"{shown(path)} is a directory: pass a file.")
-        if not stat.S_ISREG(mode):
-            raise OSError(f"{shown(path)} is not a regular file: pass one.")
-        with open(path, "rb"):
-            pass
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{shown(path)} does not exist: pass the path of a file.") from None
-    except ValueError:
-        raise ValueError(f"{shown(path)} is not a path: pass the path of a file.") from None
-    except OSError as error:
-        if error.errno is None:
-            raise
-        raise type(error)(
-            f"{shown(path)} cannot be read ({error.strerror}): pass another file."
-        ) from None

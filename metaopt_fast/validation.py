@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import numbers
 import operator
@@ -90,6 +91,19 @@ def check_path(name: str, path: object) -> str:
         raise ValueError(f"{name} is {describe(path)}, no regular file: pass the path of one.")
     # Absolute: SQLite takes ":memory:" for no file at all.
     return os.path.abspath(text)
+
+
+def why_not_written(path: str, error: OSError) -> tuple[str, str]:
+    """Return why a file could not be written, and the cure."""
+    folder = os.path.dirname(path) or "."
+    if os.path.isdir(path):
+        return "it is a directory", "pass the path of a file"
+    if not os.path.isdir(folder):
+        return f"there is no directory {folder}", "make it, or pass a path in another one"
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return reason, "free space, or pass a path that can be"
+    return reason, "pass a path that can be"
 
 
 def to_float64(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

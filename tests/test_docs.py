@@ -72,7 +72,7 @@ NO_CURES = {
     "Only binary classification is supported. The type of the target is <kind>.",
     "a searched step needs the loss of all rows.",
 }
-MODULES_OF_REASONS = {"arrayfiles", "checkpoint", "evolution_file", "result"}
+MODULES_OF_REASONS = {"arrayfiles", "checkpoint", "evolution_file", "parquetfiles", "result"}
 
 
 def test_every_error_says_how_to_mend_it():

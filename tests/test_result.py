@@ -154,6 +154,29 @@ def test_a_result_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeyp
     assert os.listdir(tmp_path) == ["result.npz"]
 
 
+def test_a_path_that_is_no_place_for_a_result_is_told_why(tmp_path):
+    (tmp_path / "file").touch()
+    cases = {
+        tmp_path / "none" / "a.npz": rf"there is no directory {tmp_path}/none.: make it, or pass",
+        tmp_path / "file" / "a.npz": rf"there is no directory {tmp_path}/file.: make it, or pass",
+        tmp_path: "it is a directory.: pass the path of a file",
+    }
+    for path, sentence in cases.items():
+        with pytest.raises(OSError, match=sentence) as caught:
+            search().save(path)
+        assert "space" not in str(caught.value)
+        with pytest.raises(OSError, match=sentence) as caught:
+            search(checkpoint=path)
+        assert "space" not in str(caught.value)
+    with pytest.raises(IsADirectoryError, match="is a directory: pass a file"):
+        mf.SearchResult.load(tmp_path)
+    with pytest.raises(
+        FileNotFoundError, match=r"none\.npz does not exist: pass the path of a file"
+    ):
+        mf.SearchResult.load(tmp_path / "none.npz")
+    assert os.listdir(tmp_path) == ["file"]
+
+
 def fail(number):
     raise OSError(28, "No space left on device")
 
