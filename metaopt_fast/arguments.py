@@ -69,8 +69,8 @@ def _add_search(commands: Any) -> None:
         "a loss or count the errors of each over all rows of FILE, and print the best. Without "
         "FILE the data is Breast Cancer Wisconsin (Diagnostic), which the package carries.",
         epilog="Candidate i depends on the seed and i alone, and its loss is the same for any "
-        "number of threads. Exit status: 0, or 1 if the job failed, 2 for wrong usage, 130 after "
-        "Ctrl-C, which prints the best so far.",
+        "number of threads. Exit status: 0, or 1 if the job failed, 2 for wrong usage; 130 after "
+        "Ctrl-C and 143 after SIGTERM, which print the best so far.",
         allow_abbrev=False,
     )
     _add_data(search)
@@ -211,7 +211,7 @@ def _add_tune(commands: Any) -> None:
         "on the rows left out. Without FILE the data is Breast Cancer Wisconsin (Diagnostic), "
         "which the package carries.",
         epilog="C is scikit-learn's: l2 = 1 / (C * training rows). Exit status: 0, or 1 if the job "
-        "failed, 2 for wrong usage, 130 after Ctrl-C.",
+        "failed, 2 for wrong usage, 130 after Ctrl-C, 143 after SIGTERM.",
         allow_abbrev=False,
     )
     _add_data(tune)
@@ -267,7 +267,7 @@ def _add_bench(commands: Any) -> None:
         "memory) and how near each kernel comes to it, in double and in single precision, on one "
         "thread and on all. Leave the machine alone meanwhile.",
         epilog="It takes 1.5 GB of memory. Exit status: 0, or 1 if the job failed, 2 for wrong "
-        "usage, 130 after Ctrl-C.",
+        "usage, 130 after Ctrl-C, 143 after SIGTERM.",
         allow_abbrev=False,
     )
     bench.add_argument(

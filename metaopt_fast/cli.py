@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -28,6 +30,7 @@ from metaopt_fast.jobs import (
     settings_of,
 )
 from metaopt_fast.objectives import PointwiseLoss
+from metaopt_fast.ownership import CheckpointError
 from metaopt_fast.report import Report, check_output, check_picture, draw, write_output
 from metaopt_fast.result import SearchResult
 from metaopt_fast.search import random_search, resume_search
@@ -37,7 +40,7 @@ from metaopt_fast.threads import config, show_config
 if TYPE_CHECKING:
     from metaopt_fast.tune import TuneReport
 
-SUCCESS, FAILURE, INTERRUPTED = 0, 1, 130
+SUCCESS, FAILURE, INTERRUPTED, TERMINATED = 0, 1, 130, 143
 
 # Of the gradient descent for comparison: at most so many steps, and visits of a feature of a row,
 # which is a second or so.
@@ -58,15 +61,58 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 1 for a failed job; 2 for wrong usage; 130 after Ctrl-C.
+        0; 1 for a failed job; 2 for wrong usage; 130 after Ctrl-C; 143 after SIGTERM, which does
+        the same.
     """
+    stop = Stop()
+    with _taken_for_ctrl_c(stop):
+        status = _main(argv, stop)
+    if stop.came and argv is None:  # the process ends: with this status, if it comes once more
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return TERMINATED if stop.came and status == SUCCESS else status
+
+
+class Stop:
+    """SIGTERM, as schedulers send it: Ctrl-C for the search, nothing for the report of it."""
+
+    def __init__(self) -> None:
+        self.came = self.is_reporting = False
+
+    def __call__(self, number: int, frame: object) -> None:
+        """Take the signal, once: who repeats it does not keep the best so far from its report."""
+        is_first, self.came = not self.came, True
+        if is_first and not self.is_reporting:
+            raise KeyboardInterrupt
+
+    @property
+    def status(self) -> int:
+        """The exit status of a search that was interrupted."""
+        return TERMINATED if self.came else INTERRUPTED
+
+
+@contextlib.contextmanager
+def _taken_for_ctrl_c(stop: Stop) -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does, unless it does something of the caller's own."""
+    before = signal.getsignal(signal.SIGTERM)
+    if before is not signal.SIG_DFL or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _main(argv: Sequence[str] | None, stop: Stop) -> int:
+    """Run a command; say in one line what kept it from its end."""
     if sys.stdout is None:  # closed by the shell: >&-
         return _complain("error: stdout is closed: leave it open, or send it to a file.", FAILURE)
     try:
-        status = _run(argv)
+        status = _run(argv, stop)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        return _complain("interrupted before there was a result", INTERRUPTED)
+        return _complain("interrupted before there was a result", stop.status)
     except BrokenPipeError:
         _abandon_stdout()
         return FAILURE
@@ -85,9 +131,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 @shielded
-def _run(argv: Sequence[str] | None) -> int:
+def _run(argv: Sequence[str] | None, stop: Stop) -> int:
     try:
         arguments = make_parser().parse_args(argv)
+        arguments.stop = stop
         return COMMANDS[arguments.command](arguments)
     except SystemExit as end:  # argparse's, after --help or a usage error
         return end.code if isinstance(end.code, int) else FAILURE
@@ -141,7 +188,8 @@ def _search(arguments: argparse.Namespace) -> int:
     if arguments.method != "random":
         from metaopt_fast.evolution import evolve
 
-        evolved = evolve(
+        run: Callable[[], SearchResult | EvolveResult] = partial(
+            evolve,
             job.objective,
             sampler_of(arguments),
             method=arguments.method.replace("-", "_"),
@@ -154,8 +202,9 @@ def _search(arguments: argparse.Namespace) -> int:
             n_threads=arguments.threads,
             metadata=settings,
         )
-        return _finish(arguments, job, evolved)
-    result = random_search(
+        return _report(arguments, job, run)
+    run = partial(
+        random_search,
         job.objective,
         sampler_of(arguments),
         arguments.candidates,
@@ -166,20 +215,21 @@ def _search(arguments: argparse.Namespace) -> int:
         n_threads=arguments.threads,
         metadata=settings,
     )
-    return _finish(arguments, job, result)
+    return _report(arguments, job, run)
 
 
 def _resume(arguments: argparse.Namespace) -> int:
     settings = read_settings(arguments.checkpoint)
     _check_outputs(arguments, settings["file"])
     job = Job(settings, arguments.threads)
-    result = resume_search(
+    run = partial(
+        resume_search,
         arguments.checkpoint,
         job.objective,
         progress=PROGRESS[arguments.progress],
         n_threads=arguments.threads,
     )
-    return _finish(arguments, job, result)
+    return _report(arguments, job, run)
 
 
 def _tune(arguments: argparse.Namespace) -> int:
@@ -210,6 +260,7 @@ def _tune(arguments: argparse.Namespace) -> int:
         high=arguments.high,
         n_threads=arguments.threads,
     )
+    arguments.stop.is_reporting = True
     found = config()
     report = TuneReport(
         settings=settings,
@@ -240,11 +291,25 @@ def _check_outputs(arguments: argparse.Namespace, file: str | None) -> None:
         check_picture()
 
 
+def _report(
+    arguments: argparse.Namespace, job: Job, run: Callable[[], SearchResult | EvolveResult]
+) -> int:
+    """Run a search, and report it; return the exit status."""
+    try:
+        result = run()
+    except CheckpointError as error:
+        if error.result is not None:  # what was found before the checkpoint was gone
+            _finish(arguments, job, error.result)
+        raise
+    return _finish(arguments, job, result)
+
+
 def _finish(arguments: argparse.Namespace, job: Job, result: SearchResult | EvolveResult) -> int:
     """Print and write the result; return the exit status."""
+    arguments.stop.is_reporting = True
     objective = job.objective
     descent = None
-    if not result.interrupted and isinstance(objective, PointwiseLoss):
+    if not (result.interrupted or arguments.stop.came) and isinstance(objective, PointwiseLoss):
         visits = objective.n_samples * objective.n_params
         steps = int(min(DESCENT_STEPS, max(100, DESCENT_VISITS / visits)))
         rate = None if objective.is_smooth else 0.01
@@ -269,7 +334,7 @@ def _finish(arguments: argparse.Namespace, job: Job, result: SearchResult | Evol
         same = isinstance(result, EvolveResult)
         way = "the same command" if same else f"{PROGRAM} resume {shown(arguments.checkpoint)}"
         what += f"; go on by: {way}"
-    return _complain(what, INTERRUPTED)
+    return _complain(what, arguments.stop.status)
 
 
 def _deliver(arguments: argparse.Namespace, report: Report | TuneReport) -> None:

@@ -75,7 +75,7 @@ class OwnedFile:
         self._close = weakref.finalize(self, self._file.close)
         try:
             lock(self._file, path)
-            if not self._is_at(path):  # moved away before it was locked
+            if not self._is_there():  # moved away before it was locked
                 raise _in_use(path)
         except OSError as error:
             self._close()
@@ -87,13 +87,9 @@ class OwnedFile:
             raise
         _OWNED.add(self)
 
-    def size(self) -> int:
-        """Return how many bytes the file has."""
-        return os.fstat(self._file.fileno()).st_size
-
     def begin(self) -> None:
         """Raise CheckpointError unless the file is as it was left; what follows may change it."""
-        if not self._is_at(self.path) or (self._left is not None and self._left != self._look()):
+        if not self._is_there() or (self._left is not None and self._left != self._look()):
             raise CheckpointError(
                 f"{self.path} was deleted, replaced or changed by somebody else during the run: "
                 "what had been found is the attribute result of this error; save that, and go on "
@@ -116,9 +112,9 @@ class OwnedFile:
         _OWNED.discard(self)
         self._close()
 
-    def _is_at(self, path: str) -> bool:
+    def _is_there(self) -> bool:
         try:
-            return os.path.samestat(os.fstat(self._file.fileno()), os.stat(path))
+            return os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path))
         except OSError:
             return False
 

@@ -1,5 +1,6 @@
 """The program metaopt-fast: its tables, its JSON, its files, and what it says of mistakes."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -17,9 +18,11 @@ import pytest
 from searches import files_up_to
 
 import metaopt_fast as mf
-from metaopt_fast import cli
+from metaopt_fast import cli, search, shards, tune
 from metaopt_fast.arguments import make_parser
+from metaopt_fast.checkpoint import Checkpoint
 from metaopt_fast.datasets import BREAST_CANCER, load_breast_cancer
+from metaopt_fast.report import Report
 from metaopt_fast.tables import read_table, standardize
 
 SMALL = ["--candidates", "3000"]
@@ -554,6 +557,98 @@ def test_ctrl_c_prints_the_best_so_far_and_exits_with_130():
     assert re.search(r"^best loss +0\.", stdout, re.MULTILINE)
     assert re.search(r"metaopt-fast: interrupted after [\d,]+ of 1,000,000,000,000 candid", stderr)
     assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize("method", ["random", "cem"])
+def test_sigterm_prints_the_best_so_far_leaves_the_checkpoint_whole_and_exits_with_143(
+    run, tmp_path, method
+):
+    path = tmp_path / "run"
+    arguments = ["--candidates", 10**9, "--checkpoint", path, "--progress", "always"]
+    child = process("search", *arguments, "--method", method)
+    while "best" not in child.stderr.read(1000):
+        assert child.poll() is None
+    child.send_signal(signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):  # a scheduler may repeat itself
+        time.sleep(0.05)
+        child.send_signal(signal.SIGTERM)
+    stdout, stderr = child.communicate(timeout=60)
+    assert child.returncode == 143
+    assert re.search(r"^best loss +0\.", stdout, re.MULTILINE)
+    found = re.search(
+        r"metaopt-fast: interrupted after ([\d,]+) of [\d,]+ candidates; go on", stderr
+    )
+    told = int(found[1].replace(",", ""))
+    if method == "random":
+        with Checkpoint(path) as file:
+            standing, _ = file.restore(shards.Standing.at(0, 1))
+        assert standing.n_evaluated == told > 0
+    else:
+        assert len(np.load(path)["trace"]) * 256 == told > 0
+
+
+@pytest.mark.parametrize("command", ["search", "resume", "tune"])
+def test_sigterm_before_there_is_a_result(run, data, tmp_path, monkeypatch, command):
+    def terminated(*arguments, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
+
+    path = tmp_path / "run"
+    target = ["--target", "label"]
+    run("search", data, *target, *SMALL, "--checkpoint", path)
+    monkeypatch.setattr(cli, "random_search", terminated)
+    monkeypatch.setattr(cli, "resume_search", terminated)
+    monkeypatch.setattr(tune, "tune", terminated)
+    status = run(command, *([path] if command == "resume" else [data, *target]))
+    assert status == (143, "", "metaopt-fast: interrupted before there was a result\n")
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_sigterm_while_the_result_is_reported_does_not_lose_the_report(run, data, monkeypatch):
+    def terminated(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return to_text(self)
+
+    to_text = Report.to_text
+    monkeypatch.setattr(Report, "to_text", terminated)
+    status, stdout, _ = run("search", data, "--target", "label", *SMALL)
+    assert status == 143 and "best loss" in stdout
+
+
+def test_a_handler_of_the_callers_own_is_left_alone(run, data, monkeypatch):
+    came = []
+    before = signal.signal(signal.SIGTERM, lambda *_: came.append(1))
+    try:
+        monkeypatch.setattr(cli, "config", lambda: os.kill(os.getpid(), signal.SIGTERM) or config)
+        config = mf.config()
+        assert run("search", data, "--target", "label", *SMALL)[0] == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert came == [1]
+
+
+def test_the_library_takes_no_signals():
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    mf.random_search(mf.LogisticLoss([[1.0], [2.0]], [0, 1]), mf.Normal(), 10)
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_what_was_found_is_reported_when_the_checkpoint_is_gone(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "LARGEST_SHARD", 256)
+    monkeypatch.setattr(search, "COMMIT_INTERVAL", 0.0)
+    path = tmp_path / "run"
+    evaluate = shards.Task.run
+
+    def delete(self, start, count, bar):
+        if start == 1024:
+            path.unlink()
+        return evaluate(self, start, count, bar)
+
+    monkeypatch.setattr(shards.Task, "run", delete)
+    status, stdout, stderr = run("search", *SMALL, "--checkpoint", path)
+    assert status == 1 and re.search(r"^best loss +\d", stdout, re.MULTILINE)
+    assert_complaint(stderr)
+    assert "was deleted, replaced or changed by somebody else" in stderr
 
 
 @pytest.mark.parametrize("arguments", [["search", *SMALL], ["search", "--help"], ["info"]])
