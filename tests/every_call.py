@@ -5,14 +5,12 @@ The inputs are made without NumPy's own exp, log and powers, and without BLAS.
 
 import dataclasses
 import hashlib
+from importlib.util import find_spec
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils._testing import ignore_warnings
 
 import metaopt_fast as mf
 from metaopt_fast.scoring import METRICS
-from metaopt_fast.sklearn import LogisticRegression, LogisticRegressionSearchCV
 from metaopt_fast.tables import standardize
 from metaopt_fast.tune import tune
 
@@ -124,15 +122,17 @@ def fit(l2, **options):
     return mf.fit_many(X, Y, l2=l2, fit_intercept=True, **options)
 
 
-@ignore_warnings(category=ConvergenceWarning)
 def estimator():
+    from metaopt_fast.sklearn import LogisticRegression
+
     model = LogisticRegression(C=3.0, class_weight="balanced").fit(X, Y, WEIGHTS)
     told = model.decision_function(X), model.predict_proba(X), model.predict_log_proba(X)
     return vars(model), told
 
 
-@ignore_warnings(category=ConvergenceWarning)
 def estimators_search():
+    from metaopt_fast.sklearn import LogisticRegressionSearchCV
+
     model = LogisticRegressionSearchCV(
         n_iter=30, cv=3, scoring=list(METRICS), refit="roc_auc", random_state=1
     )
@@ -149,7 +149,8 @@ def standardized():
 def scorecard():
     theta = [2, -1, 1, 0, 0, 1, -1]
     card = mf.Scorecard.from_theta(theta, fit_intercept=True)
-    return card.risks, card.scores, card.risk(X)
+    table = mf.Scorecard.from_theta(theta, fit_intercept=True, X=np.round(X), y=Y)
+    return card, card.risk(X), table
 
 
 CALLS = {
@@ -184,9 +185,9 @@ CALLS = {
     "merge_duplicates": lambda: mf.merge_duplicates(np.round(X), Y, WEIGHTS),
     "fit_many of 3": lambda: fit(FORTY[[0, 20, 39]], sample_weight=WEIGHTS),
     "fit_many of 40 with folds": lambda: fit(FORTY, folds=GROUPS),
-    "LogisticRegression": estimator,
-    "LogisticRegressionSearchCV": estimators_search,
 }
+if find_spec("sklearn"):
+    CALLS |= {"LogisticRegression": estimator, "LogisticRegressionSearchCV": estimators_search}
 
 
 def digests():

@@ -52,8 +52,7 @@ def hashes():
     objective = mf.LogisticLoss(X, y, l2=0.01, fit_intercept=True)
     search = mf.random_search(objective, mf.Normal(), 20_000, seed=1)
     parts["random_search"] = digest(search.top, search.top_thetas)
-    # The default learning rate comes from an eigenvalue, whose last bit is up to LAPACK.
-    descent = mf.gradient_descent(objective, learning_rate=0.25, max_iter=200)
+    descent = mf.gradient_descent(objective, max_iter=200)
     parts["gradient_descent"] = digest(descent.theta)
     parts["evolve"] = digest(mf.evolve(objective, mf.Normal(), generations=10, seed=1).theta)
     parts["fit_many"] = digest(mf.fit_many(X, y, l2=[0.01, 0.1, 1.0]).theta)
