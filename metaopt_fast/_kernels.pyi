@@ -107,12 +107,17 @@ def add_gram(rows: _Float64Array, out: _Float64Array, n_threads: int) -> None: .
 def areas(
     negative: PackedRows,
     positive: PackedRows,
-    thetas: _Float64Array | None,
-    draws: Draws | None,
-    start: int,
+    thetas: _Float64Array,
     n_bins: int,
     areas: _Float64Array,
     ties: _Float64Array,
+    n_threads: int,
+) -> bool: ...
+def exact_areas(
+    negative: PackedRows,
+    positive: PackedRows,
+    thetas: _Float64Array,
+    areas: _Float64Array,
     n_threads: int,
 ) -> bool: ...
 def margins(data: PackedRows, theta: _Float64Array, out: _Float64Array) -> bool: ...

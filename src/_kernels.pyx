@@ -8,7 +8,7 @@ headers.
 
 from cython.parallel cimport prange, threadid
 from cpython.exc cimport PyErr_CheckSignals
-from libc.math cimport INFINITY, isfinite
+from libc.math cimport INFINITY, NAN, isfinite
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
@@ -69,6 +69,8 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
                            double *) noexcept nogil
         void (*find_margins)(const Rows *, Py_ssize_t, Py_ssize_t, const void *,
                              double *) noexcept nogil
+        double (*exact_area)(const Rows *, Py_ssize_t, const Rows *, Py_ssize_t, const void *,
+                             void *) noexcept nogil
         void (*pointwise)(const void *, Py_ssize_t, void *, void *) noexcept nogil
         Elementwise exp
         Elementwise expm1

@@ -32,10 +32,7 @@ cdef struct AreaPlan:
     Py_ssize_t n_blocks[2]
     Py_ssize_t n_parts[2]
     Py_ssize_t part_blocks, n_params, n_bins, lanes
-    # Where candidates come from: thetas, or a sampler if that is null.
     const double *thetas
-    const Sampler *sampler
-    uint64_t start
     Py_ssize_t n_candidates
     double *areas
     double *ties
@@ -48,12 +45,9 @@ cdef void begin_areas(const AreaPlan *plan, AreaWorkspace *work, Py_ssize_t tile
     cdef Py_ssize_t first = tile * plan.lanes, lane
     cdef int k
     cdef bint finite
-    if plan.thetas == NULL:
-        plan.kernels.draw(plan.sampler, plan.start + first, plan.lanes, work.thetas)
-    else:
-        plan.kernels.pack_thetas(plan.thetas + first * plan.n_params,
-                                 min(plan.lanes, plan.n_candidates - first), plan.n_params,
-                                 plan.lanes, work.thetas)
+    plan.kernels.pack_thetas(plan.thetas + first * plan.n_params,
+                             min(plan.lanes, plan.n_candidates - first), plan.n_params, plan.lanes,
+                             work.thetas)
     finite = plan.kernels.scale_thetas(work.thetas, plan.n_params, plan.lanes, plan.rows[0].extent)
     work.finite = work.finite and finite
     for lane in range(plan.lanes):
@@ -183,12 +177,12 @@ cdef char *lay_out_areas(const AreaPlan *plan, AreaWorkspace *work, char *at,
     return at + aligned(n_slots * plan.n_bins * lane_bytes)
 
 
-def areas(PackedRows negative, PackedRows positive, const double[:, ::1] thetas, Draws draws,
-          uint64_t start, Py_ssize_t n_bins, double[::1] areas, double[::1] ties, int n_threads):
-    """Write the area under the ROC curve, by histograms, and the part of tied pairs of rows.
+def areas(PackedRows negative, PackedRows positive, const double[:, ::1] thetas, Py_ssize_t n_bins,
+          double[::1] areas, double[::1] ties, int n_threads):
+    """Write the area under the ROC curve of each theta, by histograms, and the part of tied pairs.
 
-    Of each theta or, if `thetas` is None, of candidates start .. of a sampler. Pairs of rows of one
-    bin count as ties, half. Returns False where a theta is not finite in the rows' precision.
+    Pairs of rows of one bin count as ties, half. Returns False where a theta is not finite in the
+    rows' precision.
     """
     cdef AreaPlan plan
     cdef PackedRows rows
@@ -197,10 +191,7 @@ def areas(PackedRows negative, PackedRows positive, const double[:, ::1] thetas,
     plan.kernels, plan.n_params, plan.n_bins = negative.kernels, negative.rows.n_params, n_bins
     plan.lanes, plan.n_candidates = plan.kernels.lanes, areas.shape[0]
     plan.areas, plan.ties = &areas[0], &ties[0]
-    if thetas is None:
-        plan.sampler, plan.start = &draws.sampler, start
-    else:
-        plan.thetas = &thetas[0, 0]
+    plan.thetas = &thetas[0, 0]
     # In parts of as many rows for each instruction set.
     cdef double pair_work = plan.n_params + 20
     plan.part_blocks = max(1, min(PART_BLOCKS, <Py_ssize_t>(PART_WORK / (64 * 24 * pair_work))))
@@ -241,6 +232,72 @@ def areas(PackedRows negative, PackedRows positive, const double[:, ::1] thetas,
         return run_area_parts(&plan, n_tiles, wave, n_threads)
     finally:
         free(memory)
+
+
+cdef struct ExactPlan:
+    const Kernels *kernels
+    # Of the negative class, and of the positive one.
+    const Rows *rows[2]
+    Py_ssize_t n_blocks[2]
+    Py_ssize_t n_params, memory_of_each
+    const double *thetas
+    double *areas
+    # Of each thread: a theta, its scale, and what exact_area needs.
+    char *memory
+
+
+cdef void run_exact_area(const ExactPlan *plan, Py_ssize_t candidate, int thread) noexcept nogil:
+    """Find the exact area of one candidate; NaN where its theta is not finite."""
+    cdef char *theta = plan.memory + thread * plan.memory_of_each
+    plan.areas[candidate] = NAN
+    plan.kernels.pack_thetas(plan.thetas + candidate * plan.n_params, 1, plan.n_params, 1, theta)
+    if plan.kernels.scale_thetas(theta, plan.n_params, 1, plan.rows[0].extent):
+        plan.areas[candidate] = plan.kernels.exact_area(
+            plan.rows[0], plan.n_blocks[0], plan.rows[1], plan.n_blocks[1], theta,
+            theta + aligned((plan.n_params + 1) * plan.kernels.itemsize))
+
+
+def exact_areas(PackedRows negative, PackedRows positive, const double[:, ::1] thetas,
+                double[::1] areas, int n_threads):
+    """Write the exact area under the ROC curve of each theta; False where one is not finite."""
+    cdef ExactPlan plan
+    cdef Py_ssize_t n_rows = negative.n_rows + positive.n_rows, count = areas.shape[0]
+    cdef Py_ssize_t first = 0, until, i, wave
+    cdef PackedRows rows
+    memset(&plan, 0, sizeof(ExactPlan))
+    plan.kernels, plan.n_params = negative.kernels, negative.rows.n_params
+    plan.thetas, plan.areas = &thetas[0, 0], &areas[0]
+    for i, rows in enumerate((negative, positive)):
+        plan.rows[i], plan.n_blocks[i] = &rows.rows, rows.block_rows.shape[0]
+    # A row takes as long as 200 visits.
+    cdef double candidate_work = <double>n_rows * (plan.n_params + 200)
+    n_threads = 1 if candidate_work * count < SERIAL_WORK else min(n_threads, count)
+    wave = n_threads * max(1, <Py_ssize_t>(SLICE_WORK / candidate_work))
+    plan.memory_of_each = aligned(
+        aligned((plan.n_params + 1) * plan.kernels.itemsize) + 40 * n_rows + 32)
+    cdef char *memory = <char *>malloc(ALIGNMENT + n_threads * plan.memory_of_each)
+    if memory == NULL:
+        raise MemoryError
+    plan.memory = <char *>aligned(<Py_ssize_t><uintptr_t>memory)
+    try:
+        while first < count:
+            until = min(count, first + wave)
+            with nogil:
+                if n_threads == 1:
+                    for i in range(first, until):
+                        run_exact_area(&plan, i, 0)
+                else:
+                    for i in prange(first, until, schedule="dynamic", chunksize=1,
+                                    num_threads=n_threads):
+                        run_exact_area(&plan, i, threadid())
+            for i in range(first, until):
+                if areas[i] != areas[i]:
+                    return False
+            first = until
+            PyErr_CheckSignals()
+    finally:
+        free(memory)
+    return True
 
 
 def margins(PackedRows data, const double[:, ::1] theta, double[::1] out):

@@ -7,6 +7,7 @@
 #include "packing.hpp"
 #include "products.hpp"
 #include "random.hpp"
+#include "ranks.hpp"
 #include "single.hpp"
 
 namespace metaopt::MF_ISA {
@@ -57,6 +58,7 @@ template <class T, class Loss> const Kernels *table() {
                                     add_histograms<T>,
                                     find_areas<T>,
                                     find_margins<T>,
+                                    exact_area<T>,
                                     pointwise<T, Loss>,
                                     elementwise<Exp>,
                                     elementwise<Expm1>,

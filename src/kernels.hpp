@@ -81,6 +81,9 @@ struct Kernels {
                        double *areas, double *ties);
     void (*find_margins)(const Rows *, ptrdiff_t first, ptrdiff_t last, const void *theta,
                          double *z);
+    // See ranks.hpp.
+    double (*exact_area)(const Rows *negative, ptrdiff_t negative_blocks, const Rows *positive,
+                         ptrdiff_t positive_blocks, const void *theta, void *memory);
     void (*pointwise)(const void *z, ptrdiff_t count, void *loss, void *derivative);
 
     // See elementwise.hpp.

@@ -6,6 +6,7 @@ import pickle
 import signal
 import threading
 import time
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 import metaopt_fast as mf
 from metaopt_fast import _kernels, reference_auc
+from metaopt_fast import auc as auc_module
 
 WEIGHTS = {
     "none": lambda rng, n: None,
@@ -219,9 +221,12 @@ def test_a_candidate_has_the_same_bits_in_any_batch(problem, data):
     assert bits(*objective.batch_auc(thetas[chosen : chosen + 1])) == bits(
         auc[chosen], bound[chosen]
     )
-    assert bits(objective.loss(thetas[chosen])) == bits(1 - auc[chosen])
+    losses = objective.batch_loss(thetas)
+    assert bits(objective.loss(thetas[chosen])) == bits(losses[chosen])
+    assert bits(1 - objective.auc(thetas[chosen])) == bits(losses[chosen])
     order = data.draw(st.permutations(range(len(thetas))))
-    assert bits(objective.batch_loss(thetas[order])) == bits(1 - auc[order])
+    assert bits(objective.batch_loss(thetas[order])) == bits(losses[order])
+    assert bits(*objective.batch_auc(thetas[order])) == bits(auc[order], bound[order])
 
 
 @pytest.mark.parametrize("weights", ["none", "all distinct"])
@@ -233,7 +238,8 @@ def test_areas_have_the_same_bits_for_any_number_of_threads(
     problem.y = np.arange(n_samples) % 3 == 0
     objective = problem.objective()
     found = {bits(*objective.with_threads(n).batch_auc(problem.thetas)) for n in range(1, 6)}
-    assert len(found) == 1
+    found |= {bits(objective.with_threads(n).batch_loss(problem.thetas[:5])) for n in range(1, 6)}
+    assert len(found) == 2
     alone = objective.with_threads(2).batch_auc(problem.thetas[1:2])[0]
     assert bits(alone) == bits(objective.batch_auc(problem.thetas)[0][1])
 
@@ -252,6 +258,7 @@ for n_samples, n_params, weighted in [(700, 9, True), (90_000, 2, True), (3000, 
                                     n_threads=N_THREADS)
         for array in objective.batch_auc(thetas):
             digest.update(array.tobytes())
+        digest.update(objective.batch_loss(thetas[:5]).tobytes())
         digest.update(np.float64(objective.auc(thetas[0])).tobytes())
 print(digest.hexdigest())
 """
@@ -290,8 +297,126 @@ def test_a_random_search_finds_the_best_area(sampler, dtype):
     assert result.top["index"].tolist() == best.tolist()
     assert bits(result.top["loss"]) == bits(losses[best])
     assert bits(objective.sampled_loss(sampler, 7, 13, 100, n_threads=2)) == bits(losses[13:113])
-    _, bound = objective.batch_auc(result.theta[None])
-    assert abs(1 - result.loss - objective.auc(result.theta)) <= bound[0]
+    assert result.loss == 1 - objective.auc(result.theta)
+
+
+class Skewed:
+    """Rows of lognormal features, some of them repeated, that tell the classes apart."""
+
+    def __init__(self, seed, spread, weights="none", n_samples=300, **options):
+        rng = np.random.default_rng(seed)
+        self.X = rng.lognormal(0, spread, size=(n_samples, 4))
+        noise = spread * rng.normal(size=n_samples)
+        self.y = np.log(self.X[:, 0]) + np.log(self.X[:, 1]) + noise > 0
+        self.X[::3] = self.X[0]
+        self.y[:2] = [True, False]
+        self.weights = WEIGHTS[weights](rng, n_samples)
+        if weights == "with zeros":
+            self.weights[:2] = 1
+        self.objective = mf.AUCObjective(self.X, self.y, self.weights, **options)
+
+
+@pytest.mark.parametrize(("spread", "weights"), [(1, "none"), (3, "none"), (3, "all distinct")])
+def test_the_best_of_skewed_features_are_the_best_by_scikit_learn(spread, weights):
+    problem = Skewed(0, spread, weights)
+    result = mf.random_search(problem.objective, mf.Normal(), 300, seed=1, top_k=3)
+    thetas = mf.Normal().sample(1, 0, 300, 4)
+    exact = [roc_auc_score(problem.y, problem.X @ t, sample_weight=problem.weights) for t in thetas]
+    best = np.argsort(exact)[::-1][:3]
+    np.testing.assert_allclose(1 - result.top["loss"], np.array(exact)[best], rtol=0, atol=1e-13)
+    assert result.index == best[0]
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    spread=st.sampled_from([0.1, 1, 4, 12]),
+    weights=st.sampled_from(sorted(WEIGHTS)),
+    n_samples=st.sampled_from([2, 15, 16, 90, 300]),
+    n_bins=st.sampled_from([2, 16, 256]),
+    dtype=st.sampled_from(["float64", "float32"]),
+    rank=st.sampled_from([0, 1, 9, 29]),
+)
+def test_losses_up_to_the_threshold_have_the_bits_of_all_sorted(
+    seed, spread, weights, n_samples, n_bins, dtype, rank
+):
+    problem = Skewed(seed, spread, weights, n_samples, n_bins=n_bins, dtype=dtype)
+    thetas = mf.Normal().sample(seed, 5, 30, 4)
+    losses = problem.objective.batch_loss(thetas)
+    threshold = float(np.sort(losses)[rank])
+    for candidates in (thetas, mf.Normal()):
+        found, fraction = problem.objective.pruned_loss(candidates, seed, 5, 30, threshold)
+        kept = losses <= threshold
+        assert bits(found[kept]) == bits(losses[kept])
+        assert (np.isinf(found) | (found == losses)).all() and fraction == 1
+
+
+@pytest.mark.parametrize("spread", [0.5, 3])
+def test_a_pruned_search_is_one_without_pruning_bit_for_bit(spread, tmp_path, monkeypatch):
+    monkeypatch.setattr(auc_module, "LARGEST_SHARD", 256)
+    problem = Skewed(2, spread)
+    search = {"sampler": mf.Normal(), "n_candidates": 3000, "seed": 3, "top_k": 20}
+    wanted = mf.random_search(problem.objective, prune=False, **search)
+    path = tmp_path / "run.db"
+    mf.random_search(problem.objective, checkpoint=path, **{**search, "n_candidates": 1100})
+    others = [
+        mf.random_search(problem.objective, **search),
+        mf.random_search(problem.objective, checkpoint=path, **search),
+        mf.merge_results(
+            mf.random_search(problem.objective, **{**search, "n_candidates": 1000, "start": start})
+            for start in (2000, 0, 1000)
+        ),
+    ]
+    for other in others:
+        assert bits(other.top["loss"]) == bits(wanted.top["loss"])
+        assert other.top["index"].tolist() == wanted.top["index"].tolist()
+        assert other.trace.tolist() == wanted.trace.tolist()
+
+
+def test_few_candidates_are_sorted_once_there_is_a_threshold(monkeypatch):
+    problem, n_sorted = Problem(2000, 4, 1, "none", 5), []
+    monkeypatch.setattr(auc_module, "LARGEST_SHARD", 256)
+    sort = mf.AUCObjective._exact_areas
+    monkeypatch.setattr(
+        mf.AUCObjective, "_exact_areas", lambda self, t: n_sorted.append(len(t)) or sort(self, t)
+    )
+    mf.random_search(problem.objective(), mf.Normal(), 4096, seed=1)
+    assert sum(n_sorted) < 256 + 0.1 * 4096
+
+
+def test_an_exhaustive_search_certifies_the_largest_area():
+    problem = Skewed(4, 2)
+    result = mf.enumerate_search(problem.objective, -1, 2, max_nonzero=3)
+    thetas = np.array(np.meshgrid(*[range(-1, 3)] * 4)).reshape(4, -1).T
+    thetas = thetas[(thetas == 0).any(axis=1)]
+    exact = max(roc_auc_score(problem.y, problem.X @ t) for t in thetas)
+    assert result.certified and 1 - result.loss == pytest.approx(exact, abs=1e-13)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    power=st.sampled_from([0, 1, 7, 60]),
+    weights=st.sampled_from(sorted(WEIGHTS)),
+)
+def test_areas_are_exact_but_for_rounding_whatever_the_spread(seed, power, weights):
+    rng = np.random.default_rng(seed)
+    x = rng.choice([-1, 1], 60) * 10.0 ** rng.uniform(-power, power, 60)
+    x[rng.random(60) < 0.3] = rng.choice([0.0, -0.0, x[0], -x[0]])
+    y = np.arange(60) % 2 == 1
+    w = WEIGHTS[weights](rng, 60)
+    if weights == "with zeros":
+        w[:2] = 1
+    wanted = exact_area(x, y, np.ones(60) if w is None else w)
+    objective = mf.AUCObjective(x[:, None], y, w)
+    assert abs(objective.auc([1.0]) - wanted) <= 2.0**-51
+    assert abs(objective.loss([1.0]) - (1 - wanted)) <= 2.0**-50
+
+
+def exact_area(x, y, weights):
+    """The area in fractions, pair by pair."""
+    rows = [(a, Fraction(w)) for a, w in zip(x.tolist(), weights.tolist(), strict=True)]
+    high, low = ([row for row, p in zip(rows, y, strict=True) if p == c] for c in (True, False))
+    pairs = sum(v * w * (2 * (a > b) + (a == b)) for a, v in high for b, w in low)
+    return pairs / (2 * sum(v for _, v in high) * sum(w for _, w in low))
 
 
 def test_a_search_resumes_on_a_copy(tmp_path):
