@@ -14,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import metaopt_fast as mf
+from metaopt_fast import reference_training
 from metaopt_fast.duplicates import merge_duplicates
 from metaopt_fast.packing import check_X
+from metaopt_fast.reference_counts import confusion_counts
 
 N = 12
 RNG = np.random.default_rng(0)
@@ -325,6 +327,17 @@ def test_the_greater_of_two_labels_is_positive(name):
     assert mf.AUCObjective(ARRAY, LABELS[name]).auc(THETAS[0]) == mf.AUCObjective(ARRAY, Y).auc(
         THETAS[0]
     )
+
+
+@pytest.mark.parametrize("name", ["strings", "1 and 2", "halves", "bool"])
+def test_the_references_of_counts_and_models_take_the_same_labels(name):
+    y = LABELS[name]
+    np.testing.assert_array_equal(
+        mf.ConfusionCounts(ARRAY, y).batch_counts(THETAS),
+        confusion_counts(THETAS, ARRAY, y),
+    )
+    ours, theirs = (fit(ARRAY, y, l2=0.1) for fit in (mf.fit_many, reference_training.fit_many))
+    np.testing.assert_allclose(ours.theta, theirs.theta, rtol=1e-6)
 
 
 NOT_LABELS = {
