@@ -78,16 +78,13 @@ def root_of(a):
 
 
 def rotated(X, centred):
-    """L with L L' = Z Z', Z = X or X less its columns' means; its columns fall in size.
+    """L with L L' = Z Z', Z = X or X less its columns' medians; its columns fall in size.
 
-    Gram and Schmidt's process with the longest row left as the next one, in pairs of doubles.
+    Gram and Schmidt's process with the longest row left as the next one, in pairs of doubles. A
+    row far out leaves medians where the others are, so that these do not cancel with the intercept.
     """
     X = np.asarray(X, np.float64)
-    Z = X, np.zeros_like(X)
-    if centred:
-        high, low = total_of((X.T, np.zeros_like(X.T)))
-        mean = multiply((high, low), inverse_of((np.float64(len(X)), np.float64(0))))
-        Z = add(Z, (-mean[0], -mean[1]))
+    Z = two_sum(X, -np.median(X, axis=0) if centred else np.zeros(X.shape[1]))
     columns, longest = [], None
     for _ in range(min(X.shape)):
         squares = total_of(multiply(Z, Z))

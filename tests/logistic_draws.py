@@ -13,8 +13,10 @@ from metaopt_fast.sklearn import LogisticRegression
 KINDS = ("standardised", "of any units", "far from 0")
 # More columns than rows and no penalty: the least objective is 0, and nothing has it.
 UNBOUNDED = "without an optimum"
-TOL = 1e-8
-# A converged objective is no further above the optimum than the larger of them.
+# A row far out, polynomials, near copies, random walks: of these, no share has to converge.
+DEPENDENT = "nearly dependent"
+TOLS = (1e-8, 1e-8, 1e-8, 1e-4)
+# A converged objective is no further above the optimum than the largest of them and tol.
 ABOVE, PART_ABOVE = 1e-6, 1e-3
 # The judge's own rounding, as a part of the objective.
 UNKNOWN = 100 * EPS
@@ -30,6 +32,7 @@ class Draw:
     weights: np.ndarray | None
     l2: float
     fit_intercept: bool
+    tol: float
     # Which call is tried: one model, one among many penalties, one of folds, the estimator.
     call: str
 
@@ -37,6 +40,7 @@ class Draw:
         n, p = self.X.shape
         return (
             f"{self.call}, {n} x {p} {self.kind}, l2={self.l2:.2g}, "
+            f"tol={self.tol:g}, "
             f"{'weights, ' * (self.weights is not None)}"
             f"{'an intercept' if self.fit_intercept else 'no intercept'}"
         )
@@ -58,7 +62,9 @@ class Verdict:
 
     @property
     def is_false(self):
-        return self.converged and self.gap > max(ABOVE, PART_ABOVE * (self.loss - self.gap))
+        return self.converged and self.gap > max(
+            self.draw.tol, ABOVE, PART_ABOVE * (self.loss - self.gap)
+        )
 
     @property
     def is_silent(self):
@@ -70,7 +76,7 @@ class Verdict:
         unknown = UNKNOWN * self.loss + 10 * abs(self.unsure)
         bound = self.gap_bound
         if self.certified:
-            bound = min(bound, TOL * max(1.0, self.loss))
+            bound = min(bound, self.draw.tol * max(1.0, self.loss))
         return not self.gap <= bound + unknown
 
     def wrong(self):
@@ -93,11 +99,15 @@ def draw(seed, kind=None, most_features=400):
     p = round(np.exp(rng.uniform(0, np.log(most_features))))
     if kind == UNBOUNDED:
         p = max(p, n + 1)
-    X = features(rng, n, p)
+    X = dependent_features(rng, n, p) if kind == DEPENDENT else features(rng, n, p)
+    n, p = X.shape
     spread = X.std(axis=0)
     standard = (X - X.mean(axis=0)) / np.where(spread > 0, spread, 1)
     y = labels(rng, standard)
-    X = standard if kind == "standardised" else X * 10.0 ** rng.uniform(-4, 6, p)
+    if kind == "standardised":
+        X = standard
+    elif kind != DEPENDENT:
+        X = X * 10.0 ** rng.uniform(-4, 6, p)
     if kind == "far from 0":
         far = rng.random(p) < rng.uniform(0.1, 1)
         X = X + np.where(far, 10.0 ** rng.uniform(0, 8, p) * rng.choice([-1, 1], p), 0)
@@ -113,7 +123,7 @@ def draw(seed, kind=None, most_features=400):
         l2 = 0.0 if np.isfinite(free.bound) else l2
     if kind == UNBOUNDED:
         l2, call = float(rng.choice([0.0, 1e-20])), "one model"
-    return Draw(kind, X, y, weights, l2, fit_intercept, call)
+    return Draw(kind, X, y, weights, l2, fit_intercept, float(rng.choice(TOLS)), call)
 
 
 def features(rng, n, p):
@@ -131,6 +141,20 @@ def features(rng, n, p):
             size=(n, p)
         )
     return rng.normal(size=(n, p))
+
+
+def dependent_features(rng, n, p):
+    """Columns whose Hessian has eigenvalues near the rounding of the largest."""
+    X = rng.normal(size=(n, p))
+    shape = rng.integers(4)
+    if shape == 0:
+        X[0] *= 10.0 ** rng.uniform(0, 12)
+        return X
+    if shape == 1:
+        return np.vander(np.linspace(1, 3, n), min(p, 14))
+    if shape == 2:
+        return X[:, rng.integers(p, size=p)] + 10.0 ** rng.uniform(-12, -2) * X
+    return np.cumsum(X, axis=1) + 10.0 ** rng.uniform(0, 8)
 
 
 def labels(rng, standard):
@@ -191,7 +215,7 @@ def one_of(case, penalties, folds, rng):
         folds=folds,
         sample_weight=case.weights,
         fit_intercept=case.fit_intercept,
-        tol=TOL,
+        tol=case.tol,
         n_threads=1,
     )
     m, rows = int(rng.integers(len(penalties))), np.ones(len(case.y), bool)
@@ -210,7 +234,9 @@ def one_of(case, penalties, folds, rng):
 
 
 def fit_estimator(case, rng):
-    model = LogisticRegression(l2=case.l2, fit_intercept=case.fit_intercept, tol=TOL, n_threads=1)
+    model = LogisticRegression(
+        l2=case.l2, fit_intercept=case.fit_intercept, tol=case.tol, n_threads=1
+    )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model.fit(case.X, case.y, case.weights)
