@@ -277,7 +277,7 @@ class AUCObjective(LinearData):
         """Candidates of a search's shard: those of the first one are all sorted."""
         work = self.n_samples * (self.n_params + SORTING_WORK)
         most = min(int(KERNEL_WORK // work), BATCH_NUMBERS // self.n_params, LARGEST_SHARD)
-        return int(2 ** (max(most, SMALLEST_SHARD).bit_length() - 1))
+        return 1 << (max(most, SMALLEST_SHARD).bit_length() - 1)
 
     @property
     def fingerprint(self) -> str:
