@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,30 @@ def test_functions_that_objects_share_are_of_no_instruction_set(built_without_op
     weak = re.findall(r" [WVu] (.*)", of_object("nm", "--demangle", path=path))
     assert weak
     assert [name for name in weak if f"metaopt::{isa}::" not in name] == []
+
+
+# ----------------------------------------------------------------------------- the nightly workflow
+
+SCRIPTS = ROOT / "tests" / "hardening"
+
+
+def test_every_script_of_hardening_is_run_each_night():
+    workflow = (ROOT / ".github" / "workflows" / "hardening.yml").read_text()
+    commands = re.search(r"command:\n((?: +- .*\n)+)", workflow)[1]
+    run = {line.split()[1] for line in commands.splitlines()}
+    assert run == {path.name for path in SCRIPTS.glob("*.py") if "__main__" in path.read_text()}
+    assert all(f"hardening/{path.name} " in workflow for path in SCRIPTS.glob("*.sh"))
+
+
+def test_what_scripts_of_hardening_import_is_in_their_extra():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    named = {re.match(r"[\w-]+", name)[0] for name in extras["hardening"] + extras["test"]}
+    named |= {"numpy", "sklearn", "metaopt_fast"}  # scikit-learn, and what the package needs
+    own = {path.stem for folder in (SCRIPTS, SCRIPTS.parent) for path in folder.glob("*.py")}
+    imported = re.compile(r"^\s*(?:import|from) (\w+)", re.MULTILINE)
+    for path in SCRIPTS.glob("*.py"):
+        foreign = set(imported.findall(path.read_text())) - own - set(sys.stdlib_module_names)
+        assert foreign <= named, path.name
+    assert {"coverage", "cosmic-ray"} <= named  # started, not imported

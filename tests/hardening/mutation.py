@@ -130,6 +130,8 @@ def mutants(folder, module, count):
 
 
 def main():
+    if len(sys.argv) < 2 or not sys.argv[1].isdigit():
+        sys.exit("mutation.py: pass the number of mutants of each module: mutation.py 5 metrics")
     count = int(sys.argv[1])
     modules = sys.argv[2:] or sorted(
         path.stem

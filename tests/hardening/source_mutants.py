@@ -1,0 +1,672 @@
+"""Mutants of the lines that promises rest on, in src/ and in Python: does a test notice each?
+
+Each is a mistake that somebody might make: a row left out, a fold in another order, a margin cut in
+half, a check skipped. In a copy of the sources one text is put in the place of another, the
+instruction set AVX2 is compiled again with -O1 (for other files the module), and a few test files
+are run with it. `source_mutants.py` tries all (three hours), `source_mutants.py 30` a draw of 30,
+`source_mutants.py --seed 7 30` another one. A text that is not there, or not once, is an error:
+whoever changes such a line changes it here, too.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from checks import Report
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 300
+SHARE = 0.95
+FLAGS = ["-O1", "-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fopenmp", "-fPIC", "-Isrc"]
+OBJECTS = ("isa_baseline", "isa_avx2", "isa_avx512", "_kernels")
+
+
+class Mutant(NamedTuple):
+    """A mistake: in a file, a text in the place of another; and the tests that should notice."""
+
+    what: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+SUMS = "kernels pruning losses"
+TILE, SINGLE, LOSSES = "src/tile.hpp", "src/single.hpp", "src/losses.hpp"
+RANDOM, PACKING, SIMD = "src/random.hpp", "src/packing.hpp", "src/simd.hpp"
+NEWTON, AUC = "src/newton.hpp", "src/histogram.hpp"
+EVALUATE, COHORTS = "src/evaluate.pxi", "src/cohorts.pxi"
+PY = "metaopt_fast/"
+
+MUTANTS = [
+    # ------------------------------------------------------------------------- sums over rows
+    Mutant(
+        "the last row of a panel is left out",
+        TILE,
+        "        Sum lane[VECTORS] = {};\n        for (int p = 0; p < n_panels; p++) {",
+        "        Sum lane[VECTORS] = {};\n"
+        "        for (int p = 0; p < n_panels - (c == PANEL - 1); p++) {",
+        SUMS,
+    ),
+    Mutant(
+        "lanes of a block are merged in another order",
+        TILE,
+        "block[v].merge(lane[v]);",
+        "{ Sum other = lane[v]; other.merge(block[v]); block[v] = other; }",
+        SUMS,
+    ),
+    Mutant(
+        "padding lanes are counted",
+        TILE,
+        "for (int i = n_rows * LANES<T>; i < n_panels * PANEL * LANES<T>; i++) z[i] = absent;",
+        "(void)absent;",
+        SUMS,
+    ),
+    Mutant(
+        "a block's weight is forgotten",
+        TILE,
+        "sums[i] += weight * values[i];",
+        "sums[i] += (weight > 0) * values[i];",
+        SUMS,
+    ),
+    Mutant(
+        "margins of wide rows begin again at each block of parameters",
+        TILE,
+        "const auto kernel = j == 0 ? margins<T, false> : margins<T, true>;",
+        "const auto kernel = margins<T, false>;",
+        SUMS,
+    ),
+    Mutant(
+        "products and sums are not fused",
+        TILE,
+        "sums[r][v] = fma(value, theta[v], sums[r][v]);",
+        "sums[r][v] = value * theta[v] + sums[r][v];",
+        SUMS,
+    ),
+    Mutant(
+        "the scale of a theta is not taken back",
+        TILE,
+        "    if (scaled)\n        for (int i = 0; i < n_rows * LANES<T>; i++)",
+        "    if (scaled && n_rows < 0)\n        for (int i = 0; i < n_rows * LANES<T>; i++)",
+        SUMS,
+    ),
+    Mutant(
+        "only the first lane says whether thetas are scaled",
+        TILE,
+        "for (int l = 0; l < LANES<T>; l++) scaled |=",
+        "for (int l = 0; l < 1; l++) scaled |=",
+        SUMS,
+    ),
+    Mutant(
+        "the slope of a weighted row is not weighted",
+        TILE,
+        "store(row + v * W, weight * Loss::derivative(x));",
+        "store(row + v * W, Loss::derivative(x));",
+        SUMS,
+    ),
+    Mutant(
+        "the gradient of a block forgets its last panel",
+        TILE,
+        "for (int p = 0; p < n_panels; p++, x += n_params * PANEL) {",
+        "for (int p = 0; p < n_panels - (n_panels > 1); p++, x += n_params * PANEL) {",
+        SUMS,
+    ),
+    Mutant(
+        "rows beyond the last one count for a single theta",
+        SINGLE,
+        "for (int row = n_rows; row < until * PANEL; row++)\n"
+        "                z[row] = Loss::template absent<row_vector<T>>;",
+        "",
+        SUMS,
+    ),
+    Mutant(
+        "the last pending blocks are not added",
+        SINGLE,
+        "    pending.flush(rows->row_weights, sum);\n}",
+        "    if (pending.count == PANEL) pending.flush(rows->row_weights, sum);\n}",
+        SUMS,
+    ),
+    Mutant(
+        "the scale of a single theta is not taken back",
+        SINGLE,
+        "if (theta[n_params] != 1)",
+        "if (theta[n_params] < 0)",
+        SUMS,
+    ),
+    Mutant(
+        "sums in lanes of a single theta in another order",
+        SINGLE,
+        "for (int c = 0; c < PANEL; c++) total += lanes[j * PANEL + c];",
+        "for (int c = PANEL - 1; c >= 0; c--) total += lanes[j * PANEL + c];",
+        SUMS,
+    ),
+    Mutant(
+        "rounding of sums is not kept",
+        EVALUATE,
+        "    if total - total == 0:\n",
+        "    if total != total:\n",
+        "kernels",
+    ),
+    Mutant(
+        "an overflow both ways is not a number",
+        EVALUATE,
+        "return x if x == x else INFINITY",
+        "return x",
+        SUMS,
+    ),
+    Mutant(
+        "the intercept is penalised",
+        EVALUATE,
+        "for j in range(plan.n_penalised):",
+        "for j in range(plan.n_params):",
+        SUMS,
+    ),
+    Mutant(
+        "the slope of the penalty is one of all parameters",
+        EVALUATE,
+        "if j < plan.n_penalised:",
+        "if j < plan.n_params:",
+        SUMS,
+    ),
+    Mutant(
+        "a tile's last lane is not folded",
+        EVALUATE,
+        "for lane in range(plan.lanes):\n            add_exactly(work.loss_high",
+        "for lane in range(max(1, plan.lanes - 1)):\n            add_exactly(work.loss_high",
+        SUMS,
+    ),
+    Mutant(
+        "a theta that is not finite is not noticed",
+        EVALUATE,
+        "work.finite = work.finite and finite",
+        "work.finite = work.finite or finite",
+        "kernels bad_input",
+    ),
+    # ------------------------------------------------------------------------- pointwise losses
+    Mutant(
+        "the product of a block is closed without its last term",
+        LOSSES,
+        "product = fma(other.product, product, other.product) + product;",
+        "product = other.product + product;",
+        SUMS,
+    ),
+    Mutant(
+        "a slope for positive margins where there are none",
+        LOSSES,
+        "return z < 0 ? fma(-e, r, e) : 1 - r;",
+        "return z < 0 ? r : 1 - r;",
+        "kernels margins",
+    ),
+    Mutant(
+        "ties are right",
+        LOSSES,
+        "        const auto wrong = TIE ? z >= 0 : z > 0;\n"
+        "        return wrong ? splat<V>(1) : V{};",
+        "        const auto wrong = z > 0;\n        return wrong ? splat<V>(1) : V{};",
+        "counts losses",
+    ),
+    Mutant(
+        "the curvature of a row is doubled",
+        LOSSES,
+        "return e / ((e + 1) * (e + 1));",
+        "return 2 * e / ((e + 1) * (e + 1));",
+        "newton losses training",
+    ),
+    Mutant(
+        "the hinge begins at 0",
+        LOSSES,
+        "return z > -1 ? splat<V>(1) : V{};",
+        "return z > 0 ? splat<V>(1) : V{};",
+        "losses",
+    ),
+    # ---------------------------------------------------------------------- elementary functions
+    Mutant(
+        "exponentials are clamped too early",
+        SIMD,
+        "static constexpr double lowest_exponent = -750;",
+        "static constexpr double lowest_exponent = -700;",
+        "kernels margins",
+    ),
+    Mutant(
+        "the lower part of ln 2 is left out",
+        SIMD,
+        "    r = fma(k, splat<V>(-C::ln2_low), r);\n",
+        "",
+        "kernels margins",
+    ),
+    Mutant(
+        "a coefficient in its last digits",
+        SIMD,
+        "0x1.1111111127bc1p-7",
+        "0x1.1111111327bc1p-7",
+        "kernels margins",
+    ),
+    Mutant(
+        "the bits that 1 + q loses are not put back",
+        SIMD,
+        "const V correction = whole ? V{} : lost / u;",
+        "const V correction = V{} + 0 * lost;",
+        "kernels margins",
+    ),
+    Mutant(
+        "the scale of exponentials is off by one",
+        SIMD,
+        "constexpr int EXP_SCALE = 64;",
+        "constexpr int EXP_SCALE = 63;",
+        "kernels margins",
+    ),
+    # ---------------------------------------------------------------------------- random numbers
+    Mutant(
+        "one Philox round less",
+        RANDOM,
+        "for (const auto &key : keys.rounds) {",
+        "for (int k = 0; k < 9; k++) { const auto &key = keys.rounds[k];",
+        "samplers",
+    ),
+    Mutant(
+        "another key of a round",
+        RANDOM,
+        "key1 += 0xBB67AE85U;",
+        "key1 += 0xBB67AE87U;",
+        "samplers",
+    ),
+    Mutant(
+        "candidates beyond 2^32 repeat",
+        RANDOM,
+        "x[n][1] = candidates[n] >> 32;",
+        "x[n][1] = u64v{};",
+        "samplers",
+    ),
+    Mutant(
+        "normal numbers of one sign in a quadrant",
+        RANDOM,
+        "^ (quadrant[n] >> 1 << 63);",
+        "^ (quadrant[n] << 63);",
+        "samplers",
+    ),
+    Mutant(
+        "whole numbers are rounded to the nearest",
+        RANDOM,
+        "step = rounded > step ? rounded - 1 : rounded;",
+        "step = rounded;",
+        "samplers",
+    ),
+    Mutant(
+        "uniform numbers beyond the upper bound",
+        RANDOM,
+        "return value > c ? splat<f64v>(c) : value;",
+        "return value;",
+        "samplers",
+    ),
+    Mutant(
+        "uniform numbers from 0 on",
+        RANDOM,
+        "return (f64v)(bits | one) - (1 - 0x1p-53);",
+        "return (f64v)(bits | one) - 1;",
+        "samplers",
+    ),
+    # ------------------------------------------------------------------------------ dropping early
+    Mutant(
+        "candidates are dropped at nine tenths of the threshold",
+        COHORTS,
+        "> plan.threshold * (1 + 1e-12):",
+        "> plan.threshold * 0.9:",
+        "pruning",
+    ),
+    Mutant(
+        "a dropped candidate leaves its number behind",
+        COHORTS,
+        "    work.candidates[target] = work.candidates[source]\n",
+        "",
+        "pruning",
+    ),
+    Mutant(
+        "a dropped candidate leaves its rounding behind",
+        COHORTS,
+        "work.loss_low[target] = work.loss_high[source], work.loss_low[source]",
+        "work.loss_low[target] = work.loss_high[source], 0.0",
+        "pruning",
+    ),
+    Mutant(
+        "a dropped candidate leaves its penalty behind",
+        COHORTS,
+        "    work.penalties[target] = work.penalties[source]\n",
+        "",
+        "pruning",
+    ),
+    Mutant(
+        "partial sums of a span are kept for the next",
+        COHORTS,
+        "        if block % BLOCKS_PER_SPAN == 0:\n            memset(",
+        "        if block == 0:\n            memset(",
+        "pruning",
+    ),
+    Mutant(
+        "the scale of a dropped candidate's lane stays",
+        COHORTS,
+        "    for j in range(plan.n_params + 1):\n        to[j * lanes]",
+        "    for j in range(plan.n_params):\n        to[j * lanes]",
+        "pruning",
+    ),
+    # -------------------------------------------------------------------------- Hessians, systems
+    Mutant(
+        "a pivot of rounding alone is taken for one",
+        NEWTON,
+        "rounding = load<V>(column + j * L) * ((double)n * 0x1p-52);",
+        "rounding = load<V>(column + j * L) * 0x1p-60;",
+        "newton training gap_bounds",
+    ),
+    Mutant(
+        "the bound of radii is cut to nine tenths",
+        NEWTON,
+        "store(radii + v * W, sqrt(radius));",
+        "store(radii + v * W, sqrt(radius) * 0.9);",
+        "newton training gap_bounds",
+    ),
+    Mutant(
+        "margins of one sign alone are looked at",
+        NEWTON,
+        "found[v] = max(max(margin, -margin), found[v]);",
+        "found[v] = max(margin, found[v]);",
+        "newton gap_bounds",
+    ),
+    Mutant(
+        "the last entry of a solution is not taken back",
+        NEWTON,
+        "for (ptrdiff_t j = n - 1; j >= 0; j--) {",
+        "for (ptrdiff_t j = n - 2; j >= 0; j--) {",
+        "newton training",
+    ),
+    # --------------------------------------------------------------------------------------- AUC
+    Mutant(
+        "ties count whole",
+        AUC,
+        "area = fma(right, fma(left, splat<V>(0.5), below), area);",
+        "area = fma(right, left + below, area);",
+        "auc",
+    ),
+    Mutant(
+        "decisions beyond the last bin are written behind it",
+        AUC,
+        "const V bin = max(position < last_bin ? position : last_bin, V{});",
+        "const V bin = max(position < last_bin + 1 ? position : last_bin + 1, V{});",
+        "auc",
+    ),
+    Mutant(
+        "the bound of ties is cut to nine tenths",
+        PY + "auc.py",
+        "np.minimum(ties / 2 + rounding, 1)",
+        "np.minimum(ties / 2.25, 1)",
+        "auc",
+    ),
+    # ---------------------------------------------------------------------------- rows and thetas
+    Mutant(
+        "extents forget negative values",
+        PY + "packing.py",
+        ", -scale * float(chunk.min()))",
+        ")",
+        "kernels",
+    ),
+    Mutant(
+        "two bits less of headroom",
+        PACKING,
+        "__builtin_ilogb((double)n_params) + 3;",
+        "__builtin_ilogb((double)n_params) + 1;",
+        "kernels",
+    ),
+    Mutant(
+        "rows of small norm come first",
+        PY + "packing.py",
+        'np.argsort(-norms[rows], kind="stable")',
+        'np.argsort(norms[rows], kind="stable")',
+        "pruning subset kernels",
+    ),
+    Mutant(
+        "weights are not brought to [1, 2)",
+        PY + "packing.py",
+        "return np.ldexp(weights, 1 - math.frexp(weights.max())[1])",
+        "return weights",
+        "kernels bad_input",
+    ),
+    # ------------------------------------------------------------------- searches and checkpoints
+    Mutant(
+        "a threshold before there are top_k",
+        PY + "shards.py",
+        "float(ranks[-1]) if len(ranks) == self.top_k else math.inf",
+        "float(ranks[-1]) if len(ranks) else math.inf",
+        "search",
+    ),
+    Mutant(
+        "equal losses: the highest number wins",
+        PY + "result.py",
+        'np.lexsort([top["index"][kept], losses[kept]])',
+        'np.lexsort([-top["index"][kept], losses[kept]])',
+        "search result",
+    ),
+    Mutant(
+        "an equal loss improves the trace",
+        PY + "result.py",
+        "better[1:] = best[1:] < best[:-1]",
+        "better[1:] = best[1:] <= best[:-1]",
+        "search result",
+    ),
+    Mutant(
+        "shards are folded as they arrive",
+        PY + "shards.py",
+        "while ready < len(waiting) and waiting[ready].start == stop:",
+        "while ready < len(waiting):",
+        "search executors",
+    ),
+    Mutant(
+        "overlapping shards are merged",
+        PY + "result.py",
+        "if joined and start < joined[-1][1]:",
+        "if joined and start < joined[-1][0]:",
+        "result",
+    ),
+    Mutant(
+        "commits are not synchronised",
+        PY + "checkpoint.py",
+        "PRAGMA synchronous = EXTRA;",
+        "PRAGMA synchronous = OFF;",
+        "checkpoint",
+    ),
+    Mutant(
+        "the checkpoint of another search is opened",
+        PY + "checkpoint.py",
+        "if name not in FREE_ENTRIES and given.get(name) != self.config.get(name):",
+        "if name not in given:",
+        "checkpoint",
+    ),
+    Mutant(
+        "a checkpoint is not checked for damage",
+        PY + "checkpoint.py",
+        'if self._execute("PRAGMA integrity_check(1)") != [("ok",)]:',
+        "if False:",
+        "checkpoint",
+    ),
+    Mutant(
+        "a checkpoint of fewer candidates is taken for a shorter search",
+        PY + "checkpoint.py",
+        'if given["n_candidates"] < self.config["n_candidates"]:',
+        "if False:",
+        "checkpoint",
+    ),
+    Mutant(
+        "an evolution's file is not compared with its digest",
+        PY + "evolution_file.py",
+        "if digest != _digest(arrays, text):",
+        "if False:",
+        "evolve_stops result",
+    ),
+    Mutant(
+        "an evolution goes on from the checkpoint of another",
+        PY + "evolution_run.py",
+        "if name not in FREE_ENTRIES and theirs.get(name) != ours.get(name):",
+        "if False:",
+        "evolve_stops",
+    ),
+    Mutant(
+        "the array that an evolution starts from is not evaluated",
+        PY + "strategies.py",
+        "                thetas[0] = self.theta0  # a start may be the best there is\n",
+        "                pass\n",
+        "evolve",
+    ),
+    Mutant(
+        "mirrored directions are followed uphill",
+        PY + "strategies.py",
+        "difference = minus[used] - plus[used]",
+        "difference = plus[used] - minus[used]",
+        "evolve",
+    ),
+    Mutant(
+        "a split's mask of another length is taken for numbers",
+        PY + "splits.py",
+        "        if len(array) != n_samples:\n",
+        "        if len(array) > n_samples:\n",
+        "splits",
+    ),
+    # --------------------------------------------------------------------------- counts, scores
+    Mutant(
+        "the bound of rows that are wrong is met too early",
+        PY + "count_objective.py",
+        "limit = threshold * (1 + SLACK + GAP_ROUNDING * confusion.rounding) + UNDERFLOW",
+        "limit = threshold * (1 - SLACK)",
+        "counts enumeration",
+    ),
+    Mutant(
+        "roc_auc counts ties as right",
+        PY + "scoring.py",
+        "area = (np.diff(false, axis=1, prepend=0) * (true + _shifted(true))).sum(axis=1)",
+        "area = (np.diff(false, axis=1, prepend=0) * (true + true)).sum(axis=1)",
+        "sklearn",
+    ),
+    Mutant(
+        "a decision of 0 is positive",
+        PY + "scoring.py",
+        "return _mean((decisions > 0) == positive, weights)",
+        "return _mean((decisions >= 0) == positive, weights)",
+        "sklearn",
+    ),
+]
+
+
+class Copy:
+    """A copy of the sources with objects compiled once; a mutant's are put beside them."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        ignored = shutil.ignore_patterns(".git", "__pycache__", ".venv", "build", "docs", "*.so")
+        shutil.copytree(ROOT, folder, ignore=ignored)
+        for name in OBJECTS:
+            self.compile(name, f"{name}.o")
+
+    def run(self, *command, **environment):
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(self.folder), **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+
+    def compile(self, name, to):
+        """Compile one object; return whether the compiler took it."""
+        source = f"src/{name}.cpp"
+        if name == "_kernels":
+            source = "_kernels.cpp"
+            made = self.run(
+                "cython", "--cplus", "-3", "-I", "src", "src/_kernels.pyx", "-o", source
+            )
+            if made.returncode != 0:
+                return False
+        include = f"-I{sysconfig.get_path('include')}"
+        return self.run("g++", *FLAGS, include, "-c", source, "-o", to).returncode == 0
+
+    def link(self, objects):
+        suffix = sysconfig.get_config_var("EXT_SUFFIX")
+        to = f"metaopt_fast/_kernels{suffix}"
+        done = self.run("g++", "-shared", "-fopenmp", "-s", *objects, "-o", to)
+        if done.returncode != 0:
+            sys.exit(f"source_mutants.py: no module could be linked:\n{done.stdout}")
+
+    def test(self, names):
+        """Return what the tests say where they fail, "" where they pass."""
+        files = [f"tests/test_{name}.py" for name in names.split()]
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *files]
+        try:
+            done = self.run(*command, METAOPT_FAST_ISA="avx2", OMP_NUM_THREADS="2")
+        except subprocess.TimeoutExpired:
+            return f"no end within {SECONDS} s"
+        return "" if done.returncode == 0 else done.stdout
+
+    def outcome(self, mutant):
+        """Put a mistake in, test, and take it out again: "killed", "lived" or "not compiled"."""
+        path = self.folder / mutant.file
+        sound = path.read_text()
+        path.write_text(sound.replace(mutant.old, mutant.new))
+        try:
+            objects = [f"{name}.o" for name in OBJECTS]
+            if mutant.file.startswith("src/"):
+                name = "isa_avx2" if mutant.file.endswith(".hpp") else "_kernels"
+                if not self.compile(name, "mutant.o"):
+                    return "not compiled"
+                objects[OBJECTS.index(name)] = "mutant.o"
+                self.link(objects)
+            return "killed" if self.test(mutant.tests) else "lived"
+        finally:
+            path.write_text(sound)
+            if mutant.file.startswith("src/"):
+                self.link([f"{name}.o" for name in OBJECTS])
+
+
+def check_anchors():
+    """End the script where a text to be replaced is not in its file, once."""
+    wrong = [
+        f"{mutant.file}: {mutant.what}"
+        for mutant in MUTANTS
+        if (ROOT / mutant.file).read_text().count(mutant.old) != 1 or mutant.old == mutant.new
+    ]
+    if wrong:
+        sys.exit("source_mutants.py: texts that are not there once:\n" + "\n".join(wrong))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("count", nargs="?", type=int, default=len(MUTANTS))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="those whose description holds this text")
+    given = parser.parse_args()
+    check_anchors()
+    chosen = [mutant for mutant in MUTANTS if given.only in mutant.what]
+    drawn = random.Random(given.seed).sample(chosen, min(given.count, len(chosen)))
+    report, outcomes = Report(), []
+    with tempfile.TemporaryDirectory() as temporary:
+        copy = Copy(Path(temporary, "copy"))
+        copy.link([f"{name}.o" for name in OBJECTS])
+        for names in sorted({mutant.tests for mutant in drawn}):
+            if said := copy.test(names):
+                sys.exit(f"source_mutants.py: without a mutant tests of {names} fail:\n{said}")
+        for mutant in drawn:
+            outcomes.append(copy.outcome(mutant))
+            report.line(f"{mutant.file}: {mutant.what}", outcomes[-1] == "killed", outcomes[-1])
+    killed = outcomes.count("killed")
+    report.failed = killed < SHARE * len(drawn)
+    report.line("killed", not report.failed, f"{killed} of {len(drawn)}, seed {given.seed}")
+    report.exit()
+
+
+if __name__ == "__main__":
+    main()
