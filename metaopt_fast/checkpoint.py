@@ -293,15 +293,23 @@ class Checkpoint:
         del self._rows[: len(rows)]
 
     def close(self) -> None:
-        """Commit and close; nothing more if that has been done."""
+        """Commit and close; nothing more if that has been done.
+
+        An interrupt leaves it open: close it again.
+        """
         try:
             if not self._failed:  # what a full disk has refused is left out; the rest is there
                 self.commit()
-        finally:
-            self._closed = True
-            if self._file.is_ours:
-                self._database.close()
-            self._file.close()
+        except (OSError, CheckpointError):
+            self._give_up()
+            raise
+        self._give_up()
+
+    def _give_up(self) -> None:
+        self._closed = True
+        if self._file.is_ours:
+            self._database.close()
+        self._file.close()
 
     def __enter__(self) -> Self:
         return self

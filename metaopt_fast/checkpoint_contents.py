@@ -44,17 +44,25 @@ def check_config(text: object) -> dict[str, Any] | None:
         config = json.loads(text)
     except ValueError:
         return None
+    return config if is_configuration(config) else None
+
+
+def is_configuration(config: object) -> bool:
+    """Return whether this may be the configuration of a search."""
     if not isinstance(config, dict) or not isinstance(config.get("sampler"), dict):
-        return None
+        return False
     for name, (low, high) in INTEGERS.items():
         value = config.get(name)
         if type(value) is not int or not low <= value <= high:
-            return None
+            return False
     if config["start"] + config["n_candidates"] > MAX_INDEX:
-        return None
-    sampler = config["sampler"]
-    fits = sampler.get("n_params", config["n_params"]) == config["n_params"]
-    return config if fits and isinstance(sampler.get("name"), str) else None
+        return False
+    sampler, n_samples = config["sampler"], config.get("n_samples")
+    return (
+        isinstance(sampler.get("name"), str)
+        and sampler.get("n_params", config["n_params"]) == config["n_params"]
+        and (n_samples is None or (type(n_samples) is int and n_samples > 0))
+    )
 
 
 def make_sampler(config: dict[str, Any]) -> Sampler | Box | None:

@@ -143,7 +143,8 @@ def evolve(
     ValueError, TypeError
         If an argument is not as described, or is none of the method's.
     CheckpointError
-        If the checkpoint is damaged or of another run; a ValueError, too.
+        If the checkpoint is damaged, in use or of another run; or was deleted, replaced or changed
+        by somebody else during the run: the error's ``result`` is what had been found.
     OSError
         If the checkpoint cannot be written.
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.evolution_file import read_arrays, write_arrays
+from metaopt_fast.evolution_file import check_array, check_number, read_arrays, write_arrays
 from metaopt_fast.validation import check_path
 
 TOP_DTYPE = np.dtype([("generation", np.int64), ("index", np.int64), ("loss", np.float64)])
@@ -120,7 +120,8 @@ class EvolveResult:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the result to an npz file, without pickle; `load` reads it.
 
-        A file that exists is replaced once the new one is whole.
+        A file that exists is replaced once the new one is whole, which keeps its permissions, its
+        group, and its owner where the system lets it.
         """
         arrays = {name: getattr(self, name) for name in ARRAYS}
         rest = {name: getattr(self, name) for name in REST}
@@ -137,12 +138,13 @@ class EvolveResult:
         """
         try:
             arrays, rest = read_arrays(check_path("path", path), "result", ARRAYS)
+            _check_saved(arrays, rest)
         except ValueError as error:
             raise ValueError(
                 f"{os.fspath(path)!s} does not hold a result of evolve ({error}): pass a file that "
                 "EvolveResult.save wrote."
             ) from None
-        everything: dict[str, Any] = {**arrays, **rest}
+        everything: dict[str, Any] = {**arrays, **{name: rest[name] for name in REST}}
         return cls(**everything)
 
     def plot_trace(self, ax: Any = None) -> Any:
@@ -178,3 +180,25 @@ class EvolveResult:
 
 ARRAYS = ("top", "top_thetas", "trace", "center", "scale")
 REST = ("elapsed", "kernel_fraction", "stopped_by", "config")
+
+
+def _check_saved(arrays: dict[str, Array], rest: dict[str, Any]) -> None:
+    """Raise ValueError where a file that is whole does not hold what makes a result."""
+    config = rest.get("config")
+    counts = ("population", "generations", "n_params", "top_k")
+    if not (isinstance(config, dict) and isinstance(config.get("method"), str)):
+        raise ValueError("its configuration is not that of a run")
+    if any(type(config.get(name)) is not int or config[name] < 1 for name in counts):
+        raise ValueError("its configuration has a count that is none")
+    n_params = config["n_params"]
+    check_array(arrays, "top", TOP_DTYPE, (-1,))
+    check_array(arrays, "trace", TRACE_DTYPE, (-1,))
+    check_array(arrays, "top_thetas", np.float64, (len(arrays["top"]), n_params))
+    for name in ("center", "scale"):
+        check_array(arrays, name, np.float64, (n_params,))
+    if len(arrays["top"]) == 0 or len(arrays["trace"]) == 0:
+        raise ValueError("it has no candidates")
+    for name in ("elapsed", "kernel_fraction"):
+        check_number(rest, name)
+    if not isinstance(rest.get("stopped_by", 0), (str, type(None))):
+        raise ValueError("its stopped_by is no word")

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from metaopt_fast.evolution_file import read_arrays, write_arrays
+from metaopt_fast.evolution_file import check_array, read_arrays, write_arrays
 from metaopt_fast.evolution_result import TOP_DTYPE, TRACE_DTYPE, Array, EvolveResult
 from metaopt_fast.floating_errors import shielded
-from metaopt_fast.ownership import CheckpointError
+from metaopt_fast.ownership import CheckpointError, OwnedFile
 from metaopt_fast.progress import Progress
 from metaopt_fast.result import rank
 from metaopt_fast.search import CALLBACK_INTERVAL, COMMIT_INTERVAL
@@ -73,6 +73,8 @@ class Run:
         # Rows of generations; beyond the standing's there may be one that was interrupted.
         self.trace: list[tuple[float, ...]] = []
         self.path: str | None = None
+        self.owned: OwnedFile | None = None
+        self.failed = False
         self.began = self.next_commit = time.perf_counter()
         self.written = -1
         precision = np.float32 if config["dtype"] == "float32" else np.float64
@@ -184,16 +186,25 @@ class Run:
     def open(self, path: str) -> None:
         """Go on from a checkpoint, or begin one: a place that cannot be written to says so now."""
         self.path = path
-        if os.path.exists(path):
-            self._restore(path)
-            self.written = self.standing.generation
-        else:
+        is_new = not os.path.exists(path)
+        if is_new:
             self.commit()
+        self.owned = OwnedFile(path, create=False)
+        try:
+            if not is_new:
+                self._restore(path)
+                self.written = self.standing.generation
+        except CheckpointError:
+            self.owned.close()
+            raise
+        self.owned.leave()
 
     def commit(self) -> None:
         """Write the checkpoint, if it does not stand there already."""
         standing = self.standing
-        if self.path is None or self.written == standing.generation:
+        # A child that was forked leaves the file to its parent.
+        is_ours = self.owned is None or self.owned.is_ours
+        if self.path is None or self.written == standing.generation or not is_ours:
             return
         state, began = standing.state, time.perf_counter()
         arrays = {
@@ -205,18 +216,25 @@ class Run:
             "trace": self._trace(),
             "seconds": np.array([standing.in_objective, standing.elapsed]),
         }
-        write_arrays(self.path, "checkpoint", arrays, self.config)
+        try:
+            if self.owned is not None:
+                self.owned.begin()
+            write_arrays(self.path, "checkpoint", arrays, self.config, self.owned)
+        except (OSError, CheckpointError):  # what a full disk has refused is left out
+            self.failed = True
+            if self.owned is not None:
+                self.owned.close()
+            raise
         self.written, now = standing.generation, time.perf_counter()
         self.next_commit = now + max(COMMIT_INTERVAL, (now - began) / COMMIT_SHARE)
 
     def _restore(self, path: str) -> None:
         try:
             arrays, config = read_arrays(path, "checkpoint", ARRAYS)
+            if not isinstance(config.get("options"), dict):
+                raise ValueError("it has no options")
         except ValueError as error:
-            raise CheckpointError(
-                f"{path} is damaged, or no checkpoint of evolve ({error}): restore it from a copy, "
-                "pass another path, or delete it and start again."
-            ) from None
+            raise _damaged(path, error) from None
         self._check_start(path, config)
         given = json.loads(json.dumps(self.config))
         theirs, ours = _flat(config), _flat(given)
@@ -226,6 +244,10 @@ class Run:
                     f"{path} belongs to another run: its {name} is {describe(theirs.get(name))}, "
                     f"this one's {describe(ours.get(name))}; pass the same, or another path."
                 )
+        try:
+            _check_state(arrays, self.config)
+        except ValueError as error:
+            raise _damaged(path, error) from None
         trace = arrays["trace"]
         if len(trace) > given["generations"]:
             raise CheckpointError(
@@ -259,9 +281,54 @@ class Run:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # What a full disk has refused is left out; the file before it is whole.
-        if kind is None or not issubclass(kind, OSError):
+        self.close()
+
+    def close(self) -> None:
+        """Commit, and give the checkpoint up; nothing more if that has been done.
+
+        An interrupt leaves it as it is: close it again.
+        """
+        if not self.failed:
             self.commit()
+        if self.owned is not None:
+            self.owned.close()
+
+
+def _damaged(path: str, reason: ValueError) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is damaged, or no checkpoint of evolve ({reason}): restore it from a copy, pass "
+        "another path, or delete it and start again."
+    )
+
+
+def _check_state(arrays: dict[str, Array], config: dict[str, Any]) -> None:
+    """Raise ValueError where a file that is whole does not hold the state of a run like this."""
+    n_params, n_top = config["n_params"], arrays["top"].size
+    check_array(arrays, "trace", TRACE_DTYPE, (-1,))
+    check_array(arrays, "top", TOP_DTYPE, (n_top,))
+    check_array(arrays, "top_thetas", np.float64, (n_top, n_params))
+    for name, length in (
+        ("center", n_params),
+        ("scale", n_params),
+        ("rest_of_state", 3),
+        ("seconds", 2),
+    ):
+        check_array(arrays, name, np.float64, (length,))
+    top, done = arrays["top"], len(arrays["trace"])
+    if not np.array_equal(arrays["trace"]["generation"], np.arange(done)):
+        raise ValueError("its generations are not numbered from 0 on")
+    if n_top > config["top_k"] or (n_top > 0) != (done > 0):
+        raise ValueError(f"it has {n_top} candidates of {done} generations")
+    for name, stop in (("generation", done), ("index", config["population"])):
+        if ((top[name] < 0) | (top[name] >= stop)).any():
+            raise ValueError(f"it has a candidate beyond the last {name}")
+    _, stuck, diverged = arrays["rest_of_state"].tolist()
+    if diverged not in (0, 1) or not (0 <= stuck < math.inf and stuck == int(stuck)):
+        raise ValueError("its state has numbers that are none of a state")
+    for name in ("center", "scale", "top_thetas", "seconds"):
+        lowest = 0.0 if name in ("scale", "seconds") else -math.inf
+        if not (np.isfinite(arrays[name]) & (arrays[name] >= lowest)).all():
+            raise ValueError(f"its {name} has a number that is none of a run")
 
 
 def _flat(config: dict[str, Any]) -> dict[str, Any]:
@@ -311,8 +378,12 @@ def run_to_end(
                 if limits.time_budget is not None and now - began >= limits.time_budget:
                     return run.result("time_budget")
             return run.result(run.ending(limits)[1])
+    except CheckpointError as error:
+        if run.standing.generation > 0:
+            error.result = run.result(None)
+        raise
     except KeyboardInterrupt:  # while a generation is evaluated, or while the checkpoint is written
         if run.standing.generation == 0:
             raise
-        run.commit()
+        run.close()
         return run.result(run.ending(limits)[1] if run.ending(limits)[0] else "interrupt")

@@ -70,26 +70,28 @@ class OwnedFile:
         self._left: tuple[int, int, int, bytes] | None = None
         # A child that was forked has the descriptor, but owns nothing.
         self.is_ours = True
-        self._file = _open(path, create)
-        # Where an interrupt keeps the owner from closing it, too.
-        self._close = weakref.finalize(self, self._file.close)
+        # The file, and the one that is about to take its place, if any.
+        self._files: list[BinaryIO] = []
+        self._files.append(_open(path, create))
         try:
-            lock(self._file, path)
-            if not self._is_there():  # moved away before it was locked
+            lock(self._files[0], path)
+            if not _is_at(self._files[0], path):  # moved away before it was locked
                 raise _in_use(path)
         except OSError as error:
-            self._close()
+            self.close()
             raise OSError(
                 f"{path} cannot be locked ({error.strerror}): pass a path on a local disk."
             ) from None
         except CheckpointError:
-            self._close()
+            self.close()
             raise
         _OWNED.add(self)
 
     def begin(self) -> None:
         """Raise CheckpointError unless the file is as it was left; what follows may change it."""
-        if not self._is_there() or (self._left is not None and self._left != self._look()):
+        self._follow()
+        is_there = _is_at(self._files[0], self.path)
+        if not is_there or (self._left is not None and self._left != self._look()):
             raise CheckpointError(
                 f"{self.path} was deleted, replaced or changed by somebody else during the run: "
                 "what had been found is the attribute result of this error; save that, and go on "
@@ -97,31 +99,45 @@ class OwnedFile:
             )
         self._left = None
 
+    def expect(self, file: BinaryIO) -> None:
+        """Own a file that is about to take the place of this one, too."""
+        self._files.append(os.fdopen(os.dup(file.fileno()), "r+b", buffering=0))
+        lock(self._files[-1], self.path)
+
     def leave(self) -> None:
         """Remember what the file is like."""
+        self._follow()
         self._left = self._look()
 
-    def follow(self, file: BinaryIO) -> None:
-        """Own another file, which is locked and has taken the place of this one."""
-        self._close()
-        self._file, self._close = file, weakref.finalize(self, file.close)
-        self.leave()
+    def _follow(self) -> None:
+        """Give up the file before the one that has taken its place, or that one if it has not."""
+        while len(self._files) > 1:
+            gone = self._files.pop(0 if _is_at(self._files[1], self.path) else 1)
+            gone.close()
 
     def close(self) -> None:
         """Give the file up."""
         _OWNED.discard(self)
-        self._close()
+        for file in self._files:
+            file.close()
 
-    def _is_there(self) -> bool:
-        try:
-            return os.path.samestat(os.fstat(self._file.fileno()), os.stat(self.path))
-        except OSError:
-            return False
+    def __del__(self) -> None:
+        """Close it where an interrupt has kept the owner from that."""
+        self.close()
 
     def _look(self) -> tuple[int, int, int, bytes]:
-        found = os.fstat(self._file.fileno())
-        self._file.seek(0)
-        return found.st_dev, found.st_ino, found.st_size, self._file.read(HEAD)
+        file = self._files[0]
+        found = os.fstat(file.fileno())
+        file.seek(0)
+        return found.st_dev, found.st_ino, found.st_size, file.read(HEAD)
+
+
+def _is_at(file: BinaryIO, path: str) -> bool:
+    """Return whether a path leads to an open file."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except OSError:
+        return False
 
 
 def lock(file: BinaryIO, path: str) -> None:

@@ -125,7 +125,8 @@ class SearchResult:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the result to an npz file, without pickle; `load` reads it.
 
-        A file that exists is replaced once the new one is whole.
+        A file that exists is replaced once the new one is whole, which keeps its permissions, its
+        group, and its owner where the system lets it.
         """
         from metaopt_fast.evolution_file import write_arrays
 
@@ -146,14 +147,15 @@ class SearchResult:
 
         try:
             arrays, rest = read_arrays(check_path("path", path), "search result", ARRAYS)
+            _check_saved(arrays, rest)
         except ValueError as error:
             raise ValueError(
                 f"{os.fspath(path)} does not hold a search result ({error}): pass a file that "
                 "SearchResult.save wrote."
             ) from None
         ranges = tuple((start, stop) for start, stop in rest["ranges"])
-        everything: dict[str, Any] = {**arrays, **rest, "ranges": ranges}
-        return cls(**everything)
+        everything: dict[str, Any] = {**arrays, **{name: rest[name] for name in REST}}
+        return cls(**{**everything, "ranges": ranges})
 
     def scorecard(
         self,
@@ -206,6 +208,32 @@ class SearchResult:
     @property
     def _pruned(self) -> bool:
         return self.rows_evaluated_fraction < 1
+
+
+def _check_saved(arrays: dict[str, Array], rest: dict[str, Any]) -> None:
+    """Raise ValueError where a file that is whole does not hold what makes a result."""
+    from metaopt_fast.checkpoint_contents import is_configuration
+    from metaopt_fast.evolution_file import check_array, check_number
+
+    if not is_configuration(rest.get("config")):
+        raise ValueError("its configuration is not that of a search")
+    check_array(arrays, "top", TOP_DTYPE, (-1,))
+    check_array(arrays, "trace", TOP_DTYPE, (-1,))
+    shape = len(arrays["top"]), rest["config"]["n_params"]
+    check_array(arrays, "top_thetas", np.float64, shape)
+    for name in ("elapsed", "rows_evaluated_fraction"):
+        check_number(rest, name)
+    if not isinstance(rest.get("stopped_by", 0), (str, type(None))):
+        raise ValueError("its stopped_by is no word")
+    ranges = rest.get("ranges")
+    if not (isinstance(ranges, list) and ranges and len(arrays["top"]) > 0):
+        raise ValueError("it has no candidates")
+    for pair in ranges:
+        if not (isinstance(pair, list) and [type(number) for number in pair] == [int, int]):
+            raise ValueError("its ranges are no pairs of integers")
+        if not 0 <= pair[0] < pair[1] <= 2**63:
+            raise ValueError(f"its ranges hold {pair[0]} to {pair[1]}")
+    join_ranges([(start, stop) for start, stop in ranges])
 
 
 def rank(losses: Array) -> Array:

@@ -1,8 +1,11 @@
 """Evolutions that are stopped at any moment go on with the same bits; bad input is a sentence."""
 
 import functools
+import io
 import json
+import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -20,8 +23,8 @@ from metaopt_fast.evolution_file import read_arrays, write_arrays
 
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "run.npz"
+def path(memory):
+    return memory / "run.npz"
 
 
 @pytest.fixture
@@ -252,6 +255,133 @@ def test_kills_lose_nothing_that_was_acknowledged(path, method):
     result = run(method, checkpoint=path, generations=100, callback=seen.append)
     assert not seen or seen[0].n_generations > safe
     assert digest(result) == digest(run(method, generations=100))
+
+
+# ------------------------------------------------------------------------------ one owner at a time
+
+
+def test_two_runs_do_not_share_a_checkpoint(path, eager):
+    answers = []
+
+    def callback(result):
+        shutil.copy(path, path.with_name("copy"))
+        with pytest.raises(mf.CheckpointError, match=r"run\.npz is in use by another process"):
+            run("cem", checkpoint=path)
+        copied = run("cem", checkpoint=path.with_name("copy"), generations=result.n_generations)
+        answers.append(digest(copied) == digest(result))
+        return len(answers) == 2
+
+    run("cem", checkpoint=path, callback=callback)
+    assert answers == [True, True]
+    assert digest(run("cem", checkpoint=path)) == digest(run("cem"))
+
+
+CHANGES = {
+    "deleted": lambda path, other: path.unlink(),
+    "replaced": lambda path, other: os.replace(shutil.copy(other, path.with_name("x")), path),
+    "cut": lambda path, other: os.truncate(path, 100),
+    "overwritten": lambda path, other: path.write_bytes(other.read_bytes()),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_checkpoint_that_is_gone_is_noticed_and_the_result_kept(path, eager, change):
+    other = path.with_name("other")
+    run("cem", checkpoint=other, generations=3, seed=4)
+
+    def callback(result):
+        if result.n_generations == 3:
+            CHANGES[change](path, other)
+
+    with pytest.raises(mf.CheckpointError, match="was deleted, replaced or changed") as caught:
+        run("cem", checkpoint=path, callback=callback)
+    assert digest(caught.value.result) == digest(run("cem", generations=4))
+    if change in ("replaced", "overwritten"):
+        assert path.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_interrupt_while_the_file_is_moved_to_its_place_loses_nothing(
+    path, eager, monkeypatch, when
+):
+    replace, calls = os.replace, []
+
+    def interrupted(source, place):
+        calls.append(place)
+        if len(calls) == 4:
+            if when == "after":
+                replace(source, place)
+            raise KeyboardInterrupt
+        replace(source, place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", interrupted)
+        part = run("cem", checkpoint=path, callback=lambda result: None)
+    assert part.interrupted and digest(part) == digest(run("cem", generations=3))
+    assert os.listdir(path.parent) == ["run.npz"]
+    seen = []
+    assert digest(run("cem", checkpoint=path, callback=seen.append)) == digest(run("cem"))
+    assert seen[0].n_generations == 4
+
+
+def test_a_users_os_error_leaves_what_was_done_in_the_checkpoint(path):
+    run("cem", Scripted(1.0, 2.0, 3.0), checkpoint=path, generations=3)
+    first = path.read_bytes()
+    path.unlink()
+    with pytest.raises(OSError, match="mine"):
+        run("cem", Scripted(1.0, 2.0, 3.0, OSError("mine")), checkpoint=path)
+    with np.load(path) as members, np.load(io.BytesIO(first)) as wanted:
+        assert members["trace"].tobytes() == wanted["trace"].tobytes()
+
+
+# ------------------------------------------------------------------------------------------- forged
+
+
+def put(array, place, value):
+    array[place] = value
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda a, c: c.update(options=3),
+        lambda a, c: c.pop("options"),
+        lambda a, c: a.update(center=a["center"][1:]),
+        lambda a, c: a.update(center=a["center"].astype(np.float32)),
+        lambda a, c: put(a["center"], 0, np.nan),
+        lambda a, c: put(a["scale"], 0, -1.0),
+        lambda a, c: put(a["scale"], 0, np.inf),
+        lambda a, c: a.update(rest_of_state=np.zeros(2)),
+        lambda a, c: put(a["rest_of_state"], 1, 0.5),
+        lambda a, c: put(a["rest_of_state"], 1, np.nan),
+        lambda a, c: put(a["rest_of_state"], 2, 7.0),
+        lambda a, c: a.update(seconds=np.array([-1.0, 1.0])),
+        lambda a, c: a.update(seconds=np.array(["1", "2"])),
+        lambda a, c: a.update(top=a["top"]["loss"]),
+        lambda a, c: a.update(top=a["top"][:0], top_thetas=a["top_thetas"][:0]),
+        lambda a, c: a.update(
+            top=np.tile(a["top"], 2), top_thetas=np.tile(a["top_thetas"], (2, 1))
+        ),
+        lambda a, c: put(a["top"]["generation"], 0, 12),
+        lambda a, c: put(a["top"]["index"], 0, -1),
+        lambda a, c: put(a["top"]["index"], 0, 32),
+        lambda a, c: a.update(top_thetas=a["top_thetas"][:-1]),
+        lambda a, c: put(a["top_thetas"], (0, 0), np.inf),
+        lambda a, c: a.update(trace=a["trace"]["best"]),
+        lambda a, c: put(a["trace"]["generation"], 3, 4),
+        lambda a, c: a.update(trace=a["trace"][::-1]),
+    ],
+)
+def test_a_forged_state_is_a_damaged_checkpoint(path, change):
+    run("cem", checkpoint=path)
+    arrays, config = read_arrays(str(path), "checkpoint", evolution_run.ARRAYS)
+    change(arrays, config)
+    write_arrays(str(path), "checkpoint", arrays, config)
+    with pytest.raises(
+        mf.CheckpointError, match=r"is damaged, or no checkpoint of evolve \("
+    ) as caught:
+        run("cem", checkpoint=path)
+    assert str(caught.value).endswith(".") and len(str(caught.value)) < 400
 
 
 # ------------------------------------------------------------------------------------------ stops

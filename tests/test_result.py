@@ -2,9 +2,11 @@
 
 import io
 import json
+import math
 import os
 import random
 import sys
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -14,6 +16,7 @@ from searches import LossesByNumber, digest, numbers, objective
 
 import metaopt_fast as mf
 from metaopt_fast import shards
+from metaopt_fast.evolution_file import write_arrays
 
 
 def search(start=0, n_candidates=1000, **options):
@@ -220,6 +223,160 @@ def test_a_damaged_result_is_refused_or_right(tmp_path):
             assert "result.npz does not hold" in str(error)
         else:
             assert digest(again) == digest(result) and again.config == result.config
+
+
+# -------------------------------------------------------------------------------------- permissions
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o666, 0o400])
+@pytest.mark.parametrize("kind", ["SearchResult", "EvolveResult", "link"])
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path, mode, kind):
+    result = evolution("cem", generations=2) if kind == "EvolveResult" else search()
+    path = tmp_path / "result.npz"
+    target = tmp_path / "target" if kind == "link" else path
+    target.touch()
+    target.chmod(mode)
+    if kind == "link":
+        path.symlink_to(target)
+    seen, replace = [], os.replace
+
+    def look(source, place):
+        seen.append(os.stat(source).st_mode & 0o777)
+        replace(source, place)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", look)
+        result.save(path)
+    assert seen == [mode] == [path.stat().st_mode & 0o777]
+
+
+def test_a_new_file_has_the_permissions_of_new_files(tmp_path):
+    before = os.umask(0o027)
+    try:
+        search().save(tmp_path / "result.npz")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "result.npz").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives files away")
+def test_a_file_that_is_replaced_stays_its_owners(tmp_path):
+    path = tmp_path / "result.npz"
+    path.touch()
+    os.chown(path, 1234, 4321)
+    search().save(path)
+    assert (path.stat().st_uid, path.stat().st_gid) == (1234, 4321)
+
+
+def test_where_the_group_cannot_be_kept_no_other_group_may_read(tmp_path, monkeypatch):
+    def refuse(descriptor, user, group):
+        raise PermissionError(1, "Operation not permitted")
+
+    path = tmp_path / "result.npz"
+    path.touch()
+    path.chmod(0o660)
+    monkeypatch.setattr(os, "fchown", refuse)
+    search().save(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+# ------------------------------------------------------------------------------------------- forged
+
+
+def parts(result):
+    arrays = {
+        name: getattr(result, name).copy() for name in type(result).load.__globals__["ARRAYS"]
+    }
+    rest = {name: getattr(result, name) for name in type(result).load.__globals__["REST"]}
+    return arrays, json.loads(json.dumps(rest))
+
+
+RESULTS = {
+    mf.SearchResult: ("search result", "does not hold a search result"),
+    mf.EvolveResult: ("result", "does not hold a result of evolve"),
+}
+
+
+def assert_refused(path, kind):
+    with pytest.raises(ValueError, match=RESULTS[kind][1]) as caught:
+        kind.load(path)
+    assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("claims", [{"compression": zipfile.ZIP_DEFLATED}, {"shape": (2**40,)}])
+@pytest.mark.parametrize("kind", RESULTS)
+def test_an_array_that_unpacks_to_more_than_the_file_takes_no_memory(tmp_path, kind, claims):
+    path, size = tmp_path / "result.npz", 2**26
+    header = {"descr": "|u1", "fortran_order": False, "shape": claims.get("shape", (size,))}
+    text = json.dumps({"kind": RESULTS[kind][0], "format": 1, "rest": {}})
+    with zipfile.ZipFile(path, "w", claims.get("compression", zipfile.ZIP_STORED)) as archive:
+        for name, array in (("text", np.array(text)), ("digest", np.array("x"))):
+            content = io.BytesIO()
+            np.save(content, array)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue())
+        with archive.open("top.npy", "w", force_zip64=True) as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            file.write(bytes(size if "compression" in claims else 100))
+    tracemalloc.start()
+    try:
+        assert_refused(path, kind)
+        assert tracemalloc.get_traced_memory()[1] < 10 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda arrays, rest: rest.clear(),
+        lambda arrays, rest: rest.update(config=3),
+        lambda arrays, rest: rest.update(config={}),
+        lambda arrays, rest: rest["config"].update(n_params="8"),
+        lambda arrays, rest: rest["config"].update(n_params=9),
+        lambda arrays, rest: rest["config"].update(top_k=-1),
+        lambda arrays, rest: rest["config"].update(sampler=3, method=3),
+        lambda arrays, rest: rest.update(elapsed="long"),
+        lambda arrays, rest: rest.update(elapsed=-1.0),
+        lambda arrays, rest: rest.update(elapsed=math.nan),
+        lambda arrays, rest: rest.update(stopped_by=3),
+        lambda arrays, rest: rest.pop("stopped_by"),
+        lambda arrays, rest: arrays.update(top=arrays["top"]["loss"]),
+        lambda arrays, rest: arrays.update(top=arrays["top"][:0], top_thetas=np.empty((0, 8))),
+        lambda arrays, rest: arrays.update(top_thetas=arrays["top_thetas"][:, 1:]),
+        lambda arrays, rest: arrays.update(top_thetas=arrays["top_thetas"].astype(str)),
+        lambda arrays, rest: arrays.update(trace=arrays["trace"][:, None]),
+        lambda arrays, rest: arrays.update(trace=np.zeros(3)),
+    ],
+)
+@pytest.mark.parametrize("kind", RESULTS)
+def test_a_forged_result_is_refused(tmp_path, kind, change):
+    result = search() if kind is mf.SearchResult else evolution("cem", generations=2)
+    path = tmp_path / "result.npz"
+    arrays, rest = parts(result)
+    write_arrays(str(path), RESULTS[kind][0], arrays, rest)
+    assert kind.load(path).to_dict() == result.to_dict()
+    change(arrays, rest)
+    write_arrays(str(path), RESULTS[kind][0], arrays, rest)
+    assert_refused(path, kind)
+
+
+@pytest.mark.parametrize(
+    "ranges", [3, [], [3], [[0]], [[0, "1"]], [[5, 5]], [[-1, 5]], [[0, 9], [3, 12]], [[0, 2**64]]]
+)
+def test_forged_ranges_are_refused(tmp_path, ranges):
+    arrays, rest = parts(search())
+    write_arrays(str(tmp_path / "r"), "search result", arrays, {**rest, "ranges": ranges})
+    assert_refused(tmp_path / "r", mf.SearchResult)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", "3", '{"kind": "result"}', "no JSON"])
+@pytest.mark.parametrize("kind", RESULTS)
+def test_a_forged_text_is_refused(tmp_path, kind, text):
+    path = tmp_path / "result.npz"
+    np.savez(path, text=np.array(text), digest=np.array("x"))
+    os.rename(path, tmp_path / "result")
+    assert_refused(tmp_path / "result", kind)
 
 
 def test_a_missing_file_is_said_to_be_missing(tmp_path):
