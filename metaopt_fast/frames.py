@@ -153,6 +153,8 @@ def missing_of(column: Any) -> int | None:
     if hasattr(column, "isna"):
         missing = np.asarray(column.isna())
     elif hasattr(column, "is_null"):
+        if hasattr(column, "alias"):
+            column = column.alias("values")  # polars takes a name such as "^a$" for a pattern
         missing = np.asarray(column.is_null())
     else:
         return None

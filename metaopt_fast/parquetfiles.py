@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,8 +32,8 @@ from metaopt_fast.validation import to_float64
 
 # What pyarrow calls the level of an index that has no name.
 INDEX_LEVEL = re.compile(r"__index_level_\d+__")
-# Bytes of a row's label and group, and of what is read of a column at a time.
-ROW_BYTES = 32
+# Bytes of a row's label and group, and of the numbers that are read at a time.
+ROW_BYTES, PIECE = 32, 2**24
 
 
 class _Column(NamedTuple):
@@ -82,8 +83,9 @@ class _Arrow:
         texts = (types.is_string, types.is_large_string)
         return "text" if any(is_kind(dtype) for is_kind in texts) else "other"
 
-    def read(self, column: _Column) -> Any:
-        return self._file.read(columns=[column.name]).column(0)
+    def read(self, columns: list[_Column]) -> list[Any]:
+        table = self._file.read(columns=[column.name for column in columns])
+        return [table.column(column.name) for column in columns]
 
     def labels(self, texts: Any) -> Labels:
         encoded = texts if str(texts.type).startswith("dictionary") else texts.dictionary_encode()
@@ -128,11 +130,13 @@ class _Polars:
         texts = (polars.String, polars.Categorical, polars.Enum)
         return "text" if any(dtype == text for text in texts) else "other"
 
-    def read(self, column: _Column) -> Any:
+    def read(self, columns: list[_Column]) -> list[Any]:
         import polars
 
-        # By its place: a name may be a pattern.
-        return polars.read_parquet(self._path, columns=[column.place], glob=False).to_series()
+        # By their places: a name may be a pattern.
+        places = [column.place for column in columns]
+        frame = polars.read_parquet(self._path, columns=places, glob=False)
+        return [frame.get_column(column.name).alias("values") for column in columns]
 
     def labels(self, texts: Any) -> Labels:
         import polars
@@ -187,8 +191,8 @@ def _read(path: str, source: _Arrow | _Polars, target: str | None, group: str | 
     y, class_names = two_classes(path, *_labels(path, source, label), where)
     groups = None if grouping is None else _groups(path, source, grouping)
     X = np.empty((source.n_rows, len(columns)))
-    for j, column in enumerate(columns):
-        X[:, j] = _numbers(path, source, column)
+    for j, (column, values) in enumerate(_columns(path, source, columns, MISSING_CURE)):
+        X[:, j] = _numbers(path, column, values)
     notes = [
         f"column {quoted(column.name)} is the index of the frame that was saved: it was left out."
         for column in left_out
@@ -196,10 +200,21 @@ def _read(path: str, source: _Arrow | _Polars, target: str | None, group: str | 
     return Table(X, y, tuple(names), class_names, groups, tuple(notes))
 
 
-def _column(path: str, source: _Arrow | _Polars, column: _Column, cure: str) -> Any:
-    """Return a column that misses no value, of as many rows as the file claims."""
-    values = source.read(column)
-    if len(values) != source.n_rows:
+def _columns(
+    path: str, source: _Arrow | _Polars, columns: list[_Column], cure: str
+) -> Iterator[tuple[_Column, Any]]:
+    """Yield columns that miss no value, of as many rows as the file claims."""
+    # Some at a time: each reading begins with all that the file says of its columns.
+    at_a_time = max(1, PIECE // (8 * source.n_rows))
+    for first in range(0, len(columns), at_a_time):
+        some = columns[first : first + at_a_time]
+        for column, values in zip(some, source.read(some), strict=True):
+            _check_column(path, source.n_rows, column, values, cure)
+            yield column, values
+
+
+def _check_column(path: str, n_rows: int, column: _Column, values: Any, cure: str) -> None:
+    if len(values) != n_rows:
         raise ValueError(f"column {quoted(column.name)} has {len(values)} rows")
     if (row := missing_of(values)) is not None:
         is_float = column.kind == "number" and "bool" not in column.dtype.lower()
@@ -207,11 +222,10 @@ def _column(path: str, source: _Arrow | _Polars, column: _Column, cure: str) -> 
         raise ValueError(
             f"{shown(path)}, row {row}, column {quoted(column.name)} has {what}: {cure}."
         )
-    return values
 
 
-def _numbers(path: str, source: _Arrow | _Polars, column: _Column) -> npt.NDArray[np.float64]:
-    values = values_of(_column(path, source, column, MISSING_CURE))
+def _numbers(path: str, column: _Column, values: Any) -> npt.NDArray[np.float64]:
+    values = values_of(values)
     found = numbers_of(values) if values.dtype.kind == "O" else values
     if isinstance(found, tuple):
         raise ValueError(f"column {quoted(column.name)} has {found[1]}")
@@ -234,7 +248,7 @@ def _labels(path: str, source: _Arrow | _Polars, column: _Column) -> Labels:
             f"{shown(path)}, column {quoted(column.name)} holds neither numbers nor text "
             f"({column.dtype[:40]}): choose another one."
         )
-    values = _column(path, source, column, VALUE_WANTED)
+    ((_, values),) = _columns(path, source, [column], VALUE_WANTED)
     if column.kind == "text":
         return source.labels(values)
     array = values_of(values)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import metaopt_fast as mf
 from metaopt_fast import reference_training
 from metaopt_fast.duplicates import merge_duplicates
-from metaopt_fast.packing import check_X
+from metaopt_fast.packing import check_classes, check_X
 from metaopt_fast.reference_counts import confusion_counts
 
 N = 12
@@ -154,6 +154,12 @@ def test_every_call_takes_frames_of_mixed_columns(call):
 def test_a_frame_of_one_dtype_keeps_it():
     assert check_X(pd.DataFrame(np.ones((3, 2), "f4"))).dtype == np.float32
     assert check_X(pl.DataFrame({"a": [1, 2], "b": [3, 4]})).dtype == np.int64
+
+
+def test_names_that_are_patterns_are_names():
+    frame = pl.DataFrame({"^a.*$": [1.0, 2.0], "*": [3.0, 4.0], "a b": [True, False]})
+    assert check_X(frame).tolist() == [[1.0, 3.0, 1.0], [2.0, 4.0, 0.0]]
+    assert check_classes(frame.select(pl.selectors.by_index(0)), 2)[1].tolist() == [False, True]
 
 
 def test_numbers_are_the_nearest_floats():

@@ -250,11 +250,19 @@ def test_a_parquet_file_larger_than_memory_is_refused_by_its_claims(
     if is_read:
         assert len(read_table(path, "t").y) == 7
         return
-    monkeypatch.setattr(parquetfiles, "_column", pytest.fail)
+    monkeypatch.setattr(parquetfiles, "_columns", pytest.fail)
     with pytest.raises(
         ValueError, match=r"of 7 rows, needs 0\.0 GB, more than half of this machine"
     ):
         read_table(path, "t")
+
+
+def test_columns_are_read_a_few_at_a_time(tmp_path, monkeypatch, parquet_library):
+    path, rows = tmp_path / "data.parquet", np.random.default_rng(2).normal(size=(7, 9))
+    write_parquet(path, {**{f"^a{j}.*$": rows[:, j] for j in range(9)}, "t": Y})
+    for piece in (1, 8 * 7 * 4, 2**24):
+        monkeypatch.setattr(parquetfiles, "PIECE", piece)
+        assert read_table(path, "t").X.tobytes() == rows.tobytes()
 
 
 @pytest.mark.parametrize("library", ["pyarrow", "polars"])
@@ -280,6 +288,6 @@ def test_text_that_repeats_is_not_made_anew_for_each_row(tmp_path, monkeypatch, 
 def test_columns_of_text_are_refused_before_any_is_read(tmp_path, monkeypatch, parquet_library):
     path = tmp_path / "data.parquet"
     write_parquet(path, {"a": X[:, 0], "city": ["x"] * 7, "t": Y})
-    monkeypatch.setattr(parquetfiles, "_column", pytest.fail)
+    monkeypatch.setattr(parquetfiles, "_columns", pytest.fail)
     with pytest.raises(ValueError, match=r"column 'city' does not hold numbers alone .*: drop it"):
         read_table(path, "t")
