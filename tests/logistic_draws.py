@@ -8,7 +8,7 @@ from exact_optimum import EPS, Exact
 from sklearn.exceptions import ConvergenceWarning
 
 import metaopt_fast as mf
-from metaopt_fast.sklearn import LogisticRegression
+from metaopt_fast.sklearn import LogisticRegression, LogisticRegressionSearchCV
 
 KINDS = ("standardised", "of any units", "far from 0")
 # More columns than rows and no penalty: the least objective is 0, and nothing has it.
@@ -115,7 +115,14 @@ def draw(seed, kind=None, most_features=400):
     total = n if weights is None else weights.sum()
     l2 = 1 / (10.0 ** rng.uniform(-4, 8) * total)
     fit_intercept = bool(rng.integers(2))
-    calls = ["one model", "one model", "one of 40 penalties", "one of 2 folds", "the estimator"]
+    calls = [
+        "one model",
+        "one model",
+        "one of 40 penalties",
+        "one of 2 folds",
+        "the estimator",
+        "a search",
+    ]
     call = str(rng.choice(calls if p <= 40 else ["one model", "one model", "the estimator"]))
     if call == "one model" and 4 * p < n and rng.random() < 0.4:
         # Separable rows have no optimum: bounded is what the judge can prove to be.
@@ -237,16 +244,33 @@ def fit_estimator(case, rng):
     model = LogisticRegression(
         l2=case.l2, fit_intercept=case.fit_intercept, tol=case.tol, n_threads=1
     )
+    return result_of(model, converges(model, case), case.l2)
+
+
+def fit_search(case, rng):
+    """Search among one C: the model of all rows starts from those of the folds."""
+    total = len(case.y) if case.weights is None else case.weights.sum()
+    C = float(1 / (case.l2 * total))
+    search = LogisticRegressionSearchCV(
+        1, {"C": [C]}, cv=2, fit_intercept=case.fit_intercept, tol=case.tol, n_threads=1
+    )
+    converged = converges(search, case)
+    return result_of(search.best_estimator_, converged, 1 / (C * total))
+
+
+def converges(estimator, case):
+    """Fit an estimator, and say whether it warns of no convergence."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        model.fit(case.X, case.y, case.weights)
-    converged = not any(issubclass(w.category, ConvergenceWarning) for w in caught)
-    for w in caught:
-        warnings.warn(w.message, stacklevel=1)
-    theta = model.coef_[0]
-    if case.fit_intercept:
-        theta = np.append(theta, model.intercept_)
-    return slice(None), case.l2, theta, converged, model.certified_, model.gap_bound_
+        estimator.fit(case.X, case.y, case.weights)
+    for one in caught:
+        warnings.warn(one.message, stacklevel=1)
+    return not any(issubclass(one.category, ConvergenceWarning) for one in caught)
+
+
+def result_of(model, converged, l2):
+    theta = np.append(model.coef_[0], model.intercept_) if model.fit_intercept else model.coef_[0]
+    return slice(None), l2, theta, converged, model.certified_, model.gap_bound_
 
 
 CALLS = {
@@ -254,4 +278,5 @@ CALLS = {
     "one of 40 penalties": fit_path,
     "one of 2 folds": fit_folds,
     "the estimator": fit_estimator,
+    "a search": fit_search,
 }

@@ -7,6 +7,9 @@ from exact_digits import Digits, number
 from exact_optimum import Exact, add, inverse_of, multiply, root_of, rotated, total_of
 from logistic_draws import DEPENDENT, KINDS, UNBOUNDED, draw, judge
 from mpmath import mpf
+from sklearn.linear_model import LogisticRegression as TheirRegression
+
+from metaopt_fast.sklearn import LogisticRegression
 
 DRAWS = {**dict.fromkeys(KINDS, 14), DEPENDENT: 30, UNBOUNDED: 4}
 MOST_FEATURES = 200
@@ -93,3 +96,14 @@ def test_what_is_called_converged_is_an_optimum_and_bounds_are_bounds(kind):
     assert not wrong, "\n".join(wrong)
     if kind in KINDS[:2]:
         assert all(verdict.converged for verdict in found)
+
+
+@pytest.mark.xfail(reason="columns far from 0 are not centred", strict=False)
+@pytest.mark.parametrize("offset", [2.0**20, 2.0**25, 2.0**27])
+def test_a_column_far_from_0_has_the_coefficient_of_the_one_around_0(offset):
+    rng = np.random.default_rng(1)
+    x = np.round(rng.normal(size=500) * 2**20) / 2**20  # so that x + offset is exact
+    y = (x + rng.logistic(size=500) > 0).astype(int)
+    wanted = TheirRegression(solver="newton-cholesky", tol=1e-12).fit(x[:, None], y).coef_
+    model = LogisticRegression().fit((x + offset)[:, None], y)
+    np.testing.assert_allclose(model.coef_, wanted, rtol=1e-6)
