@@ -31,8 +31,8 @@ APPLICATION_ID = 0x6D6F6661
 FORMAT_VERSION = 2
 
 # Entries of a configuration that a resumed search may change: they cannot change its bits. Of the
-# candidates there may be more than before, see `Checkpoint.agree`.
-FREE_ENTRIES = ("n_candidates", "isa", "n_threads", "prune", "versions", "metadata")
+# candidates there may be more than before, and names where there were none: see `Checkpoint.agree`.
+FREE_ENTRIES = ("n_candidates", "isa", "n_threads", "prune", "versions", "metadata", "names")
 
 # Shards that are folded at a time when a file is read.
 READ_TOGETHER = 4096
@@ -65,6 +65,9 @@ class Checkpoint:
     config : dict, optional
         The search's configuration: a new file records it, an old one must agree with it. Without it
         the file must exist.
+    renamed : tuple of str
+        Entries of the configuration that an old file need not agree with, if it was made without a
+        given fingerprint; see `record_names`.
 
     Attributes
     ----------
@@ -79,13 +82,19 @@ class Checkpoint:
         If it cannot be made, read or written.
     """
 
-    def __init__(self, path: str | os.PathLike[str], config: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        config: dict[str, Any] | None = None,
+        renamed: tuple[str, ...] = (),
+    ) -> None:
         self.path = check_path("checkpoint", path)
         if config is None and not os.path.exists(self.path):
             raise FileNotFoundError(f"{self.path} does not exist: pass the path of a checkpoint.")
         self._closed = self._failed = False
         # Rows of shards that are to be written.
         self._rows: list[tuple[object, ...]] = []
+        self._new_names: dict[str, Any] = {}
         with ExitStack() as stack:
             self._file = OwnedFile(self.path, create=config is not None)
             stack.callback(self._file.close)
@@ -98,7 +107,7 @@ class Checkpoint:
                     self.config = self._read_config()
                 self._settle()
                 if config is not None:
-                    self.agree(config)
+                    self.agree(config, renamed)
             except FAULTS as error:
                 raise self._translate(error) from None
             self._file.leave()
@@ -194,14 +203,18 @@ class Checkpoint:
         self._identity = _digest(json.dumps(fixed, sort_keys=True))
         return config
 
-    def agree(self, config: dict[str, Any]) -> None:
+    def agree(self, config: dict[str, Any], renamed: tuple[str, ...] = ()) -> None:
         """Raise where the file belongs to a search of other bits; take over more candidates."""
-        given = json.loads(json.dumps(config))
-        for name in sorted(given.keys() | self.config.keys()):
-            if name not in FREE_ENTRIES and given.get(name) != self.config.get(name):
+        given, names = json.loads(json.dumps(config)), self.config.get("names")
+        theirs = self.config | (names if isinstance(names, dict) else {})
+        if "given_fingerprint" not in theirs:
+            self._new_names = {name: given[name] for name in renamed}
+        theirs |= self._new_names
+        for name in sorted(given.keys() | theirs.keys()):
+            if name not in FREE_ENTRIES and given.get(name) != theirs.get(name):
                 raise CheckpointError(
                     f"{self.path} belongs to a search with {name} = "
-                    f"{describe(self.config.get(name))}, this one has {describe(given.get(name))}: "
+                    f"{describe(theirs.get(name))}, this one has {describe(given.get(name))}: "
                     "pass another path, or the arguments of that search."
                 )
         # Candidates were dropped by what others had reached: none of those may be left out.
@@ -211,9 +224,25 @@ class Checkpoint:
                 f"this one has {given['n_candidates']}: pass at least as many, or another path."
             )
         if given["n_candidates"] > self.config["n_candidates"]:
-            self.config["n_candidates"] = given["n_candidates"]
-            text = json.dumps(self.config)
-            self._execute("UPDATE config SET text = ?, digest = ?", text, _digest(text))
+            self._write_entry("n_candidates", given["n_candidates"])
+
+    def record_names(self) -> None:
+        """Keep what a file was named by that had no name: its losses have been computed again."""
+        if not self._new_names:
+            return
+        try:
+            self._file.begin()
+            self._write_entry("names", self._new_names)
+        except (sqlite3.Error, CheckpointError) as error:
+            raise self._translate(error) from None
+        self._file.leave()
+        self._new_names = {}
+
+    def _write_entry(self, name: str, value: object) -> None:
+        """Change an entry of the configuration that no digest of a shard has."""
+        self.config[name] = value
+        text = json.dumps(self.config)
+        self._execute("UPDATE config SET text = ?, digest = ?", text, _digest(text))
 
     def read_sampler(self, n_params: int) -> Sampler | Box:
         """Return the search's sampler, for an objective of so many parameters."""

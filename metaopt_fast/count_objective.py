@@ -13,8 +13,9 @@ import numpy.typing as npt
 from metaopt_fast import _kernels
 from metaopt_fast.counts import ConfusionCounts
 from metaopt_fast.floating_errors import shielded
+from metaopt_fast.identity import Names
 from metaopt_fast.limits import exact_gaps, largest_gaps
-from metaopt_fast.metrics import METRICS, RATES, parts_of_rate
+from metaopt_fast.metrics import METRICS, RATES, known, parts_of_rate
 from metaopt_fast.overrides import may_ask
 from metaopt_fast.samplers import MAX_INDEX, MAX_SEED, Sampler, allocate
 from metaopt_fast.validation import (
@@ -50,8 +51,9 @@ class CountObjective:
     metric : {"error", "balanced_error", "f1", "mcc"} or callable, default "error"
         "f1" and "mcc" mean 1 minus these. A callable takes counts of shape
         (K, n_groups, n_thresholds, 4) and returns K numbers, the lower the better; it is pickled
-        where a search runs in processes. See `metaopt_fast.metrics`, which has `Cost` and
-        `expected_utility`.
+        where a search runs in processes, and needs an attribute ``fingerprint``, a string that
+        names it, where a file has to know it again (see `random_search`). See
+        `metaopt_fast.metrics`, which has `Cost` and `expected_utility`.
     gap : {"selection_rate", "tpr", "fpr"}, default "selection_rate"
         The rate whose largest difference between two groups `max_gap` limits: of positive
         decisions among all rows, positive rows, negative rows.
@@ -283,13 +285,21 @@ class CountObjective:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256, in hexadecimal digits, of the data and of what is made of the counts."""
+        """SHA-256, in hexadecimal digits, of the data and of what is made of the counts.
+
+        A callable metric is known by its own attribute ``fingerprint``, a string; without one, by
+        its identity in this process, as long as it lives.
+        """
+        return self.identify(Names())
+
+    def identify(self, names: Names) -> str:
+        """Return the fingerprint, with what parts are known by as `names` has it."""
         import hashlib
 
-        digest = hashlib.sha256(self.confusion.fingerprint.encode())
-        metric = self.metric
-        if callable(metric) and not hasattr(metric, "of_errors"):
-            metric = f"{metric.__module__}.{getattr(metric, '__qualname__', type(metric))}"
+        digest = hashlib.sha256(names.of("counts", self.confusion).encode())
+        metric = known(self.metric)
+        if metric is None:
+            metric = "own " + names.of("metric", self.metric)
         digest.update(repr((metric, self.gap, self.max_gap, self.penalty)).encode())
         return digest.hexdigest()
 

@@ -13,6 +13,7 @@ from metaopt_fast.arithmetic import log2
 from metaopt_fast.descent import gradient_descent
 from metaopt_fast.descent_result import DescentResult
 from metaopt_fast.floating_errors import shielded
+from metaopt_fast.identity import Names, is_built_in
 from metaopt_fast.mixture import Mixture
 from metaopt_fast.overrides import check_overrides, threaded
 from metaopt_fast.result import SearchResult
@@ -48,6 +49,7 @@ OF_SEARCH = (
     "start",
     "n_threads",
     "metadata",
+    "fingerprint",
 )
 OWN = ("objective", "theta0", "betas")
 
@@ -195,7 +197,7 @@ def search_descents(
         Descents at once.
     search : dict, optional
         Further arguments of `random_search`: checkpoint, executor, progress, callback, time_budget,
-        start, n_threads, metadata.
+        start, n_threads, metadata, fingerprint.
     **options
         Further arguments of `gradient_descent`, the same for all: method, max_iter, tol,
         batch_size, ...
@@ -281,12 +283,24 @@ class Descents:
     @property
     def fingerprint(self) -> str:
         """What determines the losses, in hexadecimal digits."""
+        return self.identify(Names())
+
+    def identify(self, names: Names) -> str:
+        """Return the fingerprint, with what parts are known by as `names` has it."""
         import hashlib
 
         start = None if self.theta0 is None else self.theta0.tolist()
-        parts = [_fingerprint(self.objective), _fingerprint(self.validation), start]
-        options = sorted((name, repr(value)) for name, value in self.options.items())
-        return hashlib.sha256(repr([*parts, self.samplers, options]).encode()).hexdigest()
+        parts = [names.of("objective", self.objective), names.of("validation", self.validation)]
+        samplers: dict[str, object] = {}
+        for name, sampler in self.samplers.items():
+            if not is_built_in(sampler):
+                samplers[name] = "own " + names.of(f"the sampler of {name!r}", sampler)
+            elif isinstance(sampler, Independent) and sampler.n_params is not None:
+                samplers[name] = repr(sampler.to_dict())  # repr(sampler) has a few digits of arrays
+            else:
+                samplers[name] = sampler
+        options = sorted((name, _in_full(value)) for name, value in self.options.items())
+        return hashlib.sha256(repr([*parts, start, samplers, options]).encode()).hexdigest()
 
     def sampler(self) -> Sampler:
         """Return the sampler of vectors of hyper-parameters."""
@@ -333,13 +347,15 @@ class Descents:
         )
 
 
-def _fingerprint(part: Any) -> str:
-    """Return what identifies an objective: its own word, or what it says of theta = 0."""
-    own = getattr(part, "fingerprint", None)
-    if isinstance(own, str):
-        return own
-    loss = float(part.batch_loss(np.zeros((1, part.n_params)))[0])
-    return f"{type(part).__name__} {part.n_params} {loss:.6g}"
+def _in_full(value: Any) -> str:
+    """Return an option's repr, of an array with all its entries and digits."""
+    if isinstance(value, (tuple, list)):
+        inside = ", ".join(map(_in_full, value))
+        return f"({inside})" if isinstance(value, tuple) else f"[{inside}]"
+    if np.ndim(value) == 0:
+        return repr(value)
+    array = np.asarray(value)
+    return f"{array.dtype} {array.tolist()!r}"
 
 
 def _check(objective: Any, validation: Any, samplers: Any, options: dict[str, Any]) -> None:
@@ -347,7 +363,7 @@ def _check(objective: Any, validation: Any, samplers: Any, options: dict[str, An
         raise TypeError(
             f"validation is {describe(validation)}: pass a LogisticLoss on the rows to judge by."
         )
-    check_overrides("validation", validation, "batch_loss", "loss")
+    check_overrides("validation", validation, "batch_loss", "loss", "auc", "batch_auc")
     if validation.n_params != getattr(objective, "n_params", validation.n_params):
         raise ValueError(
             f"validation has {validation.n_params} parameters, but objective has "

@@ -30,6 +30,7 @@ def enumerate_search(
     callback: Callable[[SearchResult], object] | None = None,
     time_budget: float | None = None,
     n_threads: int | None = None,
+    fingerprint: str | None = None,
 ) -> SearchResult:
     """Evaluate every theta of whole numbers in a box and keep the best.
 
@@ -54,7 +55,7 @@ def enumerate_search(
         How many of the best to keep.
     limit : int, default 100,000,000
         The most models to evaluate; at most 2**52.
-    checkpoint, executor, progress, callback, time_budget, n_threads
+    checkpoint, executor, progress, callback, time_budget, n_threads, fingerprint
         As in `random_search`. `resume_search` goes on with a checkpoint.
 
     Returns
@@ -99,4 +100,5 @@ def enumerate_search(
         callback=callback,
         time_budget=time_budget,
         n_threads=n_threads,
+        fingerprint=fingerprint,
     )

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from metaopt_fast.evolution_result import EvolveResult
 from metaopt_fast.evolution_run import Limits, Run, run_to_end
-from metaopt_fast.provenance import configuration
+from metaopt_fast.identity import check_fingerprint
+from metaopt_fast.provenance import check_named, configuration, identify
 from metaopt_fast.samplers import MAX_INDEX, MAX_SEED, Normal, Sampler
 from metaopt_fast.search import check_objective, check_options
 from metaopt_fast.shards import Task
@@ -56,6 +57,7 @@ def evolve(
     time_budget: float | None = None,
     n_threads: int | None = None,
     metadata: dict[str, Any] | None = None,
+    fingerprint: str | None = None,
 ) -> EvolveResult:
     """Minimise without gradients, by populations that learn from generation to generation.
 
@@ -133,6 +135,9 @@ def evolve(
         Instead of the objective's own number. The result has the same bits for any.
     metadata : dict, optional
         Anything that JSON holds, kept in ``config["metadata"]``.
+    fingerprint : str, optional
+        Name of an objective, a metric or a sampler that a checkpoint cannot tell from another one;
+        as in `random_search`.
 
     Returns
     -------
@@ -217,6 +222,8 @@ def evolve(
     with np.errstate(all="ignore"):
         strategy = STRATEGIES[method](Setting(sampler, theta0, seed, population, n_params), options)
     task = Task(objective, sampler, seed, top_k, n_params, False, check_n_threads(n_threads))
+    identity = identify(task, check_fingerprint(fingerprint))
+    check_named(identity, checkpoint)
     task = task.on(objective)
     config = {
         "method": method,
@@ -227,9 +234,11 @@ def evolve(
         "tol": limits.tol,
         "start": sampler.to_dict() | ({} if theta0 is None else ARRAY),
     }
-    shared = configuration(task, 0, population * generations, metadata)
+    shared = configuration(task, identity, 0, population * generations, metadata)
     config |= {name: shared[name] for name in shared if name not in NOT_OF_EVOLUTION}
-    return run_to_end(Run(task.objective, strategy, config), limits, checkpoint, progress, callback)
+    return run_to_end(
+        Run(task.objective, strategy, config, identity), limits, checkpoint, progress, callback
+    )
 
 
 # What the configuration says of a start that is an array; 0.1.0 evaluated it in "shrinking" alone,

@@ -19,6 +19,7 @@ from metaopt_fast.evolution_result import TOP_DTYPE, TRACE_DTYPE, Array, EvolveR
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.ownership import CheckpointError, OwnedFile
 from metaopt_fast.progress import Progress
+from metaopt_fast.provenance import Identity, check_losses
 from metaopt_fast.result import rank
 from metaopt_fast.search import CALLBACK_INTERVAL, COMMIT_INTERVAL
 from metaopt_fast.shards import batch_loss
@@ -63,11 +64,15 @@ class Run:
     strategy : Strategy
     config : dict
         Of the result.
+    identity : Identity
     """
 
     @shielded
-    def __init__(self, objective: Any, strategy: Strategy, config: dict[str, Any]) -> None:
+    def __init__(
+        self, objective: Any, strategy: Strategy, config: dict[str, Any], identity: Identity
+    ) -> None:
         self.objective, self.strategy, self.config = objective, strategy, config
+        self.identity = identity
         nothing = np.empty(0, TOP_DTYPE), np.empty((0, config["n_params"]))
         self.standing = Standing(0, strategy.begin(), *nothing, 0.0, 0.0)
         # Rows of generations; beyond the standing's there may be one that was interrupted.
@@ -238,8 +243,9 @@ class Run:
         self._check_start(path, config)
         given = json.loads(json.dumps(self.config))
         theirs, ours = _flat(config), _flat(given)
+        renamed = () if "given_fingerprint" in theirs else self.identity.renamed
         for name in {**theirs, **ours}:
-            if name not in FREE_ENTRIES and theirs.get(name) != ours.get(name):
+            if name not in (*FREE_ENTRIES, *renamed) and theirs.get(name) != ours.get(name):
                 raise CheckpointError(
                     f"{path} belongs to another run: its {name} is {describe(theirs.get(name))}, "
                     f"this one's {describe(ours.get(name))}; pass the same, or another path."
@@ -254,11 +260,18 @@ class Run:
                 f"{path} has {len(trace)} generations, this run {given['generations']}: pass at "
                 "least as many, or another path."
             )
+        self._check_top(path, arrays["top"], arrays["top_thetas"])
         loss, stuck, diverged = arrays["rest_of_state"].tolist()
         state = State(arrays["center"], arrays["scale"], loss, int(stuck), bool(diverged))
         seconds = arrays["seconds"].tolist()
         self.standing = Standing(len(trace), state, arrays["top"], arrays["top_thetas"], *seconds)
         self.trace = trace.tolist()
+
+    def _check_top(self, path: str, top: Array, thetas: Array) -> None:
+        """Raise where the best candidates have other losses than the file says."""
+        losses, exact = np.ascontiguousarray(top["loss"]), self.identity.is_built_in
+        size = self.config["population"]
+        check_losses(path, self.objective, thetas, losses, size, exact=exact)
 
     def _check_start(self, path: str, config: dict[str, Any]) -> None:
         """Raise where 0.1.0 did not evaluate the array that it started from."""

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.floating_errors import shielded
+from metaopt_fast.identity import is_built_in
 from metaopt_fast.validation import check_number, describe
 
 Float64Array = npt.NDArray[np.float64]
@@ -137,6 +138,15 @@ METRICS = {
     "f1": one_minus_f1,
     "mcc": one_minus_mcc,
 }
+
+
+def known(metric: object) -> object | None:
+    """Return what tells a metric of this module from others by its repr; None of any other."""
+    if isinstance(metric, str) or is_built_in(metric):
+        return metric
+    if any(metric is own for own in METRICS.values()):
+        return f"{metric.__module__}.{getattr(metric, '__name__', '')}"
+    return None
 
 
 @shielded

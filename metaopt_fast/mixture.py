@@ -97,6 +97,10 @@ class Mixture(Sampler):
             )
         return Columns(transform, a, b, c)
 
+    @property
+    def parts(self) -> tuple[Sampler, ...]:
+        return tuple(sampler for _, sampler in self._groups)
+
     def to_dict(self) -> dict[str, Any]:
         groups = [[list(key), isinstance(key, list), s.to_dict()] for key, s in self._groups]
         return {"name": "Mixture", "groups": groups}

@@ -15,8 +15,8 @@ from metaopt_fast.validation import describe
 
 # From a method to those that it stands for.
 FASTER = {
-    "sampled_loss": ("batch_loss", "batch_auc"),
-    "pruned_loss": ("batch_loss", "batch_auc", "sampled_loss"),
+    "sampled_loss": ("batch_loss",),
+    "pruned_loss": ("batch_loss", "sampled_loss"),
     "batch_loss_gradient": ("loss_gradient",),
     "lipschitz": ("loss_gradient", "batch_loss_gradient"),
     # Of confusion counts, of metrics and of samplers.

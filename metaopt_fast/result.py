@@ -312,6 +312,7 @@ def merge_results(results: Iterable[SearchResult]) -> SearchResult:
         if not isinstance(part, SearchResult):
             raise TypeError(f"results has {describe(part)}: pass SearchResult objects.")
     first = parts[0].config
+    _check_named(parts)
     for part in parts[1:]:
         for name in first.keys() | part.config.keys():
             if name not in LOCAL_ENTRIES and first.get(name) != part.config.get(name):
@@ -335,3 +336,13 @@ def merge_results(results: Iterable[SearchResult]) -> SearchResult:
         stopped_by=next((part.stopped_by for part in parts if part.stopped_by), None),
         config={**first, "start": start, "n_candidates": stop - start},
     )
+
+
+def _check_named(parts: list[SearchResult]) -> None:
+    """Raise ValueError where results may be of different objectives that have no name."""
+    words = {str(part.config.get("fingerprint")) for part in parts}
+    if len(words) > 1 and any(word.startswith("unnamed ") for word in words):
+        raise ValueError(
+            "results are of objectives or samplers that nothing tells apart, and not of the same "
+            "object in one process: pass fingerprint= to each search, or give them that attribute."
+        )

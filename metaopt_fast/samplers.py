@@ -66,6 +66,11 @@ class Sampler(ABC):
         """Whether kernels draw from it what `sample` returns: no subclass overrides that alone."""
         return self.in_kernel and may_ask(self, "columns")
 
+    @property
+    def parts(self) -> tuple[Sampler, ...]:
+        """Samplers that it is made of."""
+        return ()
+
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """Return the name and the arguments as plain numbers and lists; `from_dict` reads them."""

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from metaopt_fast.identity import check_fingerprint
 from metaopt_fast.overrides import check_overrides
 from metaopt_fast.ownership import CheckpointError
 from metaopt_fast.progress import Progress
-from metaopt_fast.provenance import configuration
+from metaopt_fast.provenance import Identity, check_named, check_top, configuration, identify
 from metaopt_fast.result import SearchResult
 from metaopt_fast.samplers import MAX_INDEX, MAX_SEED, Sampler
 from metaopt_fast.shards import (
@@ -54,6 +55,7 @@ def random_search(
     time_budget: float | None = None,
     n_threads: int | None = None,
     metadata: dict[str, Any] | None = None,
+    fingerprint: str | None = None,
 ) -> SearchResult:
     """Evaluate n_candidates random thetas and keep the best.
 
@@ -101,6 +103,12 @@ def random_search(
         its share of this machine's.
     metadata : dict, optional
         Anything that JSON holds, kept in ``config["metadata"]`` and in the checkpoint.
+    fingerprint : str, optional
+        Name of what a checkpoint cannot tell from another one: an objective, a validation objective
+        or a metric of your own, a subclass, a partial, a closure, a callable as sampler. Pass the
+        same for the same, and another for another. Objects that have an attribute ``fingerprint``,
+        a string, are known by that one: their own or that of their very class, for an inherited one
+        does not know what a subclass adds. Built-in objectives and samplers need none.
 
     Returns
     -------
@@ -111,7 +119,8 @@ def random_search(
     ValueError, TypeError
         If an argument is not as described.
     CheckpointError
-        If the checkpoint is damaged, in use, or of another search; or was deleted, replaced or
+        If the checkpoint is damaged, in use, or of another search; if it could not know the
+        objective or the sampler again (see `fingerprint`); or if it was deleted, replaced or
         changed by somebody else during the search: the error's ``result`` is what had been found.
     OSError
         If the checkpoint cannot be written.
@@ -145,13 +154,17 @@ def random_search(
     n_threads = check_n_threads(n_threads)
     if time_budget is not None:
         time_budget = check_number("time_budget", time_budget, 0.0, strictly=True)
+    fingerprint = check_fingerprint(fingerprint)
     _check_draws(task, start)
+    # Before another number of threads makes a copy of the objective.
+    identity = identify(task, fingerprint)
+    check_named(identity, checkpoint)
     task = _with_threads(task, n_threads, executor)
-    config = configuration(task, start, n_candidates, metadata)
+    config = configuration(task, identity, start, n_candidates, metadata)
     search = None
     try:
         with ExitStack() as stack:
-            search = _Search(task, config, stack, checkpoint, progress)
+            search = _Search(task, identity, config, stack, checkpoint, progress)
             shards = stack.enter_context(closing(search.run(executor)))
             called = -math.inf
             for done in shards:
@@ -187,6 +200,7 @@ def resume_search(
     callback: Callable[[SearchResult], object] | None = None,
     time_budget: float | None = None,
     n_threads: int | None = None,
+    fingerprint: str | None = None,
 ) -> SearchResult:
     """Go on with the search that a checkpoint records.
 
@@ -195,7 +209,10 @@ def resume_search(
     checkpoint : path-like
         A file that `random_search` wrote, of a search with a built-in sampler.
     objective : object
-        The same data, loss and penalty as then.
+        The same data, loss and penalty as then. The best candidates are evaluated again: a file
+        that has other losses is refused.
+    fingerprint : str, optional
+        As then. A checkpoint of version 0.1.0, which took no such name, takes over the first.
     prune, executor, progress, callback, time_budget, n_threads
         As in `random_search`: they do not change its result.
 
@@ -206,7 +223,8 @@ def resume_search(
     Raises
     ------
     CheckpointError, ValueError
-        If the file is damaged or in use, or belongs to another objective.
+        If the file is damaged or in use, or belongs to another objective, or if nothing tells
+        the objective from another one.
 
     Examples
     --------
@@ -245,6 +263,7 @@ def resume_search(
         callback=callback,
         time_budget=time_budget,
         n_threads=n_threads,
+        fingerprint=fingerprint,
     )
 
 
@@ -254,6 +273,7 @@ class _Search:
     def __init__(
         self,
         task: Task,
+        identity: Identity,
         config: dict[str, Any],
         stack: ExitStack,
         checkpoint: str | os.PathLike[str] | None,
@@ -264,8 +284,12 @@ class _Search:
         if checkpoint is not None:
             from metaopt_fast.checkpoint import Checkpoint
 
-            self.file = stack.enter_context(Checkpoint(checkpoint, config))
+            self.file = stack.enter_context(Checkpoint(checkpoint, config, identity.renamed))
             self.standing, self.restored_seconds = self.file.restore(self.standing)
+            top = self.standing.everything().top
+            check_top(self.file.path, task, top, exact=identity.is_built_in)
+            if identity.unnamed:
+                self.file.record_names()
         done = self.standing.n_evaluated
         self.line = stack.enter_context(
             Progress(progress, config["n_candidates"], done, config["n_samples"])
@@ -357,7 +381,7 @@ def check_objective(objective: Any) -> int:
             f"objective is {describe(objective)}: pass a LogisticLoss, or an object with a method "
             "batch_loss."
         )
-    check_overrides("objective", objective, "batch_loss", "loss")
+    check_overrides("objective", objective, "batch_loss", "loss", "auc", "batch_auc")
     n_params = getattr(objective, "n_params", None)
     if n_params is None:
         raise TypeError(

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from metaopt_fast.identity import Names
 from metaopt_fast.shards import Bar, Shard, Task
 from metaopt_fast.threads import default_n_threads
 from metaopt_fast.validation import describe
@@ -80,8 +81,7 @@ class Driver:
     def __init__(self, executor: Any, task: Task, bar: Callable[[], Bar]) -> None:
         self.executor, self.bar = executor, bar
         self.objective, self.task = task.objective, replace(task, objective=None)
-        own = getattr(task.objective, "fingerprint", None)
-        self.name = own if isinstance(own, str) else uuid.uuid4().hex
+        self.name = name_of(task.objective)
         self.pending: dict[concurrent.futures.Future[Answer], tuple[int, int, bool]] = {}
         self.again: deque[tuple[int, int]] = deque()
         # Workers that have the data, and workers that have asked for it.
@@ -223,6 +223,14 @@ def _caused_by(error: BaseException, what: str) -> RuntimeError:
 
 def _refused(reason: object) -> ValueError:
     return ValueError(f"executor takes no shard ({reason}): pass one that has not been shut down.")
+
+
+def name_of(objective: Any) -> str:
+    """Return what workers know an objective by: for this search alone where nothing tells it."""
+    names, kind = Names(), type(objective)
+    known = names.of("objective", objective)
+    # Without a name, not even the same object is known: it may have changed since it was sent.
+    return uuid.uuid4().hex if names.unnamed else f"{kind.__module__}.{kind.__qualname__} {known}"
 
 
 def _not_sent(name: str, value: object) -> TypeError | None:

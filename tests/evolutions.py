@@ -27,15 +27,26 @@ class Quadratic:
 
 
 class Scripted:
-    """Generation after generation of given losses, or errors to raise; then numbers at random."""
+    """Generation after generation of given losses, or errors to raise; then ones.
+
+    `known` are losses of thetas that were asked before, as of the best that a checkpoint holds.
+    """
 
     n_params = 2
     fingerprint = "scripted"
 
-    def __init__(self, *answers):
-        self.answers, self.calls = list(answers), 0
+    def __init__(self, *answers, known=None):
+        self.answers, self.calls, self.known = list(answers), 0, known
 
     def batch_loss(self, thetas):
+        if self.known is None:
+            return self.answer(thetas)
+        names = [theta.tobytes() for theta in thetas]
+        if not set(names) <= set(self.known):
+            self.known.update(zip(names, self.answer(thetas), strict=True))
+        return np.array([self.known[name] for name in names])
+
+    def answer(self, thetas):
         self.calls += 1
         answer = self.answers[self.calls - 1] if self.calls <= len(self.answers) else 1.0
         if isinstance(answer, BaseException):

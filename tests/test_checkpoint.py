@@ -112,7 +112,7 @@ def test_resume_search_reads_sampler_and_settings_from_the_file(path, every_shar
 
 def test_a_search_with_a_callable_is_resumed_by_its_caller(path, every_shard):
     losses = np.random.default_rng(0).normal(size=2000)
-    options = {"top_k": 2, "checkpoint": path}
+    options = {"top_k": 2, "checkpoint": path, "fingerprint": "losses by number"}
     mf.random_search(LossesByNumber(losses), numbers, 2000, callback=StopAfter(2), **options)
     with pytest.raises(ValueError, match="callable"):
         mf.resume_search(path, LossesByNumber(losses))
@@ -169,13 +169,15 @@ def test_a_checkpoint_of_other_data_another_sampler_or_penalty_is_refused(path):
 
 def test_a_checkpoint_of_another_callable_is_refused(path):
     options = {"checkpoint": path, "top_k": 2}
-    for scale, refused in ((1.0, False), (1.0, False), (2.0, True)):
-        draw = functools.partial(mf.Normal(scale=scale).sample, 7, n_params=8)
-        if not refused:
-            mf.random_search(objective(), draw, 1000, **options)
-            continue
-        with pytest.raises(CheckpointError, match="belongs to a search with fingerprint = "):
-            mf.random_search(objective(), draw, 1000, **options)
+    narrow, wide = (
+        functools.partial(mf.Normal(scale=scale).sample, 7, n_params=8) for scale in (1.0, 2.0)
+    )
+    for _ in range(2):
+        mf.random_search(objective(), narrow, 1000, fingerprint="narrow", **options)
+    with pytest.raises(CheckpointError, match="with given_fingerprint = 'narrow'"):
+        mf.random_search(objective(), wide, 1000, fingerprint="wide", **options)
+    with pytest.raises(CheckpointError, match=r"has the loss .* where the objective gives"):
+        mf.random_search(objective(), wide, 1000, fingerprint="narrow", **options)
 
 
 def test_two_searches_do_not_share_a_checkpoint(path, every_shard):
@@ -253,6 +255,7 @@ class Forks(LossesByNumber):
         if 1500 in thetas and os.fork() == 0:
             sys.exit()  # unwinds the search, and closes its checkpoint, with shards to be written
         return super().batch_loss(thetas)
+numbers.fingerprint = "numbers"
 result = mf.random_search(Forks(np.arange(3000)), numbers, 3000, checkpoint=sys.argv[1])
 os.wait()
 print(result.n_evaluated)

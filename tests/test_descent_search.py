@@ -190,7 +190,7 @@ def test_an_objective_that_is_none_is_refused():
 
 
 class Bowl:
-    """An objective of one's own, that says nothing of itself but its values."""
+    """An objective of one's own, that says nothing of itself."""
 
     n_params = 2
 
@@ -205,8 +205,10 @@ class Bowl:
 
 
 def test_a_checkpoint_of_another_objective_is_told_by_its_values(tmp_path):
-    options = {"search": {"checkpoint": tmp_path / "search.sqlite"}, "max_iter": 5}
+    search = {"checkpoint": tmp_path / "search.sqlite", "fingerprint": "bowl"}
+    options = {"search": search, "max_iter": 5}
     rates = {"learning_rate": mf.LogUniform(0.01, 0.4)}
     mf.search_descents(Bowl(1.0), rates, 10, validation=Bowl(1.0), **options)
-    with pytest.raises(mf.CheckpointError):
-        mf.search_descents(Bowl(1.0), rates, 10, validation=Bowl(2.0), **options)
+    for objective, validation in ((1.0, 2.0), (2.0, 1.0)):
+        with pytest.raises(mf.CheckpointError, match=r"has the loss .* where the objective gives"):
+            mf.search_descents(Bowl(objective), rates, 10, validation=Bowl(validation), **options)

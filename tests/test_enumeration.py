@@ -229,16 +229,24 @@ class SmallShards(Errors):
 def test_a_search_that_was_stopped_is_not_certified_and_one_that_was_resumed_is(tmp_path):
     path = tmp_path / "search.db"
     stopped = mf.enumerate_search(
-        SmallShards(), -2, 2, checkpoint=path, callback=lambda _: True, max_nonzero=3
+        SmallShards(),
+        -2,
+        2,
+        checkpoint=path,
+        callback=lambda _: True,
+        max_nonzero=3,
+        fingerprint="sums",
     )
     assert stopped.stopped_by == "callback" and not stopped.certified
     assert "certified" not in repr(stopped)
-    resumed = mf.resume_search(path, SmallShards())
+    resumed = mf.resume_search(path, SmallShards(), fingerprint="sums")
     assert resumed.certified and "certified" in repr(resumed)
     whole = mf.enumerate_search(SmallShards(), -2, 2, max_nonzero=3)
     assert digest(resumed) == digest(whole)
     with pytest.raises(mf.CheckpointError, match="sampler"):
-        mf.enumerate_search(SmallShards(), -2, 2, max_nonzero=4, checkpoint=path)
+        mf.enumerate_search(
+            SmallShards(), -2, 2, max_nonzero=4, checkpoint=path, fingerprint="sums"
+        )
 
 
 def test_a_time_budget_stops_it():
@@ -247,9 +255,9 @@ def test_a_time_budget_stops_it():
 
 
 def test_parts_are_certified_when_they_are_merged():
-    box = Box(mf.Integers(-2, 2), 4)
+    box, objective = Box(mf.Integers(-2, 2), 4), Errors()
     parts = [
-        mf.random_search(Errors(), box, count, start=start)
+        mf.random_search(objective, box, count, start=start)
         for start, count in ((0, 200), (200, 425))
     ]
     assert not any(part.certified for part in parts)

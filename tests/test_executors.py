@@ -365,8 +365,10 @@ def test_shards_that_wait_when_a_search_is_stopped_are_taken_back():
 
     futures = []
     executor = FirstAlone(2, itertools.repeat(0))
-    workers.remember("data", loss := LossesByNumber(np.zeros(9)))
-    executor.memories[0]["data"], loss.fingerprint = loss, "data"
+    loss = LossesByNumber(np.zeros(9))
+    loss.fingerprint = "data"
+    workers.remember(workers.name_of(loss), loss)
+    executor.memories[0][workers.name_of(loss)] = loss
     options = {"executor": executor, "callback": lambda result: True}
     assert mf.random_search(loss, numbers, 10**6, **options).n_evaluated == 256
     assert len(futures) > 2 and all(future.cancelled() for future in futures[1:])
@@ -374,7 +376,7 @@ def test_shards_that_wait_when_a_search_is_stopped_are_taken_back():
 
 def test_a_dead_worker_of_a_process_pool_is_an_error_and_the_checkpoint_is_whole(tmp_path):
     losses = np.random.default_rng(0).normal(size=N_CANDIDATES)
-    options = {"top_k": 3, "checkpoint": tmp_path / "run.db"}
+    options = {"top_k": 3, "checkpoint": tmp_path / "run.db", "fingerprint": "losses by number"}
     with (
         process_pool("spawn") as executor,
         pytest.raises(RuntimeError, match=r"a worker of the executor died .*\.$"),
@@ -401,6 +403,7 @@ def test_a_worker_of_dask_that_is_killed_loses_nothing(client, tmp_path):
             os.kill(pids[0], signal.SIGKILL)
 
     options = {"top_k": 5, "checkpoint": tmp_path / "run.db", "callback": callback}
+    options["fingerprint"] = "losses by number"
     loss = Slow(losses)
     result = mf.random_search(loss, numbers, 10_000, executor=client.get_executor(), **options)
     assert killed
@@ -464,7 +467,9 @@ def test_shards_that_are_done_beside_one_that_fails_are_kept(tmp_path, n_good):
     losses = np.random.default_rng(0).normal(size=5120)
     loss, path = FailsFrom(losses, 256 * n_good), tmp_path / "run.db"
     with pytest.raises(ZeroDivisionError, match=f"^from {256 * n_good}$"):  # the first that failed
-        mf.random_search(loss, numbers, 5120, checkpoint=path, executor=AtOnce())
+        mf.random_search(
+            loss, numbers, 5120, fingerprint="losses", checkpoint=path, executor=AtOnce()
+        )
     assert restored(path).ranges == (((0, 256 * n_good),) if n_good else ())
 
 
@@ -494,7 +499,9 @@ class Refuses(AtOnce):
 def test_shards_that_are_done_when_an_executor_refuses_others_are_kept(tmp_path, error, message):
     loss, path = LossesByNumber(np.arange(9999)), tmp_path / "run.db"
     with pytest.raises(RuntimeError, match=message + r".*in the checkpoint, .*new executor\.$"):
-        mf.random_search(loss, numbers, 5120, checkpoint=path, executor=Refuses(7, error))
+        mf.random_search(
+            loss, numbers, 5120, fingerprint="losses", checkpoint=path, executor=Refuses(7, error)
+        )
     assert restored(path).n_evaluated == 7 * 256
 
 

@@ -173,15 +173,21 @@ def test_a_subclass_that_overrides_no_loss_keeps_the_kernels():
     assert not overrides.may_ask(InClass(X, Y), "sampled_loss")
 
 
-def test_an_override_of_batch_auc_counts():
+def test_an_override_of_the_loss_of_areas_counts():
     class Worst(mf.AUCObjective):
-        def batch_auc(self, thetas):
-            auc, bound = super().batch_auc(thetas)
-            return 1 - auc, bound
+        def batch_loss(self, thetas):
+            return 1 - super().batch_loss(thetas)
 
     lowest = mf.random_search(Worst(X, Y), mf.Normal(), 500, seed=SEED)
     losses = mf.AUCObjective(X, Y).batch_loss(THETAS[:500])
     assert lowest.index == losses.argmax() != losses.argmin()
+
+
+@pytest.mark.parametrize("method", ["auc", "batch_auc"])
+def test_an_override_of_areas_alone_is_refused(method):
+    kind = type("Overrides", (mf.AUCObjective,), {method: lambda self, thetas: 0.5})
+    with pytest.raises(TypeError, match=f"overrides {method}, but batch_loss is what is asked"):
+        mf.random_search(kind(X, Y), mf.Normal(), 10)
 
 
 def test_an_override_of_a_metric_counts_where_candidates_are_dropped():
@@ -236,9 +242,8 @@ def test_what_draws_in_kernels_refuses_an_override_of_sample():
     wanted = r"which overrides sample, but columns is what is asked: override columns as well\.$"
     with pytest.raises(TypeError, match=wanted):
         mf.Mixture({range(4): Positive()})
-    for objective in (mf.LogisticLoss(X, Y), mf.AUCObjective(X, Y)):
-        with pytest.raises(TypeError, match=wanted):
-            objective.sampled_loss(Positive(), 0, 0, 10)
+    with pytest.raises(TypeError, match=wanted):
+        mf.LogisticLoss(X, Y).sampled_loss(Positive(), 0, 0, 10)
     with pytest.raises(TypeError, match=wanted):
         mf.LogisticLoss(X, Y).pruned_loss(Positive(), 0, 0, 10, 1.0)
 

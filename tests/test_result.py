@@ -69,9 +69,9 @@ def test_a_merged_result_says_which_candidates_are_missing():
 
 def test_shards_of_a_callable_and_of_an_objective_of_ones_own_are_merged_too():
     losses = np.random.default_rng(0).normal(size=900)
+    objective = LossesByNumber(losses)
     parts = [
-        mf.random_search(LossesByNumber(losses), numbers, 300, start=start, top_k=2)
-        for start in (0, 300, 600)
+        mf.random_search(objective, numbers, 300, start=start, top_k=2) for start in (0, 300, 600)
     ]
     random.Random(0).shuffle(parts)
     whole = mf.random_search(LossesByNumber(losses), numbers, 900, top_k=2)

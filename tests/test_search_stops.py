@@ -120,7 +120,7 @@ def test_an_interrupt_in_a_users_objective_keeps_the_best_so_far(call, tmp_path,
     losses = np.random.default_rng(0).normal(size=N_CANDIDATES)
     whole = mf.random_search(Prescribed(losses), numbers, N_CANDIDATES, top_k=5)
     objective = Prescribed(losses, {call: KeyboardInterrupt()})
-    options = {"top_k": 5, "checkpoint": tmp_path / "run.db"}
+    options = {"top_k": 5, "checkpoint": tmp_path / "run.db", "fingerprint": "prescribed"}
     before = objective.calls
     part = mf.random_search(objective, numbers, N_CANDIDATES, **options)
     assert (part.stopped_by, part.interrupted) == ("interrupt", True)
@@ -224,17 +224,18 @@ def test_an_interrupt_while_the_checkpoint_is_closed_keeps_the_result(
     # No commit but that of the closing.
     monkeypatch.setattr("metaopt_fast.search.COMMIT_INTERVAL", 1e9)
     losses = np.random.default_rng(0).normal(size=N_CANDIDATES)
+    options = {"checkpoint": path, "fingerprint": "prescribed"}
     with monkeypatch.context() as patch:
         exit_of_checkpoint = Checkpoint.__exit__
         patch.setattr(Checkpoint, "__exit__", interrupted_exit)
         part = mf.random_search(
-            Prescribed(losses, {calls: KeyboardInterrupt()}), numbers, N_CANDIDATES, checkpoint=path
+            Prescribed(losses, {calls: KeyboardInterrupt()}), numbers, N_CANDIDATES, **options
         )
     assert part.interrupted == (calls == 5)
     again = Prescribed(losses)
-    resumed = mf.random_search(again, numbers, N_CANDIDATES, checkpoint=path)
+    resumed = mf.random_search(again, numbers, N_CANDIDATES, **options)
     assert digest(resumed) == digest(mf.random_search(Prescribed(losses), numbers, N_CANDIDATES))
-    # One call more, for the objective's fingerprint.
+    # One call more, for the best that the file holds.
     assert again.calls == 1 + (N_CANDIDATES - part.n_evaluated + 63) // 64
 
 

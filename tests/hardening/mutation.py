@@ -48,7 +48,7 @@ TESTS = {
     "packing": ["kernels", "bad_input"],
     "plots": ["plots", "descents", "evolve", "tune"],
     "progress": ["search"],
-    "provenance": ["search", "checkpoint"],
+    "provenance": ["search", "checkpoint", "identity", "restored"],
     "regression": ["sklearn", "every_argument_of_estimators"],
     "report": ["cli"],
     "result": ["result", "search", "search_stops"],
