@@ -111,6 +111,7 @@ class ConfusionCounts(LinearData):
         self._packed = pack(X, positive, weights, n_constants, self.dtype, strata)
         self._n_columns = X.shape[1] + n_constants
         self._grain = _grain(self._packed, weights)
+        self._check_dtype_of_weights(weights)
         self._stratum = self._packed.of_blocks(strata)
         self._digest: bytes | None = None
         self._connect()
@@ -126,6 +127,19 @@ class ConfusionCounts(LinearData):
                     f"sample_weight is 0 for every {label} row: pass positive weights in both "
                     "classes."
                 )
+
+    def _check_dtype_of_weights(self, weights: Float64Array) -> None:
+        """Raise ValueError where single precision would lose a row's weight."""
+        least = float(weights[weights > 0].min())
+        if (
+            self._packed.row_weights is not None
+            and self.dtype == "float32"
+            and least < np.finfo(np.float32).tiny
+        ):
+            raise ValueError(
+                f"sample_weight has {least * self._unit:g} beside {weights.max() * self._unit:g}, "
+                "of which float32 holds one alone: pass dtype='float64'."
+            )
 
     def _connect(self) -> None:
         packed, n_groups = self._packed, len(self.group_labels)

@@ -17,6 +17,7 @@ from metaopt_fast.count_objective import INFEASIBLE
 from metaopt_fast.limits import exact_gaps
 from metaopt_fast.metrics import METRICS, Cost, expected_utility, group_rates
 from metaopt_fast.reference_counts import confusion_counts, gap
+from metaopt_fast.sklearn import LogisticRegression
 
 X4, Y4 = [[1.0], [2.0], [-1.0], [3.0]], [1, 1, 0, 0]
 
@@ -227,6 +228,11 @@ def test_a_metric_of_another_form_gets_a_sentence(metric, message):
         ({"sample_weight": [1, 1, 0, 0]}, ValueError, "0 for every negative row"),
         ({"fit_intercept": 1}, TypeError, "fit_intercept is 1"),
         ({"sample_weight": [1e308] * 4}, ValueError, "a sum beyond the range of floats"),
+        (
+            {"sample_weight": [1, 2, 3, 1e-50], "dtype": "float32"},
+            ValueError,
+            "sample_weight has 1e-50 beside 3, .*: pass dtype='float64'",
+        ),
     ],
 )
 def test_bad_counts_get_a_sentence(options, error, message):
@@ -501,6 +507,19 @@ def test_a_row_is_positive_exactly_where_its_risk_is_above_the_threshold(
     cells = counts.counts(theta)[0]
     assert (cells[:, 0] + cells[:, 1]).tolist() == [(risks > t).sum() for t in thresholds]
     assert card.predict(X).tolist() == (risks > 0.5).astype(int).tolist()
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_an_estimator_decides_as_the_counts_do_at_the_threshold_too(seed):
+    rng = np.random.default_rng(seed)
+    X, y = rng.integers(-3, 4, (40, 3)) * 0.1, np.arange(40) % 2
+    theta = np.r_[rng.integers(-3, 4, 3), rng.choice([0.0, 0.1, -0.3])]
+    model = LogisticRegression().fit(X, y)
+    model.coef_, model.intercept_ = theta[None, :3], theta[3:]
+    cells = mf.ConfusionCounts(X, y, fit_intercept=True).counts(theta)[0, 0]
+    chosen = model.predict(X) == 1
+    assert cells[0] == (chosen & (y == 1)).sum() and cells[1] == (chosen & (y == 0)).sum()
+    assert ((model.predict_proba(X)[:, 1] > 0.5) == chosen).all()
 
 
 @given(k=st.integers(-36, 36), dtype=st.sampled_from(["float64", "float32"]))

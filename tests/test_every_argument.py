@@ -124,6 +124,15 @@ def objectives():
     table["ConfusionCounts.bound_rows"] = Entry(
         mf.ConfusionCounts(X, Y).bound_rows, {"of_false_positive": 1.0, "of_false_negative": 0.5}
     )
+    made = mf.AUCObjective(X, Y)
+    table |= {
+        "AUCObjective.pruned_loss": Entry(made.pruned_loss, PRUNED),
+        "AUCObjective.pruned_loss of thetas": Entry(
+            made.pruned_loss,
+            PRUNED | {"candidates": THETAS, "count": 2, "start": 0},
+            aliases={"candidates": r"theta \d+"},
+        ),
+    }
     made = mf.CountObjective(CONFUSION, max_gap=0.5)
     return table | {
         "CountObjective": Entry(
