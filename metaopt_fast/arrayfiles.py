@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import struct
@@ -28,6 +29,9 @@ from metaopt_fast.columns import (
 
 # Bytes of a compressed array to read at a time.
 PIECE = 2**20
+
+# The memory that a container may have.
+CGROUP_LIMIT = "/sys/fs/cgroup/memory.max"
 
 HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -167,10 +171,16 @@ def check_size(what: str, size: int) -> None:
 
 
 def _half_of_memory() -> int:
-    """Return half of the bytes of memory that this machine has."""
-    if not hasattr(os, "sysconf"):
-        return 2**62
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    """Return half of the bytes of memory that this process may have."""
+    import resource
+
+    limits = [2**63]
+    if hasattr(os, "sysconf"):
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    limits.append(resource.getrlimit(resource.RLIMIT_AS)[0])
+    with contextlib.suppress(OSError, ValueError), open(CGROUP_LIMIT, encoding="ascii") as file:
+        limits.append(int(file.read()))  # "max" is none
+    return min(limit for limit in limits if limit >= 0) // 2
 
 
 def damaged(path: str, error: BaseException, suffix: str) -> ValueError:

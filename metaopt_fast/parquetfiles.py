@@ -80,7 +80,8 @@ class _Arrow:
         numbers = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
         if types.is_null(dtype) or any(is_kind(dtype) for is_kind in numbers):
             return "number"
-        texts = (types.is_string, types.is_large_string)
+        is_view = getattr(types, "is_string_view", types.is_string)  # since 16
+        texts = (types.is_string, types.is_large_string, is_view)
         return "text" if any(is_kind(dtype) for is_kind in texts) else "other"
 
     def read(self, columns: list[_Column]) -> list[Any]:

@@ -5,6 +5,7 @@ import io
 import math
 import os
 import pickle
+import resource
 import struct
 import sys
 import tracemalloc
@@ -625,6 +626,19 @@ def test_an_array_larger_than_memory_is_refused_before_it_is_read(tmp_path, monk
         ValueError, match=r"array 'X' needs 0\.0 GB, more than half of this machine"
     ):
         read_table(path)
+
+
+def test_memory_is_what_this_process_may_have(tmp_path, monkeypatch):
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    monkeypatch.setattr(arrayfiles, "CGROUP_LIMIT", str(tmp_path / "memory.max"))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
+    assert arrayfiles._half_of_memory() == whole // 2
+    (tmp_path / "memory.max").write_text("max\n")
+    assert arrayfiles._half_of_memory() == whole // 2
+    (tmp_path / "memory.max").write_text("1000000\n")
+    assert arrayfiles._half_of_memory() == 500_000
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (600_000, 600_000))
+    assert arrayfiles._half_of_memory() == 300_000
 
 
 def test_a_system_that_does_not_tell_its_memory_sets_no_limit(tmp_path, monkeypatch):
