@@ -753,3 +753,10 @@ def test_a_database_that_may_not_grow_is_one_sentence(path, every_shard, monkeyp
         patch.setattr(checkpoint, "SCHEMA", limited)
         search(path, 100_000)
     assert digest(search(path, 100_000)) == digest(search(None, 100_000))
+
+
+def test_each_commit_reaches_the_disk_and_the_file_itself(path):
+    search(checkpoint=path)
+    with Checkpoint(path) as file:
+        assert file._execute("PRAGMA synchronous") == [(3,)]  # EXTRA: the folder's entries, too
+        assert file._execute("PRAGMA journal_mode") == [("delete",)]

@@ -623,3 +623,14 @@ def first_count(counts):
 
 def last_count(counts):
     return counts[:, 0, 0, 3]
+
+
+@pytest.mark.parametrize("metric", ["error", "balanced_error", Cost(fp=0.1, fn=0.7)])
+def test_a_candidate_is_never_dropped_at_its_own_loss(metric):
+    rng = np.random.default_rng(3)
+    X, y, weights = rng.normal(size=(300, 3)), np.arange(300) % 2, rng.exponential(size=300)
+    objective = mf.CountObjective(mf.ConfusionCounts(X, y, sample_weight=weights), metric)
+    thetas = rng.normal(size=(200, 3))
+    losses = objective.batch_loss(thetas)
+    for k, theta in enumerate(thetas):
+        assert objective.pruned_loss(theta[None], 0, 0, 1, losses[k])[0] == losses[k]

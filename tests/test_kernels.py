@@ -454,3 +454,26 @@ def test_memory_does_not_grow_with_rows_times_candidates(run_python):
     done = run_python(PEAK_MEMORY.replace("N_CANDIDATES", str(n_candidates)))
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 200
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_rows_of_one_sign_whose_products_leave_the_range_have_their_margin(sign):
+    X = np.full((4, 2), sign * 2.0**1000)
+    objective = mf.LogisticLoss(X, [0, 1, 0, 1])
+    thetas = np.array([[2.0**40, -(2.0**40)]] * 6)  # products of +-2^1040, and margins of 0
+    np.testing.assert_allclose(objective.batch_loss(thetas), np.log(2), rtol=1e-15)
+    assert objective.loss(thetas[0]) == pytest.approx(np.log(2), rel=1e-15)
+
+
+@pytest.mark.parametrize("count", [1, 6])
+def test_rounding_of_long_sums_is_kept(count):
+    # The first row's loss and slope are 2^63, of which an ulp is 2048, more than a span of others.
+    n_samples, large = 2**15, 2.0**63
+    X = np.ones((n_samples, 1))
+    X[0], X[1] = large, 0.0
+    objective = mf.HingeLoss(X, np.arange(n_samples) == 1)
+    losses, gradients = objective.batch_loss_gradient(np.ones((count, 1)))
+    of_losses = math.fsum([large, *[2.0] * (n_samples - 2), 1.0])
+    of_slopes = math.fsum([large, *[1.0] * (n_samples - 2)])
+    np.testing.assert_allclose(losses * n_samples, of_losses, rtol=0, atol=4096)
+    np.testing.assert_allclose(gradients[:, 0] * n_samples, of_slopes, rtol=0, atol=4096)

@@ -521,3 +521,12 @@ def test_a_result_says_whether_products_were_rounded_apart(monkeypatch, isa, ari
     monkeypatch.setattr(provenance._kernels, "isa", lambda: (isa, "as wanted"))
     config = mf.random_search(OBJECTIVE, mf.Normal(), 10).config
     assert (config["isa"], config["arithmetic"]) == (isa, arithmetic)
+
+
+@pytest.mark.parametrize("top_k", [65, 290, 300])
+def test_more_of_the_best_than_a_shard_has_candidates_are_those_of_brute_force(monkeypatch, top_k):
+    monkeypatch.setattr(shards, "LARGEST_SHARD", 64)
+    loss = OBJECTIVE
+    found = mf.random_search(loss, mf.Normal(), 300, top_k=top_k)
+    losses = loss.sampled_loss(mf.Normal(), 0, 0, 300)
+    assert found.top["index"].tolist() == np.argsort(losses, kind="stable")[:top_k].tolist()
