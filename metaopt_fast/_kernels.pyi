@@ -93,13 +93,24 @@ def factor(
     factors: _Float64Array,
     places: npt.NDArray[np.intp],
     radii: _Float64Array,
+    inflations: _Float64Array,
     n_threads: int,
+    alone: int = ...,
 ) -> None: ...
 def solve(
     factors: _Float64Array,
     places: npt.NDArray[np.intp],
     x: _Float64Array,
     squares: _Float64Array,
+    n_threads: int,
+    alone: int = ...,
+) -> None: ...
+def make_reflections(rows: _Float64Array, taus: _Float64Array, n_threads: int) -> None: ...
+def reflect(
+    rows: _Float64Array,
+    taus: _Float64Array,
+    vectors: _Float64Array,
+    backwards: bool,
     n_threads: int,
 ) -> None: ...
 def products(thetas: _Float64Array, X: _Float64Array, out: _Float64Array) -> None: ...

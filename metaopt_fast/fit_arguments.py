@@ -13,6 +13,8 @@ from metaopt_fast.frames import as_numbers
 from metaopt_fast.validation import as_real_array, describe, to_float64
 
 Float64Array = npt.NDArray[np.float64]
+# Of the weights of two classes: the mean of the lighter class' losses would underflow.
+LEAST_RATIO = 1e-200
 ClassWeight = str | Mapping[int, float] | None
 
 
@@ -101,7 +103,14 @@ def _check_choice(choice: ClassWeight, classes: Sequence[Any]) -> ClassWeight:
             )
         if not isinstance(weight, (int, float, np.number)) or not 0 < weight < math.inf:
             raise ValueError(f"class_weight has {weight!r} for class {label!r}: pass {wanted}.")
-    return {k: float(choice.get(key, 1.0)) for k, key in enumerate(keys)}
+    weights = {k: float(choice.get(key, 1.0)) for k, key in enumerate(keys)}
+    low, high = sorted(weights.values())
+    if low / high < LEAST_RATIO:
+        raise ValueError(
+            f"class_weight has {low:g} for one class and {high:g} for the other: pass weights of "
+            f"a ratio of {LEAST_RATIO:g} or more."
+        )
+    return weights
 
 
 def _n_axes(value: Any) -> int:

@@ -11,11 +11,22 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast import _kernels
+from metaopt_fast.arithmetic import exp
+from metaopt_fast.certificates import (
+    EPS,
+    ROOT_OF_TINY,
+    TINY,
+    convexity_bound,
+    norms,
+    rounding_of_derivatives,
+    slack_of_factors,
+)
 
 Float64Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
-EPS = np.finfo(np.float64).eps
+# Sums over rows are made of spans (see kernels.hpp), one row of 8 in each lane.
+SPAN_BLOCKS, SPAN_PANELS = 8, 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,8 +41,8 @@ class TrainingSet:
 class Models:
     """What is to be fitted: model i minimises the mean loss of a training set, and a penalty.
 
-    `extents` bounds the absolute values in each column of all training sets, `n_rows` the rows of
-    each.
+    `extents` bounds the absolute values in each column of all training sets, `n_rows` and
+    `n_blocks` their rows and the blocks that these lie in.
     """
 
     sets: list[TrainingSet]
@@ -41,6 +52,7 @@ class Models:
     n_penalised: int
     extents: Float64Array
     n_rows: int
+    n_blocks: int
     n_threads: int
 
     def evaluate(self, models: Indices, thetas: Float64Array) -> tuple[Float64Array, Float64Array]:
@@ -59,9 +71,8 @@ class Models:
     ) -> tuple[Float64Array, Float64Array]:
         """Return the losses and the gradients with the penalties added."""
         slopes = np.zeros_like(gradients)
-        with np.errstate(over="ignore"):
-            slopes[:, : self.n_penalised] = self.l2[models, None] * thetas[:, : self.n_penalised]
-            return losses + (slopes * thetas).sum(axis=1) / 2, gradients + slopes
+        slopes[:, : self.n_penalised] = self.l2[models, None] * thetas[:, : self.n_penalised]
+        return losses + (slopes * thetas).sum(axis=1) / 2, gradients + slopes
 
     def hessians(self, models: Indices, thetas: Float64Array) -> Float64Array:
         """Return sums of loss'' x x' over the training sets at each theta, without penalties."""
@@ -94,24 +105,31 @@ class Models:
         which: Indices,
         factors: Float64Array,
         places: Indices,
-    ) -> Float64Array:
+    ) -> tuple[Float64Array, Float64Array]:
         """Factor the Hessian of each model, penalty included: matrices[which] become
-        factors[places]. Return bounds of the rows' norms in the inverse Hessian's norm."""
-        radii = np.empty(len(models))
-        scales = np.array([1 / one.total_weight for one in self.sets])[self.set_of[models]]
+        factors[places]. Return bounds of the rows' norms in the inverse Hessian's norm, and by
+        which factor other norms may be larger than the factors say."""
+        radii, inflations = np.empty((2, len(models)))
         _kernels.factor(
             matrices,
             which,
-            scales,
+            self.scales(models),
             np.ascontiguousarray(self.l2[models]),
             self.n_penalised,
             self.extents,
             factors,
             places,
             radii,
+            inflations,
             self.n_threads,
         )
-        return radii
+        slack = slack_of_factors(inflations, self.n_params, self.chain)
+        return radii * slack, slack
+
+    def scales(self, models: Indices) -> Float64Array:
+        """Return what sums over each model's rows are multiplied by to be means."""
+        totals = np.array([one.total_weight for one in self.sets])
+        return 1 / totals[self.set_of[models]]
 
     def solve(
         self, factors: Float64Array, places: Indices, gradients: Float64Array
@@ -119,38 +137,52 @@ class Models:
         """Return the Newton steps, and their lengths in the Hessian's norm."""
         steps, squares = gradients.copy(), np.empty(len(places))
         _kernels.solve(factors, places, steps, squares, self.n_threads)
-        with np.errstate(invalid="ignore"):
-            return steps, np.sqrt(squares)
+        return steps, np.sqrt(squares)
 
-    def rounding(self, models: Indices, thetas: Float64Array, radii: Float64Array) -> Float64Array:
+    @property
+    def chain(self) -> int:
+        """The most additions, one after the other, in a sum over rows."""
+        return SPAN_PANELS + self.n_blocks // SPAN_BLOCKS + 8
+
+    def rounding(
+        self, models: Indices, thetas: Float64Array, losses: Float64Array, radii: Float64Array
+    ) -> Float64Array:
         """Return what rounding of the gradients may add to the decrements."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            of_penalty = 4 * EPS * np.sqrt(self.l2[models] * (thetas**2).sum(axis=1))
-            total: Float64Array = self.rounding_of_margins(thetas) * radii + of_penalty
+        penalised = thetas[:, : self.n_penalised]
+        of_penalty = 4 * EPS * np.sqrt(self.l2[models]) * norms(penalised)
+        of_rows = rounding_of_derivatives(losses, self.rounding_of_margins(thetas), self.chain)
+        total: Float64Array = of_rows * radii + of_penalty + ROOT_OF_TINY
         return total
 
     def rounding_of_margins(self, thetas: Float64Array) -> Float64Array:
-        """Return what rounding may add to a row's derivative."""
-        # Not a product of matrices: threads of a BLAS stay awake for a while, and are in the way.
+        """Return what rounding may add to a margin."""
+        # Not a product of matrices: its bits would be those of the processor.
         sizes: Float64Array = (np.abs(thetas) * self.extents).sum(axis=1)
-        return EPS * (4 + self.n_params * sizes / 4)
+        return EPS * self.n_params * sizes
 
-    def duality_gaps(
-        self, models: Indices, thetas: Float64Array, gradients: Float64Array
+    def convexity_gaps(
+        self,
+        models: Indices,
+        thetas: Float64Array,
+        losses: Float64Array,
+        gradients: Float64Array,
+        curvatures: Float64Array,
+        *,
+        is_proof: bool = True,
     ) -> Float64Array:
-        """Bound how far objectives are from their optimum by the duality gap.
-
-        That of the dual point whose entries are the rows' derivatives is |g|^2 / (2 l2). It proves
-        nothing where a parameter is not penalised.
-        """
-        if self.n_penalised < self.n_params:
-            return np.full(len(models), np.inf)
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            norms = np.sqrt((gradients**2).sum(axis=1))
-            norms += self.rounding_of_margins(thetas) * np.sqrt((self.extents**2).sum())
-            norms += 4 * EPS * self.l2[models] * np.sqrt((thetas**2).sum(axis=1))
-            gaps = norms**2 / (2 * self.l2[models])
-        return np.where(np.isnan(gaps), np.inf, gaps)
+        """Bound how far objectives are from their optimum by strong convexity, and by their own
+        size: none is below 0. `curvatures` bounds those along the intercepts from below. Unless
+        `is_proof`, gradients are taken to be exact."""
+        n, l2 = self.n_penalised, self.l2[models]
+        of_margins = self.rounding_of_margins(thetas)
+        noise = rounding_of_derivatives(losses, of_margins, self.chain) * is_proof
+        extent = float(norms(self.extents[:n]))
+        slopes = norms(gradients[:, :n]) * 1.01 + noise * extent + TINY
+        slopes += 4 * EPS * l2 * norms(thetas[:, :n]) * is_proof
+        slope = np.abs(gradients[:, -1]) * 1.01 + noise + TINY if n < self.n_params else None
+        size = losses * exp(of_margins) * (1 + EPS * (self.chain + 32)) + TINY
+        gaps = convexity_bound(slopes, slope, curvatures, extent, losses, l2)
+        return np.where(l2 > 0, np.fmin(gaps, np.where(np.isnan(size), np.inf, size)), np.inf)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

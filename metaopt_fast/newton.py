@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast import _kernels
+from metaopt_fast.arithmetic import exp, log
+from metaopt_fast.certificates import gap_bound
 from metaopt_fast.models import Float64Array, Indices, Models, Nearby
 
 # Bytes of Hessians at work: more models than that come one batch after the other.
@@ -36,34 +38,23 @@ TINY = np.finfo(np.float64).tiny
 ARMIJO = 1e-4
 # Below this part of the loss, differences of losses are rounding.
 ROUNDING = 1e-13
+# Steps of new Hessians, one after the other, that change nothing but by rounding.
+IDLE = 2
+# How a model ended.
+CONVERGED, OUT_OF_STEPS, OUT_OF_DIGITS = range(3)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Optima:
-    """Where models came to: arrays over models."""
+    """Where models came to: arrays over models. `curvatures` are lower bounds of the objectives'
+    second derivatives for the last parameter."""
 
     thetas: Float64Array
     losses: Float64Array
     gap_bounds: Float64Array
+    curvatures: Float64Array
     n_iter: Indices
-    converged: npt.NDArray[np.bool_]
-
-
-def gap_bound(decrement: Float64Array, radius: Float64Array) -> Float64Array:
-    """Return how far the objective can be from its optimum, infinite where nothing is proven.
-
-    With lam = sqrt(g' H^-1 g) and R = max_i |x_i| in the norm of H^-1, the logistic loss along any
-    direction h is at least f - lam t + (exp(-R t) + R t - 1) / R^2, t = |h|_H: its curvature falls
-    by a factor exp(-R t) at most (Bach 2010). The least of these is, for R lam < 1,
-    lam^2 ((1 - x) log(1 - x) + x) / x^2, x = R lam.
-    """
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        x = radius * decrement
-        inside = np.where(x < 1, x, 0)
-        exact = ((1 - inside) * np.log1p(-inside) + inside) / inside**2
-        factor = np.where(x < 1e-3, 0.5 + x / 6 + x**2 / 10, exact)
-        bound: Float64Array = np.where(x < 1, decrement**2 * factor, np.inf)
-    return bound
+    status: Indices
 
 
 def fit(
@@ -76,16 +67,17 @@ def fit(
 ) -> Optima:
     """Minimise the objective of each model; unless `prove`, a small decrement is enough.
 
-    Models start from thetas, or by a step from what is nearby. Of each training set, every fourth
-    model in the order of penalties comes first; the others start from the nearest of these.
+    Models start from thetas, or by a step from what is nearby. Of each training set, one model in
+    STRIDE, in the order of penalties, comes first; the others start from the nearest of these.
     """
     n = len(models.l2)
     optima = Optima(
         np.empty((n, models.n_params)),
         np.empty(n),
         np.empty(n),
+        np.empty(n),
         np.empty(n, np.intp),
-        np.empty(n, np.bool_),
+        np.empty(n, np.intp),
     )
     size = max(24, BATCH_BYTES // (8 * _kernels.n_pairs(models.n_params)))
     order = np.lexsort((models.l2, models.set_of))
@@ -102,7 +94,7 @@ def fit(
 
 
 def choose_leads(set_of: Indices) -> npt.NDArray[np.bool_]:
-    """Choose about a quarter of each training set's models; set_of is sorted."""
+    """Choose one in STRIDE of each training set's models, or MIN_LEADS; set_of is sorted."""
     _, counts = np.unique(set_of, return_counts=True)
     leads = []
     for count in counts.tolist():
@@ -116,8 +108,8 @@ def choose_leads(set_of: Indices) -> npt.NDArray[np.bool_]:
 class _Measures(NamedTuple):
     """What Hessians say: the Newton steps, their lengths, the rows' radii, and how much the
     Hessians have aged: exp(-drift) H <= the Hessian at theta, by self-concordance. Hence bounds of
-    the Newton decrements and of the objectives' distance to their optimum, and what rounding may
-    have added to the lengths."""
+    the Newton decrements and of the objectives' distance to their optimum. Whole: no parameter was
+    left out of the factor, and rounding did not make it another matrix's."""
 
     steps: Float64Array
     lengths: Float64Array
@@ -125,7 +117,7 @@ class _Measures(NamedTuple):
     drift: Float64Array
     decrements: Float64Array
     gaps: Float64Array
-    noise: Float64Array
+    whole: npt.NDArray[np.bool_]
 
     def replace(self, which: npt.NDArray[np.bool_], others: _Measures) -> None:
         for mine, other in zip(self, others, strict=True):
@@ -170,16 +162,15 @@ class _LastSteps:
         steps, norms = newton.copy(), lengths.copy()
         at, gradients, newton = at[known], gradients[known], newton[known]
         s, y = self.taken[at], gradients - self.gradients[at]
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            scale = 1 / (s * y).sum(axis=1)
-            first = scale * (s * gradients).sum(axis=1)
-            partly = newton - first[:, None] * (newton - self.newton[at])
-            second = first - scale * (y * partly).sum(axis=1)
-            improved = partly + second[:, None] * s
-            # |newton - self.newton| is at most the sum of both lengths.
-            bounds = lengths[known] + np.abs(first) * (lengths[known] + self.lengths[at])
-            bounds += np.abs(second) * self.norms[at]
-            good = (scale > 0) & ((improved * gradients).sum(axis=1) > 0) & np.isfinite(bounds)
+        scale = 1 / (s * y).sum(axis=1)
+        first = scale * (s * gradients).sum(axis=1)
+        partly = newton - first[:, None] * (newton - self.newton[at])
+        second = first - scale * (y * partly).sum(axis=1)
+        improved = partly + second[:, None] * s
+        # |newton - self.newton| is at most the sum of both lengths.
+        bounds = lengths[known] + np.abs(first) * (lengths[known] + self.lengths[at])
+        bounds += np.abs(second) * self.norms[at]
+        good = (scale > 0) & ((improved * gradients).sum(axis=1) > 0) & np.isfinite(bounds)
         which = np.flatnonzero(known)[good]
         steps[which], norms[which] = improved[good], bounds[good]
         return steps, norms
@@ -203,29 +194,45 @@ class _Batch:
         self.max_iter, self.prove = max_iter, prove
         n, n_pairs = len(members), _kernels.n_pairs(models.n_params)
         self.hessians = np.empty((n, n_pairs)) if keep_hessians else None
-        self.factors, self.radii = np.empty((n, n_pairs)), np.empty(n)
+        self.factors, self.radii, self.slack = np.empty((n, n_pairs)), np.empty(n), np.empty(n)
         # Where the Hessian was taken; a bound of |x (theta - origin)| over the rows as it was last
         # looked up; how far theta has moved since, in the Hessian's norm. Infinite: there is none.
         self.origins = np.empty((n, models.n_params))
         self.drifted, self.moved = np.zeros(n), np.full(n, np.inf)
-        # The decrement that the last step began with, as the same Hessian measures it.
-        self.before = np.full(n, np.inf)
-        self.stuck = np.zeros(n, np.bool_)
+        # The Hessian's entry for the last parameter.
+        self.curvatures = np.empty(n)
+        # The decrement that the last step began with, as the same Hessian measures it, and how far
+        # the loss fell.
+        self.before, self.falls = np.full(n, np.inf), np.full(n, np.inf)
+        # How many steps of new Hessians changed nothing; models that no step leads downhill.
+        self.idle, self.stuck = np.zeros(n, np.intp), np.zeros(n, np.bool_)
         self.last = _LastSteps(n, models.n_params)
         if isinstance(start, Nearby):
             self.step_from(start)
         else:
             self.thetas = start.copy()
             self.losses, self.gradients = models.evaluate(members, self.thetas)
+            self.leave(~np.isfinite(self.losses))
+
+    def leave(self, where: npt.NDArray[np.bool_]) -> None:
+        """Start at zero instead, where a start is so far off that nothing can be said of it."""
+        at = np.flatnonzero(where)
+        if not len(at):
+            return
+        self.thetas[at] = 0.0
+        self.losses[at], self.gradients[at] = self.models.evaluate(
+            self.members[at], self.thetas[at]
+        )
 
     def step_from(self, near: Nearby) -> None:
         """Start by a step from what is known nearby, or from there where the step leads uphill."""
         everything = np.arange(len(self.members))
         if self.hessians is not None:
             self.hessians[:] = near.hessians[near.which]
-        self.radii[:] = self.models.factor(
+        self.radii[:], self.slack[:] = self.models.factor(
             self.members, near.hessians, near.which, self.factors, everything
         )
+        self.curvatures[:] = near.hessians[near.which, -1] * self.models.scales(self.members)
         self.origins[:] = near.origins[near.which]
         steps, lengths = self.models.solve(self.factors, everything, near.gradients)
         self.thetas = near.thetas - steps
@@ -249,46 +256,94 @@ class _Batch:
                 stale &= self.needs_hessian(active, found)
                 self.renew(active[stale])
                 found.replace(stale, self.measure(active[stale]))
-            # Where rounding is all that is left, steps do not get shorter.
-            is_rounding = (found.lengths > self.before[active] / 2) & (
-                found.lengths**2 <= ROUNDING * np.abs(self.losses[active]) + (2 * found.noise) ** 2
-            )
-            converged = (found.decrements <= self.tol) | is_rounding
-            if self.prove:
-                converged &= self.is_proven(active, found.gaps) | (found.drift == 0)
-            done = converged | self.stuck[active] | (n_iter == self.max_iter)
+            converged, ended = self.judge_progress(active, found)
+            done = converged | ended | (n_iter == self.max_iter)
             at = self.members[active[done]]
-            optima.thetas[at] = self.thetas[active[done]]
-            optima.losses[at] = self.losses[active[done]]
-            optima.n_iter[at], optima.converged[at] = n_iter, converged[done]
-            # Far away, duality proves more than the Hessian does.
-            optima.gap_bounds[at] = np.minimum(
-                found.gaps[done],
-                self.models.duality_gaps(at, optima.thetas[at], self.gradients[active[done]]),
+            optima.n_iter[at] = n_iter
+            optima.status[at] = np.where(
+                converged[done], CONVERGED, np.where(ended[done], OUT_OF_DIGITS, OUT_OF_STEPS)
             )
+            self.write(active[done], found.gaps[done], found.drift[done], optima)
             if done.all():
                 return
             active = active[~done]
             self.step(active, found.steps[~done], found.lengths[~done])
             n_iter += 1
 
+    def judge_progress(
+        self, at: Indices, found: _Measures
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Say which models have converged, and which have come to an end, converged or not.
+
+        A small decrement has converged where the gap is proven, and, but for rounding, where the
+        Hessian is new, its factor whole, and the decrement within its reach (radius * decrement
+        < 1: beyond, it says nothing). Else steps go on until rounding is all that they change:
+        neither the loss nor the decrement falls any more, and Hessians are new. What the gap may
+        still be is then estimated, by the decrement or by the gradient.
+        """
+        losses, is_new = self.losses[at], found.drift == 0
+        falls = self.falls[at] > ROUNDING * np.abs(losses)
+        is_idle = is_new & ~falls & (found.lengths > self.before[at] / 2)
+        self.idle[at] = np.where(is_idle, self.idle[at] + 1, 0)
+        ended = self.stuck[at] | (self.idle[at] >= IDLE)
+        near = found.decrements <= self.tol
+        tells = found.whole & is_new & (found.radii * found.lengths < 1)
+        if self.prove:
+            converged = near & (tells | self.is_proven(at, found.gaps))
+        else:
+            converged = near & found.whole
+        unclear = np.flatnonzero((ended | ~found.whole) & ~converged)
+        if len(unclear):
+            gaps = np.where(tells, found.decrements**2, np.inf)[unclear]
+            gaps = np.fmin(gaps, self.estimates(at[unclear], found.drift[unclear]))
+            wanted = self.tol * np.where(ended[unclear], np.maximum(1, losses[unclear]), self.tol)
+            converged[unclear] = gaps <= wanted
+        return converged, ended
+
+    def estimates(self, at: Indices, drift: Float64Array) -> Float64Array:
+        """Return what the gaps may be, by the gradients: what rounding adds to these left out."""
+        return self.models.convexity_gaps(
+            self.members[at],
+            self.thetas[at],
+            self.losses[at],
+            self.gradients[at],
+            self.curvatures_at(at, drift),
+            is_proof=False,
+        )
+
+    def curvatures_at(self, at: Indices, drift: Float64Array) -> Float64Array:
+        """Return lower bounds of the second derivatives for the last parameter."""
+        return np.where(drift < 700, self.curvatures[at] * exp(-drift) * 0.99, 0.0)
+
+    def write(self, at: Indices, gaps: Float64Array, drift: Float64Array, optima: Optima) -> None:
+        """Write where models have come to, and what is proven of that."""
+        of = self.members[at]
+        curvatures = self.curvatures_at(at, drift)
+        optima.thetas[of], optima.losses[of] = self.thetas[at], self.losses[at]
+        optima.curvatures[of] = curvatures
+        # Far away, or where a Hessian is nearly singular, convexity proves more than it does.
+        optima.gap_bounds[of] = np.minimum(
+            gaps,
+            self.models.convexity_gaps(
+                of, self.thetas[at], self.losses[at], self.gradients[at], curvatures
+            ),
+        )
+
     def nearby(self, others: Indices) -> Nearby:
         """Return what other models know: the nearest one of the same set."""
         models = self.models
         assert self.hessians is not None
         of_other, of_mine = models.l2[others], models.l2[self.members]
-        far = np.abs(
-            np.log(np.maximum(of_other, TINY))[:, None] - np.log(np.maximum(of_mine, TINY))
-        )
+        far = np.abs(log(np.maximum(of_other, TINY))[:, None] - log(np.maximum(of_mine, TINY)))
         far[models.set_of[others][:, None] != models.set_of[self.members]] = np.inf
         which = far.argmin(axis=1)
         thetas, penalised = self.thetas[which], self.thetas[which]
         penalised[:, models.n_penalised :] = 0
         more = of_other - of_mine[which]
-        # A larger penalty makes the Hessian's norm larger.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            growth = np.sqrt(np.maximum(1, of_other / of_mine[which]))
-            moved = np.where(self.moved[which] > 0, growth * self.moved[which], 0)
+        # `moved` may be measured with any smaller penalty than the radius: with masses
+        # m_i = c_i (x_i v)^2 of the rows' parts c_i of a Hessian H, the mean of the squares of
+        # their drifts d_i = x_i s is at most radius^2 sum_i c_i d_i^2, and, by Jensen's inequality,
+        # what is left of v'Hv is at least exp(-mean of |d_i|) of it.
         return Nearby(
             thetas,
             self.losses[which] + more / 2 * (penalised**2).sum(axis=1),
@@ -296,7 +351,7 @@ class _Batch:
             self.hessians,
             self.origins,
             which,
-            moved,
+            self.moved[which],
             self.drifted[which],
         )
 
@@ -305,9 +360,10 @@ class _Batch:
         if not len(at):
             return
         hessians = self.models.hessians(self.members[at], self.thetas[at])
-        self.radii[at] = self.models.factor(
+        self.radii[at], self.slack[at] = self.models.factor(
             self.members[at], hessians, np.arange(len(at)), self.factors, at
         )
+        self.curvatures[at] = hessians[:, -1] * self.models.scales(self.members[at])
         if self.hessians is not None:
             self.hessians[at] = hessians
         self.origins[at] = self.thetas[at]
@@ -328,20 +384,26 @@ class _Batch:
 
     def judge(self, at: Indices, steps: Float64Array, lengths: Float64Array) -> _Measures:
         """Say what the steps mean, given how far models have moved."""
-        radii = self.radii[at]
-        with np.errstate(invalid="ignore"):
-            drift = np.where(self.moved[at] > 0, radii * self.moved[at], 0.0) + self.drifted[at]
-        growth = np.exp(np.minimum(drift, 700.0) / 2)
-        noise = self.models.rounding(self.members[at], self.thetas[at], radii)
-        # A hundredth more covers the rounding of the factorisation.
-        gaps = gap_bound(1.01 * growth * (lengths + noise), 1.01 * growth * radii)
-        return _Measures(steps, lengths, radii, drift, growth * lengths, gaps, noise)
+        models, members, thetas, radii = (
+            self.models,
+            self.members[at],
+            self.thetas[at],
+            self.radii[at],
+        )
+        drift = np.where(self.moved[at] > 0, radii * self.moved[at], 0.0) + self.drifted[at]
+        noise = models.rounding(members, thetas, self.losses[at], radii)
+        # The margins that a Hessian is taken at are rounded, too.
+        growth = exp((drift + models.rounding_of_margins(thetas)) / 2)
+        gaps = gap_bound(growth * (self.slack[at] * lengths + noise), growth * radii)
+        decrements = exp(drift / 2) * lengths
+        return _Measures(
+            steps, lengths, radii, drift, decrements, gaps, np.isfinite(self.slack[at])
+        )
 
     def needs_hessian(self, at: Indices, found: _Measures) -> npt.NDArray[np.bool_]:
         """Say which Hessians are too old: to prove an optimum, or to lead to it soon."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            rate = np.where(np.isfinite(self.before[at]), found.lengths / self.before[at], 0.1)
-            left = np.log(self.tol / found.decrements) / np.log(np.minimum(rate, 0.99))
+        rate = np.where(np.isfinite(self.before[at]), found.lengths / self.before[at], 0.1)
+        left = log(self.tol / found.decrements) / log(np.minimum(rate, 0.99))
         # Few models share the cost of an iteration, and a Hessian costs no more than for many.
         rows = self.models.n_rows
         evaluation = (4 * self.models.n_params + 40) * rows + ITERATION / len(at)
@@ -378,6 +440,7 @@ class _Batch:
                 -size * steps[done],
                 size * norms[done],
             )
+            self.falls[moved] = self.losses[moved] - losses[good]
             self.thetas[moved], self.losses[moved] = thetas[good], losses[good]
             self.gradients[moved] = gradients[good]
             self.moved[moved] += size * norms[done]

@@ -16,8 +16,8 @@ from metaopt_fast.classifiers import (
     warn_unless_converged,
 )
 from metaopt_fast.floating_errors import shielded
-from metaopt_fast.training import fit_many
-from metaopt_fast.training_sets import class_factors
+from metaopt_fast.training import fit_models, warn_if_unbounded
+from metaopt_fast.training_sets import class_factors, split_exponent
 from metaopt_fast.validation import check_number
 
 Float64Array = npt.NDArray[np.float64]
@@ -94,12 +94,12 @@ class LogisticRegression(BinaryClassifier):
     def fit(self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: Any = None) -> Self:
         """Train on X of shape (n_samples, n_features) and labels y of shape (n_samples,).
 
-        Warns with a ConvergenceWarning where `max_iter` ended it.
+        Warns with a ConvergenceWarning where it has not converged.
         """
         warm = check_flag("warm_start", self.warm_start) and hasattr(self, "coef_")
         start = self._start() if warm else None
-        converged = self._train(*self._training_data(X, y, sample_weight), start)
-        warn_unless_converged(converged, self.max_iter)
+        status = self._train(*self._training_data(X, y, sample_weight), start)
+        warn_unless_converged(status, self.max_iter)
         return self
 
     @shielded
@@ -109,17 +109,17 @@ class LogisticRegression(BinaryClassifier):
         positive: npt.NDArray[np.bool_],
         weights: Float64Array | None,
         start: Float64Array | None,
-    ) -> npt.NDArray[np.bool_]:
-        """Train on data that were checked, and say whether that converged."""
+    ) -> npt.NDArray[np.str_]:
+        """Train on data that were checked, and say how that ended."""
         C, l2 = check_C(self.C), None if self.l2 is None else check_number("l2", self.l2, 0.0)
         choice = check_class_weight(self.class_weight, self.classes_)
         weights = np.ones(len(X)) if weights is None else weights
         sums = np.array([weights[~positive].sum(), weights[positive].sum()])
-        factors = class_factors(choice, sums)
+        factors, exponent = split_exponent(class_factors(choice, sums))
         # An infinite weight is refused, an infinite C is none.
         weights = weights * np.where(positive, factors[1], factors[0])
-        l2 = 1 / (C * weights.sum()) if l2 is None else l2
-        fits = fit_many(
+        l2 = float(np.ldexp(1 / (C * weights.sum()), -exponent)) if l2 is None else l2
+        fits = fit_models(
             X,
             positive,
             l2=[l2],
@@ -136,7 +136,8 @@ class LogisticRegression(BinaryClassifier):
         self.n_iter_ = fits.n_iter.astype(np.int32)
         self.gap_bound_ = float(fits.gap_bound[0])
         self.certified_ = bool(fits.certified[0])
-        return fits.converged
+        warn_if_unbounded(fits, l2, stacklevel=4)
+        return fits.status
 
     def _start(self) -> Float64Array:
         parts = [self.coef_, self.intercept_[None, :]] if self.fit_intercept else [self.coef_]

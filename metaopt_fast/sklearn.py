@@ -139,7 +139,7 @@ class LogisticRegressionSearchCV(BinaryClassifier):
         """Search on X of shape (n_samples, n_features) and labels y of shape (n_samples,).
 
         `groups` of shape (n_samples,) is for splitters of groups. Warns with a ConvergenceWarning
-        where `max_iter` ended a model.
+        where models have not converged.
         """
         metrics = check_scoring(self.scoring)
         check_flag("one_standard_error", self.one_standard_error)
@@ -175,14 +175,14 @@ class LogisticRegressionSearchCV(BinaryClassifier):
         self.n_splits_, self.multimetric_ = len(splits), "score" not in metrics
         scorers = {name: scorer_of(metric, self.classes_) for name, metric in metrics.items()}
         self.scorer_ = scorers if self.multimetric_ else scorers["score"]
-        converged = fits.converged
+        status = fits.status
         if decisive is not None or self.refit:
             self._choose(decisive, scores)
         if self.refit:
             start = fits.theta[self.best_index_].mean(axis=0)
             refitted = self._train_best(data, positive, weights, start)
-            converged = np.append(converged, refitted)
-        warn_unless_converged(converged, self.max_iter)
+            status = np.append(status, refitted)
+        warn_unless_converged(status, self.max_iter)
         return self
 
     def _splits(self, X: Float64Array, labels: npt.NDArray[Any], groups: Any) -> Iterable[Any]:
@@ -250,8 +250,8 @@ class LogisticRegressionSearchCV(BinaryClassifier):
         positive: npt.NDArray[np.bool_],
         weights: Float64Array | None,
         start: Float64Array,
-    ) -> npt.NDArray[np.bool_]:
-        """Set best_estimator_, trained on all rows, and say whether that converged."""
+    ) -> npt.NDArray[np.str_]:
+        """Set best_estimator_, trained on all rows, and say how that ended."""
         started = time.perf_counter()
         shared = ("fit_intercept", "tol", "max_iter", "n_threads")
         settings = {name: getattr(self, name) for name in shared}
@@ -260,10 +260,10 @@ class LogisticRegressionSearchCV(BinaryClassifier):
         for name in ("classes_", "n_features_in_", "feature_names_in_"):
             if hasattr(self, name):
                 setattr(best, name, getattr(self, name))
-        converged = best._train(X, positive, weights, start)
+        status = best._train(X, positive, weights, start)
         self.n_iter_ = self.best_estimator_.n_iter_
         self.refit_time_ = time.perf_counter() - started
-        return converged
+        return status
 
     @available_if(_refits)  # type: ignore[untyped-decorator]
     def decision_function(self, X: npt.ArrayLike) -> Float64Array:

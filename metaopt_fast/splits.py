@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.scoring import score_many
-from metaopt_fast.training import fit_many
+from metaopt_fast.training import fit_models, warn_if_unbounded
+from metaopt_fast.training_sets import split_exponent
 from metaopt_fast.validation import describe
 
 Float64Array = npt.NDArray[np.float64]
@@ -27,12 +28,15 @@ class SplitFits(NamedTuple):
     theta : numpy.ndarray of shape (n_candidates, n_splits, n_params)
     gap_bound : numpy.ndarray of shape (n_candidates, n_splits)
     converged, certified : numpy.ndarray of shape (n_candidates, n_splits), bool
+    status : numpy.ndarray of shape (n_candidates, n_splits), str
+        As of `metaopt_fast.fit_many`.
     """
 
     theta: Float64Array
     gap_bound: Float64Array
     converged: npt.NDArray[np.bool_]
     certified: npt.NDArray[np.bool_]
+    status: npt.NDArray[np.str_]
 
 
 def check_splits(splits: Iterable[Any], n_samples: int) -> list[Split]:
@@ -128,32 +132,29 @@ def fit_splits(
             raise ValueError(
                 f"split {number} trains on rows of one class: pass other splits, stratified ones."
             )
-    l2 = 1 / (C[:, None] * total_weights(sums, class_weight))
+    totals, exponents = total_weights(sums, class_weight)
+    l2 = np.ldexp(1 / (C[:, None] * totals), -exponents)
     choices = list(class_weight)
     alike = all(choice == choices[0] for choice in choices)
     options["class_weight"] = choices[0] if alike else choices
     parts = []
     for run, folds in runs(splits, len(X)):
-        if folds is not None:
-            fits = fit_many(
-                X, positive, l2=l2[:, run], folds=folds, sample_weight=sample_weight, **options
-            )
-            parts.append((fits.theta, fits.gap_bound, fits.converged, fits.certified))
-            continue
-        train = splits[run.start][0]
-        fits = fit_many(
-            X[train],
-            positive[train],
-            l2=l2[:, run.start],
-            sample_weight=None if sample_weight is None else sample_weight[train],
+        # A split of its own is one fold left out, that is, no folds.
+        rows: Any = slice(None) if folds is not None else splits[run.start][0]
+        fits = fit_models(
+            X[rows],
+            positive[rows],
+            l2=l2[:, run] if folds is not None else l2[:, run.start],
+            folds=folds,
+            sample_weight=None if sample_weight is None else sample_weight[rows],
             **options,
         )
+        warn_if_unbounded(fits, l2[:, run], stacklevel=4)
+        shape = (len(C), run.stop - run.start)
         parts.append(
             (
-                fits.theta[:, None],
-                fits.gap_bound[:, None],
-                fits.converged[:, None],
-                fits.certified[:, None],
+                fits.theta.reshape(*shape, -1),
+                *(getattr(fits, name).reshape(shape) for name in SplitFits._fields[1:]),
             )
         )
     return SplitFits(*(np.concatenate(arrays, axis=1) for arrays in zip(*parts, strict=True)))
@@ -183,20 +184,22 @@ def score_splits(
     return scores
 
 
-def total_weights(sums: Float64Array, class_weight: Sequence[ClassWeight]) -> Float64Array:
-    """Return the weight of the training rows, classes weighted, shape (n_candidates, n_splits).
+def total_weights(
+    sums: Float64Array, class_weight: Sequence[ClassWeight]
+) -> tuple[Float64Array, npt.NDArray[np.intp]]:
+    """Return the weight of the training rows, classes weighted, shape (n_candidates, n_splits), as
+    numbers to be multiplied by 2 to powers of shape (n_candidates, 1).
 
     `sums` has the weight of each split's training rows of class 0 and 1. "balanced" does not change
     their sum.
     """
-    return np.array(
-        [
-            sums[:, 0] * choice.get(0, 1.0) + sums[:, 1] * choice.get(1, 1.0)
-            if isinstance(choice, dict)
-            else sums.sum(axis=1)
-            for choice in class_weight
-        ]
-    )
+    totals, exponents = [], []
+    for choice in class_weight:
+        given = choice if isinstance(choice, dict) else {}
+        factors, exponent = split_exponent(np.array([given.get(0, 1.0), given.get(1, 1.0)]))
+        totals.append((sums * factors).sum(axis=1))
+        exponents.append([exponent])
+    return np.array(totals), np.array(exponents, np.intp)
 
 
 def runs(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.certificates import after_rounding
 from metaopt_fast.fit_arguments import (
     ClassWeight,
     check_class_weight,
@@ -17,8 +19,11 @@ from metaopt_fast.fit_arguments import (
     check_theta0,
     check_training_sets,
 )
-from metaopt_fast.newton import fit
+from metaopt_fast.floating_errors import shielded
+from metaopt_fast.models import Models
+from metaopt_fast.newton import CONVERGED, OUT_OF_DIGITS, Optima, fit
 from metaopt_fast.packing import check_classes, check_sample_weight, check_X, pack
+from metaopt_fast.reductions import Reduction
 from metaopt_fast.threads import default_n_threads
 from metaopt_fast.training_sets import Problem
 from metaopt_fast.validation import check_integer, check_n_threads, check_number, describe
@@ -27,6 +32,8 @@ Float64Array = npt.NDArray[np.float64]
 
 # A tile of larger Hessians would take half a gigabyte.
 MAX_PARAMS = 2048
+# Of newton's numbers, by name.
+STATUSES = ("converged", "max_iter", "rounding")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,16 +47,20 @@ class FitResult:
     loss : numpy.ndarray of shape (M,) or (M, n_folds)
         The objective on the training rows, penalty included.
     gap_bound : numpy.ndarray, shaped as loss
-        The objective is proven to be at most this far above its optimum, by self-concordance or,
-        without an intercept, by the duality gap; infinite: nothing is proven.
+        The objective is proven to be at most this far above its optimum, by self-concordance or
+        by strong convexity; infinite: nothing is proven.
     certified : numpy.ndarray of bool, shaped as loss
-        Whether gap_bound <= tol * max(1, loss).
+        Whether gap_bound is finite and at most tol * max(1, loss).
     n_iter : numpy.ndarray of int, shaped as loss
         Newton steps.
     converged : numpy.ndarray of bool, shaped as loss
-        Whether the Newton decrement is at most tol, or rounding ended the descent.
+        Whether the Newton decrement is at most tol, or steps changed nothing any more but by
+        rounding, and the gap is at most about tol * max(1, loss), proven or not.
     validation_loss, validation_accuracy : numpy.ndarray of shape (M, n_folds), or None
         Means over the rows of the fold that was held out, weighted by sample_weight.
+    status : numpy.ndarray of str, shaped as loss
+        "converged"; "max_iter": there were no more steps; "rounding": steps changed nothing any
+        more, though the gap may be above tol.
     """
 
     theta: Float64Array
@@ -60,6 +71,7 @@ class FitResult:
     converged: npt.NDArray[np.bool_]
     validation_loss: Float64Array | None
     validation_accuracy: Float64Array | None
+    status: npt.NDArray[np.str_]
 
     def __repr__(self) -> str:
         folds = "" if self.loss.ndim == 1 else f" x {self.loss.shape[1]} folds"
@@ -139,7 +151,8 @@ def fit_many(
     Warns
     -----
     RuntimeWarning
-        If l2 is 0 and a model is not certified: separable rows have no optimum.
+        If models have not converged, with the reason; if l2 is 0 and a model is not certified:
+        separable rows have no optimum.
 
     References
     ----------
@@ -158,17 +171,83 @@ def fit_many(
     >>> bool(fits.certified.all())
     True
     """
+    fits = fit_models(
+        X,
+        y,
+        l2=l2,
+        folds=folds,
+        class_weight=class_weight,
+        sample_weight=sample_weight,
+        fit_intercept=fit_intercept,
+        tol=tol,
+        max_iter=max_iter,
+        theta0=theta0,
+        n_threads=n_threads,
+    )
+    if reasons := reasons_of(fits.status, max_iter):
+        warnings.warn(reasons, RuntimeWarning, stacklevel=2)
+    else:
+        warn_if_unbounded(fits, l2, stacklevel=3)
+    return fits
+
+
+def warn_if_unbounded(fits: FitResult, l2: npt.ArrayLike, stacklevel: int) -> None:
+    """Warn of models without a penalty that may have no optimum."""
+    strengths = np.reshape(np.asarray(l2, np.float64), (-1, 1) if np.ndim(l2) < 2 else np.shape(l2))
+    if (~fits.certified.reshape(len(fits.loss), -1) & (strengths == 0)).any():
+        warnings.warn(
+            "l2 is 0 and an optimum could not be certified, as where columns are collinear or a "
+            "plane separates the classes: pass a positive l2.",
+            RuntimeWarning,
+            stacklevel=stacklevel,
+        )
+
+
+def reasons_of(status: npt.NDArray[np.str_], max_iter: int) -> str:
+    """Return why models have not converged, and what to do about it; nothing if all have."""
+    sentences = []
+    if count := np.count_nonzero(status == "max_iter"):
+        sentences.append(
+            f"{count} of {status.size} models did not converge in {max_iter} iterations: pass a "
+            "larger max_iter, a larger l2 (a smaller C), or features of similar scales."
+        )
+    if count := np.count_nonzero(status == "rounding"):
+        sentences.append(
+            f"{count} of {status.size} models ended where rounding hides what is left to gain, as "
+            "where columns are nearly collinear or of very unlike size: pass features that are "
+            "standardised, a larger l2 (a smaller C), or a larger tol."
+        )
+    return " ".join(sentences)
+
+
+@shielded
+def fit_models(
+    X: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    l2: npt.ArrayLike,
+    folds: npt.ArrayLike | None = None,
+    class_weight: ClassWeight | Sequence[ClassWeight] = None,
+    sample_weight: npt.ArrayLike | None = None,
+    fit_intercept: bool = True,
+    tol: float = 1e-8,
+    max_iter: int = 100,
+    theta0: npt.ArrayLike | None = None,
+    n_threads: int | None = None,
+) -> FitResult:
+    """Do what `fit_many` does, and warn of nothing."""
     tol = check_number("tol", tol, 0.0, strictly=True)
     max_iter = check_integer("max_iter", max_iter, 1)
     threads = check_n_threads(n_threads) or default_n_threads()[0]
     if not isinstance(fit_intercept, (bool, np.bool_)):
         raise TypeError(f"fit_intercept is {describe(fit_intercept)}: pass True or False.")
     X = check_X(X)
-    if X.shape[1] + fit_intercept > MAX_PARAMS:
+    if min(X.shape) + fit_intercept > MAX_PARAMS:
         raise ValueError(
-            f"X has {X.shape[1]:,} columns, but fit_many keeps a Hessian of each model and takes "
-            f"{MAX_PARAMS:,} parameters at most: use gradient_descent(LogisticLoss(X, y), "
-            "method='lbfgs', l2=...), which fits many at once, too."
+            f"X has {len(X):,} rows and {X.shape[1]:,} columns, but fit_many keeps a Hessian of "
+            f"each model and takes {MAX_PARAMS:,} parameters, or as many rows, at most: use "
+            "gradient_descent(LogisticLoss(X, y), method='lbfgs', l2=...), which fits many at "
+            "once, too."
         )
     classes, positive = check_classes(y, len(X))
     weights = check_sample_weight(sample_weight, len(X))
@@ -184,41 +263,98 @@ def fit_many(
     sums = np.zeros((len(left_out), 2))
     np.add.at(sums, (fold, positive.astype(np.intp)), weights)
     check_training_sets(sums, folds is not None)
-
-    packed = pack(X, positive, weights, bool(fit_intercept), "float64", fold * 2 + positive)
-    problem = Problem(packed, fold, sums, left_out, X.shape[1] + bool(fit_intercept), threads)
     if choice_of is None:
         choice_of = np.zeros(len(strengths), np.intp)
-    models = problem.models(
-        [problem.training_set(choice, f) for choice in choices for f in left_out],
-        (choice_of[:, None] * len(left_out) + np.arange(len(left_out))).ravel(),
-        np.broadcast_to(strengths, shape).ravel(),
-    )
     result_shape = shape[:1] if folds is None else shape
-    if theta0 is None:
-        start = problem.start(models, choices)
-    else:
-        start = check_theta0(theta0, (*result_shape, models.n_params))
-    # Starts far off, whose losses are infinite, are no news.
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        optima = fit(models, start, tol, max_iter)
+    start = None
+    if theta0 is not None:
+        start = check_theta0(theta0, (*result_shape, X.shape[1] + bool(fit_intercept)))
+
+    rows = _Rows(positive, weights, fold, sums, left_out, bool(fit_intercept), threads)
+    set_of = (choice_of[:, None] * len(left_out) + np.arange(len(left_out))).ravel()
+    l2_of = np.broadcast_to(strengths, shape).ravel()
+    optima, validation = _fit(rows, X, choices, set_of, l2_of, start, tol, max_iter)
     certified = optima.gap_bounds <= tol * np.maximum(1, optima.losses)
-    if (~certified & (models.l2 == 0)).any():
-        warnings.warn(
-            "l2 is 0 and an optimum could not be certified, as where a plane separates the "
-            "classes: pass a positive l2.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-    validation: tuple[Float64Array | None, Float64Array | None] = (None, None)
-    if folds is not None:
-        validation = problem.validate(optima.thetas.reshape(*shape, -1))
+    certified &= np.isfinite(optima.gap_bounds)
     return FitResult(
         optima.thetas.reshape(*result_shape, -1),
         optima.losses.reshape(result_shape),
         optima.gap_bounds.reshape(result_shape),
         certified.reshape(result_shape),
         optima.n_iter.reshape(result_shape),
-        optima.converged.reshape(result_shape),
-        *validation,
+        (optima.status == CONVERGED).reshape(result_shape),
+        validation[0] if folds is not None else None,
+        validation[1] if folds is not None else None,
+        np.array(STATUSES)[optima.status].reshape(result_shape),
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """What is known of the rows, whatever their columns are."""
+
+    positive: npt.NDArray[np.bool_]
+    weights: Float64Array
+    fold: npt.NDArray[np.intp]
+    sums: Float64Array
+    left_out: list[int]
+    fit_intercept: bool
+    n_threads: int
+
+    def with_columns(self, columns: npt.NDArray[Any]) -> Problem:
+        """Return the problem of fitting some columns."""
+        packed = pack(
+            columns,
+            self.positive,
+            self.weights,
+            self.fit_intercept,
+            "float64",
+            self.fold * 2 + self.positive,
+        )
+        n_params = columns.shape[1] + self.fit_intercept
+        return Problem(packed, self.fold, self.sums, self.left_out, n_params, self.n_threads)
+
+
+def _fit(
+    rows: _Rows,
+    X: npt.NDArray[Any],
+    choices: list[ClassWeight],
+    set_of: npt.NDArray[np.intp],
+    l2: Float64Array,
+    start: Float64Array | None,
+    tol: float,
+    max_iter: int,
+) -> tuple[Optima, tuple[Float64Array, Float64Array]]:
+    """Fit models of training sets, one for each choice of class weights and each fold left out.
+
+    Returns them, and what they are worth on the folds."""
+    reduction = Reduction.of(X, rows.weights, rows.fit_intercept)
+    whole = rows.with_columns(reduction.X)
+    problem, l2 = whole, reduction.l2(l2)
+    if reduction.is_wide:
+        reduction = reduction.by_rows(rows.n_threads)
+        problem = rows.with_columns(reduction.columns)
+    models = problem.fold_models(choices, set_of, l2)
+    if start is None:
+        near = problem.start(models, choices)
+    else:
+        near = reduction.inward(start, rows.n_threads)
+    optima = fit(models, near, tol, max_iter)
+    n_folds = len(rows.left_out)
+    validation = problem.validate(optima.thetas.reshape(-1, n_folds, models.n_params))
+    if reduction.is_wide:
+        optima = _of_all_columns(optima, reduction, whole.fold_models(choices, set_of, l2), tol)
+    thetas, moved = reduction.outward(optima.thetas)
+    gaps = after_rounding(optima.gap_bounds, moved)
+    return replace(optima, thetas=thetas, gap_bounds=gaps), validation
+
+
+def _of_all_columns(optima: Optima, reduction: Reduction, models: Models, tol: float) -> Optima:
+    """Return optima of fewer columns as ones of all, evaluated again where they are now."""
+    everything = np.arange(len(models.l2))
+    thetas = reduction.spread(optima.thetas, models.n_threads)
+    losses, gradients = models.evaluate(everything, thetas)
+    gaps = models.convexity_gaps(everything, thetas, losses, gradients, 0.9 * optima.curvatures)
+    lost = ~(losses - optima.losses <= tol * np.maximum(1, losses))
+    status = np.where(lost & (optima.status == CONVERGED), OUT_OF_DIGITS, optima.status)
+    return replace(optima, thetas=thetas, losses=losses, gap_bounds=gaps, status=status)

@@ -37,6 +37,13 @@ def class_factors(choice: ClassWeight, sums: Float64Array) -> Float64Array:
     return cast(Float64Array, sums.sum() / (2 * sums))
 
 
+def split_exponent(factors: Float64Array) -> tuple[Float64Array, int]:
+    """Return factors of which the largest is from 1 to 2, and by which power of two they are too
+    small: sums of weights times huge factors would overflow."""
+    exponent = int(np.frexp(factors.max())[1]) - 1
+    return np.ldexp(factors, -exponent), exponent
+
+
 class Problem:
     """Packed rows in strata of fold and class, and the training sets that are made of them."""
 
@@ -59,7 +66,8 @@ class Problem:
 
     def factors(self, choice: ClassWeight, left_out: int) -> Float64Array:
         """Return what the classes' weights are multiplied by; left_out: a fold, or -1 for none."""
-        return class_factors(choice, self.sums_without(left_out))
+        # Only their ratio counts.
+        return split_exponent(class_factors(choice, self.sums_without(left_out)))[0]
 
     def sums_without(self, left_out: int) -> Float64Array:
         """Return the weights of both classes in all folds but one."""
@@ -96,6 +104,13 @@ class Problem:
         total *= n_rows / int(self.packed.block_rows.sum())
         return TrainingSet(self.rows(blocks, factors, total), total)
 
+    def fold_models(
+        self, choices: list[ClassWeight], set_of: npt.NDArray[np.intp], l2: Float64Array
+    ) -> Models:
+        """Return models of each choice of class weights without each fold, choice by choice."""
+        sets = [self.training_set(choice, f) for choice in choices for f in self.left_out]
+        return self.models(sets, set_of, l2)
+
     def models(
         self, sets: list[TrainingSet], set_of: npt.NDArray[np.intp], l2: Float64Array
     ) -> Models:
@@ -107,6 +122,7 @@ class Problem:
             self.packed.n_features,
             self.extents,
             int(self.packed.block_rows.sum()),
+            len(self.packed.block_rows),
             self.n_threads,
         )
 

@@ -58,9 +58,17 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
                             Py_ssize_t, double *) noexcept nogil
         void (*largest_margins)(const Rows *, Py_ssize_t, Py_ssize_t, const double *,
                                 double *) noexcept nogil
-        void (*factor_tile)(double *, Py_ssize_t, const double *, double *,
+        void (*factor_tile)(double *, Py_ssize_t, const double *, double *, double *,
                             double *) noexcept nogil
         void (*solve_tile)(const double *, Py_ssize_t, double *, double *) noexcept nogil
+        Py_ssize_t (*system_stride)(Py_ssize_t) noexcept nogil
+        void (*factor_one)(double *, Py_ssize_t, const double *, double *, double *,
+                           double *) noexcept nogil
+        void (*solve_one)(const double *, Py_ssize_t, double *, double *) noexcept nogil
+        void (*make_reflections)(double *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                                 double *) noexcept nogil
+        void (*reflect)(const double *, Py_ssize_t, const double *, Py_ssize_t, Py_ssize_t, int,
+                        double *) noexcept nogil
         void (*find_ranges)(const Rows *, Py_ssize_t, Py_ssize_t, const void *, double,
                             double *) noexcept nogil
         void (*add_histograms)(const Rows *, Py_ssize_t, Py_ssize_t, const void *, double,
@@ -275,6 +283,7 @@ cdef class PackedRows:
 
 
 include "newton.pxi"
+include "systems.pxi"
 include "histogram.pxi"
 include "products.pxi"
 

@@ -9,6 +9,7 @@
 #include "random.hpp"
 #include "ranks.hpp"
 #include "single.hpp"
+#include "systems.hpp"
 
 namespace metaopt::MF_ISA {
 
@@ -54,6 +55,11 @@ template <class T, class Loss> const Kernels *table() {
                                     largest_margins,
                                     factor_tile,
                                     solve_tile,
+                                    system_stride,
+                                    factor_one,
+                                    solve_one,
+                                    make_reflections,
+                                    reflect,
                                     find_ranges<T>,
                                     add_histograms<T>,
                                     find_areas<T>,

@@ -69,9 +69,18 @@ struct Kernels {
                         ptrdiff_t first_row, ptrdiff_t last_row, double *lanes);
     void (*largest_margins)(const Rows *, ptrdiff_t first, ptrdiff_t last, const double *thetas,
                             double *largest);
+    // See systems.hpp.
     void (*factor_tile)(double *matrix, ptrdiff_t n, const double *extents, double *radii,
-                        double *scratch);
+                        double *inflations, double *scratch);
     void (*solve_tile)(const double *factors, ptrdiff_t n, double *b, double *squares);
+    ptrdiff_t (*system_stride)(ptrdiff_t n);
+    void (*factor_one)(double *matrix, ptrdiff_t n, const double *extents, double *radius,
+                       double *inflation, double *scratch);
+    void (*solve_one)(const double *factor, ptrdiff_t n, double *b, double *square);
+    void (*make_reflections)(double *rows, ptrdiff_t n_columns, ptrdiff_t first, ptrdiff_t last,
+                             double *taus);
+    void (*reflect)(const double *rows, ptrdiff_t n_columns, const double *taus, ptrdiff_t first,
+                    ptrdiff_t last, int backwards, double *row);
     // See histogram.hpp.
     void (*find_ranges)(const Rows *, ptrdiff_t n_blocks, ptrdiff_t stride, const void *thetas,
                         double sign, double *range);

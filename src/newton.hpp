@@ -1,8 +1,7 @@
-// Hessians, and the systems of equations whose matrices they are. Double precision alone.
+// Hessians, and how far a step moves margins. Double precision alone.
 //
 // A symmetric matrix is stored as its pairs (j, k), j <= k, row by row. A Hessian is summed with
-// one row of the data in each lane; systems are solved with one system in each lane,
-// matrix[pair][lane]. Neither depends on what is computed beside it.
+// one row of the data in each lane, and does not depend on what is computed beside it.
 #pragma once
 
 #include "single.hpp"
@@ -145,89 +144,6 @@ inline void largest_margins(const Rows *rows, ptrdiff_t first, ptrdiff_t last, c
             }
     }
     for (int v = 0; v < VECTORS; v++) store(largest + v * W, found[v]);
-}
-
-// Cholesky's factor of the matrix in each lane, in its place, with the inverses of the diagonal.
-// radii[lane] bounds sqrt(v' matrix^-1 v) for all |v_j| <= extents[j]. A pivot within rounding of
-// zero leaves its parameter out, and makes the radius infinite. `scratch` holds two vectors of n.
-inline void factor_tile(double *matrix, ptrdiff_t n, const double *extents, double *radii,
-                        double *scratch) {
-    using V = wide_vector<double>;
-    constexpr int W = lanes_of<V>;
-    constexpr ptrdiff_t L = LANES<double>;
-    const V infinite = splat<V>(__builtin_inf());
-    for (int v = 0; v < VECTORS; v++) {
-        double *const factor = matrix + v * W;
-        double *const column = scratch + v * W, *const reach = scratch + n * L + v * W;
-        // What the diagonal was says what is left of it by rounding alone.
-        double *row = factor;
-        for (ptrdiff_t j = 0; j < n; row += (n - j) * L, j++) store(column + j * L, load<V>(row));
-        V radius{};
-        row = factor;
-        for (ptrdiff_t j = 0; j < n; row += (n - j) * L, j++) {
-            const V diagonal = load<V>(row),
-                    rounding = load<V>(column + j * L) * ((double)n * 0x1p-52);
-            const V inverse = diagonal > rounding ? 1 / sqrt(max(diagonal, V{})) : V{};
-            radius = inverse == 0 ? infinite : radius;
-            store(row, inverse);
-            for (ptrdiff_t k = 1; k < n - j; k++)
-                store(row + k * L, load<V>(row + k * L) * inverse);
-            double *below = row + (n - j) * L;
-            for (ptrdiff_t i = 1; i < n - j; below += (n - j - i) * L, i++) {
-                const V entry = -load<V>(row + i * L);
-                for (ptrdiff_t k = i; k < n - j; k++) {
-                    double *to = below + (k - i) * L;
-                    store(to, fma(entry, load<V>(row + k * L), load<V>(to)));
-                }
-            }
-        }
-        // Column by column of the inverse factor: how far an entry of v reaches into each of y.
-        for (ptrdiff_t j = 0; j < n; j++) store(reach + j * L, V{});
-        double *diagonal = factor;
-        for (ptrdiff_t j = 0; j < n; diagonal += (n - j) * L, j++) {
-            store(column + j * L, splat<V>(extents[j]));
-            for (ptrdiff_t k = j + 1; k < n; k++) store(column + k * L, V{});
-            row = diagonal;
-            for (ptrdiff_t i = j; i < n; row += (n - i) * L, i++) {
-                const V y = load<V>(column + i * L) * load<V>(row);
-                store(reach + i * L, load<V>(reach + i * L) + max(y, -y));
-                for (ptrdiff_t k = 1; k < n - i; k++) {
-                    double *to = column + (i + k) * L;
-                    store(to, fma(-y, load<V>(row + k * L), load<V>(to)));
-                }
-            }
-        }
-        for (ptrdiff_t j = 0; j < n; j++)
-            radius = fma(load<V>(reach + j * L), load<V>(reach + j * L), radius);
-        store(radii + v * W, sqrt(radius));
-    }
-}
-
-// Solves factor' factor x = b in each lane: b becomes x; squares[lane] = b' x.
-inline void solve_tile(const double *factors, ptrdiff_t n, double *b, double *squares) {
-    using V = wide_vector<double>;
-    constexpr int W = lanes_of<V>;
-    constexpr ptrdiff_t L = LANES<double>;
-    for (int v = 0; v < VECTORS; v++) {
-        const double *const factor = factors + v * W, *row = factor;
-        double *const x = b + v * W;
-        V square{};
-        for (ptrdiff_t j = 0; j < n; row += (n - j) * L, j++) {
-            const V y = load<V>(x + j * L) * load<V>(row);
-            store(x + j * L, y);
-            square = fma(y, y, square);
-            for (ptrdiff_t k = 1; k < n - j; k++)
-                store(x + (j + k) * L, fma(-y, load<V>(row + k * L), load<V>(x + (j + k) * L)));
-        }
-        for (ptrdiff_t j = n - 1; j >= 0; j--) {
-            row = factor + (j * n - j * (j - 1) / 2) * L;
-            V y = load<V>(x + j * L);
-            for (ptrdiff_t k = 1; k < n - j; k++)
-                y = fma(-load<V>(row + k * L), load<V>(x + (j + k) * L), y);
-            store(x + j * L, y * load<V>(row));
-        }
-        store(squares + v * W, square);
-    }
 }
 
 }  // namespace metaopt::MF_ISA

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 import metaopt_fast as mf
 from metaopt_fast import _kernels, newton
+from metaopt_fast.certificates import gap_bound
 from metaopt_fast.models import Models, TrainingSet
-from metaopt_fast.newton import _LastSteps, gap_bound
+from metaopt_fast.newton import _LastSteps
 
 
 def pairs_of(matrix):
@@ -92,7 +93,7 @@ def test_the_largest_margin_of_a_huge_theta_is_infinite_and_of_no_number_is_refu
 def test_a_step_of_no_number_reaches_for_ever():
     rows = mf.LogisticLoss([[2.0], [-3.0]], [0, 1])._rows
     set_of, l2 = np.zeros(1, np.intp), np.ones(1)
-    models = Models([TrainingSet(rows, 2.0)], set_of, l2, 1, 1, np.array([3.0]), 2, 1)
+    models = Models([TrainingSet(rows, 2.0)], set_of, l2, 1, 1, np.array([3.0]), 2, 1, 1)
     assert models.reaches(set_of, np.array([[-2.0]])).tolist() == [6.0]
     assert models.reaches(set_of, np.array([[np.nan]])).tolist() == [np.inf]
 
@@ -128,16 +129,29 @@ def test_a_step_is_improved_by_the_update_of_bfgs():
     assert (steps[0] == newton).all()
 
 
-def solve(matrices, which, scales, shifts, n_penalised, extents, right, n_threads=1):
-    x, squares, radii = right.copy(), np.empty(len(right)), np.empty(len(right))
+def solve(matrices, which, scales, shifts, n_penalised, extents, right, n_threads=1, alone=-1):
+    """The solutions, the squares of their norms, and the radii and inflations of the factors."""
+    x = right.copy()
+    squares, radii, inflations = np.empty((3, len(right)))
     factors, places = np.full((len(right) + 1, matrices.shape[1]), np.nan), which.copy()
     places[:] = np.arange(len(right))[::-1] + 1
     _kernels.factor(
-        matrices, which, scales, shifts, n_penalised, extents, factors, places, radii, n_threads
+        matrices,
+        which,
+        scales,
+        shifts,
+        n_penalised,
+        extents,
+        factors,
+        places,
+        radii,
+        inflations,
+        n_threads,
+        alone,
     )
     assert np.isnan(factors[0]).all() and np.isfinite(factors[1:]).all()
-    _kernels.solve(factors, places, x, squares, n_threads)
-    return x, squares, radii
+    _kernels.solve(factors, places, x, squares, n_threads, alone)
+    return x, squares, radii, inflations
 
 
 @given(
@@ -155,7 +169,7 @@ def test_systems_are_solved_and_radii_are_bounds(seed, n, n_systems, n_threads):
     extents = np.abs(rows).max(axis=(0, 1))
     right = rng.normal(size=(n_systems, n)) * extents
     packed = np.array([pairs_of(matrix) for matrix in matrices])
-    x, squares, radii = solve(
+    x, squares, radii, inflations = solve(
         packed, which, scales, shifts, n - 1, extents, right, n_threads=n_threads
     )
     for i in range(n_systems):
@@ -167,6 +181,49 @@ def test_systems_are_solved_and_radii_are_bounds(seed, n, n_systems, n_threads):
         assert squares[i] == pytest.approx(right[i] @ inverse @ right[i], rel=1e-6)
         largest = np.einsum("ij,jk,ik->i", rows.reshape(-1, n), inverse, rows.reshape(-1, n)).max()
         assert radii[i] >= np.sqrt(largest) * (1 - 1e-9)
+        of_each = np.diag(inverse) * np.diag(matrix)
+        assert inflations[i] == pytest.approx(of_each.sum(), rel=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 23, 24, 25, 47, 48, 49, 53, 97, 130])
+def test_a_system_has_the_same_bits_alone_and_in_a_tile(n):
+    rng = np.random.default_rng(n)
+    rows = rng.normal(size=(3, 2 * n, n)) * 10.0 ** rng.uniform(-3, 3, n)
+    rows[2, :, n // 2] = rows[2, :, 0]  # singular
+    packed = np.array([pairs_of(block.T @ block) for block in rows])
+    which, shifts = np.arange(29) % 3, rng.uniform(0, 1, 29)
+    shifts[2::3] = 0
+    arguments = (packed, which, np.ones(29), shifts, n, np.abs(rows).max(axis=(0, 1)))
+    right = rng.normal(size=(29, n))
+    alone, tiled = (solve(*arguments, right, alone=alone) for alone in (1, 0))
+    for ours, theirs in zip(alone, tiled, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert n == 1 or np.isinf(alone[2][2::3]).all()
+    assert np.isfinite(alone[3][0::3]).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (3, 3), (20, 37), (60, 400)])
+def test_reflections_leave_a_triangle_of_the_rows(shape):
+    rng = np.random.default_rng(shape[1])
+    X = rng.normal(size=shape) * 10.0 ** rng.uniform(-3, 3, shape[1])
+    X[-1] = X[0]
+    kept, taus = X.copy(), np.empty(len(X))
+    _kernels.make_reflections(kept, taus, 1)
+    triangle = np.tril(kept[:, : len(X)])
+    sizes = np.abs(X).sum(axis=1, keepdims=True)
+    turned = X.copy()
+    _kernels.reflect(kept, taus, turned, False, 2)
+    assert (np.abs(turned[:, : len(X)] - triangle) <= 1e-13 * sizes).all()
+    assert (np.abs(turned[:, len(X) :]) <= 1e-13 * sizes).all()
+    products = (np.abs(triangle @ triangle.T - X @ X.T) / (sizes * sizes.T)).max()
+    assert products <= 1e-14
+    _kernels.reflect(kept, taus, turned, True, 1)
+    assert (np.abs(turned - X) <= 1e-13 * sizes).all()
+    for n_threads in (2, 3):
+        again, others = X.copy(), np.empty(len(X))
+        _kernels.make_reflections(again, others, n_threads)
+        np.testing.assert_array_equal(again, kept)
+        np.testing.assert_array_equal(others, taus)
 
 
 def test_no_systems_are_solved_at_once():
@@ -179,7 +236,7 @@ def test_no_systems_are_solved_at_once():
 
 def test_a_singular_system_leaves_parameters_out_and_says_so():
     matrix = np.array([[1.0, 1.0], [1.0, 1.0]])
-    x, squares, radii = solve(
+    x, squares, radii, inflations = solve(
         pairs_of(matrix)[None],
         np.zeros(1, np.intp),
         np.ones(1),
@@ -190,7 +247,7 @@ def test_a_singular_system_leaves_parameters_out_and_says_so():
     )
     assert x.tolist() == [[3.0, 0.0]]
     assert squares[0] == pytest.approx(9)
-    assert np.isinf(radii[0])
+    assert np.isinf(radii[0]) and np.isinf(inflations[0])
 
 
 def test_the_bound_is_half_the_squared_decrement_near_the_optimum_and_infinite_far_away():

@@ -7,8 +7,6 @@ import warnings
 
 import numpy as np
 import pandas as pd
-import polars as pl
-import pyarrow as pa
 import pytest
 from scipy import sparse
 from scipy.special import expit
@@ -171,38 +169,6 @@ def test_what_is_not_finite_is_named_by_its_first_column(noisy, estimator, value
     assert str(caught.value) == wanted
     with pytest.raises(ValueError, match=r"column 2 \(c\), row 7"):
         clone(estimator).fit(pd.DataFrame(bad, columns=list("abcd")), labels)
-
-
-def test_frames_of_mixed_columns_are_the_array_of_their_numbers(noisy):
-    X, labels, _ = noisy
-    whole, flag = np.round(3 * X[:, 1]).astype(int), X[:, 2] > 0
-    frame = pd.DataFrame({"x": X[:, 0], "k": whole, "b": flag})
-    wanted = LogisticRegression().fit(np.column_stack([X[:, 0], whole, flag]), labels).coef_
-    for name, given in {
-        "pandas": frame,
-        "nullable": frame.convert_dtypes(),
-        "Arrow": frame.convert_dtypes(dtype_backend="pyarrow"),
-        "objects": frame.astype(object),
-        "categories": frame.assign(k=frame.k.astype("category")),
-        "polars": pl.from_pandas(frame),
-        "decimals": pl.from_pandas(frame).with_columns(pl.col("k").cast(pl.Decimal(10, 2))),
-        "pyarrow": pa.Table.from_pandas(frame),
-    }.items():
-        assert LogisticRegression().fit(given, labels).coef_.tobytes() == wanted.tobytes(), name
-
-
-@pytest.mark.parametrize("estimator", [LogisticRegression(), LogisticRegressionSearchCV(3)])
-def test_a_column_that_holds_no_numbers_is_named(noisy, estimator):
-    X, labels, _ = noisy
-    frame = pd.DataFrame(X, columns=list("abcd"))
-    model = clone(estimator).fit(frame, labels)
-    for column, sentence in {
-        "city": "X: column 'c' has dtype .* of text: drop it, or encode it, e.g. by pandas.get_dum",
-        np.datetime64("2024-02-29"): "X: column 'c' has dtype datetime64",
-    }.items():
-        for call in (lambda X: clone(estimator).fit(X, labels), model.predict):
-            with pytest.raises(TypeError, match=sentence):
-                call(frame.assign(c=column))
 
 
 @pytest.mark.parametrize("estimator", [LogisticRegression(), LogisticRegressionSearchCV(3)])
@@ -416,9 +382,9 @@ def test_any_splitter_gives_the_models_of_its_splits(noisy, monkeypatch, cv, n_c
     X, labels, weights = noisy
     weights = weights if weighted else None
     calls = []
-    fit_many = splits.fit_many
+    fit = splits.fit_models
     monkeypatch.setattr(
-        splits, "fit_many", lambda *args, **options: calls.append(1) or fit_many(*args, **options)
+        splits, "fit_models", lambda *args, **options: calls.append(1) or fit(*args, **options)
     )
     groups = np.arange(120) // 20
     space = {"C": [0.1, 5.0], "class_weight": [None, "balanced", {"yes": 3.0}]}

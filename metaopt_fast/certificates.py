@@ -1,0 +1,130 @@
+"""Bounds of how far objectives are from their optima, and of what rounding does to them.
+
+A bound is one of the model at the theta as it is stored, rounding, overflow and underflow of
+all that it is computed from included. Where none is known it is infinite.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from metaopt_fast.arithmetic import exp, expm1, log1p
+
+Float64Array = npt.NDArray[np.float64]
+
+EPS = np.finfo(np.float64).eps
+# Sums of numbers that fell below the least normal one are off by no more than this.
+TINY = np.finfo(np.float64).tiny
+# The square root of such a sum.
+ROOT_OF_TINY = 1e-150
+
+
+def gap_bound(decrement: Float64Array, radius: Float64Array) -> Float64Array:
+    """Return how far the objective can be from its optimum, infinite where nothing is proven.
+
+    With lam = sqrt(g' H^-1 g) and R = max_i |x_i| in the norm of H^-1, the logistic loss along any
+    direction h is at least f - lam t + (exp(-R t) + R t - 1) / R^2, t = |h|_H: its curvature falls
+    by a factor exp(-R t) at most (Bach 2010). The least of these is, for R lam < 1,
+    lam^2 ((1 - x) log(1 - x) + x) / x^2, x = R lam.
+    """
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore", under="ignore"):
+        x = radius * decrement
+        inside = np.where(x < 1, x, 0)
+        exact = ((1 - inside) * log1p(-inside) + inside) / inside**2
+        # The series: x^n / ((n + 1) (n + 2)), whose rest is below a tenth of its last term.
+        factor = np.where(x < 1e-3, 0.5 + x / 6 + x**2 / 10, exact * (1 + 1e-11))
+        bound: Float64Array = np.where(x < 1, decrement**2 * factor, np.inf)
+    return bound
+
+
+def slack_of_factors(inflations: Float64Array, n_params: int, chain: int) -> Float64Array:
+    """Bound the factor by which a norm of the inverse Hessian is larger than its factor says.
+
+    The factor computed is that of H + E, |E_jk| <= kappa sqrt(H_jj H_kk): kappa counts the
+    roundings of an entry, sums over rows (`chain` of them) and the factorisation's (Higham 2002,
+    theorem 10.3). With D^2 the diagonal of H, E is at most kappa n D^2, and D^2 at most
+    trace(D (H + E)^-1 D) (H + E): so H is at least (1 - delta) (H + E).
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        delta = EPS * (n_params + chain + 24) * n_params * inflations
+        slack: Float64Array = np.where(
+            delta < 0.5, 1.01 / np.sqrt(1 - np.minimum(delta, 0.5)), np.inf
+        )
+    return slack
+
+
+def norms(vectors: Float64Array) -> Float64Array:
+    """Return the norm of each row; squares neither overflow nor vanish."""
+    largest = np.abs(vectors).max(axis=-1, initial=0.0)
+    scale = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
+    sums: Float64Array = ((vectors / scale[..., None]) ** 2).sum(axis=-1)
+    return scale * np.sqrt(sums)
+
+
+def rounding_of_derivatives(
+    losses: Float64Array, of_margins: Float64Array, chain: int
+) -> Float64Array:
+    """Bound what rounding adds to a gradient, in units of the largest entry of each column.
+
+    `of_margins` bounds the roundings of margins. A row's derivative is below its loss and below
+    1, and so is its change for a unit of the margin, which is below 1/4, too.
+    """
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        growth = exp(of_margins)
+        largest = losses * growth * 1.01
+        total: Float64Array = EPS * (chain + 8) * np.minimum(1, largest) + (
+            of_margins * growth * np.minimum(0.25, largest)
+        )
+    return total
+
+
+def convexity_bound(
+    slopes: Float64Array,
+    intercept_slopes: Float64Array | None,
+    curvatures: Float64Array,
+    extent: float,
+    losses: Float64Array,
+    l2: Float64Array,
+) -> Float64Array:
+    """Bound the gap by strong convexity: |g|^2 / (2 l2), where all parameters are penalised.
+
+    An intercept is none of them. Let F be the objective at the best intercept: it is as strongly
+    convex, and its gradient differs from g by what the step to that intercept does. The curvature
+    along it falls by a factor exp(-t) at most within t, so that t is at most
+    -log(1 - slope / curvature), the objective falls by at most slope * t, and each row's
+    derivative changes by at most its curvature times exp(t) - 1.
+
+    Parameters
+    ----------
+    slopes : array of shape (K,)
+        Bounds of the norm of the gradient of the penalised parameters.
+    intercept_slopes : array of shape (K,) or None
+        Bounds of the derivative for the intercept; None: there is none.
+    curvatures : array of shape (K,)
+        Lower bounds of the second derivative for the intercept.
+    extent : float
+        The norm of the largest absolute values in the columns.
+    losses, l2 : arrays of shape (K,)
+    """
+    with np.errstate(all="ignore"):
+        fall = np.zeros(len(slopes))
+        if intercept_slopes is not None:
+            ratio = intercept_slopes / curvatures
+            near = ratio < 0.5
+            reach = -log1p(-np.where(near, ratio, 0.0))
+            slopes = slopes + extent * np.minimum(0.25, 1.01 * losses) * expm1(reach) * 1.01
+            fall = np.where(near, 1.01 * intercept_slopes * reach, np.inf)
+        bound = 1.01 * (slopes / np.sqrt(2 * l2)) ** 2 + fall
+    return np.where(np.isnan(bound), np.inf, bound)
+
+
+def after_rounding(gaps: Float64Array, moved: Float64Array) -> Float64Array:
+    """Bound the gaps once intercepts have moved by no more than `moved`.
+
+    A convex function whose curvature is at most 1/4 rises by slope * d + d^2 / 8, and the slope
+    is at most sqrt(gap / 2).
+    """
+    with np.errstate(over="ignore"):
+        bound: Float64Array = (np.sqrt(gaps) + moved / np.sqrt(8)) ** 2 * (1 + 8 * EPS)
+    return np.where(moved > 0, bound, gaps)

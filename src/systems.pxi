@@ -1,0 +1,230 @@
+# Systems of equations of many Hessians, and rows reduced to fewer columns. Included by
+# _kernels.pyx.
+
+# From so many unknowns on, a system is factored by itself: a tile of such matrices leaves the
+# cache.
+cdef Py_ssize_t LARGE_SYSTEM = 96
+# Reflections that rows pass at a time: they stay in the cache.
+cdef Py_ssize_t REFLECTIONS = 16
+
+
+cdef struct SystemPlan:
+    const Kernels *kernels
+    Py_ssize_t n, n_penalised, n_systems
+    # How many systems a unit of work has.
+    Py_ssize_t lanes
+    const double *matrices
+    # Of each system: which matrix it has, and the place of its factor.
+    const Py_ssize_t *which
+    const Py_ssize_t *places
+    const double *scales
+    const double *shifts
+    const double *extents
+    double *factors
+    double *x
+    double *squares
+    double *radii
+    double *inflations
+
+
+ctypedef void (*SystemTask)(const SystemPlan *, Py_ssize_t, double *) noexcept nogil
+
+
+cdef void factor_unit(const SystemPlan *plan, Py_ssize_t tile, double *work) noexcept nogil:
+    """Factor a tile of systems."""
+    cdef Py_ssize_t n = plan.n, lanes = plan.lanes, first = tile * lanes
+    cdef Py_ssize_t count = min(lanes, plan.n_systems - first), lane, j, pair, system
+    cdef double *radii = work + pair_of(n, n) * lanes
+    cdef double *inflations = radii + lanes
+    cdef const double *matrix
+    cdef double *factor
+    for lane in range(lanes):
+        # Idle lanes repeat the first system.
+        system = first + (lane if lane < count else 0)
+        matrix = plan.matrices + plan.which[system] * pair_of(n, n)
+        for pair in range(pair_of(n, n)):
+            work[pair * lanes + lane] = matrix[pair] * plan.scales[system]
+        for j in range(plan.n_penalised):
+            work[pair_of(n, j) * lanes + lane] += plan.shifts[system]
+    plan.kernels.factor_tile(work, n, plan.extents, radii, inflations, inflations + lanes)
+    for lane in range(count):
+        plan.radii[first + lane] = radii[lane]
+        plan.inflations[first + lane] = inflations[lane]
+        factor = plan.factors + plan.places[first + lane] * pair_of(n, n)
+        for pair in range(pair_of(n, n)):
+            factor[pair] = work[pair * lanes + lane]
+
+
+cdef void factor_large_unit(const SystemPlan *plan, Py_ssize_t system, double *work) noexcept nogil:
+    """Factor one system, its matrix spread out by rows."""
+    cdef Py_ssize_t n = plan.n, stride = plan.kernels.system_stride(n), j, k
+    cdef const double *pairs = plan.matrices + plan.which[system] * pair_of(n, n)
+    cdef double scale = plan.scales[system]
+    cdef double *factor = plan.factors + plan.places[system] * pair_of(n, n)
+    cdef double *row = work
+    for j in range(n):
+        memset(row, 0, stride * sizeof(double))
+        for k in range(j, n):
+            row[k] = pairs[k - j] * scale
+        if j < plan.n_penalised:
+            row[j] += plan.shifts[system]
+        pairs += n - j
+        row += stride
+    plan.kernels.factor_one(work, n, plan.extents, plan.radii + system, plan.inflations + system,
+                            row)
+    for j in range(n):
+        memcpy(factor, work + j * stride + j, (n - j) * sizeof(double))
+        factor += n - j
+
+
+cdef void solve_unit(const SystemPlan *plan, Py_ssize_t tile, double *work) noexcept nogil:
+    """Solve a tile of systems."""
+    cdef Py_ssize_t n = plan.n, lanes = plan.lanes, first = tile * lanes
+    cdef Py_ssize_t count = min(lanes, plan.n_systems - first), lane, j, pair, system
+    cdef double *b = work + pair_of(n, n) * lanes
+    cdef double *squares = b + n * lanes
+    cdef const double *factor
+    for lane in range(lanes):
+        system = first + (lane if lane < count else 0)
+        factor = plan.factors + plan.places[system] * pair_of(n, n)
+        for pair in range(pair_of(n, n)):
+            work[pair * lanes + lane] = factor[pair]
+        for j in range(n):
+            b[j * lanes + lane] = plan.x[system * n + j]
+    plan.kernels.solve_tile(work, n, b, squares)
+    for lane in range(count):
+        system = first + lane
+        plan.squares[system] = squares[lane]
+        for j in range(n):
+            plan.x[system * n + j] = b[j * lanes + lane]
+
+
+cdef void solve_large_unit(const SystemPlan *plan, Py_ssize_t system, double *work) noexcept nogil:
+    cdef Py_ssize_t n = plan.n
+    plan.kernels.solve_one(plan.factors + plan.places[system] * pair_of(n, n), n,
+                           plan.x + system * n, plan.squares + system)
+
+
+cdef int for_each_unit(SystemTask task, const SystemPlan *plan, Py_ssize_t numbers, double work,
+                       int n_threads) except -1:
+    """Run a task for each unit of plan.lanes systems, with memory for so many numbers."""
+    cdef Py_ssize_t n_units = (plan.n_systems + plan.lanes - 1) // plan.lanes, first = 0, wave, i
+    n_threads = min(n_threads, n_units)
+    if work * n_units < SERIAL_WORK:
+        n_threads = 1
+    cdef Py_ssize_t size = aligned(numbers * sizeof(double)) // <Py_ssize_t>sizeof(double)
+    cdef char *memory = <char *>malloc(ALIGNMENT + n_threads * size * sizeof(double))
+    if memory == NULL:
+        raise MemoryError
+    cdef double *scratch = <double *>aligned(<Py_ssize_t><uintptr_t>memory)
+    wave = n_threads * max(1, <Py_ssize_t>(1e8 / work))
+    try:
+        while first < n_units:
+            wave = min(wave, n_units - first)
+            with nogil:
+                for i in prange(wave, schedule="dynamic", chunksize=1, num_threads=n_threads):
+                    task(plan, first + i, scratch + threadid() * size)
+            first += wave
+            PyErr_CheckSignals()
+    finally:
+        free(memory)
+    return 0
+
+
+cdef Py_ssize_t lanes_of_unit(const SystemPlan *plan, int alone) noexcept:
+    """Return how many systems a unit of work has: one, or a tile."""
+    cdef Py_ssize_t lanes = plan.kernels.lanes
+    # Measured: a system alone takes 1 + 40 / n times what a lane of a full tile does.
+    if alone < 0:
+        alone = plan.n >= LARGE_SYSTEM or (
+            plan.n_systems * (1 + 40.0 / plan.n) < (plan.n_systems + lanes - 1) // lanes * lanes)
+    return 1 if alone else lanes
+
+
+def factor(const double[:, ::1] matrices, const Py_ssize_t[::1] which, const double[::1] scales,
+           const double[::1] shifts, Py_ssize_t n_penalised, const double[::1] extents,
+           double[:, ::1] factors, const Py_ssize_t[::1] places, double[::1] radii,
+           double[::1] inflations, int n_threads, int alone=-1):
+    """Factor many symmetric matrices.
+
+    System i has the matrix scales[i] * matrices[which[i]], in pairs, plus shifts[i] on the first
+    n_penalised entries of the diagonal; its factor goes to factors[places[i]]. radii[i] becomes a
+    bound of sqrt(v' matrix^-1 v) over all |v_j| <= extents[j], and inflations[i] the trace of
+    matrix^-1 times the matrix's diagonal: infinite where the matrix is singular.
+    `alone` says whether each is factored by itself, with the same bits; below 0, what is faster.
+    """
+    cdef SystemPlan plan
+    cdef Py_ssize_t n = extents.shape[0], numbers
+    cdef double work = <double>n * n * n / 8 + n * n
+    plan.kernels = table(0, False)
+    plan.n, plan.n_penalised, plan.n_systems = n, n_penalised, which.shape[0]
+    if not plan.n_systems:
+        return
+    plan.matrices, plan.which, plan.scales = &matrices[0, 0], &which[0], &scales[0]
+    plan.shifts, plan.extents = &shifts[0], &extents[0]
+    plan.factors, plan.places, plan.radii = &factors[0, 0], &places[0], &radii[0]
+    plan.inflations = &inflations[0]
+    plan.lanes = lanes_of_unit(&plan, alone)
+    if plan.lanes == 1:
+        numbers = n * (2 * plan.kernels.system_stride(n) - n + 2)
+        for_each_unit(factor_large_unit, &plan, numbers, work, n_threads)
+    else:
+        numbers = (pair_of(n, n) + 3 * n + 2) * plan.lanes
+        for_each_unit(factor_unit, &plan, numbers, work * plan.lanes, n_threads)
+
+
+def solve(double[:, ::1] factors, const Py_ssize_t[::1] places, double[:, ::1] x,
+          double[::1] squares, int n_threads, int alone=-1):
+    """Solve many systems by their factors: x, the right-hand sides b, becomes the solutions.
+
+    squares[i] becomes b' matrix^-1 b. `alone` is as in `factor`.
+    """
+    cdef SystemPlan plan
+    cdef Py_ssize_t n = x.shape[1]
+    plan.kernels = table(0, False)
+    plan.n, plan.n_systems = n, x.shape[0]
+    if not plan.n_systems:
+        return
+    plan.factors, plan.places = &factors[0, 0], &places[0]
+    plan.x, plan.squares = &x[0, 0], &squares[0]
+    plan.lanes = lanes_of_unit(&plan, alone)
+    if plan.lanes == 1:
+        for_each_unit(solve_large_unit, &plan, 1, <double>n * n, n_threads)
+    else:
+        for_each_unit(solve_unit, &plan, (pair_of(n, n) + n + 1) * plan.lanes,
+                      <double>n * n * plan.lanes, n_threads)
+
+
+def make_reflections(double[:, ::1] rows, double[::1] taus, int n_threads):
+    """Turn rows into a lower triangle by Householder's reflections of their columns.
+
+    rows (n, p), n <= p, become the triangle in their first n columns, and beyond its diagonal the
+    reflections, whose factors go to `taus`: with all of them, `reflect` turns what the rows were
+    into the triangle and zeros. Numbers are of a size whose squares are in range.
+    """
+    cdef const Kernels *kernels = table(0, False)
+    cdef Py_ssize_t n = rows.shape[0], p = rows.shape[1], first = 0, last, i
+    if <double>n * n * p < SERIAL_WORK:
+        n_threads = 1
+    while first < n:
+        last = min(n, first + REFLECTIONS)
+        kernels.make_reflections(&rows[0, 0], p, first, last, &taus[0])
+        with nogil:
+            for i in prange(last, n, schedule="static", num_threads=n_threads):
+                kernels.reflect(&rows[0, 0], p, &taus[0], first, last, 0, &rows[0, 0] + i * p)
+        first = last
+        PyErr_CheckSignals()
+
+
+def reflect(const double[:, ::1] rows, const double[::1] taus, double[:, ::1] vectors,
+            bint backwards, int n_threads):
+    """Apply the reflections of `make_reflections` to vectors (m, p), in order or backwards."""
+    cdef const Kernels *kernels = table(0, False)
+    cdef Py_ssize_t n = rows.shape[0], p = rows.shape[1], i
+    if <double>vectors.shape[0] * n * p < SERIAL_WORK:
+        n_threads = 1
+    if not vectors.shape[0]:
+        return
+    with nogil:
+        for i in prange(vectors.shape[0], schedule="static", num_threads=n_threads):
+            kernels.reflect(&rows[0, 0], p, &taus[0], 0, n, backwards, &vectors[0, 0] + i * p)
