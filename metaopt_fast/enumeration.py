@@ -11,7 +11,8 @@ import numpy.typing as npt
 from metaopt_fast.boxes import MAX_MODELS, Box
 from metaopt_fast.result import SearchResult
 from metaopt_fast.samplers import Integers
-from metaopt_fast.search import check_objective, random_search
+from metaopt_fast.search import random_search
+from metaopt_fast.search_arguments import check_objective
 from metaopt_fast.validation import check_integer
 
 

@@ -14,7 +14,7 @@ from metaopt_fast.evolution_run import Limits, Run, run_to_end
 from metaopt_fast.identity import check_fingerprint
 from metaopt_fast.provenance import check_named, configuration, identify
 from metaopt_fast.samplers import MAX_INDEX, MAX_SEED, Normal, Sampler
-from metaopt_fast.search import check_objective, check_options
+from metaopt_fast.search_arguments import check_objective, check_options
 from metaopt_fast.shards import Task
 from metaopt_fast.strategies import STRATEGIES, Setting, columns_of, is_integers
 from metaopt_fast.validation import (

@@ -11,15 +11,13 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from metaopt_fast.identity import check_fingerprint
-from metaopt_fast.overrides import check_overrides
 from metaopt_fast.ownership import CheckpointError
 from metaopt_fast.progress import Progress
 from metaopt_fast.provenance import Identity, check_named, check_top, configuration, identify
 from metaopt_fast.result import SearchResult
-from metaopt_fast.samplers import MAX_INDEX, MAX_SEED, Sampler
+from metaopt_fast.samplers import MAX_INDEX
+from metaopt_fast.search_arguments import check_draws, check_objective, check_options, check_task
 from metaopt_fast.shards import (
     Bar,
     SamplerLike,
@@ -28,7 +26,7 @@ from metaopt_fast.shards import (
     Task,
     bounds,
 )
-from metaopt_fast.validation import check_integer, check_n_threads, check_number, describe
+from metaopt_fast.validation import check_integer, check_n_threads, check_number
 
 # Seconds between two calls of a callback, and between two commits of a checkpoint, at least.
 CALLBACK_INTERVAL = COMMIT_INTERVAL = 0.1
@@ -142,7 +140,7 @@ def random_search(
     >>> result.loss == objective.loss(result.theta)
     True
     """
-    task = _check_task(objective, sampler, seed, top_k, prune)
+    task = check_task(objective, sampler, seed, top_k, prune)
     n_candidates = check_integer("n_candidates", n_candidates, 1, MAX_INDEX)
     start = check_integer("start", start, 0, MAX_INDEX - n_candidates)
     if task.top_k > n_candidates:
@@ -155,7 +153,7 @@ def random_search(
     if time_budget is not None:
         time_budget = check_number("time_budget", time_budget, 0.0, strictly=True)
     fingerprint = check_fingerprint(fingerprint)
-    _check_draws(task, start)
+    check_draws(task, start)
     # Before another number of threads makes a copy of the objective.
     identity = identify(task, fingerprint)
     check_named(identity, checkpoint)
@@ -371,61 +369,6 @@ class _Search:
             rows_evaluated_fraction=standing.visited / standing.n_evaluated,
             stopped_by=stopped_by,
             config=copy.deepcopy(self.config),
-        )
-
-
-def check_objective(objective: Any) -> int:
-    """Return the number of an objective's parameters."""
-    if isinstance(objective, type) or not callable(getattr(objective, "batch_loss", None)):
-        raise TypeError(
-            f"objective is {describe(objective)}: pass a LogisticLoss, or an object with a method "
-            "batch_loss."
-        )
-    check_overrides("objective", objective, "batch_loss", "loss", "auc", "batch_auc")
-    n_params = getattr(objective, "n_params", None)
-    if n_params is None:
-        raise TypeError(
-            f"objective is {describe(objective)}, which has no n_params: give it that attribute, "
-            "the number of parameters."
-        )
-    n_params = check_integer("objective.n_params", n_params, 1)
-    if getattr(objective, "n_samples", None) is not None:
-        check_integer("objective.n_samples", objective.n_samples, 1)
-    return n_params
-
-
-def _check_task(objective: Any, sampler: Any, seed: object, top_k: object, prune: object) -> Task:
-    n_params = check_objective(objective)
-    if isinstance(sampler, type) or not (isinstance(sampler, Sampler) or callable(sampler)):
-        raise TypeError(
-            f"sampler is {describe(sampler)}: pass Normal(), Uniform(), Integers() or a callable "
-            "(start, count) -> thetas."
-        )
-    seed, top_k = check_integer("seed", seed, 0, MAX_SEED), check_integer("top_k", top_k, 1)
-    if not isinstance(prune, (bool, np.bool_)):
-        raise TypeError(f"prune is {describe(prune)}: pass True or False.")
-    return Task(objective, sampler, seed, top_k, n_params, bool(prune), None)
-
-
-def check_options(executor: Any, progress: object, callback: object) -> None:
-    """Raise TypeError or ValueError for what is none of these."""
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback is {describe(callback)}: pass a callable or None.")
-    is_word = isinstance(progress, str) and progress == "always"
-    if not is_word and not isinstance(progress, (bool, np.bool_)):
-        raise ValueError(f"progress is {describe(progress)}: pass True, False or 'always'.")
-    if executor is None:
-        return
-    if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
-        raise TypeError(f"executor is {describe(executor)}: pass an object with a method submit.")
-
-
-def _check_draws(task: Task, start: int) -> None:
-    """Draw the first candidate, twice: a callable may keep a state that it should not have."""
-    if not np.array_equal(task.draw(start, 1), task.draw(start, 1)):
-        raise ValueError(
-            f"sampler({start}, 1) gave two different answers: pass a callable whose candidates "
-            "depend on their numbers alone."
         )
 
 
