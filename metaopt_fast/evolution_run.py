@@ -199,7 +199,7 @@ class Run:
             if not is_new:
                 self._restore(path)
                 self.written = self.standing.generation
-        except CheckpointError:
+        except BaseException:  # the objective's own, too, which is asked for the best again
             self.owned.close()
             raise
         self.owned.leave()

@@ -217,3 +217,26 @@ def test_dropped_candidates_do_not_count_as_other_losses(path):
         result = mf.random_search(objective, mf.Normal(), n, top_k=50, checkpoint=path)
     assert result.rows_evaluated_fraction < 1
     assert digest(result) == digest(mf.random_search(objective, mf.Normal(), n, top_k=50))
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_an_error_while_losses_are_computed_again_gives_the_file_up(path, error):
+    class Fails(Own):
+        def batch_loss(self, thetas):
+            raise error
+
+    Fails.__name__ = "Own"
+    named = {"fingerprint": "own"}
+    for search in (
+        lambda objective: mf.random_search(
+            objective, mf.Normal(), 200, checkpoint=path, prune=False, **named
+        ),
+        lambda objective: mf.evolve(
+            objective, mf.Normal(), generations=3, checkpoint=path.with_name("run.npz"), **named
+        ),
+    ):
+        whole = search(Own())
+        with pytest.raises(error) as caught:  # and with it all that the search held
+            search(Fails())
+        assert search(Own()).top.tobytes() == whole.top.tobytes()
+        assert caught.type is error
