@@ -71,8 +71,11 @@ def expit(x: Float64Array) -> Float64Array:
 
     It is above one half wherever x is above 0, were it the least of floats.
     """
-    e = exp(-np.abs(x))
-    p = np.asarray(np.where(x < 0, e, 1.0) / (1 + e))
+    # Of all formulas this one, as others' own are: probabilities of whole numbers have their bits.
+    p = 1 / (1 + exp(-x))
+    small = x < -700  # where e**-x may leave the range, and 1 + e**x is 1
+    if small.any():
+        p = np.where(small, exp(np.minimum(x, 0)), p)
     return np.asarray(np.where((x > 0) & (p == 0.5), ABOVE_HALF, p))
 
 

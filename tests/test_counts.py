@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import special
 from sklearn import metrics as sk
 
 import metaopt_fast as mf
@@ -530,6 +531,15 @@ def test_a_whole_margin_is_not_above_its_own_probability_and_the_next_one_is(k, 
     )
     for above, theta in ((0, [k - 3, 3]), (0, [0, k]), (2, [k, 1]), (2, [k + 1, 0])):
         assert counts.counts(theta)[0, 0, :2].sum() == above
+
+
+@pytest.mark.parametrize("probability", [special.expit, lambda k: 1 / (1 + math.exp(-k))])
+def test_probabilities_of_whole_margins_by_others_are_thresholds_at_them(probability):
+    margins = np.arange(-12.0, 19)
+    thresholds = [float(probability(k)) for k in margins.tolist()]
+    counts = mf.ConfusionCounts(margins[:, None], margins > 0, thresholds=thresholds)
+    cells = counts.counts([1.0])[0]
+    assert (cells[:, 0] + cells[:, 1]).tolist() == [(margins > k).sum() for k in margins]
 
 
 @given(st.floats(0, 1, exclude_min=True, exclude_max=True))
