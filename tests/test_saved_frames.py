@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_tables import CSV, X, Y, csv, write_parquet
 
-from metaopt_fast import arrayfiles, parquetfiles
+from metaopt_fast import arrayfiles, csvfiles, parquetfiles
 from metaopt_fast.tables import read_table
 
 
@@ -291,3 +291,48 @@ def test_columns_of_text_are_refused_before_any_is_read(tmp_path, monkeypatch, p
     monkeypatch.setattr(parquetfiles, "_columns", pytest.fail)
     with pytest.raises(ValueError, match=r"column 'city' does not hold numbers alone .*: drop it"):
         read_table(path, "t")
+
+
+def test_text_is_read_as_its_different_values(tmp_path):
+    path = tmp_path / "data.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"a": X[:, 0], "t": ["p", "q"] * 3 + ["p"]}), path)
+    file = parquetfiles._Arrow(str(path))
+    file.open()
+    assert str(file.read(file.columns[1:])[0].type).startswith("dictionary")
+
+
+def test_what_a_file_says_of_its_bytes_counts_too(tmp_path, monkeypatch):
+    path = tmp_path / "data.parquet"
+    texts = [f"{k}" * 1000 for k in range(7)]
+    pyarrow.parquet.write_table(pyarrow.table({"a": X[:, 0], "t": texts}), path)
+    monkeypatch.setattr(arrayfiles, "_half_of_memory", lambda: 5000)
+    with pytest.raises(ValueError, match=r"of 7 rows, needs .* GB, more than half"):
+        read_table(path, "t")
+
+
+@pytest.mark.parametrize("library", [parquetfiles._Arrow, parquetfiles._Polars])
+def test_a_column_of_other_rows_than_the_file_claims_is_refused(tmp_path, monkeypatch, library):
+    class Longer(library):
+        def open(self):
+            super().open()
+            self.n_rows += 1
+
+    path = tmp_path / "data.parquet"
+    write_parquet(path, {"a": X[:, 0], "t": Y})
+    monkeypatch.setattr(parquetfiles, "_library", Longer)
+    with pytest.raises(ValueError, match=r"is not a whole .parquet file \(column 't' has 7 rows\)"):
+        read_table(path, "t")
+
+
+def test_a_target_that_is_called_like_an_index_is_the_target(tmp_path):
+    table = read_table(csv(tmp_path, "Unnamed: 0,a\n0,1\n1,2\n"), "Unnamed: 0")
+    assert table.feature_names == ("a",) and table.y.tolist() == [0, 1]
+    table = read_table(csv(tmp_path, "Unnamed: 0,a,t\n0,1,0\n1,2,1\n"), "t", group="Unnamed: 0")
+    assert table.feature_names == ("a",) and table.groups.tolist() == [0, 1]
+
+
+def test_limits_are_those_of_a_row_and_not_of_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(csvfiles, "LONGEST_LINE", 64)
+    monkeypatch.setattr(csvfiles, "MOST_FIELDS", 8)
+    content = "a,b,t\n" + "".join(f"{k},{k},{k % 2}\n" for k in range(40))
+    assert len(read_table(csv(tmp_path, content), "t").y) == 40
