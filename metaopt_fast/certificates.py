@@ -31,10 +31,10 @@ def gap_bound(decrement: Float64Array, radius: Float64Array) -> Float64Array:
     with np.errstate(invalid="ignore", divide="ignore", over="ignore", under="ignore"):
         x = radius * decrement
         inside = np.where(x < 1, x, 0)
-        exact = ((1 - inside) * log1p(-inside) + inside) / inside**2
+        exact = ((1 - inside) * log1p(-inside) + inside) / np.square(inside)
         # The series: x^n / ((n + 1) (n + 2)), whose rest is below a tenth of its last term.
-        factor = np.where(x < 1e-3, 0.5 + x / 6 + x**2 / 10, exact * (1 + 1e-11))
-        bound: Float64Array = np.where(x < 1, decrement**2 * factor, np.inf)
+        factor = np.where(x < 1e-3, 0.5 + x / 6 + np.square(x) / 10, exact * (1 + 1e-11))
+        bound: Float64Array = np.where(x < 1, np.square(decrement) * factor, np.inf)
     return bound
 
 
@@ -58,7 +58,7 @@ def norms(vectors: Float64Array) -> Float64Array:
     """Return the norm of each row; squares neither overflow nor vanish."""
     largest = np.abs(vectors).max(axis=-1, initial=0.0)
     scale = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
-    sums: Float64Array = ((vectors / scale[..., None]) ** 2).sum(axis=-1)
+    sums: Float64Array = np.square(vectors / scale[..., None]).sum(axis=-1)
     return scale * np.sqrt(sums)
 
 
@@ -115,7 +115,7 @@ def convexity_bound(
             reach = -log1p(-np.where(near, ratio, 0.0))
             slopes = slopes + extent * np.minimum(0.25, 1.01 * losses) * expm1(reach) * 1.01
             fall = np.where(near, 1.01 * intercept_slopes * reach, np.inf)
-        bound = 1.01 * (slopes / np.sqrt(2 * l2)) ** 2 + fall
+        bound = 1.01 * np.square(slopes / np.sqrt(2 * l2)) + fall
     return np.where(np.isnan(bound), np.inf, bound)
 
 
@@ -126,5 +126,5 @@ def after_rounding(gaps: Float64Array, moved: Float64Array) -> Float64Array:
     is at most sqrt(gap / 2).
     """
     with np.errstate(over="ignore"):
-        bound: Float64Array = (np.sqrt(gaps) + moved / np.sqrt(8)) ** 2 * (1 + 8 * EPS)
+        bound: Float64Array = np.square(np.sqrt(gaps) + moved / np.sqrt(8)) * (1 + 8 * EPS)
     return np.where(moved > 0, bound, gaps)

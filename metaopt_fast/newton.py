@@ -294,7 +294,7 @@ class _Batch:
             converged = near & found.whole
         unclear = np.flatnonzero((ended | ~found.whole) & ~converged)
         if len(unclear):
-            gaps = np.where(tells, found.decrements**2, np.inf)[unclear]
+            gaps = np.where(tells, np.square(found.decrements), np.inf)[unclear]
             gaps = np.fmin(gaps, self.estimates(at[unclear], found.drift[unclear]))
             wanted = self.tol * np.where(ended[unclear], np.maximum(1, losses[unclear]), self.tol)
             converged[unclear] = gaps <= wanted
@@ -346,7 +346,7 @@ class _Batch:
         # what is left of v'Hv is at least exp(-mean of |d_i|) of it.
         return Nearby(
             thetas,
-            self.losses[which] + more / 2 * (penalised**2).sum(axis=1),
+            self.losses[which] + more / 2 * np.square(penalised).sum(axis=1),
             self.gradients[which] + more[:, None] * penalised,
             self.hessians,
             self.origins,

@@ -122,6 +122,12 @@ def fit(l2, **options):
     return mf.fit_many(X, Y, l2=l2, fit_intercept=True, **options)
 
 
+def fit_wide():
+    y, folds = np.arange(len(WIDE)) % 2, np.arange(len(WIDE)) // 2 % 4
+    some = mf.fit_many(WIDE, y, l2=FORTY[::8], folds=folds)
+    return some, mf.fit_many(WIDE * np.arange(1, 131), y, l2=[0.5, 2.0**-12], fit_intercept=False)
+
+
 def estimator():
     from metaopt_fast.sklearn import LogisticRegression
 
@@ -185,6 +191,8 @@ CALLS = {
     "merge_duplicates": lambda: mf.merge_duplicates(np.round(X), Y, WEIGHTS),
     "fit_many of 3": lambda: fit(FORTY[[0, 20, 39]], sample_weight=WEIGHTS),
     "fit_many of 40 with folds": lambda: fit(FORTY, folds=GROUPS),
+    "fit_many without a penalty": lambda: fit([0.0], class_weight="balanced"),
+    "fit_many of wide data": fit_wide,
 }
 if find_spec("sklearn"):
     CALLS |= {"LogisticRegression": estimator, "LogisticRegressionSearchCV": estimators_search}
