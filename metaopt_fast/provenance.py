@@ -173,7 +173,7 @@ def check_losses(
             raise CheckpointError(
                 f"{path} has the loss {float(then[k])!r} where the objective gives "
                 f"{float(again[k])!r}: pass the objective and the sampler of that search, or "
-                "another path."
+                "another path if another version of metaopt_fast, which rounds otherwise, wrote it."
             )
 
 
