@@ -6,8 +6,9 @@ import argparse
 import contextlib
 import os
 import stat
-from typing import Any
+from typing import Any, TypeGuard
 
+from metaopt_fast import argument_values as values
 from metaopt_fast import losses
 from metaopt_fast.arguments import PROGRAM
 from metaopt_fast.columns import Table, shown
@@ -156,11 +157,22 @@ def read_settings(path: str) -> dict[str, Any]:
 
     with Checkpoint(path) as file:
         settings = file.config.get("metadata")
-    if not isinstance(settings, dict) or any(
-        not isinstance(settings.get(name, ...), kind) for name, kind in SETTINGS.items()
-    ):
+    if not _are_settings(settings):
         raise ValueError(
             f"{shown(path)} was not written by {PROGRAM} search: resume it in Python, by "
             "resume_search with its objective."
         )
     return settings
+
+
+def _are_settings(settings: object) -> TypeGuard[dict[str, Any]]:
+    """Return whether this may be what `settings_of` gave."""
+    if not isinstance(settings, dict) or any(
+        type(settings.get(name, ...)) not in kinds for name, kinds in SETTINGS.items()
+    ):
+        return False
+    try:
+        values.objective(settings["objective"])
+    except argparse.ArgumentTypeError:
+        return False
+    return True

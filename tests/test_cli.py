@@ -2,10 +2,12 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -377,6 +379,36 @@ def test_resume_refuses_what_is_no_checkpoint_of_the_program(run, data, tmp_path
         status, stdout, stderr = run("resume", tmp_path / name)
         assert (status, stdout) == (1, "")
         assert_complaint(stderr)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("objective", text) for text in ("", "x", "cost", "cost=a:b", "cost=1:-1", "cost=1:nan")),
+        ("gap", "none"),
+        ("dtype", "int8"),
+        ("l2", -1.0),
+        ("l2", True),
+        ("file", 3),
+        ("standardize", "yes"),
+    ],
+)
+def test_forged_settings_are_one_sentence(run, data, tmp_path, name, value):
+    path = tmp_path / "run"
+    counts = {"objective": "error", "group": "a", "max_gap": 1.0}
+    run("search", data, "--target", "label", "--candidates", 9, "--checkpoint", path)
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        [(text,)] = database.execute("SELECT text FROM config")
+        config = json.loads(text)
+        config["metadata"] |= (counts if name == "gap" else {}) | {name: value}
+        text = json.dumps(config)
+        digest = hashlib.sha256(repr((text,)).encode()).digest()
+        database.execute("UPDATE config SET text = ?, digest = ?", (text, digest))
+        database.commit()
+    status, stdout, stderr = run("resume", path)
+    assert (status, stdout) == (1, "")
+    assert_complaint(stderr)
+    assert "could not convert" not in stderr
 
 
 def test_resume_does_not_write_over_its_data(run, data, tmp_path):

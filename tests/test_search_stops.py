@@ -40,7 +40,7 @@ def small_shards(monkeypatch):
 
 
 def test_a_callback_stops_a_search_and_a_resumed_one_ends_with_the_same_bits(
-    tmp_path, small_shards, monkeypatch
+    memory, small_shards, monkeypatch
 ):
     monkeypatch.setattr("metaopt_fast.search.CALLBACK_INTERVAL", 0.0)
     whole = mf.random_search(OBJECTIVE, mf.Normal(), N_CANDIDATES, top_k=5)
@@ -50,7 +50,7 @@ def test_a_callback_stops_a_search_and_a_resumed_one_ends_with_the_same_bits(
         seen.append(result.n_evaluated)
         return len(seen) == 5
 
-    options = {"top_k": 5, "checkpoint": tmp_path / "run.db"}
+    options = {"top_k": 5, "checkpoint": memory / "run.db"}
     part = mf.random_search(
         OBJECTIVE, mf.Normal(), N_CANDIDATES, callback=stop_at_the_fifth, **options
     )
@@ -92,9 +92,9 @@ def test_a_callback_that_raises_lets_its_exception_out(small_shards):
 
 
 def test_a_time_budget_stops_a_search_at_a_shard_and_a_resumed_one_ends_with_the_same_bits(
-    tmp_path, small_shards
+    memory, small_shards
 ):
-    options = {"top_k": 5, "checkpoint": tmp_path / "run.db"}
+    options = {"top_k": 5, "checkpoint": memory / "run.db"}
     part = mf.random_search(OBJECTIVE, mf.Normal(), N_CANDIDATES, time_budget=1e-9, **options)
     assert (part.stopped_by, part.interrupted, part.n_evaluated) == ("time_budget", False, 64)
     parts = 1
@@ -116,11 +116,11 @@ def test_a_time_budget_is_kept_within_a_shard():
 
 
 @pytest.mark.parametrize("call", [3, 7, 30])
-def test_an_interrupt_in_a_users_objective_keeps_the_best_so_far(call, tmp_path, small_shards):
+def test_an_interrupt_in_a_users_objective_keeps_the_best_so_far(call, memory, small_shards):
     losses = np.random.default_rng(0).normal(size=N_CANDIDATES)
     whole = mf.random_search(Prescribed(losses), numbers, N_CANDIDATES, top_k=5)
     objective = Prescribed(losses, {call: KeyboardInterrupt()})
-    options = {"top_k": 5, "checkpoint": tmp_path / "run.db", "fingerprint": "prescribed"}
+    options = {"top_k": 5, "checkpoint": memory / "run.db", "fingerprint": "prescribed"}
     before = objective.calls
     part = mf.random_search(objective, numbers, N_CANDIDATES, **options)
     assert (part.stopped_by, part.interrupted) == ("interrupt", True)
@@ -186,8 +186,8 @@ def test_ctrl_c_answers_within_a_fifth_of_a_second(run_python, n_samples, delay,
 
 
 @pytest.mark.parametrize("before", [100, 640, 1000])
-def test_a_search_that_has_grown_ends_with_the_bits_of_the_long_one(tmp_path, small_shards, before):
-    path = tmp_path / "run.db"
+def test_a_search_that_has_grown_ends_with_the_bits_of_the_long_one(memory, small_shards, before):
+    path = memory / "run.db"
     for n_candidates in (before, 2000, 2000, N_CANDIDATES):
         result = mf.random_search(OBJECTIVE, mf.Normal(), n_candidates, top_k=5, checkpoint=path)
         alone = mf.random_search(OBJECTIVE, mf.Normal(), n_candidates, top_k=5)
@@ -213,14 +213,14 @@ def alarm():
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("calls", [5, N_CANDIDATES])
 def test_an_interrupt_while_the_checkpoint_is_closed_keeps_the_result(
-    tmp_path, small_shards, monkeypatch, when, calls
+    memory, small_shards, monkeypatch, when, calls
 ):
     def interrupted_exit(self, *exception):
         if when == "after":
             exit_of_checkpoint(self, *exception)
         raise KeyboardInterrupt
 
-    path = tmp_path / "run.db"
+    path = memory / "run.db"
     # No commit but that of the closing.
     monkeypatch.setattr("metaopt_fast.search.COMMIT_INTERVAL", 1e9)
     losses = np.random.default_rng(0).normal(size=N_CANDIDATES)
@@ -241,7 +241,7 @@ def test_an_interrupt_while_the_checkpoint_is_closed_keeps_the_result(
 
 @pytest.mark.parametrize("seed", range(5))
 def test_interrupts_at_any_moment_lose_nothing_of_a_checkpoint(
-    tmp_path, small_shards, monkeypatch, alarm, seed
+    memory, small_shards, monkeypatch, alarm, seed
 ):
     monkeypatch.setattr("metaopt_fast.search.COMMIT_INTERVAL", 0.0)
     whole = mf.random_search(OBJECTIVE, mf.Normal(), N_CANDIDATES, top_k=5)
@@ -251,7 +251,7 @@ def test_interrupts_at_any_moment_lose_nothing_of_a_checkpoint(
             # Longer from life to life: what is done is read again.
             alarm(rng.uniform(0.0002, 0.004) + life / 1e4)
             part = mf.random_search(
-                OBJECTIVE, mf.Normal(), N_CANDIDATES, top_k=5, checkpoint=tmp_path / "run.db"
+                OBJECTIVE, mf.Normal(), N_CANDIDATES, top_k=5, checkpoint=memory / "run.db"
             )
             alarm(0)
         except KeyboardInterrupt:
