@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.arithmetic import exp, expm1, log1p
+from metaopt_fast.arithmetic import expm1, log1p
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -32,7 +32,7 @@ def gap_bound(decrement: Float64Array, radius: Float64Array) -> Float64Array:
         x = radius * decrement
         inside = np.where(x < 1, x, 0)
         exact = ((1 - inside) * log1p(-inside) + inside) / np.square(inside)
-        # The series: x^n / ((n + 1) (n + 2)), whose rest is below a tenth of its last term.
+        # The series of x^n / ((n + 1) (n + 2)); the other form loses digits to cancellation.
         factor = np.where(x < 1e-3, 0.5 + x / 6 + np.square(x) / 10, exact * (1 + 1e-11))
         bound: Float64Array = np.where(x < 1, np.square(decrement) * factor, np.inf)
     return bound
@@ -46,11 +46,8 @@ def slack_of_factors(inflations: Float64Array, n_params: int, chain: int) -> Flo
     theorem 10.3). With D^2 the diagonal of H, E is at most kappa n D^2, and D^2 at most
     trace(D (H + E)^-1 D) (H + E): so H is at least (1 - delta) (H + E).
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        delta = EPS * (n_params + chain + 24) * n_params * inflations
-        slack: Float64Array = np.where(
-            delta < 0.5, 1.01 / np.sqrt(1 - np.minimum(delta, 0.5)), np.inf
-        )
+    delta = EPS * (n_params + chain + 24) * n_params * inflations
+    slack: Float64Array = np.where(delta < 0.5, 1.01 / np.sqrt(1 - np.minimum(delta, 0.5)), np.inf)
     return slack
 
 
@@ -70,13 +67,17 @@ def rounding_of_derivatives(
     `of_margins` bounds the roundings of margins. A row's derivative is below its loss and below
     1, and so is its change for a unit of the margin, which is below 1/4, too.
     """
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        growth = exp(of_margins)
-        largest = losses * growth * 1.01
-        total: Float64Array = EPS * (chain + 8) * np.minimum(1, largest) + (
-            of_margins * growth * np.minimum(0.25, largest)
-        )
+    growth = growth_by(of_margins)
+    largest = losses * growth * 1.01
+    total: Float64Array = EPS * (chain + 8) * np.minimum(1, largest) + (
+        of_margins * growth * np.minimum(0.25, largest)
+    )
     return total
+
+
+def growth_by(of_margins: Float64Array) -> Float64Array:
+    """Bound exp of a small number, without its cost: 1 + 2 x, infinite where that is no bound."""
+    return np.where(of_margins < 1, 1 + 2 * of_margins, np.inf)
 
 
 def convexity_bound(
@@ -107,15 +108,14 @@ def convexity_bound(
         The norm of the largest absolute values in the columns.
     losses, l2 : arrays of shape (K,)
     """
-    with np.errstate(all="ignore"):
-        fall = np.zeros(len(slopes))
-        if intercept_slopes is not None:
-            ratio = intercept_slopes / curvatures
-            near = ratio < 0.5
-            reach = -log1p(-np.where(near, ratio, 0.0))
-            slopes = slopes + extent * np.minimum(0.25, 1.01 * losses) * expm1(reach) * 1.01
-            fall = np.where(near, 1.01 * intercept_slopes * reach, np.inf)
-        bound = 1.01 * np.square(slopes / np.sqrt(2 * l2)) + fall
+    fall = np.zeros(len(slopes))
+    if intercept_slopes is not None:
+        ratio = intercept_slopes / curvatures
+        near = ratio < 0.5
+        reach = -log1p(-np.where(near, ratio, 0.0))
+        slopes = slopes + extent * np.minimum(0.25, 1.01 * losses) * expm1(reach) * 1.01
+        fall = np.where(near, 1.01 * intercept_slopes * reach, np.inf)
+    bound = 1.01 * np.square(slopes / np.sqrt(2 * l2)) + fall
     return np.where(np.isnan(bound), np.inf, bound)
 
 
@@ -125,6 +125,5 @@ def after_rounding(gaps: Float64Array, moved: Float64Array) -> Float64Array:
     A convex function whose curvature is at most 1/4 rises by slope * d + d^2 / 8, and the slope
     is at most sqrt(gap / 2).
     """
-    with np.errstate(over="ignore"):
-        bound: Float64Array = np.square(np.sqrt(gaps) + moved / np.sqrt(8)) * (1 + 8 * EPS)
+    bound: Float64Array = np.square(np.sqrt(gaps) + moved / np.sqrt(8)) * (1 + 8 * EPS)
     return np.where(moved > 0, bound, gaps)

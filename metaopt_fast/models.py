@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast import _kernels
-from metaopt_fast.arithmetic import exp
 from metaopt_fast.certificates import (
     EPS,
     ROOT_OF_TINY,
     TINY,
     convexity_bound,
+    growth_by,
     norms,
     rounding_of_derivatives,
     slack_of_factors,
@@ -145,12 +145,17 @@ class Models:
         return SPAN_PANELS + self.n_blocks // SPAN_BLOCKS + 8
 
     def rounding(
-        self, models: Indices, thetas: Float64Array, losses: Float64Array, radii: Float64Array
+        self,
+        models: Indices,
+        thetas: Float64Array,
+        losses: Float64Array,
+        radii: Float64Array,
+        of_margins: Float64Array,
     ) -> Float64Array:
         """Return what rounding of the gradients may add to the decrements."""
-        penalised = thetas[:, : self.n_penalised]
-        of_penalty = 4 * EPS * np.sqrt(self.l2[models]) * norms(penalised)
-        of_rows = rounding_of_derivatives(losses, self.rounding_of_margins(thetas), self.chain)
+        squares = np.square(thetas[:, : self.n_penalised]).sum(axis=1)
+        of_penalty = 4 * EPS * np.sqrt(self.l2[models] * squares)
+        of_rows = rounding_of_derivatives(losses, of_margins, self.chain)
         total: Float64Array = of_rows * radii + of_penalty + ROOT_OF_TINY
         return total
 
@@ -180,7 +185,7 @@ class Models:
         slopes = norms(gradients[:, :n]) * 1.01 + noise * extent + TINY
         slopes += 4 * EPS * l2 * norms(thetas[:, :n]) * is_proof
         slope = np.abs(gradients[:, -1]) * 1.01 + noise + TINY if n < self.n_params else None
-        size = losses * exp(of_margins) * (1 + EPS * (self.chain + 32)) + TINY
+        size = losses * growth_by(of_margins) * (1 + EPS * (self.chain + 32)) + TINY
         gaps = convexity_bound(slopes, slope, curvatures, extent, losses, l2)
         return np.where(l2 > 0, np.fmin(gaps, np.where(np.isnan(size), np.inf, size)), np.inf)
 

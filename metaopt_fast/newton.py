@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from metaopt_fast import _kernels
 from metaopt_fast.arithmetic import exp, log
-from metaopt_fast.certificates import gap_bound
+from metaopt_fast.certificates import gap_bound, growth_by
 from metaopt_fast.models import Float64Array, Indices, Models, Nearby
 
 # Bytes of Hessians at work: more models than that come one batch after the other.
@@ -246,6 +246,7 @@ class _Batch:
     def run(self, optima: Optima) -> None:
         """Iterate until every model is done, and write its results."""
         active, n_iter = np.arange(len(self.members)), 0
+        gaps, drift = np.empty((2, len(self.members)))
         while True:
             self.renew(active[np.isinf(self.moved[active])])
             found = self.measure(active)
@@ -263,9 +264,9 @@ class _Batch:
             optima.status[at] = np.where(
                 converged[done], CONVERGED, np.where(ended[done], OUT_OF_DIGITS, OUT_OF_STEPS)
             )
-            self.write(active[done], found.gaps[done], found.drift[done], optima)
+            gaps[active], drift[active] = found.gaps, found.drift
             if done.all():
-                return
+                return self.write(gaps, drift, optima)
             active = active[~done]
             self.step(active, found.steps[~done], found.lengths[~done])
             n_iter += 1
@@ -315,19 +316,18 @@ class _Batch:
         """Return lower bounds of the second derivatives for the last parameter."""
         return np.where(drift < 700, self.curvatures[at] * exp(-drift) * 0.99, 0.0)
 
-    def write(self, at: Indices, gaps: Float64Array, drift: Float64Array, optima: Optima) -> None:
+    def write(self, gaps: Float64Array, drift: Float64Array, optima: Optima) -> None:
         """Write where models have come to, and what is proven of that."""
-        of = self.members[at]
-        curvatures = self.curvatures_at(at, drift)
-        optima.thetas[of], optima.losses[of] = self.thetas[at], self.losses[at]
-        optima.curvatures[of] = curvatures
-        # Far away, or where a Hessian is nearly singular, convexity proves more than it does.
-        optima.gap_bounds[of] = np.minimum(
-            gaps,
-            self.models.convexity_gaps(
-                of, self.thetas[at], self.losses[at], self.gradients[at], curvatures
-            ),
-        )
+        at, everything = self.members, np.arange(len(self.members))
+        optima.thetas[at], optima.losses[at] = self.thetas, self.losses
+        optima.curvatures[at] = curvatures = self.curvatures_at(everything, drift)
+        if self.prove:
+            # Far away, or where a Hessian is nearly singular, convexity proves more than it does.
+            others = self.models.convexity_gaps(
+                at, self.thetas, self.losses, self.gradients, curvatures
+            )
+            gaps = np.minimum(gaps, others)
+        optima.gap_bounds[at] = gaps
 
     def nearby(self, others: Indices) -> Nearby:
         """Return what other models know: the nearest one of the same set."""
@@ -384,18 +384,15 @@ class _Batch:
 
     def judge(self, at: Indices, steps: Float64Array, lengths: Float64Array) -> _Measures:
         """Say what the steps mean, given how far models have moved."""
-        models, members, thetas, radii = (
-            self.models,
-            self.members[at],
-            self.thetas[at],
-            self.radii[at],
-        )
+        models, radii, thetas = self.models, self.radii[at], self.thetas[at]
         drift = np.where(self.moved[at] > 0, radii * self.moved[at], 0.0) + self.drifted[at]
-        noise = models.rounding(members, thetas, self.losses[at], radii)
+        of_margins = models.rounding_of_margins(thetas)
+        noise = models.rounding(self.members[at], thetas, self.losses[at], radii, of_margins)
+        fading = exp(drift / 2)
         # The margins that a Hessian is taken at are rounded, too.
-        growth = exp((drift + models.rounding_of_margins(thetas)) / 2)
+        growth = fading * growth_by(of_margins)
         gaps = gap_bound(growth * (self.slack[at] * lengths + noise), growth * radii)
-        decrements = exp(drift / 2) * lengths
+        decrements = fading * lengths
         return _Measures(
             steps, lengths, radii, drift, decrements, gaps, np.isfinite(self.slack[at])
         )
