@@ -129,8 +129,9 @@ def fit_many(
         Weights >= 0. A row of weight 0 is as good as absent.
     fit_intercept : bool, default True
     tol : float, default 1e-8
-        A model has converged when its Newton decrement, sqrt(g' H^-1 g), is proven to be at most
-        tol: the objective is then about tol^2 / 2 above its optimum.
+        A model has converged when its Newton decrement, sqrt(g' H^-1 g), is at most tol, and its
+        gap proven to be small: about tol^2 / 2. Where rounding ends the steps before that, it has
+        converged if the gap is at most about tol * max(1, loss).
     max_iter : int, default 100
         Newton steps at most.
     theta0 : array_like, optional
