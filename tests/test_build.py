@@ -170,3 +170,14 @@ def test_what_scripts_of_hardening_import_is_in_their_extra():
         foreign = set(imported.findall(path.read_text())) - own - set(sys.stdlib_module_names)
         assert foreign <= named, path.name
     assert {"coverage", "cosmic-ray"} <= named  # started, not imported
+
+
+def test_every_module_has_tests_for_its_mutants():
+    sys.path.insert(0, str(SCRIPTS))
+    try:
+        import mutation
+    finally:
+        sys.path.remove(str(SCRIPTS))
+    modules = {path.stem for path in (ROOT / "metaopt_fast").glob("*.py")} - mutation.LEFT_OUT
+    for module in modules - {name for name in modules if name.startswith("reference")}:
+        assert all((ROOT / name).exists() for name in mutation.tests_of(module)), module
