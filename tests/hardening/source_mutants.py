@@ -41,7 +41,7 @@ class Mutant(NamedTuple):
 SUMS = "kernels pruning losses"
 TILE, SINGLE, LOSSES = "src/tile.hpp", "src/single.hpp", "src/losses.hpp"
 RANDOM, PACKING, SIMD = "src/random.hpp", "src/packing.hpp", "src/simd.hpp"
-NEWTON, AUC = "src/newton.hpp", "src/histogram.hpp"
+NEWTON, SYSTEMS, AUC = "src/newton.hpp", "src/systems.hpp", "src/histogram.hpp"
 EVALUATE, COHORTS = "src/evaluate.pxi", "src/cohorts.pxi"
 PY = "metaopt_fast/"
 
@@ -358,16 +358,16 @@ MUTANTS = [
     # -------------------------------------------------------------------------- Hessians, systems
     Mutant(
         "a pivot of rounding alone is taken for one",
-        NEWTON,
-        "rounding = load<V>(column + j * L) * ((double)n * 0x1p-52);",
-        "rounding = load<V>(column + j * L) * 0x1p-60;",
+        SYSTEMS,
+        "max(entry * ((double)n * 0x1p-52), splat<V>(SMALLEST_ENTRY));",
+        "max(entry * 0x1p-60, splat<V>(SMALLEST_ENTRY));",
         "newton training gap_bounds",
     ),
     Mutant(
         "the bound of radii is cut to nine tenths",
-        NEWTON,
-        "store(radii + v * W, sqrt(radius));",
-        "store(radii + v * W, sqrt(radius) * 0.9);",
+        SYSTEMS,
+        "lost == infinite ? lost : sqrt(radius));",
+        "lost == infinite ? lost : sqrt(radius) * 0.9);",
         "newton training gap_bounds",
     ),
     Mutant(
@@ -379,9 +379,9 @@ MUTANTS = [
     ),
     Mutant(
         "the last entry of a solution is not taken back",
-        NEWTON,
-        "for (ptrdiff_t j = n - 1; j >= 0; j--) {",
-        "for (ptrdiff_t j = n - 2; j >= 0; j--) {",
+        SYSTEMS,
+        "        for (ptrdiff_t j = n - 1; j >= 0; j--) {",
+        "        for (ptrdiff_t j = n - 2; j >= 0; j--) {",
         "newton training",
     ),
     # --------------------------------------------------------------------------------------- AUC
@@ -481,8 +481,8 @@ MUTANTS = [
     Mutant(
         "the checkpoint of another search is opened",
         PY + "checkpoint.py",
-        "if name not in FREE_ENTRIES and given.get(name) != self.config.get(name):",
-        "if name not in given:",
+        "if name not in FREE_ENTRIES and given.get(name) != theirs.get(name):",
+        "if False:",
         "checkpoint",
     ),
     Mutant(
@@ -509,7 +509,7 @@ MUTANTS = [
     Mutant(
         "an evolution goes on from the checkpoint of another",
         PY + "evolution_run.py",
-        "if name not in FREE_ENTRIES and theirs.get(name) != ours.get(name):",
+        "if name not in (*FREE_ENTRIES, *renamed) and theirs.get(name) != ours.get(name):",
         "if False:",
         "evolve_stops",
     ),
