@@ -17,16 +17,17 @@ from metaopt_fast import _kernels
 
 ROOT = Path(__file__).parents[1]
 
-# Seconds of the processor over `import numpy`: a guard against a heavy import, which every run has,
-# and other processes do not.
-IMPORT_LIMIT = 0.03
+# Time of the processor beside that of `import numpy`, in one process: a guard against a heavy
+# import, which other processes and a slow machine do not make heavier. It is about a third.
+IMPORT_LIMIT = 0.45
 
-TIME_OF_IMPORT = """
+PART_OF_IMPORT = """
 import time
+begun = time.process_time()
 import numpy
 started = time.process_time()
 import metaopt_fast
-print(time.process_time() - started)
+print((time.process_time() - started) / (started - begun))
 """
 
 MODULES_OF_IMPORT = """
@@ -58,8 +59,8 @@ HEAVY = (
 
 def test_an_import_costs_little_over_numpy(run_python, tmp_path):
     compiled = {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
-    run_python(TIME_OF_IMPORT, **compiled)  # fills the cache of compiled modules
-    runs = [run_python(TIME_OF_IMPORT, **compiled) for _ in range(5)]
+    run_python(PART_OF_IMPORT, **compiled)  # fills the cache of compiled modules
+    runs = [run_python(PART_OF_IMPORT, **compiled) for _ in range(5)]
     assert min(float(run.stdout) for run in runs) < IMPORT_LIMIT
 
 
