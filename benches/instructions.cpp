@@ -110,13 +110,13 @@ int main(int count, char **arguments) {
         (double *)numbers(false),
     };
     const ptrdiff_t lanes = kernels->lanes;
-    // The scales of a tile of thetas and of a single one are 1.
+    // No margin of a tile of thetas, nor of a single one, may leave the range.
     for (ptrdiff_t l = 0; l < lanes; l++)
-        for (ptrdiff_t scale : {N_PARAMS * lanes + l, N_PARAMS}) {
+        for (ptrdiff_t excess : {N_PARAMS * lanes + l, N_PARAMS}) {
             if (is_single)
-                ((float *)problem.thetas)[scale] = 1;
+                ((float *)problem.thetas)[excess] = 0;
             else
-                ((double *)problem.thetas)[scale] = 1;
+                ((double *)problem.thetas)[excess] = 0;
         }
     for (ptrdiff_t l = 0; l < lanes; l++) problem.range[l] = -9, problem.range[lanes + l] = 9;
     // Positive definite.

@@ -262,15 +262,13 @@ def decisions_of(
     """Return x . theta of rows of finite numbers, with the bits that the kernels compare."""
     if X.size == 0:
         return np.zeros(len(X))
-    # Divided by a power of two where sums might leave the range, lest theta be.
-    scale = 2.0**100 if np.abs(X).max() > 2.0**900 else 1.0
     origin = Origin(np.empty(0, np.int32), np.zeros(len(X), np.bool_), None)
     read, ones = partial(chunks, X, dtype="float64"), np.ones(len(X))
-    packed = arrange(read, ones / scale, 0 * ones, ones, origin, X.shape[1], 0, "float64")
+    packed = arrange(read, ones, 0 * ones, ones, origin, X.shape[1], 0, "float64")
     margins = np.zeros_like(packed.weights_of_places())
-    _kernels.margins(packed.rows("logistic", X.shape[1], 0.0), theta[None], margins)
-    with np.errstate(over="ignore"):
-        return np.asarray(margins[packed.origin.places] * scale)
+    rows = packed.rows("logistic", X.shape[1], 0.0)
+    _kernels.margins(rows, theta[None], margins)
+    return np.asarray(margins[packed.origin.places])
 
 
 def check_X(X: npt.ArrayLike) -> npt.NDArray[Any]:

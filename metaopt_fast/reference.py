@@ -65,13 +65,20 @@ class PointwiseLoss:
     def batch_loss_gradient(self, thetas: npt.ArrayLike) -> tuple[Array, Array]:
         """Return the losses (K,) and the gradients (K, n_params) of thetas (K, n_params)."""
         thetas = np.asarray(thetas, self.dtype)
-        with np.errstate(over="ignore", invalid="ignore"):
-            z = (self.signed_X @ thetas.T).astype(np.float64)
-        z[np.isnan(z)] = np.inf  # finite products that overflow both ways
+        z = self.margins(thetas)
         penalised = np.where(self.penalised, thetas, 0).astype(np.float64)
-        losses = self.w @ self.value(z) + (self.l2 / 2 * penalised * penalised).sum(axis=1)
-        gradients = (self.w[:, None] * self.derivative(z)).T @ self.signed_X + self.l2 * penalised
-        return losses, gradients
+        slopes = self.w[:, None] * self.derivative(z)
+        with np.errstate(over="ignore", invalid="ignore"):
+            losses = self.w @ self.value(z) + (self.l2 / 2 * penalised * penalised).sum(axis=1)
+            return losses, slopes.T @ self.signed_X + self.l2 * penalised
+
+    def margins(self, thetas: Array) -> Array:
+        """Return z of each row and theta; where a partial sum leaves the range, in long double."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            z = self.signed_X @ thetas.T
+            for row, k in np.argwhere(~np.isfinite(z)):
+                z[row, k] = (self.signed_X[row].astype(np.longdouble) * thetas[k]).sum()
+        return np.asarray(z, np.float64)
 
     def batch_loss(self, thetas: npt.ArrayLike) -> Array:
         """Return the losses alone."""

@@ -37,6 +37,10 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         Py_ssize_t n_params
         uint64_t seed
 
+    struct CarefulSum:
+        double high
+        double low
+
     ctypedef void (*Evaluate)(const Rows *, Py_ssize_t, Py_ssize_t, const void *, double *, void *,
                               void *) noexcept nogil
 
@@ -48,12 +52,15 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         int lanes
         Evaluate evaluate_tile
         Evaluate evaluate_one
+        void (*evaluate_wide)(const Rows *, Py_ssize_t, const void *, Py_ssize_t, double,
+                              CarefulSum *, CarefulSum *, void *) noexcept nogil
         void (*pack_rows)(const double *, const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                           Py_ssize_t, void *) noexcept nogil
         void (*pack_thetas)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                             void *) noexcept nogil
         void (*draw)(const Sampler *, uint64_t, Py_ssize_t, void *) noexcept nogil
-        int (*scale_thetas)(void *, Py_ssize_t, Py_ssize_t, double) noexcept nogil
+        int (*find_excesses)(void *, Py_ssize_t, Py_ssize_t, double) noexcept nogil
+        void (*shrink_thetas)(void *, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*add_hessian)(const Rows *, Py_ssize_t, Py_ssize_t, const double *, Py_ssize_t,
                             Py_ssize_t, double *) noexcept nogil
         void (*largest_margins)(const Rows *, Py_ssize_t, Py_ssize_t, const double *,

@@ -19,13 +19,15 @@ cdef Py_ssize_t drop_candidates(const Plan *plan, Workspace *work, Py_ssize_t co
     """Close the ranks of a cohort's candidates that may reach the threshold; return their number.
 
     No loss of a row is negative, so what is summed so far only grows. Computed sums grow up to
-    rounding, less than one part in 1e15: one in 1e12 is left for it.
+    rounding, less than one part in 1e15: one in 1e12 is left for it. A sum that left the range says
+    nothing of the mean.
     """
     cdef Py_ssize_t i, kept = 0
     cdef double total
     for i in range(count):
         total = work.loss_high[i] + work.loss_low[i] + work.partial_losses[i]
-        if loss_of(plan, total, work.penalties[i]) > plan.threshold * (1 + 1e-12):
+        if (isfinite(total)
+                and loss_of(plan, total, work.penalties[i]) > plan.threshold * (1 + 1e-12)):
             continue
         if kept < i:
             move_candidate(plan, work, thetas, i, kept)
@@ -60,8 +62,9 @@ cdef void run_cohort_of(const Plan *plan, Workspace *work, real *thetas) noexcep
         if block < plan.n_blocks:
             count = drop_candidates(plan, work, count, thetas)
     for i in range(count):
-        plan.losses[work.candidates[i]] = loss_of(plan, work.loss_high[i] + work.loss_low[i],
-                                                  work.penalties[i])
+        plan.losses[work.candidates[i]] = loss_of_lane(
+            plan, work, i, thetas + i // lanes * (plan.n_params + 1) * lanes + i % lanes,
+            work.penalties[i])
 
 
 cdef void run_cohort(const Plan *plan, Py_ssize_t group, int thread) noexcept nogil:

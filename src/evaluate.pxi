@@ -24,7 +24,7 @@ cdef struct Workspace:
     # Tiles at work, and the spans whose partial sums are kept for them.
     Py_ssize_t first_tile, n_tiles, first_span, n_spans
     bint finite
-    # Arrays over tiles; [lane] and [parameter][lane] within. Behind a tile's thetas are its scales.
+    # Arrays over tiles; [lane] and [parameter][lane] within. Behind a tile's thetas, its excesses.
     char *thetas
     double *loss_high
     double *loss_low
@@ -104,7 +104,7 @@ cdef void fill_tile(const Plan *plan, Workspace *work, Py_ssize_t tile) noexcept
     else:
         plan.kernels.pack_thetas(plan.thetas + first * plan.n_params, count, plan.n_params,
                                  plan.lanes, thetas)
-    finite = plan.kernels.scale_thetas(thetas, plan.n_params, plan.lanes, plan.rows.extent)
+    finite = plan.kernels.find_excesses(thetas, plan.n_params, plan.lanes, plan.rows.extent)
     work.finite = work.finite and finite
 
 
@@ -156,48 +156,7 @@ cdef void fold_tile(const Plan *plan, Workspace *work, Py_ssize_t tile) noexcept
             fold_gradients(plan, work, tile, <const float *>work.partial_gradients)
 
 
-cdef double penalty(const Plan *plan, const real *thetas, Py_ssize_t lane) noexcept nogil:
-    cdef double total = 0, theta, scale = thetas[plan.n_params * plan.lanes + lane]
-    cdef Py_ssize_t j
-    for j in range(plan.n_penalised):
-        theta = thetas[j * plan.lanes + lane] * scale
-        total += plan.l2 / 2 * theta * theta
-    return total
-
-
-cdef inline double loss_of(const Plan *plan, double total, double penalty) noexcept nogil:
-    cdef double loss = overflow_to_infinity(total / plan.total_weight)
-    return loss + penalty if plan.l2 > 0 else loss
-
-
-cdef void write_results(const Plan *plan, const Workspace *work, Py_ssize_t tile,
-                        const real *thetas) noexcept nogil:
-    """Divide a tile's totals by the weights, add the penalty, write losses and gradients."""
-    cdef Py_ssize_t lane, j, i, candidate, size = plan.n_params * plan.lanes
-    cdef double slope, scale
-    for lane in range(plan.lanes):
-        candidate = (work.first_tile + tile) * plan.lanes + lane
-        if candidate >= plan.n_candidates:
-            break
-        i = tile * plan.lanes + lane
-        plan.losses[candidate] = loss_of(plan, work.loss_high[i] + work.loss_low[i],
-                                         penalty(plan, thetas, lane))
-        if plan.gradients == NULL:
-            continue
-        scale = thetas[size + lane]
-        for j in range(plan.n_params):
-            i = tile * size + j * plan.lanes + lane
-            slope = (work.gradient_high[i] + work.gradient_low[i]) / plan.total_weight
-            if j < plan.n_penalised:
-                slope += plan.l2 * (thetas[j * plan.lanes + lane] * scale)
-            plan.gradients[candidate * plan.n_params + j] = overflow_to_infinity(slope)
-
-
-cdef void finish_tile(const Plan *plan, const Workspace *work, Py_ssize_t tile) noexcept nogil:
-    if plan.kernels.itemsize == sizeof(double):
-        write_results(plan, work, tile, <const double *>thetas_of(plan, work, tile))
-    else:
-        write_results(plan, work, tile, <const float *>thetas_of(plan, work, tile))
+include "results.pxi"
 
 
 ctypedef void (*Task)(const Plan *, Py_ssize_t, int) noexcept nogil

@@ -1,8 +1,8 @@
 // Histograms of decision values for a tile of candidates, and the areas under their ROC curves.
 //
 // The rows of a call are of one class. They are stored as z = sign * decision, as for a loss: -1
-// for the positive class. Thetas stay as scale_thetas leaves them: no margin of theirs overflows,
-// and a positive factor leaves every comparison as it is.
+// for the positive class. Thetas are as shrink_thetas leaves them: a positive factor leaves every
+// comparison as it is. Margins that are beyond the range even so are infinite.
 #pragma once
 
 #include "single.hpp"
@@ -24,11 +24,12 @@ void find_ranges(const Rows *rows, ptrdiff_t n_blocks, ptrdiff_t stride, const v
     constexpr int W = lanes_of<V>;
     alignas(64) T z[BLOCK_ROWS * LANES<T>];
     alignas(64) T extremes[2][LANES<T>];
+    const bool is_wide = may_overflow((const T *)thetas, rows->n_params);
     V largest[VECTORS], smallest[VECTORS];  // smallest: negated
     for (int v = 0; v < VECTORS; v++) largest[v] = smallest[v] = splat<V>(-(T)__builtin_inf());
     for (ptrdiff_t b = 0; b < n_blocks; b += stride) {
         block_margins(panels_of<T>(rows, b), rows->rows[b], rows->n_params, (const T *)thetas,
-                      false, z);
+                      is_wide, z);
         for (int row = 0; row < rows->rows[b]; row++)
             for (int v = 0; v < VECTORS; v++) {
                 const V margin = load<V>(z + row * LANES<T> + v * W);
@@ -40,8 +41,12 @@ void find_ranges(const Rows *rows, ptrdiff_t n_blocks, ptrdiff_t stride, const v
         store(extremes[0] + v * W, sign > 0 ? smallest[v] : largest[v]);
         store(extremes[1] + v * W, sign > 0 ? largest[v] : smallest[v]);
     }
+    // Ends whose distance is in the range.
+    const double farthest = __builtin_ldexp(1, layout<T>::bias - 1);
     for (int l = 0; l < LANES<T>; l++) {
-        const double low = -(double)extremes[0][l], high = extremes[1][l];
+        const double smallest_found = -(double)extremes[0][l], largest_found = extremes[1][l];
+        const double low = smallest_found < -farthest ? -farthest : smallest_found;
+        const double high = largest_found > farthest ? farthest : largest_found;
         range[l] = low < range[l] ? low : range[l];
         range[LANES<T> + l] = high > range[LANES<T> + l] ? high : range[LANES<T> + l];
     }
@@ -73,9 +78,10 @@ void add_histograms(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const voi
             lane[v][l] = v * W + l;
         }
     const V last_bin = splat<V>((T)(n_bins - 1));
+    const bool is_wide = may_overflow((const T *)thetas, rows->n_params);
     for (ptrdiff_t b = first; b < last; b++) {
         const int n_rows = rows->rows[b];
-        block_margins(panels_of<T>(rows, b), n_rows, rows->n_params, (const T *)thetas, false, z);
+        block_margins(panels_of<T>(rows, b), n_rows, rows->n_params, (const T *)thetas, is_wide, z);
         for (int row = 0; row < n_rows; row++)
             for (int v = 0; v < VECTORS; v++) {
                 const V position = (load<V>(z + row * LANES<T> + v * W) - low[v]) * scale[v];
@@ -117,18 +123,28 @@ void find_areas(const double *negative, const double *positive, ptrdiff_t n_bins
     }
 }
 
-// z[place] of each row of blocks [first, last), for one theta.
-template <class T>
-void find_margins(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const void *theta, double *z) {
+// z[place] of each row of blocks [first, last), for one theta. IS_WIDE: a margin may overflow.
+template <class T, bool IS_WIDE>
+void find_some_margins(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const T *theta,
+                       double *z) {
     const ptrdiff_t panel_size = rows->n_params * PANEL;
     alignas(64) T panel[PANEL];
     for (ptrdiff_t b = first; b < last; b++)
         for (int p = 0; p * PANEL < rows->rows[b]; p++) {
-            row_margins(panels_of<T>(rows, b) + p * panel_size, rows->n_params, (const T *)theta,
-                        panel_size, panel);
+            const T *x = panels_of<T>(rows, b) + p * panel_size;
+            row_margins(x, rows->n_params, theta, panel_size, panel);
+            if constexpr (IS_WIDE) mend_row_margins(x, rows->n_params, theta, panel);
             for (int row = 0; row < PANEL; row++)
                 z[(rows->first_panel[b] + p) * PANEL + row] = panel[row];
         }
+}
+
+template <class T>
+void find_margins(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const void *theta, double *z) {
+    const T *t = (const T *)theta;
+    const auto find =
+        t[rows->n_params] != 0 ? find_some_margins<T, true> : find_some_margins<T, false>;
+    find(rows, first, last, t, z);
 }
 
 }  // namespace metaopt::MF_ISA

@@ -14,7 +14,7 @@ cdef double PART_WORK = 5e8
 
 
 cdef struct AreaWorkspace:
-    # Of a tile: thetas and scales; [lower or upper end][lane]; [area or ties][lane]; and for the
+    # Of a tile: thetas and excesses; [lower or upper end][lane]; [area or ties][lane]; and for the
     # negative class and the positive one, [bin][lane].
     char *thetas
     double *ends
@@ -48,8 +48,9 @@ cdef void begin_areas(const AreaPlan *plan, AreaWorkspace *work, Py_ssize_t tile
     plan.kernels.pack_thetas(plan.thetas + first * plan.n_params,
                              min(plan.lanes, plan.n_candidates - first), plan.n_params, plan.lanes,
                              work.thetas)
-    finite = plan.kernels.scale_thetas(work.thetas, plan.n_params, plan.lanes, plan.rows[0].extent)
+    finite = plan.kernels.find_excesses(work.thetas, plan.n_params, plan.lanes, plan.rows[0].extent)
     work.finite = work.finite and finite
+    plan.kernels.shrink_thetas(work.thetas, plan.n_params, plan.lanes)
     for lane in range(plan.lanes):
         work.ends[lane], work.ends[plan.lanes + lane] = INFINITY, -INFINITY
     for k in range(2):
@@ -242,7 +243,7 @@ cdef struct ExactPlan:
     Py_ssize_t n_params, memory_of_each
     const double *thetas
     double *areas
-    # Of each thread: a theta, its scale, and what exact_area needs.
+    # Of each thread: a theta, its excess, and what exact_area needs.
     char *memory
 
 
@@ -251,7 +252,8 @@ cdef void run_exact_area(const ExactPlan *plan, Py_ssize_t candidate, int thread
     cdef char *theta = plan.memory + thread * plan.memory_of_each
     plan.areas[candidate] = NAN
     plan.kernels.pack_thetas(plan.thetas + candidate * plan.n_params, 1, plan.n_params, 1, theta)
-    if plan.kernels.scale_thetas(theta, plan.n_params, 1, plan.rows[0].extent):
+    if plan.kernels.find_excesses(theta, plan.n_params, 1, plan.rows[0].extent):
+        plan.kernels.shrink_thetas(theta, plan.n_params, 1)
         plan.areas[candidate] = plan.kernels.exact_area(
             plan.rows[0], plan.n_blocks[0], plan.rows[1], plan.n_blocks[1], theta,
             theta + aligned((plan.n_params + 1) * plan.kernels.itemsize))
@@ -301,10 +303,7 @@ def exact_areas(PackedRows negative, PackedRows positive, const double[:, ::1] t
 
 
 def margins(PackedRows data, const double[:, ::1] theta, double[::1] out):
-    """Write z of each row into its place, for a single theta; False where that is not finite.
-
-    A theta whose margins might overflow is multiplied by a power of two.
-    """
+    """Write z of each row into its place, for a single theta; False where that is not finite."""
     cdef Py_ssize_t n = theta.shape[1], n_blocks = data.block_rows.shape[0], block = 0, until
     cdef Py_ssize_t slice = max(1, <Py_ssize_t>(SLICE_WORK / (64.0 * n)))
     cdef char *memory = <char *>malloc(ALIGNMENT + (n + 1) * data.kernels.itemsize)
@@ -313,7 +312,7 @@ def margins(PackedRows data, const double[:, ::1] theta, double[::1] out):
     cdef char *packed = <char *>aligned(<Py_ssize_t><uintptr_t>memory)
     try:
         data.kernels.pack_thetas(&theta[0, 0], 1, n, 1, packed)
-        if not data.kernels.scale_thetas(packed, n, 1, data.rows.extent):
+        if not data.kernels.find_excesses(packed, n, 1, data.rows.extent):
             return False
         while block < n_blocks:
             until = min(n_blocks, block + slice)

@@ -37,13 +37,18 @@ struct Sampler {
 };
 
 // Adds the losses of blocks [first, last) to sums[lane] and, unless `gradients` is null, their
-// gradients to gradients[parameter][lane]. thetas[parameter][lane] and, one row more, scales[lane]:
-// margins are multiplied by those. scratch holds n_params panels.
+// gradients to gradients[parameter][lane]. thetas[parameter][lane] and, one row more,
+// excesses[lane]: see find_excesses. scratch holds n_params panels.
 using Evaluate = void (*)(const Rows *, ptrdiff_t first, ptrdiff_t last, const void *thetas,
                           double *sums, void *gradients, void *scratch);
 
 // out[i] = f(x[i]).
 using Elementwise = void (*)(const double *x, ptrdiff_t count, double *out);
+
+// A sum, and what its additions rounded off.
+struct CarefulSum {
+    double high, low;
+};
 
 struct Kernels {
     const char *loss;
@@ -53,6 +58,10 @@ struct Kernels {
     Evaluate evaluate_tile;  // `lanes` candidates
     Evaluate evaluate_one;   // a single one: the same bits, read at the speed of memory
 
+    // For one candidate, thetas[parameter * stride]: see single.hpp.
+    void (*evaluate_wide)(const Rows *, ptrdiff_t n_blocks, const void *thetas, ptrdiff_t stride,
+                          double unit, CarefulSum *sum, CarefulSum *gradient, void *scratch);
+
     // X[row][feature] with signs folded in, into panels from row `first` on.
     void (*pack_rows)(const double *X, const double *signs, ptrdiff_t first, ptrdiff_t count,
                       ptrdiff_t n_features, ptrdiff_t n_params, void *panels);
@@ -61,9 +70,9 @@ struct Kernels {
                         void *tile);
     // Candidates start .. of a sampler into [parameter][lane].
     void (*draw)(const Sampler *, uint64_t start, ptrdiff_t lanes, void *tile);
-    // Scales a tile's thetas so that no margin overflows, and writes the scales behind them; 0 if a
-    // theta is not finite in this dtype.
-    int (*scale_thetas)(void *tile, ptrdiff_t n_params, ptrdiff_t lanes, double extent);
+    // See packing.hpp.
+    int (*find_excesses)(void *tile, ptrdiff_t n_params, ptrdiff_t lanes, double extent);
+    void (*shrink_thetas)(void *tile, ptrdiff_t n_params, ptrdiff_t lanes);
     // In double precision alone: see newton.hpp.
     void (*add_hessian)(const Rows *, ptrdiff_t first, ptrdiff_t last, const double *theta,
                         ptrdiff_t first_row, ptrdiff_t last_row, double *lanes);

@@ -59,10 +59,11 @@ void weighted_curvatures(const Rows *rows, ptrdiff_t block, const double *theta,
         rows->row_weights ? (const double *)rows->row_weights + rows->first_panel[block] * PANEL
                           : nullptr;
     const int n_rows = rows->rows[block], n_panels = (n_rows + PANEL - 1) / PANEL;
-    for (int p = 0; p < n_panels; p++)
+    for (int p = 0; p < n_panels; p++) {
         row_margins(x + p * panel_size, n_params, theta, panel_size, z + p * PANEL);
-    if (theta[n_params] != 1)
-        for (int row = 0; row < n_rows; row++) z[row] *= theta[n_params];
+        if (theta[n_params] != 0)
+            mend_row_margins(x + p * panel_size, n_params, theta, z + p * PANEL);
+    }
     for (int row = n_rows; row < n_panels * PANEL; row++) z[row] = Loss::template absent<V>;
     for (int row = 0; row < n_panels * PANEL; row += lanes_of<V>) {
         const V weight = splat<V>(rows->weights[block]);
@@ -73,8 +74,8 @@ void weighted_curvatures(const Rows *rows, ptrdiff_t block, const double *theta,
 
 // lanes[pair][lane] += sum over the rows of blocks [first, last) of weight * loss''(z) * x x', for
 // the pairs of parameters j in [first_row, last_row); lanes begins with the first of them. `theta`
-// is followed by its scale, and `first` is where a span begins: spans are added up before they join
-// the sums in memory.
+// is followed by its excess, and `first` is where a span begins: spans are added up before they
+// join the sums in memory.
 template <class Loss>
 void add_hessian(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const double *theta,
                  ptrdiff_t first_row, ptrdiff_t last_row, double *lanes) {
@@ -128,15 +129,13 @@ inline void largest_margins(const Rows *rows, ptrdiff_t first, ptrdiff_t last, c
     using V = wide_vector<double>;
     constexpr int W = lanes_of<V>;
     alignas(64) double z[BLOCK_ROWS * LANES<double>];
-    bool scaled = false;
-    for (int l = 0; l < LANES<double>; l++)
-        scaled |= thetas[rows->n_params * LANES<double> + l] != 1;
+    const bool is_wide = may_overflow(thetas, rows->n_params);
     V found[VECTORS];
     for (int v = 0; v < VECTORS; v++) found[v] = load<V>(largest + v * W);
     for (ptrdiff_t b = first; b < last; b++) {
         const double *x =
             (const double *)rows->panels + rows->first_panel[b] * rows->n_params * PANEL;
-        block_margins(x, rows->rows[b], rows->n_params, thetas, scaled, z);
+        block_margins(x, rows->rows[b], rows->n_params, thetas, is_wide, z);
         for (int row = 0; row < rows->rows[b]; row++)
             for (int v = 0; v < VECTORS; v++) {
                 const V margin = load<V>(z + row * LANES<double> + v * W);

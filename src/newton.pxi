@@ -17,7 +17,7 @@ cdef struct HessianPlan:
     const Kernels *kernels
     const Rows *rows
     Py_ssize_t n_parts, first_unit, first_block, last_block
-    # [candidate]: theta and its scale; [unit at work]: pairs, in lanes.
+    # [candidate]: theta and its excess; [unit at work]: pairs, in lanes.
     double *thetas
     double *lanes
     double *hessians
@@ -84,7 +84,7 @@ def hessians(PackedRows data, const double[:, ::1] thetas, double[:, ::1] out, i
     try:
         for k in range(n_candidates):
             memcpy(plan.thetas + k * (n + 1), &thetas[k, 0], n * sizeof(double))
-            if not data.kernels.scale_thetas(plan.thetas + k * (n + 1), n, 1, data.rows.extent):
+            if not data.kernels.find_excesses(plan.thetas + k * (n + 1), n, 1, data.rows.extent):
                 return False
         plan.first_unit = 0
         while plan.first_unit < n_units:
@@ -153,8 +153,8 @@ def largest_margins(PackedRows data, const double[:, ::1] thetas, double[::1] ou
             data.kernels.pack_thetas(&thetas[tile * lanes, 0],
                                      min(lanes, n_candidates - tile * lanes), n, lanes,
                                      plan.tiles + tile * tile_size)
-            if not data.kernels.scale_thetas(plan.tiles + tile * tile_size, n, lanes,
-                                             data.rows.extent):
+            if not data.kernels.find_excesses(plan.tiles + tile * tile_size, n, lanes,
+                                              data.rows.extent):
                 return False
         plan.first_block = 0
         while plan.first_block < n_blocks:

@@ -27,13 +27,11 @@ void pack_thetas(const double *thetas, ptrdiff_t count, ptrdiff_t n_params, ptrd
     }
 }
 
-// A margin whose partial sums leave the range would depend on which way they left first: an
-// infinitely bad row could count as a perfect one. Where that is possible, theta is multiplied by a
-// power of two and the margin divided by it, and becomes infinite, if so, with the right sign.
+// Behind a tile's thetas, the powers of two by which a partial sum of a margin may leave the range;
+// 0 if it cannot. Returns 0 where a theta is not finite.
 template <class T>
-int scale_thetas(void *tile, ptrdiff_t n_params, ptrdiff_t lanes, double extent) {
-    constexpr int MAX_EXPONENT = sizeof(T) == sizeof(double) ? 1023 : 127;
-    T *thetas = (T *)tile, *scales = thetas + n_params * lanes;
+int find_excesses(void *tile, ptrdiff_t n_params, ptrdiff_t lanes, double extent) {
+    T *thetas = (T *)tile, *excesses = thetas + n_params * lanes;
     T largest[LANES<T>] = {};
     bool finite = true;
     for (ptrdiff_t j = 0; j < n_params; j++)
@@ -45,16 +43,28 @@ int scale_thetas(void *tile, ptrdiff_t n_params, ptrdiff_t lanes, double extent)
         }
     const int exponent = __builtin_ilogb(extent) + __builtin_ilogb((double)n_params) + 3;
     for (ptrdiff_t l = 0; l < lanes; l++) {
-        scales[l] = 1;
-        const bool as_is = !finite || largest[l] == 0 || extent == 0;
+        const bool is_inside = !finite || largest[l] == 0 || extent == 0;
         const int excess =
-            as_is ? 0 : exponent + __builtin_ilogb((double)largest[l]) - MAX_EXPONENT;
-        if (excess <= 0) continue;
-        scales[l] = (T)__builtin_ldexp(1, excess < MAX_EXPONENT ? excess : MAX_EXPONENT);
-        for (ptrdiff_t j = 0; j < n_params; j++)
-            thetas[j * lanes + l] = (T)__builtin_ldexp((double)thetas[j * lanes + l], -excess);
+            is_inside ? 0 : exponent + __builtin_ilogb((double)largest[l]) - layout<T>::bias;
+        excesses[l] = (T)(excess > 0 ? excess : 0);
     }
     return finite;
+}
+
+// Divides the thetas of lanes that have an excess by a power of two, for kernels that only compare
+// margins: by as much of the excess as leaves every theta exact.
+template <class T> void shrink_thetas(void *tile, ptrdiff_t n_params, ptrdiff_t lanes) {
+    T *thetas = (T *)tile;
+    for (ptrdiff_t l = 0; l < lanes; l++) {
+        int shift = (int)thetas[n_params * lanes + l];
+        for (ptrdiff_t j = 0; j < n_params && shift > 0; j++) {
+            const int room = exponent_of(thetas[j * lanes + l]) + layout<T>::bias - 1;
+            if (thetas[j * lanes + l] != 0) shift = room < shift ? room : shift;
+        }
+        if (shift <= 0) continue;
+        for (ptrdiff_t j = 0; j < n_params; j++)
+            thetas[j * lanes + l] = (T)__builtin_ldexp((double)thetas[j * lanes + l], -shift);
+    }
 }
 
 // Loss and derivative of each z alone.

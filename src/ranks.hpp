@@ -56,10 +56,12 @@ ptrdiff_t rank_rows(const Rows *rows, ptrdiff_t n_blocks, const T *theta, double
                                ? (const T *)rows->row_weights + rows->first_panel[b] * PANEL
                                : nullptr;
         for (int row = 0; row < rows->rows[b]; row++) {
-            if (row % PANEL == 0)
-                row_margins(
-                    (const T *)rows->panels + (rows->first_panel[b] + row / PANEL) * panel_size,
-                    rows->n_params, theta, panel_size, z);
+            if (row % PANEL == 0) {
+                const T *x =
+                    (const T *)rows->panels + (rows->first_panel[b] + row / PANEL) * panel_size;
+                row_margins(x, rows->n_params, theta, panel_size, z);
+                if (theta[rows->n_params] != 0) mend_row_margins(x, rows->n_params, theta, z);
+            }
             to[count].key = key_of(sign * z[row % PANEL]);
             to[count++].weight = weights ? rows->weights[b] * weights[row] : rows->weights[b];
         }

@@ -27,15 +27,16 @@ using f64v = vector<double, MF_BYTES>;
 using f32v = vector<float, MF_BYTES>;
 using u64v = vector<unsigned long long, MF_BYTES>;
 
-// Bits of a floating-point type: the integer of its width and the place of its exponent.
+// Bits of a floating-point type: the integer of its width, the place of its exponent and the
+// largest of its exponents.
 template <class T> struct layout;
 template <> struct layout<double> {
     using bits = unsigned long long;
-    static constexpr int mantissa = 52;
+    static constexpr int mantissa = 52, bias = 1023;
 };
 template <> struct layout<float> {
     using bits = unsigned int;
-    static constexpr int mantissa = 23;
+    static constexpr int mantissa = 23, bias = 127;
 };
 
 template <class V> struct element {
@@ -117,6 +118,15 @@ inline u64v multiply_low_halves(u64v x, u64v y) {
 #endif
 }
 #endif
+
+// e of 2^e <= |x| < 2^(e + 1); -bias of 0 and of subnormal numbers, which are less than 2^(1 -
+// bias).
+template <class T> inline int exponent_of(T x) {
+    typename layout<T>::bits bits;
+    __builtin_memcpy(&bits, &x, sizeof bits);
+    constexpr int bias = layout<T>::bias;
+    return (int)(bits >> layout<T>::mantissa & (2 * bias + 1)) - bias;
+}
 
 // A polynomial by Horner's rule, highest coefficient first.
 template <class V, int N> inline V polynomial(V x, const scalar<V> (&coefficients)[N]) {

@@ -23,6 +23,18 @@ void row_margins(const T *x, ptrdiff_t n_params, const T *theta, ptrdiff_t ahead
     for (int k = 0; k < PARTS; k++) store(z + k * W, sums[k]);
 }
 
+// Replaces those of z[row] of a panel that are not finite.
+template <class T>
+__attribute__((noinline)) void mend_row_margins(const T *x, ptrdiff_t n_params, const T *theta,
+                                                T *z) {
+    using V = row_vector<T>;
+    for (int lane = 0; lane < PANEL; lane += lanes_of<V>) {
+        const V margin = load<V>(z + lane);
+        if (all_finite(margin)) continue;
+        store(z + lane, mended(margin, n_params, Loaded<V>{x + lane, PANEL}, Spread<V>{theta, 1}));
+    }
+}
+
 // lanes[parameter][lane] (+)= sum over PANELS neighbouring panels of x[parameter][lane] *
 // derivatives[panel][lane].
 template <class T, int PANELS>
@@ -141,8 +153,8 @@ void evaluate_one(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const void 
             alignas(64) T z[BLOCK_ROWS];
             for (int p = visit; p < until; p++)
                 row_margins(x + p * panel_size, n_params, theta, ahead, z + p * PANEL);
-            if (theta[n_params] != 1)
-                for (int row = visit * PANEL; row < until * PANEL; row++) z[row] *= theta[n_params];
+            for (int p = visit; theta[n_params] != 0 && p < until; p++)
+                mend_row_margins(x + p * panel_size, n_params, theta, z + p * PANEL);
             for (int row = n_rows; row < until * PANEL; row++)
                 z[row] = Loss::template absent<row_vector<T>>;
             for (int p = visit; p < until; p++)
@@ -169,6 +181,63 @@ void evaluate_one(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const void 
         }
     }
     pending.flush(rows->row_weights, sum);
+}
+
+// Knuth's two-sum; an overflow has no rounding error to keep.
+inline void add_exactly(CarefulSum &sum, double x) {
+    const double total = sum.high + x, added = total - sum.high;
+    if (total - total == 0) sum.low += (sum.high - (total - added)) + (x - added);
+    sum.high = total;
+}
+
+// sum = sum over all rows of unit * weight * loss and, unless `gradients` is null, the same of the
+// gradients: for a candidate some of whose sums left the range, one row after the other and in
+// double precision. `unit` is a power of two with unit * (sum of the weights) far below 1, so that
+// a sum stays in the range if the mean does; what it takes from small terms is nothing beside a sum
+// that left the range. A row counts for nothing where its weight or its number is 0, whatever the
+// other is.
+template <class T, class Loss>
+void evaluate_wide(const Rows *rows, ptrdiff_t n_blocks, const void *thetas, ptrdiff_t stride,
+                   double unit, CarefulSum *sum, CarefulSum *gradient, void *scratch) {
+    using V = row_vector<double>;
+    const ptrdiff_t n_params = rows->n_params, panel_size = n_params * PANEL;
+    T *theta = (T *)scratch;
+    for (ptrdiff_t j = 0; j <= n_params; j++) theta[j] = ((const T *)thetas)[j * stride];
+    alignas(64) T panel[PANEL];
+    alignas(64) double z[PANEL], losses[PANEL], slopes[PANEL];
+    for (ptrdiff_t b = 0; b < n_blocks; b++)
+        for (int first = 0; first < rows->rows[b]; first += PANEL) {
+            const ptrdiff_t number = rows->first_panel[b] + first / PANEL;
+            const T *x = (const T *)rows->panels + number * panel_size;
+            row_margins(x, n_params, theta, panel_size, panel);
+            if (theta[n_params] != 0) mend_row_margins(x, n_params, theta, panel);
+            for (int row = 0; row < PANEL; row++) z[row] = panel[row];
+            for (int row = 0; row < PANEL; row += lanes_of<V>) {
+                store(losses + row, Loss::value(load<V>(z + row)));
+                store(slopes + row, Loss::derivative(load<V>(z + row)));
+            }
+            for (int row = 0; row < PANEL && first + row < rows->rows[b]; row++) {
+                double weight = unit * rows->weights[b];
+                if (rows->row_weights)
+                    weight *= (double)((const T *)rows->row_weights)[number * PANEL + row];
+                if (weight == 0) continue;
+                double loss = losses[row], slope = slopes[row];
+                if (loss - loss != 0 && z[row] - z[row] == 0) {
+                    // A loss that overflows at a margin in the range is a square, of half its
+                    // slope; that is z + 1, or z where the slope overflows, too.
+                    loss = slope - slope == 0 ? slope / 2 : z[row];
+                    weight *= loss;
+                    slope = 2 * weight;
+                } else {
+                    slope *= weight;
+                }
+                add_exactly(*sum, weight * loss);
+                for (ptrdiff_t j = 0; gradient && j < n_params; j++)
+                    if (x[j * PANEL + row] != 0)
+                        add_exactly(gradient[j], slope * (double)x[j * PANEL + row]);
+            }
+            if (!gradient && sum->high - sum->high != 0) return;
+        }
 }
 
 }  // namespace metaopt::MF_ISA

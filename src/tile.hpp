@@ -55,10 +55,99 @@ __attribute__((noinline)) void margins(const T *panels, int n_panels, ptrdiff_t 
     }
 }
 
+// Number j of many, in every lane; and a vector for each j.
+template <class V> struct Spread {
+    const scalar<V> *from;
+    ptrdiff_t stride;
+
+    V operator[](ptrdiff_t j) const { return splat<V>(from[j * stride]); }
+};
+template <class V> struct Loaded {
+    const scalar<V> *from;
+    ptrdiff_t stride;
+
+    V operator[](ptrdiff_t j) const { return load<V>(from + j * stride); }
+};
+
+// Those margins z = x . theta that are not finite, because a partial sum left the range, as they
+// should be: infinite only where they are beyond the range themselves. In the order of margins();
+// the others are as they were.
+//
+// The larger factor of each product is multiplied by 2^-shift, so that no sum reaches
+// 2^(bias + 1), with n_params products below 2^(highest + 2). Nothing is lost. Where the larger
+// factor falls below 2^(1 - bias), it is off by 2^(1 - bias - mantissa) at most, and the other one
+// is below 2^(1 - bias + shift); the largest product is above 2^(bias - 3) / n_params (both of its
+// factors are normal numbers, since a product with another is below 4), and shift at most
+// bias + 3 + log2(n_params): together, this is less than n_params^2 2^(8 - 2 bias - mantissa) of
+// the largest product. Less still is what sums lose that are subnormal. In the end, the sum is
+// multiplied by 2^shift: that is exact up to the end of the range, since shift is not negative.
+template <class V, class X, class Theta>
+inline V mended(V z, ptrdiff_t n_params, X x, Theta theta) {
+    using B = bits_of<V>;
+    using bits = typename layout<scalar<V>>::bits;
+    constexpr int mantissa = layout<scalar<V>>::mantissa;
+    constexpr bits bias = layout<scalar<V>>::bias, exponent = 2 * bias + 1;
+    B highest = {};  // of the sums of two exponents, which have the bias twice
+    for (ptrdiff_t j = 0; j < n_params; j++) {
+        const B found = ((B)x[j] >> mantissa & exponent) + ((B)theta[j] >> mantissa & exponent);
+        highest = found > highest ? found : highest;
+    }
+    const B needed = highest + (bits)(__builtin_ilogb((double)n_params) + 3);
+    // Where a sum left the range, it is 1 at least. In two steps, since 2^-shift may be subnormal.
+    const B shift = needed > 3 * bias ? needed - 3 * bias : B{}, half = shift >> 1;
+    const V down = (V)((bias - half) << mantissa),
+            down_again = (V)((bias - shift + half) << mantissa);
+    V sum = {};
+    for (ptrdiff_t j = 0; j < n_params; j++) {
+        const V a = x[j], b = theta[j];
+        const auto is_larger = max(a, -a) > max(b, -b);
+        const V larger = is_larger ? a : b, smaller = is_larger ? b : a;
+        sum = fma(larger * down * down_again, smaller, sum);
+    }
+    const V up = (V)((bias + half) << mantissa), up_again = (V)((bias + shift - half) << mantissa);
+    return z - z == 0 ? z : sum * up * up_again;
+}
+
+template <class V> inline bool all_finite(V z) {
+    z = z - z;
+    scalar<V> sum = 0;
+    for (int l = 0; l < lanes_of<V>; l++) sum += z[l];
+    return sum == 0;
+}
+
+// Replaces those of z[row][lane] that are not finite.
+template <class T>
+__attribute__((noinline)) void mend_margins(const T *panels, int n_rows, ptrdiff_t n_params,
+                                            const T *thetas, T *z) {
+    using V = wide_vector<T>;
+    for (int v = 0; v < VECTORS; v++, thetas += lanes_of<V>, z += lanes_of<V>) {
+        V lost = {};  // 0 where all are finite, else not a number
+        for (int row = 0; row < n_rows; row++) {
+            const V margin = load<V>(z + row * LANES<T>);
+            lost = lost + (margin - margin);
+        }
+        if (all_finite(lost)) continue;
+        for (int row = 0; row < n_rows; row++) {
+            const V margin = load<V>(z + row * LANES<T>);
+            if (all_finite(margin)) continue;
+            const T *from = panels + row / PANEL * n_params * PANEL + row % PANEL;
+            store(z + row * LANES<T>,
+                  mended(margin, n_params, Spread<V>{from, PANEL}, Loaded<V>{thetas, LANES<T>}));
+        }
+    }
+}
+
+// Whether a margin of one of a tile's lanes may leave the range: see find_excesses.
+template <class T> bool may_overflow(const T *thetas, ptrdiff_t n_params) {
+    bool found = false;
+    for (int l = 0; l < LANES<T>; l++) found |= thetas[n_params * LANES<T> + l] != 0;
+    return found;
+}
+
 // The margins of a block's panels: z[row][lane]. Rows beyond the block's get `absent`, which
 // neither a loss nor a derivative feels.
 template <class T>
-void block_margins(const T *panels, int n_rows, ptrdiff_t n_params, const T *thetas, bool scaled,
+void block_margins(const T *panels, int n_rows, ptrdiff_t n_params, const T *thetas, bool is_wide,
                    T *z, T absent = 0) {
     const int n_panels = (n_rows + PANEL - 1) / PANEL;
     for (ptrdiff_t j = 0; j < n_params; j += THETA_BLOCK<T>) {
@@ -66,9 +155,7 @@ void block_margins(const T *panels, int n_rows, ptrdiff_t n_params, const T *the
         const auto kernel = j == 0 ? margins<T, false> : margins<T, true>;
         kernel(panels + j * PANEL, n_panels, n_params * PANEL, thetas + j * LANES<T>, count, z);
     }
-    if (scaled)
-        for (int i = 0; i < n_rows * LANES<T>; i++)
-            z[i] *= thetas[n_params * LANES<T> + i % LANES<T>];
+    if (is_wide) mend_margins(panels, n_rows, n_params, thetas, z);
     for (int i = n_rows * LANES<T>; i < n_panels * PANEL * LANES<T>; i++) z[i] = absent;
 }
 
@@ -180,13 +267,12 @@ void evaluate_tile(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const void
     const ptrdiff_t n_params = rows->n_params;
     alignas(64) T z[BLOCK_ROWS * LANES<T>];
     alignas(64) T values[LANES<T>];
-    bool scaled = false;
-    for (int l = 0; l < LANES<T>; l++) scaled |= ((const T *)thetas)[n_params * LANES<T> + l] != 1;
+    const bool is_wide = may_overflow((const T *)thetas, n_params);
     for (ptrdiff_t b = first; b < last; b++) {
         const T *panels = (const T *)rows->panels + rows->first_panel[b] * n_params * PANEL;
         const int n_rows = rows->rows[b];
         const double weight = rows->weights[b];
-        block_margins(panels, n_rows, n_params, (const T *)thetas, scaled, z,
+        block_margins(panels, n_rows, n_params, (const T *)thetas, is_wide, z,
                       Loss::template absent<wide_vector<T>>);
         if (rows->row_weights) {
             const T *weights = (const T *)rows->row_weights + rows->first_panel[b] * PANEL;

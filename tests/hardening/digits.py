@@ -1,4 +1,5 @@
-"""Losses and gradients lie within the bound of tests/accuracy.py around the exact ones."""
+"""Losses and gradients lie within the bound of tests/accuracy.py around the exact ones, and do so
+for numbers of any size."""
 
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import metaopt_fast as mf
 from metaopt_fast import reference
 
 sys.path.append(str(Path(__file__).parents[1]))
-from accuracy import Bounds
+from accuracy import EXACT, Bounds, Exact
 
 EXAMPLES = 10_000
 seen = {"examples": 0, "outside": 0, "loss": 0.0, "gradient": 0.0}
@@ -65,8 +66,57 @@ def check(seed, n, d, scale_X, scale_theta, l2, weighted, fit_intercept, float32
     seen["gradient"] = max(seen["gradient"], largest)
 
 
+def any_size(rng, dtype, shape, kind):
+    """Numbers of all exponents, some of all exponents, or of products at the end of the range."""
+    least, most = (-1074, 1024) if dtype == "float64" else (-149, 128)
+    everywhere, near_one = rng.uniform(least, most, shape), rng.uniform(-5, 5, shape)
+    exponents = {
+        "any": everywhere,
+        "some": np.where(rng.random(shape) < 0.3, everywhere, near_one),
+        "end": rng.uniform(most - 30, most, shape),
+        "middle": rng.uniform(most / 2 - 20, most / 2 + 10, shape),
+    }[kind]
+    numbers = np.exp2(exponents) * rng.choice([-1, 0, 1, 1, 1], shape)
+    largest = float(np.finfo(dtype).max)
+    return np.clip(numbers, -largest, largest).astype(dtype).astype(np.float64)
+
+
+def outside(seed):
+    """Whether a loss or a gradient of numbers of any size is outside its bound."""
+    rng = np.random.default_rng(seed)
+    name, dtype = rng.choice(list(EXACT)), str(rng.choice(["float64", "float32"]))
+    kind = rng.choice(["any", "some", "end", "middle"])
+    n, d = int(rng.integers(2, 15)), int(rng.integers(1, 5))
+    X, thetas = (any_size(rng, dtype, shape, kind) for shape in ((n, d), (6, d)))
+    if rng.random() < 0.3:
+        thetas *= np.where(rng.random(thetas.shape) < 0.5, float(np.finfo(dtype).max) ** -0.5, 1)
+    y, weights = rng.permutation(np.arange(n) % 2), rng.choice([0.3, 1, 2.5], n)
+    options = {"l2": float(rng.choice([0, 0, 0.1, 1e-300, 1e300, 5e-324])), "dtype": dtype}
+    args = X, y, weights if rng.random() < 0.4 else None
+    objective, twin = (getattr(m, name)(*args, **options) for m in (mf, reference))
+    losses, gradients = objective.batch_loss_gradient(thetas)
+    for theta, loss, gradient in zip(thetas, losses, gradients, strict=True):
+        with mpmath.workdps(80):
+            exact = Exact(name, twin, theta)
+            try:
+                exact.assert_loss(loss)
+                exact.assert_gradient(gradient)
+            except AssertionError:
+                return True
+        alone = objective.loss_gradient(theta)
+        if alone[0] != loss or (alone[1] != gradient).any():
+            return True
+    return False
+
+
 def main():
     report = Report()
+    found = [seed for seed in range(EXAMPLES // 5) if outside(seed)]
+    report.line(
+        "numbers of any size, every loss, against 80 digits",
+        not found,
+        f"{len(found)} of {EXAMPLES // 5:,} examples outside the bound {found[:3] or ''}",
+    )
     exponents = st.sampled_from([-8, -3, -1, 0, 0, 0, 1, 2, 3])
     given(
         st.integers(0, 2**32),

@@ -1,0 +1,100 @@
+# What becomes of a candidate's totals: means, penalties, and sums anew where one left the range.
+# Included by evaluate.pxi.
+
+from libc.math cimport frexp, ldexp
+
+# Penalties below it are computed in its units.
+cdef double SMALL = 2.0 ** -600
+
+cdef double penalty(const Plan *plan, const real *thetas, Py_ssize_t lane) noexcept nogil:
+    cdef double total = 0, theta, l2 = plan.l2, half = 0.5
+    cdef Py_ssize_t j
+    # Of a subnormal l2, neither the half nor the product with theta has all digits.
+    if l2 < SMALL:
+        l2, half = l2 / SMALL, half * SMALL
+    for j in range(plan.n_penalised):
+        theta = thetas[j * plan.lanes + lane]
+        total += l2 * theta * (theta * half)
+    return total
+
+
+cdef double mean_again(const Plan *plan, const Workspace *work, const real *theta,
+                       CarefulSum *gradient) noexcept nogil:
+    """Return the mean loss of a candidate and, unless that is NULL, write its gradient as sums.
+
+    For sums that left the range: their means need not.
+    """
+    cdef CarefulSum total
+    cdef int exponent
+    cdef double unit, weight
+    cdef Py_ssize_t j
+    frexp(plan.total_weight, &exponent)
+    # Less than one over the weights, for terms beyond the range that leave a sum within it.
+    unit = ldexp(1, -exponent - 64)
+    weight = unit * plan.total_weight
+    total.high, total.low = 0, 0
+    if gradient != NULL:
+        memset(gradient, 0, plan.n_params * sizeof(CarefulSum))
+    plan.kernels.evaluate_wide(plan.rows, plan.n_blocks, theta, plan.lanes, unit, &total, gradient,
+                               work.scratch + plan.n_params * sizeof(CarefulSum))
+    if gradient != NULL:
+        for j in range(plan.n_params):
+            gradient[j].high = (gradient[j].high + gradient[j].low) / weight
+    return overflow_to_infinity((total.high + total.low) / weight)
+
+
+cdef inline double loss_of(const Plan *plan, double total, double penalty) noexcept nogil:
+    cdef double loss = overflow_to_infinity(total / plan.total_weight)
+    return loss + penalty if plan.l2 > 0 else loss
+
+
+cdef double loss_of_lane(const Plan *plan, const Workspace *work, Py_ssize_t place,
+                         const real *thetas, double penalty) noexcept nogil:
+    """Return the loss of a candidate from its totals, or from a sum anew if those are lost."""
+    cdef double total = work.loss_high[place] + work.loss_low[place], mean
+    if isfinite(total):
+        return loss_of(plan, total, penalty)
+    mean = mean_again(plan, work, thetas, NULL)
+    return mean + penalty if plan.l2 > 0 else mean
+
+
+cdef void write_gradient(const Plan *plan, const Workspace *work, Py_ssize_t tile, Py_ssize_t lane,
+                         const real *thetas, double *gradient) noexcept nogil:
+    """Divide the totals of a candidate's gradient by the weights, and add the penalty's."""
+    cdef CarefulSum *again = <CarefulSum *>work.scratch
+    cdef Py_ssize_t j, i
+    cdef bint is_lost = False
+    cdef double slope
+    for j in range(plan.n_params):
+        i = (tile * plan.n_params + j) * plan.lanes + lane
+        gradient[j] = (work.gradient_high[i] + work.gradient_low[i]) / plan.total_weight
+        is_lost = is_lost or not isfinite(gradient[j])
+    if is_lost:
+        mean_again(plan, work, thetas + lane, again)
+    for j in range(plan.n_params):
+        slope = gradient[j] if isfinite(gradient[j]) else again[j].high
+        if j < plan.n_penalised:
+            slope += plan.l2 * thetas[j * plan.lanes + lane]
+        gradient[j] = overflow_to_infinity(slope)
+
+
+cdef void write_results(const Plan *plan, const Workspace *work, Py_ssize_t tile,
+                        const real *thetas) noexcept nogil:
+    """Write the losses and the gradients of a tile, penalties included."""
+    cdef Py_ssize_t lane, candidate
+    for lane in range(plan.lanes):
+        candidate = (work.first_tile + tile) * plan.lanes + lane
+        if candidate >= plan.n_candidates:
+            break
+        plan.losses[candidate] = loss_of_lane(plan, work, tile * plan.lanes + lane, thetas + lane,
+                                              penalty(plan, thetas, lane))
+        if plan.gradients != NULL:
+            write_gradient(plan, work, tile, lane, thetas,
+                           plan.gradients + candidate * plan.n_params)
+
+
+cdef void finish_tile(const Plan *plan, const Workspace *work, Py_ssize_t tile) noexcept nogil:
+    if plan.kernels.itemsize == sizeof(double):
+        write_results(plan, work, tile, <const double *>thetas_of(plan, work, tile))
+    else:
+        write_results(plan, work, tile, <const float *>thetas_of(plan, work, tile))
