@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from metaopt_fast.arithmetic import exp, log
+from metaopt_fast.frames import as_frame, as_numbers
 from metaopt_fast.scoring import METRICS
 from metaopt_fast.training import reasons_of
 from metaopt_fast.validation import check_number, describe
@@ -38,7 +40,8 @@ class BinaryClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
 
     def _features(self, X: Any) -> Float64Array:
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, ensure_all_finite=False, reset=False)
+        with named_columns(X):
+            X = validate_data(self, X, dtype=np.float64, ensure_all_finite=False, reset=False)
         return self._finite(X)
 
     def _finite(self, X: Float64Array) -> Float64Array:
@@ -58,7 +61,8 @@ class BinaryClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         self, X: Any, y: Any, sample_weight: Any
     ) -> tuple[Float64Array, npt.NDArray[np.bool_], Float64Array | None]:
         """Check the arguments of fit, set classes_; return X, the positive rows, and weights."""
-        X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite=False)
+        with named_columns(X):
+            X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite=False)
         self._finite(X)
         check_classification_targets(y)
         if (kind := type_of_target(y, input_name="y")) != "binary":
@@ -89,6 +93,17 @@ class BinaryClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
                         "positive weight."
                     )
         return X, positive, sample_weight
+
+
+@contextmanager
+def named_columns(X: Any) -> Iterator[None]:
+    """Where scikit-learn refuses a frame, name the column that cannot be read, if there is one."""
+    try:
+        yield
+    except (ValueError, TypeError):
+        if as_frame("X", X) is not None:
+            as_numbers("X", X, 2, "an array of shape (n_samples, n_features)")
+        raise
 
 
 @dataclass(frozen=True, slots=True)

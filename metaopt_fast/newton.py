@@ -34,6 +34,8 @@ HALVINGS = 60
 STRIDE = 6
 MIN_LEADS = 16
 TINY = np.finfo(np.float64).tiny
+# log 2, and a hair more.
+LOSS_AT_ZERO = 0.6931472
 # A step is taken where the loss falls by this part of what the gradient promises.
 ARMIJO = 1e-4
 # Below this part of the loss, differences of losses are rounding.
@@ -212,10 +214,10 @@ class _Batch:
         else:
             self.thetas = start.copy()
             self.losses, self.gradients = models.evaluate(members, self.thetas)
-            self.leave(~np.isfinite(self.losses))
+            self.leave(~(self.losses <= LOSS_AT_ZERO))
 
     def leave(self, where: npt.NDArray[np.bool_]) -> None:
-        """Start at zero instead, where a start is so far off that nothing can be said of it."""
+        """Start at zero instead, where a start is worse: far off, Hessians vanish."""
         at = np.flatnonzero(where)
         if not len(at):
             return

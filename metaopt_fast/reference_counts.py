@@ -23,7 +23,7 @@ def confusion_counts(
     fit_intercept: bool = False,
 ) -> Array:
     """Return weights of TP, FP, FN, TN, shape (K, n_groups, n_thresholds, 4)."""
-    X, positive = np.asarray(X, float), np.asarray(y) == 1
+    X, positive = np.asarray(X, float), np.asarray(y) == np.unique(y)[-1]
     if fit_intercept:
         X = np.column_stack([X, np.ones(len(X))])
     weights = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, float)

@@ -52,7 +52,7 @@ def fit_many(
     rows = np.array(X, np.float64)
     if fit_intercept:
         rows = np.column_stack([rows, np.ones(len(rows))])
-    positive = np.asarray(y) == np.max(np.asarray(y))
+    positive = np.asarray(y) == np.unique(y)[-1]
     rows *= np.where(positive, 1.0, -1.0)[:, None]
     weights = np.ones(len(rows)) if sample_weight is None else np.array(sample_weight, np.float64)
     # Without folds all rows are of fold -1, and fold 0 is left out.

@@ -51,9 +51,9 @@ def check_splits(splits: Iterable[Any], n_samples: int) -> list[Split]:
             train, test = split
         except (TypeError, ValueError):
             raise ValueError(
-                f"split {number} is {describe(split)}: pass a pair (train, test) of rows."
+                f"cv has {describe(split)} as split {number}: pass pairs (train, test) of rows."
             ) from None
-        name = f"split {number}"
+        name = f"split {number} of cv"
         checked.append(
             (
                 _check_rows(f"train of {name}", train, n_samples),

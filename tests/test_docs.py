@@ -72,7 +72,16 @@ NO_CURES = {
     "Only binary classification is supported. The type of the target is <kind>.",
     "a searched step needs the loss of all rows.",
 }
-MODULES_OF_REASONS = {"arrayfiles", "checkpoint", "evolution_file", "parquetfiles", "result"}
+MODULES_OF_REASONS = {
+    "arrayfiles",
+    "checkpoint",
+    "evolution_file",
+    "evolution_result",
+    "evolution_run",
+    "parquetfiles",
+    "result",
+    "workers",
+}
 
 
 def test_every_error_says_how_to_mend_it():

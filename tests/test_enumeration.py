@@ -214,7 +214,8 @@ def test_losses_that_are_not_finite_rank_last():
     objective = mf.LogisticLoss([[1e308], [-1e308]], [1, 0])
     result = mf.enumerate_search(objective, -2, 2, top_k=5)
     assert result.theta > 0 and result.loss == 0
-    assert result.top["loss"].tolist()[-2:] == [np.inf, np.inf]
+    # Of margins of -1e308 and of -2e308.
+    assert result.top["loss"].tolist()[-2:] == [1e308, np.inf]
 
 
 # ----------------------------------------------------------------- what is known of a result

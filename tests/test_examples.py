@@ -27,11 +27,16 @@ def test_a_limit_on_groups_is_kept_where_it_was_set_and_mostly_elsewhere(capsys)
 def test_a_large_search_goes_on_where_it_was_stopped(tmp_path, capsys):
     main = main_of("large_search")
     path = tmp_path / "search.sqlite"
-    first = main(n_candidates=200_000, path=path, n_workers=1, seconds=1e-9)
-    assert 0 < first.n_evaluated < 200_000
+    n_candidates, seconds, first = 1_000_000, 0.1, None
+    while first is None:
+        try:
+            first = main(n_candidates=n_candidates, path=path, n_workers=1, seconds=seconds)
+        except TimeoutError:  # before the worker had begun
+            seconds *= 2
+    assert 0 < first.n_evaluated < n_candidates
     assert "run it again" in capsys.readouterr().out
-    resumed = main(n_candidates=200_000, path=path, n_workers=2)
-    whole = main(n_candidates=200_000, path=tmp_path / "other.sqlite", n_workers=2)
+    resumed = main(n_candidates=n_candidates, path=path, n_workers=2)
+    whole = main(n_candidates=n_candidates, path=tmp_path / "other.sqlite", n_workers=2)
     assert resumed.top.tobytes() == whole.top.tobytes()
     assert "Scorecard of" in capsys.readouterr().out
 

@@ -5,8 +5,11 @@ import sys
 import time
 import warnings
 
+import mpmath
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from scipy import sparse
 from scipy.special import expit
@@ -119,10 +122,9 @@ def test_no_penalty_is_an_infinite_C(noisy):
 def test_small_probabilities_are_exact():
     model = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
     model.coef_, model.intercept_ = np.array([[1.0]]), np.array([0.0])
-    assert model.predict_proba([[40.0], [-700.0]]).tolist() == [
-        [expit(-40.0), expit(40.0)],
-        [1.0, expit(-700.0)],
-    ]
+    found = model.predict_proba([[40.0], [-700.0]])
+    exact = [[float(1 / (1 + mpmath.exp(sign * z))) for sign in (1, -1)] for z in (40, -700)]
+    np.testing.assert_array_max_ulp(found, np.array(exact), 2)
     np.testing.assert_allclose(
         model.predict_log_proba([[40.0], [-1e6]]), [[-40.0, -np.exp(-40.0)], [0.0, -1e6]]
     )
@@ -169,6 +171,38 @@ def test_what_is_not_finite_is_named_by_its_first_column(noisy, estimator, value
     assert str(caught.value) == wanted
     with pytest.raises(ValueError, match=r"column 2 \(c\), row 7"):
         clone(estimator).fit(pd.DataFrame(bad, columns=list("abcd")), labels)
+
+
+def test_frames_of_mixed_columns_are_the_array_of_their_numbers(noisy):
+    X, labels, _ = noisy
+    whole, flag = np.round(3 * X[:, 1]).astype(int), X[:, 2] > 0
+    frame = pd.DataFrame({"x": X[:, 0], "k": whole, "b": flag})
+    wanted = LogisticRegression().fit(np.column_stack([X[:, 0], whole, flag]), labels).coef_
+    for name, given in {
+        "pandas": frame,
+        "nullable": frame.convert_dtypes(),
+        "Arrow": frame.convert_dtypes(dtype_backend="pyarrow"),
+        "objects": frame.astype(object),
+        "categories": frame.assign(k=frame.k.astype("category")),
+        "polars": pl.from_pandas(frame),
+        "decimals": pl.from_pandas(frame).with_columns(pl.col("k").cast(pl.Decimal(10, 2))),
+        "pyarrow": pa.Table.from_pandas(frame),
+    }.items():
+        assert LogisticRegression().fit(given, labels).coef_.tobytes() == wanted.tobytes(), name
+
+
+@pytest.mark.parametrize("estimator", [LogisticRegression(), LogisticRegressionSearchCV(3)])
+def test_a_column_that_holds_no_numbers_is_named(noisy, estimator):
+    X, labels, _ = noisy
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    model = clone(estimator).fit(frame, labels)
+    for column, sentence in {
+        "city": "X: column 'c' has dtype .* of text: drop it, or encode it, e.g. by pandas.get_dum",
+        np.datetime64("2024-02-29"): "X: column 'c' has dtype datetime64",
+    }.items():
+        for call in (lambda X: clone(estimator).fit(X, labels), model.predict):
+            with pytest.raises(TypeError, match=sentence):
+                call(frame.assign(c=column))
 
 
 @pytest.mark.parametrize("estimator", [LogisticRegression(), LogisticRegressionSearchCV(3)])

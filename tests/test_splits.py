@@ -51,22 +51,28 @@ def test_splits_are_read_as_scikit_learn_reads_them(noisy, split):
 @pytest.mark.parametrize(
     "split, message",
     [
-        ((FIRST[:50], ~FIRST), "train of split 1 is a mask of 50 rows"),
-        ((FIRST, ~FIRST[:119]), "test of split 1 is a mask of 119 rows"),
-        ((ROWS[:90], ROWS[90:] + 0.9), "test of split 1 is an array .* dtype float64"),
-        ((ROWS[:90].astype(float), ROWS[90:]), "train of split 1 is an array .* dtype float64"),
-        ((np.append(ROWS[:90], np.nan), ROWS[90:]), "train of split 1 is an array .* float64"),
-        ((ROWS[:90], ROWS[91:] + 1), "test of split 1 has row 120 of 120"),
-        ((ROWS - 121, ROWS[90:]), "train of split 1 has row -121 of 120"),
-        ((slice(0, 90), slice(90, 120)), r"train of split 1 is slice\(0, 90, None\)"),
-        ((["r0", "r1"], ["r2"]), r"train of split 1 is \['r0', 'r1'\]"),
-        ((ROWS[:90], ROWS[90:, None]), r"test of split 1 is an array of shape \(30, 1\)"),
-        ((ROWS[:90], [[90], [91, 92]]), r"test of split 1 is \[\[90\], \[91, 92\]\]"),
-        ((ROWS[:90], 95), "test of split 1 is 95"),
-        ((ROWS[:90], None), "test of split 1 is None"),
-        ((ROWS[:90], [2**70]), r"test of split 1 is \[1180591620717411303424\]"),
-        ((ROWS[:90], []), "test of split 1 has no row"),
-        ((np.zeros(120, bool), ROWS[90:]), "train of split 1 has no row"),
+        ((FIRST[:50], ~FIRST), "train of split 1 of cv is a mask of 50 rows"),
+        ((FIRST, ~FIRST[:119]), "test of split 1 of cv is a mask of 119 rows"),
+        ((ROWS[:90], ROWS[90:] + 0.9), "test of split 1 of cv is an array .* dtype float64"),
+        (
+            (ROWS[:90].astype(float), ROWS[90:]),
+            "train of split 1 of cv is an array .* dtype float64",
+        ),
+        (
+            (np.append(ROWS[:90], np.nan), ROWS[90:]),
+            "train of split 1 of cv is an array .* float64",
+        ),
+        ((ROWS[:90], ROWS[91:] + 1), "test of split 1 of cv has row 120 of 120"),
+        ((ROWS - 121, ROWS[90:]), "train of split 1 of cv has row -121 of 120"),
+        ((slice(0, 90), slice(90, 120)), r"train of split 1 of cv is slice\(0, 90, None\)"),
+        ((["r0", "r1"], ["r2"]), r"train of split 1 of cv is \['r0', 'r1'\]"),
+        ((ROWS[:90], ROWS[90:, None]), r"test of split 1 of cv is an array of shape \(30, 1\)"),
+        ((ROWS[:90], [[90], [91, 92]]), r"test of split 1 of cv is \[\[90\], \[91, 92\]\]"),
+        ((ROWS[:90], 95), "test of split 1 of cv is 95"),
+        ((ROWS[:90], None), "test of split 1 of cv is None"),
+        ((ROWS[:90], [2**70]), r"test of split 1 of cv is \[1180591620717411303424\]"),
+        ((ROWS[:90], []), "test of split 1 of cv has no row"),
+        ((np.zeros(120, bool), ROWS[90:]), "train of split 1 of cv has no row"),
     ],
     ids=lambda value: "-" if isinstance(value, tuple) else value,
 )
@@ -81,7 +87,9 @@ def test_rows_that_are_none_are_refused_by_their_split(noisy, split, message):
 @pytest.mark.parametrize("split", [(ROWS, ROWS, ROWS), (ROWS,), 5, None], ids=[3, 1, 5, None])
 def test_a_split_that_is_no_pair_is_refused(noisy, split):
     X, y = noisy
-    with pytest.raises(ValueError, match=r"^split 0 is .*: pass a pair \(train, test\) of rows\.$"):
+    with pytest.raises(
+        ValueError, match=r"^cv has .* as split 0: pass pairs \(train, test\) of rows\.$"
+    ):
         LogisticRegressionSearchCV(1, cv=[split]).fit(X, y)
 
 
@@ -100,5 +108,5 @@ def test_rows_are_those_that_numpy_takes(dtype, rows):
     if len(wanted):
         assert check_splits([(part, [0])], 10)[0][0].tolist() == wanted.tolist()
     else:
-        with pytest.raises(ValueError, match=r"^train of split 0 "):
+        with pytest.raises(ValueError, match=r"^train of split 0 of cv "):
             check_splits([(part, [0])], 10)
