@@ -79,10 +79,10 @@ def _check_rows(name: str, rows: Any, n_samples: int) -> IndexArray:
         array = np.flatnonzero(array)
     if array.size == 0:
         raise ValueError(f"{name} has no row: pass {wanted}.")
-    outside = (array < -n_samples) | (array >= n_samples)
+    numbers = array.astype(np.intp)  # as NumPy takes them: the last of uint64 is -1
+    outside = (numbers < -n_samples) | (numbers >= n_samples)
     if outside.any():
         raise ValueError(f"{name} has row {array[outside][0]} of {n_samples}: pass {wanted}.")
-    numbers = array.astype(np.intp)
     return np.where(numbers < 0, numbers + n_samples, numbers)
 
 
