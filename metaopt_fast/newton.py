@@ -15,6 +15,7 @@ import numpy.typing as npt
 from metaopt_fast import _kernels
 from metaopt_fast.arithmetic import exp, log
 from metaopt_fast.certificates import gap_bound, growth_by
+from metaopt_fast.last_steps import LastSteps
 from metaopt_fast.models import Float64Array, Indices, Models, Nearby
 
 # Bytes of Hessians at work: more models than that come one batch after the other.
@@ -126,58 +127,6 @@ class _Measures(NamedTuple):
             mine[which] = other
 
 
-class _LastSteps:
-    """Where models came from by their last steps: what the gradients, the Newton steps and their
-    lengths were there, and how long the steps were. Arrays over models; one that has a new Hessian
-    has no last step."""
-
-    def __init__(self, n: int, n_params: int) -> None:
-        self.is_known = np.zeros(n, np.bool_)
-        self.gradients, self.newton, self.taken = np.empty((3, n, n_params))
-        self.lengths, self.norms = np.zeros((2, n))
-
-    def forget(self, at: Indices) -> None:
-        self.is_known[at] = False
-
-    def remember(
-        self,
-        at: Indices,
-        gradients: Float64Array,
-        newton: Float64Array,
-        lengths: Float64Array,
-        taken: Float64Array,
-        norms: Float64Array,
-    ) -> None:
-        self.is_known[at] = True
-        self.gradients[at], self.newton[at], self.lengths[at] = gradients, newton, lengths
-        self.taken[at], self.norms[at] = taken, norms
-
-    def improve(
-        self, at: Indices, gradients: Float64Array, newton: Float64Array, lengths: Float64Array
-    ) -> tuple[Float64Array, Float64Array]:
-        """Correct the steps of an old Hessian by what the last ones did to the gradients.
-
-        This is the BFGS update of the Hessian by one pair. Returns the steps, and bounds of their
-        lengths.
-        """
-        known = self.is_known[at]
-        steps, norms = newton.copy(), lengths.copy()
-        at, gradients, newton = at[known], gradients[known], newton[known]
-        s, y = self.taken[at], gradients - self.gradients[at]
-        scale = 1 / (s * y).sum(axis=1)
-        first = scale * (s * gradients).sum(axis=1)
-        partly = newton - first[:, None] * (newton - self.newton[at])
-        second = first - scale * (y * partly).sum(axis=1)
-        improved = partly + second[:, None] * s
-        # |newton - self.newton| is at most the sum of both lengths.
-        bounds = lengths[known] + np.abs(first) * (lengths[known] + self.lengths[at])
-        bounds += np.abs(second) * self.norms[at]
-        good = (scale > 0) & ((improved * gradients).sum(axis=1) > 0) & np.isfinite(bounds)
-        which = np.flatnonzero(known)[good]
-        steps[which], norms[which] = improved[good], bounds[good]
-        return steps, norms
-
-
 class _Batch:
     """Models that are fitted together. Arrays over them; `active` are the ones not yet done."""
 
@@ -208,19 +157,17 @@ class _Batch:
         self.before, self.falls = np.full(n, np.inf), np.full(n, np.inf)
         # How many steps of new Hessians changed nothing; models that no step leads downhill.
         self.idle, self.stuck = np.zeros(n, np.intp), np.zeros(n, np.bool_)
-        self.last = _LastSteps(n, models.n_params)
+        self.last = LastSteps(n, models.n_params)
         if isinstance(start, Nearby):
             self.step_from(start)
         else:
             self.thetas = start.copy()
             self.losses, self.gradients = models.evaluate(members, self.thetas)
-            self.leave(~(self.losses <= LOSS_AT_ZERO))
+            if len(worse := np.flatnonzero(~(self.losses <= LOSS_AT_ZERO))):
+                self.leave(worse)
 
-    def leave(self, where: npt.NDArray[np.bool_]) -> None:
+    def leave(self, at: Indices) -> None:
         """Start at zero instead, where a start is worse: far off, Hessians vanish."""
-        at = np.flatnonzero(where)
-        if not len(at):
-            return
         self.thetas[at] = 0.0
         self.losses[at], self.gradients[at] = self.models.evaluate(
             self.members[at], self.thetas[at]

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 import metaopt_fast as mf
 from metaopt_fast import _kernels, newton
 from metaopt_fast.certificates import gap_bound
+from metaopt_fast.last_steps import LastSteps
 from metaopt_fast.models import Models, TrainingSet
-from metaopt_fast.newton import _LastSteps
 
 
 def pairs_of(matrix):
@@ -105,7 +105,7 @@ def test_a_step_is_improved_by_the_update_of_bfgs():
     kept, true = root @ root.T + np.eye(n), other @ other.T + np.eye(n)
     inverse = np.linalg.inv(kept)
     theta = rng.normal(size=n)
-    gradient, last = true @ theta, _LastSteps(1, n)
+    gradient, last = true @ theta, LastSteps(1, n)
     newton = inverse @ gradient
     length = np.sqrt(gradient @ newton)
     at = np.zeros(1, np.intp)

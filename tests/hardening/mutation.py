@@ -45,6 +45,7 @@ TESTS = {
     "jobs": ["cli"],
     "labels": ["frames", "bad_input", "counts"],
     "limits": ["counts"],
+    "last_steps": ["newton"],
     "linear": ["losses", "kernels", "bad_input"],
     "metrics": ["counts", "every_argument"],
     "mixture": ["samplers", "every_argument"],
