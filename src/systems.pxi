@@ -6,6 +6,8 @@
 cdef Py_ssize_t LARGE_SYSTEM = 96
 # Reflections that rows pass at a time: they stay in the cache.
 cdef Py_ssize_t REFLECTIONS = 16
+# Multiplications of each thread between two looks at signals, some 50 ms.
+cdef double REFLECTED = 2e8
 
 
 cdef struct SystemPlan:
@@ -203,28 +205,38 @@ def make_reflections(double[:, ::1] rows, double[::1] taus, int n_threads):
     into the triangle and zeros. Numbers are of a size whose squares are in range.
     """
     cdef const Kernels *kernels = table(0, False)
-    cdef Py_ssize_t n = rows.shape[0], p = rows.shape[1], first = 0, last, i
+    cdef Py_ssize_t n = rows.shape[0], p = rows.shape[1], first = 0, last
     if <double>n * n * p < SERIAL_WORK:
         n_threads = 1
     while first < n:
         last = min(n, first + REFLECTIONS)
         kernels.make_reflections(&rows[0, 0], p, first, last, &taus[0])
-        with nogil:
-            for i in prange(last, n, schedule="static", num_threads=n_threads):
-                kernels.reflect(&rows[0, 0], p, &taus[0], first, last, 0, &rows[0, 0] + i * p)
+        reflect_rows(kernels, rows, taus, first, last, False, rows[last:], n_threads)
         first = last
-        PyErr_CheckSignals()
 
 
 def reflect(const double[:, ::1] rows, const double[::1] taus, double[:, ::1] vectors,
             bint backwards, int n_threads):
     """Apply the reflections of `make_reflections` to vectors (m, p), in order or backwards."""
-    cdef const Kernels *kernels = table(0, False)
-    cdef Py_ssize_t n = rows.shape[0], p = rows.shape[1], i
-    if <double>vectors.shape[0] * n * p < SERIAL_WORK:
+    cdef Py_ssize_t n = rows.shape[0]
+    if <double>vectors.shape[0] * n * rows.shape[1] < SERIAL_WORK:
         n_threads = 1
-    if not vectors.shape[0]:
-        return
-    with nogil:
-        for i in prange(vectors.shape[0], schedule="static", num_threads=n_threads):
-            kernels.reflect(&rows[0, 0], p, &taus[0], 0, n, backwards, &vectors[0, 0] + i * p)
+    reflect_rows(table(0, False), rows, taus, 0, n, backwards, vectors, n_threads)
+
+
+cdef int reflect_rows(const Kernels *kernels, const double[:, ::1] rows, const double[::1] taus,
+                      Py_ssize_t first, Py_ssize_t last, bint backwards, double[:, ::1] vectors,
+                      int n_threads) except -1:
+    """Apply some reflections to vectors, a few of these at a time."""
+    cdef Py_ssize_t p = rows.shape[1], begin = 0, end, i
+    cdef Py_ssize_t size = n_threads * max(
+        1, <Py_ssize_t>(REFLECTED / (2.0 * p * (last - first))))
+    while begin < vectors.shape[0]:
+        end = min(vectors.shape[0], begin + size)
+        with nogil:
+            for i in prange(begin, end, schedule="static", num_threads=n_threads):
+                kernels.reflect(&rows[0, 0], p, &taus[0], first, last, backwards,
+                                &vectors[0, 0] + i * p)
+        begin = end
+        PyErr_CheckSignals()
+    return 0
