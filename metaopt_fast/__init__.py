@@ -42,11 +42,12 @@ if TYPE_CHECKING:
     from metaopt_fast.auc import AUCObjective
     from metaopt_fast.count_objective import CountObjective
     from metaopt_fast.counts import ConfusionCounts
-    from metaopt_fast.descent_search import DescentSearchResult, LogUniform, search_descents
+    from metaopt_fast.descent_search import DescentSearchResult, search_descents
     from metaopt_fast.duplicates import merge_duplicates
     from metaopt_fast.enumeration import enumerate_search
     from metaopt_fast.evolution import evolve
     from metaopt_fast.evolution_result import EvolveResult
+    from metaopt_fast.log_uniform import LogUniform
     from metaopt_fast.ownership import CheckpointError
     from metaopt_fast.scorecard import Scorecard
 
@@ -97,7 +98,7 @@ _LATER = {
     "CountObjective": "count_objective",
     "DescentSearchResult": "descent_search",
     "EvolveResult": "evolution_result",
-    "LogUniform": "descent_search",
+    "LogUniform": "log_uniform",
     "Scorecard": "scorecard",
     "enumerate_search": "enumeration",
     "merge_duplicates": "duplicates",

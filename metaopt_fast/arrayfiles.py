@@ -165,8 +165,8 @@ def check_size(what: str, size: int) -> None:
     """Raise an error where what a file claims to hold would take too much memory."""
     if size > _half_of_memory():
         raise ValueError(
-            f"{what} needs {size / 1e9:.1f} GB, more than half of this machine's memory: pass a "
-            "smaller one."
+            f"{what} needs {size / 1e9:.1f} GB, more than half of the memory that this process may "
+            "have: pass a smaller one."
         )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.columns import (
+    MISSING_CURE,
     VALUE_WANTED,
     DataFile,
     Table,
@@ -233,14 +234,14 @@ class _Csv:
                 what = f"has {quoted(row[j])} where True or False is wanted"
                 if not row[j].strip():
                     what = "is empty"
-                raise self.wrong(names[j], what, "fill it, or drop the row or the column")
+                raise self.wrong(names[j], what, MISSING_CURE)
             row[j] = str(value)
 
     def check_numbers(self, names: Sequence[str], fields: Sequence[str]) -> None:
         """Raise the error of the first field that is not a finite number, if there is one."""
         for name, field in zip(names, fields, strict=True):
             if not field.strip():
-                raise self.wrong(name, "is empty", "fill it, or leave the row or the column out")
+                raise self.wrong(name, "is empty", MISSING_CURE)
             try:
                 is_number = "_" not in field and math.isfinite(float(field))
             except ValueError:

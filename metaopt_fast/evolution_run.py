@@ -260,18 +260,14 @@ class Run:
                 f"{path} has {len(trace)} generations, this run {given['generations']}: pass at "
                 "least as many, or another path."
             )
-        self._check_top(path, arrays["top"], arrays["top_thetas"])
+        losses = np.ascontiguousarray(arrays["top"]["loss"])
+        size, exact = self.config["population"], self.identity.is_built_in
+        check_losses(path, self.objective, arrays["top_thetas"], losses, size, exact=exact)
         loss, stuck, diverged = arrays["rest_of_state"].tolist()
         state = State(arrays["center"], arrays["scale"], loss, int(stuck), bool(diverged))
         seconds = arrays["seconds"].tolist()
         self.standing = Standing(len(trace), state, arrays["top"], arrays["top_thetas"], *seconds)
         self.trace = trace.tolist()
-
-    def _check_top(self, path: str, top: Array, thetas: Array) -> None:
-        """Raise where the best candidates have other losses than the file says."""
-        losses, exact = np.ascontiguousarray(top["loss"]), self.identity.is_built_in
-        size = self.config["population"]
-        check_losses(path, self.objective, thetas, losses, size, exact=exact)
 
     def _check_start(self, path: str, config: dict[str, Any]) -> None:
         """Raise where 0.1.0 did not evaluate the array that it started from."""

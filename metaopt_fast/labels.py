@@ -44,7 +44,7 @@ def read_labels(name: str, given: Any, wanted: str, *, may_be_column: bool = Fal
         raise TypeError(f"{name} has dtype {array.dtype}: pass {wanted}.")
     if array.dtype.kind == "f" and np.isnan(array).any():
         row = int(np.isnan(array).argmax())
-        raise ValueError(f"{name} has nan at row {row}: fill it, or drop the row.")
+        raise ValueError(f"{name} has nan in row {row}: fill it, or drop the row.")
     values, codes = np.unique(array, return_inverse=True)
     return Labels(values.tolist(), codes.astype(np.intp))
 
@@ -110,9 +110,9 @@ def _check_each(name: str, labels: list[Any], wanted: str) -> None:
     for row, label in enumerate(labels):
         if is_missing(label):
             what = described(label)
-            raise ValueError(f"{name} has {what} at row {row}: fill it, or drop the row.")
+            raise ValueError(f"{name} has {what} in row {row}: fill it, or drop the row.")
         if _kind_of(type(label)) == "other":
-            raise TypeError(f"{name} has {described(label)} at row {row}: pass {wanted}.")
+            raise TypeError(f"{name} has {described(label)} in row {row}: pass {wanted}.")
 
 
 def _kind_of(kind: type) -> str:

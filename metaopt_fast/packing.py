@@ -322,10 +322,10 @@ def check_sample_weight(
     weights = to_float64(array)
     if not np.isfinite(weights).all():
         at = int(np.argmin(np.isfinite(weights)))
-        raise ValueError(f"sample_weight has {weights[at]} at row {at}: pass {wanted}.")
+        raise ValueError(f"sample_weight has {weights[at]} in row {at}: pass {wanted}.")
     if (weights < 0).any():
         at = int(np.argmax(weights < 0))
-        raise ValueError(f"sample_weight has {weights[at]:g} at row {at}: pass {wanted}.")
+        raise ValueError(f"sample_weight has {weights[at]:g} in row {at}: pass {wanted}.")
     if not weights.any():
         raise ValueError("sample_weight is 0 for every row: pass at least one positive weight.")
     return np.ldexp(weights, 1 - math.frexp(weights.max())[1])

@@ -12,8 +12,6 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64] | npt.NDArray[np.float32]
-
 MAX_THREADS = 1024
 DTYPES = ("float64", "float32")
 

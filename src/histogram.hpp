@@ -133,7 +133,7 @@ void find_some_margins(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const 
         for (int p = 0; p * PANEL < rows->rows[b]; p++) {
             const T *x = panels_of<T>(rows, b) + p * panel_size;
             row_margins(x, rows->n_params, theta, panel_size, panel);
-            if constexpr (IS_WIDE) mend_row_margins(x, rows->n_params, theta, panel);
+            if constexpr (IS_WIDE) recompute_row_margins(x, rows->n_params, theta, panel);
             for (int row = 0; row < PANEL; row++)
                 z[(rows->first_panel[b] + p) * PANEL + row] = panel[row];
         }

@@ -62,7 +62,7 @@ void weighted_curvatures(const Rows *rows, ptrdiff_t block, const double *theta,
     for (int p = 0; p < n_panels; p++) {
         row_margins(x + p * panel_size, n_params, theta, panel_size, z + p * PANEL);
         if (theta[n_params] != 0)
-            mend_row_margins(x + p * panel_size, n_params, theta, z + p * PANEL);
+            recompute_row_margins(x + p * panel_size, n_params, theta, z + p * PANEL);
     }
     for (int row = n_rows; row < n_panels * PANEL; row++) z[row] = Loss::template absent<V>;
     for (int row = 0; row < n_panels * PANEL; row += lanes_of<V>) {

@@ -60,7 +60,7 @@ ptrdiff_t rank_rows(const Rows *rows, ptrdiff_t n_blocks, const T *theta, double
                 const T *x =
                     (const T *)rows->panels + (rows->first_panel[b] + row / PANEL) * panel_size;
                 row_margins(x, rows->n_params, theta, panel_size, z);
-                if (theta[rows->n_params] != 0) mend_row_margins(x, rows->n_params, theta, z);
+                if (theta[rows->n_params] != 0) recompute_row_margins(x, rows->n_params, theta, z);
             }
             to[count].key = key_of(sign * z[row % PANEL]);
             to[count++].weight = weights ? rows->weights[b] * weights[row] : rows->weights[b];

@@ -25,13 +25,14 @@ void row_margins(const T *x, ptrdiff_t n_params, const T *theta, ptrdiff_t ahead
 
 // Replaces those of z[row] of a panel that are not finite.
 template <class T>
-__attribute__((noinline)) void mend_row_margins(const T *x, ptrdiff_t n_params, const T *theta,
-                                                T *z) {
+__attribute__((noinline)) void recompute_row_margins(const T *x, ptrdiff_t n_params, const T *theta,
+                                                     T *z) {
     using V = row_vector<T>;
     for (int lane = 0; lane < PANEL; lane += lanes_of<V>) {
         const V margin = load<V>(z + lane);
         if (all_finite(margin)) continue;
-        store(z + lane, mended(margin, n_params, Loaded<V>{x + lane, PANEL}, Spread<V>{theta, 1}));
+        store(z + lane,
+              recomputed(margin, n_params, Loaded<V>{x + lane, PANEL}, Spread<V>{theta, 1}));
     }
 }
 
@@ -154,7 +155,7 @@ void evaluate_one(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const void 
             for (int p = visit; p < until; p++)
                 row_margins(x + p * panel_size, n_params, theta, ahead, z + p * PANEL);
             for (int p = visit; theta[n_params] != 0 && p < until; p++)
-                mend_row_margins(x + p * panel_size, n_params, theta, z + p * PANEL);
+                recompute_row_margins(x + p * panel_size, n_params, theta, z + p * PANEL);
             for (int row = n_rows; row < until * PANEL; row++)
                 z[row] = Loss::template absent<row_vector<T>>;
             for (int p = visit; p < until; p++)
@@ -210,7 +211,7 @@ void evaluate_wide(const Rows *rows, ptrdiff_t n_blocks, const void *thetas, ptr
             const ptrdiff_t number = rows->first_panel[b] + first / PANEL;
             const T *x = (const T *)rows->panels + number * panel_size;
             row_margins(x, n_params, theta, panel_size, panel);
-            if (theta[n_params] != 0) mend_row_margins(x, n_params, theta, panel);
+            if (theta[n_params] != 0) recompute_row_margins(x, n_params, theta, panel);
             for (int row = 0; row < PANEL; row++) z[row] = panel[row];
             for (int row = 0; row < PANEL; row += lanes_of<V>) {
                 store(losses + row, Loss::value(load<V>(z + row)));

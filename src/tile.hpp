@@ -82,7 +82,7 @@ template <class V> struct Loaded {
 // the largest product. Less still is what sums lose that are subnormal. In the end, the sum is
 // multiplied by 2^shift: that is exact up to the end of the range, since shift is not negative.
 template <class V, class X, class Theta>
-inline V mended(V z, ptrdiff_t n_params, X x, Theta theta) {
+inline V recomputed(V z, ptrdiff_t n_params, X x, Theta theta) {
     using B = bits_of<V>;
     using bits = typename layout<scalar<V>>::bits;
     constexpr int mantissa = layout<scalar<V>>::mantissa;
@@ -117,8 +117,8 @@ template <class V> inline bool all_finite(V z) {
 
 // Replaces those of z[row][lane] that are not finite.
 template <class T>
-__attribute__((noinline)) void mend_margins(const T *panels, int n_rows, ptrdiff_t n_params,
-                                            const T *thetas, T *z) {
+__attribute__((noinline)) void recompute_margins(const T *panels, int n_rows, ptrdiff_t n_params,
+                                                 const T *thetas, T *z) {
     using V = wide_vector<T>;
     for (int v = 0; v < VECTORS; v++, thetas += lanes_of<V>, z += lanes_of<V>) {
         V lost = {};  // 0 where all are finite, else not a number
@@ -131,8 +131,8 @@ __attribute__((noinline)) void mend_margins(const T *panels, int n_rows, ptrdiff
             const V margin = load<V>(z + row * LANES<T>);
             if (all_finite(margin)) continue;
             const T *from = panels + row / PANEL * n_params * PANEL + row % PANEL;
-            store(z + row * LANES<T>,
-                  mended(margin, n_params, Spread<V>{from, PANEL}, Loaded<V>{thetas, LANES<T>}));
+            store(z + row * LANES<T>, recomputed(margin, n_params, Spread<V>{from, PANEL},
+                                                 Loaded<V>{thetas, LANES<T>}));
         }
     }
 }
@@ -155,7 +155,7 @@ void block_margins(const T *panels, int n_rows, ptrdiff_t n_params, const T *the
         const auto kernel = j == 0 ? margins<T, false> : margins<T, true>;
         kernel(panels + j * PANEL, n_panels, n_params * PANEL, thetas + j * LANES<T>, count, z);
     }
-    if (is_wide) mend_margins(panels, n_rows, n_params, thetas, z);
+    if (is_wide) recompute_margins(panels, n_rows, n_params, thetas, z);
     for (int i = n_rows * LANES<T>; i < n_panels * PANEL * LANES<T>; i++) z[i] = absent;
 }
 

@@ -217,9 +217,9 @@ def test_a_metric_of_another_form_gets_a_sentence(metric, message):
     [
         ({"groups": [1, 2, 3]}, ValueError, r"groups has shape \(3,\), but X has 4 rows"),
         ({"groups": [[1], [2], [3], [4]]}, ValueError, r"groups has shape \(4, 1\)"),
-        ({"groups": [1, np.nan, 2, 2]}, ValueError, "groups has nan at row 1"),
+        ({"groups": [1, np.nan, 2, 2]}, ValueError, "groups has nan in row 1"),
         ({"groups": [1, 3, "a", 2]}, TypeError, "cannot be sorted"),
-        ({"groups": [1, None, "a", 2]}, ValueError, "groups has a missing value at row 1: fill"),
+        ({"groups": [1, None, "a", 2]}, ValueError, "groups has a missing value in row 1: fill"),
         ({"thresholds": (0.0,)}, ValueError, "thresholds has 0"),
         ({"thresholds": (0.5, 1)}, ValueError, "thresholds has 1"),
         ({"thresholds": (np.nan,)}, ValueError, "thresholds has nan"),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import metaopt_fast as mf
-from metaopt_fast.descent_search import _exp2
+from metaopt_fast.log_uniform import _exp2
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(300, 6))

@@ -1,4 +1,4 @@
-"""The documentation: its examples run and print what they show, and errors say how to mend them."""
+"""The documentation: its examples run and print what they show, and errors say how to fix them."""
 
 import ast
 import doctest
@@ -84,7 +84,7 @@ MODULES_OF_REASONS = {
 }
 
 
-def test_every_error_says_how_to_mend_it():
+def test_every_error_says_how_to_fix_it():
     found = ERRORS["errors"]()
     assert len(found) > 250
     without = {error for error in found if not error.cure}

@@ -47,6 +47,7 @@ TESTS = {
     "limits": ["counts"],
     "last_steps": ["newton"],
     "linear": ["losses", "kernels", "bad_input"],
+    "log_uniform": ["descent_search"],
     "metrics": ["counts", "every_argument"],
     "mixture": ["samplers", "every_argument"],
     "models": ["newton", "training"],
