@@ -34,7 +34,7 @@ struct Problem {
     Rows rows;
     Sampler sampler;
     void *thetas, *scratch, *out;
-    double *sums, *range, *matrix, *more;
+    double *sums, *range, *matrix, *more, *square;
 };
 
 bool is(const char *name, const char *other) { return strcmp(name, other) == 0; }
@@ -62,7 +62,13 @@ extern "C" __attribute__((noinline)) bool measured(Problem *p, const char *name)
     else if (is(name, "largest_margins"))
         kernels->largest_margins(&p->rows, 0, N_BLOCKS, (const double *)p->thetas, p->sums);
     else if (is(name, "factor_tile"))
-        kernels->factor_tile(p->matrix, N_PARAMS, p->range, p->sums, (double *)p->scratch);
+        kernels->factor_tile(p->matrix, N_PARAMS, p->range, p->sums, p->more, (double *)p->scratch);
+    else if (is(name, "factor_one"))
+        kernels->factor_one(p->square, N_PARAMS, p->range, p->sums, p->more, (double *)p->scratch);
+    else if (is(name, "solve_one"))
+        kernels->solve_one(p->square, N_PARAMS, p->more, p->sums);
+    else if (is(name, "make_reflections"))
+        kernels->make_reflections((double *)p->out, N_NUMBERS / 32, 0, 16, p->sums);
     else if (is(name, "solve_tile"))
         kernels->solve_tile(p->matrix, N_PARAMS, p->more, p->sums);
     else if (is(name, "find_ranges"))
@@ -108,6 +114,7 @@ int main(int count, char **arguments) {
         (double *)numbers(false),
         (double *)numbers(false),
         (double *)numbers(false),
+        (double *)calloc(N_PARAMS * (size_t)kernels->system_stride(N_PARAMS), sizeof(double)),
     };
     const ptrdiff_t lanes = kernels->lanes;
     // No margin of a tile of thetas, nor of a single one, may leave the range.
@@ -124,5 +131,9 @@ int main(int count, char **arguments) {
         for (ptrdiff_t column = row; column < N_PARAMS; column++, i++)
             for (ptrdiff_t l = 0; l < lanes; l++)
                 problem.matrix[i * lanes + l] = row == column ? N_PARAMS : 0.5;
+    for (ptrdiff_t row = 0; row < N_PARAMS; row++)
+        for (ptrdiff_t column = row; column < N_PARAMS; column++)
+            problem.square[row * kernels->system_stride(N_PARAMS) + column] =
+                row == column ? N_PARAMS : 0.5;
     return measured(&problem, arguments[3]) ? 0 : 2;
 }
