@@ -172,12 +172,22 @@ def test_what_scripts_of_hardening_import_is_in_their_extra():
     assert {"coverage", "cosmic-ray"} <= named  # started, not imported
 
 
+@pytest.fixture
+def scripts_on_the_path(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+
+
+@pytest.mark.usefixtures("scripts_on_the_path")
+def test_mutants_of_the_sources_find_the_lines_that_they_change():
+    import source_mutants
+
+    source_mutants.check_anchors()
+
+
+@pytest.mark.usefixtures("scripts_on_the_path")
 def test_every_module_has_tests_for_its_mutants():
-    sys.path.insert(0, str(SCRIPTS))
-    try:
-        import mutation
-    finally:
-        sys.path.remove(str(SCRIPTS))
+    import mutation
+
     modules = {path.stem for path in (ROOT / "metaopt_fast").glob("*.py")} - mutation.LEFT_OUT
     for module in modules - {name for name in modules if name.startswith("reference")}:
         assert all((ROOT / name).exists() for name in mutation.tests_of(module)), module

@@ -42,7 +42,7 @@ SUMS = "kernels pruning losses"
 TILE, SINGLE, LOSSES = "src/tile.hpp", "src/single.hpp", "src/losses.hpp"
 RANDOM, PACKING, SIMD = "src/random.hpp", "src/packing.hpp", "src/simd.hpp"
 NEWTON, SYSTEMS, AUC = "src/newton.hpp", "src/systems.hpp", "src/histogram.hpp"
-EVALUATE, COHORTS = "src/evaluate.pxi", "src/cohorts.pxi"
+EVALUATE, COHORTS, RESULTS = "src/evaluate.pxi", "src/cohorts.pxi", "src/results.pxi"
 PY = "metaopt_fast/"
 
 MUTANTS = [
@@ -91,18 +91,18 @@ MUTANTS = [
         SUMS,
     ),
     Mutant(
-        "the scale of a theta is not taken back",
+        "margins of a tile that left the range stay as they are",
         TILE,
-        "    if (scaled)\n        for (int i = 0; i < n_rows * LANES<T>; i++)",
-        "    if (scaled && n_rows < 0)\n        for (int i = 0; i < n_rows * LANES<T>; i++)",
-        SUMS,
+        "if (is_wide) recompute_margins(",
+        "if (is_wide && n_rows < 0) recompute_margins(",
+        "range",
     ),
     Mutant(
-        "only the first lane says whether thetas are scaled",
+        "only the first lane says whether margins may leave the range",
         TILE,
-        "for (int l = 0; l < LANES<T>; l++) scaled |=",
-        "for (int l = 0; l < 1; l++) scaled |=",
-        SUMS,
+        "for (int l = 0; l < LANES<T>; l++) found |=",
+        "for (int l = 0; l < 1; l++) found |=",
+        "range",
     ),
     Mutant(
         "the slope of a weighted row is not weighted",
@@ -134,11 +134,11 @@ MUTANTS = [
         SUMS,
     ),
     Mutant(
-        "the scale of a single theta is not taken back",
+        "margins of a single theta that left the range stay as they are",
         SINGLE,
-        "if (theta[n_params] != 1)",
-        "if (theta[n_params] < 0)",
-        SUMS,
+        "for (int p = visit; theta[n_params] != 0 && p < until; p++)",
+        "for (int p = visit; theta[n_params] < 0 && p < until; p++)",
+        "range",
     ),
     Mutant(
         "sums in lanes of a single theta in another order",
@@ -163,14 +163,14 @@ MUTANTS = [
     ),
     Mutant(
         "the intercept is penalised",
-        EVALUATE,
+        RESULTS,
         "for j in range(plan.n_penalised):",
         "for j in range(plan.n_params):",
         SUMS,
     ),
     Mutant(
         "the slope of the penalty is one of all parameters",
-        EVALUATE,
+        RESULTS,
         "if j < plan.n_penalised:",
         "if j < plan.n_params:",
         SUMS,
@@ -316,8 +316,8 @@ MUTANTS = [
     Mutant(
         "candidates are dropped at nine tenths of the threshold",
         COHORTS,
-        "> plan.threshold * (1 + 1e-12):",
-        "> plan.threshold * 0.9:",
+        "> plan.threshold * (1 + 1e-12)):",
+        "> plan.threshold * 0.9):",
         "pruning",
     ),
     Mutant(
@@ -349,11 +349,11 @@ MUTANTS = [
         "pruning",
     ),
     Mutant(
-        "the scale of a dropped candidate's lane stays",
+        "the excess of a dropped candidate stays in its lane",
         COHORTS,
         "    for j in range(plan.n_params + 1):\n        to[j * lanes]",
         "    for j in range(plan.n_params):\n        to[j * lanes]",
-        "pruning",
+        "pruning range",
     ),
     # -------------------------------------------------------------------------- Hessians, systems
     Mutant(
