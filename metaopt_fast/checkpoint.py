@@ -315,10 +315,11 @@ class Checkpoint:
             statement = "REPLACE INTO shards VALUES (?, ?, ?, ?, ?, ?, ?)"
             self._database.executemany(statement, rows)
             self._execute("COMMIT")
+            self._file.leave()
+            self._file.check_pages()
         except (sqlite3.Error, CheckpointError) as error:
             self._failed = True
             raise self._translate(error) from None
-        self._file.leave()
         del self._rows[: len(rows)]
 
     def close(self) -> None:

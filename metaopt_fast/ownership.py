@@ -92,12 +92,19 @@ class OwnedFile:
         self._follow()
         is_there = _is_at(self._files[0], self.path)
         if not is_there or (self._left is not None and self._left != self._look()):
-            raise CheckpointError(
-                f"{self.path} was deleted, replaced or changed by somebody else during the run: "
-                "what had been found is the attribute result of this error; save that, and go on "
-                "with another path."
-            )
+            raise self._changed()
         self._left = None
+
+    def check_pages(self) -> None:
+        """Raise CheckpointError where pages of the database were cut off while it was written.
+
+        SQLite writes those that it changes alone: the second one is zeros if it was cut before.
+        """
+        *_, size, head = self._look()
+        page_size, n_pages = int.from_bytes(head[16:18], "big"), int.from_bytes(head[28:32], "big")
+        second = head[page_size : page_size + 1]
+        if size == 0 or size < page_size * n_pages or second == b"\0":
+            raise self._changed()
 
     def expect(self, file: BinaryIO) -> None:
         """Own a file that is about to take the place of this one, too."""
@@ -124,6 +131,13 @@ class OwnedFile:
     def __del__(self) -> None:
         """Close it where an interrupt has kept the owner from that."""
         self.close()
+
+    def _changed(self) -> CheckpointError:
+        return CheckpointError(
+            f"{self.path} was deleted, replaced or changed by somebody else during the run: what "
+            "had been found is the attribute result of this error; save that, and go on with "
+            "another path."
+        )
 
     def _look(self) -> tuple[int, int, int, bytes]:
         file = self._files[0]

@@ -21,6 +21,7 @@ from searches import LossesByNumber, digest, files_up_to, numbers, objective, py
 import metaopt_fast as mf
 from metaopt_fast import CheckpointError, checkpoint, shards
 from metaopt_fast.checkpoint import APPLICATION_ID, Checkpoint
+from metaopt_fast.ownership import OwnedFile
 from metaopt_fast.result import TOP_DTYPE
 
 
@@ -312,6 +313,31 @@ def test_a_checkpoint_that_is_gone_is_noticed_and_the_result_kept(memory, every_
         assert path.read_bytes() in (b"", other, path.read_bytes())
     if "another" in change:
         assert path.read_bytes() == other
+
+
+@pytest.mark.parametrize("step", ["BEGIN", "COMMIT", "leave"])
+@pytest.mark.parametrize("kept", [0, 4096])
+def test_a_checkpoint_that_is_cut_while_it_is_written_is_noticed_then(
+    path, every_shard, monkeypatch, step, kept
+):
+    at, told = [], []
+
+    def cut(name):
+        if name == step and len(told) == 4 and not at:
+            at.append(os.truncate(path, kept))
+
+    execute, leave = Checkpoint._execute, OwnedFile.leave
+    monkeypatch.setattr(
+        Checkpoint,
+        "_execute",
+        lambda self, sql, *values: (cut(sql), execute(self, sql, *values))[1],
+    )
+    monkeypatch.setattr(OwnedFile, "leave", lambda self: (cut("leave"), leave(self))[1])
+    sentence = "is damaged" if step == "BEGIN" else "was deleted, replaced or changed"
+    with pytest.raises(CheckpointError, match=sentence) as caught:
+        search(path, callback=lambda result: told.append(result.n_evaluated))
+    assert at and told == [156, 412, 668, 924]
+    assert digest(caught.value.result) == digest(search(None, 1180))
 
 
 def test_what_happens_to_a_file_without_a_change_of_it_is_nothing(path, every_shard):
