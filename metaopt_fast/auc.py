@@ -12,7 +12,7 @@ from metaopt_fast.floating_errors import shielded
 from metaopt_fast.linear import LinearData
 from metaopt_fast.packing import check_sample_weight, check_X, check_y, pack
 from metaopt_fast.samplers import MAX_INDEX, MAX_SEED, Sampler, allocate
-from metaopt_fast.shards import KERNEL_WORK, LARGEST_SHARD, SMALLEST_SHARD
+from metaopt_fast.shards import BATCH_NUMBERS, KERNEL_WORK, LARGEST_SHARD, SMALLEST_SHARD
 from metaopt_fast.validation import check_integer, check_threshold, describe
 
 Float64Array = npt.NDArray[np.float64]
@@ -21,9 +21,6 @@ MAX_BINS = 65536
 
 # A loss is within it of the exact one.
 ROUNDING = 2.0**-50
-
-# Numbers in the thetas of a batch of drawn candidates: 4 MB.
-BATCH_NUMBERS = 2**19
 
 # To sort a row takes about as long as so many of the visits that KERNEL_WORK counts: 15 to 20 ns on
 # one thread, with AVX-512, of 100 to 100,000 rows.

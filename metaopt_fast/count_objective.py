@@ -18,6 +18,7 @@ from metaopt_fast.limits import exact_gaps, largest_gaps
 from metaopt_fast.metrics import METRICS, RATES, known, parts_of_rate
 from metaopt_fast.overrides import may_ask
 from metaopt_fast.samplers import MAX_INDEX, MAX_SEED, Sampler, allocate
+from metaopt_fast.shards import BATCH_NUMBERS
 from metaopt_fast.validation import (
     check_integer,
     check_number,
@@ -31,8 +32,6 @@ Metric = Callable[[Float64Array], npt.ArrayLike]
 
 # A candidate that misses a limit ranks behind all that keep it, by how much it misses it.
 INFEASIBLE = 1e300
-# Numbers in the thetas of a batch of drawn candidates: 4 MB.
-BATCH_NUMBERS = 2**19
 # Costs of errors, summed in another order than the counts, may be larger than the metric by such a
 # part, besides the rounding of the counts; and by so much where products leave the normal range.
 SLACK, UNDERFLOW = 1e-12, 1e-300

@@ -32,17 +32,13 @@ inline double decision_of(unsigned long long key) {
     return decision;
 }
 
-// A sum that keeps what rounding loses (Knuth's two-sum), so that it is exact but for an ulp.
+// A sum that keeps what rounding loses, so that it is exact but for an ulp.
 struct ExactSum {
-    double high = 0, low = 0;
+    CarefulSum sum = {};
 
-    void add(double x) {
-        const double total = high + x, added = total - high;
-        low += (high - (total - added)) + (x - added);
-        high = total;
-    }
+    void add(double x) { add_exactly(sum, x); }
 
-    double value() const { return high + low; }
+    double value() const { return sum.high + sum.low; }
 };
 
 // Decisions and weights of a class's rows, in the order in which they are stored.
