@@ -161,9 +161,9 @@ class Scorecard:
         ----------
         X : array_like or frame of shape (n_samples, n_features)
             Columns of a frame of pandas, polars or pyarrow are found by their names, in whatever
-            order, where the scorecard has names and the frame has strings for its own; others of
-            its columns, and those of features without points, are not looked at. All else is taken
-            by position.
+            order, where the scorecard has names; others of its columns, and those of features
+            without points, are not looked at. All else is taken by position: arrays, and frames
+            whose columns are 0, 1, ... where the scorecard has other names.
 
         Returns
         -------
@@ -194,7 +194,8 @@ class Scorecard:
         if given is not None and used:
             wanted = [self.names[j] for j in used]
             missing = [name for name in wanted if name not in given]
-            if missing:
+            is_numbered = given == [str(j) for j in range(len(given))]
+            if missing and not is_numbered:
                 raise ValueError(
                     f"X has no column {listed(missing)} (it has {listed(given)}): pass a frame "
                     f"with the columns {listed(wanted)}, or an array of all {len(self.points)} "
@@ -203,7 +204,8 @@ class Scorecard:
             twice = [name for name in wanted if given.count(name) > 1]
             if twice:
                 raise ValueError(f"X has two columns named {quoted(twice[0])}: drop one.")
-            return check_X(select_columns(X, [given.index(name) for name in wanted]))
+            if not missing:
+                return check_X(select_columns(X, [given.index(name) for name in wanted]))
         rows = check_X(X)
         if rows.shape[1] != len(self.points):
             raise ValueError(
@@ -305,11 +307,9 @@ def check_names(names: Sequence[str] | None, n_features: int) -> tuple[str, ...]
 
 
 def names_of(X: Any) -> list[str] | None:
-    """Return the names of a frame's columns if all of them are strings, else None."""
+    """Return the names of a frame's columns as text, such as "0" of number 0; None of an array."""
     frame = as_frame("X", X)
-    if frame is None or not all(isinstance(name, str) for name in frame.names):
-        return None
-    return [str(name) for name in frame.names]
+    return None if frame is None else [str(name) for name in frame.names]
 
 
 def told_apart(values: Sequence[float], text: Callable[[float, int], str]) -> list[str]:

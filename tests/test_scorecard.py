@@ -198,6 +198,18 @@ def test_a_scorecard_takes_its_names_from_a_frame():
     assert table.score(frame[["smoker", "age", "cough", "fever"]]).tolist() == [1, -1, 7, 0, 1]
 
 
+@pytest.mark.parametrize(
+    "names", [[0, 1, 2, 3], [3, 0, 2, 1], [10, 30, 20, 7], [("a", 0), ("b", 1), ("a", 1), ("b", 0)]]
+)
+def test_columns_whose_names_are_no_strings_are_found_by_them_too(names):
+    X, y = np.random.default_rng(0).integers(0, 2, (40, 4)), np.arange(40) % 2
+    frame = pd.DataFrame({name: X[:, j] for j, name in enumerate(names)})
+    made = mf.Scorecard.from_theta([1, -2, 3, 4], X=frame, y=y)
+    assert made.score(frame[frame.columns[[2, 0, 3, 1]]]).tolist() == made.score(X).tolist()
+    with pytest.raises(ValueError, match="X has no column"):
+        made.score(frame.set_axis(list("abcd"), axis=1))
+
+
 def test_without_names_on_both_sides_columns_go_by_position():
     nameless = mf.Scorecard.from_theta(THETA, fit_intercept=True)
     frame = pd.DataFrame(X, columns=list("dcba"))
