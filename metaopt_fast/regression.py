@@ -24,7 +24,7 @@ Float64Array = npt.NDArray[np.float64]
 
 
 class LogisticRegression(BinaryClassifier):
-    """Logistic regression of two classes with an l2 penalty, to a certified optimum.
+    """Logistic regression of two classes with an l2 penalty, and a proof of how good it is.
 
     Minimises C * sum_i w_i softplus(-m_i) + coef'coef / 2, as scikit-learn's estimator of this name
     does: m_i is the margin of row i, w_i its sample weight times that of its class, and the
@@ -55,9 +55,11 @@ class LogisticRegression(BinaryClassifier):
     intercept_ : numpy.ndarray of shape (1,)
     n_iter_ : numpy.ndarray of shape (1,)
     gap_bound_ : float
-        An upper bound of the distance of the mean loss with its penalty to its optimum.
+        An upper bound of the distance of the mean loss with its penalty to its optimum; infinite:
+        nothing is proven.
     certified_ : bool
-        Whether `gap_bound_` is as small as tol asks.
+        Whether `gap_bound_` is finite and at most tol times the objective, or tol if that is
+        below 1.
     n_features_in_ : int
     feature_names_in_ : numpy.ndarray of shape (n_features,)
         Where X has names.

@@ -1,4 +1,4 @@
-"""Many regularised logistic regressions at once, each to a certified optimum."""
+"""Many regularised logistic regressions at once, each with a bound of its distance to optimum."""
 
 from __future__ import annotations
 
