@@ -30,7 +30,7 @@ from metaopt_fast.validation import check_integer, check_n_threads, check_number
 
 Float64Array = npt.NDArray[np.float64]
 
-# A tile of larger Hessians would take half a gigabyte.
+# Up to 24 models are fitted together whatever their size: larger Hessians would take half a GB.
 MAX_PARAMS = 2048
 # Of newton's numbers, by name.
 STATUSES = ("converged", "max_iter", "rounding")
