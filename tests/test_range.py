@@ -384,3 +384,16 @@ def test_numbers_near_the_ends_of_the_range_have_the_same_bits_everywhere(run_py
         if isa != "baseline":  # which promises accuracy alone
             found.add(done.stdout)
     assert len(found) <= 1
+
+
+def test_one_wide_theta_is_right_alone_and_in_any_lane(dtype):
+    # Powers of two, whose products are exact.
+    large, factor = (2.0**665, 2.0**500) if dtype == "float64" else (2.0**66, 2.0**66)
+    objective = mf.LogisticLoss([[large, large], [0, 0]], [1, 0], dtype=dtype)
+    for sign in (1, -1):  # the sum leaves the range at one end or the other, and comes back to 0
+        theta = np.array([sign * factor, -sign * factor])
+        assert objective.loss(theta) == pytest.approx(math.log(2), rel=1e-6)
+        for lane in range(49):
+            thetas = np.zeros((49, 2))
+            thetas[lane] = theta
+            np.testing.assert_allclose(objective.batch_loss(thetas), math.log(2), rtol=1e-6)
