@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from metaopt_fast import _kernels
 from metaopt_fast.arithmetic import exp, log
-from metaopt_fast.certificates import gap_bound, growth_by
+from metaopt_fast.certificates import EPS, gap_bound, growth_by
 from metaopt_fast.last_steps import LastSteps
 from metaopt_fast.models import Float64Array, Indices, Models, Nearby
 
@@ -246,6 +246,9 @@ class _Batch:
         if len(unclear):
             gaps = np.where(tells, np.square(found.decrements), np.inf)[unclear]
             gaps = np.fmin(gaps, self.estimates(at[unclear], found.drift[unclear]))
+            free = np.flatnonzero(ended[unclear] & (self.models.l2[self.members[at[unclear]]] == 0))
+            if len(free):
+                gaps[free] = np.fmin(gaps[free], self.estimates_by_ridge(at[unclear[free]]))
             wanted = self.tol * np.where(ended[unclear], np.maximum(1, losses[unclear]), self.tol)
             converged[unclear] = gaps <= wanted
         return converged, ended
@@ -260,6 +263,19 @@ class _Batch:
             self.curvatures_at(at, drift),
             is_proof=False,
         )
+
+    def estimates_by_ridge(self, at: Indices) -> Float64Array:
+        """Return what the gaps may be where no penalty holds columns that depend on each other:
+        the squared decrements of Hessians whose diagonals are larger by what rounding leaves of
+        such a column. It counts what is left of the gradient in directions left out."""
+        n = self.models.n_params
+        hessians = self.models.hessians(self.members[at], self.thetas[at])
+        row = np.arange(n)
+        hessians[:, row * n - row * (row - 1) // 2] *= 1 + 4 * n * EPS
+        factors, places = np.empty_like(hessians), np.arange(len(at))
+        _, slack = self.models.factor(self.members[at], hessians, places, factors, places)
+        _, lengths = self.models.solve(factors, places, self.gradients[at])
+        return np.where(slack > 0, np.square(lengths), np.inf)
 
     def curvatures_at(self, at: Indices, drift: Float64Array) -> Float64Array:
         """Return lower bounds of the second derivatives for the last parameter."""

@@ -456,6 +456,20 @@ def test_too_many_parameters_for_hessians_are_refused():
     assert fit_many(X[:4], y[:4], l2=1.0).theta.shape == (1, 2049)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e6])
+@pytest.mark.parametrize("column", ["of zeros", "twice", "constant", "a sum"])
+def test_a_column_that_depends_on_others_does_no_harm_without_a_penalty(column, scale):
+    X, y, _, _ = problem()
+    X = X * scale
+    more = {"of zeros": 0 * X[:, 0], "twice": X[:, 1], "constant": X[:, 0] * 0 + 3}
+    more["a sum"] = X[:, 0] + X[:, 2]
+    with pytest.warns(RuntimeWarning, match="columns are collinear"):  # nothing is proven
+        fits = fit_many(np.column_stack([X, more[column]]), y, l2=[0.0, 1e-3])
+    assert fits.converged.all() and not fits.certified[0]
+    wanted, _ = objective(scikit_learn(X / scale, y, 0.0), X / scale, y, 0.0, np.ones(len(y)))
+    assert fits.loss[0] == pytest.approx(float(wanted), rel=1e-10)
+
+
 def test_more_features_than_rows():
     X, y, folds, _ = problem(30, 100)
     fits = fit_many(X, y, l2=[1e-3, 1.0], folds=folds, tol=1e-12)
