@@ -588,7 +588,16 @@ class Copy:
         if name == "_kernels":
             source = "_kernels.cpp"
             made = self.run(
-                "cython", "--cplus", "-3", "-I", "src", "src/_kernels.pyx", "-o", source
+                sys.executable,
+                "-m",
+                "cython",
+                "--cplus",
+                "-3",
+                "-I",
+                "src",
+                "src/_kernels.pyx",
+                "-o",
+                source,
             )
             if made.returncode != 0:
                 return False
