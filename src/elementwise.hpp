@@ -21,10 +21,10 @@ inline f64v unfused_polynomial(f64v x, const double (&coefficients)[N]) {
 }
 
 // 2^k for |k| <= 1022, and double(k) for |k| < 2^51.
-inline f64v power_of_two(i64v k) { return (f64v)((k + 1023) << 52); }
+inline f64v power_of_two(i64v k) { return (f64v)((u64v)(k + 1023) << 52); }
 inline f64v to_double(i64v k) {
     constexpr double shift = constants<double>::round_to_integer;
-    return (f64v)(k + (i64v)splat<f64v>(shift)) - shift;
+    return (f64v)((u64v)k + (u64v)splat<f64v>(shift)) - shift;
 }
 
 // x = k ln 2 + r, |r| <= ln(2) / 2, and exp(r) - 1 = high + low.
@@ -42,7 +42,9 @@ inline Reduced reduce(f64v x) {
     // The last two coefficients are those of 1 + r.
     const f64v rest = r * r * unfused_polynomial<2>(r, C::exp_tail) - low;
     const f64v sum = high + rest;
-    return {(i64v)shifted - (i64v)splat<f64v>(C::round_to_integer), sum, (high - sum) + rest};
+    // Bits are subtracted as unsigned numbers: those of a NaN would overflow.
+    const u64v whole = (u64v)shifted - (u64v)splat<f64v>(C::round_to_integer);
+    return {(i64v)whole, sum, (high - sum) + rest};
 }
 
 inline f64v clamp(f64v x, double low, double high) {
@@ -83,7 +85,7 @@ inline Split split(f64v u) {
     constexpr long long above = 1024;  // what is shifted stays positive
     const u64v distance = (u64v)u - (u64v)splat<f64v>(constants<double>::sqrt_half);
     const i64v k = (i64v)((distance + ((unsigned long long)above << 52)) >> 52) - above;
-    return {to_double(k), (f64v)((i64v)u - (k << 52)) - 1};
+    return {to_double(k), (f64v)((u64v)u - ((u64v)k << 52)) - 1};
 }
 
 // w with log(1 + f) = f - w: see log1p() in simd.hpp.
