@@ -477,3 +477,14 @@ def test_rounding_of_long_sums_is_kept(count):
     of_slopes = math.fsum([large, *[1.0] * (n_samples - 2)])
     np.testing.assert_allclose(losses * n_samples, of_losses, rtol=0, atol=4096)
     np.testing.assert_allclose(gradients[:, 0] * n_samples, of_slopes, rtol=0, atol=4096)
+
+
+@pytest.mark.parametrize("exponent", [1020, -1000])
+def test_weights_of_any_size_have_the_same_losses_bit_for_bit(exponent):
+    rng = np.random.default_rng(0)
+    X, y, weights = rng.normal(size=(300, 4)), np.arange(300) % 2, rng.uniform(0.5, 4, 300)
+    thetas = rng.normal(size=(30, 4))
+    plain = mf.LogisticLoss(X, y, weights).batch_loss_gradient(thetas)
+    scaled = mf.LogisticLoss(X, y, np.ldexp(weights, exponent)).batch_loss_gradient(thetas)
+    for one, other in zip(plain, scaled, strict=True):
+        np.testing.assert_array_equal(one, other)

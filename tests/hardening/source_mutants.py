@@ -419,7 +419,7 @@ MUTANTS = [
         PACKING,
         "__builtin_ilogb((double)n_params) + 3;",
         "__builtin_ilogb((double)n_params) + 1;",
-        "kernels",
+        "kernels range",
     ),
     Mutant(
         "rows of small norm come first",
