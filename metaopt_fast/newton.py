@@ -271,11 +271,14 @@ class _Batch:
         n = self.models.n_params
         hessians = self.models.hessians(self.members[at], self.thetas[at])
         row = np.arange(n)
-        hessians[:, row * n - row * (row - 1) // 2] *= 1 + 4 * n * EPS
+        diagonal = row * n - row * (row - 1) // 2
+        hessians[:, diagonal] *= 1 + 4 * n * EPS
         factors, places = np.empty_like(hessians), np.arange(len(at))
-        _, slack = self.models.factor(self.members[at], hessians, places, factors, places)
+        self.models.factor(self.members[at], hessians, places, factors, places)
         _, lengths = self.models.solve(factors, places, self.gradients[at])
-        return np.where(slack > 0, np.square(lengths), np.inf)
+        # Of a column of zeros nothing is left out.
+        lost = (factors[:, diagonal] == 0) & (hessians[:, diagonal] > 0)
+        return np.where(lost.any(axis=1), np.inf, np.square(lengths))
 
     def curvatures_at(self, at: Indices, drift: Float64Array) -> Float64Array:
         """Return lower bounds of the second derivatives for the last parameter."""
