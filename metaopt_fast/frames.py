@@ -38,7 +38,7 @@ def as_frame(name: str, value: Any) -> Frame | None:
     for method in ("collect", "compute"):
         # Of polars and dask: a plan of a frame, without numbers so far.
         if hasattr(kind, method) and hasattr(kind, "columns"):
-            raise TypeError(f"{name} is a {kind.__name__}, a plan: pass {name}.{method}().")
+            raise TypeError(f"{name} is of type {kind.__name__}, a plan: pass {name}.{method}().")
     if hasattr(kind, "iloc") and hasattr(kind, "columns"):
         names = list(value.columns)
         # By number: pandas allows two columns of one name.
@@ -105,20 +105,21 @@ def _read_frame(name: str, frame: Frame) -> Array:
 def read_column(name: str, column: Any, label: Any, dtype: str) -> Array:
     """Return the finite numbers of a frame's column, or raise the error that names it."""
     title = label_of(label)
+    where = f"{name}: column {title} has dtype {dtype}"
     check_not_missing(name, column, label)
     values = values_of(column)
     if values.dtype.kind == "O" and values.ndim == 1 and len(values):
         found = numbers_of(values)
         if isinstance(found, tuple):
-            raise _not_numbers(name, title, dtype, values, found[0][0])
+            raise _not_numbers(where, column, values, found[0][0])
         values = found
     if values.dtype.kind not in "biufO" or values.ndim != 1:
         cure = "drop it, or make it one number for each row"
         if values.dtype.kind in "mM":
             cure = "drop it, or make it a number, such as the days since a date"
         elif values.dtype.kind in "SU":
-            raise _not_numbers(name, title, dtype, values, 0)
-        raise TypeError(f"{name}: column {title} has dtype {dtype}: {cure}.")
+            raise _not_numbers(where, column, values, 0)
+        raise TypeError(f"{where}: {cure}.")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         row = int(np.argmin(np.isfinite(values)))
         cure = MISSING_CURE if np.isnan(values[row]) else "pass finite numbers"
@@ -126,17 +127,18 @@ def read_column(name: str, column: Any, label: Any, dtype: str) -> Array:
     return values.astype(np.float64) if values.dtype.kind == "O" else values
 
 
-def _not_numbers(name: str, title: str, dtype: str, values: Array, row: int) -> TypeError:
+def _not_numbers(where: str, column: Any, values: Array, row: int) -> TypeError:
     """Return the error of a column with something else than a number in a row."""
     if all(isinstance(value, (str, bytes)) for value in values[:1000]):
-        return TypeError(
-            f"{name}: column {title} has dtype {dtype} of text: drop it, or encode it, e.g. by "
-            "pandas.get_dummies."
-        )
+        way = "pyarrow.compute.equal, one column of 0 and 1 for each text"
+        if hasattr(column, "isna"):
+            way = "pandas.get_dummies"
+        elif hasattr(column, "to_dummies"):
+            way = "to_dummies of polars"
+        return TypeError(f"{where} of text: drop it, or encode it, e.g. by {way}.")
     what = described(values[row])
     return TypeError(
-        f"{name}: column {title} has dtype {dtype}, with {what} in row {row}: drop it, or make it "
-        "one number for each row."
+        f"{where}, with {what} in row {row}: drop it, or make it one number for each row."
     )
 
 
@@ -238,7 +240,7 @@ def described(value: Any) -> str:
     if isinstance(value, int) and not _is_float(value):
         return "an integer beyond the range of floats"
     text = " ".join(repr(value).split())
-    return f"{text if len(text) <= 40 else text[:37] + '...'} (a {type(value).__name__})"
+    return f"{text if len(text) <= 40 else text[:37] + '...'} (of type {type(value).__name__})"
 
 
 def label_of(label: Any) -> str:

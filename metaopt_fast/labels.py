@@ -90,9 +90,9 @@ def labels_of_objects(name: str, labels: list[Any], wanted: str) -> Labels:
     if len(kinds) > 1:
         one, other, *_ = (next(x for x in labels if type(x) is kind) for kind in kinds.values())
         raise TypeError(
-            f"{name} has labels of two kinds, {short(one)} (a {type(one).__name__}) and "
-            f"{short(other)} (a {type(other).__name__}), that cannot be sorted: pass {wanted}, all "
-            "of one kind."
+            f"{name} has labels of two kinds, {short(one)} (of type {type(one).__name__}) and "
+            f"{short(other)} (of type {type(other).__name__}), that cannot be sorted: pass "
+            f"{wanted}, all of one kind."
         )
     places: dict[Any, int] = {}
     codes = np.array([places.setdefault(label, len(places)) for label in labels], np.intp)
@@ -128,4 +128,4 @@ def _kind_of(kind: type) -> str:
 
 def short(label: Any) -> str:
     """Return a label as an error shows it."""
-    return described(label).removesuffix(f" (a {type(label).__name__})")
+    return described(label).removesuffix(f" (of type {type(label).__name__})")

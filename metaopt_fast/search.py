@@ -125,7 +125,8 @@ def random_search(
     TimeoutError
         If `time_budget` is over before the executor has given a shard back.
     RuntimeError
-        If a worker of the executor dies, or the executor is shut down meanwhile.
+        If a worker of the executor dies, or the executor is shut down meanwhile, or its futures
+        hold something else than what the submitted function returned.
 
     Notes
     -----

@@ -125,7 +125,7 @@ def describe(value: object) -> str:
     text = " ".join(repr(value).split())  # a frame's repr has lines
     if len(text) > 60:
         text = text[:57] + "..."
-    return "None" if value is None else f"{text} (a {type(value).__name__})"
+    return "None" if value is None else f"{text} (of type {type(value).__name__})"
 
 
 def as_real_array(name: str, value: object, ndim: int | None, wanted: str) -> npt.NDArray[Any]:
@@ -154,9 +154,9 @@ def check_dense(name: str, value: object) -> None:
     if hasattr(kind, "nnz") and hasattr(kind, "toarray"):
         size = math.prod(cast(Any, value).shape) * 8 / 1e6
         raise TypeError(
-            f"{name} is a sparse matrix (a {kind.__name__} of shape {cast(Any, value).shape}): "
-            f"pass {name}.toarray(), of {size:,.1f} MB, or fewer columns of it where memory has no "
-            "room for all."
+            f"{name} is a sparse matrix (of type {kind.__name__} and shape "
+            f"{cast(Any, value).shape}): pass {name}.toarray(), of {size:,.1f} MB, or fewer "
+            "columns of it where memory has no room for all."
         )
 
 

@@ -18,7 +18,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from metaopt_fast.identity import Names
 from metaopt_fast.shards import Bar, Shard, Task
@@ -150,7 +150,14 @@ class Driver:
                 raise _refused(error) from error
             return
         self.submitted = True
-        self.pending[future] = start, count, send
+        if not isinstance(future, concurrent.futures.Future):
+            self.fault = self.not_as_asked(
+                f"its submit returned {describe(future)}, no concurrent.futures.Future"
+            )
+        elif future in self.pending:
+            self.fault = self.not_as_asked("its submit returned the future of another call")
+        else:
+            self.pending[future] = start, count, send
 
     def finished(self) -> list[Shard]:
         """Wait a little; return the shards that are done, put back those that came for data."""
@@ -166,12 +173,10 @@ class Driver:
         shards = []
         for future in sorted(done, key=self.pending.__getitem__):
             start, count, sent = self.pending.pop(future)
-            cancelled = future.cancelled()
-            error = concurrent.futures.CancelledError() if cancelled else future.exception()
-            if error is not None:
-                self.fault = self.fault or self.explained(error)
+            answer = self.outcome(future, start, count, sent)
+            if not isinstance(answer, Answer):
+                self.fault = self.fault or answer
                 continue
-            answer = future.result()
             if answer.shard is None:
                 self.asking.add(answer.worker)
                 self.again.append((start, count))
@@ -183,6 +188,31 @@ class Driver:
                 self.asking.pop()
             self.asking.discard(answer.worker)
         return shards
+
+    def outcome(
+        self, future: concurrent.futures.Future[Any], start: int, count: int, sent: bool
+    ) -> Answer | BaseException:
+        """Return the answer to a shard that is in a future, or what to raise if there is none."""
+        if future.cancelled():
+            return self.explained(concurrent.futures.CancelledError())
+        error = future.exception()
+        if isinstance(error, BaseException):
+            return self.explained(error)
+        answer = future.result() if error is None else error
+        if is_answer(answer, start, count, sent):
+            return answer
+        return self.not_as_asked(
+            f"one of its futures has the result {describe(answer)}, which the function that was "
+            "submitted did not return"
+        )
+
+    def not_as_asked(self, what: str) -> RuntimeError:
+        """Return the error of an executor that does something else than it was asked to."""
+        return _ended(
+            f"executor is {describe(self.executor)}, and {what}",
+            "one whose submit(function, *arguments) returns a concurrent.futures.Future of what "
+            "function returns",
+        )
 
     def explained(self, error: BaseException) -> BaseException:
         """Return what to raise for an error of a shard, or of the executor."""
@@ -213,16 +243,30 @@ class Driver:
 
 def _caused_by(error: BaseException, what: str) -> RuntimeError:
     """Return the error of a search whose executor has ended before it."""
-    fault = RuntimeError(
-        f"{what}: what was finished is in the checkpoint, if there is one; search again with a new "
-        "executor."
-    )
+    fault = _ended(what, "a new executor")
     fault.__cause__ = error
     return fault
 
 
+def _ended(what: str, wanted: str) -> RuntimeError:
+    return RuntimeError(
+        f"{what}: what was finished is in the checkpoint, if there is one; search again with "
+        f"{wanted}."
+    )
+
+
 def _refused(reason: object) -> ValueError:
     return ValueError(f"executor takes no shard ({reason}): pass one that has not been shut down.")
+
+
+def is_answer(answer: object, start: int, count: int, sent: bool) -> TypeGuard[Answer]:
+    """Return whether an executor gave back the answer to a shard; with the data, all have one."""
+    if not isinstance(answer, Answer) or not isinstance(answer.worker, str):
+        return False
+    shard = answer.shard
+    if shard is None:
+        return not sent
+    return isinstance(shard, Shard) and (shard.start, shard.count) == (start, count)
 
 
 def name_of(objective: Any) -> str:

@@ -472,10 +472,10 @@ def test_fingerprints_tell_objectives_apart():
     ("options", "message"),
     [
         ({"n_bins": 1}, "n_bins is 1: pass an integer from 2 to 65536."),
-        ({"n_bins": 2.0}, "n_bins is 2.0 (a float): pass an integer from 2 to 65536."),
+        ({"n_bins": 2.0}, "n_bins is 2.0 (of type float): pass an integer from 2 to 65536."),
         ({"n_bins": 65537}, "n_bins is 65537: pass an integer from 2 to 65536."),
-        ({"fit_intercept": 1}, "fit_intercept is 1 (a int): pass True or False."),
-        ({"dtype": "int"}, "dtype is 'int' (a str): pass 'float64' or 'float32'."),
+        ({"fit_intercept": 1}, "fit_intercept is 1 (of type int): pass True or False."),
+        ({"dtype": "int"}, "dtype is 'int' (of type str): pass 'float64' or 'float32'."),
         ({"n_threads": 0}, "n_threads is 0: pass an integer from 1 to 1024."),
         ({"y": [1, 1, 1, 1]}, "y holds 1 class (1): pass labels of two."),
         (

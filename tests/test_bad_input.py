@@ -425,3 +425,10 @@ def test_random_search_refuses(argument, value):
 def test_gradient_descent_refuses(argument, value):
     good = {"objective": objective(), "theta0": THETA}
     assert_refused(mf.gradient_descent, **{**good, argument: value})
+
+
+@pytest.mark.parametrize("value", [1, 1.0, "text", [1], object(), np.int64(1), Exception()])
+def test_the_type_of_what_was_given_is_named_without_an_article(value):
+    with pytest.raises(TypeError) as caught:
+        mf.random_search(mf.LogisticLoss(X, Y), mf.Normal(), 10, executor=value)
+    assert f" (of type {type(value).__name__}): pass " in str(caught.value)

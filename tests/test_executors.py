@@ -1,5 +1,6 @@
 """Searches on other processes: the same bits, the data sent once, nothing lost with a worker."""
 
+import asyncio
 import itertools
 import multiprocessing
 import os
@@ -14,6 +15,7 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     ThreadPoolExecutor,
 )
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -503,6 +505,102 @@ def test_shards_that_are_done_when_an_executor_refuses_others_are_kept(tmp_path,
             loss, numbers, 5120, fingerprint="losses", checkpoint=path, executor=Refuses(7, error)
         )
     assert restored(path).n_evaluated == 7 * 256
+
+
+class Junk(AtOnce):
+    """Does as it should for some shards; then `spoil` makes its futures, or what is in them."""
+
+    def __init__(self, n_shards, spoil):
+        self.left, self.spoil, self.good = n_shards, spoil, []
+
+    def submit(self, *arguments):
+        self.left -= 1
+        self.good.append(super().submit(*arguments))
+        return self.good[-1] if self.left >= 0 else self.spoil(self.good)
+
+
+def future_of(result):
+    future = Future()
+    future.set_result(result)
+    return future
+
+
+def failed_future(error):
+    future = Future()
+    future.set_exception(error)
+    return future
+
+
+def another_shard(answer, **changes):
+    return workers.Answer(answer.worker, replace(answer.shard, **changes))
+
+
+HELD = "which the function that was submitted did not return: "
+JUNK = {
+    "no future": (lambda good: None, "submit returned None, no concurrent.futures.Future: "),
+    "the result itself": (lambda good: good[-1].result(), r"submit returned Answer\(.*, no conc"),
+    "a future of asyncio": (
+        lambda good: asyncio.Future(loop=asyncio.new_event_loop()),
+        r"submit returned <Future pending> \(of type Future\), no concurrent\.futures\.Future: ",
+    ),
+    "a list, which has no hash": (lambda good: [good[-1]], r"submit returned \[<Future.*, no conc"),
+    "another call's future": (lambda good: good[0], "submit returned the future of another call: "),
+    "None": (lambda good: future_of(None), f"the result None, {HELD}"),
+    "text": (lambda good: future_of("done"), rf"the result 'done' \(of type str\), {HELD}"),
+    "a tuple of another length": (
+        lambda good: future_of((1, 2, 3)),
+        rf"result \(1, 2, 3\) .*{HELD}",
+    ),
+    "an array": (lambda good: future_of(np.zeros(2)), f"result an array of shape .*{HELD}"),
+    "the shard alone": (lambda good: future_of(good[-1].result().shard), rf"Shard\(.*{HELD}"),
+    "another call's result": (lambda good: future_of(good[0].result()), HELD),
+    "a shard of fewer": (lambda good: future_of(another_shard(good[-1].result(), count=9)), HELD),
+    "a worker without a name": (
+        lambda good: future_of(workers.Answer(None, good[-1].result().shard)),
+        HELD,
+    ),
+    "a worker of an unhashable name": (lambda good: future_of(workers.Answer([], None)), HELD),
+    "what stands for a shard": (lambda good: future_of(workers.Answer("a worker", 0)), HELD),
+    "a class of exceptions": (
+        lambda good: future_of(ValueError),
+        rf"<class 'ValueError'> .*{HELD}",
+    ),
+    "an exception that is a class": (
+        lambda good: failed_future(ValueError),
+        rf"the result <class 'ValueError'> \(of type type\), {HELD}",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", JUNK)
+@pytest.mark.parametrize("n_good", [0, 1, 7])
+def test_junk_of_an_executor_is_a_sentence_and_loses_nothing(tmp_path, kind, n_good):
+    if n_good == 0 and kind.startswith("another call's"):
+        n_good = 1
+    spoil, what = JUNK[kind]
+    loss, path = LossesByNumber(np.arange(9999)), tmp_path / "run.db"
+    with pytest.raises(
+        RuntimeError, match=rf"^executor is .*Junk object.*, and .*{what}.*in the checkpoint, .*\.$"
+    ) as caught:
+        mf.random_search(
+            loss,
+            numbers,
+            5120,
+            fingerprint="losses",
+            checkpoint=path,
+            executor=Junk(n_good, spoil),
+        )
+    assert "\n" not in str(caught.value)
+    assert restored(path).n_evaluated == n_good * 256
+
+
+def test_a_worker_that_was_sent_the_data_and_asks_for_it_is_junk():
+    class Forgets(AtOnce):
+        def submit(self, *arguments):
+            return future_of(workers.Answer("a worker", None))
+
+    with pytest.raises(RuntimeError, match=rf"^executor is .*Forgets.*{HELD}"):
+        search(Forgets())
 
 
 # ----------------------------------------------------------------------- executors that are closed

@@ -217,10 +217,10 @@ def test_sparse_X_is_refused_in_scikit_learns_words(noisy, estimator):
     [
         ({"C": 0.0}, r"C is 0\.0: pass a finite number above 0\."),
         ({"C": np.nan}, r"C is nan: pass"),
-        ({"C": "1"}, r"C is '1' \(a str\): pass"),
+        ({"C": "1"}, r"C is '1' \(of type str\): pass"),
         ({"l2": -1.0}, r"l2 is -1\.0: pass a finite number of at least 0\."),
         ({"l2": np.nan}, r"l2 is nan: pass"),
-        ({"class_weight": "even"}, r"class_weight is 'even' \(a str\): pass a dict"),
+        ({"class_weight": "even"}, r"class_weight is 'even' \(of type str\): pass a dict"),
         ({"class_weight": {"yes": -1.0}}, r"class_weight\['yes'\] is -1\.0: pass"),
         ({"n_threads": 0}, r"n_threads is 0: pass an integer from 1"),
     ],
@@ -525,9 +525,12 @@ def test_refit_may_be_a_function_a_name_or_nothing(noisy):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"scoring": "r2"}, r"^scoring is 'r2' \(a str\): pass one or many of neg_log_loss, "),
+        (
+            {"scoring": "r2"},
+            r"^scoring is 'r2' \(of type str\): pass one or many of neg_log_loss, ",
+        ),
         ({"scoring": []}, r"^scoring is empty: pass"),
-        ({"scoring": 3}, r"^scoring is 3 \(a int\): pass"),
+        ({"scoring": 3}, r"^scoring is 3 \(of type int\): pass"),
         ({"candidates": {"penalty": ["l1"]}}, r"^candidates is .*: pass a dict of 'C' and"),
         ({"candidates": [1.0]}, r"^candidates is "),
         ({"candidates": {"C": [0.0]}}, r"^C is 0"),

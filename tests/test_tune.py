@@ -112,7 +112,7 @@ def test_a_result_knows_its_best_and_the_simplest_as_good(result):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"scoring": "r2"}, r"^scoring is 'r2' \(a str\): pass one of neg_log_loss, "),
+        ({"scoring": "r2"}, r"^scoring is 'r2' \(of type str\): pass one of neg_log_loss, "),
         ({"cv": 1}, r"^cv is 1: pass an integer of at least 2\.$"),
         ({"cv": 300}, r"^the rarer class has 212 rows, too few for 300 folds: use at most 212 "),
         ({"low": 2.0, "high": 1.0}, r"^C is to be from 2 to 1: pass 0 < low <= high\.$"),
