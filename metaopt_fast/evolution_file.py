@@ -7,6 +7,7 @@ moved there, so that whenever the process ends or the power fails, the last one 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -35,20 +36,26 @@ FORMAT_VERSION = 1
 def write_arrays(
     path: str, kind: str, arrays: Arrays, rest: dict[str, Any], owned: OwnedFile | None = None
 ) -> None:
-    """Write arrays, and what JSON holds, in the place of a file, which may be one that is owned."""
+    """Write arrays, and what JSON holds, in the place of a file, which may be one that is owned.
+
+    Through links, as `open` writes: the file that they lead to is replaced, or made.
+    """
     text = json.dumps({"kind": kind, "format": FORMAT_VERSION, "rest": rest})
     content = io.BytesIO()
     members = {**arrays, "text": np.array(text), "digest": np.array(_digest(arrays, text))}
     np.savez(content, **members)  # type: ignore[arg-type]  # one name is no array: allow_pickle
+    place = os.path.realpath(path)
     try:
-        replace_file(path, content.getbuffer(), owned)
-        folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+        if os.path.islink(place):  # which leads to itself
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        replace_file(place, content.getbuffer(), owned)
+        folder = os.open(os.path.dirname(place), os.O_RDONLY)
         try:
             os.fsync(folder)  # else a loss of power may bring the old file back
         finally:
             os.close(folder)
     except OSError as error:
-        reason, cure = why_not_written(path, error)
+        reason, cure = why_not_written(place, error)
         raise type(error)(f"{path} could not be written ({reason}): {cure}.") from None
 
 

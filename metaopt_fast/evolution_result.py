@@ -121,7 +121,8 @@ class EvolveResult:
         """Write the result to an npz file, without pickle; `load` reads it.
 
         A file that exists is replaced once the new one is whole, which keeps its permissions, its
-        group, and its owner where the system lets it.
+        group, and its owner where the system lets it. A symbolic link stays one: the file that it
+        leads to is written.
         """
         arrays = {name: getattr(self, name) for name in ARRAYS}
         rest = {name: getattr(self, name) for name in REST}

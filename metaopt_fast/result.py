@@ -126,7 +126,8 @@ class SearchResult:
         """Write the result to an npz file, without pickle; `load` reads it.
 
         A file that exists is replaced once the new one is whole, which keeps its permissions, its
-        group, and its owner where the system lets it.
+        group, and its owner where the system lets it. A symbolic link stays one: the file that it
+        leads to is written.
         """
         from metaopt_fast.evolution_file import write_arrays
 

@@ -324,6 +324,19 @@ def test_an_interrupt_while_the_file_is_moved_to_its_place_loses_nothing(
     assert seen[0].n_generations == 4
 
 
+def test_a_checkpoint_at_a_link_is_the_file_that_it_leads_to(tmp_path, eager):
+    target, link = tmp_path / "elsewhere" / "run.npz", tmp_path / "link.npz"
+    target.parent.mkdir()
+    link.symlink_to("elsewhere/run.npz")
+    for generations in (3, 5):  # where nothing is, and where a file is
+        run("cem", checkpoint=link, generations=generations)
+        assert link.is_symlink() and os.listdir(target.parent) == ["run.npz"]
+        part = run("cem", checkpoint=target, generations=generations)
+        assert digest(part) == digest(run("cem", generations=generations))
+    with pytest.raises(mf.CheckpointError, match="was deleted, replaced or changed"):
+        run("cem", checkpoint=link, callback=lambda result: target.unlink(missing_ok=True))
+
+
 def test_a_users_os_error_leaves_what_was_done_in_the_checkpoint(path):
     run("cem", Scripted(1.0, 2.0, 3.0), checkpoint=path, generations=3)
     first = path.read_bytes()

@@ -535,12 +535,14 @@ def another_shard(answer, **changes):
     return workers.Answer(answer.worker, replace(answer.shard, **changes))
 
 
+LOOP = asyncio.new_event_loop()
+LOOP.close()
 HELD = "which the function that was submitted did not return: "
 JUNK = {
     "no future": (lambda good: None, "submit returned None, no concurrent.futures.Future: "),
     "the result itself": (lambda good: good[-1].result(), r"submit returned Answer\(.*, no conc"),
     "a future of asyncio": (
-        lambda good: asyncio.Future(loop=asyncio.new_event_loop()),
+        lambda good: asyncio.Future(loop=LOOP),
         r"submit returned <Future pending> \(of type Future\), no concurrent\.futures\.Future: ",
     ),
     "a list, which has no hash": (lambda good: [good[-1]], r"submit returned \[<Future.*, no conc"),

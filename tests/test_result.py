@@ -135,15 +135,76 @@ def test_what_is_no_result_is_not_loaded(tmp_path, content):
 @pytest.mark.parametrize("kind", ["SearchResult", "EvolveResult"])
 def test_saving_touches_no_other_file(tmp_path, kind):
     result = search() if kind == "SearchResult" else evolution("cem", generations=2)
-    (tmp_path / "target").write_text("precious")
     (tmp_path / "result.npz.new").write_text("precious")
-    (tmp_path / "result.npz").symlink_to(tmp_path / "target")
     result.save(tmp_path / "result.npz")
     assert digest(type(result).load(tmp_path / "result.npz")) == digest(result)
-    assert not (tmp_path / "result.npz").is_symlink()
-    for name in ("target", "result.npz.new"):
-        assert (tmp_path / name).read_text() == "precious"
-    assert sorted(os.listdir(tmp_path)) == ["result.npz", "result.npz.new", "target"]
+    assert (tmp_path / "result.npz.new").read_text() == "precious"
+    assert sorted(os.listdir(tmp_path)) == ["result.npz", "result.npz.new"]
+
+
+# From a link's name to what it leads to, from the folder of the link.
+LINKS = {
+    "beside": "target",
+    "to another folder": "elsewhere/target",
+    "absolute": "{}/elsewhere/target",
+    "to a link": "second",
+    "through a link to a folder": "folder/target",
+}
+
+
+@pytest.mark.parametrize("kind", ["SearchResult", "EvolveResult"])
+@pytest.mark.parametrize("is_dangling", [False, True])
+@pytest.mark.parametrize("link", LINKS)
+def test_saving_to_a_link_writes_what_it_leads_to(tmp_path, kind, link, is_dangling):
+    result = search() if kind == "SearchResult" else evolution("cem", generations=2)
+    path, elsewhere = tmp_path / "result.npz", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "second").symlink_to("elsewhere/target")
+    (tmp_path / "folder").symlink_to("elsewhere")
+    path.symlink_to(LINKS[link].format(tmp_path))
+    target = path.resolve()
+    if not is_dangling:
+        target.write_text("before")
+        target.chmod(0o640)
+    for _ in range(2):
+        before = sorted(tmp_path.rglob("*"))
+        result.save(path)
+        # Nothing of the writing is left beside the link or the file.
+        assert sorted(tmp_path.rglob("*")) == sorted({*before, target})
+        assert path.is_symlink() and (tmp_path / "second").is_symlink()
+        assert not target.is_symlink()
+        assert digest(type(result).load(target)) == digest(result)
+        assert digest(type(result).load(path)) == digest(result)
+    if not is_dangling:
+        assert target.stat().st_mode & 0o777 == 0o640
+
+
+def test_what_a_link_leads_to_is_whole_or_as_before(tmp_path, monkeypatch):
+    target, path = tmp_path / "elsewhere" / "target", tmp_path / "result.npz"
+    target.parent.mkdir()
+    path.symlink_to(target)
+    search().save(path)
+    before = target.read_bytes()
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match=r"result\.npz could not be written .No space left"):
+        search(n_candidates=100).save(path)
+    assert target.read_bytes() == before and path.is_symlink()
+    assert os.listdir(target.parent) == ["target"]
+
+
+def test_a_link_that_leads_to_no_place_for_a_file_is_told_why(tmp_path):
+    cases = {
+        "none/target": rf"there is no directory {tmp_path}/none.: make it, or pass",
+        ".": "it is a directory.: pass the path of a file",
+        "result.npz": r"Too many levels of symbolic links.: pass a path that can be\.$",
+    }
+    path = tmp_path / "result.npz"
+    for place, sentence in cases.items():
+        path.symlink_to(place)
+        with pytest.raises(OSError, match=rf"result\.npz could not be written \({sentence}"):
+            search().save(path)
+        assert path.is_symlink() and os.listdir(tmp_path) == ["result.npz"]
+        path.unlink()
 
 
 def test_a_result_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
