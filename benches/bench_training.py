@@ -18,8 +18,8 @@ from sklearn.linear_model import LogisticRegressionCV
 from sklearn.model_selection import RandomizedSearchCV, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
+from metaopt_fast.fitting.fit_many import fit_many
 from metaopt_fast.sklearn import LogisticRegression, LogisticRegressionSearchCV
-from metaopt_fast.training import fit_many
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -11,7 +11,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression as TheirRegression
 from threadpoolctl import threadpool_limits
 
-from metaopt_fast.training import fit_many
+from metaopt_fast.fitting.fit_many import fit_many
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -44,8 +44,8 @@ def errors() -> list[Error]:
     """Return all sentences of the package, module by module."""
     return [
         error
-        for path in sorted(PACKAGE.glob("*.py"))
-        if not path.name.startswith("reference")
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path.parent.name != "reference"
         for error in errors_of(path)
     ]
 
@@ -62,7 +62,12 @@ def errors_of(path: Path) -> Iterator[Error]:
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args:
             sentence = text_of(node.exc.args[0], texts)
             if " " in sentence:
-                yield Error(path.stem, node.lineno, kind_of(node.exc.func), sentence)
+                yield Error(module_of(path), node.lineno, kind_of(node.exc.func), sentence)
+
+
+def module_of(path: Path) -> str:
+    """Return the name of a module below the package's."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
 
 
 def kind_of(function: ast.expr) -> str:

@@ -22,34 +22,34 @@ except ImportError as error:
     raise ImportError(_why) from None
 
 from metaopt_fast._version import STREAM_VERSION, __version__
-from metaopt_fast.descent import DescentResult, gradient_descent
-from metaopt_fast.losses import (
+from metaopt_fast.descent.gradient_descent import DescentResult, gradient_descent
+from metaopt_fast.fitting.fit_many import FitResult, fit_many
+from metaopt_fast.machine import config, show_config
+from metaopt_fast.objectives.losses import (
     HingeLoss,
     LogisticLoss,
     SmoothedZeroOneLoss,
     SquaredHingeLoss,
     SquaredLoss,
 )
-from metaopt_fast.mixture import Mixture
-from metaopt_fast.result import SearchResult, merge_results
-from metaopt_fast.samplers import Integers, Normal, Uniform
-from metaopt_fast.search import random_search, resume_search
-from metaopt_fast.threads import config, show_config
-from metaopt_fast.training import FitResult, fit_many
+from metaopt_fast.samplers.independent import Integers, Normal, Uniform
+from metaopt_fast.samplers.mixture import Mixture
+from metaopt_fast.search.random_search import random_search, resume_search
+from metaopt_fast.search.result import SearchResult, merge_results
 
 if TYPE_CHECKING:
     from metaopt_fast import metrics, reference
-    from metaopt_fast.auc import AUCObjective
-    from metaopt_fast.count_objective import CountObjective
-    from metaopt_fast.counts import ConfusionCounts
-    from metaopt_fast.descent_search import DescentSearchResult, search_descents
-    from metaopt_fast.duplicates import merge_duplicates
-    from metaopt_fast.enumeration import enumerate_search
-    from metaopt_fast.evolution import evolve
-    from metaopt_fast.evolution_result import EvolveResult
-    from metaopt_fast.log_uniform import LogUniform
-    from metaopt_fast.ownership import CheckpointError
-    from metaopt_fast.scorecard import Scorecard
+    from metaopt_fast.data.duplicates import merge_duplicates
+    from metaopt_fast.evolution.evolve import evolve
+    from metaopt_fast.evolution.result import EvolveResult
+    from metaopt_fast.files.owned import CheckpointError
+    from metaopt_fast.objectives.auc import AUCObjective
+    from metaopt_fast.objectives.count_objective import CountObjective
+    from metaopt_fast.objectives.counts import ConfusionCounts
+    from metaopt_fast.samplers.log_uniform import LogUniform
+    from metaopt_fast.search.enumeration import enumerate_search
+    from metaopt_fast.search.scorecard import Scorecard
+    from metaopt_fast.selection.descents import DescentSearchResult, search_descents
 
 __all__ = [
     "STREAM_VERSION",
@@ -92,20 +92,20 @@ __all__ = [
 
 # Imported when asked for: few programs need them, and every program pays for an import.
 _LATER = {
-    "AUCObjective": "auc",
-    "CheckpointError": "ownership",
-    "ConfusionCounts": "counts",
-    "CountObjective": "count_objective",
-    "DescentSearchResult": "descent_search",
-    "EvolveResult": "evolution_result",
-    "LogUniform": "log_uniform",
-    "Scorecard": "scorecard",
-    "enumerate_search": "enumeration",
-    "merge_duplicates": "duplicates",
-    "evolve": "evolution",
+    "AUCObjective": "objectives.auc",
+    "CheckpointError": "files.owned",
+    "ConfusionCounts": "objectives.counts",
+    "CountObjective": "objectives.count_objective",
+    "DescentSearchResult": "selection.descents",
+    "EvolveResult": "evolution.result",
+    "LogUniform": "samplers.log_uniform",
+    "Scorecard": "search.scorecard",
+    "enumerate_search": "search.enumeration",
+    "merge_duplicates": "data.duplicates",
+    "evolve": "evolution.evolve",
     "metrics": "metrics",
     "reference": "reference",
-    "search_descents": "descent_search",
+    "search_descents": "selection.descents",
 }
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.floating_errors import shielded
-from metaopt_fast.identity import is_built_in
-from metaopt_fast.validation import check_number, describe
+from metaopt_fast.validation.identity import is_built_in
+from metaopt_fast.validation.values import check_number, describe
 
 Float64Array = npt.NDArray[np.float64]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from metaopt_fast.validation import describe
+from metaopt_fast.validation.values import describe
 
 if TYPE_CHECKING:
-    from metaopt_fast.descent_result import DescentResult
-    from metaopt_fast.evolution_result import EvolveResult
-    from metaopt_fast.result import SearchResult
-    from metaopt_fast.tune import TuneResult
+    from metaopt_fast.descent.result import DescentResult
+    from metaopt_fast.evolution.result import EvolveResult
+    from metaopt_fast.search.result import SearchResult
+    from metaopt_fast.selection.tune import TuneResult
 
 
 def axes(name: str, ax: Any) -> Any:

@@ -10,9 +10,9 @@ from importlib.util import find_spec
 import numpy as np
 
 import metaopt_fast as mf
-from metaopt_fast.scoring import METRICS
-from metaopt_fast.tables import standardize
-from metaopt_fast.tune import tune
+from metaopt_fast.files.read import standardize
+from metaopt_fast.selection.scores import METRICS
+from metaopt_fast.selection.tune import tune
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(403, 6))

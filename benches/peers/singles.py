@@ -77,7 +77,8 @@ def theta_of(X: np.ndarray) -> np.ndarray:
 
 def prepare(peer: str, setting: Setting) -> Prepared:
     """Check a loss, or the objective of a model, as far above its optimum as 1e-6."""
-    from metaopt_fast import reference, reference_training
+    from metaopt_fast import reference
+    from metaopt_fast.reference import fitting as reference_training
 
     warnings.simplefilter("ignore")
     X, y = rows_of(setting.n_samples, setting.n_features, setting.dtype)

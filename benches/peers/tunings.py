@@ -166,7 +166,7 @@ def prepare(peer: str, setting: Setting) -> Prepared:
 
 def by_reference(data: Data) -> Scores:
     """Return the scores by plain Newton steps."""
-    from metaopt_fast import reference_training
+    from metaopt_fast.reference import fitting as reference_training
 
     n_inside = np.array([len(train) for train, _ in data.splits])
     found = reference_training.fit_many(

@@ -2,8 +2,8 @@
 
 import matplotlib.pyplot as plt
 
-from metaopt_fast.kernel_rates import measure
-from metaopt_fast.roofline import plot_roofline
+from metaopt_fast.bench.rates import measure
+from metaopt_fast.bench.roofline import plot_roofline
 
 fig, ax = plt.subplots(figsize=(6.5, 4.2), layout="constrained")
 plot_roofline(measure(seconds=5), ax)

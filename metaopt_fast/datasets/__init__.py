@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.tables import read_table
+from metaopt_fast.files.read import read_table
 
 BREAST_CANCER = Path(__file__).with_name("breast_cancer.csv")
 

@@ -1,7 +1,7 @@
 """Every finite float32 margin: loss and slope beside those in double precision.
 
-The kernels in double precision are within 2 of their own ulp (tests/test_margins.py), of which
-2^29 make one of these. `all_floats.py 16` looks at each 16th block of 2^20 margins.
+The kernels in double precision are within 2 of their own ulp (tests/kernels/test_margins.py), of
+which 2^29 make one of these. `all_floats.py 16` looks at each 16th block of 2^20 margins.
 """
 
 import sys
@@ -11,7 +11,7 @@ import numpy as np
 from checks import Report
 
 from metaopt_fast import _kernels
-from metaopt_fast.threads import default_n_threads
+from metaopt_fast.machine import default_n_threads
 
 BLOCK = 1 << 20
 BOUND = 2

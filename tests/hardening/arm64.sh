@@ -10,8 +10,8 @@ mkdir -p "$1"
 folder=$(cd "$1" && pwd)
 tests=("${@:2}")
 if [ ${#tests[@]} = 0 ]; then
-    tests=(tests/test_margins.py tests/test_samplers.py tests/test_counts.py tests/test_newton.py
-           tests/test_losses.py tests/test_kernels.py)
+    tests=(tests/kernels/test_margins.py tests/samplers/test_samplers.py tests/objectives/test_counts.py tests/fitting/test_newton.py
+           tests/objectives/test_losses.py tests/kernels/test_kernels.py)
 fi
 python=$(python3 -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
 version=${python#python}

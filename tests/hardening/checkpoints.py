@@ -15,7 +15,9 @@ import numpy as np
 from checks import Report, digest, problem
 
 import metaopt_fast as mf
-from metaopt_fast import evolution_run, search, shards
+from metaopt_fast.evolution import run as evolution_run
+from metaopt_fast.search import random_search as search
+from metaopt_fast.search import shards
 
 KILLS, MUTANTS = 200, 10_000
 LIMIT = 20  # seconds of a single load

@@ -3,12 +3,22 @@
 import hashlib
 import signal
 import sys
+from pathlib import Path
 
 import numpy as np
 
 # A shell ignores Ctrl-C on behalf of what it runs in the background.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def path_of_tests(name):
+    """Return where the tests of that name stand: "search" is tests/search/test_search.py."""
+    (path,) = (ROOT / "tests").rglob(f"test_{name}.py")
+    return path.relative_to(ROOT).as_posix()
 
 
 class Report:

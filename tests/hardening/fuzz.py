@@ -21,7 +21,9 @@ import numpy as np
 
 with atheris.instrument_imports(include=["metaopt_fast"]):
     import metaopt_fast as mf
-    from metaopt_fast import auc, counts, scorecard, tables
+    from metaopt_fast.files import read as tables
+    from metaopt_fast.objectives import auc, counts
+    from metaopt_fast.search import scorecard
 
 LOSSES = [
     mf.LogisticLoss,

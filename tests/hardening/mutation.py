@@ -16,68 +16,81 @@ import sys
 import tempfile
 from pathlib import Path
 
+from checks import path_of_tests
+
 ROOT = Path(__file__).parents[2]
 # Tests of a module, where they are not in the file that has its name.
 TESTS = {
-    "argument_values": ["cli", "tune"],
-    "arguments": ["cli", "descent_arguments"],
-    "arrayfiles": ["tables", "saved_frames"],
-    "boxes": ["enumeration"],
-    "certificates": ["gap_bounds", "newton"],
-    "checkpoint": ["checkpoint", "search"],
-    "checkpoint_contents": ["checkpoint", "search"],
-    "classifiers": ["sklearn", "every_argument_of_estimators"],
-    "cli": ["cli", "kernel_rates", "tune"],
-    "columns": ["tables", "saved_frames"],
-    "count_objective": ["counts", "every_argument"],
-    "counts": ["counts", "every_argument"],
-    "csvfiles": ["tables", "saved_frames"],
-    "cv_results": ["sklearn", "tune"],
-    "descent": ["descent", "descents", "descent_arguments"],
-    "descent_loop": ["descent", "descents"],
-    "descent_result": ["descent", "descents"],
-    "evolution": ["evolve", "evolve_stops", "every_argument_of_runs"],
-    "evolution_file": ["evolve_stops"],
-    "evolution_result": ["evolve", "evolve_stops"],
-    "evolution_run": ["evolve", "evolve_stops"],
-    "fit_arguments": ["training", "every_argument_of_runs"],
+    "bench/rates": ["kernel_rates"],
+    "bench/roofline": ["kernel_rates"],
+    "cli/arguments": ["cli", "descent_arguments"],
+    "cli/job": ["cli"],
+    "cli/program": ["cli", "kernel_rates", "tune"],
+    "cli/report": ["cli"],
+    "cli/values": ["cli", "tune"],
+    "data/packing": ["kernels", "bad_input", "frames"],
+    "data/subsets": ["subset"],
+    "descent/first_order": ["optimizers"],
+    "descent/gradient_descent": ["descent", "descents", "descent_arguments"],
+    "descent/loop": ["descent", "descents"],
+    "descent/result": ["descent", "descents"],
+    "evolution/continuous": ["evolve"],
+    "evolution/evolve": ["evolve", "evolve_stops", "every_argument_of_runs"],
+    "evolution/result": ["evolve", "evolve_stops"],
+    "evolution/run": ["evolve", "evolve_stops"],
+    "files/archive": ["evolve_stops"],
+    "files/csv_file": ["tables", "saved_frames"],
+    "files/numpy_file": ["tables", "saved_frames"],
+    "files/owned": ["checkpoint", "evolve_stops"],
+    "files/parquet_file": ["saved_frames", "tables"],
+    "files/read": ["tables"],
+    "files/table": ["tables", "saved_frames"],
+    "fitting/arguments": ["training", "every_argument_of_runs"],
+    "fitting/certificates": ["gap_bounds", "newton"],
+    "fitting/fit_many": ["training"],
+    "fitting/last_steps": ["newton"],
+    "fitting/models": ["newton", "training"],
+    "fitting/reductions": ["training", "newton"],
+    "fitting/training_sets": ["training"],
     "floating_errors": ["seterr"],
-    "jobs": ["cli"],
-    "labels": ["frames", "bad_input", "counts"],
-    "limits": ["counts"],
-    "last_steps": ["newton"],
-    "linear": ["losses", "kernels", "bad_input"],
-    "log_uniform": ["descent_search"],
+    "machine": ["threads"],
     "metrics": ["counts", "every_argument"],
-    "mixture": ["samplers", "every_argument"],
-    "models": ["newton", "training"],
-    "objectives": ["kernels", "bad_input", "pruning", "subset", "threads", "descent"],
-    "ownership": ["checkpoint", "evolve_stops"],
-    "packing": ["kernels", "bad_input", "frames"],
-    "parquetfiles": ["saved_frames", "tables"],
+    "objectives/base": ["losses", "kernels", "bad_input"],
+    "objectives/count_objective": ["counts", "every_argument"],
+    "objectives/counts": ["counts", "every_argument"],
+    "objectives/limits": ["counts"],
+    "objectives/pointwise": ["kernels", "bad_input", "pruning", "subset", "threads", "descent"],
     "plots": ["plots", "descents", "evolve", "tune"],
-    "progress": ["search"],
-    "provenance": ["search", "checkpoint", "identity", "restored"],
-    "reductions": ["training", "newton"],
-    "regression": ["sklearn", "every_argument_of_estimators"],
-    "report": ["cli"],
-    "result": ["result", "search", "search_stops"],
-    "roofline": ["kernel_rates"],
-    "samplers": ["samplers", "sparse_integers", "search"],
-    "scoring": ["tune", "sklearn"],
-    "search": ["search", "search_stops", "checkpoint"],
-    "search_arguments": ["search", "bad_input"],
-    "shards": ["search", "pruning", "checkpoint"],
-    "sparsity": ["sparse_integers"],
-    "splits": ["splits", "tune", "sklearn"],
-    "strategies": ["evolve"],
-    "subsets": ["subset"],
-    "training_sets": ["training"],
-    "validation": ["bad_input", "every_argument", "checkpoint", "descent_arguments"],
-    "workers": ["executors", "search"],
+    "runs/options": ["search", "bad_input"],
+    "runs/progress": ["search"],
+    "runs/provenance": ["search", "checkpoint", "identity", "restored"],
+    "runs/workers": ["executors", "search"],
+    "samplers/box": ["enumeration"],
+    "samplers/independent": ["samplers", "sparse_integers", "search"],
+    "samplers/log_uniform": ["descent_search"],
+    "samplers/mixture": ["samplers", "every_argument"],
+    "samplers/sparsity": ["sparse_integers"],
+    "search/checkpoint": ["checkpoint", "search"],
+    "search/checkpoint_contents": ["checkpoint", "search"],
+    "search/random_search": ["search", "search_stops", "checkpoint"],
+    "search/result": ["result", "search", "search_stops"],
+    "search/shards": ["search", "pruning", "checkpoint"],
+    "selection/scores": ["tune", "sklearn"],
+    "selection/splits": ["splits", "tune", "sklearn"],
+    "sklearn/classifier": ["sklearn", "every_argument_of_estimators"],
+    "sklearn/cv_results": ["sklearn", "tune"],
+    "sklearn/regression": ["sklearn", "every_argument_of_estimators"],
+    "validation/labels": ["frames", "bad_input", "counts"],
+    "validation/values": ["bad_input", "every_argument", "checkpoint", "descent_arguments"],
 }
-# Data and what needs no test of its own.
-LEFT_OUT = {"__init__", "__main__", "_version"}
+# Data and what needs no test of its own; the references are what tests compare with.
+LEFT_OUT = {"__init__", "__main__", "_version", "typing"}
+PACKAGE = ROOT / "metaopt_fast"
+MODULES = sorted(
+    path.relative_to(PACKAGE).with_suffix("").as_posix()
+    for path in PACKAGE.rglob("*.py")
+    if path.stem not in LEFT_OUT and path.parent.name != "reference"
+)
 # Of `|`: nearly all are annotations.
 NO_CODE = "core/ReplaceBinaryOperator_BitOr_%"
 SECONDS = 120
@@ -86,8 +99,8 @@ SEED = 4
 
 
 def tests_of(module):
-    names = TESTS.get(module, [module])
-    return [f"tests/test_{name}.py" for name in names]
+    names = TESTS.get(module, [module.rpartition("/")[2]])
+    return [path_of_tests(name) for name in names]
 
 
 def outcome_of(test_outcome, output):
@@ -144,11 +157,7 @@ def main():
     if len(sys.argv) < 2 or not sys.argv[1].isdigit():
         sys.exit("mutation.py: pass the number of mutants of each module: mutation.py 5 metrics")
     count = int(sys.argv[1])
-    modules = sys.argv[2:] or sorted(
-        path.stem
-        for path in (ROOT / "metaopt_fast").glob("*.py")
-        if path.stem not in LEFT_OUT and not path.stem.startswith("reference")
-    )
+    modules = sys.argv[2:] or MODULES
     counts = collections.Counter()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "copy")
@@ -158,7 +167,7 @@ def main():
             found = mutants(folder, module, count)
             counts.update(outcome for _, _, outcome, _ in found)
             print(
-                f"{module:24}{sum(m[2] == 'killed' for m in found):4} of {len(found)}", flush=True
+                f"{module:32}{sum(m[2] == 'killed' for m in found):4} of {len(found)}", flush=True
             )
             for name, row, outcome, diff in found:
                 if outcome != "killed":

@@ -34,9 +34,15 @@ PROCESSORS = {
 }
 RUN_TESTS = ("Nehalem", "Haswell")
 CORE_TESTS = (
-    *("tests/test_kernels.py", "tests/test_losses.py", "tests/test_samplers.py"),
-    *("tests/test_newton.py", "tests/test_counts.py", "tests/test_pruning.py"),
-    *("tests/test_search.py", "tests/test_descents.py", "tests/test_bad_input.py"),
+    "tests/kernels/test_kernels.py",
+    "tests/kernels/test_pruning.py",
+    "tests/samplers/test_samplers.py",
+    "tests/objectives/test_losses.py",
+    "tests/objectives/test_counts.py",
+    "tests/fitting/test_newton.py",
+    "tests/search/test_search.py",
+    "tests/descent/test_descents.py",
+    "tests/arguments/test_bad_input.py",
 )
 
 # A program that a test starts by sys.executable must be emulated as well.

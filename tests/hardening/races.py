@@ -15,13 +15,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from checks import Report
+from checks import Report, path_of_tests
 
 ROOT = Path(__file__).parents[2]
 TESTS = ("kernels", "pruning", "newton", "counts", "auc", "samplers", "subset", "losses")
 # What a thread has of its own, and what all of them would share.
 OWN, SHARED = "plan.workspaces + thread", "plan.workspaces"
-CANARY = "test_kernels.py", "threads"
+CANARY = "kernels", "threads"
 # A plugin of pytest.
 LEAVES_OUT = """
 def pytest_collection_modifyitems(items):
@@ -102,7 +102,7 @@ def main():
         folder.mkdir()
         copy_sources(folder)
         build(folder)
-        files = [f"tests/test_{name}.py" for name in TESTS]
+        files = [path_of_tests(name) for name in TESTS]
         races, passed, last = run(folder, *files)
         report.line("races in the kernels", races == 0 and passed, f"{races} reported, {last}")
 

@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from checks import Report
+from checks import Report, path_of_tests
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 600
@@ -401,7 +401,7 @@ MUTANTS = [
     ),
     Mutant(
         "the bound of ties is cut to nine tenths",
-        PY + "auc.py",
+        PY + "objectives/auc.py",
         "np.minimum(ties / 2 + rounding, 1)",
         "np.minimum(ties / 2.25, 1)",
         "auc",
@@ -409,7 +409,7 @@ MUTANTS = [
     # ---------------------------------------------------------------------------- rows and thetas
     Mutant(
         "extents forget negative values",
-        PY + "packing.py",
+        PY + "data/packing.py",
         ", -scale * float(chunk.min()))",
         ")",
         "kernels",
@@ -423,14 +423,14 @@ MUTANTS = [
     ),
     Mutant(
         "rows of small norm come first",
-        PY + "packing.py",
+        PY + "data/packing.py",
         'np.argsort(-norms[rows], kind="stable")',
         'np.argsort(norms[rows], kind="stable")',
         "pruning subset kernels",
     ),
     Mutant(
         "weights are not brought to [1, 2)",
-        PY + "packing.py",
+        PY + "data/packing.py",
         "return np.ldexp(weights, 1 - math.frexp(weights.max())[1])",
         "return weights",
         "kernels bad_input",
@@ -438,98 +438,98 @@ MUTANTS = [
     # ------------------------------------------------------------------- searches and checkpoints
     Mutant(
         "a threshold before there are top_k",
-        PY + "shards.py",
+        PY + "search/shards.py",
         "float(ranks[-1]) if len(ranks) == self.top_k else math.inf",
         "float(ranks[-1]) if len(ranks) else math.inf",
         "search",
     ),
     Mutant(
         "equal losses: the highest number wins",
-        PY + "result.py",
+        PY + "search/result.py",
         'np.lexsort([top["index"][kept], losses[kept]])',
         'np.lexsort([-top["index"][kept], losses[kept]])',
         "search result",
     ),
     Mutant(
         "an equal loss improves the trace",
-        PY + "result.py",
+        PY + "search/result.py",
         "better[1:] = best[1:] < best[:-1]",
         "better[1:] = best[1:] <= best[:-1]",
         "search result",
     ),
     Mutant(
         "shards are folded as they arrive",
-        PY + "shards.py",
+        PY + "search/shards.py",
         "while ready < len(waiting) and waiting[ready].start == stop:",
         "while ready < len(waiting):",
         "search executors",
     ),
     Mutant(
         "overlapping shards are merged",
-        PY + "result.py",
+        PY + "search/result.py",
         "if joined and start < joined[-1][1]:",
         "if joined and start < joined[-1][0]:",
         "result",
     ),
     Mutant(
         "commits are not synchronised",
-        PY + "checkpoint.py",
+        PY + "search/checkpoint.py",
         "PRAGMA synchronous = EXTRA;",
         "PRAGMA synchronous = OFF;",
         "checkpoint",
     ),
     Mutant(
         "the checkpoint of another search is opened",
-        PY + "checkpoint.py",
+        PY + "search/checkpoint.py",
         "if name not in FREE_ENTRIES and given.get(name) != theirs.get(name):",
         "if False:",
         "checkpoint",
     ),
     Mutant(
         "a checkpoint is not checked for damage",
-        PY + "checkpoint.py",
+        PY + "search/checkpoint.py",
         'if self._execute("PRAGMA integrity_check(1)") != [("ok",)]:',
         "if False:",
         "checkpoint",
     ),
     Mutant(
         "a checkpoint of fewer candidates is taken for a shorter search",
-        PY + "checkpoint.py",
+        PY + "search/checkpoint.py",
         'if given["n_candidates"] < self.config["n_candidates"]:',
         "if False:",
         "checkpoint",
     ),
     Mutant(
         "an evolution's file is not compared with its digest",
-        PY + "evolution_file.py",
+        PY + "files/archive.py",
         "if digest != _digest(arrays, text):",
         "if False:",
         "evolve_stops result",
     ),
     Mutant(
         "an evolution goes on from the checkpoint of another",
-        PY + "evolution_run.py",
+        PY + "evolution/run.py",
         "if name not in (*FREE_ENTRIES, *renamed) and theirs.get(name) != ours.get(name):",
         "if False:",
         "evolve_stops",
     ),
     Mutant(
         "the array that an evolution starts from is not evaluated",
-        PY + "strategies.py",
+        PY + "evolution/continuous.py",
         "                thetas[0] = self.theta0  # a start may be the best there is\n",
         "                pass\n",
         "evolve",
     ),
     Mutant(
         "mirrored directions are followed uphill",
-        PY + "strategies.py",
+        PY + "evolution/continuous.py",
         "difference = minus[used] - plus[used]",
         "difference = plus[used] - minus[used]",
         "evolve",
     ),
     Mutant(
         "a split's mask of another length is taken for numbers",
-        PY + "splits.py",
+        PY + "selection/splits.py",
         "        if len(array) != n_samples:\n",
         "        if len(array) > n_samples:\n",
         "splits",
@@ -537,21 +537,21 @@ MUTANTS = [
     # --------------------------------------------------------------------------- counts, scores
     Mutant(
         "the bound of rows that are wrong is met too early",
-        PY + "count_objective.py",
+        PY + "objectives/count_objective.py",
         "limit = threshold * (1 + SLACK + GAP_ROUNDING * confusion.rounding) + UNDERFLOW",
         "limit = threshold * (1 - SLACK)",
         "counts enumeration",
     ),
     Mutant(
         "roc_auc counts ties as right",
-        PY + "scoring.py",
+        PY + "selection/scores.py",
         "area = (np.diff(false, axis=1, prepend=0) * (true + _shifted(true))).sum(axis=1)",
         "area = (np.diff(false, axis=1, prepend=0) * (true + true)).sum(axis=1)",
         "sklearn",
     ),
     Mutant(
         "a decision of 0 is positive",
-        PY + "scoring.py",
+        PY + "selection/scores.py",
         "return _mean((decisions > 0) == positive, weights)",
         "return _mean((decisions >= 0) == positive, weights)",
         "sklearn",
@@ -613,7 +613,7 @@ class Copy:
 
     def test(self, names):
         """Return what the tests say where they fail, "" where they pass."""
-        files = [f"tests/test_{name}.py" for name in names.split()]
+        files = [path_of_tests(name) for name in names.split()]
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *files]
         try:
             done = self.run(*command, METAOPT_FAST_ISA="avx2", OMP_NUM_THREADS="2")

@@ -1,0 +1,363 @@
+"""The program ``metaopt-fast``: random search and tuning over a file, from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from metaopt_fast.cli.arguments import PROGRAM, make_parser
+from metaopt_fast.cli.job import (
+    STDIN,
+    Job,
+    check_usage,
+    read_data,
+    read_settings,
+    sampler_of,
+    settings_of,
+)
+from metaopt_fast.cli.report import Report, check_output, check_picture, draw, write_output
+from metaopt_fast.cli.values import kind_of
+from metaopt_fast.descent.gradient_descent import gradient_descent
+from metaopt_fast.evolution.result import EvolveResult
+from metaopt_fast.files.owned import CheckpointError
+from metaopt_fast.files.read import standardize
+from metaopt_fast.files.table import shown
+from metaopt_fast.floating_errors import shielded
+from metaopt_fast.machine import config, show_config
+from metaopt_fast.objectives.pointwise import PointwiseLoss
+from metaopt_fast.search.random_search import random_search, resume_search
+from metaopt_fast.search.result import SearchResult
+
+if TYPE_CHECKING:
+    from metaopt_fast.selection.tune import TuneReport
+
+SUCCESS, FAILURE, INTERRUPTED, TERMINATED = 0, 1, 130, 143
+
+# Of the gradient descent for comparison: at most so many steps, and visits of a feature of a row,
+# which is a second or so.
+DESCENT_STEPS, DESCENT_VISITS = 10_000, 1e9
+
+
+PROGRESS: dict[str, bool | str] = {"auto": True, "always": "always", "never": False}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments; by default those of the process.
+
+    Returns
+    -------
+    int
+        0; 1 for a failed job; 2 for wrong usage; 130 after Ctrl-C; 143 after SIGTERM, which does
+        the same.
+    """
+    stop = Stop()
+    with _taken_for_ctrl_c(stop):
+        status = _main(argv, stop)
+    if stop.came and argv is None:  # the process ends: with this status, if it comes once more
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return TERMINATED if stop.came and status == SUCCESS else status
+
+
+class Stop:
+    """SIGTERM, as schedulers send it: Ctrl-C for the search, nothing for the report of it."""
+
+    def __init__(self) -> None:
+        self.came = self.is_reporting = False
+
+    def __call__(self, number: int, frame: object) -> None:
+        """Take the signal, once: who repeats it does not keep the best so far from its report."""
+        is_first, self.came = not self.came, True
+        if is_first and not self.is_reporting:
+            raise KeyboardInterrupt
+
+    @property
+    def status(self) -> int:
+        """The exit status of a search that was interrupted."""
+        return TERMINATED if self.came else INTERRUPTED
+
+
+@contextlib.contextmanager
+def _taken_for_ctrl_c(stop: Stop) -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does, unless it does something of the caller's own."""
+    before = signal.getsignal(signal.SIGTERM)
+    if before is not signal.SIG_DFL or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _main(argv: Sequence[str] | None, stop: Stop) -> int:
+    """Run a command; say in one line what kept it from its end."""
+    if sys.stdout is None:  # closed by the shell: >&-
+        return _complain("error: stdout is closed: leave it open, or send it to a file.", FAILURE)
+    try:
+        status = _run(argv, stop)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _complain("interrupted before there was a result", stop.status)
+    except BrokenPipeError:
+        _abandon_stdout()
+        return FAILURE
+    except MemoryError:
+        return _complain("error: there is not enough memory: pass a smaller file.", FAILURE)
+    except OSError as error:
+        if error.errno is None:  # a sentence of ours
+            return _complain(f"error: {error}", FAILURE)
+        if error.filename is None:
+            _abandon_stdout()
+        name = "stdout" if error.filename is None else shown(os.fsdecode(error.filename))
+        return _complain(f"error: {name}: {error.strerror}.", FAILURE)
+    except (ValueError, ImportError) as error:
+        return _complain(f"error: {error}", FAILURE)
+    return status
+
+
+@shielded
+def _run(argv: Sequence[str] | None, stop: Stop) -> int:
+    try:
+        arguments = make_parser().parse_args(argv)
+        arguments.stop = stop
+        return COMMANDS[arguments.command](arguments)
+    except SystemExit as end:  # argparse's, after --help or a usage error
+        return end.code if isinstance(end.code, int) else FAILURE
+
+
+def _complain(text: str, status: int) -> int:
+    if sys.stderr is not None:
+        # A path in it may hold what a terminal obeys.
+        line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        sys.stderr.write(f"{PROGRAM}: {line}\n")
+    return status
+
+
+def _abandon_stdout() -> None:
+    """Let what could not be written go, or Python would try again at exit, and say so."""
+    # Suppressed: where stdout is no file of the system.
+    with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    if arguments.json:
+        import json
+
+        sys.stdout.write(json.dumps(config(), indent=1) + "\n")
+    else:
+        show_config()
+    return SUCCESS
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from metaopt_fast.bench import roofline
+    from metaopt_fast.bench.rates import measure
+
+    _check_outputs(arguments, None)
+    rates = measure(arguments.seconds, arguments.threads)
+    if arguments.output is not None:
+        write_output(arguments.output, roofline.to_json(rates).encode(), arguments.force)
+    if arguments.plot is not None:
+        picture = draw(partial(roofline.plot_roofline, rates), kind_of(arguments.plot))
+        write_output(arguments.plot, picture, arguments.force)
+    sys.stdout.write(roofline.to_text(rates))
+    return SUCCESS
+
+
+def _search(arguments: argparse.Namespace) -> int:
+    check_usage(arguments)
+    _check_outputs(arguments, arguments.file)
+    settings = settings_of(arguments, _absolute(arguments.file))
+    job = Job(settings, arguments.threads)
+    if arguments.method != "random":
+        from metaopt_fast.evolution.evolve import evolve
+
+        run: Callable[[], SearchResult | EvolveResult] = partial(
+            evolve,
+            job.objective,
+            sampler_of(arguments),
+            method=arguments.method.replace("-", "_"),
+            population=arguments.population,
+            generations=-(-arguments.candidates // arguments.population),
+            seed=arguments.seed,
+            top_k=arguments.top,
+            checkpoint=arguments.checkpoint,
+            progress=PROGRESS[arguments.progress],
+            n_threads=arguments.threads,
+            metadata=settings,
+        )
+        return _report(arguments, job, run)
+    run = partial(
+        random_search,
+        job.objective,
+        sampler_of(arguments),
+        arguments.candidates,
+        seed=arguments.seed,
+        top_k=arguments.top,
+        checkpoint=arguments.checkpoint,
+        progress=PROGRESS[arguments.progress],
+        n_threads=arguments.threads,
+        metadata=settings,
+    )
+    return _report(arguments, job, run)
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    settings = read_settings(arguments.checkpoint)
+    _check_outputs(arguments, settings["file"])
+    job = Job(settings, arguments.threads)
+    run = partial(
+        resume_search,
+        arguments.checkpoint,
+        job.objective,
+        progress=PROGRESS[arguments.progress],
+        n_threads=arguments.threads,
+    )
+    return _report(arguments, job, run)
+
+
+def _tune(arguments: argparse.Namespace) -> int:
+    from metaopt_fast.selection.tune import TuneReport, tune
+
+    if arguments.file is None and arguments.target is not None:
+        arguments.parser.error("--target is of a FILE, and there is none")
+    if arguments.low > arguments.high:
+        arguments.parser.error("--low is greater than --high")
+    _check_outputs(arguments, arguments.file)
+    settings = {
+        "file": _absolute(arguments.file),
+        "target": arguments.target,
+        "seed": arguments.seed,
+        "low": arguments.low,
+        "high": arguments.high,
+    }
+    table = read_data(settings)
+    standardization = standardize(table.X) if arguments.standardize else None
+    result = tune(
+        table.X,
+        table.y,
+        arguments.candidates,
+        cv=arguments.cv,
+        scoring=arguments.scoring,
+        seed=arguments.seed,
+        low=arguments.low,
+        high=arguments.high,
+        n_threads=arguments.threads,
+    )
+    arguments.stop.is_reporting = True
+    found = config()
+    report = TuneReport(
+        settings=settings,
+        table=table,
+        standardization=standardization,
+        result=result,
+        isa=found["isa"],
+        n_threads=arguments.threads or found["n_threads"],
+    )
+    _deliver(arguments, report)
+    return SUCCESS
+
+
+def _absolute(file: str | None) -> str | None:
+    """Return the path of the data as resume finds it, from whatever folder."""
+    return file if file in (None, STDIN) else os.path.abspath(file)
+
+
+def _check_outputs(arguments: argparse.Namespace, file: str | None) -> None:
+    """Raise before the search what would keep its result from being written after it."""
+    paths = [path for path in (arguments.output, arguments.plot) if path is not None]
+    for path in paths:
+        check_output(path, arguments.force)
+    taken = [path for path in (file, arguments.checkpoint, *paths) if path not in (None, STDIN)]
+    if len({os.path.realpath(path) for path in taken}) < len(taken):
+        arguments.parser.error("two of the given files are the same")
+    if arguments.plot is not None:
+        check_picture()
+
+
+def _report(
+    arguments: argparse.Namespace, job: Job, run: Callable[[], SearchResult | EvolveResult]
+) -> int:
+    """Run a search, and report it; return the exit status."""
+    try:
+        result = run()
+    except CheckpointError as error:
+        if error.result is not None:  # what was found before the checkpoint was gone
+            _finish(arguments, job, error.result)
+        raise
+    return _finish(arguments, job, result)
+
+
+def _finish(arguments: argparse.Namespace, job: Job, result: SearchResult | EvolveResult) -> int:
+    """Print and write the result; return the exit status."""
+    arguments.stop.is_reporting = True
+    objective = job.objective
+    descent = None
+    if not (result.interrupted or arguments.stop.came) and isinstance(objective, PointwiseLoss):
+        visits = objective.n_samples * objective.n_params
+        steps = int(min(DESCENT_STEPS, max(100, DESCENT_VISITS / visits)))
+        rate = None if objective.is_smooth else 0.01
+        descent = gradient_descent(objective, result.theta, learning_rate=rate, max_iter=steps)
+    found = config()
+    report = Report(
+        settings=job.settings,
+        table=job.table,
+        standardization=job.standardization,
+        result=result,
+        objective=objective,
+        loss_of_zero=objective.loss(np.zeros(objective.n_params)),
+        descent=descent,
+        isa=found["isa"],
+        n_threads=arguments.threads or found["n_threads"],
+    )
+    _deliver(arguments, report)
+    if not result.interrupted and (descent is None or descent.status != "interrupted"):
+        return SUCCESS
+    what = f"interrupted after {result.n_evaluated:,} of {report.n_candidates:,} candidates"
+    if arguments.checkpoint is not None:
+        same = isinstance(result, EvolveResult)
+        way = "the same command" if same else f"{PROGRAM} resume {shown(arguments.checkpoint)}"
+        what += f"; go on by: {way}"
+    return _complain(what, arguments.stop.status)
+
+
+def _deliver(arguments: argparse.Namespace, report: Report | TuneReport) -> None:
+    """Write and print the report."""
+    try:
+        _write(arguments, report)
+    finally:  # the result of hours is printed even if its file cannot be written
+        text = report.to_json() if arguments.json else report.to_text()
+        encoding = sys.stdout.encoding or "utf-8"
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def _write(arguments: argparse.Namespace, report: Report | TuneReport) -> None:
+    if arguments.output is not None:
+        write_output(arguments.output, report.to_json().encode(), arguments.force)
+    if arguments.plot is not None:
+        write_output(arguments.plot, report.to_picture(kind_of(arguments.plot)), arguments.force)
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "search": _search,
+    "resume": _resume,
+    "tune": _tune,
+    "info": _info,
+    "bench": _bench,
+}

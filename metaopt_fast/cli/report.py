@@ -1,0 +1,307 @@
+"""What the command line says of a finished search: a table, JSON, a picture."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from metaopt_fast.arithmetic import products
+from metaopt_fast.descent.gradient_descent import DescentResult
+from metaopt_fast.evolution.result import EvolveResult
+from metaopt_fast.files.archive import replace_file
+from metaopt_fast.files.table import Table, shown
+from metaopt_fast.floating_errors import shielded
+from metaopt_fast.objectives.count_objective import INFEASIBLE, CountObjective
+from metaopt_fast.objectives.pointwise import PointwiseLoss
+from metaopt_fast.samplers.mixture import from_dict
+from metaopt_fast.search.result import SearchResult
+
+Lines = list[tuple[str, str]]
+# What was subtracted from each feature, and what it was divided by then.
+Standardization = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Report:
+    """A search, beside theta = 0 and gradient descent from the best candidate.
+
+    Attributes
+    ----------
+    settings : dict
+        Which data, prepared how: what the search's checkpoint and result keep as metadata.
+    table : Table
+        The data as the objective has it.
+    standardization : tuple of two arrays of shape (n_features,), or None
+        What was subtracted from each feature, and what it was divided by then.
+    result : SearchResult or EvolveResult
+    objective : PointwiseLoss or CountObjective
+    loss_of_zero : float
+    descent : DescentResult or None
+        None if the search was interrupted, or the objective has no gradient.
+    isa : str
+    n_threads : int
+    """
+
+    settings: dict[str, Any]
+    table: Table
+    standardization: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None
+    result: SearchResult | EvolveResult
+    objective: PointwiseLoss | CountObjective
+    loss_of_zero: float
+    descent: DescentResult | None
+    isa: str
+    n_threads: int
+
+    @shielded
+    def accuracy(self, theta: npt.NDArray[np.float64]) -> float:
+        """Return the part of the rows whose class has the sign of x . theta, the intercept last."""
+        scores = products(theta[None, :-1], self.table.X)[0] + theta[-1]
+        return float(((scores > 0) == (self.table.y == 1)).mean())
+
+    @property
+    def n_candidates(self) -> int:
+        """How many candidates were asked for."""
+        config = self.result.config
+        if isinstance(self.result, EvolveResult):
+            return int(config["population"] * config["generations"])
+        return int(config["n_candidates"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain numbers, strings, lists and dicts, for JSON."""
+        table, descent = self.table, self.descent
+        return {
+            **self.result.to_dict(),
+            "accuracy": self.accuracy(self.result.theta),
+            "isa": self.isa,
+            "n_threads": self.n_threads,
+            "zero": {
+                "loss": self.loss_of_zero,
+                "accuracy": self.accuracy(np.zeros_like(self.result.theta)),
+            },
+            "descent": descent
+            and {
+                "loss": descent.loss,
+                "accuracy": self.accuracy(descent.theta),
+                "theta": descent.theta.tolist(),
+                "gradient_norm": descent.gradient_norm,
+                "n_iter": descent.n_iter,
+                "status": descent.status,
+            },
+            "data": data_to_dict(self.settings, table, self.standardization),
+            "objective": self.settings["objective"],
+            "l2": self.settings["l2"],
+            "group": self.settings["group"],
+            "gap": self._gap(),
+            "max_gap": self.settings["max_gap"],
+            "dtype": self.settings["dtype"],
+            "fit_intercept": True,
+        }
+
+    def to_json(self) -> str:
+        """Return `to_dict` as JSON; numbers that are not finite become null."""
+        return json.dumps(_finite(self.to_dict()), indent=1, allow_nan=False) + "\n"
+
+    def to_text(self) -> str:
+        """Return tables for a terminal."""
+        parts = [self._what(), self._found(), self._comparison()]
+        if len(self.result.top) > 1:
+            parts.append(self._ranking())
+        return lines_to_text(parts)
+
+    def _what(self) -> Lines:
+        prepared = "standardized" if self.standardization else "as they are"
+        return [
+            *data_to_lines(self.settings, self.table, prepared),
+            ("model", self._model()),
+            ("candidates", self._candidates()),
+        ]
+
+    def _candidates(self) -> str:
+        result, config = self.result, self.result.config
+        start = config["start"] if isinstance(result, EvolveResult) else config["sampler"]
+        text = (
+            f"{result.n_evaluated:,} of {self.n_candidates:,} from {from_dict(start)!r}, seed "
+            f"{config['seed']}"
+        )
+        if isinstance(result, EvolveResult):
+            text += f", by {config['method']} in populations of {config['population']:,}"
+        return text
+
+    def _model(self) -> str:
+        settings = self.settings
+        parts = [settings["objective"], "with intercept"]
+        if isinstance(self.objective, PointwiseLoss):
+            parts.append(f"l2 = {settings['l2']:g}")
+        if settings["max_gap"] is not None:
+            parts.append(
+                f"{settings['gap']} of groups by {shown(settings['group'])} at most "
+                f"{settings['max_gap']:g} apart"
+            )
+        return ", ".join([*parts, settings["dtype"]])
+
+    def _gap(self) -> float | None:
+        """Return how far the groups are apart under the best candidate."""
+        if not isinstance(self.objective, CountObjective) or self.objective.max_gap is None:
+            return None
+        return float(self.objective.gaps(self.result.theta[None])[0])
+
+    def _found(self) -> Lines:
+        result = self.result
+        rate, computed = result.n_evaluated * len(self.table.y) / max(result.elapsed, 1e-9), ""
+        if isinstance(result, SearchResult) and (part := result.rows_evaluated_fraction) < 1:
+            computed = f" ({part:.1%} computed, the rest could not rank)"
+        return [
+            ("best loss", f"{result.loss:.10g}"),
+            *self._limit(),
+            ("accuracy", f"{self.accuracy(result.theta):.2%}"),
+            ("best candidate", candidate_name(result.top[0])),
+            ("pairs per second", f"{rate:.3g}{computed}"),
+            ("seconds", f"{result.elapsed:.2f}"),
+            ("threads", f"{self.n_threads}"),
+            ("instruction set", self.isa),
+        ]
+
+    def _limit(self) -> Lines:
+        gap = self._gap()
+        if gap is None:
+            return []
+        missed = "" if self.result.loss < INFEASIBLE else "  no candidate keeps the limit"
+        return [("gap of groups", f"{gap:.4g}{missed}")]
+
+    def _comparison(self) -> Lines:
+        zero, best = np.zeros_like(self.result.theta), self.result.theta
+        lines = [
+            ("for comparison", f"{'loss':<14}accuracy"),
+            ("theta = 0", f"{self.loss_of_zero:<14.8g}{self.accuracy(zero):>8.2%}"),
+            ("best candidate", f"{self.result.loss:<14.8g}{self.accuracy(best):>8.2%}"),
+        ]
+        if (run := self.descent) is not None:
+            what = f"from the best candidate: {run.status} after {run.n_iter:,} steps"
+            figures = f"{run.loss:<14.8g}{self.accuracy(run.theta):>8.2%}"
+            lines.append(("gradient descent", f"{figures}  {what}"))
+        return lines
+
+    def _ranking(self) -> Lines:
+        return [
+            ("rank", f"{'loss':<14}candidate"),
+            *(
+                (f"{rank:>4}", f"{found['loss']:<14.8g}{candidate_name(found)}")
+                for rank, found in enumerate(self.result.top, start=1)
+            ),
+        ]
+
+    def to_picture(self, kind: str) -> bytes:
+        """Return the best loss against the candidates as a PNG, SVG or PDF file."""
+        return draw(self.result.plot_trace, kind)
+
+
+def candidate_name(found: Any) -> str:
+    """Return the number of an entry of a result's `top`."""
+    of = f" of generation {found['generation']:,}" if "generation" in found.dtype.names else ""
+    return f"{found['index']:,}{of}"
+
+
+def data_to_dict(
+    settings: dict[str, Any], table: Table, standardization: Standardization | None
+) -> dict[str, Any]:
+    """Return what the data was and how it was prepared, for JSON."""
+    return {
+        "file": settings["file"],
+        "target": settings["target"],
+        "n_samples": table.X.shape[0],
+        "n_features": table.X.shape[1],
+        "feature_names": list(table.feature_names),
+        "class_names": list(table.class_names),
+        "positive_class": table.class_names[1],
+        "notes": list(table.notes),
+        "standardization": standardization
+        and {"mean": standardization[0].tolist(), "scale": standardization[1].tolist()},
+    }
+
+
+def data_to_lines(settings: dict[str, Any], table: Table, prepared: str) -> Lines:
+    """Return what the data was and how it was prepared, for a terminal."""
+    n_samples, n_features = table.X.shape
+    name = "breast_cancer, carried by the package"
+    if settings["file"] is not None:
+        name = shown(os.path.basename(settings["file"])) if settings["file"] != "-" else "stdin"
+    negative, positive = map(shown, table.class_names)
+    return [
+        ("data", f"{name}: {n_samples:,} rows, {n_features:,} features"),
+        ("features", prepared),
+        ("positive class", f"{positive} ({int(table.y.sum()):,} rows), beside {negative}"),
+        *(("note", shown(note)) for note in table.notes),
+    ]
+
+
+def lines_to_text(parts: list[Lines]) -> str:
+    """Return the parts of a report, a blank line between them."""
+    return "\n".join("".join(f"{label:<18}{value}\n" for label, value in part) for part in parts)
+
+
+def draw(plot: Callable[[Any], Any], kind: str) -> bytes:
+    """Return what `plot` draws on axes, as a PNG, SVG or PDF file."""
+    from matplotlib.figure import Figure
+
+    file = io.BytesIO()
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    plot(figure.add_subplot())
+    figure.savefig(file, format=kind)
+    return file.getvalue()
+
+
+def check_picture() -> None:
+    """Raise an ImportError where no picture can be drawn."""
+    try:
+        import matplotlib.figure  # noqa: F401  # slow to import: it is wanted after the search, too
+    except ImportError:
+        raise ImportError("--plot needs matplotlib: pip install 'metaopt_fast[plot]'.") from None
+
+
+def _finite(value: Any) -> Any:
+    """Return `value` with None for numbers that are not finite."""
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def check_output(path: str, force: bool) -> None:
+    """Raise an OSError where no result could be written: before the search, not after it."""
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(
+            f"{shown(folder)} is not a directory: make it, or pass another file."
+        )
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"{shown(path)} is a directory: pass a file.")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(f"{shown(path)} is no regular file: pass the path of one.")
+    if os.path.lexists(path) and not force:
+        raise FileExistsError(f"{shown(path)} exists: pass --force, or another file.")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{shown(folder)} is not writable: pass a file in another directory.")
+
+
+def write_output(path: str, content: bytes, force: bool) -> None:
+    """Write a file whole or not at all; one that exists is left alone, or replaced by force."""
+    if force:
+        replace_file(path, content)
+        return
+    # Exclusive: neither a file that has appeared meanwhile nor what a link points to is touched.
+    with open(path, "xb") as file:
+        try:
+            file.write(content)
+            file.flush()
+        except OSError:
+            os.unlink(path)
+            raise

@@ -1,0 +1,280 @@
+"""The loop of gradient descent: K descents step together until each has its reason to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from metaopt_fast.descent.first_order import Array, Point, Rule, row_dot
+from metaopt_fast.descent.result import DescentResult
+from metaopt_fast.validation.overrides import may_ask
+
+Mask = npt.NDArray[np.bool_]
+
+# A loss this many times the first one, or one that is not finite, is taken for a divergence.
+DIVERGED = 1e6
+
+STATUSES = ("", "diverged", "converged", "stalled", "plateau", "max_iter", "interrupted")
+LOWEST = ("diverged", "plateau", "interrupted")  # end with the theta of the lowest loss
+
+
+class Limits(NamedTuple):
+    """When a descent ends."""
+
+    max_iter: int
+    tol: float
+    patience: int | None
+    min_delta: float
+
+
+class Evaluation:
+    """What K descents ask of an objective: losses and gradients, with a penalty of their own.
+
+    Parameters
+    ----------
+    objective : object with ``loss_gradient`` or ``batch_loss_gradient``
+    more_l2 : array of shape (K, 1) or None
+        What each descent's l2 exceeds the objective's by.
+    """
+
+    def __init__(self, objective: Any, more_l2: Array | None) -> None:
+        self.objective, self.more_l2 = objective, more_l2
+        self.is_batched = may_ask(objective, "batch_loss_gradient")
+        self.has_intercept = bool(getattr(objective, "fit_intercept", False))
+        single = getattr(objective, "dtype", None) == "float32"
+        self.largest = float(np.finfo(np.float32 if single else np.float64).max)
+
+    def keep(self, rows: Mask) -> None:
+        """Drop the other runs."""
+        if self.more_l2 is not None:
+            self.more_l2 = self.more_l2[rows]
+
+    def point(self, theta: Array) -> Point:
+        """Return what the objective says of K thetas."""
+        loss, gradient = self.loss_gradient(self.objective, theta)
+        return Point(theta, loss, gradient, np.maximum.reduce(np.abs(gradient), axis=1))
+
+    def loss_gradient(self, objective: Any, theta: Array) -> tuple[Array, Array]:
+        """Return the losses and gradients of an objective, or of a part of its rows.
+
+        A theta beyond the objective's range is not asked for: its loss and gradient are infinite.
+        """
+        if np.maximum.reduce(np.abs(theta), axis=None) <= self.largest:
+            loss, gradient = self._ask(objective, theta)
+        else:
+            inside = np.maximum.reduce(np.abs(theta), axis=1) <= self.largest
+            loss, gradient = np.full(len(theta), np.inf), np.full(theta.shape, np.inf)
+            if inside.any():
+                loss[inside], gradient[inside] = self._ask(objective, theta[inside])
+        if self.more_l2 is not None:
+            penalised = theta
+            if self.has_intercept:
+                penalised = theta.copy()
+                penalised[:, -1] = 0
+            with np.errstate(all="ignore"):
+                pull = self.more_l2 * penalised
+                # The pull is negative where the objective has the larger l2: what is infinite
+                # there stays so, instead of inf - inf.
+                more = row_dot(pull, penalised) / 2
+                loss = np.where(loss == np.inf, loss, loss + more)
+                gradient = np.where(np.isinf(gradient), gradient, gradient + pull)
+        return loss, gradient
+
+    def _ask(self, objective: Any, theta: Array) -> tuple[Array, Array]:
+        # Mini-batches may be objectives of another class.
+        is_same = objective is self.objective
+        if self.is_batched if is_same else may_ask(objective, "batch_loss_gradient"):
+            losses, gradients = objective.batch_loss_gradient(theta)
+            # Copies: the objective may use its arrays again.
+            loss, gradient = np.array(losses, np.float64), np.array(gradients, np.float64)
+            if gradient.shape == theta.shape:
+                return loss, gradient
+            raise ValueError(
+                f"batch_loss_gradient returned gradients of shape {gradient.shape}: return an "
+                f"array of shape {theta.shape}, as thetas."
+            )
+        loss, gradient = np.empty(len(theta)), np.empty(theta.shape)
+        for k, row in enumerate(theta):
+            loss[k], one = objective.loss_gradient(row)
+            if np.shape(one) != row.shape:
+                raise ValueError(
+                    f"loss_gradient returned a gradient of shape {np.shape(one)}: return one of "
+                    f"shape {row.shape}, as theta."
+                )
+            gradient[k] = one
+        return loss, gradient
+
+
+class _State(NamedTuple):
+    """The descents that go on. Never changed, only replaced: an interrupt leaves it whole."""
+
+    runs: npt.NDArray[np.intp]  # their numbers
+    point: Point
+    best: Point  # of the lowest loss; its gradient is not kept up
+    ceiling: Array  # a loss above it is a divergence
+    rate: Array
+    n_iter: npt.NDArray[np.intp]
+    stalled: Mask
+    target: Array  # a loss below it is progress
+    waited: npt.NDArray[np.intp]  # steps since the last progress
+    entries: int  # of the history
+
+    def take(self, rows: Mask) -> _State:
+        kept = [part.take(rows) if isinstance(part, Point) else part[rows] for part in self[:-1]]
+        return _State._make([*kept, self.entries])
+
+    def status(self, limits: Limits) -> npt.NDArray[np.intp] | None:
+        """Return each descent's end by its number in STATUSES, 0 for none; None if all go on."""
+        loss, norm = self.point.loss, self.point.norm
+        sound = (loss <= self.ceiling) & (loss > -np.inf) & (norm < np.inf)
+        idle = self.stalled if limits.patience is None else self.waited >= limits.patience
+        ends = (norm <= limits.tol) | (self.n_iter >= limits.max_iter) | idle | self.stalled
+        if not (ends | ~sound).any():
+            return None
+        status = np.where(self.n_iter >= limits.max_iter, 5, 0)
+        if limits.patience is not None:
+            status[self.waited >= limits.patience] = 4
+        status[self.stalled] = 3
+        status[norm <= limits.tol] = 2
+        status[~sound] = 1
+        return status
+
+    def moved(self, trial: Point, accepted: Mask | None, rate: Array, limits: Limits) -> _State:
+        """Return the state after a round of trials, those accepted made (None: all)."""
+        if accepted is None:
+            point, n_iter = trial, self.n_iter + 1
+            better = trial.loss < self.best.loss
+        else:
+            point = _where(accepted, trial, self.point)
+            n_iter = self.n_iter + accepted
+            better = accepted & (trial.loss < self.best.loss)
+        better &= trial.loss > -np.inf
+        target, waited = self.target, self.waited
+        if limits.patience is not None:
+            progress = point.loss < target
+            waited = np.where(progress, 0, waited + (n_iter - self.n_iter))
+            target = np.where(progress, point.loss - limits.min_delta, target)
+        best = trial if better.all() else _where(better, trial, self.best)
+        return self._replace(
+            point=point, best=best, rate=rate, n_iter=n_iter, target=target, waited=waited
+        )
+
+
+def descend(
+    evaluation: Evaluation,
+    rule: Rule,
+    theta: Array,
+    limits: Limits,
+    epoch: Callable[[int], list[Any]] | None,
+) -> DescentResult:
+    """Run K descents; with `epoch`, which gives the mini-batches of an epoch, by those."""
+    history: list[tuple[npt.NDArray[np.intp], Array]] = []
+    ended = _Ended(theta.shape)
+    state: _State | None = None
+    n_rounds = 0
+    try:
+        state = _start(evaluation.point(theta), rule, limits)
+        history.append((state.runs, state.point.loss))
+        while True:
+            status = state.status(limits)
+            if status is not None:
+                over = status > 0
+                ended.put(state, over, status)
+                if over.all():
+                    break
+                state = state.take(~over)
+                rule.keep(~over)
+                evaluation.keep(~over)
+            if epoch is None:
+                with np.errstate(all="ignore"):
+                    theta = rule.propose(state.point)
+            else:
+                theta = state.point.theta
+                for batch in epoch(n_rounds):
+                    _, gradient = evaluation.loss_gradient(batch, theta)
+                    with np.errstate(all="ignore"):
+                        theta = rule.step(theta, gradient)
+            trial = evaluation.point(theta)
+            accepted, stalled = rule.accept(state.point, trial)
+            made = slice(None) if accepted is None else accepted
+            history.append((state.runs[made], trial.loss[made]))
+            rate = rule.learning_rate[:, 0].copy()
+            moved = state.moved(trial, accepted, rate, limits)
+            if accepted is not None:
+                moved = moved._replace(stalled=stalled)
+            state = moved._replace(entries=len(history))
+            n_rounds += 1
+    except KeyboardInterrupt:
+        if state is None:
+            raise
+        status = np.full(len(state.runs), STATUSES.index("interrupted"))
+        ended.put(state, status > 0, status)
+    return ended.result(history[: state.entries])
+
+
+def _start(point: Point, rule: Rule, limits: Limits) -> _State:
+    runs, zeros = np.arange(len(point.loss)), np.zeros(len(point.loss), np.intp)
+    with np.errstate(all="ignore"):
+        ceiling = DIVERGED * (1 + np.abs(point.loss))
+    return _State(
+        runs=runs,
+        point=point,
+        best=point,
+        ceiling=np.minimum(ceiling, np.finfo(np.float64).max),
+        rate=rule.learning_rate[:, 0],
+        n_iter=zeros,
+        stalled=zeros > 0,
+        target=point.loss - limits.min_delta,
+        waited=zeros,
+        entries=1,
+    )
+
+
+def _where(chosen: Mask, a: Point, b: Point) -> Point:
+    """Return a's rows where chosen, else b's."""
+    if not chosen.any():
+        return b
+    column = chosen[:, None]
+    return Point(
+        np.where(column, a.theta, b.theta),
+        np.where(chosen, a.loss, b.loss),
+        np.where(column, a.gradient, b.gradient),
+        np.where(chosen, a.norm, b.norm),
+    )
+
+
+class _Ended:
+    """What descents have come to, by their numbers."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.theta = np.empty(shape)
+        self.loss, self.norm, self.rate = np.empty((3, shape[0]))
+        self.n_iter = np.zeros(shape[0], np.intp)
+        self.status = np.zeros(shape[0], np.intp)
+
+    def put(self, state: _State, over: Mask, status: npt.NDArray[np.intp]) -> None:
+        runs = state.runs[over]
+        lowest = np.isin(status, [STATUSES.index(name) for name in LOWEST])
+        end = _where(lowest, state.best, state.point).take(over)
+        self.theta[runs], self.loss[runs], self.norm[runs] = end.theta, end.loss, end.norm
+        self.rate[runs], self.n_iter[runs] = state.rate[over], state.n_iter[over]
+        self.status[runs] = status[over]
+
+    def result(self, history: list[tuple[npt.NDArray[np.intp], Array]]) -> DescentResult:
+        trace = np.full((len(self.loss), int(self.n_iter.max()) + 1), np.nan)
+        length = np.zeros(len(self.loss), np.intp)
+        for runs, losses in history:
+            trace[runs, length[runs]] = losses
+            length[runs] += 1
+        return DescentResult(
+            theta=self.theta,
+            loss=self.loss,
+            gradient_norm=self.norm,
+            n_iter=self.n_iter,
+            status=np.array(STATUSES)[self.status],
+            learning_rate=self.rate,
+            trace=trace,
+        )

@@ -1,0 +1,112 @@
+"""Where gradient descents came to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from metaopt_fast.validation.values import check_integer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DescentResult:
+    """Where a gradient descent came to, or K of them.
+
+    Of K descents, each attribute is an array with one more dimension in front, of length K, and
+    ``run[k]`` is the k-th alone.
+
+    Attributes
+    ----------
+    theta : numpy.ndarray of shape (n_params,)
+        The last theta; after a divergence, a plateau or an interrupt, the one of the lowest loss.
+    loss : float
+        The loss there.
+    gradient_norm : float
+        The largest absolute entry of the gradient there.
+    n_iter : int
+        Steps made; of a descent by mini-batches, epochs.
+    status : {"converged", "max_iter", "plateau", "stalled", "diverged", "interrupted"}
+        "plateau": for `patience` steps the loss has not fallen by more than `min_delta`; "stalled":
+        no step along the gradient lowers the loss any more.
+    learning_rate : float
+        The size of the (last) step.
+    trace : numpy.ndarray of shape (n_iter + 1,)
+        The loss at the start and after each step. Of K descents: of shape (K, max(n_iter) + 1),
+        with NaN behind the last step.
+    """
+
+    theta: npt.NDArray[np.float64]
+    loss: Any
+    gradient_norm: Any
+    n_iter: Any
+    status: Any
+    learning_rate: Any
+    trace: npt.NDArray[np.float64]
+
+    @property
+    def best(self) -> int:
+        """The number of the descent with the lowest loss, the first of equals; 0 of one descent."""
+        losses = np.atleast_1d(self.loss)
+        return int(np.argmin(np.where(np.isnan(losses), np.inf, losses)))
+
+    def __len__(self) -> int:
+        """How many descents these are."""
+        if self.theta.ndim == 1:
+            raise TypeError("this is the result of one descent: it has no length.")
+        return len(self.theta)
+
+    def __bool__(self) -> bool:
+        """A result is true, of one descent or many."""
+        return True
+
+    def __getitem__(self, k: int) -> DescentResult:
+        """A copy of the k-th of K descents."""
+        k = check_integer("the number of a descent", k, -len(self))
+        if k >= len(self):
+            raise IndexError(f"descent {k} of {len(self)} is none: pass a number below that.")
+        n_iter = int(self.n_iter[k])
+        return DescentResult(
+            theta=self.theta[k].copy(),
+            loss=float(self.loss[k]),
+            gradient_norm=float(self.gradient_norm[k]),
+            n_iter=n_iter,
+            status=str(self.status[k]),
+            learning_rate=float(self.learning_rate[k]),
+            trace=self.trace[k, : n_iter + 1].copy(),
+        )
+
+    def plot_trace(self, ax: Any = None) -> Any:
+        """Draw the loss after each step; returns the matplotlib axes."""
+        from metaopt_fast.plots import plot_descent
+
+        return plot_descent(self, ax)
+
+    def __repr__(self) -> str:
+        if self.theta.ndim == 1:
+            return f"DescentResult: {self._ending()}\n{self._rows()}"
+        counts = Counter(self.status.tolist()).most_common()
+        endings = ", ".join(f"{count:,} {status}" for status, count in counts)
+        return (
+            f"DescentResult of {len(self):,} descents: {endings}\n"
+            f"  losses      {np.min(self.loss):.10g} to {np.max(self.loss):.10g}\n"
+            f"  best        number {self.best:,}: {self[self.best]._ending()}\n"
+            f"{self[self.best]._rows()}"
+        )
+
+    def _ending(self) -> str:
+        noun = "step" if self.n_iter == 1 else "steps"
+        return (
+            f"{self.status} after {self.n_iter:,} {noun} of learning rate {self.learning_rate:.3g}"
+        )
+
+    def _rows(self) -> str:
+        shown = [f"{value:.6g}" for value in self.theta[:6]] + ["..."] * (len(self.theta) > 6)
+        return (
+            f"  loss        {self.loss:.10g}\n"
+            f"  max |grad|  {self.gradient_norm:.3g}\n"
+            f"  theta       [{', '.join(shown)}]"
+        )

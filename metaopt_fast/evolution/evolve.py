@@ -1,0 +1,322 @@
+"""Evolution: populations whose distribution follows the best of the one before."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from metaopt_fast.evolution.continuous import STRATEGIES, Setting, columns_of, is_integers
+from metaopt_fast.evolution.result import EvolveResult
+from metaopt_fast.evolution.run import Limits, Run, run_to_end
+from metaopt_fast.runs.options import check_objective, check_options
+from metaopt_fast.runs.provenance import check_named, configuration, identify
+from metaopt_fast.samplers.independent import MAX_INDEX, MAX_SEED, Normal, Sampler
+from metaopt_fast.search.shards import Task
+from metaopt_fast.validation.identity import check_fingerprint
+from metaopt_fast.validation.values import (
+    as_real_array,
+    check_integer,
+    check_n_threads,
+    check_number,
+    describe,
+    to_float64,
+)
+
+METHODS = tuple(STRATEGIES)
+
+
+def evolve(
+    objective: Any,
+    start: Sampler | npt.ArrayLike,
+    *,
+    method: str = "cem",
+    population: int = 256,
+    generations: int = 100,
+    seed: int = 0,
+    scale: npt.ArrayLike | None = None,
+    elite: float | None = None,
+    smoothing: float | None = None,
+    noise: float | None = None,
+    noise_generations: int | None = None,
+    learning_rate: float | None = None,
+    scale_learning_rate: float | None = None,
+    exploration: float | None = None,
+    shrink: float | None = None,
+    shrink_stuck: float | None = None,
+    restart_after: int | None = None,
+    top_k: int = 1,
+    patience: int | None = None,
+    tol: float = 0.0,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: bool | str = False,
+    callback: Callable[[EvolveResult], object] | None = None,
+    time_budget: float | None = None,
+    n_threads: int | None = None,
+    metadata: dict[str, Any] | None = None,
+    fingerprint: str | None = None,
+) -> EvolveResult:
+    """Minimise without gradients, by populations that learn from generation to generation.
+
+    Parameters
+    ----------
+    objective : LogisticLoss or any object with ``batch_loss(thetas)`` and ``n_params``
+        Each generation is one batch. A loss that is not finite ranks last.
+    start : Normal, Uniform, Integers, or array_like of shape (n_params,)
+        The first generation is drawn from a sampler, whose means and standard deviations the
+        methods of continuous parameters begin with. An array is the mean, and candidate 0 of
+        the first generation (in "ars", both of its first direction, which is not followed).
+    method : {"cem", "snes", "ars", "shrinking", "integer_local_search"}
+        "cem", the cross-entropy method [1]_: the mean and the deviations of the next generation are
+        those of the best candidates, smoothed, plus noise [2]_.
+        "snes", separable natural evolution strategies [3]_.
+        "ars", augmented random search, V1-t [4]_: each generation tries population / 2 directions
+        both ways. With a sampler, the first generation is drawn from it, and its best is the center
+        of the second.
+        "shrinking": normal steps around the best theta so far. Deviations are multiplied by
+        `shrink` after each generation, and by `shrink_stuck`, too, after one without a better
+        theta.
+        "integer_local_search", of Integers alone: candidates differ from the best theta in one or
+        two parameters (each as often), by -1 or +1 or by any other value (each as often), within
+        the bounds. After `restart_after` generations without a better theta, the next one is drawn
+        from the sampler, and its best is the center from then on. A sampler's attribute
+        `max_nonzero`, if any, bounds the entries that are not 0; others then become 0 at random.
+    population : int, default 256
+        Candidates of a generation, at least 2; even for "ars".
+    generations : int, default 100
+        How many, the first one included.
+    seed : int, default 0
+        From 0 to 2**64 - 1. Candidate i of generation g has the numbers of candidate
+        ``g * population + i`` of this seed (in "ars", both of a direction share those of the
+        first), and in "integer_local_search" of two seeds derived from it.
+    scale : float or array_like of shape (n_params,), default 1
+        The standard deviations that belong to an array as `start`.
+    elite : float, optional
+        In (0, 1]: the part of the candidates that "cem" learns from (default 0.125), or of the
+        directions that "ars" follows (default 0.5); at least one.
+    smoothing : float, default 0.7
+        Of "cem", in (0, 1]: the weight of the elite's mean and deviations, the rest being that of
+        the ones before.
+    noise : float, default 0.05
+        Of "cem", >= 0: added to the variances, in units of the first ones; it falls to 0, linearly.
+    noise_generations : int, default 50
+        Of "cem": the generations after which `noise` is 0.
+    learning_rate : float, optional
+        > 0. Of "snes", the one of the mean (default 1); of "ars", the step size, in units of the
+        first deviations (default 0.1).
+    scale_learning_rate : float, optional
+        Of "snes", > 0, the one of the deviations; (3 + log n) / (5 sqrt(n)) by default.
+    exploration : float, default 0.1
+        Of "ars", > 0: the deviations of its directions, in units of the first ones.
+    shrink, shrink_stuck : float, default 0.95 and 0.7
+        Of "shrinking", in (0, 1].
+    restart_after : int, default 20
+        Of "integer_local_search".
+    top_k : int, default 1
+        How many of the best to keep, of different thetas, by (loss, generation, index).
+    patience : int, optional
+        Stop when in so many generations the best loss has not fallen by more than `tol`.
+    tol : float, default 0
+        See `patience`.
+    checkpoint : path-like, optional
+        A file that records where the run stands, at most every 0.1 s and at the end, for one
+        process at a time. Given again with the same arguments, the run goes on from there and ends
+        with the same bits; generations may have grown.
+    progress : bool or "always", default False
+        Whether to write a line on stderr: True if that is a terminal, "always" anyway.
+    callback : callable, optional
+        Called with the result so far, at most every 0.1 s; returning True stops the run.
+    time_budget : float, optional
+        Seconds after which no new generation is begun.
+    n_threads : int, optional
+        Instead of the objective's own number. The result has the same bits for any.
+    metadata : dict, optional
+        Anything that JSON holds, kept in ``config["metadata"]``.
+    fingerprint : str, optional
+        Name of an objective, a metric or a sampler that a checkpoint cannot tell from another one;
+        as in `random_search`.
+
+    Returns
+    -------
+    EvolveResult
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described, or is none of the method's.
+    CheckpointError
+        If the checkpoint is damaged, in use or of another run; or was deleted, replaced or changed
+        by somebody else during the run: the error's ``result`` is what had been found.
+    OSError
+        If the checkpoint cannot be written.
+
+    Notes
+    -----
+    Ctrl-C ends the run with the result so far and ``result.interrupted`` True; KeyboardInterrupt is
+    raised only if nothing was evaluated.
+
+    References
+    ----------
+    .. [1] R. Y. Rubinstein and D. P. Kroese, "The cross-entropy method", Springer 2004.
+    .. [2] I. Szita and A. Lorincz, "Learning Tetris using the noisy cross-entropy method", Neural
+       Computation 18 (2006).
+    .. [3] T. Schaul, T. Glasmachers and J. Schmidhuber, "High dimensions and heavy tails for
+       natural evolution strategies", GECCO 2011.
+    .. [4] H. Mania, A. Guy and B. Recht, "Simple random search of static linear policies is
+       competitive for reinforcement learning", NeurIPS 2018.
+
+    Examples
+    --------
+    >>> import metaopt_fast as mf
+    >>> objective = mf.LogisticLoss([[1.0], [2.0], [-1.0]], [1, 1, 0], l2=0.1)
+    >>> result = mf.evolve(objective, mf.Normal(), population=64, generations=30)
+    >>> result.theta.round(3).tolist()
+    [1.513]
+    """
+    n_params = check_objective(objective)
+    if not isinstance(method, str) or method not in STRATEGIES:
+        raise ValueError(
+            f"method is {describe(method)}: pass one of {', '.join(map(repr, METHODS))}."
+        )
+    population = check_integer("population", population, 2)
+    if method == "ars" and population % 2:
+        raise ValueError(
+            f"population is {population}, but 'ars' tries each direction both ways: pass an even "
+            "number."
+        )
+    generations = check_integer("generations", generations, 1)
+    if population * generations > MAX_INDEX:
+        raise ValueError(
+            f"population times generations is {population * generations}: pass smaller ones, of a "
+            f"product of at most {MAX_INDEX}."
+        )
+    seed, top_k = check_integer("seed", seed, 0, MAX_SEED), check_integer("top_k", top_k, 1)
+    options = _read_options(
+        method,
+        {
+            "elite": _check_fraction("elite", elite),
+            "smoothing": _check_fraction("smoothing", smoothing),
+            "noise": None if noise is None else check_number("noise", noise, 0.0),
+            "noise_generations": _check_count("noise_generations", noise_generations),
+            "learning_rate": _check_rate("learning_rate", learning_rate),
+            "scale_learning_rate": _check_rate("scale_learning_rate", scale_learning_rate),
+            "exploration": _check_rate("exploration", exploration),
+            "shrink": _check_fraction("shrink", shrink),
+            "shrink_stuck": _check_fraction("shrink_stuck", shrink_stuck),
+            "restart_after": _check_count("restart_after", restart_after),
+        },
+    )
+    limits = Limits(
+        generations,
+        _check_count("patience", patience),
+        check_number("tol", tol, 0.0),
+        _check_rate("time_budget", time_budget),
+    )
+    check_options(None, progress, callback)
+    sampler, theta0 = _check_start(start, scale, n_params)
+    _check_kind(method, sampler, theta0, n_params)
+
+    with np.errstate(all="ignore"):
+        strategy = STRATEGIES[method](Setting(sampler, theta0, seed, population, n_params), options)
+    task = Task(objective, sampler, seed, top_k, n_params, False, check_n_threads(n_threads))
+    identity = identify(task, check_fingerprint(fingerprint))
+    check_named(identity, checkpoint)
+    task = task.on(objective)
+    config = {
+        "method": method,
+        "population": population,
+        "generations": generations,
+        "options": options,
+        "patience": limits.patience,
+        "tol": limits.tol,
+        "start": sampler.to_dict() | ({} if theta0 is None else ARRAY),
+    }
+    shared = configuration(task, identity, 0, population * generations, metadata)
+    config |= {name: shared[name] for name in shared if name not in NOT_OF_EVOLUTION}
+    return run_to_end(
+        Run(task.objective, strategy, config, identity), limits, checkpoint, progress, callback
+    )
+
+
+# What the configuration says of a start that is an array; 0.1.0 evaluated it in "shrinking" alone,
+# and said the name alone.
+ARRAY = {"name": "array", "is_candidate": True}
+
+# Entries of a search's configuration that mean nothing here, or another thing.
+NOT_OF_EVOLUTION = ("start", "n_candidates", "sampler", "shard_size", "prune")
+
+
+def _read_options(method: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the method's options, by default its own; raise ValueError for those of others."""
+    defaults = STRATEGIES[method].defaults
+    for name, value in given.items():
+        if value is not None and name not in defaults:
+            raise ValueError(
+                f"{name} is given, but method {method!r} does not use it: leave it out."
+            )
+    return {
+        name: default if given[name] is None else given[name] for name, default in defaults.items()
+    }
+
+
+def _check_start(start: Any, scale: Any, n_params: int) -> tuple[Sampler, npt.NDArray[Any] | None]:
+    """Return the sampler of the first generation, and the array that it surrounds, if any."""
+    if isinstance(start, Sampler):
+        if scale is not None:
+            raise ValueError(
+                f"scale is given, but start is {start!r}, which has its own: leave it out."
+            )
+        columns_of(start, n_params)  # raises where the numbers of parameters differ
+        return start, None
+    wanted = f"Normal(), Uniform(), Integers(), or an array of shape ({n_params},)"
+    if isinstance(start, type) or callable(start):
+        raise TypeError(f"start is {describe(start)}: pass {wanted}.")
+    theta0 = np.array(to_float64(as_real_array("start", start, 1, wanted)))
+    if len(theta0) != n_params:
+        raise ValueError(
+            f"start has {len(theta0)} entries, but the objective has {n_params} parameters: pass "
+            f"an array of shape ({n_params},)."
+        )
+    if not np.isfinite(theta0).all():
+        raise ValueError("start has an entry that is not finite: pass finite numbers.")
+    wanted = f"a number, or an array of shape ({n_params},)"
+    deviations = as_real_array("scale", 1.0 if scale is None else scale, None, wanted)
+    if deviations.shape not in ((), (n_params,)):
+        raise ValueError(f"scale has shape {deviations.shape}: pass {wanted}.")
+    return Normal(theta0, deviations), theta0
+
+
+def _check_kind(method: str, start: Sampler, theta0: object, n_params: int) -> None:
+    """Raise ValueError where a method does not move in such parameters."""
+    whole = is_integers(start, n_params)
+    shown = repr(start) if theta0 is None else "an array"
+    if whole and method != "integer_local_search":
+        raise ValueError(
+            f"method {method!r} moves in real numbers, but start is {shown}: pass "
+            "method='integer_local_search', or a Normal or a Uniform start."
+        )
+    if not whole and method == "integer_local_search":
+        raise ValueError(
+            f"method {method!r} moves in whole numbers, but start is {shown}: pass Integers(), or "
+            "another method."
+        )
+
+
+def _check_fraction(name: str, value: object) -> float | None:
+    if value is None:
+        return None
+    number = check_number(name, value, 0.0, strictly=True)
+    if number > 1:
+        raise ValueError(f"{name} is {number!r}: pass a number above 0 and at most 1.")
+    return number
+
+
+def _check_rate(name: str, value: object) -> float | None:
+    return None if value is None else check_number(name, value, 0.0, strictly=True)
+
+
+def _check_count(name: str, value: object) -> int | None:
+    return None if value is None else check_integer(name, value, 1)

@@ -1,0 +1,398 @@
+"""The loop of an evolution: generations, what stops them, and what is written down of them."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from metaopt_fast.evolution.continuous import Proposal, State, Strategy
+from metaopt_fast.evolution.result import TOP_DTYPE, TRACE_DTYPE, Array, EvolveResult
+from metaopt_fast.files.archive import check_array, read_arrays, write_arrays
+from metaopt_fast.files.owned import CheckpointError, OwnedFile
+from metaopt_fast.floating_errors import shielded
+from metaopt_fast.runs.progress import Progress
+from metaopt_fast.runs.provenance import Identity, check_losses
+from metaopt_fast.search.random_search import CALLBACK_INTERVAL, COMMIT_INTERVAL
+from metaopt_fast.search.result import rank
+from metaopt_fast.search.shards import batch_loss
+from metaopt_fast.validation.values import check_path, describe
+
+# Entries of a configuration that a resumed run may change: they cannot change what is done already.
+FREE_ENTRIES = ("generations", "patience", "tol", "isa", "n_threads", "versions", "metadata")
+
+# A checkpoint takes at most so large a part of the time: it grows with the trace.
+COMMIT_SHARE = 0.1
+
+ARRAYS = ("center", "scale", "rest_of_state", "top", "top_thetas", "trace", "seconds")
+
+
+class Limits(NamedTuple):
+    """What ends a run."""
+
+    generations: int
+    patience: int | None
+    tol: float
+    time_budget: float | None
+
+
+class Standing(NamedTuple):
+    """Where a run stands: never changed, only replaced, so that an interrupt leaves it whole."""
+
+    generation: int  # how many are done
+    state: State
+    top: Array
+    top_thetas: Array
+    in_objective: float  # seconds
+    elapsed: float
+
+
+class Run:
+    """A run: its standing and its trace; a context manager that writes its checkpoint at the end.
+
+    Parameters
+    ----------
+    objective : object
+    strategy : Strategy
+    config : dict
+        Of the result.
+    identity : Identity
+    """
+
+    @shielded
+    def __init__(
+        self, objective: Any, strategy: Strategy, config: dict[str, Any], identity: Identity
+    ) -> None:
+        self.objective, self.strategy, self.config = objective, strategy, config
+        self.identity = identity
+        nothing = np.empty(0, TOP_DTYPE), np.empty((0, config["n_params"]))
+        self.standing = Standing(0, strategy.begin(), *nothing, 0.0, 0.0)
+        # Rows of generations; beyond the standing's there may be one that was interrupted.
+        self.trace: list[tuple[float, ...]] = []
+        self.path: str | None = None
+        self.owned: OwnedFile | None = None
+        self.failed = False
+        self.began = self.next_commit = time.perf_counter()
+        self.written = -1
+        precision = np.float32 if config["dtype"] == "float32" else np.float64
+        self.largest = float(np.finfo(precision).max)
+
+    def step(self) -> None:
+        """Evaluate a generation; one beyond the range of floats ends the run instead."""
+        standing, strategy = self.standing, self.strategy
+        generation, state = standing.generation, standing.state
+        with np.errstate(all="ignore"):
+            proposal = strategy.ask(generation, state)
+            fits = generation == 0 or np.abs(proposal.thetas).max() <= self.largest
+        if not fits:
+            self.standing = standing._replace(state=state._replace(diverged=True))
+            return
+        thetas = proposal.thetas.copy()  # the objective's own, whatever it does with them
+        asked = time.perf_counter()
+        losses = batch_loss(self.objective, thetas)
+        answered = time.perf_counter()
+
+        with np.errstate(all="ignore"):
+            self._learn(proposal, losses, answered - asked)
+
+    def _learn(self, proposal: Proposal, losses: Array, seconds: float) -> None:
+        """Take up what the objective has said of a generation."""
+        standing, strategy = self.standing, self.strategy
+        generation, state = standing.generation, standing.state
+        ranks = rank(losses)
+        order = np.argsort(ranks, kind="stable")
+        after = strategy.tell(generation, state, proposal, ranks, order)
+        if not (np.isfinite(after.center).all() and np.isfinite(after.scale).all()):
+            after = state._replace(diverged=True)
+        top, top_thetas = self._rank(losses, ranks, order, proposal.thetas)
+        best = float(ranks[order[0]])
+        so_far = min(best, self.trace[-1][2]) if generation else best
+        self.trace.append(
+            (generation, best, so_far, _median(ranks[order]), float(state.scale.mean()))
+        )
+        began, self.began = self.began, time.perf_counter()
+        # One assignment: whenever Ctrl-C comes, the standing is whole.
+        self.standing = Standing(
+            generation + 1,
+            after,
+            top,
+            top_thetas,
+            standing.in_objective + seconds,
+            standing.elapsed + self.began - began,
+        )
+
+    def _rank(
+        self, losses: Array, ranks: Array, order: Array, thetas: Array
+    ) -> tuple[Array, Array]:
+        """Return the best of different thetas, and those thetas."""
+        standing, top_k = self.standing, self.config["top_k"]
+        top, n_before = standing.top, len(standing.top)
+        bar = math.inf if n_before < top_k else float(rank(top["loss"])[-1])
+        if n_before == top_k:
+            order = order[: np.searchsorted(ranks[order], bar)]
+            if len(order) == 0:
+                return top, standing.top_thetas
+        new = np.empty(len(order), TOP_DTYPE)
+        new["generation"], new["index"] = standing.generation, order
+        new["loss"] = losses[order]
+        entries = np.concatenate([top, new])
+        # Stable: of equals the first generation is first, and within one the first candidate.
+        by_loss = np.argsort(rank(entries["loss"]), kind="stable")
+        chosen: dict[bytes, int] = {}
+        for entry in by_loss.tolist():
+            old = entry < n_before
+            theta = standing.top_thetas[entry] if old else thetas[order[entry - n_before]]
+            chosen.setdefault(theta.tobytes(), entry)
+            if len(chosen) == top_k:
+                break
+        kept = np.array(list(chosen.values()))
+        all_thetas = np.concatenate([standing.top_thetas, thetas[order]])
+        return entries[kept], all_thetas[kept]
+
+    def ending(self, limits: Limits) -> tuple[bool, str | None]:
+        """Return whether nothing more is to be done, and why."""
+        done = self.standing.generation
+        if done >= limits.generations:
+            return True, None
+        if self.standing.state.diverged:
+            return True, "diverged"
+        if limits.patience is not None and done > limits.patience:
+            before, now = (self.trace[k][2] for k in (done - 1 - limits.patience, done - 1))
+            if not before - now > limits.tol:  # nor where both are infinite
+                return True, "stall"
+        return False, None
+
+    def result(self, stopped_by: str | None) -> EvolveResult:
+        """Return what has been found."""
+        standing = self.standing
+        return EvolveResult(
+            top=standing.top.copy(),
+            top_thetas=standing.top_thetas.copy(),
+            trace=self._trace(),
+            center=standing.state.center.copy(),
+            scale=standing.state.scale.copy(),
+            elapsed=standing.elapsed,
+            kernel_fraction=standing.in_objective / max(standing.elapsed, 1e-9),
+            stopped_by=stopped_by,
+            config=copy.deepcopy(self.config),
+        )
+
+    def _trace(self) -> Array:
+        return np.array(self.trace[: self.standing.generation], TRACE_DTYPE)
+
+    def open(self, path: str) -> None:
+        """Go on from a checkpoint, or begin one: a place that cannot be written to says so now."""
+        self.path = path
+        is_new = not os.path.exists(path)
+        if is_new:
+            self.commit()
+        self.owned = OwnedFile(path, create=False)
+        try:
+            if not is_new:
+                self._restore(path)
+                self.written = self.standing.generation
+        except BaseException:  # the objective's own, too, which is asked for the best again
+            self.owned.close()
+            raise
+        self.owned.leave()
+
+    def commit(self) -> None:
+        """Write the checkpoint, if it does not stand there already."""
+        standing = self.standing
+        # A child that was forked leaves the file to its parent.
+        is_ours = self.owned is None or self.owned.is_ours
+        if self.path is None or self.written == standing.generation or not is_ours:
+            return
+        state, began = standing.state, time.perf_counter()
+        arrays = {
+            "center": state.center,
+            "scale": state.scale,
+            "rest_of_state": np.array([state.loss, state.stuck, state.diverged]),
+            "top": standing.top,
+            "top_thetas": standing.top_thetas,
+            "trace": self._trace(),
+            "seconds": np.array([standing.in_objective, standing.elapsed]),
+        }
+        try:
+            if self.owned is not None:
+                self.owned.begin()
+            write_arrays(self.path, "checkpoint", arrays, self.config, self.owned)
+        except (OSError, CheckpointError):  # what a full disk has refused is left out
+            self.failed = True
+            if self.owned is not None:
+                self.owned.close()
+            raise
+        self.written, now = standing.generation, time.perf_counter()
+        self.next_commit = now + max(COMMIT_INTERVAL, (now - began) / COMMIT_SHARE)
+
+    def _restore(self, path: str) -> None:
+        try:
+            arrays, config = read_arrays(path, "checkpoint", ARRAYS)
+            if not isinstance(config.get("options"), dict):
+                raise ValueError("it has no options")
+        except ValueError as error:
+            raise _damaged(path, error) from None
+        self._check_start(path, config)
+        given = json.loads(json.dumps(self.config))
+        theirs, ours = _flat(config), _flat(given)
+        renamed = () if "given_fingerprint" in theirs else self.identity.renamed
+        for name in {**theirs, **ours}:
+            if name not in (*FREE_ENTRIES, *renamed) and theirs.get(name) != ours.get(name):
+                raise CheckpointError(
+                    f"{path} belongs to another run: its {name} is {describe(theirs.get(name))}, "
+                    f"this one's {describe(ours.get(name))}; pass the same, or another path."
+                )
+        try:
+            _check_state(arrays, self.config)
+        except ValueError as error:
+            raise _damaged(path, error) from None
+        trace = arrays["trace"]
+        if len(trace) > given["generations"]:
+            raise CheckpointError(
+                f"{path} has {len(trace)} generations, this run {given['generations']}: pass at "
+                "least as many, or another path."
+            )
+        losses = np.ascontiguousarray(arrays["top"]["loss"])
+        size, exact = self.config["population"], self.identity.is_built_in
+        check_losses(path, self.objective, arrays["top_thetas"], losses, size, exact=exact)
+        loss, stuck, diverged = arrays["rest_of_state"].tolist()
+        state = State(arrays["center"], arrays["scale"], loss, int(stuck), bool(diverged))
+        seconds = arrays["seconds"].tolist()
+        self.standing = Standing(len(trace), state, arrays["top"], arrays["top_thetas"], *seconds)
+        self.trace = trace.tolist()
+
+    def _check_start(self, path: str, config: dict[str, Any]) -> None:
+        """Raise where 0.1.0 did not evaluate the array that it started from."""
+        start = config.get("start")
+        if not isinstance(start, dict) or start.get("name") != "array" or "is_candidate" in start:
+            return
+        if config.get("method") != "shrinking":
+            raise CheckpointError(
+                f"{path} was begun by version 0.1.0, which did not evaluate the start itself: pass "
+                "another path, or delete it and start again."
+            )
+        start["is_candidate"] = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Commit, and give the checkpoint up; nothing more if that has been done.
+
+        An interrupt leaves it as it is: close it again.
+        """
+        if not self.failed:
+            self.commit()
+        if self.owned is not None:
+            self.owned.close()
+
+
+def _damaged(path: str, reason: ValueError) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is damaged, or no checkpoint of evolve ({reason}): restore it from a copy, pass "
+        "another path, or delete it and start again."
+    )
+
+
+def _check_state(arrays: dict[str, Array], config: dict[str, Any]) -> None:
+    """Raise ValueError where a file that is whole does not hold the state of a run like this."""
+    n_params, n_top = config["n_params"], arrays["top"].size
+    check_array(arrays, "trace", TRACE_DTYPE, (-1,))
+    check_array(arrays, "top", TOP_DTYPE, (n_top,))
+    check_array(arrays, "top_thetas", np.float64, (n_top, n_params))
+    for name, length in (
+        ("center", n_params),
+        ("scale", n_params),
+        ("rest_of_state", 3),
+        ("seconds", 2),
+    ):
+        check_array(arrays, name, np.float64, (length,))
+    top, done = arrays["top"], len(arrays["trace"])
+    if not np.array_equal(arrays["trace"]["generation"], np.arange(done)):
+        raise ValueError("its generations are not numbered from 0 on")
+    if n_top > config["top_k"] or (n_top > 0) != (done > 0):
+        raise ValueError(f"it has {n_top} candidates of {done} generations")
+    for name, stop in (("generation", done), ("index", config["population"])):
+        if ((top[name] < 0) | (top[name] >= stop)).any():
+            raise ValueError(f"it has a candidate beyond the last {name}")
+    _, stuck, diverged = arrays["rest_of_state"].tolist()
+    if diverged not in (0, 1) or not (0 <= stuck < math.inf and stuck == int(stuck)):
+        raise ValueError("its state has numbers that are none of a state")
+    for name in ("center", "scale", "top_thetas", "seconds"):
+        lowest = 0.0 if name in ("scale", "seconds") else -math.inf
+        if not (np.isfinite(arrays[name]) & (arrays[name] >= lowest)).all():
+            raise ValueError(f"its {name} has a number that is none of a run")
+
+
+def _flat(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration with the method's options among its entries, behind the others."""
+    return {name: config[name] for name in config if name != "options"} | dict(config["options"])
+
+
+def _median(ranks: Array) -> float:
+    """Return the median of sorted losses, of which some may be infinite."""
+    low, high = float(ranks[(len(ranks) - 1) // 2]), float(ranks[len(ranks) // 2])
+    return low if low == high else low / 2 + high / 2
+
+
+def run_to_end(
+    run: Run,
+    limits: Limits,
+    checkpoint: str | os.PathLike[str] | None,
+    progress: bool | str,
+    callback: Callable[[EvolveResult], object] | None,
+) -> EvolveResult:
+    """Evaluate generations until something ends them."""
+    if checkpoint is not None:
+        run.open(check_path("checkpoint", checkpoint))
+    population, n_samples = run.config["population"], run.config["n_samples"]
+    total, done = limits.generations * population, run.standing.generation * population
+    try:
+        with ExitStack() as stack:
+            line = stack.enter_context(Progress(progress, total, done, n_samples))
+            stack.enter_context(run)
+            began, called = time.perf_counter(), -math.inf
+            run.began = began
+            while not run.ending(limits)[0]:
+                run.step()
+                now = run.began
+                if run.standing.state.diverged:
+                    continue
+                line.update(population, run.trace[-1][2])
+                if now >= run.next_commit:
+                    run.commit()
+                if run.ending(limits)[0]:
+                    break
+                if callback is not None and now - called >= CALLBACK_INTERVAL:
+                    run.commit()
+                    if callback(run.result(None)) is True:
+                        return run.result("callback")
+                    called = time.perf_counter()
+                if limits.time_budget is not None and now - began >= limits.time_budget:
+                    return run.result("time_budget")
+            return run.result(run.ending(limits)[1])
+    except CheckpointError as error:
+        if run.standing.generation > 0:
+            error.result = run.result(None)
+        raise
+    except KeyboardInterrupt:  # while a generation is evaluated, or while the checkpoint is written
+        if run.standing.generation == 0:
+            raise
+        run.close()
+        return run.result(run.ending(limits)[1] if run.ending(limits)[0] else "interrupt")

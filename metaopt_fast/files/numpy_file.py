@@ -1,0 +1,191 @@
+"""Readers of arrays: npz and npy, without pickle."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import struct
+import tokenize
+import warnings
+import zipfile
+import zlib
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from metaopt_fast.files.table import (
+    VALUE_WANTED,
+    DataFile,
+    Table,
+    check_n_groups,
+    listed,
+    quoted,
+    shown,
+    take_group,
+    two_classes,
+)
+
+# Bytes of a compressed array to read at a time.
+PIECE = 2**20
+
+# The memory that a container may have.
+CGROUP_LIMIT = "/sys/fs/cgroup/memory.max"
+
+HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+# What NumPy and zipfile raise when a file is damaged.
+DAMAGED = (
+    ValueError,
+    TypeError,
+    KeyError,
+    EOFError,
+    OverflowError,
+    RecursionError,
+    SyntaxError,
+    OSError,  # a seek to an impossible place
+    RuntimeError,  # an encrypted member; NotImplementedError, an unknown compression
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def read_npz(file: DataFile, target: str | None, group: str | None) -> Table:
+    path, name = file.name, "y" if target is None else target
+    try:
+        with zipfile.ZipFile(file.path) as archive:
+            members = [member.removesuffix(".npy") for member in archive.namelist()]
+            for wanted in ("X", name):
+                if wanted not in members:
+                    raise ValueError(
+                        f"{shown(path)} has no array {quoted(wanted)} (it has {listed(members)}): "
+                        "save the features as X and the target as y."
+                    )
+            X = _read_member(path, archive, "X")
+            y = _read_member(path, archive, name)
+    except DAMAGED as error:
+        raise damaged(path, error, ".npz") from None
+    return _from_arrays(path, X, y, f"array {quoted(name)}", group)
+
+
+def _read_member(path: str, archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
+    """Read one array, after a look at what it claims to be."""
+    member = archive.getinfo(f"{name}.npy")
+    with archive.open(member) as file:
+        shape, is_fortran, dtype = _read_header(path, file, f"array {quoted(name)}")
+        size = math.prod(shape) * dtype.itemsize
+        if size != member.file_size - file.tell():
+            raise ValueError(f"array {name} does not have the size that its header says")
+        check_size(f"{shown(path)}, array {quoted(name)}", size)
+        content = bytearray()
+        while len(content) < size and (piece := file.read(PIECE)):
+            content += piece
+        if len(content) != size or file.read(1):  # the read of the end checks the CRC
+            raise ValueError(f"array {name} ends early")
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C")
+
+
+def read_npy(file: DataFile, target: str | None, group: str | None) -> Table:
+    path = file.name
+    if target is not None:
+        raise ValueError(
+            f"{shown(path)} has columns without names: leave the target {quoted(target)} out, "
+            "it is the last column of an .npy file."
+        )
+    try:
+        with open(file.path, "rb") as stream:
+            shape, is_fortran, dtype = _read_header(path, stream, "the array")
+            size = math.prod(shape) * dtype.itemsize
+            if size != os.path.getsize(file.path) - stream.tell():
+                raise ValueError("the array does not have the size that its header says")
+            if len(shape) != 2 or shape[1] < 2 or shape[0] == 0:
+                raise ValueError(
+                    f"{shown(path)} has an array of shape {shape}: save one of shape "
+                    "(n_samples, n_features + 1), the target last."
+                )
+            order: Literal["F", "C"] = "F" if is_fortran else "C"
+            table = np.memmap(file.path, dtype, "r", stream.tell(), shape, order)
+    except DAMAGED as error:
+        raise damaged(path, error, ".npy") from None
+    return _from_arrays(path, table[:, :-1], table[:, -1], "the last column", group)
+
+
+def _read_header(path: str, file: Any, what: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = np.lib.format.read_magic(file)
+    if version not in HEADERS:
+        raise ValueError(f"version {version} of the format is for records")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of NumPy and Python: "it was created on Python 2"
+        shape, is_fortran, dtype = HEADERS[version](file)
+    if dtype.kind not in "biufSU":
+        raise ValueError(f"{shown(path)}: {what} has dtype {dtype}: save real numbers.")
+    if min(shape, default=0) < 0:
+        raise ValueError(f"the header has shape {shape}")
+    return shape, is_fortran, dtype
+
+
+def _from_arrays(
+    path: str, X: npt.NDArray[Any], y: npt.NDArray[Any], where: str, group: str | None
+) -> Table:
+    if X.ndim != 2 or y.shape != X.shape[:1] or 0 in X.shape or X.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{shown(path)} has features of shape {X.shape} and dtype {X.dtype}, and a target of "
+            f"shape {y.shape}: save numbers of shape (n_samples, n_features), and (n_samples,)."
+        )
+    names = [f"x{j}" for j in range(X.shape[1])]
+    place, groups = take_group(names, group), None
+    if place is not None and group is not None:
+        groups = np.array(X[:, place])  # before it is rounded to a float
+        check_n_groups(group, len(np.unique(groups)))
+        X = np.delete(X, place, axis=1)
+    if X.dtype != np.float64 or not (X.flags.writeable and X.flags.c_contiguous):
+        with np.errstate(over="ignore"):
+            X = np.array(X, np.float64, order="C")
+    finite = np.isfinite(X)
+    if not finite.all():
+        row, column = np.argwhere(~finite)[0]
+        raise ValueError(
+            f"{shown(path)}, row {row}, column {column} has {X[row, column]}: pass finite numbers."
+        )
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        row = int(np.argmin(np.isfinite(y)))
+        raise ValueError(f"{shown(path)}, row {row}, {where} has {y[row]}: {VALUE_WANTED}.")
+    values, codes = np.unique(y, return_inverse=True)
+    classes, class_names = two_classes(path, values.tolist(), codes, where)
+    return Table(X, classes, tuple(names), class_names, groups)
+
+
+def check_size(what: str, size: int) -> None:
+    """Raise an error where what a file claims to hold would take too much memory."""
+    if size > _half_of_memory():
+        raise ValueError(
+            f"{what} needs {size / 1e9:.1f} GB, more than half of the memory that this process may "
+            "have: pass a smaller one."
+        )
+
+
+def _half_of_memory() -> int:
+    """Return half of the bytes of memory that this process may have."""
+    import resource
+
+    limits = [2**63]
+    if hasattr(os, "sysconf"):
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    limits.append(resource.getrlimit(resource.RLIMIT_AS)[0])
+    with contextlib.suppress(OSError, ValueError), open(CGROUP_LIMIT, encoding="ascii") as file:
+        limits.append(int(file.read()))  # "max" is none
+    return min(limit for limit in limits if limit >= 0) // 2
+
+
+def damaged(path: str, error: BaseException, suffix: str) -> ValueError:
+    """Return a sentence about a file that cannot be read, unless the error is one already."""
+    text = "".join(c if c.isprintable() else " " for c in str(error))
+    if isinstance(error, ValueError) and text.startswith(shown(path)):
+        return error
+    return ValueError(f"{shown(path)} is not a whole {suffix} file ({text[:100]}): save it again.")

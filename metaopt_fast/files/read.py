@@ -1,0 +1,145 @@
+"""Readers of data files: features, and a target of two values, out of CSV, npz, npy or Parquet.
+
+Files come from strangers: what is read is checked, nothing in it is executed, and an error is one
+sentence that names the file and the place.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from metaopt_fast.files.csv_file import read_csv
+from metaopt_fast.files.numpy_file import read_npy, read_npz
+from metaopt_fast.files.parquet_file import read_parquet
+from metaopt_fast.files.table import DataFile, Table, check_file, shown
+from metaopt_fast.floating_errors import shielded
+from metaopt_fast.validation.values import describe
+
+READERS: dict[str, Callable[[DataFile, str | None, str | None], Table]] = {
+    ".csv": read_csv,
+    ".npz": read_npz,
+    ".npy": read_npy,
+    ".parquet": read_parquet,
+}
+# The first bytes of what comes through a pipe, which has no suffix; anything else is CSV.
+FIRST_BYTES = {b"PAR1": ".parquet", b"PK\x03\x04": ".npz", b"\x93NUM": ".npy"}
+
+
+def read_table(
+    path: str | os.PathLike[str], target: str | None = None, *, group: str | None = None
+) -> Table:
+    """Read features and a target of two values, numbers or text, from a file.
+
+    Parameters
+    ----------
+    path : path-like
+        .csv: UTF-8, separated by commas, with a header of names; .parquet (needs pyarrow or
+        polars); .npz: the features as array X and the target as array y; .npy: the target is the
+        last column. Features are numbers, or True and False. An index that pandas saved with its
+        frame is left out, with a note: the first columns of a .csv file where they have no name,
+        and what `pandas.read_parquet` makes an index.
+    target : str, optional
+        The target's column; all other columns are features. CSV and Parquet need it; of an .npz
+        file it is the name of the target's array, "y" by default; an .npy file has no names.
+    group : str, optional
+        The column of each row's group, which is no feature then: numbers or text of at most 100
+        values. Without names, columns are x0, x1, ...
+
+    Returns
+    -------
+    Table
+        The greater one of the target's values, as numbers or in the order of characters, is the
+        positive class. Numbers are compared exactly, however many digits they have: 1 and 1.00
+        are one value.
+
+    Raises
+    ------
+    ValueError
+        If the file is not as described; the message names the line and the column.
+    OSError
+        If it cannot be read.
+    ImportError
+        If Parquet is to be read and neither pyarrow nor polars is installed.
+
+    Examples
+    --------
+    >>> from metaopt_fast.datasets import BREAST_CANCER
+    >>> table = read_table(BREAST_CANCER, "target")
+    >>> table.class_names
+    ('benign', 'malignant')
+    """
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
+        raise TypeError(f"path is {describe(path)}: pass the path of a data file.")
+    if target is not None and not isinstance(target, str):
+        raise TypeError(f"target is {describe(target)}: pass the name of a column.")
+    if group is not None and not isinstance(group, str):
+        raise TypeError(f"group is {describe(group)}: pass the name of a column.")
+    path = os.fspath(path)
+    check_file(path)
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix not in READERS:
+        raise ValueError(
+            f"{shown(path)} has the suffix {suffix!r}: pass a file of {', '.join(READERS)}."
+        )
+    return READERS[suffix](DataFile(path, path), target, group)
+
+
+def read_stream(
+    name: str, path: str | int, target: str | None = None, group: str | None = None
+) -> Table:
+    """Read what comes through a pipe or a descriptor, as `read_table` reads a file.
+
+    Its kind is told by its first bytes.
+    """
+    try:
+        with open(path, "rb", closefd=isinstance(path, str)) as stream:
+            suffix = FIRST_BYTES.get(stream.peek(4)[:4], ".csv")
+            if suffix == ".csv":
+                return read_csv(DataFile(name, name, stream), target, group)
+            # The others are read from their ends.
+            with tempfile.NamedTemporaryFile(suffix=suffix) as copy:
+                shutil.copyfileobj(stream, copy)
+                copy.flush()
+                return READERS[suffix](DataFile(copy.name, name), target, group)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise type(error)(
+            f"{shown(name)} cannot be read ({error.strerror}): pass another file."
+        ) from None
+
+
+@shielded
+def standardize(
+    X: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Give each column of X, in place, mean 0 and standard deviation 1; return what they were.
+
+    A constant column becomes 0, and its standard deviation is returned as 1. Columns are scaled by
+    a power of two first, so that no finite number overflows; sums are exact, so that the bits are
+    the same on every machine. The mean that is returned is rounded to a float: where a column
+    varies in its last digits alone, what is left of it was subtracted, too.
+    """
+    mean, scale = np.empty(X.shape[1]), np.ones(X.shape[1])
+    for j, column in enumerate(X.T):
+        exponent = math.frexp(np.abs(column).max())[1]
+        column[:] = np.ldexp(column, -exponent)
+        if column.min() == column.max():
+            # Exactly 0: the rounding of the mean would be blown up to whole deviations.
+            mean[j], column[:] = math.ldexp(column[0], exponent), 0.0
+            continue
+        center = math.fsum(column.tolist()) / len(column)
+        column -= center
+        # The rounding of the center, which may be as large as the deviation.
+        column -= math.fsum(column.tolist()) / len(column)
+        deviation = math.sqrt(math.fsum(np.square(column).tolist()) / len(column))
+        column /= deviation
+        mean[j], scale[j] = math.ldexp(center, exponent), math.ldexp(deviation, exponent)
+    return mean, scale

@@ -1,0 +1,155 @@
+"""Columns that are fitted in place of X's, with the same objective: centred where they lie far
+from 0, scaled where squares leave the range, and as few as rows where there are more than these.
+
+A model of these columns is one of X's: theta turns into the other without a change of margins or
+penalty, but for rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from metaopt_fast import _kernels
+from metaopt_fast.validation.values import to_float64
+
+Float64Array = npt.NDArray[np.float64]
+
+# Rows that say where a column lies.
+SAMPLE = 255
+# A column is far from 0 where its median is by so many mean deviations.
+FAR = 4.0
+# Numbers beyond 2 to this power are scaled: their squares would come near the ends of the range.
+LARGEST_EXPONENT = 300
+# Splits a number in two halves whose products are exact (Dekker 1971).
+SPLIT = 2.0**27 + 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reduction:
+    """What was done to the columns of X.
+
+    Attributes
+    ----------
+    X : array of shape (n_samples, n_features)
+        Centred and scaled.
+    centres : array of shape (n_features,), or None
+        What was taken from each column, in X's units: only an intercept can give it back.
+    exponent : int
+        Columns were divided by 2 to this power.
+    reflections, taus : arrays of shape (n_samples, n_features) and (n_samples,), or None
+        Where there are more columns than rows: reflections that leave as many, see `_kernels`.
+    """
+
+    X: npt.NDArray[Any]
+    centres: Float64Array | None
+    exponent: int
+    reflections: Float64Array | None = None
+    taus: Float64Array | None = None
+
+    @classmethod
+    def of(cls, X: npt.NDArray[Any], weights: Float64Array, fit_intercept: bool) -> Self:
+        """Return the columns centred and scaled, X itself where neither is needed."""
+        centres = far_centres(X, weights) if fit_intercept else None
+        if centres is not None:
+            X = to_float64(X) - centres
+        largest = max(abs(float(X.max())), abs(float(X.min())))
+        exponent = math.frexp(largest)[1] if math.isfinite(largest) else 0
+        if exponent <= LARGEST_EXPONENT:
+            return cls(X, centres, 0)
+        return cls(np.ldexp(to_float64(X), -exponent), centres, exponent)
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether there are more columns than rows."""
+        return bool(self.X.shape[1] > self.X.shape[0])
+
+    def by_rows(self, n_threads: int) -> Self:
+        """Return the same, with reflections that leave a column for each row."""
+        rows = np.array(self.X, np.float64, order="C")
+        taus = np.empty(len(rows))
+        _kernels.make_reflections(rows, taus, n_threads)
+        return type(self)(self.X, self.centres, self.exponent, rows, taus)
+
+    @property
+    def columns(self) -> npt.NDArray[Any]:
+        """The columns to fit."""
+        if self.reflections is None:
+            return self.X
+        return np.tril(self.reflections[:, : len(self.reflections)])
+
+    def l2(self, l2: Float64Array) -> Float64Array:
+        """Return the penalty of these columns."""
+        return np.ldexp(l2, -2 * self.exponent)
+
+    def inward(self, thetas: Float64Array, n_threads: int) -> Float64Array:
+        """Return the models of X as ones of these columns, as near as there are."""
+        n_features = self.X.shape[1]
+        coefficients, intercepts = thetas[:, :n_features], thetas[:, n_features:]
+        if self.centres is not None:
+            intercepts = intercepts + (coefficients * self.centres).sum(axis=1, keepdims=True)
+        coefficients = np.ldexp(coefficients, self.exponent)
+        if self.reflections is not None and self.taus is not None:
+            turned = np.array(coefficients, order="C")
+            _kernels.reflect(self.reflections, self.taus, turned, False, n_threads)
+            coefficients = turned[:, : len(self.taus)]
+        return np.concatenate([coefficients, intercepts], axis=1)
+
+    def spread(self, thetas: Float64Array, n_threads: int) -> Float64Array:
+        """Return models of the columns to fit as ones of all columns, centred and scaled."""
+        if self.reflections is None or self.taus is None:
+            return thetas
+        n = len(self.taus)
+        coefficients = np.zeros((len(thetas), self.X.shape[1]))
+        coefficients[:, :n] = thetas[:, :n]
+        _kernels.reflect(self.reflections, self.taus, coefficients, True, n_threads)
+        return np.concatenate([coefficients, thetas[:, n:]], axis=1)
+
+    def outward(self, thetas: Float64Array) -> tuple[Float64Array, Float64Array]:
+        """Return models of all columns, centred and scaled, as ones of X, and bounds of the
+        rounding of their intercepts."""
+        n_features = self.X.shape[1]
+        coefficients = np.ldexp(thetas[:, :n_features], -self.exponent)
+        intercepts = thetas[:, n_features:]
+        if self.centres is None:
+            return np.concatenate([coefficients, intercepts], axis=1), np.zeros(len(thetas))
+        far = self.centres != 0
+        parts = exact_products(coefficients[:, far], -self.centres[far])
+        moved = [
+            math.fsum((*row, b))
+            for row, (b,) in zip(parts.tolist(), intercepts.tolist(), strict=True)
+        ]
+        found = np.array(moved).reshape(-1, 1)
+        return np.concatenate([coefficients, found], axis=1), np.abs(found[:, 0]) * 2.0**-53
+
+
+def far_centres(X: npt.NDArray[Any], weights: Float64Array) -> Float64Array | None:
+    """Return the medians of the columns that lie far from 0, and 0 for the others, by some rows;
+    None if there is none.
+
+    Numbers near a centre lose nothing by the subtraction (Sterbenz), and others no more than an
+    intercept of the centre's size would cost them.
+    """
+    rows = np.flatnonzero(weights > 0)
+    count = min(len(rows), SAMPLE)
+    rows = rows[np.arange(count) * len(rows) // count]
+    sample = np.ascontiguousarray(to_float64(X[rows]))
+    middle = (len(sample) - 1) // 2
+    medians: Float64Array = np.partition(sample, middle, axis=0)[middle]
+    deviations = np.abs(sample - medians).sum(axis=0) / len(sample)
+    is_far = np.isfinite(deviations) & (np.abs(medians) > FAR * deviations)
+    return np.where(is_far, medians, 0.0) if is_far.any() else None
+
+
+def exact_products(x: Float64Array, y: Float64Array) -> Float64Array:
+    """Return products as two numbers each, side by side, whose sum is exact (Dekker 1971), where
+    neither factor is near the ends of the range."""
+    product = x * y
+    x_high, y_high = (SPLIT * a - (SPLIT * a - a) for a in (x, y))
+    x_low, y_low = x - x_high, y - y_high
+    low = ((x_high * y_high - product) + x_high * y_low + x_low * y_high) + x_low * y_low
+    return np.concatenate([product, np.where(np.isfinite(low), low, 0.0)], axis=1)

@@ -1,0 +1,117 @@
+"""What objectives of linear models share: rows packed once, checks of thetas, threads, pickling."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from metaopt_fast.data.packing import Packed
+from metaopt_fast.machine import default_n_threads
+from metaopt_fast.validation.values import (
+    as_real_array,
+    check_dtype,
+    check_flag,
+    check_n_threads,
+    to_float64,
+)
+
+Float64Array = npt.NDArray[np.float64]
+
+
+class LinearData(ABC):
+    """Packed rows that linear models are evaluated on. A subclass connects them to its kernels."""
+
+    n_samples: int
+    n_features: int
+    n_params: int
+
+    def __init__(self, fit_intercept: bool, dtype: npt.DTypeLike, n_threads: int | None) -> None:
+        self.fit_intercept: bool = check_flag("fit_intercept", fit_intercept)
+        self.dtype: str = check_dtype(dtype)
+        self.n_threads: int | None = check_n_threads(n_threads)
+
+    @abstractmethod
+    def _connect(self) -> None:
+        """Hand the packed arrays to the kernels; nothing of `_kernels` is pickled."""
+
+    def _set_shape(self, packed: Packed) -> None:
+        self.n_samples, self.n_features = packed.n_samples, packed.n_features
+        self.n_params = packed.n_features + self.fit_intercept
+
+    def with_threads(self, n_threads: int | None) -> Self:
+        """Return the same objective, its data shared, with another number of threads."""
+        other = copy.copy(self)
+        other.n_threads = check_n_threads(n_threads)
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_rows"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._connect()
+
+    def __copy__(self) -> Self:
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        return other
+
+    def _threads(self) -> int:
+        return default_n_threads()[0] if self.n_threads is None else self.n_threads
+
+    def _one(self, theta: npt.ArrayLike) -> Float64Array:
+        if (
+            type(theta) is np.ndarray
+            and theta.dtype == np.float64
+            and theta.shape == (self.n_params,)
+        ):
+            as_is = theta.flags.c_contiguous and theta.flags.aligned
+            return (theta if as_is else to_float64(theta)).reshape(1, -1)
+        theta = as_real_array("theta", theta, 1, f"an array of shape ({self.n_params},)")
+        self._check_n_params("theta", "entries", theta.shape[0], f"({self.n_params},)")
+        return to_float64(theta).reshape(1, -1)
+
+    def _many(self, thetas: npt.ArrayLike, name: str = "thetas") -> Float64Array:
+        wanted = f"(n_candidates, {self.n_params})"
+        thetas = as_real_array(name, thetas, 2, f"an array of shape {wanted}")
+        self._check_n_params(name, "columns", thetas.shape[1], wanted)
+        if thetas.shape[0] == 0:
+            raise ValueError(
+                f"{name} is empty: pass at least one row, in an array of shape {wanted}."
+            )
+        return to_float64(thetas)
+
+    def _counted(self, candidates: npt.ArrayLike, count: int) -> Float64Array:
+        """Return candidates that are given as thetas, `count` of them."""
+        thetas = self._many(candidates, "candidates")
+        if len(thetas) != count:
+            raise ValueError(
+                f"candidates has {len(thetas)} rows, but count is {count}: pass as many rows as "
+                "count says."
+            )
+        return thetas
+
+    def _check_n_params(self, name: str, unit: str, given: int, wanted: str) -> None:
+        if given != self.n_params:
+            parts = (
+                f"{self.n_features} features and the intercept"
+                if self.fit_intercept
+                else "one for each feature"
+            )
+            raise ValueError(
+                f"{name} has {given} {unit}, but the objective has {self.n_params} parameters "
+                f"({parts}): pass {name} of shape {wanted}."
+            )
+
+    def _not_finite(self, thetas: Float64Array) -> ValueError:
+        """Return the error of thetas that are not finite as the kernels read them."""
+        with np.errstate(all="ignore"):
+            row, column = np.argwhere(~np.isfinite(thetas.astype(self.dtype)))[0]
+        return ValueError(
+            f"theta {row} has {thetas[row, column]} as entry {column}, which is not finite in "
+            f"{self.dtype}: pass finite thetas."
+        )

@@ -1,0 +1,318 @@
+"""Objectives: data, loss and penalty, packed once and evaluated many times."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any, ClassVar, Self, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from metaopt_fast import _kernels
+from metaopt_fast.data.packing import Packed, pack
+from metaopt_fast.data.subsets import check_rows, minibatches, subset
+from metaopt_fast.floating_errors import shielded
+from metaopt_fast.objectives.base import LinearData
+from metaopt_fast.objectives.eigenvalues import moment_bound
+from metaopt_fast.samplers.independent import MAX_INDEX, MAX_SEED, Sampler, allocate
+from metaopt_fast.validation.values import (
+    check_flag,
+    check_integer,
+    check_n_threads,
+    check_number,
+    check_threshold,
+    describe,
+)
+
+Float64Array = npt.NDArray[np.float64]
+
+
+class PointwiseLoss(LinearData):
+    """A mean of losses of the margins of linear models, and a penalty. See `LogisticLoss`.
+
+    A subclass names its pointwise loss, one of src/losses.hpp, and bounds its second derivative.
+    """
+
+    _loss: ClassVar[str]
+    # An upper bound of the second derivative by the margin; infinite where there is none.
+    _curvature: ClassVar[float]
+
+    def __init__(
+        self,
+        X: npt.ArrayLike,
+        y: npt.ArrayLike,
+        sample_weight: npt.ArrayLike | None = None,
+        *,
+        l2: float = 0.0,
+        fit_intercept: bool = False,
+        dtype: npt.DTypeLike = "float64",
+        n_threads: int | None = None,
+        merge_duplicates: bool = False,
+    ) -> None:
+        self.l2: float = check_number("l2", l2, 0.0)
+        super().__init__(fit_intercept, dtype, n_threads)
+        if check_flag("merge_duplicates", merge_duplicates):
+            from metaopt_fast.data import duplicates
+
+            X, y, sample_weight = duplicates.merge_duplicates(X, y, sample_weight)
+        scale = self._scale()
+        self._packed = pack(X, y, sample_weight, self.fit_intercept, self.dtype, scale=scale)
+        self._digest: bytes | None = None
+        self._connect()
+
+    def _scale(self) -> float:
+        """Return what margins are multiplied by before the loss is taken."""
+        return 1.0
+
+    def _connect(self) -> None:
+        """Hand the packed arrays to the kernels."""
+        packed = self._packed
+        self._set_shape(packed)
+        self._rows = packed.rows(self._loss, self.n_params, self.l2)
+        self._work = _kernels.work(self.n_samples, self.n_params)
+
+    def loss(self, theta: npt.ArrayLike) -> float:
+        """Return L(theta).
+
+        Parameters
+        ----------
+        theta : array_like of shape (n_params,)
+
+        Returns
+        -------
+        float
+            Never NaN; inf where a margin leaves the range of the dtype on the wrong side.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If theta has another shape, is not finite or not real.
+        """
+        return float(self._evaluate(self._one(theta), gradient=False)[0][0])
+
+    def gradient(self, theta: npt.ArrayLike) -> Float64Array:
+        """Return the gradient of L at theta, shape (n_params,). See `loss`."""
+        gradients = self._evaluate(self._one(theta), gradient=True)[1]
+        return cast(Float64Array, gradients[0])
+
+    def loss_gradient(self, theta: npt.ArrayLike) -> tuple[float, Float64Array]:
+        """Return L(theta) and its gradient, as ``scipy.optimize.minimize(..., jac=True)`` wants."""
+        losses, gradients = self._evaluate(self._one(theta), gradient=True)
+        return float(losses[0]), gradients[0]
+
+    def batch_loss(self, thetas: npt.ArrayLike) -> Float64Array:
+        """Return L of many thetas.
+
+        Parameters
+        ----------
+        thetas : array_like of shape (n_candidates, n_params)
+
+        Returns
+        -------
+        numpy.ndarray of shape (n_candidates,), float64
+            Each the same bits as `loss` of that theta alone.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If thetas has another shape, is not finite or not real.
+        """
+        return self._evaluate(self._many(thetas), gradient=False)[0]
+
+    def batch_loss_gradient(self, thetas: npt.ArrayLike) -> tuple[Float64Array, Float64Array]:
+        """Return L of many thetas, shape (n_candidates,), and its gradients, shaped as thetas."""
+        return self._evaluate(self._many(thetas), gradient=True)
+
+    def sampled_loss(
+        self, sampler: Sampler, seed: int, start: int, count: int, *, n_threads: int | None = None
+    ) -> Float64Array:
+        """Return L of candidates that are drawn inside the kernel and never stored.
+
+        Parameters
+        ----------
+        sampler : Normal, Uniform or Integers
+        seed, start, count : int
+            As in ``sampler.sample``.
+        n_threads : int, optional
+            Instead of the objective's own.
+
+        Returns
+        -------
+        numpy.ndarray of shape (count,), float64
+            The bits of ``batch_loss(sampler.sample(seed, start, count, n_params))``.
+        """
+        if not isinstance(sampler, Sampler):
+            raise TypeError(
+                f"sampler is {describe(sampler)}: pass a Normal, a Uniform or an Integers sampler."
+            )
+        draws = sampler.drawn(seed, self.n_params)
+        start = check_integer("start", start, 0, MAX_INDEX)
+        losses = allocate(check_integer("count", count, 1, MAX_INDEX - start))
+        threads = check_n_threads(n_threads) or self._threads()
+        if not self._rows.evaluate_drawn(draws, start, losses, threads):
+            raise ValueError(
+                f"{sampler!r} draws numbers beyond the range of {self.dtype}: pass smaller ones."
+            )
+        return losses
+
+    def pruned_loss(
+        self,
+        candidates: Sampler | npt.ArrayLike,
+        seed: int,
+        start: int,
+        count: int,
+        threshold: float,
+    ) -> tuple[Float64Array, float]:
+        """Return L of candidates where it is at most a threshold; else perhaps infinity.
+
+        Rows' losses are never negative: a candidate is dropped as soon as those summed so far
+        exceed the threshold, by more than a bound of their rounding.
+
+        Parameters
+        ----------
+        candidates : Normal, Uniform or Integers, or array_like of shape (count, n_params)
+            Where the thetas come from, as in `sampled_loss`, or the thetas themselves.
+        seed, start, count : int
+            As in ``sampler.sample``.
+        threshold : float
+            A loss; infinity drops nothing.
+
+        Returns
+        -------
+        losses : numpy.ndarray of shape (count,), float64
+            The bits of `sampled_loss` or `batch_loss` wherever those are at most `threshold`.
+        fraction : float
+            The part of the (row, candidate) pairs that was computed.
+        """
+        threshold = check_threshold(threshold)
+        seed = check_integer("seed", seed, 0, MAX_SEED)
+        start = check_integer("start", start, 0, MAX_INDEX)
+        count = check_integer("count", count, 1, MAX_INDEX - start)
+        if isinstance(candidates, Sampler):
+            draws, thetas = candidates.drawn(seed, self.n_params), None
+        else:
+            draws, thetas = None, self._counted(candidates, count)
+        losses = allocate(count)
+        fraction = self._rows.evaluate_below(
+            thetas, draws, start, threshold, losses, self._threads()
+        )
+        if fraction < 0:
+            raise ValueError(
+                f"candidates has one that is not finite in {self.dtype}: pass finite thetas, or a "
+                "sampler of smaller numbers."
+            )
+        return losses, fraction
+
+    @shielded
+    def lipschitz(self) -> float:
+        """Return a Lipschitz constant of the gradient of L, from which step sizes are chosen.
+
+        The largest eigenvalue of sum_i w_i x_i x_i' / sum_i w_i, times the largest second
+        derivative of the pointwise loss (a quarter for the logistic one), plus l2: at most 1 %
+        above it, never below, and infinite where it leaves the range of floats. Costs one product
+        of X with itself, and some of matrices of n_params or n_samples columns, whatever is less.
+
+        Raises
+        ------
+        ValueError
+            If the loss has a kink: its gradient has no such constant.
+        """
+        if not self.is_smooth:
+            raise ValueError(
+                f"{type(self).__name__} has a kink, so that no learning rate follows from the "
+                "data: pass one."
+            )
+        largest = moment_bound(self._packed, self.n_params, self._threads())
+        return largest * self._curvature + self.l2
+
+    @property
+    def is_smooth(self) -> bool:
+        """Whether the gradient has a Lipschitz constant: not at a kink."""
+        return math.isfinite(self._curvature)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal digits, of the packed data and of all that determines L."""
+        import hashlib
+
+        if self._digest is None:  # of the data, which never changes and copies share
+            self._digest = self._packed.digest()
+        digest = hashlib.sha256(self._digest)
+        digest.update(repr((type(self).__name__, self.l2, self.fit_intercept, self.dtype)).encode())
+        return digest.hexdigest()
+
+    def subset(self, rows: npt.ArrayLike) -> Self:
+        """Return the same objective on some of the rows.
+
+        They come from the packed rows, once; the original X is not needed.
+
+        Parameters
+        ----------
+        rows : array_like of int or of shape (n_samples,) of bool
+            The rows as NumPy would index with them: numbers, negative and repeated ones too, or a
+            mask. They must hold both classes.
+
+        Returns
+        -------
+        The same class
+            The bits of an objective that is made of X[rows], y[rows] and sample_weight[rows].
+
+        Raises
+        ------
+        ValueError, TypeError
+            If rows is not as described.
+
+        Examples
+        --------
+        >>> import metaopt_fast as mf
+        >>> objective = mf.LogisticLoss([[1.0], [2.0], [-1.0], [0.5]], [1, 1, 0, 0])
+        >>> objective.subset([0, 2]).loss([1.0]) == mf.LogisticLoss([[1], [-1]], [1, 0]).loss([1.0])
+        True
+        """
+        packed = subset(self._packed, self.n_params, check_rows(rows, self.n_samples))
+        return self._on(packed)
+
+    def minibatches(self, batch_size: int, *, seed: int = 0, epoch: int = 0) -> list[Self]:
+        """Return objectives on mini-batches of rows: every row of positive weight is in one.
+
+        Parameters
+        ----------
+        batch_size : int
+            Rows of each, from 1 to n_samples; the last one has those that remain.
+        seed, epoch : int
+            The order of the rows is a pure function of both, the same on every machine.
+
+        Returns
+        -------
+        list of the same class
+            Each the mean over its rows and their weights, plus the whole penalty. All share one
+            copy of the rows.
+        """
+        batch_size = check_integer("batch_size", batch_size, 1, self.n_samples)
+        seed = check_integer("seed", seed, 0, MAX_SEED)
+        epoch = check_integer("epoch", epoch, 0, MAX_SEED)
+        parts = minibatches(self._packed, self.n_params, batch_size, seed, epoch)
+        return [self._on(part) for part in parts]
+
+    def _on(self, packed: Packed) -> Self:
+        other = copy.copy(self)
+        other._packed, other._digest = packed, None
+        other._connect()
+        return other
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.n_samples} samples, {self.n_features} features, "
+            f"l2={self.l2:g}, fit_intercept={self.fit_intercept}, dtype={self.dtype!r})"
+        )
+
+    def _evaluate(self, thetas: Float64Array, *, gradient: bool) -> tuple[Float64Array, Any]:
+        losses = np.empty(thetas.shape[0])
+        gradients = np.empty_like(thetas) if gradient else None
+        # Asking the system for threads takes longer than a small call.
+        small = thetas.shape[0] * self._work < _kernels.SERIAL_WORK
+        threads = 1 if small else self._threads()
+        if not self._rows.evaluate(thetas, losses, gradients, threads):
+            raise self._not_finite(thetas)
+        return losses, gradients

@@ -1,0 +1,45 @@
+"""The mathematics of metaopt_fast in plain NumPy, which the tests hold all else against.
+
+It imports NumPy alone, and nothing but the package's root imports it. Modules that are not named
+here (``descent``, ``evolution``, ``fitting``, ``counts``, ``auc``) are imported by name.
+"""
+
+from metaopt_fast.reference.losses import (
+    Descent,
+    HingeLoss,
+    Integers,
+    LogisticLoss,
+    Normal,
+    PointwiseLoss,
+    SearchResult,
+    SmoothedZeroOneLoss,
+    SquaredHingeLoss,
+    SquaredLoss,
+    Uniform,
+    gradient_descent,
+    philox4x32,
+    random_search,
+    sigmoid,
+    softplus,
+    uniforms,
+)
+
+__all__ = [
+    "Descent",
+    "HingeLoss",
+    "Integers",
+    "LogisticLoss",
+    "Normal",
+    "PointwiseLoss",
+    "SearchResult",
+    "SmoothedZeroOneLoss",
+    "SquaredHingeLoss",
+    "SquaredLoss",
+    "Uniform",
+    "gradient_descent",
+    "philox4x32",
+    "random_search",
+    "sigmoid",
+    "softplus",
+    "uniforms",
+]

@@ -1,0 +1,313 @@
+"""Shards on other processes and machines, through anything in the shape of concurrent.futures.
+
+Futures carry the name of the objective alone. A worker that does not know it says so, and the shard
+goes out again together with the data, once for each worker that asked. Scheduling, retries and the
+death of workers are the executor's business.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import pickle
+import socket
+import sys
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, TypeGuard
+
+from metaopt_fast.machine import default_n_threads
+from metaopt_fast.search.shards import Bar, Shard, Task
+from metaopt_fast.validation.identity import Names
+from metaopt_fast.validation.values import describe
+
+# Objectives that this process has been sent, the last two by name.
+_KNOWN: dict[str, Any] = {}
+_KNOWN_LOCK = threading.Lock()
+
+# Shards under way for each worker: one at work, one or two waiting.
+SHARDS_PER_WORKER = 3
+
+# Seconds between two looks at how many workers there are, and seconds to wait for a shard before
+# the caller is asked whether to go on.
+LOOK_INTERVAL, PAUSE = 5.0, 0.1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What a worker says: who it is, and the shard, or None for want of the objective."""
+
+    worker: str
+    shard: Shard | None
+
+
+def remember(name: str, objective: Any) -> None:
+    """Keep an objective for the shards to come, and the one before it."""
+    with _KNOWN_LOCK:
+        _KNOWN.pop(name, None)
+        while len(_KNOWN) > 1:
+            del _KNOWN[next(iter(_KNOWN))]
+        _KNOWN[name] = objective
+
+
+def run_shard(name: str, objective: Any, task: Task, start: int, count: int, bar: Bar) -> Answer:
+    """Run on a worker: evaluate a shard, with the objective sent along or the one of that name."""
+    worker = f"{socket.gethostname()} {os.getpid()}"
+    if objective is None:
+        objective = _KNOWN.get(name)
+    else:
+        remember(name, objective)
+    if objective is None:
+        return Answer(worker, None)
+    return Answer(worker, task.on(objective).run(start, count, bar))
+
+
+class Driver:
+    """Sends shards to an executor and hands out those that are done.
+
+    Parameters
+    ----------
+    executor : object
+        With ``submit(fn, *args)`` that returns a concurrent.futures.Future.
+    task : Task
+    bar : callable
+        Returns the bar for the next shard.
+    """
+
+    def __init__(self, executor: Any, task: Task, bar: Callable[[], Bar]) -> None:
+        self.executor, self.bar = executor, bar
+        self.objective, self.task = task.objective, replace(task, objective=None)
+        self.name = name_of(task.objective)
+        self.pending: dict[concurrent.futures.Future[Answer], tuple[int, int, bool]] = {}
+        self.again: deque[tuple[int, int]] = deque()
+        # Workers that have the data, and workers that have asked for it.
+        self.known: set[str] = set()
+        self.asking: set[str] = set()
+        # Whether the executor has taken a shard, and what is to be raised.
+        self.submitted = False
+        self.fault: BaseException | None = None
+        self.n_workers = number_of_workers(executor)
+        self.looked = time.monotonic()
+        # What `submit` raises of an executor that is shut down or broken; of Dask's, if it is here.
+        dask = sys.modules.get("distributed.client")
+        self.refusals = RuntimeError, getattr(dask, "ClosedClientError", RuntimeError)
+
+    def run(self, shards: Iterator[tuple[int, int]]) -> Iterator[list[Shard]]:
+        """Yield the shards as they are done, in any order, all that are done at a time.
+
+        Nothing is yielded, too, now and then: the caller may have waited long enough.
+        """
+        # Threads of this process, and children forked from it, have the data already.
+        remember(self.name, self.objective)
+        try:
+            while self.fill(shards):
+                yield self.finished()
+                if self.fault is not None:  # once what was done beside it is handed out
+                    raise self.fault
+        finally:
+            _KNOWN.pop(self.name, None)
+            for future in self.pending:
+                future.cancel()
+
+    def fill(self, shards: Iterator[tuple[int, int]]) -> bool:
+        """Keep every worker busy; return whether anything is under way."""
+        if time.monotonic() - self.looked > LOOK_INTERVAL:
+            self.look()
+        # While a worker asks for the data, shards without it go to as many workers as have it:
+        # others would but send them back.
+        workers = len(self.known) if self.asking else self.n_workers
+        with_data = sum(has_data for _, _, has_data in self.pending.values())
+        limit = with_data + SHARDS_PER_WORKER * workers
+        while self.fault is None and (with_data < len(self.asking) or len(self.pending) < limit):
+            pair = self.again.popleft() if self.again else next(shards, None)
+            if pair is None:
+                break
+            send = with_data < len(self.asking)
+            with_data, limit = with_data + send, limit + send
+            self.submit(*pair, send=send)
+        return bool(self.pending) or self.fault is not None
+
+    def submit(self, start: int, count: int, *, send: bool) -> None:
+        """Send a shard out, with or without the data."""
+        objective = self.objective if send else None
+        if is_closed(self.executor):
+            self.fault = self.explained(concurrent.futures.CancelledError())
+            return
+        try:
+            future = self.executor.submit(
+                run_shard, self.name, objective, self.task, start, count, self.bar()
+            )
+        except self.refusals as error:
+            if isinstance(error, concurrent.futures.BrokenExecutor):
+                self.fault = self.explained(error)
+            elif self.submitted:
+                self.fault = _caused_by(error, f"executor takes no more shards ({error})")
+            else:
+                raise _refused(error) from error
+            return
+        self.submitted = True
+        if not isinstance(future, concurrent.futures.Future):
+            self.fault = self.not_as_asked(
+                f"its submit returned {describe(future)}, no concurrent.futures.Future"
+            )
+        elif future in self.pending:
+            self.fault = self.not_as_asked("its submit returned the future of another call")
+        else:
+            self.pending[future] = start, count, send
+
+    def finished(self) -> list[Shard]:
+        """Wait a little; return the shards that are done, put back those that came for data."""
+        concurrent.futures.wait(
+            self.pending,
+            timeout=PAUSE if self.fault is None else 0.0,
+            return_when=concurrent.futures.FIRST_COMPLETED,
+        )
+        # Asked one by one: `wait` is not told of those that a pool cancels when it is shut down.
+        done = [future for future in self.pending if future.done()]
+        if not done and self.fault is None and is_closed(self.executor):
+            self.fault = self.explained(concurrent.futures.CancelledError())
+        shards = []
+        for future in sorted(done, key=self.pending.__getitem__):
+            start, count, sent = self.pending.pop(future)
+            answer = self.outcome(future, start, count, sent)
+            if not isinstance(answer, Answer):
+                self.fault = self.fault or answer
+                continue
+            if answer.shard is None:
+                self.asking.add(answer.worker)
+                self.again.append((start, count))
+                continue
+            shards.append(answer.shard)
+            self.known.add(answer.worker)
+            if sent and answer.worker not in self.asking and self.asking:
+                # Another worker took it: who still lacks the data will ask again.
+                self.asking.pop()
+            self.asking.discard(answer.worker)
+        return shards
+
+    def outcome(
+        self, future: concurrent.futures.Future[Any], start: int, count: int, sent: bool
+    ) -> Answer | BaseException:
+        """Return the answer to a shard that is in a future, or what to raise if there is none."""
+        if future.cancelled():
+            return self.explained(concurrent.futures.CancelledError())
+        error = future.exception()
+        if isinstance(error, BaseException):
+            return self.explained(error)
+        answer = future.result() if error is None else error
+        if is_answer(answer, start, count, sent):
+            return answer
+        return self.not_as_asked(
+            f"one of its futures has the result {describe(answer)}, which the function that was "
+            "submitted did not return"
+        )
+
+    def not_as_asked(self, what: str) -> RuntimeError:
+        """Return the error of an executor that does something else than it was asked to."""
+        return _ended(
+            f"executor is {describe(self.executor)}, and {what}",
+            "one whose submit(function, *arguments) returns a concurrent.futures.Future of what "
+            "function returns",
+        )
+
+    def explained(self, error: BaseException) -> BaseException:
+        """Return what to raise for an error of a shard, or of the executor."""
+        if isinstance(error, concurrent.futures.BrokenExecutor):
+            return _caused_by(error, f"a worker of the executor died ({error})")
+        # asyncio's, and so Dask's, is another class.
+        if any(kind.__name__ == "CancelledError" for kind in type(error).__mro__):
+            return _caused_by(error, "the executor was shut down, or took its shards back")
+        # What Python's pools raise of what cannot be pickled, a user's code may raise, too; and
+        # what pickle cannot send, other pools may.
+        is_pool = isinstance(self.executor, concurrent.futures.ProcessPoolExecutor)
+        if isinstance(error, pickle.PicklingError) or (
+            is_pool and isinstance(error, (AttributeError, TypeError))
+        ):
+            return (
+                _not_sent("sampler", self.task.sampler)
+                or _not_sent("objective", self.objective)
+                or error
+            )
+        return error
+
+    def look(self) -> None:
+        """See how many workers there are now."""
+        self.looked = time.monotonic()
+        if not is_closed(self.executor):
+            self.n_workers = number_of_workers(self.executor)
+
+
+def _caused_by(error: BaseException, what: str) -> RuntimeError:
+    """Return the error of a search whose executor has ended before it."""
+    fault = _ended(what, "a new executor")
+    fault.__cause__ = error
+    return fault
+
+
+def _ended(what: str, wanted: str) -> RuntimeError:
+    return RuntimeError(
+        f"{what}: what was finished is in the checkpoint, if there is one; search again with "
+        f"{wanted}."
+    )
+
+
+def _refused(reason: object) -> ValueError:
+    return ValueError(f"executor takes no shard ({reason}): pass one that has not been shut down.")
+
+
+def is_answer(answer: object, start: int, count: int, sent: bool) -> TypeGuard[Answer]:
+    """Return whether an executor gave back the answer to a shard; with the data, all have one."""
+    if not isinstance(answer, Answer) or not isinstance(answer.worker, str):
+        return False
+    shard = answer.shard
+    if shard is None:
+        return not sent
+    return isinstance(shard, Shard) and (shard.start, shard.count) == (start, count)
+
+
+def name_of(objective: Any) -> str:
+    """Return what workers know an objective by: for this search alone where nothing tells it."""
+    names, kind = Names(), type(objective)
+    known = names.of("objective", objective)
+    # Without a name, not even the same object is known: it may have changed since it was sent.
+    return uuid.uuid4().hex if names.unnamed else f"{kind.__module__}.{kind.__qualname__} {known}"
+
+
+def _not_sent(name: str, value: object) -> TypeError | None:
+    """Return the error of a value that cannot be sent to another process, or None if it can."""
+    try:
+        pickle.dumps(value)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        return TypeError(
+            f"{name} is {describe(value)}, which cannot be sent to another process ({error}): pass "
+            "one that is defined in a module, or use a pool of threads."
+        )
+    return None
+
+
+def is_closed(executor: Any) -> bool:
+    """Return whether an executor takes shards and gives nothing back, as Dask's closed one does."""
+    return getattr(getattr(executor, "_client", None), "status", None) in ("closing", "closed")
+
+
+def number_of_workers(executor: Any) -> int:
+    """Return how many workers an executor has, as far as it says; else as many as processors."""
+    if is_closed(executor):  # which would not answer
+        raise _refused("its client is closed")
+    for name in ("_max_workers", "num_workers"):
+        n_workers = getattr(executor, name, None)
+        if isinstance(n_workers, int) and n_workers > 0:
+            return n_workers
+    client = getattr(executor, "_client", None)
+    if client is not None and hasattr(client, "nthreads"):  # Dask's
+        return max(1, int(sum(client.nthreads().values())))
+    return os.cpu_count() or 1
+
+
+def threads_of_worker(executor: Any) -> int:
+    """Return a worker's share of this machine's threads."""
+    return max(1, default_n_threads()[0] // number_of_workers(executor))

@@ -1,0 +1,410 @@
+"""Where candidates come from: distributions whose draw i is a pure function of (seed, i)."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from metaopt_fast import _kernels
+from metaopt_fast.samplers.sparsity import check_free, drop, droppable
+from metaopt_fast.validation.overrides import check_overrides, may_ask
+from metaopt_fast.validation.values import as_real_array, check_integer, describe, to_float64
+
+MAX_SEED = 2**64 - 1
+MAX_INDEX = 2**63 - 1
+MAX_PARAMS = 2**31
+
+# Numbers of the transforms, as in kernels.hpp.
+NORMAL, UNIFORM, INTEGERS = 0, 1, 2
+
+Argument = float | npt.NDArray[np.float64]
+
+
+class Columns(NamedTuple):
+    """A sampler by parameters, as in kernels.hpp: the transform and its three coefficients."""
+
+    transform: npt.NDArray[np.uint8]
+    a: npt.NDArray[np.float64]
+    b: npt.NDArray[np.float64]
+    c: npt.NDArray[np.float64]
+
+
+class Sampler(ABC):
+    """What all built-in samplers share: `sample`, and their form for the kernels.
+
+    Parameter j of candidate i comes from one 52-bit uniform number (or, for a normal one, from the
+    two of the pair 2 * (j // 2)), made by Philox4x32-10 from the key `seed` and the counter
+    (i, j // 2): it does not depend on what else is drawn, when, or where.
+
+    References
+    ----------
+    J. K. Salmon, M. A. Moraes, R. O. Dror and D. E. Shaw, "Parallel random numbers: as easy as
+    1, 2, 3", SC 2011.
+    """
+
+    @abstractmethod
+    def columns(self, n_params: int) -> Columns:
+        """Return the sampler by parameters; raise ValueError if it has another number of them."""
+
+    @property
+    def n_params(self) -> int | None:
+        """The number of parameters that the arguments fix; None where they fix none."""
+        return None
+
+    @property
+    def in_kernel(self) -> bool:
+        """Whether kernels can draw from it; else `sample` is all there is."""
+        return True
+
+    @property
+    def is_drawn_in_kernels(self) -> bool:
+        """Whether kernels draw from it what `sample` returns: no subclass overrides that alone."""
+        return self.in_kernel and may_ask(self, "columns")
+
+    @property
+    def parts(self) -> tuple[Sampler, ...]:
+        """Samplers that it is made of."""
+        return ()
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Return the name and the arguments as plain numbers and lists; `from_dict` reads them."""
+
+    def sample(self, seed: int, start: int, count: int, n_params: int) -> npt.NDArray[np.float64]:
+        """Draw candidates start .. start + count - 1.
+
+        Parameters
+        ----------
+        seed : int
+            From 0 to 2**64 - 1; different seeds give independent streams.
+        start, count : int
+            The first candidate's number, and how many.
+        n_params : int
+            Parameters of a candidate.
+
+        Returns
+        -------
+        numpy.ndarray of shape (count, n_params), float64
+            Row k is candidate start + k: the same bits on every machine.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is no integer in range, or arrays of the sampler have another length.
+        """
+        return self._fill(self.draws(seed, n_params), start, count, n_params)
+
+    def _fill(
+        self, draws: _kernels.Draws, start: int, count: int, width: int
+    ) -> npt.NDArray[np.float64]:
+        start = check_integer("start", start, 0, MAX_INDEX)
+        count = check_integer("count", count, 1, MAX_INDEX - start)
+        out = allocate(count, width)
+        if not draws.sample(start, out):
+            raise ValueError(
+                f"{describe(self)} draws numbers beyond the range of floats: pass smaller ones."
+            )
+        return out
+
+    def draws(self, seed: int, n_params: int) -> _kernels.Draws:
+        """Return the sampler in the kernels' form, for one seed and number of parameters."""
+        seed = check_integer("seed", seed, 0, MAX_SEED)
+        return _kernels.Draws(*self.columns(n_params), seed)
+
+    def drawn(self, seed: int, n_params: int) -> _kernels.Draws:
+        """Return what `draws` returns, or raise TypeError where `sample` is not drawn from it."""
+        check_overrides("sampler", self, "columns", "sample")
+        return self.draws(seed, n_params)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sampler) and self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        return hash(repr(self.to_dict()))
+
+
+class Independent(Sampler):
+    """Parameters of one distribution with two arguments, each a scalar or an array over them."""
+
+    _transform: int
+    _names: tuple[str, str]
+
+    def __init__(self, first: object, second: object) -> None:
+        names = self._names
+        self._arguments = {
+            names[0]: _as_argument(names[0], first),
+            names[1]: _as_argument(names[1], second),
+        }
+        shapes = {np.shape(value) for value in self._arguments.values()} - {()}
+        if len(shapes) > 1:
+            raise ValueError(
+                f"{names[0]} has shape {np.shape(self._arguments[names[0]])} and {names[1]} has "
+                f"shape {np.shape(self._arguments[names[1]])}: pass scalars, or arrays of one "
+                "length."
+            )
+        self._n_params = shapes.pop()[0] if shapes else None
+        self._check(*self._arguments.values())
+
+    @abstractmethod
+    def _check(self, first: Argument, second: Argument) -> None:
+        """Raise ValueError where the arguments are no distribution."""
+
+    @abstractmethod
+    def _coefficients(self) -> tuple[Argument, Argument, Argument]:
+        """Return (a, b, c) of the transform, as in kernels.hpp."""
+
+    @property
+    def n_params(self) -> int | None:
+        return self._n_params
+
+    def columns(self, n_params: int) -> Columns:
+        n_params = check_integer("n_params", n_params, 1, MAX_PARAMS)
+        if self._n_params not in (None, n_params):
+            raise ValueError(
+                f"the sampler has {self._n_params} parameters, but {n_params} are to be drawn: "
+                f"pass {' and '.join(self._names)} as scalars or as arrays of length {n_params}."
+            )
+        a, b, c = (
+            np.ascontiguousarray(np.broadcast_to(x, (n_params,)), np.float64)
+            for x in self._coefficients()
+        )
+        return Columns(np.full(n_params, self._transform, np.uint8), a, b, c)
+
+    def to_dict(self) -> dict[str, Any]:
+        arguments = {
+            name: value.tolist() if isinstance(value, np.ndarray) else value
+            for name, value in self._arguments.items()
+        }
+        return {"name": type(self).__name__, **arguments}
+
+    def __repr__(self) -> str:
+        arguments = (f"{name}={value!r}" for name, value in self._arguments.items())
+        return f"{type(self).__name__}({', '.join(arguments)})"
+
+
+class Normal(Independent):
+    """Independent normal parameters.
+
+    Parameters
+    ----------
+    loc, scale : float or array_like of shape (n_params,), default 0 and 1
+        Mean and standard deviation; scale > 0.
+
+    References
+    ----------
+    G. E. P. Box and M. E. Muller, "A note on the generation of random normal deviates", Annals of
+    Mathematical Statistics 29 (1958).
+
+    Examples
+    --------
+    >>> import metaopt_fast as mf
+    >>> mf.Normal(scale=0.1).sample(seed=0, start=0, count=2, n_params=3).shape
+    (2, 3)
+    """
+
+    _transform = NORMAL
+    _names = ("loc", "scale")
+
+    def __init__(self, loc: npt.ArrayLike = 0.0, scale: npt.ArrayLike = 1.0) -> None:
+        super().__init__(loc, scale)
+
+    def _check(self, first: Argument, second: Argument) -> None:
+        if np.any(np.asarray(second) <= 0):
+            raise ValueError(f"scale is {_lowest(second)!r}: pass numbers above 0.")
+
+    def _coefficients(self) -> tuple[Argument, Argument, Argument]:
+        loc, scale = self._arguments.values()
+        return loc, scale, 0.0
+
+
+class Uniform(Independent):
+    """Independent parameters, uniform between two bounds.
+
+    Parameters
+    ----------
+    low, high : float or array_like of shape (n_params,), default -1 and 1
+        Bounds; low < high, and high - low a finite number.
+
+    Examples
+    --------
+    >>> import metaopt_fast as mf
+    >>> bool(abs(mf.Uniform(-2, 2).sample(seed=0, start=0, count=9, n_params=3)).max() < 2)
+    True
+    """
+
+    _transform = UNIFORM
+    _names = ("low", "high")
+
+    def __init__(self, low: npt.ArrayLike = -1.0, high: npt.ArrayLike = 1.0) -> None:
+        super().__init__(low, high)
+
+    def _check(self, first: Argument, second: Argument) -> None:
+        low, high = np.broadcast_arrays(first, second)
+        if np.any(low >= high):
+            raise ValueError(_bounds_error(low, high, low >= high, "low below high"))
+        with np.errstate(all="ignore"):
+            wide = ~np.isfinite(high - low)
+        if wide.any():
+            raise ValueError(_bounds_error(low, high, wide, "bounds whose difference is finite"))
+
+    def _coefficients(self) -> tuple[Argument, Argument, Argument]:
+        low, high = self._arguments.values()
+        return low, high - low, high
+
+
+class Integers(Independent):
+    """Independent whole numbers, uniform between two bounds, both included.
+
+    With `max_nonzero`, that many of the parameters outside `free` keep what they drew, and the
+    others are 0. Which ones is drawn as well, each choice equally likely: they are those of the
+    lowest of n_params further uniform numbers of the candidate. As a kept parameter may have drawn
+    0 itself, a candidate has at most `max_nonzero` non-zero ones.
+
+    Parameters
+    ----------
+    low, high : int or array_like of shape (n_params,), default -5 and 5
+        Bounds; low <= high, whole numbers of at most 2**31 in size.
+    max_nonzero : int, optional
+        From 1 to the number of parameters outside `free`, all of which must have 0 within their
+        bounds. Such a sampler draws outside the kernels, and is no part of a `Mixture`.
+    free : sequence of int, default ()
+        Numbers of parameters that are neither dropped nor counted, -1 for the last one, where an
+        intercept is.
+
+    Examples
+    --------
+    >>> import metaopt_fast as mf
+    >>> draws = mf.Integers(0, 1).sample(seed=0, start=0, count=100, n_params=2)
+    >>> sorted(set(draws.ravel().tolist()))
+    [0.0, 1.0]
+    >>> sparse = mf.Integers(-5, 5, max_nonzero=3, free=(-1,))
+    >>> thetas = sparse.sample(seed=0, start=0, count=100, n_params=9)
+    >>> int((thetas[:, :-1] != 0).sum(axis=1).max())
+    3
+    """
+
+    _transform = INTEGERS
+    _names = ("low", "high")
+
+    def __init__(
+        self,
+        low: npt.ArrayLike = -5,
+        high: npt.ArrayLike = 5,
+        max_nonzero: int | None = None,
+        free: Sequence[int] = (),
+    ) -> None:
+        super().__init__(low, high)
+        self.max_nonzero = max_nonzero
+        self.free: tuple[int, ...] = check_free(free)
+        if max_nonzero is None:
+            if self.free:
+                raise ValueError(
+                    f"free is {describe(free)} without a limit: pass max_nonzero, which free "
+                    "parameters are not counted in."
+                )
+            return
+        self.max_nonzero = check_integer("max_nonzero", max_nonzero, 1, MAX_PARAMS)
+        if self._n_params is not None:
+            self.droppable(self._n_params)
+        else:  # of any number of parameters, one at least is counted
+            first, second = self._arguments.values()
+            droppable(first, second, 1, (), 1)
+
+    def _check(self, first: Argument, second: Argument) -> None:
+        low, high = np.broadcast_arrays(first, second)
+        for name, values in (("low", low), ("high", high)):
+            wrong = (values != np.floor(values)) | (np.abs(values) > 2**31)
+            if wrong.any():
+                raise ValueError(
+                    f"{name} is {values[wrong][0]}: pass whole numbers from -2**31 to 2**31."
+                )
+        if np.any(low > high):
+            raise ValueError(_bounds_error(low, high, low > high, "low not above high"))
+
+    def _coefficients(self) -> tuple[Argument, Argument, Argument]:
+        low, high = self._arguments.values()
+        return low, high - low + 1, high
+
+    @property
+    def in_kernel(self) -> bool:
+        return self.max_nonzero is None
+
+    def droppable(self, n_params: int) -> npt.NDArray[np.intp]:
+        """Return the numbers of the parameters that `max_nonzero` counts."""
+        low, high = self.bounds(n_params)
+        return droppable(low, high, self.max_nonzero or 0, self.free, n_params)
+
+    def bounds(self, n_params: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return the lowest and the highest value of each parameter."""
+        columns = super().columns(n_params)
+        return columns.a, columns.c
+
+    def columns(self, n_params: int) -> Columns:
+        if not self.in_kernel:
+            raise ValueError(
+                f"{describe(self)} is no sampler for kernels, mixtures and hyper-parameters: pass "
+                "one without max_nonzero, or the thetas that it samples."
+            )
+        return super().columns(n_params)
+
+    def sample(self, seed: int, start: int, count: int, n_params: int) -> npt.NDArray[np.float64]:
+        if self.max_nonzero is None:
+            return super().sample(seed, start, count, n_params)
+        n_params = check_integer("n_params", n_params, 1, MAX_PARAMS // 2)
+        others = self.droppable(n_params)
+        # One draw of twice the width: the integers as without a limit, and a key for each of them.
+        both: Any = zip(super().columns(n_params), Uniform(0, 1).columns(n_params), strict=True)
+        columns = Columns(*(np.concatenate(pair) for pair in both))
+        draws = _kernels.Draws(*columns, check_integer("seed", seed, 0, MAX_SEED))
+        drawn = self._fill(draws, start, count, 2 * n_params)
+        thetas, keys = np.split(drawn, 2, axis=1)
+        drop(thetas, keys, others, self.max_nonzero)
+        return np.ascontiguousarray(thetas)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**super().to_dict(), **self._limit()}
+
+    def _limit(self) -> dict[str, Any]:
+        if self.max_nonzero is None:
+            return {}
+        return {"max_nonzero": self.max_nonzero, "free": list(self.free)}
+
+    def __repr__(self) -> str:
+        limit = "".join(f", {name}={value!r}" for name, value in self._limit().items())
+        return f"{super().__repr__()[:-1]}{limit})"
+
+
+def _as_argument(name: str, value: object) -> Argument:
+    wanted = "a finite number or a one-dimensional array of them"
+    array = as_real_array(name, value, None, wanted)
+    if array.dtype.kind == "b":
+        raise TypeError(f"{name} has dtype bool: pass {wanted}.")
+    array = to_float64(array).reshape(array.shape).copy()
+    if array.size == 0:
+        raise ValueError(f"{name} is empty: pass {wanted}.")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} has a value that is not finite: pass {wanted}.")
+    return array if array.ndim else float(array)
+
+
+def allocate(*shape: int) -> npt.NDArray[np.float64]:
+    """Return an uninitialised array, or raise ValueError where no machine could hold it."""
+    if math.prod(shape) > MAX_INDEX // 8:
+        raise ValueError(
+            f"an array of shape {shape} does not fit in memory: ask for fewer candidates at a time."
+        )
+    return np.empty(shape)
+
+
+def _lowest(value: Argument) -> float:
+    return float(np.min(value))
+
+
+def _bounds_error(low: Any, high: Any, wrong: Any, wanted: str) -> str:
+    at = math.prod(wrong.shape) and int(np.argmax(wrong))
+    return f"low is {low.flat[at]!s} where high is {high.flat[at]!s}: pass {wanted}."

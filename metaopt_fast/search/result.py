@@ -1,0 +1,349 @@
+"""What a search found: the best candidates, how it got there, and all that repeats it."""
+
+from __future__ import annotations
+
+import math
+import os
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from metaopt_fast.validation.values import check_path, describe
+
+if TYPE_CHECKING:
+    from metaopt_fast.search.scorecard import Scorecard
+
+TOP_DTYPE = np.dtype([("index", np.int64), ("loss", np.float64)])
+
+# Entries of a configuration that may differ between shards of one search: they cannot change bits.
+LOCAL_ENTRIES = ("start", "n_candidates", "isa", "n_threads", "prune", "versions", "metadata")
+
+# What a file holds.
+ARRAYS = ("top", "top_thetas", "trace")
+REST = ("ranges", "elapsed", "rows_evaluated_fraction", "stopped_by", "config")
+
+Array = npt.NDArray[Any]
+Float64Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SearchResult:
+    """The best candidates of a search.
+
+    Attributes
+    ----------
+    top : numpy.ndarray of shape (top_k,), fields "index" and "loss"
+        The best candidates, sorted by (loss, index); a loss that is not finite ranks last. Fewer
+        than top_k where fewer were evaluated.
+    top_thetas : numpy.ndarray of shape (top_k, n_params)
+    trace : numpy.ndarray, fields "index" and "loss"
+        Each candidate that was better than all of a lower index.
+    ranges : tuple of (start, stop)
+        The candidates that were evaluated, in ascending order.
+    elapsed : float
+        Seconds; those of a resumed search include what its checkpoint holds.
+    rows_evaluated_fraction : float
+        The part of all (row, candidate) pairs that was computed: below 1 where candidates were
+        dropped early.
+    stopped_by : {None, "interrupt", "callback", "time_budget"}
+        What ended the search before its last candidate; None if nothing did.
+    config : dict
+        Everything needed to repeat the search: plain numbers, strings, lists and dicts.
+    """
+
+    top: Array
+    top_thetas: Array
+    trace: Array
+    ranges: tuple[tuple[int, int], ...]
+    elapsed: float
+    rows_evaluated_fraction: float
+    stopped_by: str | None
+    config: dict[str, Any]
+
+    @property
+    def theta(self) -> Float64Array:
+        """A copy of the best theta, shape (n_params,)."""
+        best: Float64Array = self.top_thetas[0].copy()
+        return best
+
+    @property
+    def loss(self) -> float:
+        """The best loss."""
+        return float(self.top["loss"][0])
+
+    @property
+    def index(self) -> int:
+        """The number of the best candidate."""
+        return int(self.top["index"][0])
+
+    @property
+    def n_evaluated(self) -> int:
+        """How many candidates were evaluated."""
+        return sum(stop - start for start, stop in self.ranges)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended the search."""
+        return self.stopped_by == "interrupt"
+
+    @property
+    def certified(self) -> bool:
+        """Whether these are the best of all: each model of `enumerate_search` was evaluated."""
+        n_models = self.config["sampler"].get("n_models")
+        return n_models is not None and self.n_evaluated == n_models
+
+    @property
+    def pairs_per_second(self) -> float:
+        """Rows times candidates per second; candidates alone if the objective has no n_samples."""
+        return self.n_evaluated * (self.config["n_samples"] or 1) / max(self.elapsed, 1e-9)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain numbers, strings, lists and dicts, for JSON."""
+        return {
+            "index": self.index,
+            "loss": self.loss,
+            "theta": self.theta.tolist(),
+            "top": [
+                {"index": int(index), "loss": float(loss), "theta": theta.tolist()}
+                for (index, loss), theta in zip(self.top, self.top_thetas, strict=True)
+            ],
+            "trace": [{"index": int(index), "loss": float(loss)} for index, loss in self.trace],
+            "ranges": [list(pair) for pair in self.ranges],
+            "n_evaluated": self.n_evaluated,
+            "elapsed": self.elapsed,
+            "pairs_per_second": self.pairs_per_second,
+            "rows_evaluated_fraction": self.rows_evaluated_fraction,
+            "stopped_by": self.stopped_by,
+            "certified": self.certified,
+            "config": self.config,
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the result to an npz file, without pickle; `load` reads it.
+
+        A file that exists is replaced once the new one is whole, which keeps its permissions, its
+        group, and its owner where the system lets it. A symbolic link stays one: the file that it
+        leads to is written.
+        """
+        from metaopt_fast.files.archive import write_arrays
+
+        arrays = {name: getattr(self, name) for name in ARRAYS}
+        rest = {name: getattr(self, name) for name in REST}
+        write_arrays(check_path("path", path), "search result", arrays, rest)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> SearchResult:
+        """Read a result that `save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file holds something else.
+        """
+        from metaopt_fast.files.archive import read_arrays
+
+        try:
+            arrays, rest = read_arrays(check_path("path", path), "search result", ARRAYS)
+            _check_saved(arrays, rest)
+        except ValueError as error:
+            raise ValueError(
+                f"{os.fspath(path)} does not hold a search result ({error}): pass a file that "
+                "SearchResult.save wrote."
+            ) from None
+        ranges = tuple((start, stop) for start, stop in rest["ranges"])
+        everything: dict[str, Any] = {**arrays, **{name: rest[name] for name in REST}}
+        return cls(**{**everything, "ranges": ranges})
+
+    def scorecard(
+        self,
+        names: Sequence[str] | None = None,
+        *,
+        X: npt.ArrayLike | None = None,
+        y: npt.ArrayLike | None = None,
+    ) -> Scorecard:
+        """Return the best theta, of whole numbers, as a table of points; see `Scorecard`."""
+        from metaopt_fast.search.scorecard import Scorecard
+
+        has_intercept = self.config["fit_intercept"] is True
+        return Scorecard.from_theta(self.theta, names, fit_intercept=has_intercept, X=X, y=y)
+
+    def plot_trace(self, ax: Any = None) -> Any:
+        """Draw the best loss against the number of candidates; returns the matplotlib axes."""
+        from metaopt_fast.plots import plot_trace
+
+        return plot_trace(self, ax)
+
+    def plot_top(self, ax: Any = None) -> Any:
+        """Draw the losses of the best candidates by rank; returns the matplotlib axes."""
+        from metaopt_fast.plots import plot_top
+
+        return plot_top(self, ax)
+
+    def __repr__(self) -> str:
+        lines = [
+            f"SearchResult of {self.n_evaluated:,} candidates in {self.elapsed:.2f} s "
+            f"({self.pairs_per_second:.3g} pairs/s"
+            + (f", {self.rows_evaluated_fraction:.1%} of them computed)" if self._pruned else ")")
+        ]
+        if self.certified:
+            lines.append("  certified   no other model of the box has a lower loss")
+        if self.stopped_by:
+            lines.append(f"  stopped by  {self.stopped_by.replace('_', ' ')}")
+        shown = [f"{value:.6g}" for value in self.theta[:6]] + ["..."] * (len(self.theta) > 6)
+        entries = textwrap.shorten(", ".join(shown), 80, placeholder=" ...")
+        lines += [
+            f"  best loss   {self.loss:.10g}",
+            f"  candidate   {self.index:,}",
+            f"  theta       [{entries}]",
+        ]
+        lines += [
+            f"  {rank:>4}. {loss:.10g}  (candidate {index:,})"
+            for rank, (index, loss) in enumerate(self.top[1:6].tolist(), start=2)
+        ]
+        return "\n".join(lines)
+
+    @property
+    def _pruned(self) -> bool:
+        return self.rows_evaluated_fraction < 1
+
+
+def _check_saved(arrays: dict[str, Array], rest: dict[str, Any]) -> None:
+    """Raise ValueError where a file that is whole does not hold what makes a result."""
+    from metaopt_fast.files.archive import check_array, check_number
+    from metaopt_fast.search.checkpoint_contents import is_configuration
+
+    if not is_configuration(rest.get("config")):
+        raise ValueError("its configuration is not that of a search")
+    check_array(arrays, "top", TOP_DTYPE, (-1,))
+    check_array(arrays, "trace", TOP_DTYPE, (-1,))
+    shape = len(arrays["top"]), rest["config"]["n_params"]
+    check_array(arrays, "top_thetas", np.float64, shape)
+    for name in ("elapsed", "rows_evaluated_fraction"):
+        check_number(rest, name)
+    if not isinstance(rest.get("stopped_by", 0), (str, type(None))):
+        raise ValueError("its stopped_by is no word")
+    ranges = rest.get("ranges")
+    if not (isinstance(ranges, list) and ranges and len(arrays["top"]) > 0):
+        raise ValueError("it has no candidates")
+    for pair in ranges:
+        if not (isinstance(pair, list) and [type(number) for number in pair] == [int, int]):
+            raise ValueError("its ranges are no pairs of integers")
+        if not 0 <= pair[0] < pair[1] <= 2**63:
+            raise ValueError(f"its ranges hold {pair[0]} to {pair[1]}")
+    join_ranges([(start, stop) for start, stop in ranges])
+
+
+def rank(losses: Array) -> Array:
+    """Return the losses as they rank: what is not finite counts as infinity."""
+    return np.asarray(np.where(np.isfinite(losses), losses, np.inf))
+
+
+def select_best(top: Array, top_k: int) -> Array:
+    """Return the positions of the top_k entries by (loss, index); what is not finite comes last."""
+    losses = rank(top["loss"])
+    kept = np.arange(len(top))
+    if top_k < len(top):
+        kept = np.flatnonzero(losses <= np.partition(losses, top_k - 1)[top_k - 1])
+    best: Array = kept[np.lexsort([top["index"][kept], losses[kept]])][:top_k]
+    return best
+
+
+def improvements(top: Array) -> Array:
+    """Return the entries, in order of index, that are better than all of a lower index."""
+    top = top[np.argsort(top["index"], kind="stable")]
+    best = np.minimum.accumulate(rank(top["loss"]))
+    better = np.ones(len(top), bool)
+    better[1:] = best[1:] < best[:-1]
+    return top[better]
+
+
+def join_ranges(ranges: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Return ranges in ascending order, neighbours joined; raise ValueError where two overlap."""
+    joined: list[tuple[int, int]] = []
+    for start, stop in sorted(ranges):
+        if joined and start < joined[-1][1]:
+            raise ValueError(
+                f"candidates {start} to {min(stop, joined[-1][1]) - 1} are in more than one "
+                "result: pass shards that do not overlap."
+            )
+        if joined and start == joined[-1][1]:
+            start = joined.pop()[0]
+        joined.append((start, stop))
+    return tuple(joined)
+
+
+def merge_results(results: Iterable[SearchResult]) -> SearchResult:
+    """Merge shards of one search, in any order, into the result of the whole.
+
+    Parameters
+    ----------
+    results : iterable of SearchResult
+        Of searches that differ in `start` and `n_candidates` alone and do not overlap. Candidates
+        may be missing, as they are from a search that was stopped: ``ranges`` says which are there.
+
+    Returns
+    -------
+    SearchResult
+        ``top``, ``top_thetas`` and ``trace`` have the same bits as those of one search over these
+        candidates; ``elapsed`` is the sum.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there is none, if two overlap, or if their configurations differ.
+
+    Examples
+    --------
+    >>> import metaopt_fast as mf
+    >>> objective = mf.LogisticLoss([[1.0], [2.0], [-1.0]], [1, 1, 0])
+    >>> halves = [mf.random_search(objective, mf.Normal(), 50, start=start) for start in (50, 0)]
+    >>> mf.merge_results(halves).index == mf.random_search(objective, mf.Normal(), 100).index
+    True
+    """
+    if isinstance(results, SearchResult) or not isinstance(results, Iterable):
+        raise TypeError(f"results is {describe(results)}: pass a list of SearchResult objects.")
+    parts = list(results)
+    if not parts:
+        raise ValueError("results is empty: pass at least one SearchResult.")
+    for part in parts:
+        if not isinstance(part, SearchResult):
+            raise TypeError(f"results has {describe(part)}: pass SearchResult objects.")
+    first = parts[0].config
+    _check_named(parts)
+    for part in parts[1:]:
+        for name in first.keys() | part.config.keys():
+            if name not in LOCAL_ENTRIES and first.get(name) != part.config.get(name):
+                raise ValueError(
+                    f"results differ in {name} ({describe(first.get(name))} and "
+                    f"{describe(part.config.get(name))}): pass shards of one search."
+                )
+    ranges = join_ranges([pair for part in parts for pair in part.ranges])
+    top = np.concatenate([part.top for part in parts])
+    best = select_best(top, first["top_k"])
+    visited = [part.rows_evaluated_fraction * part.n_evaluated for part in parts]
+    start = min(part.config["start"] for part in parts)
+    stop = max(part.config["start"] + part.config["n_candidates"] for part in parts)
+    return SearchResult(
+        top=top[best],
+        top_thetas=np.concatenate([part.top_thetas for part in parts])[best],
+        trace=improvements(np.concatenate([part.trace for part in parts])),
+        ranges=ranges,
+        elapsed=math.fsum(part.elapsed for part in parts),
+        rows_evaluated_fraction=math.fsum(visited) / sum(part.n_evaluated for part in parts),
+        stopped_by=next((part.stopped_by for part in parts if part.stopped_by), None),
+        config={**first, "start": start, "n_candidates": stop - start},
+    )
+
+
+def _check_named(parts: list[SearchResult]) -> None:
+    """Raise ValueError where results may be of different objectives that have no name."""
+    words = {str(part.config.get("fingerprint")) for part in parts}
+    if len(words) > 1 and any(word.startswith("unnamed ") for word in words):
+        raise ValueError(
+            "results are of objectives or samplers that nothing tells apart, and not of the same "
+            "object in one process: pass fingerprint= to each search, or give them that attribute."
+        )

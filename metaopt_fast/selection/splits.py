@@ -1,0 +1,233 @@
+"""Candidates trained and scored on the splits of a cross-validation, many in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from metaopt_fast.fitting.fit_many import fit_models, warn_if_unbounded
+from metaopt_fast.fitting.training_sets import split_exponent
+from metaopt_fast.floating_errors import shielded
+from metaopt_fast.selection.scores import score_many
+from metaopt_fast.validation.values import describe
+
+Float64Array = npt.NDArray[np.float64]
+IndexArray = npt.NDArray[np.intp]
+Split = tuple[IndexArray, IndexArray]
+ClassWeight = str | dict[int, float] | None
+
+
+class SplitFits(NamedTuple):
+    """Models of each candidate and split.
+
+    Attributes
+    ----------
+    theta : numpy.ndarray of shape (n_candidates, n_splits, n_params)
+    gap_bound : numpy.ndarray of shape (n_candidates, n_splits)
+    converged, certified : numpy.ndarray of shape (n_candidates, n_splits), bool
+    status : numpy.ndarray of shape (n_candidates, n_splits), str
+        As of `metaopt_fast.fit_many`.
+    """
+
+    theta: Float64Array
+    gap_bound: Float64Array
+    converged: npt.NDArray[np.bool_]
+    certified: npt.NDArray[np.bool_]
+    status: npt.NDArray[np.str_]
+
+
+def check_splits(splits: Iterable[Any], n_samples: int) -> list[Split]:
+    """Return the numbers of the rows of each split, which is what scikit-learn takes for one.
+
+    Each of `train` and `test` is a sequence of integers, those below 0 counted from the end, or a
+    mask of all rows. A row may be there more than once.
+    """
+    checked = []
+    for number, split in enumerate(splits):
+        try:
+            train, test = split
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"cv has {describe(split)} as split {number}: pass pairs (train, test) of rows."
+            ) from None
+        name = f"split {number} of cv"
+        checked.append(
+            (
+                _check_rows(f"train of {name}", train, n_samples),
+                _check_rows(f"test of {name}", test, n_samples),
+            )
+        )
+    return checked
+
+
+def _check_rows(name: str, rows: Any, n_samples: int) -> IndexArray:
+    wanted = f"numbers of rows, from {-n_samples} to {n_samples - 1}, or a mask of {n_samples} rows"
+    try:
+        array = np.asarray(rows)
+        if array.dtype == object:  # perhaps of integers alone, or of truth values
+            array = np.array(array.tolist())
+    except (TypeError, ValueError):  # sequences of different lengths
+        array = np.empty((0, 0))
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "biu"):
+        raise ValueError(f"{name} is {describe(rows)}: pass {wanted}.")
+    if array.dtype.kind == "b":
+        if len(array) != n_samples:
+            raise ValueError(f"{name} is a mask of {len(array)} rows: pass {wanted}.")
+        array = np.flatnonzero(array)
+    if array.size == 0:
+        raise ValueError(f"{name} has no row: pass {wanted}.")
+    numbers = array.astype(np.intp)  # as NumPy takes them: the last of uint64 is -1
+    outside = (numbers < -n_samples) | (numbers >= n_samples)
+    if outside.any():
+        raise ValueError(f"{name} has row {array[outside][0]} of {n_samples}: pass {wanted}.")
+    return np.where(numbers < 0, numbers + n_samples, numbers)
+
+
+@shielded
+def fit_splits(
+    X: Float64Array,
+    positive: npt.NDArray[np.bool_],
+    splits: Sequence[Split],
+    *,
+    C: Float64Array,
+    class_weight: Sequence[ClassWeight],
+    sample_weight: Float64Array | None = None,
+    **options: Any,
+) -> SplitFits:
+    """Train each candidate on the training rows of each split.
+
+    Parameters
+    ----------
+    X : numpy.ndarray of shape (n_samples, n_features)
+    positive : numpy.ndarray of shape (n_samples,), bool
+    splits : sequence of (train, test)
+        Numbers of rows. Splits that follow each other and cut the rows into parts, each of them
+        held out once, are one call of `fit_many`; any other split is a call of its own.
+    C : numpy.ndarray of shape (n_candidates,)
+        scikit-learn's: 1 / (l2 * sum of the training rows' weights).
+    class_weight : sequence of n_candidates
+        Each None, "balanced", or a dict of 0 and 1.
+    sample_weight : numpy.ndarray of shape (n_samples,), optional
+    **options
+        For `fit_many`.
+
+    Returns
+    -------
+    SplitFits
+
+    Raises
+    ------
+    ValueError
+        If the training rows of a split are of one class.
+    """
+    weights = np.ones(len(X)) if sample_weight is None else sample_weight
+    sums = np.array(
+        [np.bincount(positive[train], weights[train], minlength=2) for train, _ in splits]
+    )
+    for number, of_class in enumerate(sums):
+        if not of_class.all():
+            raise ValueError(
+                f"split {number} trains on rows of one class: pass other splits, stratified ones."
+            )
+    totals, exponents = total_weights(sums, class_weight)
+    l2 = np.ldexp(1 / (C[:, None] * totals), -exponents)
+    choices = list(class_weight)
+    alike = all(choice == choices[0] for choice in choices)
+    options["class_weight"] = choices[0] if alike else choices
+    parts = []
+    for run, folds in runs(splits, len(X)):
+        # A split of its own is one fold left out, that is, no folds.
+        rows: Any = slice(None) if folds is not None else splits[run.start][0]
+        fits = fit_models(
+            X[rows],
+            positive[rows],
+            l2=l2[:, run] if folds is not None else l2[:, run.start],
+            folds=folds,
+            sample_weight=None if sample_weight is None else sample_weight[rows],
+            **options,
+        )
+        warn_if_unbounded(fits, l2[:, run], stacklevel=4)
+        shape = (len(C), run.stop - run.start)
+        parts.append(
+            (
+                fits.theta.reshape(*shape, -1),
+                *(getattr(fits, name).reshape(shape) for name in SplitFits._fields[1:]),
+            )
+        )
+    return SplitFits(*(np.concatenate(arrays, axis=1) for arrays in zip(*parts, strict=True)))
+
+
+@shielded
+def score_splits(
+    names: Iterable[str],
+    thetas: Float64Array,
+    X: Float64Array,
+    positive: npt.NDArray[np.bool_],
+    splits: Sequence[Split],
+    sample_weight: Float64Array | None = None,
+) -> dict[str, Float64Array]:
+    """Score each candidate on the rows that each split holds out, by `score_many`.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray of shape (n_candidates, n_splits)
+    """
+    scores = {name: np.empty(thetas.shape[:2]) for name in names}
+    for k, (_, test) in enumerate(splits):
+        weights = None if sample_weight is None else sample_weight[test]
+        found = score_many(scores, thetas[:, k], X[test], positive[test], weights)
+        for name, values in found.items():
+            scores[name][:, k] = values
+    return scores
+
+
+def total_weights(
+    sums: Float64Array, class_weight: Sequence[ClassWeight]
+) -> tuple[Float64Array, npt.NDArray[np.intp]]:
+    """Return the weight of the training rows, classes weighted, shape (n_candidates, n_splits), as
+    numbers to be multiplied by 2 to powers of shape (n_candidates, 1).
+
+    `sums` has the weight of each split's training rows of class 0 and 1. "balanced" does not change
+    their sum.
+    """
+    totals, exponents = [], []
+    for choice in class_weight:
+        given = choice if isinstance(choice, dict) else {}
+        factors, exponent = split_exponent(np.array([given.get(0, 1.0), given.get(1, 1.0)]))
+        totals.append((sums * factors).sum(axis=1))
+        exponents.append([exponent])
+    return np.array(totals), np.array(exponents, np.intp)
+
+
+def runs(
+    splits: Sequence[Split], n_samples: int
+) -> Iterator[tuple[slice, npt.NDArray[np.intp] | None]]:
+    """Yield runs of splits that hold out each row once, with each row's fold, or one split, None.
+
+    Examples
+    --------
+    >>> halves = [(np.array([0, 1]), np.array([2])), (np.array([2]), np.array([0, 1]))]
+    >>> [(run.start, run.stop, folds) for run, folds in runs(halves, 3)]
+    [(0, 2, array([1, 1, 0]))]
+    """
+    first = 0
+    while first < len(splits):
+        stop, folds = first, np.full(n_samples, -1, np.intp)
+        while stop < len(splits) and (folds < 0).any() and _holds_out(*splits[stop], folds):
+            folds[splits[stop][1]] = stop - first
+            stop += 1
+        if stop - first > 1 and (folds >= 0).all():
+            yield slice(first, stop), folds
+            first = stop
+        else:
+            yield slice(first, first + 1), None
+            first += 1
+
+
+def _holds_out(train: IndexArray, test: IndexArray, folds: IndexArray) -> bool:
+    """Say whether a split trains on all rows but those that it tests, none of a fold so far."""
+    uses = np.bincount(train, minlength=len(folds)) + np.bincount(test, minlength=len(folds))
+    return bool((uses == 1).all() and (folds[test] < 0).all())

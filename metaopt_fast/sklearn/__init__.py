@@ -1,0 +1,9 @@
+"""Estimators in scikit-learn's protocol: the only wing that imports scikit-learn or SciPy.
+
+Only users import it.
+"""
+
+from metaopt_fast.sklearn.regression import LogisticRegression
+from metaopt_fast.sklearn.search import LogisticRegressionSearchCV
+
+__all__ = ["LogisticRegression", "LogisticRegressionSearchCV"]

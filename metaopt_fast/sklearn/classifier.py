@@ -1,0 +1,186 @@
+"""What the estimators share: checks of their data and parameters, in scikit-learn's protocol."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import brier_score_loss, f1_score, get_scorer, make_scorer
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from metaopt_fast.arithmetic import exp, log
+from metaopt_fast.fitting.fit_many import reasons_of
+from metaopt_fast.selection.scores import METRICS
+from metaopt_fast.validation.frames import as_frame, as_numbers
+from metaopt_fast.validation.values import check_number, describe
+
+# Classes may weigh their rows more, within the range of floats.
+MAX_WEIGHT = 1e300
+
+Float64Array = npt.NDArray[np.float64]
+
+
+class BinaryClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # without types
+    """What both estimators check, and say of themselves."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        return tags
+
+    def _features(self, X: Any) -> Float64Array:
+        check_is_fitted(self)
+        with named_columns(X):
+            X = validate_data(self, X, dtype=np.float64, ensure_all_finite=False, reset=False)
+        return self._finite(X)
+
+    def _finite(self, X: Float64Array) -> Float64Array:
+        finite = np.isfinite(X)
+        if not finite.all():
+            column = int(np.argmin(finite.all(axis=0)))
+            row = int(np.argmin(finite[:, column]))
+            names = getattr(self, "feature_names_in_", None)
+            name = "" if names is None else f" ({names[column]})"
+            value = "NaN" if np.isnan(X[row, column]) else f"{X[row, column]:g}"
+            raise ValueError(
+                f"X has {value} in column {column}{name}, row {row}: pass finite numbers."
+            )
+        return X
+
+    def _training_data(
+        self, X: Any, y: Any, sample_weight: Any
+    ) -> tuple[Float64Array, npt.NDArray[np.bool_], Float64Array | None]:
+        """Check the arguments of fit, set classes_; return X, the positive rows, and weights."""
+        with named_columns(X):
+            X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite=False)
+        self._finite(X)
+        check_classification_targets(y)
+        if (kind := type_of_target(y, input_name="y")) != "binary":
+            raise ValueError(
+                f"Only binary classification is supported. The type of the target is {kind}."
+            )
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"y holds one class, {self.classes_.tolist()[0]!r}: pass labels of two."
+            )
+        positive = codes == 1
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(
+                sample_weight, X, dtype=np.float64, ensure_non_negative=True
+            )
+            with np.errstate(all="ignore"):
+                total = float(sample_weight.sum())
+            if total > MAX_WEIGHT:
+                raise ValueError(
+                    f"sample_weight sums to {total:g}: pass weights whose sum is at most "
+                    f"{MAX_WEIGHT:g}."
+                )
+            for label, rows in zip(self.classes_.tolist(), (~positive, positive), strict=True):
+                if not sample_weight[rows].any():
+                    raise ValueError(
+                        f"sample_weight is 0 for each row of class {label!r}: give both classes a "
+                        "positive weight."
+                    )
+        return X, positive, sample_weight
+
+
+@contextmanager
+def named_columns(X: Any) -> Iterator[None]:
+    """Where scikit-learn refuses a frame, name the column that cannot be read, if there is one."""
+    try:
+        yield
+    except (ValueError, TypeError):
+        if as_frame("X", X) is not None:
+            as_numbers("X", X, 2, "an array of shape (n_samples, n_features)")
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class LogUniform:
+    """The distribution of candidates; scipy's takes longer to draw than a model to train."""
+
+    low: float
+    high: float
+
+    def rvs(self, random_state: np.random.RandomState) -> float:
+        """Return one number."""
+        return exp(random_state.uniform(log(self.low), log(self.high)))
+
+
+def check_flag(name: str, value: object) -> bool:
+    """Return a parameter that switches something on or off."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} is {describe(value)}: pass True or False.")
+    return bool(value)
+
+
+def check_C(C: object) -> float:
+    """Return C as a float above 0, perhaps infinite."""
+    if isinstance(C, (float, np.floating)) and math.isinf(C) and C > 0:
+        return float(C)
+    return check_number("C", C, 0.0, strictly=True)
+
+
+def check_class_weight(class_weight: Any, classes: npt.NDArray[Any]) -> Any:
+    """Return None, "balanced", or the weights as a dict of 0 and 1."""
+    if class_weight is None or (isinstance(class_weight, str) and class_weight == "balanced"):
+        return class_weight
+    if not isinstance(class_weight, Mapping):
+        raise ValueError(
+            f"class_weight is {describe(class_weight)}: pass a dict of label to weight, 'balanced' "
+            "or None."
+        )
+    weights = compute_class_weight(dict(class_weight), classes=classes, y=classes)
+    for label, weight in zip(classes.tolist(), weights.tolist(), strict=True):
+        check_number(f"class_weight[{label!r}]", weight, 0.0, strictly=True)
+    return dict(enumerate(weights.tolist()))
+
+
+def check_scoring(scoring: Any) -> dict[str, str]:
+    """Return the metric of each score by its name in cv_results_: "score" if there is one."""
+    if isinstance(scoring, str):
+        metrics = {"score": scoring}
+    elif isinstance(scoring, Mapping):
+        metrics = dict(scoring)
+    elif isinstance(scoring, (list, tuple, set)):
+        metrics = {str(name): name for name in scoring}
+    else:
+        raise ValueError(
+            f"scoring is {describe(scoring)}: pass one or many of {', '.join(METRICS)}."
+        )
+    unknown = [m for m in metrics.values() if not isinstance(m, str) or m not in METRICS]
+    if unknown or not metrics:
+        what = describe(unknown[0]) if unknown else "empty"
+        raise ValueError(f"scoring is {what}: pass one or many of {', '.join(METRICS)}.")
+    return metrics
+
+
+def scorer_of(metric: str, classes: npt.NDArray[Any]) -> Any:
+    """Return scikit-learn's scorer, of which the second class is the positive one."""
+    if metric == "f1":
+        return make_scorer(f1_score, pos_label=classes[1])
+    if metric in ("brier", "neg_brier_score"):
+        return make_scorer(
+            brier_score_loss,
+            greater_is_better=False,
+            response_method="predict_proba",
+            pos_label=classes[1],
+        )
+    return get_scorer(metric)
+
+
+def warn_unless_converged(status: npt.NDArray[np.str_], max_iter: int) -> None:
+    """Warn the caller of the caller of models that have not converged, and why."""
+    if reasons := reasons_of(status, max_iter):
+        warnings.warn(reasons, ConvergenceWarning, stacklevel=3)

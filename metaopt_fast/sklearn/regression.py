@@ -1,0 +1,171 @@
+"""Logistic regression in scikit-learn's protocol; `metaopt_fast.sklearn` has the public name."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from metaopt_fast.arithmetic import expit, log_expit, products
+from metaopt_fast.fitting.fit_many import fit_models, warn_if_unbounded
+from metaopt_fast.fitting.training_sets import class_factors, split_exponent
+from metaopt_fast.floating_errors import shielded
+from metaopt_fast.sklearn.classifier import (
+    BinaryClassifier,
+    check_C,
+    check_class_weight,
+    check_flag,
+    warn_unless_converged,
+)
+from metaopt_fast.validation.values import check_number
+
+Float64Array = npt.NDArray[np.float64]
+
+
+class LogisticRegression(BinaryClassifier):
+    """Logistic regression of two classes with an l2 penalty, and a proof of how good it is.
+
+    Minimises C * sum_i w_i softplus(-m_i) + coef'coef / 2, as scikit-learn's estimator of this name
+    does: m_i is the margin of row i, w_i its sample weight times that of its class, and the
+    intercept is not penalised.
+
+    Parameters
+    ----------
+    C : float, default 1.0
+        The inverse of the penalty's strength; infinity is no penalty.
+    l2 : float, optional
+        In place of C: the penalty's strength beside the mean loss, 1 / (C * sum_i w_i).
+    class_weight : dict of label to float, or "balanced", optional
+        "balanced" weighs a class by n / (2 n_class), n sums of sample weights.
+    fit_intercept : bool, default True
+    warm_start : bool, default False
+        Whether fit starts from the solution before.
+    tol : float, default 1e-8
+        Of the Newton decrement, as in `metaopt_fast.fit_many`.
+    max_iter : int, default 100
+    n_threads : int, optional
+        From 1 to 1024; by default OMP_NUM_THREADS, the affinity mask and the cgroup quota decide.
+
+    Attributes
+    ----------
+    classes_ : numpy.ndarray of shape (2,)
+        The second one is the positive class.
+    coef_ : numpy.ndarray of shape (1, n_features)
+    intercept_ : numpy.ndarray of shape (1,)
+    n_iter_ : numpy.ndarray of shape (1,)
+    gap_bound_ : float
+        An upper bound of the distance of the mean loss with its penalty to its optimum; infinite:
+        nothing is proven.
+    certified_ : bool
+        Whether `gap_bound_` is finite and at most tol times the objective, or tol if that is
+        below 1.
+    n_features_in_ : int
+    feature_names_in_ : numpy.ndarray of shape (n_features,)
+        Where X has names.
+
+    Examples
+    --------
+    >>> from metaopt_fast.sklearn import LogisticRegression
+    >>> model = LogisticRegression().fit([[1.0], [2.0], [-1.0]], ["in", "in", "out"])
+    >>> model.predict([[-3.0]])
+    array(['out'], dtype='<U3')
+    """
+
+    def __init__(
+        self,
+        C: float = 1.0,
+        *,
+        l2: float | None = None,
+        class_weight: dict[Any, float] | str | None = None,
+        fit_intercept: bool = True,
+        warm_start: bool = False,
+        tol: float = 1e-8,
+        max_iter: int = 100,
+        n_threads: int | None = None,
+    ) -> None:
+        self.C = C
+        self.l2 = l2
+        self.class_weight = class_weight
+        self.fit_intercept = fit_intercept
+        self.warm_start = warm_start
+        self.tol = tol
+        self.max_iter = max_iter
+        self.n_threads = n_threads
+
+    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: Any = None) -> Self:
+        """Train on X of shape (n_samples, n_features) and labels y of shape (n_samples,).
+
+        Warns with a ConvergenceWarning where it has not converged.
+        """
+        warm = check_flag("warm_start", self.warm_start) and hasattr(self, "coef_")
+        start = self._start() if warm else None
+        status = self._train(*self._training_data(X, y, sample_weight), start)
+        warn_unless_converged(status, self.max_iter)
+        return self
+
+    @shielded
+    def _train(
+        self,
+        X: Float64Array,
+        positive: npt.NDArray[np.bool_],
+        weights: Float64Array | None,
+        start: Float64Array | None,
+    ) -> npt.NDArray[np.str_]:
+        """Train on data that were checked, and say how that ended."""
+        C, l2 = check_C(self.C), None if self.l2 is None else check_number("l2", self.l2, 0.0)
+        choice = check_class_weight(self.class_weight, self.classes_)
+        weights = np.ones(len(X)) if weights is None else weights
+        sums = np.array([weights[~positive].sum(), weights[positive].sum()])
+        factors, exponent = split_exponent(class_factors(choice, sums))
+        # An infinite weight is refused, an infinite C is none.
+        weights = weights * np.where(positive, factors[1], factors[0])
+        l2 = float(np.ldexp(1 / (C * weights.sum()), -exponent)) if l2 is None else l2
+        fits = fit_models(
+            X,
+            positive,
+            l2=[l2],
+            sample_weight=weights,
+            fit_intercept=self.fit_intercept,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            theta0=start,
+            n_threads=self.n_threads,
+        )
+        theta, n_features = fits.theta[0], X.shape[1]
+        self.coef_ = theta[None, :n_features]
+        self.intercept_ = theta[n_features:] if self.fit_intercept else np.zeros(1)
+        self.n_iter_ = fits.n_iter.astype(np.int32)
+        self.gap_bound_ = float(fits.gap_bound[0])
+        self.certified_ = bool(fits.certified[0])
+        warn_if_unbounded(fits, l2, stacklevel=4)
+        return fits.status
+
+    def _start(self) -> Float64Array:
+        parts = [self.coef_, self.intercept_[None, :]] if self.fit_intercept else [self.coef_]
+        return np.concatenate(parts, axis=1)
+
+    @shielded
+    def decision_function(self, X: npt.ArrayLike) -> Float64Array:
+        """Return x . coef + intercept of each row, positive for the second class."""
+        X = self._features(X)
+        decisions: Float64Array = products(self.coef_, X)[0] + self.intercept_[0]
+        return decisions
+
+    def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
+        """Return the label of each row."""
+        positive = self.decision_function(X) > 0
+        labels: npt.NDArray[Any] = self.classes_[positive.astype(np.intp)]
+        return labels
+
+    @shielded
+    def predict_proba(self, X: npt.ArrayLike) -> Float64Array:
+        """Return the probability of each class, shape (n_samples, 2); the small ones are exact."""
+        decisions = self.decision_function(X)
+        return np.column_stack([expit(-decisions), expit(decisions)])
+
+    @shielded
+    def predict_log_proba(self, X: npt.ArrayLike) -> Float64Array:
+        """Return the logarithm of the probability of each class, finite for any decision."""
+        decisions = self.decision_function(X)
+        return np.column_stack([log_expit(-decisions), log_expit(decisions)])

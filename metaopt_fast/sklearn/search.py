@@ -1,0 +1,303 @@
+"""The search of hyper-parameters of logistic regression, in scikit-learn's protocol."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+try:
+    from sklearn.model_selection import ParameterGrid, ParameterSampler, check_cv
+    from sklearn.utils.metaestimators import available_if
+    from sklearn.utils.validation import check_is_fitted, validate_data  # noqa: F401  # since 1.6
+except ImportError:
+    raise ImportError(
+        "metaopt_fast.sklearn needs scikit-learn 1.6 or newer: pip install 'metaopt_fast[sklearn]'."
+    ) from None
+
+from metaopt_fast.selection.splits import check_splits, fit_splits, score_splits
+from metaopt_fast.sklearn.classifier import (
+    BinaryClassifier,
+    LogUniform,
+    check_C,
+    check_class_weight,
+    check_flag,
+    check_scoring,
+    scorer_of,
+    warn_unless_converged,
+)
+from metaopt_fast.sklearn.cv_results import make_results, within_one_standard_error
+from metaopt_fast.sklearn.regression import LogisticRegression
+from metaopt_fast.validation.values import check_integer, describe
+
+__all__ = ["LogisticRegression", "LogisticRegressionSearchCV"]
+
+Float64Array = npt.NDArray[np.float64]
+
+
+def _refits(search: Any) -> bool:
+    if not search.refit:
+        raise AttributeError("refit is False: pass refit=True to have an estimator that predicts.")
+    return True
+
+
+class LogisticRegressionSearchCV(BinaryClassifier):
+    """Search of C and class weights by cross-validation: all models trained as one computation.
+
+    What RandomizedSearchCV over LogisticRegression does, to the optimum and much faster. Sample
+    weights weigh the held-out rows of a score as well as the training rows.
+
+    Parameters
+    ----------
+    n_iter : int, default 100
+        How many candidates to draw.
+    candidates : dict, optional
+        "C" and "class_weight", each a list or a distribution (with a method rvs) as for
+        RandomizedSearchCV: of lists alone, `n_iter` combinations are drawn without replacement, or
+        all are taken if there are no more. Without "C", it is log-uniform from 1e-4 to 1e4.
+    cv : int, splitter or iterable of (train, test), default 5
+        As everywhere in scikit-learn: an int is the number of stratified folds; `train` and `test`
+        are numbers of rows, those below 0 counted from the end, or masks of all rows.
+    scoring : str, or list, tuple or dict of them, default "neg_log_loss"
+        neg_log_loss, accuracy, balanced_accuracy, f1, roc_auc, brier (the negative one: the greater
+        the better; also neg_brier_score). The positive class is the second one of `classes_`. A
+        dict gives names of your own.
+    refit : bool, str or callable, default True
+        Whether the best candidate is trained on all rows; of several scores, the name of the one
+        that decides. A callable gets `cv_results_` and returns an index.
+    random_state : int, RandomState or None, default None
+        Of the candidates.
+    one_standard_error : bool, default False
+        Whether the best candidate is, of those with its class weight whose mean score is within one
+        standard error of its own, the one with the smallest C.
+    class_weight, fit_intercept, tol, max_iter, n_threads
+        See `LogisticRegression`; candidates' class_weight goes before.
+
+    Attributes
+    ----------
+    cv_results_ : dict of str to array
+        As of RandomizedSearchCV. Models are trained together: each one's time is its share.
+    best_index_, best_params_, best_score_
+        The best candidate, and its mean score.
+    best_estimator_ : LogisticRegression
+        If `refit`.
+    classes_ : numpy.ndarray of shape (2,)
+    scorer_ : callable, or dict of them for several scores
+    gap_bounds_ : numpy.ndarray of shape (n_candidates, n_splits)
+        Of each model; see `LogisticRegression`.
+    certified_ : numpy.ndarray of shape (n_candidates, n_splits), bool
+    n_splits_, multimetric_, refit_time_, n_features_in_, feature_names_in_
+        As of RandomizedSearchCV.
+
+    Examples
+    --------
+    >>> from metaopt_fast.datasets import load_breast_cancer
+    >>> from metaopt_fast.sklearn import LogisticRegressionSearchCV
+    >>> X, y, _ = load_breast_cancer()
+    >>> X = (X - X.mean(axis=0)) / X.std(axis=0)
+    >>> search = LogisticRegressionSearchCV(candidates={"C": [0.01, 0.1, 1.0]}).fit(X, y)
+    >>> search.best_params_, round(search.best_score_, 3)
+    ({'C': 1.0}, -0.08)
+    """
+
+    def __init__(
+        self,
+        n_iter: int = 100,
+        candidates: Mapping[str, Any] | None = None,
+        cv: Any = 5,
+        scoring: str | Sequence[str] | Mapping[str, str] = "neg_log_loss",
+        refit: bool | str | Callable[[dict[str, Any]], int] = True,
+        random_state: Any = None,
+        *,
+        one_standard_error: bool = False,
+        class_weight: dict[Any, float] | str | None = None,
+        fit_intercept: bool = True,
+        tol: float = 1e-8,
+        max_iter: int = 100,
+        n_threads: int | None = None,
+    ) -> None:
+        self.n_iter = n_iter
+        self.candidates = candidates
+        self.cv = cv
+        self.scoring = scoring
+        self.refit = refit
+        self.random_state = random_state
+        self.one_standard_error = one_standard_error
+        self.class_weight = class_weight
+        self.fit_intercept = fit_intercept
+        self.tol = tol
+        self.max_iter = max_iter
+        self.n_threads = n_threads
+
+    def fit(
+        self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: Any = None, groups: Any = None
+    ) -> Self:
+        """Search on X of shape (n_samples, n_features) and labels y of shape (n_samples,).
+
+        `groups` of shape (n_samples,) is for splitters of groups. Warns with a ConvergenceWarning
+        where models have not converged.
+        """
+        metrics = check_scoring(self.scoring)
+        check_flag("one_standard_error", self.one_standard_error)
+        if isinstance(self.cv, (str, bytes)):  # which have a method split, too
+            raise TypeError(f"cv is {describe(self.cv)}: pass an integer, a splitter, or splits.")
+        decisive = self._decisive(metrics)
+        data, positive, weights = self._training_data(X, y, sample_weight)
+        params = self._draw()
+        labels = self.classes_[positive.astype(np.intp)]
+        splits = check_splits(self._splits(data, labels, groups), len(data))
+        if not splits:
+            raise ValueError(f"cv is {describe(self.cv)}, which has no split: pass at least one.")
+        started = time.perf_counter()
+        fits = fit_splits(
+            data,
+            positive,
+            splits,
+            C=np.array([check_C(candidate["C"]) for candidate in params]),
+            class_weight=self._class_weights(params),
+            sample_weight=weights,
+            fit_intercept=self.fit_intercept,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            n_threads=self.n_threads,
+        )
+        fitted = time.perf_counter()
+        found = score_splits(metrics.values(), fits.theta, data, positive, splits, weights)
+        scores = {name: found[metric] for name, metric in metrics.items()}
+        scored = time.perf_counter()
+
+        self.cv_results_ = make_results(params, scores, fitted - started, scored - fitted)
+        self.gap_bounds_, self.certified_ = fits.gap_bound, fits.certified
+        self.n_splits_, self.multimetric_ = len(splits), "score" not in metrics
+        scorers = {name: scorer_of(metric, self.classes_) for name, metric in metrics.items()}
+        self.scorer_ = scorers if self.multimetric_ else scorers["score"]
+        status = fits.status
+        if decisive is not None or self.refit:
+            self._choose(decisive, scores)
+        if self.refit:
+            start = fits.theta[self.best_index_].mean(axis=0)
+            refitted = self._train_best(data, positive, weights, start)
+            status = np.append(status, refitted)
+        warn_unless_converged(status, self.max_iter)
+        return self
+
+    def _splits(self, X: Float64Array, labels: npt.NDArray[Any], groups: Any) -> Iterable[Any]:
+        """Return the splits as the caller or the splitter gives them."""
+        if isinstance(self.cv, Iterable) and not hasattr(self.cv, "split"):
+            return self.cv
+        splits: Iterable[Any] = check_cv(self.cv, labels, classifier=True).split(X, labels, groups)
+        return splits
+
+    def _decisive(self, metrics: dict[str, str]) -> str | None:
+        """Return the name of the score that decides, or None if none does."""
+        if not isinstance(self.refit, (bool, np.bool_, str)) and not callable(self.refit):
+            raise TypeError(
+                f"refit is {describe(self.refit)}: pass True, False, the name of a score, or a "
+                "function of cv_results_."
+            )
+        if "score" in metrics and self.refit != "":
+            return "score"
+        if callable(self.refit) or self.refit is False:
+            return None
+        if self.refit not in metrics:
+            raise ValueError(
+                f"refit is {self.refit!r}: pass the name of the score that decides, one of "
+                f"{', '.join(metrics)}, or False."
+            )
+        return str(self.refit)
+
+    def _draw(self) -> list[dict[str, Any]]:
+        """Return the candidates."""
+        # More than a list can hold is too much for memory, too.
+        n_iter = min(check_integer("n_iter", self.n_iter, 1), sys.maxsize)
+        given = {} if self.candidates is None else self.candidates
+        if not isinstance(given, Mapping) or not set(given) <= {"C", "class_weight"}:
+            raise ValueError(
+                f"candidates is {describe(given)}: pass a dict of 'C' and 'class_weight', each a "
+                "list or a distribution."
+            )
+        space = {"C": LogUniform(1e-4, 1e4), **given}
+        if not any(hasattr(values, "rvs") for values in space.values()):
+            n_iter = min(n_iter, len(ParameterGrid(space)))
+        return list(ParameterSampler(space, n_iter, random_state=self.random_state))
+
+    def _class_weights(self, params: list[dict[str, Any]]) -> list[Any]:
+        """Return the class weights of the candidates, dicts with keys 0 and 1."""
+        given = [candidate.get("class_weight", self.class_weight) for candidate in params]
+        return [check_class_weight(choice, self.classes_) for choice in given]
+
+    def _choose(self, decisive: str | None, scores: dict[str, Float64Array]) -> None:
+        """Set best_index_, best_params_ and best_score_."""
+        params = self.cv_results_["params"]
+        if callable(self.refit):
+            best = check_integer("refit's index", self.refit(self.cv_results_), 0, len(params) - 1)
+        else:
+            best = int(self.cv_results_[f"rank_test_{decisive}"].argmin())
+            if self.one_standard_error:
+                C = np.array([candidate["C"] for candidate in params])
+                weights = [candidate.get("class_weight") for candidate in params]
+                best = within_one_standard_error(scores[str(decisive)], C, weights, best)
+            self.best_score_ = float(self.cv_results_[f"mean_test_{decisive}"][best])
+        self.best_index_, self.best_params_ = best, params[best]
+
+    def _train_best(
+        self,
+        X: Float64Array,
+        positive: npt.NDArray[np.bool_],
+        weights: Float64Array | None,
+        start: Float64Array,
+    ) -> npt.NDArray[np.str_]:
+        """Set best_estimator_, trained on all rows, and say how that ended."""
+        started = time.perf_counter()
+        shared = ("fit_intercept", "tol", "max_iter", "n_threads")
+        settings = {name: getattr(self, name) for name in shared}
+        settings |= {"class_weight": self.class_weight, **self.best_params_}
+        best = self.best_estimator_ = LogisticRegression(**settings)
+        for name in ("classes_", "n_features_in_", "feature_names_in_"):
+            if hasattr(self, name):
+                setattr(best, name, getattr(self, name))
+        status = best._train(X, positive, weights, start)
+        self.n_iter_ = self.best_estimator_.n_iter_
+        self.refit_time_ = time.perf_counter() - started
+        return status
+
+    @available_if(_refits)  # type: ignore[untyped-decorator]
+    def decision_function(self, X: npt.ArrayLike) -> Float64Array:
+        """Return the best estimator's decision value of each row."""
+        check_is_fitted(self)
+        return self.best_estimator_.decision_function(X)
+
+    @available_if(_refits)  # type: ignore[untyped-decorator]
+    def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
+        """Return the label of each row by the best estimator."""
+        check_is_fitted(self)
+        return self.best_estimator_.predict(X)
+
+    @available_if(_refits)  # type: ignore[untyped-decorator]
+    def predict_proba(self, X: npt.ArrayLike) -> Float64Array:
+        """Return the probability of each class by the best estimator, shape (n_samples, 2)."""
+        check_is_fitted(self)
+        return self.best_estimator_.predict_proba(X)
+
+    @available_if(_refits)  # type: ignore[untyped-decorator]
+    def predict_log_proba(self, X: npt.ArrayLike) -> Float64Array:
+        """Return the logarithm of `predict_proba`."""
+        check_is_fitted(self)
+        return self.best_estimator_.predict_log_proba(X)
+
+    def score(self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: Any = None) -> float:
+        """Return the best estimator's score on X and y, the one that `scoring` names.
+
+        Of several scores, the one that `refit` names.
+        """
+        _refits(self)
+        check_is_fitted(self)
+        scorer: Any = self.scorer_
+        if isinstance(scorer, dict):
+            scorer = scorer[str(self.refit)]
+        options = {} if sample_weight is None else {"sample_weight": sample_weight}
+        return float(scorer(self.best_estimator_, X, y, **options))

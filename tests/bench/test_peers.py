@@ -1,0 +1,98 @@
+"""The peers of benches/peers: those that are installed compute what the reference does."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))  # benches is no package that is installed
+
+from benches.peers import losses, report, searches, singles, tunings  # noqa: E402
+from benches.peers.setting import Prepared, Setting, WrongResultError, check  # noqa: E402
+
+SMALL = Setting(300, 8, "float64", 1, 0.001)
+# Numba, PyTorch and JAX compile for seconds; Optuna and what scikit-learn starts are slow.
+LOSSES = ["metaopt_fast", "NumPy, tuned", "NumPy, logaddexp", "scikit-learn's loss in a loop"]
+TUNINGS = [name for name in tunings.PEERS if "intelex" not in name and "LIBLINEAR" not in name]
+SINGLES = [name for name in singles.PEERS if "intelex" not in name]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_of_a_peer_is_the_references(name, dtype):
+    check(losses.prepare(name, Setting(300, 8, dtype, 1, 0.001)))
+
+
+@pytest.mark.parametrize("name", searches.PEERS)
+def test_a_search_of_a_peer_finds_a_loss_that_is_the_references(name):
+    check(searches.prepare(name, SMALL))
+
+
+@pytest.mark.parametrize("name", TUNINGS)
+def test_a_tuning_of_a_peer_has_the_references_scores(name):
+    check(tunings.prepare(name, SMALL))
+
+
+@pytest.mark.parametrize("name", SINGLES)
+def test_one_model_of_a_peer_is_the_references(name):
+    check(singles.prepare(name, SMALL))
+
+
+@pytest.mark.parametrize("where", [0, -1])
+def test_a_peer_that_is_wrong_is_refused(monkeypatch, where):
+    def wrong(problem):
+        def call():
+            found = losses.numpy_plain(problem)()
+            found[where] *= 1 + 1e-9
+            return found
+
+        return call
+
+    monkeypatch.setitem(losses.PEERS, "wrong", wrong)
+    with pytest.raises(WrongResultError, match="off the reference"):
+        check(losses.prepare("wrong", SMALL))
+
+
+def test_a_result_that_is_no_number_is_refused():
+    with pytest.raises(WrongResultError):
+        check(Prepared(lambda: None, 1, float("nan"), 1.0))
+
+
+def test_the_command_measures_and_writes_what_it_measured(tmp_path):
+    path = tmp_path / "results.json"
+    command = [sys.executable, "-m", "benches.peers", "--quick", "--threads", "1"]
+    command += ["--only", "losses", "--peers", "metaopt_fast", "tuned", "--json", str(path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(command, check=True, cwd=ROOT, env=environment, capture_output=True)
+    results = json.loads(path.read_text())
+    assert len(results["rows"]) == 8  # 2 peers, 2 shapes, 2 dtypes
+    assert all(len(row["times"]) == results["rounds"] for row in results["rows"])
+    table = report.to_markdown(results, has_picture=False)
+    assert all(report.cell(row) in table for row in results["rows"])
+
+
+def test_a_ratio_is_that_of_the_best_other_to_the_best_of_ours():
+    def row(peer, *times, **more):
+        shape = {"shape": [10, 2], "dtype": "float64", "n_threads": 1, "neighbour": False}
+        return {"task": "losses", "peer": peer, "count": 1, "times": list(times), **shape, **more}
+
+    rows = [row("metaopt_fast", 2.0, 9.0, 1.0), row("a", 6.0), row("b", 5.0)]
+    assert report.ratio(rows) == "2.50"
+    assert report.ratio([*rows, row("c", 1.0, failed="wrong")]) == "2.50"
+    assert report.ratio(rows[:1]) == ""
+
+
+def test_ratios_of_losses_and_of_fits_are_apart():
+    shape = {"task": "singles", "shape": [10, 2], "dtype": "float64", "n_threads": 1}
+    times = {
+        "metaopt_fast, loss": 4.0,
+        "NumPy, one product by BLAS": 1.0,
+        "metaopt_fast, LogisticRegression": 1.0,
+        "scikit-learn, lbfgs": 2.0,
+    }
+    rows = [{**shape, "peer": name, "count": 1, "times": [one]} for name, one in times.items()]
+    assert report.ratio(rows) == "loss 0.25; fit 2.00"

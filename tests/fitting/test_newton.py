@@ -1,0 +1,304 @@
+"""Hessians, systems of equations, and the bounds that Newton's method proves."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import metaopt_fast as mf
+from metaopt_fast import _kernels
+from metaopt_fast.fitting import newton
+from metaopt_fast.fitting.certificates import gap_bound
+from metaopt_fast.fitting.last_steps import LastSteps
+from metaopt_fast.fitting.models import Models, TrainingSet
+
+
+def pairs_of(matrix):
+    return matrix[np.triu_indices(len(matrix))]
+
+
+def problem(seed, n_samples, n_features, weighted):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n_samples, n_features))
+    y = np.arange(n_samples) % 2
+    weights = rng.uniform(0.5, 2, n_samples) if weighted else None
+    return X, y, weights, mf.LogisticLoss(X, y, weights, fit_intercept=True), rng
+
+
+def hessians(objective, thetas, n_threads=1):
+    found = np.empty((len(thetas), _kernels.n_pairs(objective.n_params)))
+    assert _kernels.hessians(objective._rows, thetas, found, n_threads)
+    return found
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_samples=st.integers(2, 200),
+    n_features=st.integers(1, 20),
+    n_candidates=st.integers(1, 60),
+    weighted=st.booleans(),
+)
+def test_hessians_are_those_of_numpy(seed, n_samples, n_features, n_candidates, weighted):
+    X, _, weights, objective, rng = problem(seed, n_samples, n_features, weighted)
+    thetas = rng.normal(size=(n_candidates, n_features + 1)) * 3
+    weights = np.ones(n_samples) if weights is None else weights
+    weights = np.ldexp(weights, 1 - np.frexp(weights.max())[1])  # as they are packed
+    rows = np.column_stack([X, np.ones(n_samples)])
+    for theta, found in zip(thetas, hessians(objective, thetas), strict=True):
+        margins = np.abs(rows @ theta)
+        curvature = weights * np.exp(-margins) / (1 + np.exp(-margins)) ** 2
+        wanted = (rows.T * curvature) @ rows
+        sizes = (np.abs(rows).T * curvature) @ np.abs(rows)
+        assert (np.abs(found - pairs_of(wanted)) <= 1e-12 * pairs_of(sizes)).all()
+
+
+@pytest.mark.parametrize("n_features", [1, 7, 30])
+def test_a_hessian_has_the_same_bits_in_any_batch_on_any_number_of_threads(n_features):
+    _, _, _, objective, rng = problem(0, 3000, n_features, True)
+    thetas = rng.normal(size=(90, n_features + 1))
+    alone = np.concatenate([hessians(objective, theta[None]) for theta in thetas])
+    for n_threads in (1, 2, 3, 7):
+        np.testing.assert_array_equal(hessians(objective, thetas, n_threads), alone)
+        np.testing.assert_array_equal(hessians(objective, thetas[5:8], n_threads), alone[5:8])
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_samples=st.integers(2, 700),
+    n_features=st.integers(1, 20),
+    n_candidates=st.integers(1, 60),
+    n_threads=st.integers(1, 3),
+)
+def test_the_largest_margin_is_found(seed, n_samples, n_features, n_candidates, n_threads):
+    X, _, _, objective, rng = problem(seed, n_samples, n_features, weighted=False)
+    thetas = rng.normal(size=(n_candidates, n_features + 1))
+    thetas[0] = 0
+    found = np.full(n_candidates, np.nan)
+    assert _kernels.largest_margins(objective._rows, thetas, found, n_threads)
+    margins = np.column_stack([X, np.ones(n_samples)]) @ thetas.T
+    assert found[0] == 0
+    np.testing.assert_allclose(found, np.abs(margins).max(axis=0), rtol=1e-12)
+
+
+def test_the_largest_margin_of_a_huge_theta_is_infinite_and_of_no_number_is_refused():
+    objective = mf.LogisticLoss([[2.0], [-3.0]], [0, 1])
+    found = np.empty(1)
+    assert _kernels.largest_margins(objective._rows, np.array([[1e308]]), found, 1)
+    assert np.isinf(found[0])
+    assert not _kernels.largest_margins(objective._rows, np.array([[np.nan]]), found, 1)
+    assert not _kernels.hessians(objective._rows, np.array([[np.inf]]), np.empty((1, 1)), 1)
+
+
+def test_a_step_of_no_number_reaches_for_ever():
+    rows = mf.LogisticLoss([[2.0], [-3.0]], [0, 1])._rows
+    set_of, l2 = np.zeros(1, np.intp), np.ones(1)
+    models = Models([TrainingSet(rows, 2.0)], set_of, l2, 1, 1, np.array([3.0]), 2, 1, 1)
+    assert models.reaches(set_of, np.array([[-2.0]])).tolist() == [6.0]
+    assert models.reaches(set_of, np.array([[np.nan]])).tolist() == [np.inf]
+
+
+def test_a_step_is_improved_by_the_update_of_bfgs():
+    rng = np.random.default_rng(0)
+    n = 5
+    root, other = rng.normal(size=(2, n, n))
+    kept, true = root @ root.T + np.eye(n), other @ other.T + np.eye(n)
+    inverse = np.linalg.inv(kept)
+    theta = rng.normal(size=n)
+    gradient, last = true @ theta, LastSteps(1, n)
+    newton = inverse @ gradient
+    length = np.sqrt(gradient @ newton)
+    at = np.zeros(1, np.intp)
+    same, norms = last.improve(at, gradient[None], newton[None], np.array([length]))
+    assert (same[0] == newton).all() and norms[0] == length  # nothing is known yet
+    s, next_gradient = -newton / 4, true @ (theta - newton / 4)
+    last.remember(
+        at, gradient[None], newton[None], np.array([length]), s[None], np.array([length / 4])
+    )
+    y = next_gradient - gradient
+    rho = 1 / (s @ y)
+    left = np.eye(n) - rho * np.outer(s, y)
+    updated = left @ inverse @ left.T + rho * np.outer(s, s)
+    newton = inverse @ next_gradient
+    length = np.sqrt(next_gradient @ newton)
+    steps, norms = last.improve(at, next_gradient[None], newton[None], np.array([length]))
+    np.testing.assert_allclose(steps[0], updated @ next_gradient, rtol=1e-9)
+    assert norms[0] >= np.sqrt(steps[0] @ kept @ steps[0])
+    last.forget(at)
+    steps, _ = last.improve(at, next_gradient[None], newton[None], np.array([length]))
+    assert (steps[0] == newton).all()
+
+
+def solve(matrices, which, scales, shifts, n_penalised, extents, right, n_threads=1, alone=-1):
+    """The solutions, the squares of their norms, and the radii and inflations of the factors."""
+    x = right.copy()
+    squares, radii, inflations = np.empty((3, len(right)))
+    factors, places = np.full((len(right) + 1, matrices.shape[1]), np.nan), which.copy()
+    places[:] = np.arange(len(right))[::-1] + 1
+    _kernels.factor(
+        matrices,
+        which,
+        scales,
+        shifts,
+        n_penalised,
+        extents,
+        factors,
+        places,
+        radii,
+        inflations,
+        n_threads,
+        alone,
+    )
+    assert np.isnan(factors[0]).all() and np.isfinite(factors[1:]).all()
+    _kernels.solve(factors, places, x, squares, n_threads, alone)
+    return x, squares, radii, inflations
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(1, 25),
+    n_systems=st.integers(1, 60),
+    n_threads=st.integers(1, 3),
+)
+def test_systems_are_solved_and_radii_are_bounds(seed, n, n_systems, n_threads):
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(2, 2 * n + 3, n)) * 10.0 ** rng.uniform(-3, 3, n)
+    matrices = np.einsum("aij,aik->ajk", rows, rows)
+    which = rng.integers(0, 2, n_systems)
+    scales, shifts = rng.uniform(0.1, 2, n_systems), 10.0 ** rng.uniform(-6, 2, n_systems)
+    extents = np.abs(rows).max(axis=(0, 1))
+    right = rng.normal(size=(n_systems, n)) * extents
+    packed = np.array([pairs_of(matrix) for matrix in matrices])
+    x, squares, radii, inflations = solve(
+        packed, which, scales, shifts, n - 1, extents, right, n_threads=n_threads
+    )
+    for i in range(n_systems):
+        matrix = scales[i] * matrices[which[i]]
+        matrix[np.arange(n - 1), np.arange(n - 1)] += shifts[i]
+        scale = 1 / np.sqrt(np.diag(matrix))
+        inverse = np.linalg.inv(matrix * np.outer(scale, scale)) * np.outer(scale, scale)
+        np.testing.assert_allclose(x[i] / scale, inverse @ right[i] / scale, rtol=1e-6, atol=1e-6)
+        assert squares[i] == pytest.approx(right[i] @ inverse @ right[i], rel=1e-6)
+        largest = np.einsum("ij,jk,ik->i", rows.reshape(-1, n), inverse, rows.reshape(-1, n)).max()
+        assert radii[i] >= np.sqrt(largest) * (1 - 1e-9)
+        of_each = np.diag(inverse) * np.diag(matrix)
+        assert inflations[i] == pytest.approx(of_each.sum(), rel=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 23, 24, 25, 47, 48, 49, 53, 97, 130])
+def test_a_system_has_the_same_bits_alone_and_in_a_tile(n):
+    rng = np.random.default_rng(n)
+    rows = rng.normal(size=(3, 2 * n, n)) * 10.0 ** rng.uniform(-3, 3, n)
+    rows[2, :, n // 2] = rows[2, :, 0]  # singular
+    packed = np.array([pairs_of(block.T @ block) for block in rows])
+    which, shifts = np.arange(29) % 3, rng.uniform(0, 1, 29)
+    shifts[2::3] = 0
+    arguments = (packed, which, np.ones(29), shifts, n, np.abs(rows).max(axis=(0, 1)))
+    right = rng.normal(size=(29, n))
+    alone, tiled = (solve(*arguments, right, alone=alone) for alone in (1, 0))
+    for ours, theirs in zip(alone, tiled, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert n == 1 or np.isinf(alone[2][2::3]).all()
+    assert np.isfinite(alone[3][0::3]).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (3, 3), (20, 37), (60, 400)])
+def test_reflections_leave_a_triangle_of_the_rows(shape):
+    rng = np.random.default_rng(shape[1])
+    X = rng.normal(size=shape) * 10.0 ** rng.uniform(-3, 3, shape[1])
+    X[-1] = X[0]
+    kept, taus = X.copy(), np.empty(len(X))
+    _kernels.make_reflections(kept, taus, 1)
+    triangle = np.tril(kept[:, : len(X)])
+    sizes = np.abs(X).sum(axis=1, keepdims=True)
+    turned = X.copy()
+    _kernels.reflect(kept, taus, turned, False, 2)
+    assert (np.abs(turned[:, : len(X)] - triangle) <= 1e-13 * sizes).all()
+    assert (np.abs(turned[:, len(X) :]) <= 1e-13 * sizes).all()
+    products = (np.abs(triangle @ triangle.T - X @ X.T) / (sizes * sizes.T)).max()
+    assert products <= 1e-14
+    _kernels.reflect(kept, taus, turned, True, 1)
+    assert (np.abs(turned - X) <= 1e-13 * sizes).all()
+    for n_threads in (2, 3):
+        again, others = X.copy(), np.empty(len(X))
+        _kernels.make_reflections(again, others, n_threads)
+        np.testing.assert_array_equal(again, kept)
+        np.testing.assert_array_equal(others, taus)
+
+
+def test_no_systems_are_solved_at_once():
+    none, nothing = np.empty((0, 1)), np.empty(0)
+    assert all(
+        found.size == 0
+        for found in solve(none, np.empty(0, np.intp), nothing, nothing, 1, np.ones(1), none)
+    )
+
+
+def test_a_singular_system_leaves_parameters_out_and_says_so():
+    matrix = np.array([[1.0, 1.0], [1.0, 1.0]])
+    x, squares, radii, inflations = solve(
+        pairs_of(matrix)[None],
+        np.zeros(1, np.intp),
+        np.ones(1),
+        np.zeros(1),
+        2,
+        np.ones(2),
+        np.array([[3.0, 3.0]]),
+    )
+    assert x.tolist() == [[3.0, 0.0]]
+    assert squares[0] == pytest.approx(9)
+    assert np.isinf(radii[0]) and np.isinf(inflations[0])
+
+
+def test_the_bound_is_half_the_squared_decrement_near_the_optimum_and_infinite_far_away():
+    decrement = np.array([1e-9, 1e-4, 0.3, 0.99, 1.0, 5.0, np.nan])
+    bound = gap_bound(decrement, np.ones(7))
+    np.testing.assert_allclose(bound[:2], decrement[:2] ** 2 / 2, rtol=1e-4)
+    assert (bound[:4] >= decrement[:4] ** 2 / 2).all() and np.isfinite(bound[:4]).all()
+    assert np.isinf(bound[4:]).all()
+    # exp(-R t) is all that is left of the curvature: min_t exp(-t) + t - 1 - lam t, by hand.
+    t = np.linspace(0, 20, 2_000_001)
+    np.testing.assert_allclose(bound[2], (0.3 * t - (np.exp(-t) + t - 1)).max(), rtol=1e-9)
+
+
+HASH_OF_FITS = """
+import hashlib
+import numpy as np
+import metaopt_fast as mf
+rng = np.random.default_rng(0)
+X, folds = rng.normal(size=(700, 9)), np.arange(700) % 4
+y = (X @ rng.normal(size=9) + rng.normal(size=700) > 0).astype(int)
+fits = mf.fit_many(X, y, l2=np.logspace(-5, 1, 40), folds=folds, n_threads=N_THREADS)
+arrays = (fits.theta, fits.loss, fits.gap_bound, fits.n_iter, fits.validation_loss)
+print(hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest())
+"""
+
+
+def test_what_the_nearest_model_knows_is_true_of_another_penalty(monkeypatch):
+    nearby, seen = newton._Batch.nearby, []
+
+    def checked(batch, others):
+        near = nearby(batch, others)
+        losses, gradients = batch.models.evaluate(others, near.thetas)
+        np.testing.assert_allclose(near.losses, losses, rtol=1e-12)
+        np.testing.assert_allclose(near.gradients, gradients, rtol=1e-9, atol=1e-13)
+        seen.append(len(others))
+        return near
+
+    monkeypatch.setattr(newton._Batch, "nearby", checked)
+    X, y, _, _, _ = problem(0, 150, 4, False)
+    assert mf.fit_many(X + y[:, None], y, l2=np.logspace(-3, 2, 40)).certified.all()
+    assert sum(seen) >= 20
+
+
+def test_fits_have_one_hash_over_threads_and_instruction_sets(run_python):
+    hashes = set()
+    for isa in set(_kernels.supported_isas()) - {"baseline"}:
+        for n_threads in (1, 2, 5):
+            program = HASH_OF_FITS.replace("N_THREADS", str(n_threads))
+            done = run_python(program, METAOPT_FAST_ISA=isa)
+            assert done.returncode == 0, done.stderr
+            hashes.add(done.stdout.strip())
+    assert len(hashes) <= 1
+    assert all(len(found) == len(hashlib.sha256().hexdigest()) for found in hashes)

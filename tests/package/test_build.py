@@ -1,0 +1,194 @@
+"""Building from source: what it says where it cannot, and what it gives without OpenMP."""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# Losses and gradients of more than one thread's work, by their bits.
+DIGEST = """
+import hashlib
+import numpy as np
+import metaopt_fast as mf
+from metaopt_fast import _kernels
+rng = np.random.default_rng(0)
+X, y = rng.normal(size=(1003, 7)), np.arange(1003) % 2
+thetas = mf.Normal().sample(0, 0, 300, 8)
+digest = hashlib.sha256()
+for dtype in ("float64", "float32"):
+    objective = mf.LogisticLoss(X, y, l2=0.1, fit_intercept=True, dtype=dtype)
+    for array in objective.batch_loss_gradient(thetas):
+        digest.update(array.tobytes())
+print(_kernels.OPENMP, digest.hexdigest())
+"""
+
+
+# What only the objects of an instruction set hold: registers and instructions of AVX, of AVX-512.
+OF_AVX = re.compile(r"%[yz]mm|%k[0-7]|\tv\w+ ")
+OF_AVX512 = re.compile(r"%zmm|%[xy]mm(1[6-9]|2\d|3[01])\b|%k[0-7]")
+
+
+def copy_source(copy):
+    """Make a folder of what a build reads."""
+    copy.mkdir()
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    shutil.copytree(ROOT / "src", copy / "src")
+    built = shutil.ignore_patterns("*.so", "__pycache__")
+    shutil.copytree(ROOT / "metaopt_fast", copy / "metaopt_fast", ignore=built)
+    return copy
+
+
+@pytest.fixture
+def source(tmp_path):
+    return copy_source(tmp_path / "source")
+
+
+def build(source, **environment):
+    """Run the build in `source`, into its folder lib."""
+    program = [sys.executable, "setup.py", "build", "--build-lib=lib", "--build-temp=temp"]
+    return subprocess.run(
+        program,
+        cwd=source,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def assert_names_the_fixes(run):
+    assert run.returncode != 0
+    sentence = run.stderr.strip().splitlines()[-1]
+    assert "could not compile and link a small C++17 program" in sentence
+    assert "install a compiler with OpenMP" in sentence
+    assert "apt install g++" in sentence
+    assert "CC and CXX" in sentence
+    assert "METAOPT_FAST_OPENMP=0" in sentence
+
+
+def test_without_a_compiler_the_build_names_the_fixes(source):
+    assert_names_the_fixes(build(source, CC="/nonexistent", CXX="/nonexistent"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the compiler without OpenMP is a shell script")
+def test_without_openmp_the_build_names_the_fixes_and_the_way_without(source, tmp_path):
+    compiler = tmp_path / "c++-without-openmp"
+    compiler.write_text(
+        "#!/bin/sh\n"
+        'for word in "$@"; do\n'
+        '    if [ "$word" = -fopenmp ]; then\n'
+        "        echo \"error: unsupported option '-fopenmp'\" >&2\n"
+        "        exit 1\n"
+        "    fi\n"
+        "done\n"
+        f'exec "{shutil.which("c++")}" "$@"\n'
+    )
+    compiler.chmod(0o755)
+    assert_names_the_fixes(build(source, CC=str(compiler), CXX=str(compiler)))
+
+
+@pytest.fixture(scope="module")
+def built_without_openmp(tmp_path_factory):
+    """A folder with lib, what was built, and temp, its objects."""
+    source = copy_source(tmp_path_factory.mktemp("build") / "source")
+    run = build(source, METAOPT_FAST_OPENMP="0")
+    assert run.returncode == 0, run.stderr
+    return source
+
+
+def test_built_without_openmp_it_gives_the_same_bits_on_one_thread(
+    built_without_openmp, run_python
+):
+    # In front of the working directory, which python -c puts first.
+    lib = str(built_without_openmp / "lib")
+    built = f"import sys; sys.path.insert(0, {lib!r})\n"
+    here, there = run_python(DIGEST).stdout.split(), run_python(built + DIGEST).stdout.split()
+    assert there == ["False", here[1]]
+    threads = "import metaopt_fast as mf; print(mf.config()['n_threads'], mf.config()['openmp'])"
+    assert run_python(built + threads).stdout == "1 False\n"
+
+
+def of_object(program, *options, path):
+    return subprocess.run(
+        [program, *options, path], capture_output=True, text=True, check=True
+    ).stdout
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="there is one instruction set")
+@pytest.mark.parametrize(
+    "name, foreign",
+    [("_kernels", OF_AVX), ("isa_baseline", OF_AVX), ("isa_avx2", OF_AVX512)],
+)
+def test_old_processors_meet_no_wide_registers(built_without_openmp, name, foreign):
+    (path,) = (built_without_openmp / "temp").rglob(f"{name}.o")
+    instructions = of_object("objdump", "--disassemble", "--no-show-raw-insn", path=path)
+    assert instructions.count("\n") > 1000
+    assert foreign.findall(instructions) == []
+
+
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
+def test_functions_that_objects_share_are_of_no_instruction_set(built_without_openmp, isa):
+    # The linker keeps one of several definitions of a name, whatever it was compiled for.
+    (path,) = (built_without_openmp / "temp").rglob(f"isa_{isa}.o")
+    weak = re.findall(r" [WVu] (.*)", of_object("nm", "--demangle", path=path))
+    assert weak
+    assert [name for name in weak if f"metaopt::{isa}::" not in name] == []
+
+
+# ----------------------------------------------------------------------------- the nightly workflow
+
+SCRIPTS = ROOT / "tests" / "hardening"
+
+
+def test_every_script_of_hardening_is_run_each_night():
+    workflow = (ROOT / ".github" / "workflows" / "hardening.yml").read_text()
+    commands = re.search(r"command:\n((?: +- .*\n)+)", workflow)[1]
+    run = {line.split()[1] for line in commands.splitlines()}
+    assert run == {path.name for path in SCRIPTS.glob("*.py") if "__main__" in path.read_text()}
+    assert all(f"hardening/{path.name} " in workflow for path in SCRIPTS.glob("*.sh"))
+
+
+def test_what_scripts_of_hardening_import_is_in_their_extra():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    named = {re.match(r"[\w-]+", name)[0] for name in extras["hardening"] + extras["test"]}
+    named |= {"numpy", "sklearn", "metaopt_fast"}  # scikit-learn, and what the package needs
+    own = {path.stem for folder in (SCRIPTS, SCRIPTS.parent) for path in folder.glob("*.py")}
+    imported = re.compile(r"^\s*(?:import|from) (\w+)", re.MULTILINE)
+    for path in SCRIPTS.glob("*.py"):
+        foreign = set(imported.findall(path.read_text())) - own - set(sys.stdlib_module_names)
+        assert foreign <= named, path.name
+    assert {"coverage", "cosmic-ray"} <= named  # started, not imported
+
+
+@pytest.fixture
+def scripts_on_the_path(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+
+
+@pytest.mark.usefixtures("scripts_on_the_path")
+def test_mutants_of_the_sources_find_the_lines_that_they_change():
+    import source_mutants
+
+    source_mutants.check_anchors()
+
+
+@pytest.mark.usefixtures("scripts_on_the_path")
+def test_every_module_has_tests_for_its_mutants():
+    import mutation
+
+    assert len(mutation.MODULES) > 50
+    for module in mutation.MODULES:
+        assert all((ROOT / name).exists() for name in mutation.tests_of(module)), module
+    assert set(mutation.TESTS) <= set(mutation.MODULES)

@@ -1,0 +1,48 @@
+"""The examples: run small, they show what their texts say. The benches run them in full."""
+
+import runpy
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def main_of(name):
+    return runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"]
+
+
+def test_errors_are_not_led_astray_by_labels_that_are_wrong_far_away(capsys):
+    errors = main_of("wrong_labels")(n_samples=600, n_features=5, generations=40)
+    assert errors["evolve"] < 0.6 * errors["logistic regression"]
+    assert "on clean rows" in capsys.readouterr().out
+
+
+def test_a_limit_on_groups_is_kept_where_it_was_set_and_mostly_elsewhere(capsys):
+    figures = main_of("fairness")(n_samples=4000, generations=40)
+    logistic, evolved = (figures["search", name] for name in ("logistic regression", "evolve"))
+    assert logistic[1] > 0.1 and evolved[1] <= 0.03
+    assert figures["held out", "evolve"][1] < figures["held out", "logistic regression"][1]
+    assert "held out" in capsys.readouterr().out
+
+
+def test_a_large_search_goes_on_where_it_was_stopped(tmp_path, capsys):
+    main = main_of("large_search")
+    path = tmp_path / "search.sqlite"
+    n_candidates, seconds, first = 1_000_000, 0.1, None
+    while first is None:
+        try:
+            first = main(n_candidates=n_candidates, path=path, n_workers=1, seconds=seconds)
+        except TimeoutError:  # before the worker had begun
+            seconds *= 2
+    assert 0 < first.n_evaluated < n_candidates
+    assert "run it again" in capsys.readouterr().out
+    resumed = main(n_candidates=n_candidates, path=path, n_workers=2)
+    whole = main(n_candidates=n_candidates, path=tmp_path / "other.sqlite", n_workers=2)
+    assert resumed.top.tobytes() == whole.top.tobytes()
+    assert "Scorecard of" in capsys.readouterr().out
+
+
+def test_both_searches_find_the_same_penalty(capsys):
+    theirs, ours = main_of("tuning")(n_iter=12).values()
+    assert ours.best_params_ == theirs.best_params_
+    assert abs(ours.best_score_ - theirs.best_score_) < 1e-4
+    assert "proven" in capsys.readouterr().out

@@ -1,0 +1,169 @@
+"""The package as its users see it: names, types, versions, and what an import costs."""
+
+import importlib.util
+import inspect
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+import metaopt_fast as mf
+from metaopt_fast import _kernels
+
+ROOT = Path(__file__).parents[2]
+
+# Time of the processor beside that of `import numpy`, in one process: a guard against a heavy
+# import, which other processes and a slow machine do not make heavier. It is about a third.
+IMPORT_LIMIT = 0.45
+
+PART_OF_IMPORT = """
+import time
+begun = time.process_time()
+import numpy
+started = time.process_time()
+import metaopt_fast
+print((time.process_time() - started) / (started - begun))
+"""
+
+MODULES_OF_IMPORT = """
+import sys
+import numpy
+before = set(sys.modules)
+import metaopt_fast
+print(*sorted(set(sys.modules) - before))
+"""
+
+HEAVY = (
+    "argparse",
+    "asyncio",
+    "concurrent.futures",
+    "csv",
+    "hashlib",
+    "json",
+    "matplotlib",
+    "multiprocessing",
+    "pandas",
+    "pathlib",
+    "scipy",
+    "sklearn",
+    "sqlite3",
+    "subprocess",
+    "tqdm",
+)
+
+
+def test_an_import_costs_little_over_numpy(run_python, tmp_path):
+    compiled = {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
+    run_python(PART_OF_IMPORT, **compiled)  # fills the cache of compiled modules
+    runs = [run_python(PART_OF_IMPORT, **compiled) for _ in range(5)]
+    assert min(float(run.stdout) for run in runs) < IMPORT_LIMIT
+
+
+def test_an_import_brings_no_heavy_module(run_python):
+    imported = run_python(MODULES_OF_IMPORT).stdout.split()
+    assert "metaopt_fast._kernels" in imported
+    assert not set(HEAVY) & set(imported)
+
+
+def test_all_public_names_are_there_and_documented():
+    assert len(mf.__all__) == len(set(mf.__all__))
+    for name in mf.__all__:
+        value = getattr(mf, name)
+        if inspect.isclass(value) or inspect.isfunction(value) or inspect.ismodule(value):
+            assert inspect.getdoc(value), name
+
+
+def test_names_asked_for_late_are_the_same_objects():
+    from metaopt_fast.search.checkpoint import CheckpointError
+
+    assert mf.CheckpointError is CheckpointError
+    assert mf.reference.__name__ == "metaopt_fast.reference"
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="has no attribute 'no_such_name'"):
+        _ = mf.no_such_name
+
+
+def test_the_versions_are_equal():
+    assert mf.__version__ == project()["version"]
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert re.search(rf"^## {re.escape(mf.__version__)}\b", changelog, re.MULTILINE)
+
+
+def test_numpy_is_the_only_requirement():
+    assert [re.match(r"\w+", line).group() for line in project()["dependencies"]] == ["numpy"]
+
+
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_type_checkers_find_the_types():
+    package = resources.files("metaopt_fast")
+    assert package.joinpath("py.typed").is_file()
+    assert package.joinpath("_kernels.pyi").is_file()
+
+
+def test_the_configuration_is_that_of_the_compiled_module():
+    found = mf.config()
+    assert (found["isa"], found["isa_reason"]) == _kernels.isa()
+    assert found["isa"] in _kernels.supported_isas()
+    assert found["openmp"] is _kernels.OPENMP
+    assert found["n_threads"] >= 1
+    assert found["version"] == mf.__version__
+
+
+def test_show_config_prints_each_entry(capsys):
+    mf.show_config()
+    shown = capsys.readouterr().out
+    assert all(str(value) in shown for value in mf.config().values() if value is not True)
+
+
+def test_a_package_without_its_compiled_part_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "metaopt_fast._kernels", None)
+    where = Path(mf.__file__)
+    spec = importlib.util.spec_from_file_location(
+        "metaopt_fast", where, submodule_search_locations=[str(where.parent)]
+    )
+    with pytest.raises(ImportError, match=r"its compiled part is not there: run 'pip install"):
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+# ---------------------------------------------------------------------------------- the tests' own
+
+PROFILE = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+sys.path.insert(0, sys.argv[1])
+import conftest
+from hypothesis import settings
+seen = settings.default
+print(seen.derandomize, seen.print_blob, seen.max_examples, signal.getsignal(signal.SIGINT))
+"""
+
+
+@pytest.mark.parametrize(
+    ("profile", "wanted"), [("default", r"True \w+ 150 "), ("thorough", "False True 2000 ")]
+)
+def test_a_longer_search_has_other_inputs_each_time_and_prints_how_to_repeat_one(profile, wanted):
+    environment = {**os.environ, "HYPOTHESIS_PROFILE": profile}
+    done = subprocess.run(
+        [sys.executable, "-c", PROFILE, str(ROOT / "tests")],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert re.match(wanted, done.stdout), done.stderr
+    assert "default_int_handler" in done.stdout  # or tests of Ctrl-C hang in the background
+
+
+def test_no_test_has_a_number_of_examples_of_its_own():
+    own = re.compile(r"settings\(.*(max_examples=\d|derandomize)")
+    files = (ROOT / "tests").rglob("test_*.py")
+    assert not [file.name for file in files if own.search(file.read_text())]

@@ -1,0 +1,144 @@
+"""Checkpoints of searches that are killed, and of disks that are full: nothing told of is lost."""
+
+import functools
+import os
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+from searches import digest, objective, python, search
+
+import metaopt_fast as mf
+from metaopt_fast.search import shards
+from metaopt_fast.search.checkpoint import Checkpoint
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    monkeypatch.setattr(shards, "LARGEST_SHARD", 256)
+
+
+@pytest.fixture
+def path(memory):
+    return memory / "run.db"
+
+
+# --------------------------------------------------------------------------------------- full disks
+
+FULL_DISK = """
+import sys
+from searches import *
+from metaopt_fast.search import random_search as search
+from metaopt_fast.search import shards
+shards.LARGEST_SHARD = 64
+search.COMMIT_INTERVAL = 0.0
+options = {"top_k": 5, "seed": 3, "start": 100, "checkpoint": sys.argv[1]}
+with files_up_to(int(sys.argv[2])):
+    mf.random_search(objective(), mf.Normal(), 100_000, **options)
+"""
+
+
+@pytest.mark.parametrize("limit", [0, 5000, 30_000, 100_000])
+def test_a_full_disk_raises_and_the_file_still_opens(path, monkeypatch, limit):
+    with python(FULL_DISK, path, str(limit), stderr=subprocess.PIPE) as process:
+        assert process.wait() == 1
+        assert b"OSError" in process.stderr.read().splitlines()[-1]
+    monkeypatch.setattr(shards, "LARGEST_SHARD", 64)
+    restored = []
+    result = search(path, 100_000, callback=restored.append)
+    assert digest(result) == digest(search(None, 100_000))
+    if limit >= 30_000:
+        assert restored[0].n_evaluated > 64 + 28
+
+
+# ------------------------------------------------------------------------------------------ kill -9
+
+# Tells how many candidates are safe, after each shard and at the end.
+KILLED = """
+import sys
+from searches import *
+from metaopt_fast.search import random_search as search
+from metaopt_fast.search import shards
+shards.LARGEST_SHARD = 256
+search.CALLBACK_INTERVAL, search.COMMIT_INTERVAL = 0.0, 1e9
+def acknowledge(result):
+    sys.stdout.write(f"{result.n_evaluated}\\n")
+    sys.stdout.flush()
+loss = objective(n_threads=1)
+print("ready", flush=True)
+sys.stdin.readline()
+options = {"top_k": 5, "seed": 3, "start": 100, "checkpoint": sys.argv[1]}
+acknowledge(mf.random_search(loss, mf.Normal(), int(sys.argv[2]), callback=acknowledge, **options))
+"""
+
+
+def test_a_hundred_kills_lose_nothing_that_was_acknowledged(path):
+    n_candidates, kills = 2_000_000, 100
+    rng = random.Random(0)
+    start = functools.partial(python, KILLED, path, n_candidates, stdin=subprocess.PIPE)
+    waiting = [start(), start()]
+    safe = lives = 0
+    for kill in range(kills):
+        process = waiting.pop(0)
+        assert process.stdout.readline() == b"ready\n"
+        if kill < kills - 2:
+            waiting.append(start())  # and it imports while this one runs
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+        told = []
+        if kill % 2:  # at any moment; the others while shards are being written
+            told.append(process.stdout.readline())
+        time.sleep(rng.uniform(0.0, 0.03))
+        process.kill()
+        told += process.communicate()[0].splitlines(keepends=True)
+        told = [int(line) for line in told if line.endswith(b"\n")]
+        assert not told or told[0] > safe or safe == n_candidates
+        safe, lives = max([safe, *told]), lives + bool(told)
+    assert lives >= kills / 2
+    with Checkpoint(path) as file:
+        standing, _ = file.restore(shards.Standing.at(100, 5))
+    assert standing.n_evaluated >= safe
+    assert digest(mf.resume_search(path, objective(n_threads=1))) == digest(
+        search(None, n_candidates)
+    )
+
+
+# Workers are forked while the checkpoint is open; each callback copies it, as a backup does.
+WITH_WORKERS = """
+import multiprocessing, shutil, sys
+from concurrent.futures import ProcessPoolExecutor
+from searches import *
+from metaopt_fast.search import random_search as module
+from metaopt_fast.search import shards
+shards.LARGEST_SHARD, module.CALLBACK_INTERVAL = 256, 0.0
+def acknowledge(result):
+    shutil.copy(sys.argv[1], sys.argv[1] + ".copy")
+    if result.n_evaluated < 3000:
+        print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    print(result.n_evaluated, flush=True)
+with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as pool:
+    search(sys.argv[1], 300_000, executor=pool, callback=acknowledge)
+"""
+
+
+def test_a_killed_driver_leaves_its_workers_without_the_checkpoint(path):
+    with python(WITH_WORKERS, path) as process:
+        workers = [int(pid) for pid in process.stdout.readline().split()]
+        told = [process.stdout.readline() for _ in range(20)]
+        with pytest.raises(mf.CheckpointError, match="in use by another process"):
+            search(path, 300_000)
+        process.kill()
+        process.wait()
+    try:
+        assert workers
+        for pid in workers:
+            os.kill(pid, 0)  # it is still there
+        with Checkpoint(path) as file:
+            standing, _ = file.restore(shards.Standing.at(100, 5))
+        assert standing.n_evaluated >= max(int(line) for line in told if b" " not in line)
+    finally:
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+    assert digest(search(path, 300_000)) == digest(search(None, 300_000))
