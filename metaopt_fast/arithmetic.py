@@ -11,11 +11,10 @@ from collections.abc import Callable
 from typing import TypeAlias, overload
 
 import numpy as np
-import numpy.typing as npt
 
-from metaopt_fast import _kernels
+import metaopt_fast._kernels as _kernels
+from metaopt_fast.typing import Float64Array
 
-Float64Array = npt.NDArray[np.float64]
 # The least float above one half.
 ABOVE_HALF = 0.5 + 2.0**-53
 Kernel: TypeAlias = Callable[[Float64Array, Float64Array], None]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from metaopt_fast import _kernels
+import metaopt_fast._kernels as _kernels
 from metaopt_fast._version import STREAM_VERSION, __version__
 from metaopt_fast.validation.values import MAX_THREADS
 

@@ -15,10 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.floating_errors import shielded
+from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.identity import is_built_in
 from metaopt_fast.validation.values import check_number, describe
-
-Float64Array = npt.NDArray[np.float64]
 
 # Costs below 2**-SMALL_COST are multiplied by 2**SMALL_COST.
 SMALL_COST = 400

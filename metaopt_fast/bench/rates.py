@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast import _kernels
+import metaopt_fast._kernels as _kernels
 from metaopt_fast.fitting.fit_many import fit_many
 from metaopt_fast.machine import config
 from metaopt_fast.objectives.auc import AUCObjective

@@ -11,13 +11,14 @@ from typing import Any, TypeGuard
 from metaopt_fast.cli import values
 from metaopt_fast.cli.arguments import PROGRAM
 from metaopt_fast.files.read import read_stream, read_table, standardize
-from metaopt_fast.files.table import Table, shown
+from metaopt_fast.files.table import Table
 from metaopt_fast.metrics import Cost
 from metaopt_fast.objectives import losses
 from metaopt_fast.objectives.count_objective import CountObjective
 from metaopt_fast.objectives.counts import ConfusionCounts
 from metaopt_fast.objectives.pointwise import PointwiseLoss
 from metaopt_fast.samplers.independent import Integers, Normal, Sampler, Uniform
+from metaopt_fast.validation.text import shown
 
 LOSSES = {
     "logistic": losses.LogisticLoss,

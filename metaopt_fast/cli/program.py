@@ -30,12 +30,12 @@ from metaopt_fast.descent.gradient_descent import gradient_descent
 from metaopt_fast.evolution.result import EvolveResult
 from metaopt_fast.files.owned import CheckpointError
 from metaopt_fast.files.read import standardize
-from metaopt_fast.files.table import shown
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.machine import config, show_config
 from metaopt_fast.objectives.pointwise import PointwiseLoss
 from metaopt_fast.search.random_search import random_search, resume_search
 from metaopt_fast.search.result import SearchResult
+from metaopt_fast.validation.text import shown
 
 if TYPE_CHECKING:
     from metaopt_fast.selection.tune import TuneReport

@@ -17,12 +17,13 @@ from metaopt_fast.arithmetic import products
 from metaopt_fast.descent.gradient_descent import DescentResult
 from metaopt_fast.evolution.result import EvolveResult
 from metaopt_fast.files.archive import replace_file
-from metaopt_fast.files.table import Table, shown
+from metaopt_fast.files.table import Table
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.count_objective import INFEASIBLE, CountObjective
 from metaopt_fast.objectives.pointwise import PointwiseLoss
 from metaopt_fast.samplers.mixture import from_dict
 from metaopt_fast.search.result import SearchResult
+from metaopt_fast.validation.text import shown
 
 Lines = list[tuple[str, str]]
 # What was subtracted from each feature, and what it was divided by then.

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.data.packing import check_classes, check_sample_weight, check_X, chunks
 from metaopt_fast.floating_errors import shielded
+from metaopt_fast.typing import Array
 from metaopt_fast.validation.frames import as_numbers
 from metaopt_fast.validation.values import to_float64
-
-Array = npt.NDArray[Any]
 
 
 def merge_duplicates(

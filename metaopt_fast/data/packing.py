@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast import _kernels
+import metaopt_fast._kernels as _kernels
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.validation.frames import as_numbers
 from metaopt_fast.validation.labels import read_labels, short

@@ -22,12 +22,11 @@ from metaopt_fast.data.packing import (
     row_norms,
 )
 from metaopt_fast.floating_errors import shielded
+from metaopt_fast.typing import IndexArray
 from metaopt_fast.validation.values import as_real_array, describe
 
-Integers = npt.NDArray[np.intp]
 
-
-def check_rows(rows: npt.ArrayLike, n_samples: int) -> Integers:
+def check_rows(rows: npt.ArrayLike, n_samples: int) -> IndexArray:
     """Return the numbers of rows that integers or a mask choose, as NumPy would index with them."""
     wanted = f"whole numbers from 0 to {n_samples - 1}, or a mask of shape ({n_samples},)"
     array = as_real_array("rows", rows, 1, wanted)
@@ -51,7 +50,7 @@ def check_rows(rows: npt.ArrayLike, n_samples: int) -> Integers:
 
 
 @shielded
-def subset(packed: Packed, n_params: int, rows: Integers) -> Packed:
+def subset(packed: Packed, n_params: int, rows: IndexArray) -> Packed:
     """Return what `pack` would make of these rows of X, y and sample_weight."""
     positive = packed.origin.positive[rows]
     if positive.all() or not positive.any():
@@ -83,8 +82,8 @@ def subset(packed: Packed, n_params: int, rows: Integers) -> Packed:
 
 
 def gathered(
-    packed: Packed, n_params: int, places: npt.NDArray[np.signedinteger[Any]], rows: Integers
-) -> Iterator[tuple[npt.NDArray[np.float64], Integers]]:
+    packed: Packed, n_params: int, places: npt.NDArray[np.signedinteger[Any]], rows: IndexArray
+) -> Iterator[tuple[npt.NDArray[np.float64], IndexArray]]:
     """Yield packed rows in C order as float64, some at a time, signs and intercept included."""
     panels = packed.panels.view(packed.dtype).reshape(-1, n_params, PANEL_ROWS)
     for first in range(0, len(rows), CHUNK_ROWS):
@@ -94,7 +93,7 @@ def gathered(
         yield np.ascontiguousarray(chunk, np.float64), part
 
 
-def permutation(seed: int, epoch: int, n: int) -> Integers:
+def permutation(seed: int, epoch: int, n: int) -> IndexArray:
     """Return 0 .. n - 1 in an order that is a pure function of (seed, epoch).
 
     The numbers are sorted by the words that Philox4x64-10 makes of the key (seed, epoch).

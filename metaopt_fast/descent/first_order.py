@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from metaopt_fast.typing import Float64Array
 
 # Relative to the loss: below it, gradients tell better than losses whether a step descends.
 ROUNDING = 1e-12
@@ -21,17 +21,17 @@ ROUNDING = 1e-12
 class Point(NamedTuple):
     """K thetas and what the objective says of them."""
 
-    theta: Array  # (K, n_params)
-    loss: Array  # (K,)
-    gradient: Array  # (K, n_params)
-    norm: Array  # (K,): max |gradient|
+    theta: Float64Array  # (K, n_params)
+    loss: Float64Array  # (K,)
+    gradient: Float64Array  # (K, n_params)
+    norm: Float64Array  # (K,): max |gradient|
 
     def take(self, rows: npt.NDArray[Any]) -> Point:
         """Return some of them, by a mask or by numbers."""
         return Point(*(array[rows] for array in self))
 
 
-def row_dot(a: Array, b: Array) -> Array:
+def row_dot(a: Float64Array, b: Float64Array) -> Float64Array:
     """Return the sum of a * b over each row: pairwise, whatever the number of rows."""
     return np.asarray(np.add.reduce(a * b, axis=1))
 
@@ -50,14 +50,14 @@ class Rule(ABC):
     defaults: ClassVar[dict[str, Any]] = {}
     default_rate: ClassVar[float | None] = None
 
-    def __init__(self, shape: tuple[int, int], learning_rate: Array) -> None:
+    def __init__(self, shape: tuple[int, int], learning_rate: Float64Array) -> None:
         self.learning_rate = learning_rate
 
     @abstractmethod
-    def step(self, theta: Array, gradient: Array) -> Array:
+    def step(self, theta: Float64Array, gradient: Float64Array) -> Float64Array:
         """Return the thetas one step on."""
 
-    def propose(self, point: Point) -> Array:
+    def propose(self, point: Point) -> Float64Array:
         """Return the thetas to be evaluated next."""
         return self.step(point.theta, point.gradient)
 
@@ -75,7 +75,7 @@ class Rule(ABC):
 class GradientDescent(Rule):
     """theta <- theta - learning_rate * g."""
 
-    def step(self, theta: Array, gradient: Array) -> Array:
+    def step(self, theta: Float64Array, gradient: Float64Array) -> Float64Array:
         return theta - self.learning_rate * gradient
 
 
@@ -84,11 +84,13 @@ class Momentum(Rule):
 
     defaults: ClassVar = {"momentum": 0.9}
 
-    def __init__(self, shape: tuple[int, int], learning_rate: Array, momentum: Array) -> None:
+    def __init__(
+        self, shape: tuple[int, int], learning_rate: Float64Array, momentum: Float64Array
+    ) -> None:
         self.learning_rate, self.momentum = learning_rate, momentum
         self.velocity = np.zeros(shape)
 
-    def step(self, theta: Array, gradient: Array) -> Array:
+    def step(self, theta: Float64Array, gradient: Float64Array) -> Float64Array:
         self.velocity = self.momentum * self.velocity + gradient
         return theta - self.learning_rate * self.velocity
 
@@ -107,8 +109,8 @@ class Nesterov(Rule):
     def __init__(
         self,
         shape: tuple[int, int],
-        learning_rate: Array,
-        momentum: Array | None,
+        learning_rate: Float64Array,
+        momentum: Float64Array | None,
         restart: bool | None,
     ) -> None:
         self.learning_rate = learning_rate
@@ -118,7 +120,7 @@ class Nesterov(Rule):
         self.momentum = np.zeros((shape[0], 1)) if momentum is None else momentum
         self.t = np.ones((shape[0], 1))
 
-    def step(self, theta: Array, gradient: Array) -> Array:
+    def step(self, theta: Float64Array, gradient: Float64Array) -> Float64Array:
         self.velocity = self.momentum * self.velocity + gradient
         if not self.is_constant:
             following = (1 + np.sqrt(1 + 4 * self.t * self.t)) / 2
@@ -137,11 +139,13 @@ class AdaGrad(Rule):
     defaults: ClassVar = {"eps": 1e-10}
     default_rate = 1e-2
 
-    def __init__(self, shape: tuple[int, int], learning_rate: Array, eps: Array) -> None:
+    def __init__(
+        self, shape: tuple[int, int], learning_rate: Float64Array, eps: Float64Array
+    ) -> None:
         self.learning_rate, self.eps = learning_rate, eps
         self.squares = np.zeros(shape)
 
-    def step(self, theta: Array, gradient: Array) -> Array:
+    def step(self, theta: Float64Array, gradient: Float64Array) -> Float64Array:
         self.squares = self.squares + gradient * gradient
         return theta - self.learning_rate * (gradient / (np.sqrt(self.squares) + self.eps))
 
@@ -156,16 +160,16 @@ class RMSProp(Rule):
     def __init__(
         self,
         shape: tuple[int, int],
-        learning_rate: Array,
-        alpha: Array,
-        eps: Array,
-        momentum: Array,
+        learning_rate: Float64Array,
+        alpha: Float64Array,
+        eps: Float64Array,
+        momentum: Float64Array,
     ) -> None:
         self.learning_rate, self.eps, self.momentum = learning_rate, eps, momentum
         self.alpha, self.rest = alpha, 1 - alpha
         self.squares, self.velocity = np.zeros((2, *shape))
 
-    def step(self, theta: Array, gradient: Array) -> Array:
+    def step(self, theta: Float64Array, gradient: Float64Array) -> Float64Array:
         self.squares = self.alpha * self.squares + self.rest * (gradient * gradient)
         scaled = gradient / (np.sqrt(self.squares) + self.eps)
         self.velocity = self.momentum * self.velocity + scaled
@@ -181,14 +185,18 @@ class Adam(Rule):
     default_rate = 1e-3
 
     def __init__(
-        self, shape: tuple[int, int], learning_rate: Array, betas: tuple[Array, Array], eps: Array
+        self,
+        shape: tuple[int, int],
+        learning_rate: Float64Array,
+        betas: tuple[Float64Array, Float64Array],
+        eps: Float64Array,
     ) -> None:
         self.learning_rate, self.eps = learning_rate, eps
         self.beta1, self.beta2 = betas
         self.power1, self.power2 = np.ones((2, shape[0], 1))
         self.mean, self.squares = np.zeros((2, *shape))
 
-    def step(self, theta: Array, gradient: Array) -> Array:
+    def step(self, theta: Float64Array, gradient: Float64Array) -> Float64Array:
         self.mean = self.beta1 * self.mean + (1 - self.beta1) * gradient
         self.squares = self.beta2 * self.squares + (1 - self.beta2) * (gradient * gradient)
         # Products, not powers: those may differ between one number and a vector of them.
@@ -206,15 +214,15 @@ class AdamW(Adam):
     def __init__(
         self,
         shape: tuple[int, int],
-        learning_rate: Array,
-        betas: tuple[Array, Array],
-        eps: Array,
-        weight_decay: Array,
+        learning_rate: Float64Array,
+        betas: tuple[Float64Array, Float64Array],
+        eps: Float64Array,
+        weight_decay: Float64Array,
     ) -> None:
         super().__init__(shape, learning_rate, betas, eps)
         self.weight_decay = weight_decay
 
-    def step(self, theta: Array, gradient: Array) -> Array:
+    def step(self, theta: Float64Array, gradient: Float64Array) -> Float64Array:
         return super().step(theta * (1 - self.learning_rate * self.weight_decay), gradient)
 
 
@@ -228,7 +236,7 @@ class SteepestDescent(Rule):
 
     decrease = 0.5
 
-    def __init__(self, shape: tuple[int, int], learning_rate: Array) -> None:
+    def __init__(self, shape: tuple[int, int], learning_rate: Float64Array) -> None:
         self.learning_rate = learning_rate
         self.direction = np.zeros(shape)
         self.is_new = np.ones(shape[0], bool)
@@ -238,10 +246,10 @@ class SteepestDescent(Rule):
         self.direction[rows] = -point.gradient
         self.learning_rate[rows] *= 2
 
-    def step(self, theta: Array, gradient: Array) -> Array:
+    def step(self, theta: Float64Array, gradient: Float64Array) -> Float64Array:
         raise NotImplementedError("a searched step needs the loss of all rows.")
 
-    def propose(self, point: Point) -> Array:
+    def propose(self, point: Point) -> Float64Array:
         rows = np.flatnonzero(self.is_new)
         if len(rows):
             self.aim(rows, point if len(rows) == len(point.loss) else point.take(rows))
@@ -278,7 +286,9 @@ class LBFGS(SteepestDescent):
     default_rate = 1.0
     decrease = 1e-4
 
-    def __init__(self, shape: tuple[int, int], learning_rate: Array, history_size: int) -> None:
+    def __init__(
+        self, shape: tuple[int, int], learning_rate: Float64Array, history_size: int
+    ) -> None:
         super().__init__(shape, learning_rate)
         self.first_rate = learning_rate.copy()
         # Steps, changes of the gradient and 1 / (step . change), the newest last; a step of zeros
@@ -315,7 +325,7 @@ class LBFGS(SteepestDescent):
             self.is_new |= retry
         return accepted, stands & ~retry
 
-    def _two_loops(self, rows: Any, gradient: Array) -> Array:
+    def _two_loops(self, rows: Any, gradient: Float64Array) -> Float64Array:
         """Return -H g."""
         steps, changes, inverses = self.steps[rows], self.changes[rows], self.inverses[rows]
         size = steps.shape[1]

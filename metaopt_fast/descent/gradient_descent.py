@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.descent.first_order import LBFGS, RULES, Array, Rule, SteepestDescent
+from metaopt_fast.descent.first_order import LBFGS, RULES, Rule, SteepestDescent
 from metaopt_fast.descent.loop import Evaluation, Limits, descend
 from metaopt_fast.descent.result import DescentResult
 from metaopt_fast.samplers.independent import MAX_SEED
+from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.overrides import check_overrides, is_same_kind, may_ask
 from metaopt_fast.validation.values import (
     as_real_array,
@@ -190,7 +191,7 @@ def gradient_descent(
 class _Columns:
     """Numbers that may differ between K descents, and K, which the first array among them sets."""
 
-    def __init__(self, theta: Array | None) -> None:
+    def __init__(self, theta: Float64Array | None) -> None:
         self.n_runs = len(theta) if theta is not None and theta.ndim == 2 else None
         self.is_free = theta is None
 
@@ -202,7 +203,7 @@ class _Columns:
         below: float = math.inf,
         *,
         strictly: bool = False,
-    ) -> Array | None:
+    ) -> Float64Array | None:
         """Return finite numbers from low (above it, if `strictly`) to below `below`, or None."""
         if value is None:
             return None
@@ -238,7 +239,7 @@ class _Columns:
                 f"number, or an array of shape ({self.n_runs},)."
             )
 
-    def spread(self, value: npt.ArrayLike) -> Array:
+    def spread(self, value: npt.ArrayLike) -> Float64Array:
         """Return a column of the numbers of all descents."""
         spread = np.empty((self.n_runs or 1, 1))
         spread[:, 0] = value
@@ -250,9 +251,9 @@ def _make_rule(
     method: str,
     shape: tuple[int, ...],
     columns: _Columns,
-    rate: Array | None,
+    rate: Float64Array | None,
     given: dict[str, Any],
-    more_l2: Array | None,
+    more_l2: Float64Array | None,
     epoch: Any,
 ) -> Rule:
     """Return the method's update rule with its arguments, each a column over the descents."""
@@ -286,7 +287,7 @@ def _make_rule(
     return rule
 
 
-def _safe_rate(objective: Any, more_l2: Array | None) -> Array | None:
+def _safe_rate(objective: Any, more_l2: Float64Array | None) -> Float64Array | None:
     """Return the step size with which the loss falls at every step, if the objective knows it."""
     if not may_ask(objective, "lipschitz"):
         return None
@@ -320,7 +321,7 @@ def _check_objective(objective: Any, method: object) -> None:
     check_overrides("objective", objective, asked, "loss", "batch_loss", "gradient")
 
 
-def _check_theta0(objective: Any, theta0: npt.ArrayLike | None) -> Array | None:
+def _check_theta0(objective: Any, theta0: npt.ArrayLike | None) -> Float64Array | None:
     """Return the start as a copy: the result must not change with theta0."""
     if theta0 is None:
         return None
@@ -355,7 +356,9 @@ def _check_restart(restart: object) -> bool | None:
     return None if restart is None else bool(restart)
 
 
-def _check_betas(columns: _Columns, betas: Any) -> tuple[Array | None, Array | None] | None:
+def _check_betas(
+    columns: _Columns, betas: Any
+) -> tuple[Float64Array | None, Float64Array | None] | None:
     if betas is None:
         return None
     if (

@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.descent.first_order import Array, Point, Rule, row_dot
+from metaopt_fast.descent.first_order import Point, Rule, row_dot
 from metaopt_fast.descent.result import DescentResult
+from metaopt_fast.typing import BoolArray, Float64Array
 from metaopt_fast.validation.overrides import may_ask
-
-Mask = npt.NDArray[np.bool_]
 
 # A loss this many times the first one, or one that is not finite, is taken for a divergence.
 DIVERGED = 1e6
@@ -40,24 +39,26 @@ class Evaluation:
         What each descent's l2 exceeds the objective's by.
     """
 
-    def __init__(self, objective: Any, more_l2: Array | None) -> None:
+    def __init__(self, objective: Any, more_l2: Float64Array | None) -> None:
         self.objective, self.more_l2 = objective, more_l2
         self.is_batched = may_ask(objective, "batch_loss_gradient")
         self.has_intercept = bool(getattr(objective, "fit_intercept", False))
         single = getattr(objective, "dtype", None) == "float32"
         self.largest = float(np.finfo(np.float32 if single else np.float64).max)
 
-    def keep(self, rows: Mask) -> None:
+    def keep(self, rows: BoolArray) -> None:
         """Drop the other runs."""
         if self.more_l2 is not None:
             self.more_l2 = self.more_l2[rows]
 
-    def point(self, theta: Array) -> Point:
+    def point(self, theta: Float64Array) -> Point:
         """Return what the objective says of K thetas."""
         loss, gradient = self.loss_gradient(self.objective, theta)
         return Point(theta, loss, gradient, np.maximum.reduce(np.abs(gradient), axis=1))
 
-    def loss_gradient(self, objective: Any, theta: Array) -> tuple[Array, Array]:
+    def loss_gradient(
+        self, objective: Any, theta: Float64Array
+    ) -> tuple[Float64Array, Float64Array]:
         """Return the losses and gradients of an objective, or of a part of its rows.
 
         A theta beyond the objective's range is not asked for: its loss and gradient are infinite.
@@ -83,7 +84,7 @@ class Evaluation:
                 gradient = np.where(np.isinf(gradient), gradient, gradient + pull)
         return loss, gradient
 
-    def _ask(self, objective: Any, theta: Array) -> tuple[Array, Array]:
+    def _ask(self, objective: Any, theta: Float64Array) -> tuple[Float64Array, Float64Array]:
         # Mini-batches may be objectives of another class.
         is_same = objective is self.objective
         if self.is_batched if is_same else may_ask(objective, "batch_loss_gradient"):
@@ -114,15 +115,15 @@ class _State(NamedTuple):
     runs: npt.NDArray[np.intp]  # their numbers
     point: Point
     best: Point  # of the lowest loss; its gradient is not kept up
-    ceiling: Array  # a loss above it is a divergence
-    rate: Array
+    ceiling: Float64Array  # a loss above it is a divergence
+    rate: Float64Array
     n_iter: npt.NDArray[np.intp]
-    stalled: Mask
-    target: Array  # a loss below it is progress
+    stalled: BoolArray
+    target: Float64Array  # a loss below it is progress
     waited: npt.NDArray[np.intp]  # steps since the last progress
     entries: int  # of the history
 
-    def take(self, rows: Mask) -> _State:
+    def take(self, rows: BoolArray) -> _State:
         kept = [part.take(rows) if isinstance(part, Point) else part[rows] for part in self[:-1]]
         return _State._make([*kept, self.entries])
 
@@ -142,7 +143,9 @@ class _State(NamedTuple):
         status[~sound] = 1
         return status
 
-    def moved(self, trial: Point, accepted: Mask | None, rate: Array, limits: Limits) -> _State:
+    def moved(
+        self, trial: Point, accepted: BoolArray | None, rate: Float64Array, limits: Limits
+    ) -> _State:
         """Return the state after a round of trials, those accepted made (None: all)."""
         if accepted is None:
             point, n_iter = trial, self.n_iter + 1
@@ -166,12 +169,12 @@ class _State(NamedTuple):
 def descend(
     evaluation: Evaluation,
     rule: Rule,
-    theta: Array,
+    theta: Float64Array,
     limits: Limits,
     epoch: Callable[[int], list[Any]] | None,
 ) -> DescentResult:
     """Run K descents; with `epoch`, which gives the mini-batches of an epoch, by those."""
-    history: list[tuple[npt.NDArray[np.intp], Array]] = []
+    history: list[tuple[npt.NDArray[np.intp], Float64Array]] = []
     ended = _Ended(theta.shape)
     state: _State | None = None
     n_rounds = 0
@@ -233,7 +236,7 @@ def _start(point: Point, rule: Rule, limits: Limits) -> _State:
     )
 
 
-def _where(chosen: Mask, a: Point, b: Point) -> Point:
+def _where(chosen: BoolArray, a: Point, b: Point) -> Point:
     """Return a's rows where chosen, else b's."""
     if not chosen.any():
         return b
@@ -255,7 +258,7 @@ class _Ended:
         self.n_iter = np.zeros(shape[0], np.intp)
         self.status = np.zeros(shape[0], np.intp)
 
-    def put(self, state: _State, over: Mask, status: npt.NDArray[np.intp]) -> None:
+    def put(self, state: _State, over: BoolArray, status: npt.NDArray[np.intp]) -> None:
         runs = state.runs[over]
         lowest = np.isin(status, [STATUSES.index(name) for name in LOWEST])
         end = _where(lowest, state.best, state.point).take(over)
@@ -263,7 +266,7 @@ class _Ended:
         self.rate[runs], self.n_iter[runs] = state.rate[over], state.n_iter[over]
         self.status[runs] = status[over]
 
-    def result(self, history: list[tuple[npt.NDArray[np.intp], Array]]) -> DescentResult:
+    def result(self, history: list[tuple[npt.NDArray[np.intp], Float64Array]]) -> DescentResult:
         trace = np.full((len(self.loss), int(self.n_iter.max()) + 1), np.nan)
         length = np.zeros(len(self.loss), np.intp)
         for runs, losses in history:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from metaopt_fast.arithmetic import exp, log
 from metaopt_fast.samplers.independent import (
@@ -28,8 +27,7 @@ from metaopt_fast.samplers.independent import (
     Uniform,
     allocate,
 )
-
-Array = npt.NDArray[Any]
+from metaopt_fast.typing import Array
 
 # Seeds of independent streams are so far apart (the golden ratio, times 2**64).
 STREAM_STEP = 0x9E3779B97F4A7C15

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from metaopt_fast.files.archive import check_array, check_number, read_arrays, write_arrays
+from metaopt_fast.typing import Array, Float64Array
 from metaopt_fast.validation.values import check_path
 
 TOP_DTYPE = np.dtype([("generation", np.int64), ("index", np.int64), ("loss", np.float64)])
@@ -23,9 +23,6 @@ TRACE_DTYPE = np.dtype(
         ("scale", np.float64),
     ]
 )
-
-Array = npt.NDArray[Any]
-Float64Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from metaopt_fast.evolution.continuous import Proposal, State, Strategy
-from metaopt_fast.evolution.result import TOP_DTYPE, TRACE_DTYPE, Array, EvolveResult
+from metaopt_fast.evolution.result import TOP_DTYPE, TRACE_DTYPE, EvolveResult
 from metaopt_fast.files.archive import check_array, read_arrays, write_arrays
 from metaopt_fast.files.owned import CheckpointError, OwnedFile
 from metaopt_fast.floating_errors import shielded
@@ -24,6 +24,7 @@ from metaopt_fast.runs.provenance import Identity, check_losses
 from metaopt_fast.search.random_search import CALLBACK_INTERVAL, COMMIT_INTERVAL
 from metaopt_fast.search.result import rank
 from metaopt_fast.search.shards import batch_loss
+from metaopt_fast.typing import Array
 from metaopt_fast.validation.values import check_path, describe
 
 # Entries of a configuration that a resumed run may change: they cannot change what is done already.

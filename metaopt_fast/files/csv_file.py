@@ -15,18 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.files.table import (
-    MISSING_CURE,
-    VALUE_WANTED,
     DataFile,
     Table,
     check_n_groups,
-    count,
     one_class,
     place_of_target,
-    quoted,
-    shown,
     take_group,
 )
+from metaopt_fast.validation.text import MISSING_CURE, VALUE_WANTED, count, quoted, shown
 
 # A longer row, or one of more fields, means that the file is no CSV.
 LONGEST_LINE = 2**24

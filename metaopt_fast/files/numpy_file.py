@@ -15,17 +15,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.files.table import (
-    VALUE_WANTED,
-    DataFile,
-    Table,
-    check_n_groups,
-    listed,
-    quoted,
-    shown,
-    take_group,
-    two_classes,
-)
+from metaopt_fast.files.table import DataFile, Table, check_n_groups, take_group, two_classes
+from metaopt_fast.validation.text import VALUE_WANTED, listed, quoted, shown
 
 # Bytes of a compressed array to read at a time.
 PIECE = 2**20

@@ -15,19 +15,16 @@ import numpy.typing as npt
 
 from metaopt_fast.files.numpy_file import DAMAGED, check_size, damaged
 from metaopt_fast.files.table import (
-    MISSING_CURE,
-    VALUE_WANTED,
     DataFile,
     Table,
     check_n_groups,
     place_of_target,
-    quoted,
-    shown,
     take_group,
     two_classes,
 )
 from metaopt_fast.validation.frames import missing_of, numbers_of, values_of
 from metaopt_fast.validation.labels import Labels, labels_of_objects
+from metaopt_fast.validation.text import MISSING_CURE, VALUE_WANTED, quoted, shown
 from metaopt_fast.validation.values import to_float64
 
 # What pyarrow calls the level of an index that has no name.

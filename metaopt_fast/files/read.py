@@ -18,8 +18,9 @@ import numpy.typing as npt
 from metaopt_fast.files.csv_file import read_csv
 from metaopt_fast.files.numpy_file import read_npy, read_npz
 from metaopt_fast.files.parquet_file import read_parquet
-from metaopt_fast.files.table import DataFile, Table, check_file, shown
+from metaopt_fast.files.table import DataFile, Table, check_file
 from metaopt_fast.floating_errors import shielded
+from metaopt_fast.validation.text import shown
 from metaopt_fast.validation.values import describe
 
 READERS: dict[str, Callable[[DataFile, str | None, str | None], Table]] = {

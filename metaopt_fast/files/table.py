@@ -1,4 +1,4 @@
-"""What the readers of data files share: the table, its target, and words for the errors."""
+"""What the readers of data files share: the table, its target, and checks."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-VALUE_WANTED = "give each row a value, or leave the row out"
-MISSING_CURE = "fill it, or drop the row or the column"
+from metaopt_fast.validation.text import listed, quoted, shown
 
 # Groups beyond it are no groups: a measurement was named by mistake.
 MAX_GROUPS = 100
@@ -137,24 +136,3 @@ def check_file(path: str) -> None:
         raise type(error)(
             f"{shown(path)} cannot be read ({error.strerror}): pass another file."
         ) from None
-
-
-def shown(path: str) -> str:
-    """Return a path as it may stand in a line of a terminal."""
-    return path if path.isprintable() else repr(path)
-
-
-def quoted(text: str) -> str:
-    """Return a file's text, shortened, with its control characters escaped."""
-    return repr(text if len(text) <= 40 else text[:37] + "...")
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return a few of the names."""
-    some = ", ".join(quoted(name) for name in names[:5])
-    return some + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
-
-
-def count(number: int, noun: str) -> str:
-    """Return a number and its noun."""
-    return f"{number} {noun}" + "s" * (number != 1)

@@ -9,10 +9,10 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.frames import as_numbers
 from metaopt_fast.validation.values import as_real_array, describe, to_float64
 
-Float64Array = npt.NDArray[np.float64]
 # Of the weights of two classes: the mean of the lighter class' losses would underflow.
 LEAST_RATIO = 1e-200
 ClassWeight = str | Mapping[int, float] | None

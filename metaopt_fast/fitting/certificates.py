@@ -7,11 +7,9 @@ all that it is computed from included. Where none is known it is infinite.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from metaopt_fast.arithmetic import expm1, log1p
-
-Float64Array = npt.NDArray[np.float64]
+from metaopt_fast.typing import Float64Array
 
 EPS = np.finfo(np.float64).eps
 # Sums of numbers that fell below the least normal one are off by no more than this.

@@ -26,9 +26,8 @@ from metaopt_fast.fitting.reductions import Reduction
 from metaopt_fast.fitting.training_sets import Problem
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.machine import default_n_threads
+from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.values import check_integer, check_n_threads, check_number, describe
-
-Float64Array = npt.NDArray[np.float64]
 
 # Up to 24 models are fitted together whatever their size: larger Hessians would take half a GB.
 MAX_PARAMS = 2048

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from metaopt_fast.fitting.models import Float64Array, Indices
+from metaopt_fast.typing import Float64Array, IndexArray
 
 
 class LastSteps:
@@ -17,12 +17,12 @@ class LastSteps:
         self.gradients, self.newton, self.taken = np.empty((3, n, n_params))
         self.lengths, self.norms = np.zeros((2, n))
 
-    def forget(self, at: Indices) -> None:
+    def forget(self, at: IndexArray) -> None:
         self.is_known[at] = False
 
     def remember(
         self,
-        at: Indices,
+        at: IndexArray,
         gradients: Float64Array,
         newton: Float64Array,
         lengths: Float64Array,
@@ -34,7 +34,7 @@ class LastSteps:
         self.taken[at], self.norms[at] = taken, norms
 
     def improve(
-        self, at: Indices, gradients: Float64Array, newton: Float64Array, lengths: Float64Array
+        self, at: IndexArray, gradients: Float64Array, newton: Float64Array, lengths: Float64Array
     ) -> tuple[Float64Array, Float64Array]:
         """Correct the steps of an old Hessian by what the last ones did to the gradients.
 

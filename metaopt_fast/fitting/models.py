@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from metaopt_fast import _kernels
+import metaopt_fast._kernels as _kernels
 from metaopt_fast.fitting.certificates import (
     EPS,
     ROOT_OF_TINY,
@@ -21,9 +20,7 @@ from metaopt_fast.fitting.certificates import (
     rounding_of_derivatives,
     slack_of_factors,
 )
-
-Float64Array = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.intp]
+from metaopt_fast.typing import Float64Array, IndexArray
 
 # Sums over rows are made of spans (see kernels.hpp), one row of 8 in each lane.
 SPAN_BLOCKS, SPAN_PANELS = 8, 64
@@ -46,7 +43,7 @@ class Models:
     """
 
     sets: list[TrainingSet]
-    set_of: Indices
+    set_of: IndexArray
     l2: Float64Array
     n_params: int
     n_penalised: int
@@ -55,7 +52,9 @@ class Models:
     n_blocks: int
     n_threads: int
 
-    def evaluate(self, models: Indices, thetas: Float64Array) -> tuple[Float64Array, Float64Array]:
+    def evaluate(
+        self, models: IndexArray, thetas: Float64Array
+    ) -> tuple[Float64Array, Float64Array]:
         """Return the objective of some models, each at its theta, and the gradients."""
         losses, gradients = np.empty(len(models)), np.empty_like(thetas)
         # What a Hessian of overflown numbers leads to is no place to be.
@@ -67,21 +66,25 @@ class Models:
         return self.penalised(models, thetas, losses, gradients)
 
     def penalised(
-        self, models: Indices, thetas: Float64Array, losses: Float64Array, gradients: Float64Array
+        self,
+        models: IndexArray,
+        thetas: Float64Array,
+        losses: Float64Array,
+        gradients: Float64Array,
     ) -> tuple[Float64Array, Float64Array]:
         """Return the losses and the gradients with the penalties added."""
         slopes = np.zeros_like(gradients)
         slopes[:, : self.n_penalised] = self.l2[models, None] * thetas[:, : self.n_penalised]
         return losses + (slopes * thetas).sum(axis=1) / 2, gradients + slopes
 
-    def hessians(self, models: Indices, thetas: Float64Array) -> Float64Array:
+    def hessians(self, models: IndexArray, thetas: Float64Array) -> Float64Array:
         """Return sums of loss'' x x' over the training sets at each theta, without penalties."""
         found = np.empty((len(models), _kernels.n_pairs(self.n_params)))
         for one, run in self.by_set(models):
             _kernels.hessians(one.rows, thetas[run], found[run], self.n_threads)
         return found
 
-    def reaches(self, models: Indices, steps: Float64Array) -> Float64Array:
+    def reaches(self, models: IndexArray, steps: Float64Array) -> Float64Array:
         """Return how far each step moves a margin of the training rows, at most."""
         found = np.empty(len(models))
         for one, run in self.by_set(models):
@@ -89,7 +92,7 @@ class Models:
                 found[run] = np.inf
         return found
 
-    def by_set(self, models: Indices) -> list[tuple[TrainingSet, slice]]:
+    def by_set(self, models: IndexArray) -> list[tuple[TrainingSet, slice]]:
         """Return the runs of models of one training set: one for each set, if models are sorted."""
         numbers = self.set_of[models]
         starts = np.flatnonzero(np.diff(numbers, prepend=-1)).tolist()
@@ -100,11 +103,11 @@ class Models:
 
     def factor(
         self,
-        models: Indices,
+        models: IndexArray,
         matrices: Float64Array,
-        which: Indices,
+        which: IndexArray,
         factors: Float64Array,
-        places: Indices,
+        places: IndexArray,
     ) -> tuple[Float64Array, Float64Array]:
         """Factor the Hessian of each model, penalty included: matrices[which] become
         factors[places]. Return bounds of the rows' norms in the inverse Hessian's norm, and by
@@ -126,13 +129,13 @@ class Models:
         slack = slack_of_factors(inflations, self.n_params, self.chain)
         return radii * slack, slack
 
-    def scales(self, models: Indices) -> Float64Array:
+    def scales(self, models: IndexArray) -> Float64Array:
         """Return what sums over each model's rows are multiplied by to be means."""
         totals = np.array([one.total_weight for one in self.sets])
         return 1 / totals[self.set_of[models]]
 
     def solve(
-        self, factors: Float64Array, places: Indices, gradients: Float64Array
+        self, factors: Float64Array, places: IndexArray, gradients: Float64Array
     ) -> tuple[Float64Array, Float64Array]:
         """Return the Newton steps, and their lengths in the Hessian's norm."""
         steps, squares = gradients.copy(), np.empty(len(places))
@@ -146,7 +149,7 @@ class Models:
 
     def rounding(
         self,
-        models: Indices,
+        models: IndexArray,
         thetas: Float64Array,
         losses: Float64Array,
         radii: Float64Array,
@@ -167,7 +170,7 @@ class Models:
 
     def convexity_gaps(
         self,
-        models: Indices,
+        models: IndexArray,
         thetas: Float64Array,
         losses: Float64Array,
         gradients: Float64Array,
@@ -204,11 +207,11 @@ class Nearby:
     gradients: Float64Array
     hessians: Float64Array
     origins: Float64Array
-    which: Indices
+    which: IndexArray
     moved: Float64Array
     drifted: Float64Array
 
-    def of(self, rows: Indices) -> Nearby:
+    def of(self, rows: IndexArray) -> Nearby:
         """Return what is known of some models."""
         return Nearby(
             self.thetas[rows],

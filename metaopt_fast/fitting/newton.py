@@ -12,11 +12,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast import _kernels
+import metaopt_fast._kernels as _kernels
 from metaopt_fast.arithmetic import exp, log
 from metaopt_fast.fitting.certificates import EPS, gap_bound, growth_by
 from metaopt_fast.fitting.last_steps import LastSteps
-from metaopt_fast.fitting.models import Float64Array, Indices, Models, Nearby
+from metaopt_fast.fitting.models import Models, Nearby
+from metaopt_fast.typing import Float64Array, IndexArray
 
 # Bytes of Hessians at work: more models than that come one batch after the other.
 BATCH_BYTES = 64 * 1024 * 1024
@@ -56,8 +57,8 @@ class Optima:
     losses: Float64Array
     gap_bounds: Float64Array
     curvatures: Float64Array
-    n_iter: Indices
-    status: Indices
+    n_iter: IndexArray
+    status: IndexArray
 
 
 def fit(
@@ -96,7 +97,7 @@ def fit(
     return optima
 
 
-def choose_leads(set_of: Indices) -> npt.NDArray[np.bool_]:
+def choose_leads(set_of: IndexArray) -> npt.NDArray[np.bool_]:
     """Choose one in STRIDE of each training set's models, or MIN_LEADS; set_of is sorted."""
     _, counts = np.unique(set_of, return_counts=True)
     leads = []
@@ -133,7 +134,7 @@ class _Batch:
     def __init__(
         self,
         models: Models,
-        members: Indices,
+        members: IndexArray,
         start: Float64Array | Nearby,
         tol: float,
         max_iter: int,
@@ -166,7 +167,7 @@ class _Batch:
             if len(worse := np.flatnonzero(~(self.losses <= LOSS_AT_ZERO))):
                 self.leave(worse)
 
-    def leave(self, at: Indices) -> None:
+    def leave(self, at: IndexArray) -> None:
         """Start at zero instead, where a start is worse: far off, Hessians vanish."""
         self.thetas[at] = 0.0
         self.losses[at], self.gradients[at] = self.models.evaluate(
@@ -221,7 +222,7 @@ class _Batch:
             n_iter += 1
 
     def judge_progress(
-        self, at: Indices, found: _Measures
+        self, at: IndexArray, found: _Measures
     ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         """Say which models have converged, and which have come to an end, converged or not.
 
@@ -253,7 +254,7 @@ class _Batch:
             converged[unclear] = gaps <= wanted
         return converged, ended
 
-    def estimates(self, at: Indices, drift: Float64Array) -> Float64Array:
+    def estimates(self, at: IndexArray, drift: Float64Array) -> Float64Array:
         """Return what the gaps may be, by the gradients: what rounding adds to these left out."""
         return self.models.convexity_gaps(
             self.members[at],
@@ -264,7 +265,7 @@ class _Batch:
             is_proof=False,
         )
 
-    def estimates_by_ridge(self, at: Indices) -> Float64Array:
+    def estimates_by_ridge(self, at: IndexArray) -> Float64Array:
         """Return what the gaps may be where no penalty holds columns that depend on each other:
         the squared decrements of Hessians whose diagonals are larger by what rounding leaves of
         such a column. It counts what is left of the gradient in directions left out."""
@@ -280,7 +281,7 @@ class _Batch:
         lost = (factors[:, diagonal] == 0) & (hessians[:, diagonal] > 0)
         return np.where(lost.any(axis=1), np.inf, np.square(lengths))
 
-    def curvatures_at(self, at: Indices, drift: Float64Array) -> Float64Array:
+    def curvatures_at(self, at: IndexArray, drift: Float64Array) -> Float64Array:
         """Return lower bounds of the second derivatives for the last parameter."""
         return np.where(drift < 700, self.curvatures[at] * exp(-drift) * 0.99, 0.0)
 
@@ -297,7 +298,7 @@ class _Batch:
             gaps = np.minimum(gaps, others)
         optima.gap_bounds[at] = gaps
 
-    def nearby(self, others: Indices) -> Nearby:
+    def nearby(self, others: IndexArray) -> Nearby:
         """Return what other models know: the nearest one of the same set."""
         models = self.models
         assert self.hessians is not None
@@ -323,7 +324,7 @@ class _Batch:
             self.drifted[which],
         )
 
-    def renew(self, at: Indices) -> None:
+    def renew(self, at: IndexArray) -> None:
         """Take Hessians at the thetas of some models."""
         if not len(at):
             return
@@ -338,7 +339,7 @@ class _Batch:
         self.drifted[at] = self.moved[at] = 0.0
         self.last.forget(at)
 
-    def look_up_drift(self, at: Indices) -> None:
+    def look_up_drift(self, at: IndexArray) -> None:
         """Replace the bound of how far margins have moved by how far they have."""
         moved = at[self.moved[at] > 0]
         self.drifted[moved] = self.models.reaches(
@@ -346,11 +347,11 @@ class _Batch:
         )
         self.moved[moved] = 0.0
 
-    def measure(self, at: Indices) -> _Measures:
+    def measure(self, at: IndexArray) -> _Measures:
         """Ask the Hessians of some models what they say of the gradients."""
         return self.judge(at, *self.models.solve(self.factors, at, self.gradients[at]))
 
-    def judge(self, at: Indices, steps: Float64Array, lengths: Float64Array) -> _Measures:
+    def judge(self, at: IndexArray, steps: Float64Array, lengths: Float64Array) -> _Measures:
         """Say what the steps mean, given how far models have moved."""
         models, radii, thetas = self.models, self.radii[at], self.thetas[at]
         drift = np.where(self.moved[at] > 0, radii * self.moved[at], 0.0) + self.drifted[at]
@@ -365,7 +366,7 @@ class _Batch:
             steps, lengths, radii, drift, decrements, gaps, np.isfinite(self.slack[at])
         )
 
-    def needs_hessian(self, at: Indices, found: _Measures) -> npt.NDArray[np.bool_]:
+    def needs_hessian(self, at: IndexArray, found: _Measures) -> npt.NDArray[np.bool_]:
         """Say which Hessians are too old: to prove an optimum, or to lead to it soon."""
         rate = np.where(np.isfinite(self.before[at]), found.lengths / self.before[at], 0.1)
         left = log(self.tol / found.decrements) / log(np.minimum(rate, 0.99))
@@ -381,10 +382,10 @@ class _Batch:
             needed |= (found.decrements <= self.tol) & ~self.is_proven(at, found.gaps)
         return needed & (found.drift > 0)
 
-    def is_proven(self, at: Indices, gaps: Float64Array) -> npt.NDArray[np.bool_]:
+    def is_proven(self, at: IndexArray, gaps: Float64Array) -> npt.NDArray[np.bool_]:
         return gaps <= self.tol * np.maximum(1, self.losses[at])
 
-    def step(self, at: Indices, newton: Float64Array, lengths: Float64Array) -> None:
+    def step(self, at: IndexArray, newton: Float64Array, lengths: Float64Array) -> None:
         """Move models along their Newton steps, improved, and halved until the loss falls."""
         before = self.gradients[at]
         steps, norms = self.last.improve(at, before, newton, lengths)

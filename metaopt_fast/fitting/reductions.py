@@ -14,10 +14,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast import _kernels
+import metaopt_fast._kernels as _kernels
+from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.values import to_float64
-
-Float64Array = npt.NDArray[np.float64]
 
 # Rows that say where a column lies.
 SAMPLE = 255

@@ -9,14 +9,13 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast import _kernels
+import metaopt_fast._kernels as _kernels
 from metaopt_fast.arithmetic import geometric, log
 from metaopt_fast.data.packing import PANEL_ROWS, Packed
 from metaopt_fast.fitting.arguments import ClassWeight
 from metaopt_fast.fitting.models import Models, Nearby, TrainingSet
 from metaopt_fast.fitting.newton import fit
-
-Float64Array = npt.NDArray[np.float64]
+from metaopt_fast.typing import Float64Array
 
 # Penalties at which models of all rows are fitted first, for the others to start from.
 N_ANCHORS = 12

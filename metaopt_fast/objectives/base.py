@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from metaopt_fast.data.packing import Packed
 from metaopt_fast.machine import default_n_threads
+from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.values import (
     as_real_array,
     check_dtype,
@@ -18,8 +19,6 @@ from metaopt_fast.validation.values import (
     check_n_threads,
     to_float64,
 )
-
-Float64Array = npt.NDArray[np.float64]
 
 
 class LinearData(ABC):

@@ -10,13 +10,14 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast import _kernels
+import metaopt_fast._kernels as _kernels
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.metrics import METRICS, RATES, known, parts_of_rate
 from metaopt_fast.objectives.counts import ConfusionCounts
 from metaopt_fast.objectives.limits import exact_gaps, largest_gaps
 from metaopt_fast.samplers.independent import MAX_INDEX, MAX_SEED, Sampler, allocate
 from metaopt_fast.search.shards import BATCH_NUMBERS
+from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.identity import Names
 from metaopt_fast.validation.overrides import may_ask
 from metaopt_fast.validation.values import (
@@ -27,7 +28,6 @@ from metaopt_fast.validation.values import (
     to_float64,
 )
 
-Float64Array = npt.NDArray[np.float64]
 Metric = Callable[[Float64Array], npt.ArrayLike]
 
 # A candidate that misses a limit ranks behind all that keep it, by how much it misses it.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast import _kernels
+import metaopt_fast._kernels as _kernels
 from metaopt_fast.arithmetic import last_margin
 from metaopt_fast.data.packing import (
     BLOCK_ROWS,
@@ -22,14 +22,13 @@ from metaopt_fast.data.packing import (
 )
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.base import LinearData
+from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.labels import read_labels
 from metaopt_fast.validation.values import (
     as_real_array,
     check_number,
     to_float64,
 )
-
-Float64Array = npt.NDArray[np.float64]
 
 
 class ConfusionCounts(LinearData):

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from metaopt_fast import _kernels
+import metaopt_fast._kernels as _kernels
 from metaopt_fast.arithmetic import log
 from metaopt_fast.data.packing import CHUNK_ROWS, PANEL_ROWS, Packed
-
-Array = npt.NDArray[Any]
-Float64Array = npt.NDArray[np.float64]
+from metaopt_fast.typing import Array, Float64Array
 
 # Powers of a matrix up to which its largest eigenvalue is bounded: its multiplicity m makes the
 # bound m^(1/2048) too high, 0.4 % for a thousand equal ones.

@@ -6,10 +6,8 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Float64Array = npt.NDArray[np.float64]
-Int64Array = npt.NDArray[np.int64]
+from metaopt_fast.typing import Float64Array, Int64Array
 
 # Rates of up to so many rows in a group: their differences are quotients of integers that floats
 # hold, and rates that differ are different floats.

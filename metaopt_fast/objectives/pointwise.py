@@ -9,13 +9,14 @@ from typing import Any, ClassVar, Self, cast
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast import _kernels
+import metaopt_fast._kernels as _kernels
 from metaopt_fast.data.packing import Packed, pack
 from metaopt_fast.data.subsets import check_rows, minibatches, subset
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.base import LinearData
 from metaopt_fast.objectives.eigenvalues import moment_bound
 from metaopt_fast.samplers.independent import MAX_INDEX, MAX_SEED, Sampler, allocate
+from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.values import (
     check_flag,
     check_integer,
@@ -24,8 +25,6 @@ from metaopt_fast.validation.values import (
     check_threshold,
     describe,
 )
-
-Float64Array = npt.NDArray[np.float64]
 
 
 class PointwiseLoss(LinearData):

@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.samplers.independent import Integers
+from metaopt_fast.typing import Array
 from metaopt_fast.validation.values import check_integer
-
-Array = npt.NDArray[Any]
 
 # Numbers below it, and their quotients rounded down, are exact in double precision.
 MAX_MODELS = 2**52

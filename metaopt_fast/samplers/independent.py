@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast import _kernels
+import metaopt_fast._kernels as _kernels
 from metaopt_fast.samplers.sparsity import check_free, drop, droppable
 from metaopt_fast.validation.overrides import check_overrides, may_ask
 from metaopt_fast.validation.values import as_real_array, check_integer, describe, to_float64

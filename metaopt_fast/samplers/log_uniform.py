@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from metaopt_fast.arithmetic import log2
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.samplers.independent import Uniform
+from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.values import as_real_array, check_number, to_float64
-
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class LogUniform:
         return Uniform(low, max(high, float(np.nextafter(low, np.inf))))
 
     @shielded
-    def values(self, exponents: Array) -> Array:
+    def values(self, exponents: Float64Array) -> Float64Array:
         """Return 2 to the power of the exponents, within the bounds."""
         wanted = "an array of finite numbers"
         exponents = to_float64(as_real_array("exponents", exponents, None, wanted))
@@ -59,7 +57,7 @@ class LogUniform:
         return np.clip(powers, self.low, self.high)
 
 
-def _exp2(x: Array) -> Array:
+def _exp2(x: Float64Array) -> Float64Array:
     """Return 2**x by products and sums alone: the same bits on every machine."""
     whole = np.rint(x)
     part = (x - whole) * 0.6931471805599453

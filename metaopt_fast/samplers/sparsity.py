@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.typing import Array
 from metaopt_fast.validation.values import check_integer, describe
-
-Array = npt.NDArray[Any]
 
 
 def check_free(free: object) -> tuple[int, ...]:

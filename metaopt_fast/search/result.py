@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.typing import Array, Float64Array
 from metaopt_fast.validation.values import check_path, describe
 
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ LOCAL_ENTRIES = ("start", "n_candidates", "isa", "n_threads", "prune", "versions
 # What a file holds.
 ARRAYS = ("top", "top_thetas", "trace")
 REST = ("ranges", "elapsed", "rows_evaluated_fraction", "stopped_by", "config")
-
-Array = npt.NDArray[Any]
-Float64Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,12 +11,11 @@ import numpy.typing as npt
 
 from metaopt_fast.arithmetic import expit
 from metaopt_fast.data.packing import check_X, check_y, decisions_of
-from metaopt_fast.files.table import listed, quoted, shown
 from metaopt_fast.floating_errors import shielded
+from metaopt_fast.typing import Array
 from metaopt_fast.validation.frames import as_frame, select_columns
+from metaopt_fast.validation.text import listed, quoted, shown
 from metaopt_fast.validation.values import as_real_array, describe, to_float64
-
-Array = npt.NDArray[Any]
 
 # Beyond it, points are exact in no float; and more scores than anybody reads.
 MAX_POINTS, MAX_SCORES = 2**31, 10_000

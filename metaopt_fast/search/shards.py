@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from metaopt_fast.samplers.independent import Sampler
 from metaopt_fast.search.result import TOP_DTYPE, improvements, join_ranges, rank, select_best
+from metaopt_fast.typing import Array
 from metaopt_fast.validation.overrides import may_ask, threaded
 from metaopt_fast.validation.values import describe, to_float64
 
-Array = npt.NDArray[Any]
 SamplerLike: TypeAlias = Sampler | Callable[[int, int], npt.ArrayLike]
 
 # Visits of (row, candidate, parameter) in a shard: about a tenth of a second on one thread, for our

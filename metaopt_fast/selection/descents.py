@@ -16,14 +16,13 @@ from metaopt_fast.samplers.log_uniform import LogUniform
 from metaopt_fast.samplers.mixture import Mixture
 from metaopt_fast.search.random_search import random_search
 from metaopt_fast.search.result import SearchResult
+from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.identity import Names, is_built_in
 from metaopt_fast.validation.overrides import check_overrides, threaded
 from metaopt_fast.validation.values import (
     check_integer,
     describe,
 )
-
-Array = npt.NDArray[np.float64]
 
 # What may differ between descents, by its name in `gradient_descent`; betas have one name each.
 HYPERPARAMETERS = (
@@ -70,8 +69,8 @@ class DescentSearchResult:
         logarithms to base 2.
     """
 
-    parameters: dict[str, Array]
-    validation_loss: Array
+    parameters: dict[str, Float64Array]
+    validation_loss: Float64Array
     runs: DescentResult
     search: SearchResult
 
@@ -81,9 +80,9 @@ class DescentSearchResult:
         return {name: float(values[0]) for name, values in self.parameters.items()}
 
     @property
-    def theta(self) -> Array:
+    def theta(self) -> Float64Array:
         """A copy of the theta that the best descent came to, shape (n_params,)."""
-        theta: Array = self.runs.theta[0].copy()
+        theta: Float64Array = self.runs.theta[0].copy()
         return theta
 
     @property
@@ -217,7 +216,7 @@ class Descents:
     objective: Any
     validation: Any
     samplers: dict[str, HyperSampler]
-    theta0: Array | None
+    theta0: Float64Array | None
     options: dict[str, Any]
     shard_size: int
 
@@ -263,7 +262,7 @@ class Descents:
             }
         )
 
-    def parameters(self, thetas: Array) -> dict[str, Array]:
+    def parameters(self, thetas: Float64Array) -> dict[str, Float64Array]:
         """Return the hyper-parameters that vectors stand for, by name."""
         return {
             name: sampler.values(thetas[:, j])
@@ -272,7 +271,7 @@ class Descents:
             for j, (name, sampler) in enumerate(self.samplers.items())
         }
 
-    def run(self, thetas: Array) -> DescentResult:
+    def run(self, thetas: Float64Array) -> DescentResult:
         """Descend with each vector of hyper-parameters."""
         given: dict[str, Any] = self.parameters(thetas)
         if "beta1" in given or "beta2" in given:
@@ -281,7 +280,7 @@ class Descents:
         starts = np.tile(start, (len(thetas), 1))
         return gradient_descent(self.objective, starts, **{**self.options, **given})
 
-    def batch_loss(self, thetas: Array) -> Array:
+    def batch_loss(self, thetas: Float64Array) -> Float64Array:
         """Return the validation losses; infinity where a descent diverged."""
         runs = self.run(thetas)
         if (runs.status == "interrupted").any():

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from metaopt_fast.arithmetic import expit, log, products
 from metaopt_fast.floating_errors import shielded
+from metaopt_fast.typing import Float64Array
 
-Float64Array = npt.NDArray[np.float64]
 Metric = Callable[[Float64Array, npt.NDArray[np.bool_], Float64Array], Float64Array]
 
 # Decision values that are scored at a time: a few arrays of them stay in the second-level cache.

@@ -12,10 +12,9 @@ from metaopt_fast.fitting.fit_many import fit_models, warn_if_unbounded
 from metaopt_fast.fitting.training_sets import split_exponent
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.selection.scores import score_many
+from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.values import describe
 
-Float64Array = npt.NDArray[np.float64]
-IndexArray = npt.NDArray[np.intp]
 Split = tuple[IndexArray, IndexArray]
 ClassWeight = str | dict[int, float] | None
 
@@ -186,7 +185,7 @@ def score_splits(
 
 def total_weights(
     sums: Float64Array, class_weight: Sequence[ClassWeight]
-) -> tuple[Float64Array, npt.NDArray[np.intp]]:
+) -> tuple[Float64Array, IndexArray]:
     """Return the weight of the training rows, classes weighted, shape (n_candidates, n_splits), as
     numbers to be multiplied by 2 to powers of shape (n_candidates, 1).
 
@@ -202,9 +201,7 @@ def total_weights(
     return np.array(totals), np.array(exponents, np.intp)
 
 
-def runs(
-    splits: Sequence[Split], n_samples: int
-) -> Iterator[tuple[slice, npt.NDArray[np.intp] | None]]:
+def runs(splits: Sequence[Split], n_samples: int) -> Iterator[tuple[slice, IndexArray | None]]:
     """Yield runs of splits that hold out each row once, with each row's fold, or one split, None.
 
     Examples

@@ -20,9 +20,8 @@ from metaopt_fast.samplers.independent import Uniform
 from metaopt_fast.selection.scores import METRICS
 from metaopt_fast.selection.splits import fit_splits, score_splits
 from metaopt_fast.sklearn.cv_results import standard_error, within_one_standard_error
+from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.values import check_integer, describe
-
-Float64Array = npt.NDArray[np.float64]
 
 # Random numbers of the folds: far behind those of any candidate, so that one more moves no row.
 FOLD_START = 2**62

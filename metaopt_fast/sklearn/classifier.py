@@ -21,13 +21,12 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from metaopt_fast.arithmetic import exp, log
 from metaopt_fast.fitting.fit_many import reasons_of
 from metaopt_fast.selection.scores import METRICS
+from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.frames import as_frame, as_numbers
 from metaopt_fast.validation.values import check_number, describe
 
 # Classes may weigh their rows more, within the range of floats.
 MAX_WEIGHT = 1e300
-
-Float64Array = npt.NDArray[np.float64]
 
 
 class BinaryClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # without types

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.floating_errors import shielded
+from metaopt_fast.typing import Float64Array
 
-Float64Array = npt.NDArray[np.float64]
 Results = dict[str, Any]
 
 

@@ -18,9 +18,8 @@ from metaopt_fast.sklearn.classifier import (
     check_flag,
     warn_unless_converged,
 )
+from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.values import check_number
-
-Float64Array = npt.NDArray[np.float64]
 
 
 class LogisticRegression(BinaryClassifier):

@@ -32,11 +32,10 @@ from metaopt_fast.sklearn.classifier import (
 )
 from metaopt_fast.sklearn.cv_results import make_results, within_one_standard_error
 from metaopt_fast.sklearn.regression import LogisticRegression
+from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.values import check_integer, describe
 
 __all__ = ["LogisticRegression", "LogisticRegressionSearchCV"]
-
-Float64Array = npt.NDArray[np.float64]
 
 
 def _refits(search: Any) -> bool:

@@ -14,10 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.files.table import MISSING_CURE, quoted
+from metaopt_fast.validation.text import MISSING_CURE, quoted
 from metaopt_fast.validation.values import as_array, check_real
-
-Array = npt.NDArray[Any]
 
 # Columns whose own conversion to an array fails, by the beginning of their dtype.
 BY_LIST = ("dictionary<", "Int128", "UInt128")
@@ -62,7 +60,7 @@ def select_columns(value: Any, places: list[int]) -> Any:
     return value.select(places)
 
 
-def as_numbers(name: str, value: Any, ndim: int | None, wanted: str) -> Array:
+def as_numbers(name: str, value: Any, ndim: int | None, wanted: str) -> npt.NDArray[Any]:
     """Return real numbers as an array, as `as_real_array`; of frames, columns and objects, too.
 
     Missing values of columns are refused by name; floats may hold NaN, which the caller looks for.
@@ -87,9 +85,9 @@ def as_numbers(name: str, value: Any, ndim: int | None, wanted: str) -> Array:
     return check_real(name, array, ndim, wanted)
 
 
-def _read_frame(name: str, frame: Frame) -> Array:
+def _read_frame(name: str, frame: Frame) -> npt.NDArray[Any]:
     """Return the numbers of a frame, in an array of its one dtype, or else of float64."""
-    array: Array | None = None
+    array: npt.NDArray[Any] | None = None
     for j, column in enumerate(frame.columns):
         numbers_ = read_column(name, column, frame.names[j], frame.dtypes[j])
         if array is None:
@@ -102,7 +100,7 @@ def _read_frame(name: str, frame: Frame) -> Array:
     return np.empty((frame.n_rows, 0)) if array is None else array
 
 
-def read_column(name: str, column: Any, label: Any, dtype: str) -> Array:
+def read_column(name: str, column: Any, label: Any, dtype: str) -> npt.NDArray[Any]:
     """Return the finite numbers of a frame's column, or raise the error that names it."""
     title = label_of(label)
     where = f"{name}: column {title} has dtype {dtype}"
@@ -127,7 +125,7 @@ def read_column(name: str, column: Any, label: Any, dtype: str) -> Array:
     return values.astype(np.float64) if values.dtype.kind == "O" else values
 
 
-def _not_numbers(where: str, column: Any, values: Array, row: int) -> TypeError:
+def _not_numbers(where: str, column: Any, values: npt.NDArray[Any], row: int) -> TypeError:
     """Return the error of a column with something else than a number in a row."""
     if all(isinstance(value, (str, bytes)) for value in values[:1000]):
         way = "pyarrow.compute.equal, one column of 0 and 1 for each text"
@@ -174,7 +172,7 @@ def check_not_missing(name: str, column: Any, label: Any) -> None:
     raise ValueError(f"{name} has a missing value in row {row}{where} (dtype {dtype}): {cure}.")
 
 
-def values_of(column: Any) -> Array:
+def values_of(column: Any) -> npt.NDArray[Any]:
     """Return the values of a column that misses none as an array, of objects if need be."""
     dtype = str(getattr(column, "dtype", None) or getattr(column, "type", ""))
     if dtype.startswith(BY_LIST):
@@ -186,7 +184,7 @@ def values_of(column: Any) -> Array:
     return np.asarray(column)
 
 
-def numbers_of(values: Array) -> Array | tuple[tuple[int, ...], str]:
+def numbers_of(values: npt.NDArray[Any]) -> npt.NDArray[Any] | tuple[tuple[int, ...], str]:
     """Return objects that are real numbers as float64, each the nearest; else the place of the
     first that is none, and what it is."""
     flat = values.ravel().tolist()
@@ -194,7 +192,7 @@ def numbers_of(values: Array) -> Array | tuple[tuple[int, ...], str]:
     if not wrong:
         try:
             with np.errstate(over="ignore"):
-                found: Array = values.astype(np.float64)
+                found: npt.NDArray[Any] = values.astype(np.float64)
             return found
         except (OverflowError, ValueError):  # an integer beyond all floats; a signaling NaN
             pass

@@ -18,8 +18,6 @@ from metaopt_fast.validation.frames import (
 )
 from metaopt_fast.validation.values import as_array, check_dense
 
-Array = npt.NDArray[Any]
-
 
 class Labels(NamedTuple):
     """The different labels, the least first, and which one is each row's."""
@@ -49,7 +47,7 @@ def read_labels(name: str, given: Any, wanted: str, *, may_be_column: bool = Fal
     return Labels(values.tolist(), codes.astype(np.intp))
 
 
-def _as_they_are(name: str, given: Any, wanted: str) -> Array:
+def _as_they_are(name: str, given: Any, wanted: str) -> npt.NDArray[Any]:
     """Return what was given as an array, each label as it was."""
     check_dense(name, given)
     frame = as_frame(name, given)
@@ -65,7 +63,7 @@ def _as_they_are(name: str, given: Any, wanted: str) -> Array:
     return as_array(name, given, wanted) if array is None else array
 
 
-def _of_sequence(given: list[Any] | tuple[Any, ...]) -> Array | None:
+def _of_sequence(given: list[Any] | tuple[Any, ...]) -> npt.NDArray[Any] | None:
     """Return a sequence as an array; None if it has no shape."""
     kinds = set(map(type, given))
     if len(kinds) == 1 and is_number(kind := kinds.pop()):

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from metaopt_fast.files import numpy_file as arrayfiles
 from metaopt_fast.files.read import read_table, standardize
-from metaopt_fast.files.table import quoted
+from metaopt_fast.validation.text import quoted
 
 X = np.random.default_rng(0).normal(size=(7, 3))
 Y = np.array([0, 1, 1, 0, 1, 0, 0])

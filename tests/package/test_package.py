@@ -1,5 +1,9 @@
-"""The package as its users see it: names, types, versions, and what an import costs."""
+"""The package as its users see it: names, types, versions, and what an import ast
+import configparser
+import costs."""
 
+import ast
+import configparser
 import importlib.util
 import inspect
 import os
@@ -133,6 +137,46 @@ def test_a_package_without_its_compiled_part_says_so(monkeypatch):
     )
     with pytest.raises(ImportError, match=r"its compiled part is not there: run 'pip install"):
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+# ------------------------------------------------------------------------------ who imports whom
+
+PACKAGE = ROOT / "metaopt_fast"
+
+
+def test_no_module_imports_from_the_root_but_the_compiled_one():
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.parent == PACKAGE and path.name == "__init__.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                is_root = node.module == "metaopt_fast" or node.level > 0
+                found += [(path.name, ast.unparse(node))] * is_root
+            elif isinstance(node, ast.Import):
+                roots = [name for name in node.names if name.name == "metaopt_fast"]
+                found += [(path.name, ast.unparse(node))] * bool(roots)
+    assert found == []
+
+
+def test_the_contract_places_every_wing_on_one_of_nine_floors():
+    contract = configparser.ConfigParser()
+    contract.read(ROOT / ".importlinter")
+    floors = contract["importlinter:contract:floors"]["layers"].strip().splitlines()
+    assert len(floors) <= 9
+    placed = [*re.findall(r"\w+", " ".join(floors)), "reference"]
+    there = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py"} - {"__init__"}
+    there |= {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert sorted(placed) == sorted(there)
+
+
+def test_a_wing_says_in_one_docstring_what_is_there_and_who_may_import_it():
+    for path in sorted(PACKAGE.glob("*/__init__.py")):
+        tree = ast.parse(path.read_text())
+        assert ast.get_docstring(tree), path
+        # These hand on public names.
+        if path.parent.name not in ("cli", "datasets", "reference", "sklearn"):
+            assert len(tree.body) == 1, path
 
 
 # ---------------------------------------------------------------------------------- the tests' own
