@@ -211,7 +211,8 @@ def _add_tune(commands: Any) -> None:
         "on the rows left out. Without FILE the data is Breast Cancer Wisconsin (Diagnostic), "
         "which the package carries.",
         epilog="C is scikit-learn's: l2 = 1 / (C * training rows). Exit status: 0, or 1 if the job "
-        "failed, 2 for wrong usage, 130 after Ctrl-C, 143 after SIGTERM.",
+        "failed, 2 for wrong usage; 130 after Ctrl-C and 143 after SIGTERM, which leave nothing: "
+        "all models are trained together.",
         allow_abbrev=False,
     )
     _add_data(tune)

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -73,15 +73,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class Stop:
-    """SIGTERM, as schedulers send it: Ctrl-C for the search, nothing for the report of it."""
+    """Ctrl-C, and SIGTERM, as schedulers send it: Ctrl-C for the search, nothing for its report."""
 
     def __init__(self) -> None:
-        self.came = self.is_reporting = False
+        self.came = self.was_pressed = self.is_reporting = False
 
     def __call__(self, number: int, frame: object) -> None:
-        """Take the signal, once: who repeats it does not keep the best so far from its report."""
+        """Take SIGTERM, once: who repeats it does not keep the best so far from its report."""
+        if number == signal.SIGINT:
+            self.was_pressed = True
+            raise KeyboardInterrupt
         is_first, self.came = not self.came, True
         if is_first and not self.is_reporting:
+            raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raise once more what did not come out of the libraries that read the data.
+
+        pyarrow takes an interrupt while it imports pandas for the news that there is no pandas.
+        """
+        if self.came or self.was_pressed:
             raise KeyboardInterrupt
 
     @property
@@ -92,16 +103,20 @@ class Stop:
 
 @contextlib.contextmanager
 def _taken_for_ctrl_c(stop: Stop) -> Iterator[None]:
-    """Let SIGTERM do what Ctrl-C does, unless it does something of the caller's own."""
-    before = signal.getsignal(signal.SIGTERM)
-    if before is not signal.SIG_DFL or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signal.signal(signal.SIGTERM, stop)
+    """Let SIGTERM do what Ctrl-C does, unless either does something of the caller's own."""
+    usual: dict[int, Any] = {
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGINT: signal.default_int_handler,
+    }
+    is_main = threading.current_thread() is threading.main_thread()
+    taken = [number for number in usual if is_main and signal.getsignal(number) is usual[number]]
+    for number in taken:
+        signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in taken:
+            signal.signal(number, usual[number])
 
 
 def _main(argv: Sequence[str] | None, stop: Stop) -> int:
@@ -185,6 +200,7 @@ def _search(arguments: argparse.Namespace) -> int:
     _check_outputs(arguments, arguments.file)
     settings = settings_of(arguments, _absolute(arguments.file))
     job = Job(settings, arguments.threads)
+    arguments.stop.check()
     if arguments.method != "random":
         from metaopt_fast.evolution.evolve import evolve
 
@@ -222,6 +238,7 @@ def _resume(arguments: argparse.Namespace) -> int:
     settings = read_settings(arguments.checkpoint)
     _check_outputs(arguments, settings["file"])
     job = Job(settings, arguments.threads)
+    arguments.stop.check()
     run = partial(
         resume_search,
         arguments.checkpoint,
@@ -248,19 +265,25 @@ def _tune(arguments: argparse.Namespace) -> int:
         "high": arguments.high,
     }
     table = read_data(settings)
+    arguments.stop.check()
     standardization = standardize(table.X) if arguments.standardize else None
-    result = tune(
-        table.X,
-        table.y,
-        arguments.candidates,
-        cv=arguments.cv,
-        scoring=arguments.scoring,
-        seed=arguments.seed,
-        low=arguments.low,
-        high=arguments.high,
-        n_threads=arguments.threads,
-    )
-    arguments.stop.is_reporting = True
+    try:
+        result = tune(
+            table.X,
+            table.y,
+            arguments.candidates,
+            cv=arguments.cv,
+            scoring=arguments.scoring,
+            seed=arguments.seed,
+            low=arguments.low,
+            high=arguments.high,
+            n_threads=arguments.threads,
+        )
+        arguments.stop.is_reporting = True
+    except KeyboardInterrupt:
+        what = "all models are trained together, so that none was finished, and no file was written"
+        text = f"interrupted before there was a result: {what}; run it again"
+        return _complain(text, arguments.stop.status)
     found = config()
     report = TuneReport(
         settings=settings,

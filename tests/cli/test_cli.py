@@ -20,6 +20,7 @@ import pytest
 from searches import files_up_to
 
 import metaopt_fast as mf
+from metaopt_fast.cli import job
 from metaopt_fast.cli import program as cli
 from metaopt_fast.cli.arguments import make_parser
 from metaopt_fast.cli.report import Report
@@ -635,8 +636,56 @@ def test_sigterm_before_there_is_a_result(run, data, tmp_path, monkeypatch, comm
     monkeypatch.setattr(cli, "resume_search", terminated)
     monkeypatch.setattr(tune, "tune", terminated)
     status = run(command, *([path] if command == "resume" else [data, *target]))
-    assert status == (143, "", "metaopt-fast: interrupted before there was a result\n")
+    why = f": {NO_PART_OF_TUNE}" if command == "tune" else ""
+    assert status == (143, "", f"metaopt-fast: interrupted before there was a result{why}\n")
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+NO_PART_OF_TUNE = (
+    "all models are trained together, so that none was finished, and no file was written; run it "
+    "again"
+)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_tune_says_that_it_has_no_part_of_a_result(tmp_path, number):
+    path = tmp_path / "result.json"
+    path.write_text("precious")
+    arguments = ["tune", "--candidates", 200_000, "--threads", 1, "--output", path, "--force"]
+    child = process(*arguments)
+    status = Path(f"/proc/{child.pid}/status")
+    while not int(re.search(r"SigCgt:\s*(\w+)", status.read_text())[1], 16) >> 14 & 1:
+        time.sleep(0.01)  # until it takes SIGTERM
+    time.sleep(0.5)
+    child.send_signal(number)
+    stdout, stderr = child.communicate(timeout=60)
+    assert (child.returncode, stdout) == (128 + number, "")
+    assert stderr == f"metaopt-fast: interrupted before there was a result: {NO_PART_OF_TUNE}\n"
+    assert path.read_text() == "precious" and os.listdir(tmp_path) == ["result.json"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("command", ["search", "resume", "tune"])
+def test_an_interrupt_that_a_reader_of_data_has_swallowed_counts(
+    run, data, tmp_path, monkeypatch, command, number
+):
+    def swallow(*arguments):
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+            time.sleep(1)
+        return read_data(*arguments)
+
+    path, target, read_data = tmp_path / "run", ["--target", "label"], cli.read_data
+    run("search", data, *target, *SMALL, "--checkpoint", path)
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(cli, "read_data", swallow)
+    monkeypatch.setattr(job, "read_data", swallow)
+    monkeypatch.setattr(tune, "tune", pytest.fail)
+    monkeypatch.setattr(cli, "random_search", pytest.fail)
+    monkeypatch.setattr(cli, "resume_search", pytest.fail)
+    status = run(command, *([path] if command == "resume" else [data, *target]))
+    assert status == (128 + number, "", "metaopt-fast: interrupted before there was a result\n")
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
 def test_sigterm_while_the_result_is_reported_does_not_lose_the_report(run, data, monkeypatch):
