@@ -53,11 +53,11 @@ def run(capsys):
     return run
 
 
-def process(*arguments, **options):
+def process(*arguments, start=("-m", "metaopt_fast"), **options):
     """The program in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": str(Path(mf.__file__).parents[1])}
     return subprocess.Popen(
-        [sys.executable, "-m", "metaopt_fast", *map(str, arguments)],
+        [sys.executable, *start, *map(str, arguments)],
         **{"env": environment, "stdout": subprocess.PIPE, "text": True, **options},
         stderr=subprocess.PIPE,
     )
@@ -647,16 +647,28 @@ NO_PART_OF_TUNE = (
 )
 
 
+TELLS_OF_TRAINING = """
+import sys
+from metaopt_fast.cli.program import main
+from metaopt_fast.selection import tune
+
+def told(*arguments, **options):
+    print("training", file=sys.stderr, flush=True)
+    return fit(*arguments, **options)
+
+tune.fit_splits, fit = told, tune.fit_splits
+sys.exit(main())
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_tune_says_that_it_has_no_part_of_a_result(tmp_path, number):
     path = tmp_path / "result.json"
     path.write_text("precious")
-    arguments = ["tune", "--candidates", 200_000, "--threads", 1, "--output", path, "--force"]
-    child = process(*arguments)
-    status = Path(f"/proc/{child.pid}/status")
-    while not int(re.search(r"SigCgt:\s*(\w+)", status.read_text())[1], 16) >> 14 & 1:
-        time.sleep(0.01)  # until it takes SIGTERM
-    time.sleep(0.5)
+    arguments = ["--candidates", 200_000, "--threads", 1, "--output", path, "--force"]
+    child = process("tune", *arguments, start=("-c", TELLS_OF_TRAINING))
+    assert child.stderr.readline() == "training\n"
+    time.sleep(0.2)
     child.send_signal(number)
     stdout, stderr = child.communicate(timeout=60)
     assert (child.returncode, stdout) == (128 + number, "")
