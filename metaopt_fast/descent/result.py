@@ -80,10 +80,23 @@ class DescentResult:
         )
 
     def plot_trace(self, ax: Any = None) -> Any:
-        """Draw the loss after each step; returns the matplotlib axes."""
-        from metaopt_fast.plots import plot_descent
+        """Draw the loss after each step, of many descents with the best one in front.
 
-        return plot_descent(self, ax)
+        Returns the matplotlib axes.
+        """
+        from metaopt_fast.plots import axes
+
+        ax = axes("plot_trace", ax)
+        if self.theta.ndim == 1:
+            ax.plot(self.trace, marker="o" if len(self.trace) == 1 else None)
+            title = f"Gradient descent: {self.status} after {self.n_iter:,} steps"
+        else:
+            ax.plot(self.trace.T, color="0.7", linewidth=0.8)
+            ax.plot(self.trace[self.best], color="C0", label=f"best: descent {self.best:,}")
+            ax.legend()
+            title = f"{len(self):,} gradient descents"
+        ax.set(xlabel="steps", ylabel="loss", title=title)
+        return ax
 
     def __repr__(self) -> str:
         if self.theta.ndim == 1:

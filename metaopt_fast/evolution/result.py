@@ -146,10 +146,22 @@ class EvolveResult:
         return cls(**everything)
 
     def plot_trace(self, ax: Any = None) -> Any:
-        """Draw the losses against the number of candidates; returns the matplotlib axes."""
-        from metaopt_fast.plots import plot_evolution
+        """Draw the best loss so far, and the best and the median of each generation.
 
-        return plot_evolution(self, ax)
+        Returns the matplotlib axes.
+        """
+        from metaopt_fast.plots import axes
+
+        ax, trace = axes("plot_trace", ax), self.trace
+        candidates = (trace["generation"] + 1) * self.config["population"]
+        marker = "o" if len(trace) == 1 else None
+        ax.plot(candidates, trace["median"], marker=marker, label="median")
+        ax.plot(candidates, trace["best"], marker=marker, label="best of the generation")
+        ax.plot(candidates, trace["best_so_far"], marker=marker, label="best so far")
+        ax.legend()
+        title = f"Evolution by {self.config['method']}"
+        ax.set(xlabel="candidates", ylabel="loss", title=title)
+        return ax
 
     def __repr__(self) -> str:
         lines = [

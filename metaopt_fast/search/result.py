@@ -171,15 +171,25 @@ class SearchResult:
 
     def plot_trace(self, ax: Any = None) -> Any:
         """Draw the best loss against the number of candidates; returns the matplotlib axes."""
-        from metaopt_fast.plots import plot_trace
+        from metaopt_fast.plots import axes
 
-        return plot_trace(self, ax)
+        ax = axes("plot_trace", ax)
+        start, stop = self.ranges[0][0], self.ranges[-1][1]
+        index = [*(self.trace["index"] - start + 1), stop - start]
+        loss = [*self.trace["loss"], self.loss]
+        ax.step(index, loss, where="post")
+        ax.plot(index[-2], loss[-2], "o")
+        ax.set(xscale="log", xlabel="candidates", ylabel="best loss", title="Random search")
+        return ax
 
     def plot_top(self, ax: Any = None) -> Any:
         """Draw the losses of the best candidates by rank; returns the matplotlib axes."""
-        from metaopt_fast.plots import plot_top
+        from metaopt_fast.plots import axes
 
-        return plot_top(self, ax)
+        ax = axes("plot_top", ax)
+        ax.plot(range(1, len(self.top) + 1), self.top["loss"], ".-")
+        ax.set(xlabel="rank", ylabel="loss", title=f"Best of {self.n_evaluated:,} candidates")
+        return ax
 
     def __repr__(self) -> str:
         lines = [

@@ -6,7 +6,6 @@ import json
 import math
 import time
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -89,6 +88,26 @@ class TuneResult:
     def one_standard_error(self) -> int:
         """The candidate of the smallest C within one standard error of the best."""
         return within_one_standard_error(self.scores, self.C, [None] * len(self.C), self.best)
+
+    def plot_scores(self, ax: Any = None) -> Any:
+        """Draw the mean score of the folds against C, with its standard error.
+
+        Returns the matplotlib axes.
+        """
+        from metaopt_fast.plots import axes
+
+        ax = axes("plot_scores", ax)
+        order = self.C.argsort()
+        C, mean, error = self.C[order], self.mean[order], self.standard_error[order]
+        label = f"mean of {self.n_folds} folds"
+        ax.errorbar(C, mean, error, fmt=".-", elinewidth=0.5, label=label)
+        marks = {"best": self.best, "one standard error": self.one_standard_error}
+        for marker, (name, index) in zip("os", marks.items(), strict=True):
+            text = f"{name}: C = {self.C[index]:.3g}"
+            ax.plot(self.C[index], self.mean[index], marker, fillstyle="none", zorder=3, label=text)
+        ax.set(xscale="log", xlabel="C", ylabel=self.scoring, title="Cross-validation")
+        ax.legend()
+        return ax
 
     def __repr__(self) -> str:
         return (
@@ -308,6 +327,4 @@ class TuneReport:
 
     def to_picture(self, kind: str) -> bytes:
         """Return the mean score against C as a PNG, SVG or PDF file."""
-        from metaopt_fast.plots import plot_scores
-
-        return draw(partial(plot_scores, self.result), kind)
+        return draw(self.result.plot_scores, kind)

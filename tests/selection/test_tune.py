@@ -15,7 +15,6 @@ from sklearn.metrics import get_scorer
 from metaopt_fast.cli import program as cli
 from metaopt_fast.datasets import load_breast_cancer
 from metaopt_fast.files.read import standardize
-from metaopt_fast.plots import plot_scores
 from metaopt_fast.selection.scores import METRICS
 from metaopt_fast.selection.tune import stratified_folds, tune
 
@@ -247,7 +246,7 @@ def test_no_picture_without_matplotlib(run, monkeypatch, tmp_path):
 
 
 def test_the_plot_shows_scores_against_C_with_error_bars(result):
-    ax = plot_scores(result)
+    ax = result.plot_scores()
     assert isinstance(ax, Axes)
     line, best, frugal = ax.lines[0], ax.lines[-2], ax.lines[-1]
     order = np.argsort(result.C)
@@ -265,6 +264,6 @@ def test_the_plot_shows_scores_against_C_with_error_bars(result):
 
 def test_the_plot_goes_to_axes_that_are_given(result):
     _, axes = pyplot.subplots(1, 2)
-    assert plot_scores(result, axes[1]) is axes[1]
+    assert result.plot_scores(axes[1]) is axes[1]
     assert not axes[0].lines
     pyplot.close("all")
