@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import metaopt_fast as mf
-from metaopt_fast.samplers.independent import Sampler
+from metaopt_fast.samplers.base import Sampler
 
 SECONDS = 5
 # What a case may allocate beyond what the process has mapped.

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from metaopt_fast._version import __version__
 from metaopt_fast.cli import values
-from metaopt_fast.samplers.independent import MAX_INDEX, MAX_SEED
+from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED
 from metaopt_fast.selection.scores import METRICS
 from metaopt_fast.validation.text import shown
 from metaopt_fast.validation.values import DTYPES, MAX_THREADS

@@ -17,7 +17,8 @@ from metaopt_fast.objectives import losses
 from metaopt_fast.objectives.count_objective import CountObjective
 from metaopt_fast.objectives.counts import ConfusionCounts
 from metaopt_fast.objectives.pointwise import PointwiseLoss
-from metaopt_fast.samplers.independent import Integers, Normal, Sampler, Uniform
+from metaopt_fast.samplers.base import Sampler
+from metaopt_fast.samplers.independent import Integers, Normal, Uniform
 from metaopt_fast.validation.text import shown
 
 LOSSES = {

@@ -21,7 +21,7 @@ from metaopt_fast.files.table import Table
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.count_objective import INFEASIBLE, CountObjective
 from metaopt_fast.objectives.pointwise import PointwiseLoss
-from metaopt_fast.samplers.mixture import from_dict
+from metaopt_fast.samplers.from_dict import from_dict
 from metaopt_fast.search.result import SearchResult
 from metaopt_fast.validation.text import shown
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from metaopt_fast.descent.first_order import LBFGS, RULES, Rule, SteepestDescent
 from metaopt_fast.descent.loop import Evaluation, Limits, descend
 from metaopt_fast.descent.result import DescentResult
-from metaopt_fast.samplers.independent import MAX_SEED
+from metaopt_fast.samplers.base import MAX_SEED
 from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.overrides import check_overrides, is_same_kind, may_ask
 from metaopt_fast.validation.values import (

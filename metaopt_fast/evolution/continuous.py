@@ -16,17 +16,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from metaopt_fast.arithmetic import exp, log
-from metaopt_fast.samplers.independent import (
-    INTEGERS,
-    MAX_SEED,
-    NORMAL,
-    Columns,
-    Integers,
-    Normal,
-    Sampler,
-    Uniform,
-    allocate,
-)
+from metaopt_fast.samplers.base import INTEGERS, MAX_SEED, NORMAL, Columns, Sampler, allocate
+from metaopt_fast.samplers.independent import Integers, Normal, Uniform
 from metaopt_fast.typing import Array
 
 # Seeds of independent streams are so far apart (the golden ratio, times 2**64).

@@ -14,7 +14,8 @@ from metaopt_fast.evolution.result import EvolveResult
 from metaopt_fast.evolution.run import Limits, Run, run_to_end
 from metaopt_fast.runs.options import check_objective, check_options
 from metaopt_fast.runs.provenance import check_named, configuration, identify
-from metaopt_fast.samplers.independent import MAX_INDEX, MAX_SEED, Normal, Sampler
+from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED, Sampler
+from metaopt_fast.samplers.independent import Normal
 from metaopt_fast.search.shards import Task
 from metaopt_fast.validation.identity import check_fingerprint
 from metaopt_fast.validation.values import (

@@ -15,7 +15,7 @@ from metaopt_fast.data.subsets import check_rows, minibatches, subset
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.base import LinearData
 from metaopt_fast.objectives.eigenvalues import moment_bound
-from metaopt_fast.samplers.independent import MAX_INDEX, MAX_SEED, Sampler, allocate
+from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED, Sampler, allocate
 from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.values import (
     check_flag,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from metaopt_fast.samplers.independent import MAX_SEED, Sampler
+from metaopt_fast.samplers.base import MAX_SEED, Sampler
 from metaopt_fast.search.shards import Task
 from metaopt_fast.validation.overrides import check_overrides
 from metaopt_fast.validation.values import check_integer, describe

@@ -12,8 +12,8 @@ import numpy as np
 import metaopt_fast._kernels as _kernels
 from metaopt_fast._version import STREAM_VERSION, __version__
 from metaopt_fast.files.owned import CheckpointError
+from metaopt_fast.samplers.base import Sampler
 from metaopt_fast.samplers.box import Box
-from metaopt_fast.samplers.independent import Sampler
 from metaopt_fast.search.shards import Task, batch_loss, batch_size, bounds, shard_size
 from metaopt_fast.typing import Array
 from metaopt_fast.validation.identity import Names, is_built_in

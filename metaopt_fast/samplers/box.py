@@ -118,7 +118,7 @@ class Box:
         return np.array(supports), np.array(ends, np.float64), first
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all that it takes to make the box again; `mixture.from_dict` reads it."""
+        """Return all that it takes to make the box again; `from_dict` reads it."""
         return {
             "name": "Box",
             "integers": self.integers.to_dict(),

@@ -1,4 +1,4 @@
-"""Groups of parameters with a sampler each, and samplers as plain values."""
+"""Groups of parameters, with a sampler each."""
 
 from __future__ import annotations
 
@@ -7,16 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from metaopt_fast.samplers.box import Box
-from metaopt_fast.samplers.independent import (
-    MAX_PARAMS,
-    Columns,
-    Independent,
-    Integers,
-    Normal,
-    Sampler,
-    Uniform,
-)
+from metaopt_fast.samplers.base import MAX_PARAMS, Columns, Sampler
+from metaopt_fast.samplers.independent import Independent
 from metaopt_fast.validation.overrides import check_overrides
 from metaopt_fast.validation.values import check_integer, describe
 
@@ -108,28 +100,6 @@ class Mixture(Sampler):
     def __repr__(self) -> str:
         groups = (f"{_as_text(key)}: {sampler!r}" for key, sampler in self._groups)
         return f"Mixture({{{', '.join(groups)}}})"
-
-
-def from_dict(arguments: dict[str, Any]) -> Sampler | Box:
-    """Return the sampler that `Sampler.to_dict` or `Box.to_dict` described."""
-    classes: dict[str, Any] = {"Normal": Normal, "Uniform": Uniform, "Integers": Integers}
-    rest = dict(arguments)
-    name = rest.pop("name", None)
-    if name == "Mixture":
-        groups: list[Any] = [
-            (slice(*key) if is_slice else tuple(key), from_dict(sampler))
-            for key, is_slice, sampler in rest["groups"]
-        ]
-        return Mixture(groups)
-    if name == "Box":
-        integers: Any = from_dict(rest["integers"])
-        return Box(integers, rest["n_params"])
-    if name not in classes:
-        raise ValueError(
-            f"the sampler's name is {name!r}: pass one of {', '.join(classes)}, Mixture."
-        )
-    sampler: Sampler = classes[name](**rest)
-    return sampler
 
 
 def _numbers(names: Sequence[str]) -> dict[str, int]:

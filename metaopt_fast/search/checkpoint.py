@@ -21,8 +21,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from metaopt_fast.files.owned import HAS_LOCKS, CheckpointError, OwnedFile
+from metaopt_fast.samplers.base import Sampler
 from metaopt_fast.samplers.box import Box
-from metaopt_fast.samplers.independent import Sampler
 from metaopt_fast.search.checkpoint_contents import check_config, check_shard, make_sampler
 from metaopt_fast.search.shards import Shard, Standing, shard_count
 from metaopt_fast.validation.values import check_path, describe

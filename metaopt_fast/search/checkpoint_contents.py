@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from metaopt_fast.samplers.base import MAX_INDEX, MAX_PARAMS, MAX_SEED, Sampler
 from metaopt_fast.samplers.box import Box
-from metaopt_fast.samplers.independent import MAX_INDEX, MAX_PARAMS, MAX_SEED, Sampler
-from metaopt_fast.samplers.mixture import from_dict
+from metaopt_fast.samplers.from_dict import from_dict
 from metaopt_fast.search.result import TOP_DTYPE
 from metaopt_fast.search.shards import Shard, draw, shard_count
 

@@ -15,7 +15,7 @@ from metaopt_fast.files.owned import CheckpointError
 from metaopt_fast.runs.options import check_draws, check_objective, check_options, check_task
 from metaopt_fast.runs.progress import Progress
 from metaopt_fast.runs.provenance import Identity, check_named, check_top, configuration, identify
-from metaopt_fast.samplers.independent import MAX_INDEX
+from metaopt_fast.samplers.base import MAX_INDEX
 from metaopt_fast.search.result import SearchResult
 from metaopt_fast.search.shards import (
     Bar,

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.samplers.independent import Sampler
+from metaopt_fast.samplers.base import Sampler
 from metaopt_fast.search.result import TOP_DTYPE, improvements, join_ranges, rank, select_best
 from metaopt_fast.typing import Array
 from metaopt_fast.validation.overrides import may_ask, threaded

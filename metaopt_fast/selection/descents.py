@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from metaopt_fast.descent.gradient_descent import gradient_descent
 from metaopt_fast.descent.result import DescentResult
-from metaopt_fast.samplers.independent import Independent, Sampler
+from metaopt_fast.samplers.base import Sampler
+from metaopt_fast.samplers.independent import Independent
 from metaopt_fast.samplers.log_uniform import LogUniform
 from metaopt_fast.samplers.mixture import Mixture
 from metaopt_fast.search.random_search import random_search

@@ -11,7 +11,7 @@ from scipy import stats
 
 import metaopt_fast as mf
 from metaopt_fast import _kernels, reference
-from metaopt_fast.samplers import mixture
+from metaopt_fast.samplers.from_dict import from_dict
 
 LOC, SCALE = np.array([0.5, -3.0, 1e3, 0.0, 7.0]), np.array([1.0, 0.25, 1e-3, 1e6, 2.0])
 PAIRS = {
@@ -241,7 +241,7 @@ def test_draws_at_the_border_of_that_range_are_no_different():
     ids=repr,
 )
 def test_samplers_survive_the_way_through_a_dictionary(sampler):
-    again = mixture.from_dict(sampler.to_dict())
+    again = from_dict(sampler.to_dict())
     assert again == sampler
     assert hash(again) == hash(sampler)
     assert (
@@ -275,7 +275,7 @@ def test_a_mixture_draws_each_group_as_its_sampler_does_alone():
 
 
 def test_a_mixture_survives_the_way_through_a_dictionary():
-    again = mixture.from_dict(json.loads(json.dumps(MIXTURE.to_dict())))
+    again = from_dict(json.loads(json.dumps(MIXTURE.to_dict())))
     assert again == MIXTURE
     assert (again.sample(0, 0, 9, 6) == MIXTURE.sample(0, 0, 9, 6)).all()
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from refusals import assert_refused
 from scipy import stats
 from searches import MeanSquare, digest, objective
-from test_bad_input import assert_refused
 
 import metaopt_fast as mf
 from metaopt_fast import _kernels, reference
-from metaopt_fast.samplers import mixture
+from metaopt_fast.samplers.from_dict import from_dict
 from metaopt_fast.samplers.sparsity import drop
 
 N_PARAMS = 8  # of the shared objective
@@ -97,7 +97,7 @@ def test_every_instruction_set_draws_the_same_bits(run_python):
 
 def test_a_sampler_survives_json():
     for sampler in (SPARSE, mf.Integers([0, -1], [3, 1], 1), mf.Integers(0, 1, 1, [0])):
-        again = mixture.from_dict(json.loads(json.dumps(sampler.to_dict())))
+        again = from_dict(json.loads(json.dumps(sampler.to_dict())))
         assert again == sampler and hash(again) == hash(sampler) and repr(again) == repr(sampler)
     assert mf.Integers(-5, 5, 3) != mf.Integers(-5, 5) != mf.Integers(-5, 5, 2)
 

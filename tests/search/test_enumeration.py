@@ -14,8 +14,8 @@ from refusals import assert_refused
 from searches import MeanSquare, digest, problem
 
 import metaopt_fast as mf
-from metaopt_fast.samplers import mixture
 from metaopt_fast.samplers.box import MAX_MODELS, Box
+from metaopt_fast.samplers.from_dict import from_dict
 
 
 def vectors(low, high, max_nonzero=None, free=()):
@@ -126,7 +126,7 @@ def test_a_box_goes_through_pickle_and_json():
     box = Box(mf.Integers([-2, 0, -1], [1, 2, 4], 2, (-1,)), 3)
     for again in (
         pickle.loads(pickle.dumps(box)),
-        mixture.from_dict(json.loads(json.dumps(box.to_dict()))),
+        from_dict(json.loads(json.dumps(box.to_dict()))),
     ):
         assert again(0, box.n_models).tobytes() == box(0, box.n_models).tobytes()
 
@@ -331,4 +331,4 @@ def test_a_box_says_what_it_holds():
 
 def test_a_sampler_of_another_name_is_refused():
     with pytest.raises(ValueError, match="the sampler's name is 'Cauchy'"):
-        mixture.from_dict({"name": "Cauchy"})
+        from_dict({"name": "Cauchy"})
