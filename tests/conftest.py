@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from metaopt_fast import _kernels
+from metaopt_fast.search import shards
 
 # Scripts that run longer; --doctest-modules would import them.
 collect_ignore = ["hardening", "typing"]
@@ -46,6 +47,13 @@ def dtype(request):
 def isa(request):
     """Each instruction set that this processor has."""
     return request.param
+
+
+@pytest.fixture
+def many(monkeypatch):
+    """A number of candidates that a search takes several shards for, which drop by each other's."""
+    monkeypatch.setattr(shards, "LARGEST_SHARD", 2**14)
+    return 100_000
 
 
 @pytest.fixture(params=["pyarrow", "polars"])

@@ -242,9 +242,11 @@ def test_a_divergence_within_an_epoch_is_reported():
 @pytest.mark.parametrize("learning_rate", [1e-300, 1e10, 1e300])
 def test_no_learning_rate_is_a_warning(method, learning_rate):
     starts = [[0.0] * 5, [1e150] * 5, [1e300] * 5, [-5.0] * 5]
+    # From 1e300, each step that is searched for takes a thousand halvings.
+    max_iter = 5 if method == "lbfgs" and learning_rate > 1e100 else 60
     for objective in (logistic(), logistic(dtype="float32"), KnownQuadratic([0.0] * 5)):
         runs = mf.gradient_descent(
-            objective, starts, method=method, learning_rate=learning_rate, max_iter=60
+            objective, starts, method=method, learning_rate=learning_rate, max_iter=max_iter
         )
         assert np.isfinite(runs.theta).all()
         assert set(runs.status) <= {"max_iter", "diverged", "stalled", "converged"}

@@ -70,7 +70,8 @@ def build(folder):
 
 
 def run(folder, *arguments):
-    """Run tests; return the races reported, whether all passed, and the last line of output."""
+    """Run tests; return the races reported, whether all passed, and the last line of output, with
+    the names of those that failed."""
     log = folder / "log"
     environment = {
         **os.environ,
@@ -92,7 +93,9 @@ def run(folder, *arguments):
     reports = sum(
         path.read_text().count("WARNING: ThreadSanitizer") for path in folder.glob("log*")
     )
-    return reports, tests.returncode == 0, tests.stdout.strip().rpartition("\n")[2]
+    lines = tests.stdout.strip().splitlines() or [tests.stderr.strip()[-300:]]
+    failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+    return reports, tests.returncode == 0, "\n        ".join([lines[-1], *failed])
 
 
 def main():

@@ -99,10 +99,10 @@ def test_rows_that_separate_and_outliers_change_nothing():
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("top_k", [1, 100])
-def test_a_pruned_search_is_brute_force_bit_for_bit(seed, top_k):
+def test_a_pruned_search_is_brute_force_bit_for_bit(seed, top_k, many):
     objective = problem(4, 569, 8, "none", l2=0.01)
     results = [
-        mf.random_search(objective, mf.Normal(), 700_000, seed=seed, top_k=top_k, prune=prune)
+        mf.random_search(objective, mf.Normal(), many, seed=seed, top_k=top_k, prune=prune)
         for prune in (True, False)
     ]
     for name in ("top", "top_thetas", "trace"):

@@ -125,7 +125,7 @@ def test_a_cost_matrix_and_a_utility_weigh_the_four_cells():
 @pytest.mark.parametrize("metric", ["error", "balanced_error", Cost(fp=1, fn=7), Cost(fp=0, fn=1)])
 @pytest.mark.parametrize("limit", [None, "penalty", "strict"])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_candidates_are_dropped_early_without_a_change(metric, limit, weighted):
+def test_candidates_are_dropped_early_without_a_change(metric, limit, weighted, many):
     X, y, groups, rng = data(2, 700, 4, 2)
     w = rng.uniform(0.5, 3, len(y)) if weighted else None
     counts = mf.ConfusionCounts(X, y, groups=groups, sample_weight=w, thresholds=(0.45,))
@@ -134,8 +134,8 @@ def test_candidates_are_dropped_early_without_a_change(metric, limit, weighted):
     )
     objective = mf.CountObjective(counts, metric, **options)
     search = {"seed": 1, "top_k": 5}
-    pruned = mf.random_search(objective, mf.Normal(), 600_000, **search)
-    whole = mf.random_search(objective, mf.Normal(), 600_000, prune=False, **search)
+    pruned = mf.random_search(objective, mf.Normal(), many, **search)
+    whole = mf.random_search(objective, mf.Normal(), many, prune=False, **search)
     np.testing.assert_array_equal(pruned.top, whole.top)
     np.testing.assert_array_equal(pruned.trace, whole.trace)
     assert pruned.rows_evaluated_fraction < 0.9

@@ -84,12 +84,12 @@ def test_bits_do_not_depend_on_threads_and_survive_pickling(name, n_samples):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_search_drops_candidates_early_without_a_change(name):
+def test_a_search_drops_candidates_early_without_a_change(name, many):
     X, y, _, _ = data(1, 800, 6)
     objective, _ = both(name, X, np.where(X[:, 0] > 0, 1, 0) | (y * (X[:, 1] > 1)))
     options = {"seed": 3, "top_k": 4}
-    pruned = mf.random_search(objective, mf.Normal(), 400_000, **options)
-    whole = mf.random_search(objective, mf.Normal(), 400_000, prune=False, **options)
+    pruned = mf.random_search(objective, mf.Normal(), many, **options)
+    whole = mf.random_search(objective, mf.Normal(), many, prune=False, **options)
     np.testing.assert_array_equal(pruned.top, whole.top)
     assert pruned.rows_evaluated_fraction < 1
 
