@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import numpy as np
 
 import metaopt_fast as mf
-from metaopt_fast.files.read import standardize
+from metaopt_fast.data.standardize import standardize
 from metaopt_fast.selection.scores import METRICS
 from metaopt_fast.selection.tune import tune
 

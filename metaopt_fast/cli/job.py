@@ -10,7 +10,8 @@ from typing import Any, TypeGuard
 
 from metaopt_fast.cli import values
 from metaopt_fast.cli.arguments import PROGRAM
-from metaopt_fast.files.read import read_stream, read_table, standardize
+from metaopt_fast.data.standardize import standardize
+from metaopt_fast.files.read import read_stream, read_table
 from metaopt_fast.files.table import Table
 from metaopt_fast.metrics import Cost
 from metaopt_fast.objectives import losses

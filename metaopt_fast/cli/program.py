@@ -26,10 +26,10 @@ from metaopt_fast.cli.job import (
 )
 from metaopt_fast.cli.report import Report, check_output, check_picture, draw, write_output
 from metaopt_fast.cli.values import kind_of
+from metaopt_fast.data.standardize import standardize
 from metaopt_fast.descent.gradient_descent import gradient_descent
 from metaopt_fast.evolution.result import EvolveResult
 from metaopt_fast.files.owned import CheckpointError
-from metaopt_fast.files.read import standardize
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.machine import config, show_config
 from metaopt_fast.objectives.pointwise import PointwiseLoss

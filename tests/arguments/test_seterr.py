@@ -18,8 +18,8 @@ from wrong_arguments import files, limited_memory  # noqa: F401 - fixtures
 import metaopt_fast as mf
 from metaopt_fast import metrics
 from metaopt_fast.cli import program as cli
+from metaopt_fast.data.standardize import standardize
 from metaopt_fast.descent.gradient_descent import METHODS
-from metaopt_fast.files import read as tables
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.selection.tune import tune
 from metaopt_fast.sklearn import LogisticRegression, LogisticRegressionSearchCV
@@ -165,7 +165,7 @@ def test_estimators_and_every_score(data, C):
             cv=2,
         ).fit(X, Y)
         tune(X, Y, 3, cv=2, low=1e-300, high=1e300)
-        tables.standardize(X.copy())
+        standardize(X.copy())
 
 
 @pytest.mark.parametrize("points", [[2000, -1000], [2**31, -(2**31), 1], [0, 0], [800] * 3])

@@ -24,8 +24,9 @@ from metaopt_fast.cli import job
 from metaopt_fast.cli import program as cli
 from metaopt_fast.cli.arguments import make_parser
 from metaopt_fast.cli.report import Report
+from metaopt_fast.data.standardize import standardize
 from metaopt_fast.datasets import BREAST_CANCER, load_breast_cancer
-from metaopt_fast.files.read import read_table, standardize
+from metaopt_fast.files.read import read_table
 from metaopt_fast.search import random_search as search
 from metaopt_fast.search import shards
 from metaopt_fast.search.checkpoint import Checkpoint

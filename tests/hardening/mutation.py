@@ -29,6 +29,7 @@ TESTS = {
     "cli/report": ["cli"],
     "cli/values": ["cli", "tune"],
     "data/packing": ["kernels", "bad_input", "frames"],
+    "data/standardize": ["standardize"],
     "data/subsets": ["subset"],
     "descent/first_order": ["optimizers"],
     "descent/gradient_descent": ["descent", "descents", "descent_arguments"],

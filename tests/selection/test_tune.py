@@ -13,8 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import get_scorer
 
 from metaopt_fast.cli import program as cli
+from metaopt_fast.data.standardize import standardize
 from metaopt_fast.datasets import load_breast_cancer
-from metaopt_fast.files.read import standardize
 from metaopt_fast.selection.scores import METRICS
 from metaopt_fast.selection.tune import stratified_folds, tune
 
