@@ -16,7 +16,7 @@ import numpy.typing as npt
 from metaopt_fast.arithmetic import products
 from metaopt_fast.descent.gradient_descent import DescentResult
 from metaopt_fast.evolution.result import EvolveResult
-from metaopt_fast.files.archive import replace_file
+from metaopt_fast.files.atomic import replace_file
 from metaopt_fast.files.table import Table
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.count_objective import INFEASIBLE, CountObjective

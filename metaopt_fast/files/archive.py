@@ -1,29 +1,26 @@
 """Files of arrays that are whole or not there: results, and checkpoints of evolutions.
 
-An npz file without pickle, with a digest of all that is in it. It is written beside its place and
-moved there, so that whenever the process ends or the power fails, the last one is whole.
+An npz file without pickle, with a digest of all that is in it. It is written under another name
+and moved there, so that whenever the process ends or the power fails, the last one is whole.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import io
 import json
 import math
 import os
-import secrets
-import stat
-import sys
 import zipfile
-from functools import partial
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.files.numpy_file import DAMAGED, HEADERS
+from metaopt_fast.files.atomic import replace_file, sync_folder
+from metaopt_fast.files.errors import DAMAGED
+from metaopt_fast.files.npy_header import read_header
 from metaopt_fast.files.owned import OwnedFile
 from metaopt_fast.files.table import check_file
 from metaopt_fast.validation.values import why_not_written
@@ -36,7 +33,7 @@ FORMAT_VERSION = 1
 def write_arrays(
     path: str, kind: str, arrays: Arrays, rest: dict[str, Any], owned: OwnedFile | None = None
 ) -> None:
-    """Write arrays, and what JSON holds, in the place of a file, which may be one that is owned.
+    """Write arrays, and what JSON holds, as a file, which may replace one that is owned.
 
     Through links, as `open` writes: the file that they lead to is replaced, or made.
     """
@@ -44,60 +41,15 @@ def write_arrays(
     content = io.BytesIO()
     members = {**arrays, "text": np.array(text), "digest": np.array(_digest(arrays, text))}
     np.savez(content, **members)  # type: ignore[arg-type]  # one name is no array: allow_pickle
-    place = os.path.realpath(path)
+    target = os.path.realpath(path)
     try:
-        if os.path.islink(place):  # which leads to itself
+        if os.path.islink(target):  # which leads to itself
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-        replace_file(place, content.getbuffer(), owned)
-        folder = os.open(os.path.dirname(place), os.O_RDONLY)
-        try:
-            os.fsync(folder)  # else a loss of power may bring the old file back
-        finally:
-            os.close(folder)
+        replace_file(target, content.getbuffer(), owned)
+        sync_folder(target)
     except OSError as error:
-        reason, cure = why_not_written(place, error)
+        reason, cure = why_not_written(target, error)
         raise type(error)(f"{path} could not be written ({reason}): {cure}.") from None
-
-
-def replace_file(path: str, content: bytes | memoryview, owned: OwnedFile | None = None) -> None:
-    """Put a whole file in the place of one; a link is replaced, not what it points to.
-
-    Whoever could not read the old file cannot read the new one. Where the old one is owned, so is
-    the new one, from before it is there.
-    """
-    # A name that nobody can have foreseen, and exclusive: no other file is touched.
-    beside = os.path.join(os.path.dirname(path), f".metaopt_fast-{secrets.token_hex(8)}.new")
-    try:
-        before = os.stat(path) if os.path.exists(path) else None
-        # What is to be kept from others is so before there is anything in it.
-        mode = 0o666 if before is None else 0o600
-        with open(beside, "x+b", opener=partial(os.open, mode=mode)) as file:
-            if before is not None and sys.platform != "win32":
-                _keep_mode(file, before)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            if owned is not None:
-                owned.expect(file)
-        os.replace(beside, path)
-        if owned is not None:
-            owned.leave()
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(beside)
-        raise
-
-
-def _keep_mode(file: BinaryIO, before: os.stat_result) -> None:
-    """Give a file the owner, the group and the permissions that another one has."""
-    mode = stat.S_IMODE(before.st_mode) & 0o777
-    with contextlib.suppress(OSError):  # root alone may
-        os.fchown(file.fileno(), before.st_uid, -1)
-    try:
-        os.fchown(file.fileno(), -1, before.st_gid)
-    except OSError:  # another group has what all others have
-        mode = mode & ~0o070 | (mode & 0o007) << 3
-    os.fchmod(file.fileno(), mode)
 
 
 def read_arrays(path: str, kind: str, names: tuple[str, ...]) -> tuple[Arrays, dict[str, Any]]:
@@ -137,11 +89,11 @@ def _read_member(archive: zipfile.ZipFile, name: str, left: int) -> npt.NDArray[
         raise ValueError(f"its {name} is longer than the file")
     with archive.open(member) as file:
         try:
-            shape, is_fortran, dtype = HEADERS[np.lib.format.read_magic(file)](file)
-        except (ValueError, KeyError):
+            shape, is_fortran, dtype = read_header(file)
+        except ValueError:
             raise ValueError(f"its {name} is no array") from None
         size = math.prod(shape) * dtype.itemsize
-        if dtype.hasobject or size != member.file_size - file.tell() or min(shape, default=0) < 0:
+        if dtype.hasobject or size != member.file_size - file.tell():
             raise ValueError(f"its {name} is not as long as its header says")
         content = bytearray(file.read())  # up to the end, where the checksum is
     if len(content) != size:

@@ -19,7 +19,7 @@ from metaopt_fast.files.table import (
     Table,
     check_n_groups,
     one_class,
-    place_of_target,
+    position_of_target,
     take_group,
 )
 from metaopt_fast.validation.text import MISSING_CURE, VALUE_WANTED, count, quoted, shown
@@ -219,12 +219,12 @@ class _Csv:
 
     def wrong(self, name: str | None, what: str, cure: str) -> ValueError:
         """Return an error about the line at hand, and a column if one is given."""
-        place = "" if name is None else f", column {quoted(name)}"
-        return ValueError(f"{shown(self.path)}, line {self._line}{place} {what}: {cure}.")
+        column = "" if name is None else f", column {quoted(name)}"
+        return ValueError(f"{shown(self.path)}, line {self._line}{column} {what}: {cure}.")
 
-    def replace_truths(self, names: Sequence[str], row: list[str], places: Sequence[int]) -> None:
-        """Put 1 and 0 in the places of a row's truth values."""
-        for j in places:
+    def replace_truths(self, names: Sequence[str], row: list[str], columns: Sequence[int]) -> None:
+        """Put 1 and 0 in the columns in which a row has truth values."""
+        for j in columns:
             value = TRUTHS.get(row[j].strip())
             if value is None:
                 what = f"has {quoted(row[j])} where True or False is wanted"
@@ -261,9 +261,9 @@ def _read(path: str, stream: IO[bytes], target: str | None, group: str | None) -
     source = _Csv(path, stream)
     index, names = source.header((target, group))
     n_fields = len(index) + len(names)
-    place = place_of_target(path, names, target)
-    name = names.pop(place)
-    place_of_group = take_group(names, group)
+    position = position_of_target(path, names, target)
+    name = names.pop(position)
+    position_of_group = take_group(names, group)
     values, labels, groups = array("d"), _Labels(), _Groups()
     truths: list[int] | None = None
     for row in source.rows():
@@ -274,9 +274,9 @@ def _read(path: str, stream: IO[bytes], target: str | None, group: str | None) -
                 "give each row as many as the header",
             )
         del row[: len(index)]
-        labels.add(row.pop(place), source, name)
-        if place_of_group is not None and group is not None:
-            groups.add(row.pop(place_of_group), source, group)
+        labels.add(row.pop(position), source, name)
+        if position_of_group is not None and group is not None:
+            groups.add(row.pop(position_of_group), source, group)
         if truths is None:
             truths = [j for j, field in enumerate(row) if field.strip() in TRUTHS]
         if truths:

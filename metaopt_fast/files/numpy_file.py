@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import struct
-import tokenize
-import warnings
 import zipfile
-import zlib
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.files.errors import DAMAGED, damaged
+from metaopt_fast.files.npy_header import Header, read_header
 from metaopt_fast.files.table import DataFile, Table, check_n_groups, take_group, two_classes
 from metaopt_fast.validation.text import VALUE_WANTED, listed, quoted, shown
 
@@ -23,28 +21,6 @@ PIECE = 2**20
 
 # The memory that a container may have.
 CGROUP_LIMIT = "/sys/fs/cgroup/memory.max"
-
-HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
-
-# What NumPy and zipfile raise when a file is damaged.
-DAMAGED = (
-    ValueError,
-    TypeError,
-    KeyError,
-    EOFError,
-    OverflowError,
-    RecursionError,
-    SyntaxError,
-    OSError,  # a seek to an impossible place
-    RuntimeError,  # an encrypted member; NotImplementedError, an unknown compression
-    struct.error,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def read_npz(file: DataFile, target: str | None, group: str | None) -> Table:
@@ -69,7 +45,7 @@ def _read_member(path: str, archive: zipfile.ZipFile, name: str) -> npt.NDArray[
     """Read one array, after a look at what it claims to be."""
     member = archive.getinfo(f"{name}.npy")
     with archive.open(member) as file:
-        shape, is_fortran, dtype = _read_header(path, file, f"array {quoted(name)}")
+        shape, is_fortran, dtype = _checked_header(path, file, f"array {quoted(name)}")
         size = math.prod(shape) * dtype.itemsize
         if size != member.file_size - file.tell():
             raise ValueError(f"array {name} does not have the size that its header says")
@@ -91,7 +67,7 @@ def read_npy(file: DataFile, target: str | None, group: str | None) -> Table:
         )
     try:
         with open(file.path, "rb") as stream:
-            shape, is_fortran, dtype = _read_header(path, stream, "the array")
+            shape, is_fortran, dtype = _checked_header(path, stream, "the array")
             size = math.prod(shape) * dtype.itemsize
             if size != os.path.getsize(file.path) - stream.tell():
                 raise ValueError("the array does not have the size that its header says")
@@ -107,18 +83,11 @@ def read_npy(file: DataFile, target: str | None, group: str | None) -> Table:
     return _from_arrays(path, table[:, :-1], table[:, -1], "the last column", group)
 
 
-def _read_header(path: str, file: Any, what: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = np.lib.format.read_magic(file)
-    if version not in HEADERS:
-        raise ValueError(f"version {version} of the format is for records")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of NumPy and Python: "it was created on Python 2"
-        shape, is_fortran, dtype = HEADERS[version](file)
-    if dtype.kind not in "biufSU":
-        raise ValueError(f"{shown(path)}: {what} has dtype {dtype}: save real numbers.")
-    if min(shape, default=0) < 0:
-        raise ValueError(f"the header has shape {shape}")
-    return shape, is_fortran, dtype
+def _checked_header(path: str, file: Any, what: str) -> Header:
+    header = read_header(file)
+    if header.dtype.kind not in "biufSU":
+        raise ValueError(f"{shown(path)}: {what} has dtype {header.dtype}: save real numbers.")
+    return header
 
 
 def _from_arrays(
@@ -130,11 +99,11 @@ def _from_arrays(
             f"shape {y.shape}: save numbers of shape (n_samples, n_features), and (n_samples,)."
         )
     names = [f"x{j}" for j in range(X.shape[1])]
-    place, groups = take_group(names, group), None
-    if place is not None and group is not None:
-        groups = np.array(X[:, place])  # before it is rounded to a float
+    position, groups = take_group(names, group), None
+    if position is not None and group is not None:
+        groups = np.array(X[:, position])  # before it is rounded to a float
         check_n_groups(group, len(np.unique(groups)))
-        X = np.delete(X, place, axis=1)
+        X = np.delete(X, position, axis=1)
     if X.dtype != np.float64 or not (X.flags.writeable and X.flags.c_contiguous):
         with np.errstate(over="ignore"):
             X = np.array(X, np.float64, order="C")
@@ -172,11 +141,3 @@ def _half_of_memory() -> int:
     with contextlib.suppress(OSError, ValueError), open(CGROUP_LIMIT, encoding="ascii") as file:
         limits.append(int(file.read()))  # "max" is none
     return min(limit for limit in limits if limit >= 0) // 2
-
-
-def damaged(path: str, error: BaseException, suffix: str) -> ValueError:
-    """Return a sentence about a file that cannot be read, unless the error is one already."""
-    text = "".join(c if c.isprintable() else " " for c in str(error))
-    if isinstance(error, ValueError) and text.startswith(shown(path)):
-        return error
-    return ValueError(f"{shown(path)} is not a whole {suffix} file ({text[:100]}): save it again.")

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.files.numpy_file import DAMAGED, check_size, damaged
+from metaopt_fast.files.errors import DAMAGED, damaged
+from metaopt_fast.files.numpy_file import check_size
 from metaopt_fast.files.table import (
     DataFile,
     Table,
     check_n_groups,
-    place_of_target,
+    position_of_target,
     take_group,
     two_classes,
 )
@@ -39,7 +40,7 @@ class _Column(NamedTuple):
     name: str
     kind: str
     dtype: str
-    place: int
+    position: int
 
 
 class _Arrow:
@@ -131,9 +132,9 @@ class _Polars:
     def read(self, columns: list[_Column]) -> list[Any]:
         import polars
 
-        # By their places: a name may be a pattern.
-        places = [column.place for column in columns]
-        frame = polars.read_parquet(self._path, columns=places, glob=False)
+        # By their positions: a name may be a pattern.
+        positions = [column.position for column in columns]
+        frame = polars.read_parquet(self._path, columns=positions, glob=False)
         return [frame.get_column(column.name).alias("values") for column in columns]
 
     def labels(self, texts: Any) -> Labels:
@@ -170,10 +171,10 @@ def _read(path: str, source: _Arrow | _Polars, target: str | None, group: str | 
     left_out = [c for c in source.columns if c.name in index or INDEX_LEVEL.fullmatch(c.name)]
     columns = [c for c in source.columns if c not in left_out]
     names = [column.name for column in columns]
-    label = columns.pop(place_of_target(path, names, target))
+    label = columns.pop(position_of_target(path, names, target))
     names.remove(label.name)
-    place = take_group(names, group)
-    grouping = None if place is None else columns.pop(place)
+    position = take_group(names, group)
+    grouping = None if position is None else columns.pop(position)
     if source.n_rows == 0:
         raise ValueError(f"{shown(path)} has columns but no rows: pass a file with rows.")
     for column in columns:

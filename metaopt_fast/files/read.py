@@ -1,7 +1,7 @@
 """Readers of data files: features, and a target of two values, out of CSV, npz, npy or Parquet.
 
 Files come from strangers: what is read is checked, nothing in it is executed, and an error is one
-sentence that names the file and the place.
+sentence that names the file, the row and the column.
 """
 
 from __future__ import annotations

@@ -49,8 +49,8 @@ class Table(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def place_of_target(path: str, names: list[str], target: str | None) -> int:
-    """Return the place of the target's column; each column must have a name of its own."""
+def position_of_target(path: str, names: list[str], target: str | None) -> int:
+    """Return the position of the target's column; each column must have a name of its own."""
     known: set[str] = set()
     for name in names:
         if name in known:
@@ -70,16 +70,16 @@ def place_of_target(path: str, names: list[str], target: str | None) -> int:
 
 
 def take_group(names: list[str], group: str | None) -> int | None:
-    """Return the place of the groups' column, which is no feature any more; None without one."""
+    """Return the position of the groups' column, which is no feature any more; None without one."""
     if group is None:
         return None
     if group not in names:
         raise ValueError(f"there is no feature {quoted(group)}: name one of {listed(names)}.")
     if len(names) == 1:
         raise ValueError(f"{quoted(group)} is the only feature: add others.")
-    place = names.index(group)
-    del names[place]
-    return place
+    position = names.index(group)
+    del names[position]
+    return position
 
 
 def check_n_groups(group: str, n_groups: int, at_least: str = "") -> None:

@@ -1,7 +1,7 @@
 """Frames, columns and lists of pandas, polars, pyarrow and Python as arrays of numbers.
 
 None of these libraries is imported: a frame is known by its methods. The numbers are those of the
-equivalent array, one column at a time; what holds none is named, with its place and the cure.
+equivalent array, one column at a time; what holds none is named, with its row and the cure.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def as_frame(name: str, value: Any) -> Frame | None:
     return None
 
 
-def select_columns(value: Any, places: list[int]) -> Any:
+def select_columns(value: Any, positions: list[int]) -> Any:
     """Return a frame of some of the columns, by their numbers."""
     if hasattr(type(value), "iloc"):
-        return value.iloc[:, places]
+        return value.iloc[:, positions]
     if hasattr(type(value), "get_columns"):
-        return value[:, places]
-    return value.select(places)
+        return value[:, positions]
+    return value.select(positions)
 
 
 def as_numbers(name: str, value: Any, ndim: int | None, wanted: str) -> npt.NDArray[Any]:
@@ -185,8 +185,8 @@ def values_of(column: Any) -> npt.NDArray[Any]:
 
 
 def numbers_of(values: npt.NDArray[Any]) -> npt.NDArray[Any] | tuple[tuple[int, ...], str]:
-    """Return objects that are real numbers as float64, each the nearest; else the place of the
-    first that is none, and what it is."""
+    """Return objects that are real numbers as float64, each the nearest; else the position of
+    the first that is none, and what it is."""
     flat = values.ravel().tolist()
     wrong = {kind for kind in set(map(type, flat)) if not is_number(kind)}
     if not wrong:

@@ -92,14 +92,14 @@ def labels_of_objects(name: str, labels: list[Any], wanted: str) -> Labels:
             f"{short(other)} (of type {type(other).__name__}), that cannot be sorted: pass "
             f"{wanted}, all of one kind."
         )
-    places: dict[Any, int] = {}
-    codes = np.array([places.setdefault(label, len(places)) for label in labels], np.intp)
+    codes_of: dict[Any, int] = {}
+    codes = np.array([codes_of.setdefault(label, len(codes_of)) for label in labels], np.intp)
     try:
-        order = sorted(places)
+        order = sorted(codes_of)
     except TypeError:
         raise TypeError(f"{name} has labels that have no order: pass {wanted}.") from None
     rank = np.empty(len(order), np.intp)
-    rank[[places[label] for label in order]] = np.arange(len(order))
+    rank[[codes_of[label] for label in order]] = np.arange(len(order))
     return Labels([x.item() if isinstance(x, np.generic) else x for x in order], rank[codes])
 
 

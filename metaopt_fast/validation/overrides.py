@@ -37,8 +37,8 @@ def attributes(thing: object) -> dict[str, Any]:
     return own
 
 
-def place(thing: object, method: str) -> int:
-    """Return where a method comes from: -1 for the object itself, k for class k of the MRO.
+def depth(thing: object, method: str) -> int:
+    """Return which class a method comes from: -1 for the object itself, k for class k of the MRO.
 
     As many as there are classes if it is in none of them, but perhaps found by ``__getattr__``.
     """
@@ -51,7 +51,7 @@ def place(thing: object, method: str) -> int:
 def may_ask(thing: object, method: str) -> bool:
     """Whether a method of `FASTER` is there, and knows of every override of what it stands for."""
     return callable(getattr(thing, method, None)) and all(
-        place(thing, method) <= place(thing, other) for other in FASTER[method]
+        depth(thing, method) <= depth(thing, other) for other in FASTER[method]
     )
 
 
@@ -66,7 +66,7 @@ def threaded(objective: Any, n_threads: int | None) -> Any:
 def is_same_kind(other: object, objective: object, maker: str) -> bool:
     """Whether what a method made of an objective has its overrides: losses as this one's are."""
     return all(
-        place(objective, maker) <= place(objective, method)
+        depth(objective, maker) <= depth(objective, method)
         or _found(other, method) is _found(objective, method)
         for method in ASKED
     )
@@ -74,9 +74,9 @@ def is_same_kind(other: object, objective: object, maker: str) -> bool:
 
 def check_overrides(name: str, objective: object, asked: str, *others: str) -> None:
     """Raise TypeError where a subclass overrides another method but not the one that is asked."""
-    classes, at = type(objective).__mro__, place(objective, asked)
+    classes, at = type(objective).__mro__, depth(objective, asked)
     for other in others:
-        overrides = place(objective, other) < at and any(other in vars(c) for c in classes[at:])
+        overrides = depth(objective, other) < at and any(other in vars(c) for c in classes[at:])
         if overrides:
             raise TypeError(
                 f"{name} is {describe(objective)}, which overrides {other}, but {asked} is what "

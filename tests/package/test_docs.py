@@ -76,6 +76,7 @@ MODULES_OF_REASONS = {
     "evolution.result",
     "evolution.run",
     "files.archive",
+    "files.npy_header",
     "files.numpy_file",
     "files.parquet_file",
     "runs.workers",

@@ -36,6 +36,7 @@ import metaopt_fast as mf
 from metaopt_fast.runs import workers
 from metaopt_fast.samplers.box import Box
 from metaopt_fast.search import shards
+from metaopt_fast.selection.descents import Descents
 from metaopt_fast.validation import identity
 
 
@@ -383,9 +384,7 @@ def test_descents_with_other_arguments_are_another_search(path, change):
 
 def test_digits_of_options_that_a_repr_leaves_out_are_told_apart():
     def fingerprint(decay):
-        return mf.descent_search.Descents(
-            LOGISTIC, LOGISTIC, {}, None, {"weight_decay": decay}, 4
-        ).fingerprint
+        return Descents(LOGISTIC, LOGISTIC, {}, None, {"weight_decay": decay}, 4).fingerprint
 
     last = np.zeros(2000)
     last[1000] = 1e-9
