@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 import metaopt_fast._kernels as _kernels
+from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
 from metaopt_fast.validation.overrides import check_overrides, may_ask
 from metaopt_fast.validation.values import check_integer, describe
 
@@ -46,6 +47,26 @@ class Sampler(ABC):
     @abstractmethod
     def columns(self, n_params: int) -> Columns:
         """Return the sampler by parameters; raise ValueError if it has another number of them."""
+
+    @abstractmethod
+    def mean(self, n_params: int) -> Float64Array:
+        """Return the mean of each parameter, shape (n_params,)."""
+
+    @abstractmethod
+    def std(self, n_params: int) -> Float64Array:
+        """Return the standard deviation of each parameter, shape (n_params,)."""
+
+    @abstractmethod
+    def bounds(self, n_params: int) -> tuple[Float64Array, Float64Array]:
+        """Return the lowest and the highest value of each parameter: no draw is beyond them."""
+
+    @abstractmethod
+    def is_integer(self, n_params: int) -> BoolArray:
+        """Return which parameters are whole numbers, shape (n_params,)."""
+
+    def nonzero_limit(self, n_params: int) -> tuple[int, IndexArray] | None:
+        """Return how many of which parameters may be other than 0 at once; None for any number."""
+        return None
 
     @property
     def n_params(self) -> int | None:

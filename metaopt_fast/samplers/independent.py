@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 import metaopt_fast._kernels as _kernels
+from metaopt_fast.floating_errors import shielded
 from metaopt_fast.samplers.base import (
     INTEGERS,
     MAX_PARAMS,
@@ -21,9 +22,14 @@ from metaopt_fast.samplers.base import (
     Sampler,
 )
 from metaopt_fast.samplers.sparsity import check_free, drop, droppable
+from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
 from metaopt_fast.validation.values import as_real_array, check_integer, describe, to_float64
 
-Argument = float | npt.NDArray[np.float64]
+Argument = float | Float64Array
+
+# No normal number is further from 0: it is at most sqrt(-2 log u) as computed, where u >= 2**-53
+# has 52 bits (random.hpp), which is below 8.5717.
+LARGEST_NORMAL = 8.572
 
 
 class Independent(Sampler):
@@ -73,6 +79,13 @@ class Independent(Sampler):
         )
         return Columns(np.full(n_params, self._transform, np.uint8), a, b, c)
 
+    def is_integer(self, n_params: int) -> BoolArray:
+        return np.full(len(self._by_parameter(n_params).a), self._transform == INTEGERS)
+
+    def _by_parameter(self, n_params: int) -> Columns:
+        """Return the parameters as they are drawn, before any of them is dropped."""
+        return self.columns(n_params)
+
     def to_dict(self) -> dict[str, Any]:
         arguments = {
             name: value.tolist() if isinstance(value, np.ndarray) else value
@@ -119,6 +132,19 @@ class Normal(Independent):
         loc, scale = self._arguments.values()
         return loc, scale, 0.0
 
+    def mean(self, n_params: int) -> Float64Array:
+        return self._by_parameter(n_params).a
+
+    def std(self, n_params: int) -> Float64Array:
+        return self._by_parameter(n_params).b
+
+    @shielded
+    def bounds(self, n_params: int) -> tuple[Float64Array, Float64Array]:
+        """Return what no draw is below, and above: normal numbers of 52 bits have such bounds."""
+        _, loc, scale, _ = self._by_parameter(n_params)
+        reach = LARGEST_NORMAL * scale
+        return loc - reach, loc + reach
+
 
 class Uniform(Independent):
     """Independent parameters, uniform between two bounds.
@@ -153,6 +179,17 @@ class Uniform(Independent):
     def _coefficients(self) -> tuple[Argument, Argument, Argument]:
         low, high = self._arguments.values()
         return low, high - low, high
+
+    def mean(self, n_params: int) -> Float64Array:
+        _, low, width, _ = self._by_parameter(n_params)
+        return low + width / 2
+
+    def std(self, n_params: int) -> Float64Array:
+        return self._by_parameter(n_params).b / math.sqrt(12)
+
+    def bounds(self, n_params: int) -> tuple[Float64Array, Float64Array]:
+        _, low, _, high = self._by_parameter(n_params)
+        return low, high
 
 
 class Integers(Independent):
@@ -232,15 +269,38 @@ class Integers(Independent):
     def in_kernel(self) -> bool:
         return self.max_nonzero is None
 
-    def droppable(self, n_params: int) -> npt.NDArray[np.intp]:
+    def droppable(self, n_params: int) -> IndexArray:
         """Return the numbers of the parameters that `max_nonzero` counts."""
         low, high = self.bounds(n_params)
         return droppable(low, high, self.max_nonzero or 0, self.free, n_params)
 
-    def bounds(self, n_params: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def nonzero_limit(self, n_params: int) -> tuple[int, IndexArray] | None:
+        return None if self.max_nonzero is None else (self.max_nonzero, self.droppable(n_params))
+
+    def bounds(self, n_params: int) -> tuple[Float64Array, Float64Array]:
         """Return the lowest and the highest value of each parameter."""
-        columns = super().columns(n_params)
-        return columns.a, columns.c
+        _, low, _, high = self._by_parameter(n_params)
+        return low, high
+
+    def mean(self, n_params: int) -> Float64Array:
+        return self._moments(n_params)[0]
+
+    def std(self, n_params: int) -> Float64Array:
+        return np.asarray(np.sqrt(self._moments(n_params)[1]))
+
+    def _moments(self, n_params: int) -> tuple[Float64Array, Float64Array]:
+        """Return the mean and the variance of each parameter."""
+        _, low, n_values, high = self._by_parameter(n_params)
+        mean, variance = (low + high) / 2, (n_values * n_values - 1) / 12
+        limit = self.nonzero_limit(n_params)
+        if limit is not None:  # a parameter keeps what it drew as often as it is among the kept
+            kept = np.ones(n_params)
+            kept[limit[1]] = limit[0] / len(limit[1])
+            mean, variance = kept * mean, kept * (variance + (1 - kept) * (mean * mean))
+        return mean, variance
+
+    def _by_parameter(self, n_params: int) -> Columns:
+        return super().columns(n_params)
 
     def columns(self, n_params: int) -> Columns:
         if not self.in_kernel:
@@ -256,7 +316,7 @@ class Integers(Independent):
         n_params = check_integer("n_params", n_params, 1, MAX_PARAMS // 2)
         others = self.droppable(n_params)
         # One draw of twice the width: the integers as without a limit, and a key for each of them.
-        both: Any = zip(super().columns(n_params), Uniform(0, 1).columns(n_params), strict=True)
+        both: Any = zip(self._by_parameter(n_params), Uniform(0, 1).columns(n_params), strict=True)
         columns = Columns(*(np.concatenate(pair) for pair in both))
         draws = _kernels.Draws(*columns, check_integer("seed", seed, 0, MAX_SEED))
         drawn = self._fill(draws, start, count, 2 * n_params)

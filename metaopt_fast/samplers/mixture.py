@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from metaopt_fast.samplers.base import MAX_PARAMS, Columns, Sampler
 from metaopt_fast.samplers.independent import Independent
+from metaopt_fast.typing import Array, BoolArray, Float64Array, IndexArray
 from metaopt_fast.validation.overrides import check_overrides
 from metaopt_fast.validation.values import check_integer, describe
 
@@ -71,6 +72,33 @@ class Mixture(Sampler):
         n_params = check_integer("n_params", n_params, 1, MAX_PARAMS)
         transform = np.zeros(n_params, np.uint8)
         a, b, c = np.zeros((3, n_params))
+        for group, sampler in self._members(n_params):
+            transform[group], a[group], b[group], c[group] = sampler.columns(len(group))
+        return Columns(transform, a, b, c)
+
+    def mean(self, n_params: int) -> Float64Array:
+        return self._by_group(n_params, lambda sampler, size: sampler.mean(size))
+
+    def std(self, n_params: int) -> Float64Array:
+        return self._by_group(n_params, lambda sampler, size: sampler.std(size))
+
+    def bounds(self, n_params: int) -> tuple[Float64Array, Float64Array]:
+        low = self._by_group(n_params, lambda sampler, size: sampler.bounds(size)[0])
+        high = self._by_group(n_params, lambda sampler, size: sampler.bounds(size)[1])
+        return low, high
+
+    def is_integer(self, n_params: int) -> BoolArray:
+        return self._by_group(n_params, lambda sampler, size: sampler.is_integer(size)) > 0
+
+    def _by_group(self, n_params: int, ask: Callable[[Independent, int], Array]) -> Float64Array:
+        """Return what the samplers of groups state, each of its own parameters."""
+        stated = np.empty(len(self.columns(n_params).a))  # raises for what no mixture draws
+        for group, sampler in self._members(n_params):
+            stated[group] = ask(sampler, len(group))
+        return stated
+
+    def _members(self, n_params: int) -> Iterator[tuple[IndexArray, Independent]]:
+        """Yield the numbers of each group's parameters, and its sampler; raise if any is amiss."""
         taken = np.zeros(n_params, int)
         for key, sampler in self._groups:
             group = np.arange(n_params)[slice(*key)] if isinstance(key, list) else np.array(key)
@@ -80,14 +108,13 @@ class Mixture(Sampler):
                     "them: pass groups of the parameters that are drawn."
                 )
             np.add.at(taken, group, 1)
-            transform[group], a[group], b[group], c[group] = sampler.columns(len(group))
+            yield group, sampler
         if (taken != 1).any():
             j = int(np.argmax(taken != 1))
             raise ValueError(
                 f"parameter {j} is in {taken[j]} groups: pass groups that hold each of the "
                 f"{n_params} parameters once."
             )
-        return Columns(transform, a, b, c)
 
     @property
     def parts(self) -> tuple[Sampler, ...]:

@@ -184,15 +184,19 @@ def samplers():
         if sampler.in_kernel:
             table[f"{name}.columns"] = Entry(sampler.columns, {"n_params": 3})
             table[f"{name}.draws"] = Entry(sampler.draws, {"seed": 1, "n_params": 3})
+        for statement in ("mean", "std", "bounds", "is_integer"):
+            table[f"{name}.{statement}"] = Entry(getattr(sampler, statement), {"n_params": 3})
         if isinstance(sampler, mf.Integers):
-            table[f"{name}.bounds"] = Entry(sampler.bounds, {"n_params": 3})
             table[f"{name}.droppable"] = Entry(sampler.droppable, {"n_params": 3})
+            if sampler.max_nonzero is not None:
+                table["Integers.nonzero_limit"] = Entry(sampler.nonzero_limit, {"n_params": 3})
     return table
 
 
 # Public, and called with what the library itself has made.
 RECORD = "a record that functions return: made by nobody else, read by attribute"
 OWN = "called by other modules, with what they have checked"
+UNLIMITED = ("Normal", "Uniform", "Mixture")
 NOT_IN_TABLE = {
     "DescentResult": RECORD,
     "DescentSearchResult": RECORD,
@@ -204,6 +208,7 @@ NOT_IN_TABLE = {
     "HingeLoss.lipschitz": "takes no argument, and has no answer",
     "CountObjective.identify": OWN,
     **{f"{name}.drawn": OWN for name in ("Normal", "Uniform", "Integers", "Mixture")},
+    **{f"{name}.nonzero_limit": "None, whatever is passed" for name in UNLIMITED},
 }
 
 ENTRIES = entries()

@@ -2,6 +2,7 @@
 
 import json
 
+import mpmath
 import numpy as np
 import pytest
 import randomgen
@@ -12,6 +13,8 @@ from scipy import stats
 import metaopt_fast as mf
 from metaopt_fast import _kernels, reference
 from metaopt_fast.samplers.from_dict import from_dict
+from metaopt_fast.samplers.independent import LARGEST_NORMAL
+from metaopt_fast.typing import Sampler
 
 LOC, SCALE = np.array([0.5, -3.0, 1e3, 0.0, 7.0]), np.array([1.0, 0.25, 1e-3, 1e6, 2.0])
 PAIRS = {
@@ -230,6 +233,66 @@ def test_draws_at_the_border_of_that_range_are_no_different():
         except ValueError:
             assert np.abs(mf.Normal().sample(0, i, 1, 3)).max() > 1.797
     assert np.all(drawn) and 50 < len(drawn) < 100
+
+
+# ------------------------------------------------------------------------- what samplers state
+
+
+def test_moments_are_those_of_scipy_distributions():
+    low, high = np.array([-3.0, 0.0, 2.0, -(2.0**31)]), np.array([4.0, 1.0, 3.0, 2.0**31])
+    for sampler, twin in (
+        (mf.Normal(LOC[:4], SCALE[:4]), stats.norm(LOC[:4], SCALE[:4])),
+        (mf.Uniform(low, high + 1), stats.uniform(low, high + 1 - low)),
+        (mf.Integers(low, high), stats.randint(low, high + 1)),
+    ):
+        np.testing.assert_allclose(sampler.mean(4), twin.mean(), rtol=1e-15)
+        np.testing.assert_allclose(sampler.std(4), twin.std(), rtol=1e-15)
+
+
+def test_no_draw_is_beyond_the_bounds():
+    # The largest normal number that 52 bits make, u = 2**-53.
+    with mpmath.workdps(30):
+        assert mpmath.sqrt(2 * 53 * mpmath.log(2)) < LARGEST_NORMAL < 8.5721
+    for name, (sampler, _, _) in PAIRS.items():
+        low, high = sampler.bounds(5)
+        draws = sampler.sample(1, 0, 10_000, 5)
+        assert (low <= draws).all() and (draws <= high).all(), name
+    assert [bound.tolist() for bound in mf.Uniform(-2, 3).bounds(2)] == [[-2.0] * 2, [3.0] * 2]
+    assert [bound.tolist() for bound in mf.Integers(0, 3).bounds(2)] == [[0.0] * 2, [3.0] * 2]
+    low, high = mf.Normal(0, 1e308).bounds(1)
+    assert low[0] == -np.inf and high[0] == np.inf
+
+
+def test_whole_numbers_are_stated():
+    assert [sampler.is_integer(2).tolist() for sampler in BUILT_IN] == [
+        [False, False],
+        [False, False],
+        [True, True],
+    ]
+    assert all(sampler.nonzero_limit(2) is None for sampler in BUILT_IN)
+
+
+def test_a_mixture_states_what_its_groups_state():
+    assert MIXTURE.mean(6).tolist() == [0, 0, 0, 0, 1.5, 0]
+    std = [1, 1, 1, 10**0.5, 1 / 12**0.5, 10**0.5]
+    np.testing.assert_allclose(MIXTURE.std(6), std, rtol=1e-15)
+    assert MIXTURE.is_integer(6).tolist() == [False, False, False, True, False, True]
+    low, high = MIXTURE.bounds(6)
+    assert low[3:].tolist() == [-5, 1, -5] and high[3:].tolist() == [5, 2, 5]
+    assert high[0] == -low[0] == LARGEST_NORMAL
+    sparse = mf.Mixture([(slice(None), mf.Integers(max_nonzero=1))])
+    for statement in (MIXTURE.mean, MIXTURE.std, MIXTURE.bounds, MIXTURE.is_integer):
+        with pytest.raises(ValueError, match=r"the group .* holds none"):
+            statement(3)
+    for statement in (sparse.mean, sparse.std, sparse.bounds, sparse.is_integer):
+        with pytest.raises(ValueError, match="without max_nonzero"):
+            statement(3)
+
+
+@pytest.mark.parametrize("sampler", [*BUILT_IN, mf.Mixture({0: mf.Normal()})], ids=repr)
+def test_built_in_samplers_are_of_the_protocol(sampler):
+    assert isinstance(sampler, Sampler)
+    assert not isinstance(lambda start, count: None, Sampler)
 
 
 # --------------------------------------------------------------------------------- as plain values

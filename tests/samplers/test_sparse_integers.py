@@ -1,7 +1,8 @@
 """Whole-number candidates with few non-zero parameters: which are drawn, and searches over them."""
 
 import json
-from itertools import combinations
+from fractions import Fraction
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -198,3 +199,22 @@ def test_kernels_mixtures_and_descents_refuse_a_limit():
     assert_refused(mixed.sample, 0, 0, 1, 3)
     samplers = {"l2": mf.Integers(0, 1, 1)}
     assert_refused(mf.search_descents, objective(), samplers, 4, validation=objective())
+
+
+@pytest.mark.parametrize("free", [(), (-1,)])
+def test_moments_are_those_of_every_draw_that_is_possible(free):
+    low, high, counted = (-2, 0, -1), (3, 1, 4), range(3 - len(free))
+    box = list(product(*map(range, low, [h + 1 for h in high])))
+    draws = [
+        [value if j in kept or j not in counted else 0 for j, value in enumerate(point)]
+        for point in box
+        for kept in combinations(counted, 1)
+    ]
+    sampler = mf.Integers(low, high, max_nonzero=1, free=free)
+    for j, values in enumerate(zip(*draws, strict=True)):
+        mean = Fraction(sum(values), len(values))
+        variance = Fraction(sum(value * value for value in values), len(values)) - mean**2
+        assert abs(sampler.mean(3)[j] - mean) <= 1e-15
+        assert abs(Fraction(sampler.std(3)[j]) ** 2 - variance) <= 2e-15
+    limit, numbers = sampler.nonzero_limit(3)
+    assert limit == 1 and numbers.tolist() == list(counted)
