@@ -82,7 +82,7 @@ TESTS = {
     "search/result": ["result", "search", "search_stops", "plots"],
     "search/shards": ["search", "pruning", "checkpoint"],
     "selection/scores": ["tune", "sklearn"],
-    "selection/splits": ["splits", "tune", "sklearn"],
+    "selection/splits": ["folds", "tune", "sklearn"],
     "sklearn/classifier": ["sklearn", "every_argument_of_estimators"],
     "sklearn/cv_results": ["sklearn", "tune"],
     "sklearn/regression": ["sklearn", "every_argument_of_estimators"],
