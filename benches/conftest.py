@@ -15,7 +15,7 @@ import pytest
 
 import metaopt_fast as mf
 from metaopt_fast import _kernels
-from metaopt_fast.bench.rates import processor
+from metaopt_fast.machine import processor
 
 # Scripts, whose packages need not be installed: no doctests are looked for in them.
 collect_ignore = ["peers"]

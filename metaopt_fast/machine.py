@@ -98,6 +98,18 @@ def _reason_of_openmp(n_threads: int) -> str:
     return "OMP_NUM_THREADS"
 
 
+def processor() -> str:
+    """Return the processor's name, as far as the system says it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:  # not Linux's, or not mounted
+        pass
+    return platform.processor() or platform.machine()
+
+
 def config() -> dict[str, Any]:
     """Return what the library found on this machine, as `show_config` prints it.
 

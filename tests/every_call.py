@@ -11,7 +11,7 @@ import numpy as np
 
 import metaopt_fast as mf
 from metaopt_fast.data.standardize import standardize
-from metaopt_fast.selection.scores import METRICS
+from metaopt_fast.selection.scores import SCORES
 from metaopt_fast.selection.tune import tune
 
 rng = np.random.default_rng(0)
@@ -140,7 +140,7 @@ def estimators_search():
     from metaopt_fast.sklearn import LogisticRegressionSearchCV
 
     model = LogisticRegressionSearchCV(
-        n_iter=30, cv=3, scoring=list(METRICS), refit="roc_auc", random_state=1
+        n_iter=30, cv=3, scoring=list(SCORES), refit="roc_auc", random_state=1
     )
     model.fit(X, Y, sample_weight=WEIGHTS)
     kept = ("cv_results_", "gap_bounds_", "best_score_", "best_params_")

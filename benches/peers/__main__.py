@@ -13,8 +13,7 @@ import time
 from pathlib import Path
 
 from benches.peers import report, rounds, scaling
-from metaopt_fast.bench.rates import processor
-from metaopt_fast.machine import config
+from metaopt_fast.machine import config, processor
 
 HERE = Path(__file__).parent
 SHAPES = [(1000, 10), (10_000, 30), (100_000, 100), (20_000, 784)]

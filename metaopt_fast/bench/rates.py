@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.fitting.fit_many import fit_many
-from metaopt_fast.machine import config
+from metaopt_fast.machine import config, processor
 from metaopt_fast.objectives.auc import AUCObjective
 from metaopt_fast.objectives.counts import ConfusionCounts
 from metaopt_fast.objectives.losses import LogisticLoss
@@ -304,15 +304,3 @@ def _draws() -> Work:
         bytes=0,
         call=lambda: sampler.sample(0, 0, k, p),
     )
-
-
-def processor() -> str:
-    """Return the processor's name, as far as the system says it."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:  # not Linux's, or not mounted
-        pass
-    return platform.processor() or platform.machine()

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from metaopt_fast._version import __version__
 from metaopt_fast.cli import values
 from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED
-from metaopt_fast.selection.scores import METRICS
+from metaopt_fast.selection.scores import SCORES
 from metaopt_fast.validation.text import shown
 from metaopt_fast.validation.values import DTYPES, MAX_THREADS
 
@@ -246,7 +246,7 @@ def _add_tune(commands: Any) -> None:
     )
     tune.add_argument(
         "--scoring",
-        choices=tuple(METRICS),
+        choices=tuple(SCORES),
         default="neg_log_loss",
         help="the score of the rows left out, the greater the better (default neg_log_loss)",
     )

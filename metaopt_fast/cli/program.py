@@ -24,7 +24,8 @@ from metaopt_fast.cli.job import (
     sampler_of,
     settings_of,
 )
-from metaopt_fast.cli.report import Report, check_output, check_picture, draw, write_output
+from metaopt_fast.cli.output import check_output, check_picture, draw, write_output
+from metaopt_fast.cli.report import Report
 from metaopt_fast.cli.values import kind_of
 from metaopt_fast.data.standardize import standardize
 from metaopt_fast.descent.gradient_descent import gradient_descent
@@ -38,7 +39,7 @@ from metaopt_fast.search.result import SearchResult
 from metaopt_fast.validation.text import shown
 
 if TYPE_CHECKING:
-    from metaopt_fast.selection.tune import TuneReport
+    from metaopt_fast.cli.tune_report import TuneReport
 
 SUCCESS, FAILURE, INTERRUPTED, TERMINATED = 0, 1, 130, 143
 
@@ -250,7 +251,8 @@ def _resume(arguments: argparse.Namespace) -> int:
 
 
 def _tune(arguments: argparse.Namespace) -> int:
-    from metaopt_fast.selection.tune import TuneReport, tune
+    from metaopt_fast.cli.tune_report import TuneReport
+    from metaopt_fast.selection.tune import tune
 
     if arguments.file is None and arguments.target is not None:
         arguments.parser.error("--target is of a FILE, and there is none")

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from metaopt_fast.arithmetic import products
+from metaopt_fast.cli.data_report import (
+    Lines,
+    Standardization,
+    data_to_dict,
+    data_to_lines,
+    lines_to_text,
+)
+from metaopt_fast.cli.output import draw
 from metaopt_fast.descent.gradient_descent import DescentResult
 from metaopt_fast.evolution.result import EvolveResult
-from metaopt_fast.files.atomic import replace_file
 from metaopt_fast.files.table import Table
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.count_objective import INFEASIBLE, CountObjective
 from metaopt_fast.objectives.pointwise import PointwiseLoss
 from metaopt_fast.samplers.from_dict import from_dict
 from metaopt_fast.search.result import SearchResult
+from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.text import shown
-
-Lines = list[tuple[str, str]]
-# What was subtracted from each feature, and what it was divided by then.
-Standardization = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +53,7 @@ class Report:
 
     settings: dict[str, Any]
     table: Table
-    standardization: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None
+    standardization: Standardization | None
     result: SearchResult | EvolveResult
     objective: PointwiseLoss | CountObjective
     loss_of_zero: float
@@ -62,7 +62,7 @@ class Report:
     n_threads: int
 
     @shielded
-    def accuracy(self, theta: npt.NDArray[np.float64]) -> float:
+    def accuracy(self, theta: Float64Array) -> float:
         """Return the part of the rows whose class has the sign of x . theta, the intercept last."""
         scores = products(theta[None, :-1], self.table.X)[0] + theta[-1]
         return float(((scores > 0) == (self.table.y == 1)).mean())
@@ -210,63 +210,6 @@ def candidate_name(found: Any) -> str:
     return f"{found['index']:,}{of}"
 
 
-def data_to_dict(
-    settings: dict[str, Any], table: Table, standardization: Standardization | None
-) -> dict[str, Any]:
-    """Return what the data was and how it was prepared, for JSON."""
-    return {
-        "file": settings["file"],
-        "target": settings["target"],
-        "n_samples": table.X.shape[0],
-        "n_features": table.X.shape[1],
-        "feature_names": list(table.feature_names),
-        "class_names": list(table.class_names),
-        "positive_class": table.class_names[1],
-        "notes": list(table.notes),
-        "standardization": standardization
-        and {"mean": standardization[0].tolist(), "scale": standardization[1].tolist()},
-    }
-
-
-def data_to_lines(settings: dict[str, Any], table: Table, prepared: str) -> Lines:
-    """Return what the data was and how it was prepared, for a terminal."""
-    n_samples, n_features = table.X.shape
-    name = "breast_cancer, carried by the package"
-    if settings["file"] is not None:
-        name = shown(os.path.basename(settings["file"])) if settings["file"] != "-" else "stdin"
-    negative, positive = map(shown, table.class_names)
-    return [
-        ("data", f"{name}: {n_samples:,} rows, {n_features:,} features"),
-        ("features", prepared),
-        ("positive class", f"{positive} ({int(table.y.sum()):,} rows), beside {negative}"),
-        *(("note", shown(note)) for note in table.notes),
-    ]
-
-
-def lines_to_text(parts: list[Lines]) -> str:
-    """Return the parts of a report, a blank line between them."""
-    return "\n".join("".join(f"{label:<18}{value}\n" for label, value in part) for part in parts)
-
-
-def draw(plot: Callable[[Any], Any], kind: str) -> bytes:
-    """Return what `plot` draws on axes, as a PNG, SVG or PDF file."""
-    from matplotlib.figure import Figure
-
-    file = io.BytesIO()
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    plot(figure.add_subplot())
-    figure.savefig(file, format=kind)
-    return file.getvalue()
-
-
-def check_picture() -> None:
-    """Raise an ImportError where no picture can be drawn."""
-    try:
-        import matplotlib.figure  # noqa: F401  # slow to import: it is wanted after the search, too
-    except ImportError:
-        raise ImportError("--plot needs matplotlib: pip install 'metaopt_fast[plot]'.") from None
-
-
 def _finite(value: Any) -> Any:
     """Return `value` with None for numbers that are not finite."""
     if isinstance(value, dict):
@@ -274,35 +217,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def check_output(path: str, force: bool) -> None:
-    """Raise an OSError where no result could be written: before the search, not after it."""
-    folder = os.path.dirname(path) or "."
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(
-            f"{shown(folder)} is not a directory: make it, or pass another file."
-        )
-    if os.path.isdir(path):
-        raise IsADirectoryError(f"{shown(path)} is a directory: pass a file.")
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise OSError(f"{shown(path)} is no regular file: pass the path of one.")
-    if os.path.lexists(path) and not force:
-        raise FileExistsError(f"{shown(path)} exists: pass --force, or another file.")
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"{shown(folder)} is not writable: pass a file in another directory.")
-
-
-def write_output(path: str, content: bytes, force: bool) -> None:
-    """Write a file whole or not at all; one that exists is left alone, or replaced by force."""
-    if force:
-        replace_file(path, content)
-        return
-    # Exclusive: neither a file that has appeared meanwhile nor what a link points to is touched.
-    with open(path, "xb") as file:
-        try:
-            file.write(content)
-            file.flush()
-        except OSError:
-            os.unlink(path)
-            raise

@@ -16,7 +16,7 @@ from metaopt_fast.arithmetic import expit, log, products
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.typing import Float64Array
 
-Metric = Callable[[Float64Array, npt.NDArray[np.bool_], Float64Array], Float64Array]
+Score = Callable[[Float64Array, npt.NDArray[np.bool_], Float64Array], Float64Array]
 
 # Decision values that are scored at a time: a few arrays of them stay in the second-level cache.
 CHUNK = 1 << 16
@@ -37,7 +37,7 @@ def score_many(
     Parameters
     ----------
     names : iterable of str
-        Of `METRICS`.
+        Names of `SCORES`.
     thetas : numpy.ndarray of shape (n_models, n_features) or (n_models, n_features + 1)
         With the intercept, if any, as the last entry of each.
     X : numpy.ndarray of shape (n_samples, n_features)
@@ -69,7 +69,7 @@ def score_many(
         if thetas.shape[1] > n_features:
             decisions += thetas[part, -1:]
         for name, values in scores.items():
-            values[part] = METRICS[name](decisions, positive, weights)
+            values[part] = SCORES[name](decisions, positive, weights)
     return scores
 
 
@@ -137,7 +137,7 @@ def roc_auc(
     return np.asarray(area / 2 / totals[0] / totals[1])
 
 
-METRICS: dict[str, Metric] = {
+SCORES: dict[str, Score] = {
     "neg_log_loss": neg_log_loss,
     "accuracy": accuracy,
     "balanced_accuracy": balanced_accuracy,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,11 +11,10 @@ import numpy.typing as npt
 from metaopt_fast.fitting.fit_many import fit_models, warn_if_unbounded
 from metaopt_fast.fitting.training_sets import split_exponent
 from metaopt_fast.floating_errors import shielded
+from metaopt_fast.selection.folds import Split, partitions
 from metaopt_fast.selection.scores import score_many
 from metaopt_fast.typing import Float64Array, IndexArray
-from metaopt_fast.validation.values import describe
 
-Split = tuple[IndexArray, IndexArray]
 ClassWeight = str | dict[int, float] | None
 
 
@@ -36,53 +35,6 @@ class SplitFits(NamedTuple):
     converged: npt.NDArray[np.bool_]
     certified: npt.NDArray[np.bool_]
     status: npt.NDArray[np.str_]
-
-
-def check_splits(splits: Iterable[Any], n_samples: int) -> list[Split]:
-    """Return the numbers of the rows of each split, which is what scikit-learn takes for one.
-
-    Each of `train` and `test` is a sequence of integers, those below 0 counted from the end, or a
-    mask of all rows. A row may be there more than once.
-    """
-    checked = []
-    for number, split in enumerate(splits):
-        try:
-            train, test = split
-        except (TypeError, ValueError):
-            raise ValueError(
-                f"cv has {describe(split)} as split {number}: pass pairs (train, test) of rows."
-            ) from None
-        name = f"split {number} of cv"
-        checked.append(
-            (
-                _check_rows(f"train of {name}", train, n_samples),
-                _check_rows(f"test of {name}", test, n_samples),
-            )
-        )
-    return checked
-
-
-def _check_rows(name: str, rows: Any, n_samples: int) -> IndexArray:
-    wanted = f"numbers of rows, from {-n_samples} to {n_samples - 1}, or a mask of {n_samples} rows"
-    try:
-        array = np.asarray(rows)
-        if array.dtype == object:  # perhaps of integers alone, or of truth values
-            array = np.array(array.tolist())
-    except (TypeError, ValueError):  # sequences of different lengths
-        array = np.empty((0, 0))
-    if array.ndim != 1 or (array.size and array.dtype.kind not in "biu"):
-        raise ValueError(f"{name} is {describe(rows)}: pass {wanted}.")
-    if array.dtype.kind == "b":
-        if len(array) != n_samples:
-            raise ValueError(f"{name} is a mask of {len(array)} rows: pass {wanted}.")
-        array = np.flatnonzero(array)
-    if array.size == 0:
-        raise ValueError(f"{name} has no row: pass {wanted}.")
-    numbers = array.astype(np.intp)  # as NumPy takes them: the last of uint64 is -1
-    outside = (numbers < -n_samples) | (numbers >= n_samples)
-    if outside.any():
-        raise ValueError(f"{name} has row {array[outside][0]} of {n_samples}: pass {wanted}.")
-    return np.where(numbers < 0, numbers + n_samples, numbers)
 
 
 @shielded
@@ -137,7 +89,7 @@ def fit_splits(
     alike = all(choice == choices[0] for choice in choices)
     options["class_weight"] = choices[0] if alike else choices
     parts = []
-    for run, folds in runs(splits, len(X)):
+    for run, folds in partitions(splits, len(X)):
         # A split of its own is one fold left out, that is, no folds.
         rows: Any = slice(None) if folds is not None else splits[run.start][0]
         fits = fit_models(
@@ -199,32 +151,3 @@ def total_weights(
         totals.append((sums * factors).sum(axis=1))
         exponents.append([exponent])
     return np.array(totals), np.array(exponents, np.intp)
-
-
-def runs(splits: Sequence[Split], n_samples: int) -> Iterator[tuple[slice, IndexArray | None]]:
-    """Yield runs of splits that hold out each row once, with each row's fold, or one split, None.
-
-    Examples
-    --------
-    >>> halves = [(np.array([0, 1]), np.array([2])), (np.array([2]), np.array([0, 1]))]
-    >>> [(run.start, run.stop, folds) for run, folds in runs(halves, 3)]
-    [(0, 2, array([1, 1, 0]))]
-    """
-    first = 0
-    while first < len(splits):
-        stop, folds = first, np.full(n_samples, -1, np.intp)
-        while stop < len(splits) and (folds < 0).any() and _holds_out(*splits[stop], folds):
-            folds[splits[stop][1]] = stop - first
-            stop += 1
-        if stop - first > 1 and (folds >= 0).all():
-            yield slice(first, stop), folds
-            first = stop
-        else:
-            yield slice(first, first + 1), None
-            first += 1
-
-
-def _holds_out(train: IndexArray, test: IndexArray, folds: IndexArray) -> bool:
-    """Say whether a split trains on all rows but those that it tests, none of a fold so far."""
-    uses = np.bincount(train, minlength=len(folds)) + np.bincount(test, minlength=len(folds))
-    return bool((uses == 1).all() and (folds[test] < 0).all())

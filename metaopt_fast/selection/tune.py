@@ -1,8 +1,7 @@
-"""What ``metaopt-fast tune`` does: candidates for C, cross-validated, and a report of the best."""
+"""Candidates for C, cross-validated: what ``metaopt-fast tune`` does."""
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from dataclasses import dataclass
@@ -12,20 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.arithmetic import exp, log
-from metaopt_fast.cli.report import data_to_dict, data_to_lines, draw, lines_to_text
-from metaopt_fast.files.table import Table
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.samplers.independent import Uniform
-from metaopt_fast.selection.scores import METRICS
+from metaopt_fast.selection.choice import standard_error, within_one_standard_error
+from metaopt_fast.selection.folds import stratified_folds
+from metaopt_fast.selection.scores import SCORES
 from metaopt_fast.selection.splits import fit_splits, score_splits
-from metaopt_fast.sklearn.cv_results import standard_error, within_one_standard_error
 from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.values import check_integer, describe
-
-# Random numbers of the folds: far behind those of any candidate, so that one more moves no row.
-FOLD_START = 2**62
-
-SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,7 +136,7 @@ def tune(
     cv : int, default 5
         How many folds, stratified and in random order, both by `seed`.
     scoring : str, default "neg_log_loss"
-        One of `metaopt_fast.selection.scores.METRICS`.
+        One of `metaopt_fast.selection.scores.SCORES`.
     seed : int, default 0
     low, high : float
     n_threads : int, optional
@@ -160,8 +153,8 @@ def tune(
     >>> result.scores.shape
     (20, 5)
     """
-    if scoring not in METRICS:
-        raise ValueError(f"scoring is {describe(scoring)}: pass one of {', '.join(METRICS)}.")
+    if scoring not in SCORES:
+        raise ValueError(f"scoring is {describe(scoring)}: pass one of {', '.join(SCORES)}.")
     rarest, cv = int(np.bincount(y, minlength=2).min()), check_integer("cv", cv, 2)
     if rarest < cv:
         raise ValueError(
@@ -200,131 +193,3 @@ def tune(
         folds=folds,
         elapsed=time.perf_counter() - started,
     )
-
-
-def stratified_folds(y: npt.NDArray[Any], n_folds: int, seed: int) -> npt.NDArray[np.intp]:
-    """Return the fold of each row: as many rows of each class in every fold, but for one.
-
-    Examples
-    --------
-    >>> folds = stratified_folds(np.array([0, 1, 1, 0, 1, 1, 0]), 2, seed=0)
-    >>> np.bincount(folds).tolist()
-    [4, 3]
-    """
-    keys = Uniform(0.0, 1.0).sample(seed, FOLD_START, len(y), 1)[:, 0]
-    folds = np.empty(len(y), np.intp)
-    folds[np.lexsort((keys, y))] = np.arange(len(y)) % n_folds
-    return folds
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TuneReport:
-    """A tuning, as the command line tells it.
-
-    Attributes
-    ----------
-    settings : dict
-        Which data, prepared how, and which candidates.
-    table : Table
-        The data as the models were trained on.
-    standardization : tuple of two arrays of shape (n_features,), or None
-        What was subtracted from each feature, and what it was divided by then.
-    result : TuneResult
-    isa : str
-    n_threads : int
-    """
-
-    settings: dict[str, Any]
-    table: Table
-    standardization: tuple[Float64Array, Float64Array] | None
-    result: TuneResult
-    isa: str
-    n_threads: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all of it as plain numbers, strings, lists and dicts, for JSON."""
-        table, result = self.table, self.result
-        return {
-            "best": self._candidate(result.best),
-            "theta": result.theta.tolist(),
-            "one_standard_error": self._candidate(result.one_standard_error),
-            "candidates": [self._candidate(int(index)) for index in result.ranking],
-            "scoring": result.scoring,
-            "n_folds": result.n_folds,
-            "n_models": result.scores.size,
-            "n_converged": int(result.converged.sum()),
-            "elapsed": result.elapsed,
-            "isa": self.isa,
-            "n_threads": self.n_threads,
-            "config": {key: self.settings[key] for key in ("seed", "low", "high")},
-            "data": data_to_dict(self.settings, table, self.standardization),
-        }
-
-    def _candidate(self, index: int) -> dict[str, Any]:
-        result = self.result
-        bound = float(result.gap_bound[index].max())
-        return {
-            "index": index,
-            "C": float(result.C[index]),
-            "mean": float(result.mean[index]),
-            "standard_error": float(result.standard_error[index]),
-            "scores": result.scores[index].tolist(),
-            "gap_bound": bound if math.isfinite(bound) else None,
-            "converged": bool(result.converged[index].all()),
-        }
-
-    def to_json(self) -> str:
-        """Return `to_dict` as JSON."""
-        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
-
-    def to_text(self) -> str:
-        """Return tables for a terminal."""
-        parts = [self._what(), self._found(), self._ranking()]
-        return lines_to_text(parts)
-
-    def _what(self) -> list[tuple[str, str]]:
-        settings, result = self.settings, self.result
-        standardized = "standardized over all rows, before the folds are cut"
-        prepared = standardized if self.standardization else "as they are"
-        return [
-            *data_to_lines(settings, self.table, prepared),
-            ("model", "logistic, with intercept, l2 = 1 / (C * training rows)"),
-            (
-                "candidates",
-                f"{len(result.C):,} values of C, log-uniform from {settings['low']:g} to "
-                f"{settings['high']:g}, seed {settings['seed']}",
-            ),
-            ("score", f"{result.scoring} of {result.n_folds} stratified folds"),
-        ]
-
-    def _found(self) -> list[tuple[str, str]]:
-        result, frugal = self.result, self.result.one_standard_error
-        n_models, n_converged = result.scores.size, int(result.converged.sum())
-        how = "all converged" if n_converged == n_models else f"{n_converged:,} converged"
-        return [
-            ("best C", f"{result.C[result.best]:.6g}"),
-            (
-                "within one s. e.",
-                f"{result.C[frugal]:.6g}, the smallest C, at {self._mean(frugal)}",
-            ),
-            ("models", f"{n_models:,}, {how}"),
-            ("seconds", f"{result.elapsed:.3f}, {1e3 * result.elapsed / n_models:.3g} ms a model"),
-            ("threads", f"{self.n_threads}"),
-            ("instruction set", self.isa),
-        ]
-
-    def _mean(self, index: int) -> str:
-        return f"{self.result.mean[index]:.6g}"
-
-    def _ranking(self) -> list[tuple[str, str]]:
-        result = self.result
-        lines = [("rank", f"{'C':<14}{'mean':<14}{'standard error':<18}gap bound")]
-        for rank, index in enumerate(result.ranking[:SHOWN], start=1):
-            error = f"{result.standard_error[index]:.3g}"
-            figures = f"{result.C[index]:<14.6g}{self._mean(int(index)):<14}{error:<18}"
-            lines.append((f"{rank:>4}", f"{figures}{result.gap_bound[index].max():.1e}"))
-        return lines
-
-    def to_picture(self, kind: str) -> bytes:
-        """Return the mean score against C as a PNG, SVG or PDF file."""
-        return draw(self.result.plot_scores, kind)

@@ -6,7 +6,6 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from metaopt_fast.arithmetic import exp, log
 from metaopt_fast.fitting.fit_many import reasons_of
-from metaopt_fast.selection.scores import METRICS
+from metaopt_fast.selection.scores import SCORES
 from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.frames import as_frame, as_numbers
 from metaopt_fast.validation.values import check_number, describe
@@ -105,18 +103,6 @@ def named_columns(X: Any) -> Iterator[None]:
         raise
 
 
-@dataclass(frozen=True, slots=True)
-class LogUniform:
-    """The distribution of candidates; scipy's takes longer to draw than a model to train."""
-
-    low: float
-    high: float
-
-    def rvs(self, random_state: np.random.RandomState) -> float:
-        """Return one number."""
-        return exp(random_state.uniform(log(self.low), log(self.high)))
-
-
 def check_flag(name: str, value: object) -> bool:
     """Return a parameter that switches something on or off."""
     if not isinstance(value, (bool, np.bool_)):
@@ -156,12 +142,12 @@ def check_scoring(scoring: Any) -> dict[str, str]:
         metrics = {str(name): name for name in scoring}
     else:
         raise ValueError(
-            f"scoring is {describe(scoring)}: pass one or many of {', '.join(METRICS)}."
+            f"scoring is {describe(scoring)}: pass one or many of {', '.join(SCORES)}."
         )
-    unknown = [m for m in metrics.values() if not isinstance(m, str) or m not in METRICS]
+    unknown = [m for m in metrics.values() if not isinstance(m, str) or m not in SCORES]
     if unknown or not metrics:
         what = describe(unknown[0]) if unknown else "empty"
-        raise ValueError(f"scoring is {what}: pass one or many of {', '.join(METRICS)}.")
+        raise ValueError(f"scoring is {what}: pass one or many of {', '.join(SCORES)}.")
     return metrics
 
 

@@ -1,15 +1,13 @@
-"""Scores of candidates and splits as scikit-learn's `cv_results_`, and the choice of the best."""
+"""Scores of candidates and splits as scikit-learn's `cv_results_`."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.floating_errors import shielded
 from metaopt_fast.typing import Float64Array
 
 Results = dict[str, Any]
@@ -75,39 +73,3 @@ def ranks(mean: Float64Array) -> npt.NDArray[np.int32]:
     """Return 1 for the greatest mean and so on; equal ones share the least rank, NaN is last."""
     keys = np.where(np.isnan(mean), np.inf, -mean)
     return (np.searchsorted(np.sort(keys), keys) + 1).astype(np.int32)
-
-
-@shielded
-def within_one_standard_error(
-    scores: Float64Array, C: Float64Array, class_weights: Sequence[Any], best: int
-) -> int:
-    """Return the candidate of the smallest C that is as good as the best, as far as one can tell.
-
-    Of those with the best one's class weight, its mean is within one standard error of the best
-    one's [1]_.
-
-    References
-    ----------
-    .. [1] L. Breiman, J. Friedman, R. Olshen and C. Stone, "Classification and Regression Trees",
-       Wadsworth, 1984, section 3.4.3.
-
-    Examples
-    --------
-    >>> scores = np.array([[0.7, 0.6], [0.9, 0.7], [1.0, 0.6]])
-    >>> within_one_standard_error(scores, np.array([1.0, 10.0, 100.0]), [None] * 3, 2)
-    0
-    """
-    means = scores.mean(axis=1)
-    alike = np.array([weight == class_weights[best] for weight in class_weights])
-    good = alike & (means >= means[best] - standard_error(scores[best]))
-    good[best] = True
-    return int(np.argmin(np.where(good, C, np.inf))) if np.isfinite(C[good]).any() else best
-
-
-@shielded
-def standard_error(scores: Float64Array) -> Any:
-    """Return the standard error of the mean over the last axis; 0 for one score."""
-    n_splits = scores.shape[-1]
-    if n_splits == 1:
-        return np.zeros(scores.shape[:-1])
-    return scores.std(axis=-1, ddof=1) / np.sqrt(n_splits)

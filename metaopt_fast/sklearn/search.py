@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -19,10 +20,12 @@ except ImportError:
         "metaopt_fast.sklearn needs scikit-learn 1.6 or newer: pip install 'metaopt_fast[sklearn]'."
     ) from None
 
-from metaopt_fast.selection.splits import check_splits, fit_splits, score_splits
+from metaopt_fast.arithmetic import exp, log
+from metaopt_fast.selection.choice import within_one_standard_error
+from metaopt_fast.selection.folds import check_splits
+from metaopt_fast.selection.splits import fit_splits, score_splits
 from metaopt_fast.sklearn.classifier import (
     BinaryClassifier,
-    LogUniform,
     check_C,
     check_class_weight,
     check_flag,
@@ -30,12 +33,25 @@ from metaopt_fast.sklearn.classifier import (
     scorer_of,
     warn_unless_converged,
 )
-from metaopt_fast.sklearn.cv_results import make_results, within_one_standard_error
+from metaopt_fast.sklearn.cv_results import make_results
 from metaopt_fast.sklearn.regression import LogisticRegression
 from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.values import check_integer, describe
 
 __all__ = ["LogisticRegression", "LogisticRegressionSearchCV"]
+
+
+@dataclass(frozen=True, slots=True)
+class LogUniformC:
+    """Distribution of C, unless another is given; scipy's takes longer to draw than a model to
+    train."""
+
+    low: float
+    high: float
+
+    def rvs(self, random_state: np.random.RandomState) -> float:
+        """Return one number."""
+        return exp(random_state.uniform(log(self.low), log(self.high)))
 
 
 def _refits(search: Any) -> bool:
@@ -219,7 +235,7 @@ class LogisticRegressionSearchCV(BinaryClassifier):
                 f"candidates is {describe(given)}: pass a dict of 'C' and 'class_weight', each a "
                 "list or a distribution."
             )
-        space = {"C": LogUniform(1e-4, 1e4), **given}
+        space = {"C": LogUniformC(1e-4, 1e4), **given}
         if not any(hasattr(values, "rvs") for values in space.values()):
             n_iter = min(n_iter, len(ParameterGrid(space)))
         return list(ParameterSampler(space, n_iter, random_state=self.random_state))

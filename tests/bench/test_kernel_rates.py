@@ -1,8 +1,6 @@
 """The command bench: its limits, its ratios, its files."""
 
-import io
 import json
-import platform
 import re
 
 import numpy as np
@@ -161,15 +159,3 @@ def test_a_wrong_argument_is_one_sentence(capsys, arguments, wanted):
     (line,) = capsys.readouterr().err.splitlines()
     assert wanted in line
     assert line.endswith(" --help.")
-
-
-def test_a_processor_without_a_name_has_one_of_its_kind(monkeypatch):
-    def refuse(*_, **__):
-        raise FileNotFoundError
-
-    of_its_kind = platform.processor() or platform.machine()
-    monkeypatch.setattr(kernel_rates, "open", refuse, raising=False)
-    assert kernel_rates.processor() == of_its_kind
-    told = "processor : 0\nBogoMIPS : 50.00\n"  # as on arm64
-    monkeypatch.setattr(kernel_rates, "open", lambda *_, **__: io.StringIO(told))
-    assert kernel_rates.processor() == of_its_kind

@@ -38,8 +38,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from metaopt_fast.reference.fitting import of_class
 from metaopt_fast.selection import scores as scoring
 from metaopt_fast.selection import splits
-from metaopt_fast.selection.scores import METRICS, score_many
-from metaopt_fast.selection.splits import runs
+from metaopt_fast.selection.scores import SCORES, score_many
 from metaopt_fast.sklearn import LogisticRegression, LogisticRegressionSearchCV
 
 EXACT = {"solver": "newton-cholesky", "tol": 1e-10, "max_iter": 1000}
@@ -251,7 +250,7 @@ def test_before_fit_there_is_no_prediction():
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", SCORES)
 def test_a_score_is_that_of_scikit_learn(noisy, metric, weighted):
     X, labels, weights = noisy
     X = np.round(X, 1)  # ties
@@ -283,19 +282,19 @@ def test_log_loss_clips_as_scikit_learn_does():
 def test_scores_are_the_same_for_any_chunk(monkeypatch):
     rng = np.random.default_rng(0)
     X, positive, thetas = rng.normal(size=(60, 3)), np.arange(60) % 3 == 0, rng.normal(size=(50, 4))
-    whole = score_many(METRICS, thetas, X, positive)
+    whole = score_many(SCORES, thetas, X, positive)
     monkeypatch.setattr(scoring, "CHUNK", 200)
-    for name, values in score_many(METRICS, thetas, X, positive).items():
+    for name, values in score_many(SCORES, thetas, X, positive).items():
         np.testing.assert_allclose(values, whole[name], rtol=1e-13)
 
 
 def test_a_held_out_fold_of_one_class_has_no_roc_auc_but_a_log_loss():
-    found = score_many(METRICS, np.array([[1.0]]), np.array([[1.0], [2.0]]), np.array([True, True]))
+    found = score_many(SCORES, np.array([[1.0]]), np.array([[1.0], [2.0]]), np.array([True, True]))
     assert np.isnan(found["roc_auc"][0])
     assert found["neg_log_loss"][0] == pytest.approx(np.log(expit([1.0, 2.0])).mean())
     assert found["balanced_accuracy"][0] == 1.0
     empty = score_many(
-        METRICS, np.ones((1, 1)), np.ones((2, 1)), np.array([True, False]), np.zeros(2)
+        SCORES, np.ones((1, 1)), np.ones((2, 1)), np.array([True, False]), np.zeros(2)
     )
     assert all(np.isnan(values).all() for values in empty.values())
 
@@ -441,19 +440,6 @@ def test_any_splitter_gives_the_models_of_its_splits(noisy, monkeypatch, cv, n_c
             wanted = get_scorer("roc_auc")(model, X[test], labels[test], sample_weight=of_test)
             found = search.cv_results_[f"split{k}_test_roc_auc"][index]
             assert found == pytest.approx(wanted, abs=1e-9)
-
-
-def test_runs_of_splits_are_partitions_of_the_rows():
-    folds = [
-        (np.flatnonzero(np.arange(6) % 3 != k), np.flatnonzero(np.arange(6) % 3 == k))
-        for k in range(3)
-    ]
-    found = [
-        (run.start, run.stop, part is not None) for run, part in runs(folds * 2 + folds[:2], 6)
-    ]
-    assert found == [(0, 3, True), (3, 6, True), (6, 7, False), (7, 8, False)]
-    twice = [(np.array([0, 1]), np.array([2, 2])), (np.array([2]), np.array([0, 1]))]
-    assert [part for _, part in runs(twice, 3)] == [None, None]
 
 
 def test_weights_of_zero_are_rows_removed_from_training_and_scores(noisy):

@@ -1,8 +1,10 @@
 """How many threads: what decides it, and that nothing else follows from it."""
 
 import hashlib
+import io
 import multiprocessing
 import os
+import platform
 import signal
 import sysconfig
 from concurrent.futures import ThreadPoolExecutor
@@ -365,3 +367,15 @@ def test_small_calls_do_not_ask_the_system_for_threads(monkeypatch):
     objective = mf.LogisticLoss([[1.0], [-2.0]], [1, 0])
     monkeypatch.setattr(type(objective), "_threads", lambda self: pytest.fail("asked"))
     assert len(objective.batch_loss([[1.0], [2.0]])) == 2
+
+
+def test_a_processor_without_a_name_has_one_of_its_kind(monkeypatch):
+    def refuse(*_, **__):
+        raise FileNotFoundError
+
+    of_its_kind = platform.processor() or platform.machine()
+    monkeypatch.setattr(threads, "open", refuse, raising=False)
+    assert threads.processor() == of_its_kind
+    told = "processor : 0\nBogoMIPS : 50.00\n"  # as on arm64
+    monkeypatch.setattr(threads, "open", lambda *_, **__: io.StringIO(told))
+    assert threads.processor() == of_its_kind

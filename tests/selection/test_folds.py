@@ -1,4 +1,4 @@
-"""Splits that the caller gives: read as scikit-learn reads them, or refused in one sentence."""
+"""Folds that are drawn, and splits that the caller gives, read as scikit-learn reads them."""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
-from metaopt_fast.selection.splits import check_splits
+from metaopt_fast.selection.folds import check_splits, partitions, stratified_folds
 from metaopt_fast.sklearn import LogisticRegressionSearchCV
 
 
@@ -110,3 +110,28 @@ def test_rows_are_those_that_numpy_takes(dtype, rows):
     else:
         with pytest.raises(ValueError, match=r"^train of split 0 of cv "):
             check_splits([(part, [0])], 10)
+
+
+def test_runs_of_splits_are_partitions_of_the_rows():
+    folds = [
+        (np.flatnonzero(np.arange(6) % 3 != k), np.flatnonzero(np.arange(6) % 3 == k))
+        for k in range(3)
+    ]
+    found = [
+        (run.start, run.stop, part is not None)
+        for run, part in partitions(folds * 2 + folds[:2], 6)
+    ]
+    assert found == [(0, 3, True), (3, 6, True), (6, 7, False), (7, 8, False)]
+    twice = [(np.array([0, 1]), np.array([2, 2])), (np.array([2]), np.array([0, 1]))]
+    assert [part for _, part in partitions(twice, 3)] == [None, None]
+
+
+@pytest.mark.parametrize("n_folds", [2, 5, 7])
+def test_folds_are_stratified_and_in_random_order(n_folds):
+    y = np.arange(200) < 57
+    folds = stratified_folds(y, n_folds, seed=0)
+    for rows in (folds, folds[y], folds[~y]):
+        assert np.ptp(np.bincount(rows, minlength=n_folds)) <= 1
+    assert (folds != stratified_folds(y, n_folds, seed=1)).any()
+    assert (folds == stratified_folds(y, n_folds, seed=0)).all()
+    assert (np.diff(folds) != 1).any()
