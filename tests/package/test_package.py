@@ -1,6 +1,5 @@
-"""The package as its users see it: names, types, versions, and what an import ast
-import configparser
-import costs."""
+"""The package as its users see it: names, types, versions, and what an import
+costs."""
 
 import ast
 import configparser
