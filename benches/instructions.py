@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "benches" / "instructions.json"
 SLACK = 1.03
 # What is the same for every loss.
-COMMON = ["pack_rows", "draw", "find_ranges", "add_histograms", "find_areas", "find_margins"]
+COMMON = ["pack_rows", "draw", "find_ranges", "add_histograms", "find_aucs", "find_margins"]
 DOUBLE_ONLY = [
     *("add_hessian", "largest_margins", "factor_tile", "solve_tile"),
     *("factor_one", "solve_one", "make_reflections"),

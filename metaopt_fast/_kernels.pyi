@@ -115,20 +115,20 @@ def reflect(
 ) -> None: ...
 def products(thetas: _Float64Array, X: _Float64Array, out: _Float64Array) -> None: ...
 def add_gram(rows: _Float64Array, out: _Float64Array, n_threads: int) -> None: ...
-def areas(
+def histogram_aucs(
     negative: PackedRows,
     positive: PackedRows,
     thetas: _Float64Array,
     n_bins: int,
-    areas: _Float64Array,
+    aucs: _Float64Array,
     ties: _Float64Array,
     n_threads: int,
 ) -> bool: ...
-def exact_areas(
+def exact_aucs(
     negative: PackedRows,
     positive: PackedRows,
     thetas: _Float64Array,
-    areas: _Float64Array,
+    aucs: _Float64Array,
     n_threads: int,
 ) -> bool: ...
 def margins(data: PackedRows, theta: _Float64Array, out: _Float64Array) -> bool: ...

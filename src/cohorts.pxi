@@ -1,4 +1,8 @@
-# Cohorts of candidates that lose those which cannot rank any more. Included by evaluate.pxi.
+# Cohorts of candidates that lose those which cannot rank any more. Needs table.pxi, plan.pxi,
+# tiles.pxi and results.pxi.
+
+from libc.math cimport INFINITY, isfinite
+from libc.string cimport memset
 
 cdef void move_candidate(const Plan *plan, Workspace *work, real *thetas, Py_ssize_t source,
                          Py_ssize_t target) noexcept nogil:

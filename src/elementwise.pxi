@@ -1,4 +1,4 @@
-# exp, log and their kin, of each element of an array. Included by _kernels.pyx.
+# exp, log and their kin, of each element of an array. Needs table.pxi.
 
 cdef void apply(Elementwise function, const double[::1] x, double[::1] out):
     if x.shape[0] > 0:

@@ -104,8 +104,8 @@ void add_histograms(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const voi
 // areas[lane] = sum over bins of positive * (negative below + negative / 2), and ties[lane] = sum
 // over bins of positive * negative, both divided by the product of the totals.
 template <class T>
-void find_areas(const double *negative, const double *positive, ptrdiff_t n_bins, double *areas,
-                double *ties) {
+void find_aucs(const double *negative, const double *positive, ptrdiff_t n_bins, double *areas,
+               double *ties) {
     using V = wide_vector<double>;
     constexpr int W = lanes_of<V>;
     for (int l = 0; l < LANES<T>; l += W) {

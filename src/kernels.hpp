@@ -95,13 +95,13 @@ struct Kernels {
                         double sign, double *range);
     void (*add_histograms)(const Rows *, ptrdiff_t first, ptrdiff_t last, const void *thetas,
                            double sign, const double *range, ptrdiff_t n_bins, double *histogram);
-    void (*find_areas)(const double *negative, const double *positive, ptrdiff_t n_bins,
-                       double *areas, double *ties);
+    void (*find_aucs)(const double *negative, const double *positive, ptrdiff_t n_bins,
+                      double *areas, double *ties);
     void (*find_margins)(const Rows *, ptrdiff_t first, ptrdiff_t last, const void *theta,
                          double *z);
     // See ranks.hpp.
-    double (*exact_area)(const Rows *negative, ptrdiff_t negative_blocks, const Rows *positive,
-                         ptrdiff_t positive_blocks, const void *theta, void *memory);
+    double (*exact_auc)(const Rows *negative, ptrdiff_t negative_blocks, const Rows *positive,
+                        ptrdiff_t positive_blocks, const void *theta, void *memory);
     void (*pointwise)(const void *z, ptrdiff_t count, void *loss, void *derivative);
 
     // See elementwise.hpp.

@@ -1,4 +1,11 @@
-# Hessians of many candidates, and how far steps move margins. Included by _kernels.pyx.
+# Hessians of many candidates, and how far steps move margins. Needs table.pxi, plan.pxi and
+# rows.pxi.
+
+from cpython.exc cimport PyErr_CheckSignals
+from cython.parallel cimport prange
+from libc.stdint cimport uintptr_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
 
 # Bytes of matrices at work, for each thread.
 cdef Py_ssize_t MATRIX_MEMORY = 8 * 1024 * 1024

@@ -1,5 +1,11 @@
 # Products of matrices in a fixed order of sums, where a BLAS would choose another one by the
-# processor and the threads. Included by _kernels.pyx.
+# processor and the threads. Needs table.pxi and plan.pxi.
+
+from cpython.exc cimport PyErr_CheckSignals
+from cython.parallel cimport prange, threadid
+from libc.stdint cimport uintptr_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
 
 # Rows of the left matrix that one call of the kernel multiplies.
 cdef enum: ROWS_AT_ONCE = 64

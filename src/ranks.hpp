@@ -185,8 +185,8 @@ inline bool is_unweighted(const Rows *rows, ptrdiff_t n_blocks) {
 // decision; ties count half. `memory` holds twice as many rows as there are, and as many places and
 // four more.
 template <class T>
-double exact_area(const Rows *negative, ptrdiff_t negative_blocks, const Rows *positive,
-                  ptrdiff_t positive_blocks, const void *theta, void *memory) {
+double exact_auc(const Rows *negative, ptrdiff_t negative_blocks, const Rows *positive,
+                 ptrdiff_t positive_blocks, const void *theta, void *memory) {
     Ranked *rows = (Ranked *)memory;
     const ptrdiff_t n = rank_rows<T>(negative, negative_blocks, (const T *)theta, 1, rows);
     const ptrdiff_t p = rank_rows<T>(positive, positive_blocks, (const T *)theta, -1, rows + n);

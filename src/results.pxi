@@ -1,10 +1,16 @@
 # What becomes of a candidate's totals: means, penalties, and sums anew where one left the range.
-# Included by evaluate.pxi.
+# Needs table.pxi, plan.pxi and tiles.pxi.
 
-from libc.math cimport frexp, ldexp
+from libc.math cimport INFINITY, frexp, isfinite, ldexp
+from libc.string cimport memset
 
 # Penalties below it are computed in its units.
 cdef double SMALL = 2.0 ** -600
+
+cdef inline double overflow_to_infinity(double x) noexcept nogil:
+    # inf - inf of partial sums that left the range both ways.
+    return x if x == x else INFINITY
+
 
 cdef double penalty(const Plan *plan, const real *thetas, Py_ssize_t lane) noexcept nogil:
     cdef double total = 0, theta, l2 = plan.l2, half = 0.5

@@ -1,5 +1,11 @@
-# Systems of equations of many Hessians, and rows reduced to fewer columns. Included by
-# _kernels.pyx.
+# Systems of equations of many Hessians, and rows reduced to fewer columns. Needs
+# table.pxi, plan.pxi and newton.pxi.
+
+from cpython.exc cimport PyErr_CheckSignals
+from cython.parallel cimport prange, threadid
+from libc.stdint cimport uintptr_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
 
 # From so many unknowns on, a system is factored by itself: a tile of such matrices leaves the
 # cache.

@@ -266,7 +266,7 @@ class AUCObjective(LinearData):
         ValueError, TypeError
             If theta has another shape, is not finite or not real.
         """
-        return float(self._exact_areas(self._one(theta))[0])
+        return float(self._exact_aucs(self._one(theta))[0])
 
     @property
     def shard_size(self) -> int:
@@ -294,12 +294,12 @@ class AUCObjective(LinearData):
         )
 
     def _losses(self, thetas: Float64Array) -> Float64Array:
-        return np.asarray(1 - self._exact_areas(thetas))
+        return np.asarray(1 - self._exact_aucs(thetas))
 
     @shielded
-    def _exact_areas(self, thetas: Float64Array) -> Float64Array:
+    def _exact_aucs(self, thetas: Float64Array) -> Float64Array:
         areas = allocate(len(thetas))
-        if not _kernels.exact_areas(*self._rows, thetas, areas, self._threads()):
+        if not _kernels.exact_aucs(*self._rows, thetas, areas, self._threads()):
             raise self._not_finite(thetas)
         return np.minimum(areas, 1)
 
@@ -307,7 +307,9 @@ class AUCObjective(LinearData):
     def _estimates(self, thetas: Float64Array) -> tuple[Float64Array, Float64Array]:
         """Return estimates by histograms, and bounds of their errors."""
         areas, ties = allocate(len(thetas)), allocate(len(thetas))
-        if not _kernels.areas(*self._rows, thetas, self.n_bins, areas, ties, self._threads()):
+        if not _kernels.histogram_aucs(
+            *self._rows, thetas, self.n_bins, areas, ties, self._threads()
+        ):
             raise self._not_finite(thetas)
         # Each of the sums behind both areas is off by a part of less than n_samples * 2**-53, or of
         # n_bins * 2**-53.

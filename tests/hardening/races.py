@@ -117,7 +117,7 @@ def main():
         assert OWN in text
         source.write_text(text.replace(OWN, SHARED, 1))
         build(planted)
-        races, _, last = run(planted, f"tests/{CANARY[0]}", "-k", CANARY[1], "--maxfail=1")
+        races, _, last = run(planted, path_of_tests(CANARY[0]), "-k", CANARY[1], "--maxfail=1")
         report.line("a race that is planted", races > 0, f"{races} reported, {last}")
     report.exit()
 

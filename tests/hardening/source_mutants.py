@@ -42,7 +42,7 @@ SUMS = "kernels pruning losses"
 TILE, SINGLE, LOSSES = "src/tile.hpp", "src/single.hpp", "src/losses.hpp"
 RANDOM, PACKING, SIMD = "src/random.hpp", "src/packing.hpp", "src/simd.hpp"
 NEWTON, SYSTEMS, AUC = "src/newton.hpp", "src/systems.hpp", "src/histogram.hpp"
-EVALUATE, COHORTS, RESULTS = "src/evaluate.pxi", "src/cohorts.pxi", "src/results.pxi"
+TILES, COHORTS, RESULTS = "src/tiles.pxi", "src/cohorts.pxi", "src/results.pxi"
 PY = "metaopt_fast/"
 
 MUTANTS = [
@@ -149,14 +149,14 @@ MUTANTS = [
     ),
     Mutant(
         "rounding of sums is not kept",
-        EVALUATE,
+        TILES,
         "    if total - total == 0:\n",
         "    if total != total:\n",
         "kernels",
     ),
     Mutant(
         "an overflow both ways is not a number",
-        EVALUATE,
+        RESULTS,
         "return x if x == x else INFINITY",
         "return x",
         SUMS,
@@ -177,14 +177,14 @@ MUTANTS = [
     ),
     Mutant(
         "a tile's last lane is not folded",
-        EVALUATE,
+        TILES,
         "for lane in range(plan.lanes):\n            add_exactly(work.loss_high",
         "for lane in range(max(1, plan.lanes - 1)):\n            add_exactly(work.loss_high",
         SUMS,
     ),
     Mutant(
         "a theta that is not finite is not noticed",
-        EVALUATE,
+        TILES,
         "work.finite = work.finite and finite",
         "work.finite = work.finite or finite",
         "kernels bad_input",

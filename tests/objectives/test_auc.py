@@ -376,9 +376,9 @@ def test_a_pruned_search_is_one_without_pruning_bit_for_bit(spread, tmp_path, mo
 def test_few_candidates_are_sorted_once_there_is_a_threshold(monkeypatch):
     problem, n_sorted = Problem(2000, 4, 1, "none", 5), []
     monkeypatch.setattr(auc_module, "LARGEST_SHARD", 256)
-    sort = mf.AUCObjective._exact_areas
+    sort = mf.AUCObjective._exact_aucs
     monkeypatch.setattr(
-        mf.AUCObjective, "_exact_areas", lambda self, t: n_sorted.append(len(t)) or sort(self, t)
+        mf.AUCObjective, "_exact_aucs", lambda self, t: n_sorted.append(len(t)) or sort(self, t)
     )
     mf.random_search(problem.objective(), mf.Normal(), 4096, seed=1)
     assert sum(n_sorted) < 256 + 0.1 * 4096

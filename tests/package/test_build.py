@@ -145,6 +145,51 @@ def test_functions_that_objects_share_are_of_no_instruction_set(built_without_op
     assert [name for name in weak if f"metaopt::{isa}::" not in name] == []
 
 
+# ------------------------------------------------------------------- pieces of the compiled module
+
+SOURCES = ROOT / "src"
+PIECES = re.findall(r'^include "(\w+)\.pxi"$', (SOURCES / "_kernels.pyx").read_text(), re.MULTILINE)
+
+
+def piece(name):
+    """The text of a piece, without comments, and the pieces that its head names."""
+    text = (SOURCES / f"{name}.pxi").read_text()
+    head = re.match(r"(#.*\n)+", text)[0].replace("\n# ", " ")
+    (needs,) = re.findall(r"Needs (nothing|\w+\.pxi(?:(?:,| and) \w+\.pxi)*)\.", head)
+    return re.sub(r"#.*|\"\"\"[\s\S]*?\"\"\"", "", text), set(re.findall(r"(\w+)\.pxi", needs))
+
+
+def names_of(text):
+    """What a piece has for others: functions, types, constants, and what headers declare."""
+    functions = re.findall(r"^(?:cdef|def) (?:[^=\n(]*[ *])?(\w+)\(", text, re.MULTILINE)
+    types = re.findall(r"^(?:cdef|ctypedef) (?:struct|class|fused) (\w+)", text, re.MULTILINE)
+    pointers = re.findall(r"^ *ctypedef [^\n]*\(\*(\w+)\)", text, re.MULTILINE)
+    constants = re.findall(r"^(?:cdef \w+ |cdef enum: )?([A-Z][A-Z_0-9]+) =", text, re.MULTILINE)
+    declared = re.findall(r"^    (?:struct|enum:) (\w+)", text, re.MULTILINE)
+    return {*functions, *types, *pointers, *constants, *declared}
+
+
+def test_every_piece_of_the_compiled_module_is_included_once_after_those_that_it_needs():
+    assert sorted(PIECES) == sorted(path.stem for path in SOURCES.glob("*.pxi"))
+    for number, name in enumerate(PIECES):
+        assert piece(name)[1] <= set(PIECES[:number]), name
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_a_piece_names_in_its_head_all_others_whose_names_it_uses(name):
+    text, needs = piece(name)
+    # Members of structures have names of their own; their types are capitalised.
+    members = re.compile(r"^cdef (?:struct|extern)[^\n]*\n(?:(?: +[^\n]*)?\n)+", re.MULTILINE)
+    text = members.sub(lambda found: re.sub(r"\b[a-z]\w*", "", found[0]), text)
+    used = {}
+    for other in set(PIECES) - {name}:
+        for word in names_of(piece(other)[0]) - names_of(piece(name)[0]):
+            # Not an attribute, nor a variable of the same name.
+            if re.search(rf"(?<![\w.]){word}\b(?! *(?:=[^=]|,[^()]*=))", text):
+                used.setdefault(other, set()).add(word)
+    assert set(used) == needs, used
+
+
 # ----------------------------------------------------------------------------- the nightly workflow
 
 SCRIPTS = ROOT / "tests" / "hardening"

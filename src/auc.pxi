@@ -1,8 +1,15 @@
-# Areas under the ROC curves of many candidates, from histograms of their decisions. Included by
-# _kernels.pyx.
+# AUC of many candidates, from histograms of their decisions. Needs table.pxi, plan.pxi and
+# rows.pxi.
 #
 # The rows of each class are cut into parts, whatever the threads: a part's histogram is summed in
 # the order of its rows, and a tile's in the order of the parts.
+
+from cpython.exc cimport PyErr_CheckSignals
+from cython.parallel cimport prange, threadid
+from libc.math cimport INFINITY, NAN
+from libc.stdint cimport uintptr_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
 
 # Blocks of each class, evenly spread, that say where the bins of a candidate lie: fewer than twice
 # as many. Whatever the distribution, about one in a thousand rows is beyond what 1024 rows span.
@@ -13,8 +20,8 @@ cdef Py_ssize_t PART_BLOCKS = 512
 cdef double PART_WORK = 5e8
 
 
-cdef struct AreaWorkspace:
-    # Of a tile: thetas and excesses; [lower or upper end][lane]; [area or ties][lane]; and for the
+cdef struct AucWorkspace:
+    # Of a tile: thetas and excesses; [lower or upper end][lane]; [AUC or ties][lane]; and for the
     # negative class and the positive one, [bin][lane].
     char *thetas
     double *ends
@@ -25,7 +32,7 @@ cdef struct AreaWorkspace:
     bint finite
 
 
-cdef struct AreaPlan:
+cdef struct AucPlan:
     const Kernels *kernels
     # Of the negative class, and of the positive one, whose parts come last.
     const Rows *rows[2]
@@ -34,13 +41,13 @@ cdef struct AreaPlan:
     Py_ssize_t part_blocks, n_params, n_bins, lanes
     const double *thetas
     Py_ssize_t n_candidates
-    double *areas
+    double *aucs
     double *ties
     # One for each thread, or a single one.
-    AreaWorkspace *workspaces
+    AucWorkspace *workspaces
 
 
-cdef void begin_areas(const AreaPlan *plan, AreaWorkspace *work, Py_ssize_t tile) noexcept nogil:
+cdef void begin_aucs(const AucPlan *plan, AucWorkspace *work, Py_ssize_t tile) noexcept nogil:
     """Write a tile's thetas, note whether they are finite, place the bins and empty them."""
     cdef Py_ssize_t first = tile * plan.lanes, lane
     cdef int k
@@ -60,7 +67,7 @@ cdef void begin_areas(const AreaPlan *plan, AreaWorkspace *work, Py_ssize_t tile
     memset(work.histograms[0], 0, 2 * plan.n_bins * plan.lanes * sizeof(double))
 
 
-cdef void fill_part(const AreaPlan *plan, AreaWorkspace *work, Py_ssize_t part,
+cdef void fill_part(const AucPlan *plan, AucWorkspace *work, Py_ssize_t part,
                     Py_ssize_t slot) noexcept nogil:
     cdef bint positive = part >= plan.n_parts[0]
     cdef Py_ssize_t size = plan.n_bins * plan.lanes
@@ -76,7 +83,7 @@ cdef void fill_part(const AreaPlan *plan, AreaWorkspace *work, Py_ssize_t part,
                                 -1 if positive else 1, work.ends, plan.n_bins, histogram)
 
 
-cdef void fold_part(const AreaPlan *plan, AreaWorkspace *work, Py_ssize_t part,
+cdef void fold_part(const AucPlan *plan, AucWorkspace *work, Py_ssize_t part,
                     Py_ssize_t slot) noexcept nogil:
     cdef bint positive = part >= plan.n_parts[0]
     cdef Py_ssize_t size = plan.n_bins * plan.lanes, i
@@ -87,41 +94,41 @@ cdef void fold_part(const AreaPlan *plan, AreaWorkspace *work, Py_ssize_t part,
             total[i] += histogram[i]
 
 
-cdef void finish_areas(const AreaPlan *plan, AreaWorkspace *work, Py_ssize_t tile) noexcept nogil:
+cdef void finish_aucs(const AucPlan *plan, AucWorkspace *work, Py_ssize_t tile) noexcept nogil:
     cdef Py_ssize_t lane
-    plan.kernels.find_areas(work.histograms[0], work.histograms[1], plan.n_bins, work.results,
-                            work.results + plan.lanes)
+    plan.kernels.find_aucs(work.histograms[0], work.histograms[1], plan.n_bins, work.results,
+                           work.results + plan.lanes)
     for lane in range(min(plan.lanes, plan.n_candidates - tile * plan.lanes)):
-        plan.areas[tile * plan.lanes + lane] = work.results[lane]
+        plan.aucs[tile * plan.lanes + lane] = work.results[lane]
         plan.ties[tile * plan.lanes + lane] = work.results[plan.lanes + lane]
 
 
-cdef void run_area_tile(const AreaPlan *plan, Py_ssize_t tile, int thread) noexcept nogil:
-    """Find the areas of one tile in a thread's own workspace."""
-    cdef AreaWorkspace *work = plan.workspaces + thread
+cdef void run_auc_tile(const AucPlan *plan, Py_ssize_t tile, int thread) noexcept nogil:
+    """Find the AUC of one tile in a thread's own workspace."""
+    cdef AucWorkspace *work = plan.workspaces + thread
     cdef Py_ssize_t part
-    begin_areas(plan, work, tile)
+    begin_aucs(plan, work, tile)
     for part in range(plan.n_parts[0] + plan.n_parts[1]):
         fill_part(plan, work, part, 0)
         fold_part(plan, work, part, 0)
-    finish_areas(plan, work, tile)
+    finish_aucs(plan, work, tile)
 
 
-cdef void run_some_tiles(const AreaPlan *plan, Py_ssize_t first, Py_ssize_t until,
+cdef void run_some_tiles(const AucPlan *plan, Py_ssize_t first, Py_ssize_t until,
                          int n_threads) noexcept nogil:
-    """Find the areas of tiles first .. until - 1, each by one thread."""
+    """Find the AUC of tiles first .. until - 1, each by one thread."""
     cdef Py_ssize_t tile
     if n_threads == 1:
         for tile in range(first, until):
-            run_area_tile(plan, tile, 0)
+            run_auc_tile(plan, tile, 0)
     else:
         for tile in prange(first, until, schedule="dynamic", chunksize=1, num_threads=n_threads):
-            run_area_tile(plan, tile, threadid())
+            run_auc_tile(plan, tile, threadid())
 
 
-cdef bint run_area_tiles(const AreaPlan *plan, Py_ssize_t n_tiles, Py_ssize_t tiles_at_once,
-                         int n_threads, bint is_brief) except -1:
-    """Find the areas of tiles, each by one thread; False where a theta is not finite."""
+cdef bint run_auc_tiles(const AucPlan *plan, Py_ssize_t n_tiles, Py_ssize_t tiles_at_once,
+                        int n_threads, bint is_brief) except -1:
+    """Find the AUC of tiles, each by one thread; False where a theta is not finite."""
     cdef Py_ssize_t first = 0, until
     cdef int thread
     while first < n_tiles:
@@ -139,13 +146,13 @@ cdef bint run_area_tiles(const AreaPlan *plan, Py_ssize_t n_tiles, Py_ssize_t ti
     return True
 
 
-cdef bint run_area_parts(const AreaPlan *plan, Py_ssize_t n_tiles, Py_ssize_t wave,
-                         int n_threads) except -1:
-    """Find the areas of one tile after the other, its parts shared by all threads."""
-    cdef AreaWorkspace *work = plan.workspaces
+cdef bint run_auc_parts(const AucPlan *plan, Py_ssize_t n_tiles, Py_ssize_t wave,
+                        int n_threads) except -1:
+    """Find the AUC of one tile after the other, its parts shared by all threads."""
+    cdef AucWorkspace *work = plan.workspaces
     cdef Py_ssize_t n_parts = plan.n_parts[0] + plan.n_parts[1], tile, first, count, i
     for tile in range(n_tiles):
-        begin_areas(plan, work, tile)
+        begin_aucs(plan, work, tile)
         if not work.finite:
             return False
         for first in range(0, n_parts, wave):
@@ -156,12 +163,12 @@ cdef bint run_area_parts(const AreaPlan *plan, Py_ssize_t n_tiles, Py_ssize_t wa
                 for i in range(count):
                     fold_part(plan, work, first + i, i)
             PyErr_CheckSignals()
-        finish_areas(plan, work, tile)
+        finish_aucs(plan, work, tile)
     return True
 
 
-cdef char *lay_out_areas(const AreaPlan *plan, AreaWorkspace *work, char *at,
-                         Py_ssize_t n_slots) noexcept nogil:
+cdef char *lay_out_aucs(const AucPlan *plan, AucWorkspace *work, char *at,
+                        Py_ssize_t n_slots) noexcept nogil:
     """Place a workspace's arrays from `at` on; returns the place behind them."""
     cdef Py_ssize_t lane_bytes = plan.lanes * sizeof(double)
     work.finite = True
@@ -178,20 +185,20 @@ cdef char *lay_out_areas(const AreaPlan *plan, AreaWorkspace *work, char *at,
     return at + aligned(n_slots * plan.n_bins * lane_bytes)
 
 
-def areas(PackedRows negative, PackedRows positive, const double[:, ::1] thetas, Py_ssize_t n_bins,
-          double[::1] areas, double[::1] ties, int n_threads):
-    """Write the area under the ROC curve of each theta, by histograms, and the part of tied pairs.
+def histogram_aucs(PackedRows negative, PackedRows positive, const double[:, ::1] thetas,
+                   Py_ssize_t n_bins, double[::1] aucs, double[::1] ties, int n_threads):
+    """Write the AUC of each theta, by histograms, and the part of tied pairs.
 
     Pairs of rows of one bin count as ties, half. Returns False where a theta is not finite in the
     rows' precision.
     """
-    cdef AreaPlan plan
+    cdef AucPlan plan
     cdef PackedRows rows
     cdef Py_ssize_t i, n_tiles, wave, slots, n_workspaces
-    memset(&plan, 0, sizeof(AreaPlan))
+    memset(&plan, 0, sizeof(AucPlan))
     plan.kernels, plan.n_params, plan.n_bins = negative.kernels, negative.rows.n_params, n_bins
-    plan.lanes, plan.n_candidates = plan.kernels.lanes, areas.shape[0]
-    plan.areas, plan.ties = &areas[0], &ties[0]
+    plan.lanes, plan.n_candidates = plan.kernels.lanes, aucs.shape[0]
+    plan.aucs, plan.ties = &aucs[0], &ties[0]
     plan.thetas = &thetas[0, 0]
     # In parts of as many rows for each instruction set.
     cdef double pair_work = plan.n_params + 20
@@ -215,22 +222,22 @@ def areas(PackedRows negative, PackedRows positive, const double[:, ::1] thetas,
     if by_tiles:
         n_threads = min(n_threads, n_tiles)
         slots, n_workspaces = 1, n_threads
-    cdef AreaWorkspace layout
-    cdef Py_ssize_t size = lay_out_areas(&plan, &layout, NULL, slots) - <char *>NULL
-    cdef Py_ssize_t heads = aligned(n_workspaces * sizeof(AreaWorkspace))
+    cdef AucWorkspace layout
+    cdef Py_ssize_t size = lay_out_aucs(&plan, &layout, NULL, slots) - <char *>NULL
+    cdef Py_ssize_t heads = aligned(n_workspaces * sizeof(AucWorkspace))
     cdef char *memory = <char *>malloc(ALIGNMENT + heads + n_workspaces * size)
     if memory == NULL:
         raise MemoryError
     cdef char *at = <char *>aligned(<Py_ssize_t><uintptr_t>memory)
-    plan.workspaces = <AreaWorkspace *>at
+    plan.workspaces = <AucWorkspace *>at
     for i in range(n_workspaces):
-        lay_out_areas(&plan, plan.workspaces + i, at + heads + i * size, slots)
+        lay_out_aucs(&plan, plan.workspaces + i, at + heads + i * size, slots)
     try:
         if by_tiles:
-            return run_area_tiles(
+            return run_auc_tiles(
                 &plan, n_tiles, n_threads * max(1, <Py_ssize_t>(SLICE_WORK / tile_work)), n_threads,
                 is_brief)
-        return run_area_parts(&plan, n_tiles, wave, n_threads)
+        return run_auc_parts(&plan, n_tiles, wave, n_threads)
     finally:
         free(memory)
 
@@ -242,33 +249,33 @@ cdef struct ExactPlan:
     Py_ssize_t n_blocks[2]
     Py_ssize_t n_params, memory_of_each
     const double *thetas
-    double *areas
-    # Of each thread: a theta, its excess, and what exact_area needs.
+    double *aucs
+    # Of each thread: a theta, its excess, and what exact_auc needs.
     char *memory
 
 
-cdef void run_exact_area(const ExactPlan *plan, Py_ssize_t candidate, int thread) noexcept nogil:
-    """Find the exact area of one candidate; NaN where its theta is not finite."""
+cdef void run_exact_auc(const ExactPlan *plan, Py_ssize_t candidate, int thread) noexcept nogil:
+    """Find the exact AUC of one candidate; NaN where its theta is not finite."""
     cdef char *theta = plan.memory + thread * plan.memory_of_each
-    plan.areas[candidate] = NAN
+    plan.aucs[candidate] = NAN
     plan.kernels.pack_thetas(plan.thetas + candidate * plan.n_params, 1, plan.n_params, 1, theta)
     if plan.kernels.find_excesses(theta, plan.n_params, 1, plan.rows[0].extent):
         plan.kernels.shrink_thetas(theta, plan.n_params, 1)
-        plan.areas[candidate] = plan.kernels.exact_area(
+        plan.aucs[candidate] = plan.kernels.exact_auc(
             plan.rows[0], plan.n_blocks[0], plan.rows[1], plan.n_blocks[1], theta,
             theta + aligned((plan.n_params + 1) * plan.kernels.itemsize))
 
 
-def exact_areas(PackedRows negative, PackedRows positive, const double[:, ::1] thetas,
-                double[::1] areas, int n_threads):
-    """Write the exact area under the ROC curve of each theta; False where one is not finite."""
+def exact_aucs(PackedRows negative, PackedRows positive, const double[:, ::1] thetas,
+               double[::1] aucs, int n_threads):
+    """Write the exact AUC of each theta; False where one is not finite."""
     cdef ExactPlan plan
-    cdef Py_ssize_t n_rows = negative.n_rows + positive.n_rows, count = areas.shape[0]
+    cdef Py_ssize_t n_rows = negative.n_rows + positive.n_rows, count = aucs.shape[0]
     cdef Py_ssize_t first = 0, until, i, wave
     cdef PackedRows rows
     memset(&plan, 0, sizeof(ExactPlan))
     plan.kernels, plan.n_params = negative.kernels, negative.rows.n_params
-    plan.thetas, plan.areas = &thetas[0, 0], &areas[0]
+    plan.thetas, plan.aucs = &thetas[0, 0], &aucs[0]
     for i, rows in enumerate((negative, positive)):
         plan.rows[i], plan.n_blocks[i] = &rows.rows, rows.block_rows.shape[0]
     # A row takes as long as 200 visits.
@@ -287,13 +294,13 @@ def exact_areas(PackedRows negative, PackedRows positive, const double[:, ::1] t
             with nogil:
                 if n_threads == 1:
                     for i in range(first, until):
-                        run_exact_area(&plan, i, 0)
+                        run_exact_auc(&plan, i, 0)
                 else:
                     for i in prange(first, until, schedule="dynamic", chunksize=1,
                                     num_threads=n_threads):
-                        run_exact_area(&plan, i, threadid())
+                        run_exact_auc(&plan, i, threadid())
             for i in range(first, until):
-                if areas[i] != areas[i]:
+                if aucs[i] != aucs[i]:
                     return False
             first = until
             PyErr_CheckSignals()
@@ -303,7 +310,7 @@ def exact_areas(PackedRows negative, PackedRows positive, const double[:, ::1] t
 
 
 def margins(PackedRows data, const double[:, ::1] theta, double[::1] out):
-    """Write z of each row into its place, for a single theta; False where that is not finite."""
+    """Write z of each row, for a single theta; False where that is not finite."""
     cdef Py_ssize_t n = theta.shape[1], n_blocks = data.block_rows.shape[0], block = 0, until
     cdef Py_ssize_t slice = max(1, <Py_ssize_t>(SLICE_WORK / (64.0 * n)))
     cdef char *memory = <char *>malloc(ALIGNMENT + (n + 1) * data.kernels.itemsize)

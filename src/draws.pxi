@@ -1,0 +1,80 @@
+# Candidates drawn by number. Needs table.pxi.
+
+from cpython.exc cimport PyErr_CheckSignals
+from libc.math cimport isfinite
+from libc.stdint cimport uint64_t
+from libc.stdlib cimport free, malloc
+
+# Numbers drawn between two looks at signals.
+cdef Py_ssize_t DRAWS_AT_ONCE = 10_000_000
+
+
+cdef void transpose(const double *tile, Py_ssize_t lanes, Py_ssize_t count, Py_ssize_t n_params,
+                    double *rows) noexcept nogil:
+    # rows[lane][parameter] = tile[parameter][lane] of the first `count` lanes. In squares of two by
+    # two, which compilers turn into shuffles: copied one by one, uniform numbers take as long again
+    # as drawn.
+    cdef Py_ssize_t lane, j
+    cdef double a, b, c, d
+    cdef double *row
+    cdef const double *column
+    for lane in range(0, count - 1, 2):
+        row = rows + lane * n_params
+        for j in range(0, n_params - 1, 2):
+            column = tile + j * lanes + lane
+            a, b, c, d = column[0], column[1], column[lanes], column[lanes + 1]
+            row[j], row[j + 1], row[n_params + j], row[n_params + j + 1] = a, c, b, d
+    if n_params % 2 == 1:
+        for lane in range(count):
+            rows[(lane + 1) * n_params - 1] = tile[(n_params - 1) * lanes + lane]
+    if count % 2 == 1:
+        for j in range(n_params):
+            rows[(count - 1) * n_params + j] = tile[j * lanes + count - 1]
+
+
+cdef class Draws:
+    """A sampler of candidates as the kernels read it: arrays over parameters, and the seed."""
+    cdef Sampler sampler
+    cdef const unsigned char[::1] transform
+    cdef const double[::1] a, b, c
+    cdef bint bounded
+
+    def __init__(self, const unsigned char[::1] transform, const double[::1] a,
+                 const double[::1] b, const double[::1] c, uint64_t seed):
+        self.transform, self.a, self.b, self.c = transform, a, b, c
+        self.sampler.transform = &transform[0]
+        self.sampler.a, self.sampler.b, self.sampler.c = &a[0], &b[0], &c[0]
+        self.sampler.n_params, self.sampler.seed = transform.shape[0], seed
+        # No draw can be infinite: normal numbers are less than 9 in size, uniform ones than 1.
+        cdef Py_ssize_t j
+        self.bounded = True
+        for j in range(transform.shape[0]):
+            self.bounded &= isfinite(abs(a[j]) + 9 * abs(b[j]))
+
+    def sample(self, uint64_t start, double[:, ::1] out):
+        """Write candidates start .. into the rows of `out`; False where one is not finite."""
+        cdef const Kernels *kernels = table(0, False)
+        cdef Py_ssize_t n_params = out.shape[1], first = 0, count, lane, j
+        cdef Py_ssize_t lanes = min(<Py_ssize_t>kernels.lanes, out.shape[0])
+        cdef double *tile = <double *>malloc(n_params * lanes * sizeof(double))
+        if tile == NULL:
+            raise MemoryError
+        cdef Py_ssize_t until, n_unchecked = lanes if self.bounded else 0
+        cdef bint finite = True
+        try:
+            while first < out.shape[0]:
+                until = min(out.shape[0], first + max(1, DRAWS_AT_ONCE // n_params))
+                with nogil:
+                    while first < until:
+                        kernels.draw(&self.sampler, start + first, lanes, tile)
+                        count = min(lanes, out.shape[0] - first)
+                        transpose(tile, lanes, count, n_params, &out[first, 0])
+                        # Not every number: that takes half as long as to draw it.
+                        for lane in range(n_unchecked, count):
+                            for j in range(n_params):
+                                finite &= isfinite(out[first + lane, j])
+                        first += lanes
+                PyErr_CheckSignals()
+        finally:
+            free(tile)
+        return finite

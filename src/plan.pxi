@@ -1,0 +1,116 @@
+# What a call of the kernels is planned as, and the limits that plans keep. Needs table.pxi.
+#
+# A call leaves one partial sum for each (tile, span) and folds them in the order of the spans,
+# whoever computed them. Threads meet seldom, since a thread that waits for another one which the
+# system has put aside waits for milliseconds; and where they meet, signals are answered.
+
+from libc.math cimport INFINITY
+from libc.stdint cimport uint64_t
+
+# Work below this many visits, about 50 microseconds, stays on one thread, and keeps Python's lock:
+# where other threads of Python wait for it, they would have it for 5 milliseconds each.
+SERIAL_WORK = 1e6
+# Visits between two looks at signals, for each thread: about 50 milliseconds.
+cdef double SLICE_WORK = 1e9
+# Bytes of packed rows that stay in a second-level cache while the tiles of a group pass by.
+cdef Py_ssize_t CACHED_ROWS = 256 * 1024
+# Bytes of thetas and partial sums at work, for each thread.
+cdef Py_ssize_t WAVE_MEMORY = 4 * 1024 * 1024
+# Tiles that share a reading of the rows; more of them leave threads less to even out.
+cdef Py_ssize_t GROUP_TILES = 16
+cdef Py_ssize_t COHORT_TILES = 128
+# Up to this many candidates, one pass over the rows for each beats a tile with idle lanes.
+cdef Py_ssize_t FEW = 4
+# Visits from which a tile is long, and the part of threads that may be idle with tiles as long.
+cdef double LONG_TILE = 1e7
+cdef double IDLE = 1.05
+cdef Py_ssize_t ROWS_PER_SPAN = PANEL * PANELS_PER_BLOCK * BLOCKS_PER_SPAN
+
+
+cdef struct Workspace:
+    # Tiles at work, and the spans whose partial sums are kept for them.
+    Py_ssize_t first_tile, n_tiles, first_span, n_spans
+    bint finite
+    # Arrays over tiles; [lane] and [parameter][lane] within. Behind a tile's thetas, its excesses.
+    char *thetas
+    double *loss_high
+    double *loss_low
+    double *gradient_high
+    double *gradient_low
+    # Arrays over (tile, span).
+    double *partial_losses
+    char *partial_gradients
+    # Arrays over the candidates of a cohort, and the (row, candidate) pairs that it took.
+    Py_ssize_t *candidates
+    double *penalties
+    double n_pairs
+    # Of each thread that may work here: n_params panels.
+    char *scratch
+
+
+cdef struct Plan:
+    const Kernels *kernels
+    const Rows *rows
+    Evaluate evaluate
+    Py_ssize_t n_params, n_penalised, n_blocks, n_all_spans
+    double total_weight, l2
+    # Where candidates come from: thetas, or a sampler if that is null.
+    const double *thetas
+    const Sampler *sampler
+    uint64_t start
+    Py_ssize_t n_candidates
+    # Where results go; gradients may be null.
+    double *losses
+    double *gradients
+    # A loss above it may be written as infinity.
+    double threshold
+    # How the work is cut: tiles of `lanes` candidates, in groups that read each run of blocks
+    # together while it is in cache.
+    Py_ssize_t lanes, n_tiles, first_group, n_groups, n_ranges, blocks_in_cache
+    # Tiles and spans that a workspace has room for, and the groups between two looks at signals.
+    Py_ssize_t wave, slice, groups_at_once
+    int n_threads
+    bint is_brief
+    # One for each thread, or a single one.
+    Workspace *workspaces
+    # The (row, candidate) pairs that cohorts took.
+    double n_pairs
+
+
+cdef Py_ssize_t aligned(Py_ssize_t size) noexcept nogil:
+    return (size + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
+
+
+def work(Py_ssize_t n_samples, Py_ssize_t n_params):
+    """Return the work of one candidate in visits of 0.05 ns; a pointwise loss counts as 20."""
+    return <double>n_samples * (n_params + 20)
+
+
+cdef char *lay_out(const Plan *plan, Workspace *work, char *at, int n_threads) noexcept nogil:
+    """Lay a workspace's arrays out from `at` on; returns the address behind them."""
+    cdef Py_ssize_t itemsize = plan.kernels.itemsize, n_tiles = plan.wave, n_spans = plan.slice
+    cdef Py_ssize_t size = plan.n_params * plan.lanes if plan.gradients else 0
+    work.finite = True
+    work.thetas = at
+    at += aligned(n_tiles * (plan.n_params + 1) * plan.lanes * itemsize)
+    work.loss_high = <double *>at
+    at += aligned(n_tiles * plan.lanes * sizeof(double))
+    work.loss_low = <double *>at
+    at += aligned(n_tiles * plan.lanes * sizeof(double))
+    work.gradient_high = <double *>at
+    at += aligned(n_tiles * size * sizeof(double))
+    work.gradient_low = <double *>at
+    at += aligned(n_tiles * size * sizeof(double))
+    work.partial_losses = <double *>at
+    at += aligned(n_tiles * n_spans * plan.lanes * sizeof(double))
+    work.partial_gradients = at
+    at += aligned(n_tiles * n_spans * size * itemsize)
+    work.candidates = <Py_ssize_t *>at
+    if plan.threshold < INFINITY:
+        at += aligned(n_tiles * plan.lanes * sizeof(Py_ssize_t))
+    work.penalties = <double *>at
+    if plan.threshold < INFINITY:
+        at += aligned(n_tiles * plan.lanes * sizeof(double))
+    work.n_pairs = 0
+    work.scratch = at
+    return at + aligned(n_threads * plan.n_params * PANEL * itemsize)

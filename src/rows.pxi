@@ -1,0 +1,127 @@
+# Rows as the kernels read them, and what is asked of them. Needs table.pxi, plan.pxi, evaluate.pxi
+# and draws.pxi.
+
+from libc.math cimport INFINITY
+from libc.stdint cimport uint64_t
+from libc.string cimport memset
+
+
+def pack_rows(const double[:, ::1] X, const double[::1] signs, Py_ssize_t first,
+              Py_ssize_t n_params, bint single_precision, unsigned char[::1] panels):
+    """Write rows X, times their signs, into the panels from place `first` on, 8 to a panel."""
+    cdef const Kernels *kernels = table(0, single_precision)
+    with nogil:
+        kernels.pack_rows(&X[0, 0], &signs[0], first, X.shape[0], X.shape[1], n_params, &panels[0])
+
+
+def row_norms(const double[:, ::1] X, double[::1] norms):
+    """Write the squared norm of each row: in one order of sums, unlike NumPy's on some layouts."""
+    cdef Py_ssize_t i, j
+    cdef double total
+    with nogil:
+        for i in range(X.shape[0]):
+            total = 0
+            for j in range(X.shape[1]):
+                total += X[i, j] * X[i, j]
+            norms[i] = total
+
+
+cdef class PackedRows:
+    """Rows as the kernels read them, and the weights and the penalty of an objective.
+
+    Parameters
+    ----------
+    loss : int
+        Number of the pointwise loss, of LOSSES.
+    single_precision : bool
+    n_params, n_penalised : int
+        Columns of the rows; the first n_penalised are penalised.
+    first_panel, block_rows, block_weights : arrays of shape (n_blocks,)
+        Where each block starts, how many rows it holds (1..64), and their weight.
+    panels, row_weights : arrays of bytes, aligned to 64
+        What `pack_rows` wrote, and a weight of each row or None.
+    total_weight, l2 : float
+    extent : float
+        The largest absolute value in the rows, 1 included where there is an intercept.
+    """
+    cdef const Kernels *kernels
+    cdef Rows rows
+    cdef const unsigned char[::1] panels
+    cdef const unsigned char[::1] row_weights
+    cdef const Py_ssize_t[::1] first_panel
+    cdef const int[::1] block_rows
+    cdef const double[::1] block_weights
+    cdef Py_ssize_t n_penalised, n_rows
+    cdef double total_weight, l2
+
+    def __init__(self, int loss, bint single_precision, Py_ssize_t n_params, Py_ssize_t n_penalised,
+                 const Py_ssize_t[::1] first_panel,
+                 const int[::1] block_rows, const double[::1] block_weights,
+                 const unsigned char[::1] panels, const unsigned char[::1] row_weights,
+                 double total_weight, double l2, double extent):
+        self.kernels = table(loss, single_precision)
+        self.first_panel, self.block_rows = first_panel, block_rows
+        self.block_weights = block_weights
+        self.panels, self.row_weights = panels, row_weights
+        self.n_penalised, self.n_rows = n_penalised, sum(block_rows)
+        self.total_weight, self.l2 = total_weight, l2
+        self.rows.panels = &panels[0]
+        if row_weights is not None:
+            self.rows.row_weights = &row_weights[0]
+        self.rows.first_panel = &first_panel[0]
+        self.rows.rows = &block_rows[0]
+        self.rows.weights = &block_weights[0]
+        self.rows.n_params, self.rows.extent = n_params, extent
+
+    cdef void plan(self, Plan *plan, double[::1] losses, double[:, ::1] gradients, int n_threads):
+        memset(plan, 0, sizeof(Plan))
+        plan.kernels, plan.rows = self.kernels, &self.rows
+        plan.n_params, plan.n_penalised = self.rows.n_params, self.n_penalised
+        plan.n_blocks = self.block_rows.shape[0]
+        plan.total_weight, plan.l2 = self.total_weight, self.l2
+        plan.n_candidates = losses.shape[0]
+        plan.losses = &losses[0]
+        if gradients is not None:
+            plan.gradients = &gradients[0, 0]
+        plan.n_threads = n_threads
+        plan.threshold = INFINITY
+
+    def evaluate(self, const double[:, ::1] thetas, double[::1] losses, double[:, ::1] gradients,
+                 int n_threads):
+        """Write the loss of each theta and, unless None, its gradient.
+
+        Returns False where a theta is not finite in the rows' precision.
+        """
+        cdef Plan plan
+        # Over before a second thread is awake.
+        if losses.shape[0] * work(self.n_rows, self.rows.n_params) < SERIAL_WORK:
+            n_threads = 1
+        self.plan(&plan, losses, gradients, n_threads)
+        plan.thetas = &thetas[0, 0]
+        return evaluate(&plan)
+
+    def evaluate_drawn(self, Draws draws, uint64_t start, double[::1] losses, int n_threads):
+        """Write the losses of candidates start .. of a sampler; returns as `evaluate` does."""
+        cdef Plan plan
+        self.plan(&plan, losses, None, n_threads)
+        plan.sampler, plan.start = &draws.sampler, start
+        return evaluate(&plan)
+
+    def evaluate_below(self, const double[:, ::1] thetas, Draws draws, uint64_t start,
+                       double threshold, double[::1] losses, int n_threads):
+        """Write the losses up to a threshold, of thetas or, if that is None, of candidates start ..
+
+        A loss above it may be written as infinity. Returns the part of the (row, candidate) pairs
+        that was computed, or -1 where a theta is not finite.
+        """
+        cdef Plan plan
+        self.plan(&plan, losses, None, n_threads)
+        plan.threshold = threshold
+        if thetas is None:
+            plan.sampler, plan.start = &draws.sampler, start
+        else:
+            plan.thetas = &thetas[0, 0]
+        if not evaluate(&plan):
+            return -1.0
+        # Where rows are so many that all threads share them, nothing is dropped.
+        return plan.n_pairs / self.n_rows / losses.shape[0] if plan.n_pairs > 0 else 1.0

@@ -1,0 +1,153 @@
+# What the C++ headers declare, and the choice of an instruction set. Needs nothing.
+
+from libc.stdint cimport uint64_t
+
+import os
+
+cdef extern from "kernels.hpp" namespace "metaopt" nogil:
+    enum: PANEL
+    enum: PANELS_PER_BLOCK
+    enum: BLOCKS_PER_SPAN
+
+    struct Rows:
+        const void *panels
+        const Py_ssize_t *first_panel
+        const int *rows
+        const double *weights
+        const void *row_weights
+        Py_ssize_t n_params
+        double extent
+
+    struct Sampler:
+        const unsigned char *transform
+        const double *a
+        const double *b
+        const double *c
+        Py_ssize_t n_params
+        uint64_t seed
+
+    struct CarefulSum:
+        double high
+        double low
+
+    ctypedef void (*Evaluate)(const Rows *, Py_ssize_t, Py_ssize_t, const void *, double *, void *,
+                              void *) noexcept nogil
+
+    ctypedef void (*Elementwise)(const double *, Py_ssize_t, double *) noexcept nogil
+
+    struct Kernels:
+        const char *loss
+        int itemsize
+        int lanes
+        Evaluate evaluate_tile
+        Evaluate evaluate_one
+        void (*evaluate_wide)(const Rows *, Py_ssize_t, const void *, Py_ssize_t, double,
+                              CarefulSum *, CarefulSum *, void *) noexcept nogil
+        void (*pack_rows)(const double *, const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                          Py_ssize_t, void *) noexcept nogil
+        void (*pack_thetas)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                            void *) noexcept nogil
+        void (*draw)(const Sampler *, uint64_t, Py_ssize_t, void *) noexcept nogil
+        int (*find_excesses)(void *, Py_ssize_t, Py_ssize_t, double) noexcept nogil
+        void (*shrink_thetas)(void *, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*add_hessian)(const Rows *, Py_ssize_t, Py_ssize_t, const double *, Py_ssize_t,
+                            Py_ssize_t, double *) noexcept nogil
+        void (*largest_margins)(const Rows *, Py_ssize_t, Py_ssize_t, const double *,
+                                double *) noexcept nogil
+        void (*factor_tile)(double *, Py_ssize_t, const double *, double *, double *,
+                            double *) noexcept nogil
+        void (*solve_tile)(const double *, Py_ssize_t, double *, double *) noexcept nogil
+        Py_ssize_t (*system_stride)(Py_ssize_t) noexcept nogil
+        void (*factor_one)(double *, Py_ssize_t, const double *, double *, double *,
+                           double *) noexcept nogil
+        void (*solve_one)(const double *, Py_ssize_t, double *, double *) noexcept nogil
+        void (*make_reflections)(double *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                                 double *) noexcept nogil
+        void (*reflect)(const double *, Py_ssize_t, const double *, Py_ssize_t, Py_ssize_t, int,
+                        double *) noexcept nogil
+        void (*find_ranges)(const Rows *, Py_ssize_t, Py_ssize_t, const void *, double,
+                            double *) noexcept nogil
+        void (*add_histograms)(const Rows *, Py_ssize_t, Py_ssize_t, const void *, double,
+                               const double *, Py_ssize_t, double *) noexcept nogil
+        void (*find_aucs)(const double *, const double *, Py_ssize_t, double *,
+                          double *) noexcept nogil
+        void (*find_margins)(const Rows *, Py_ssize_t, Py_ssize_t, const void *,
+                             double *) noexcept nogil
+        double (*exact_auc)(const Rows *, Py_ssize_t, const Rows *, Py_ssize_t, const void *,
+                            void *) noexcept nogil
+        void (*pointwise)(const void *, Py_ssize_t, void *, void *) noexcept nogil
+        Elementwise exp
+        Elementwise expm1
+        Elementwise log
+        Elementwise log1p
+        Elementwise log2
+        void (*products)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *, int,
+                         double *) noexcept nogil
+        double (*fma_run)(Py_ssize_t) noexcept nogil
+        double (*read_run)(const void *, Py_ssize_t) noexcept nogil
+
+    const Kernels *metaopt_kernels_baseline(int, int) noexcept
+    const Kernels *metaopt_kernels_avx2(int, int) noexcept
+    const Kernels *metaopt_kernels_avx512(int, int) noexcept
+    int metaopt_supports(const char *) noexcept
+
+cdef extern from "threads.hpp" namespace "metaopt" nogil:
+    bint METAOPT_OPENMP
+    int metaopt_max_threads() noexcept
+    int metaopt_release_threads_at_fork() noexcept
+
+ctypedef const Kernels *(*KernelTable)(int, int) noexcept nogil
+
+ctypedef fused real:
+    float
+    double
+
+# Of memory that the kernels read and write.
+cdef Py_ssize_t ALIGNMENT = 64
+
+
+ISAS = ("avx512", "avx2", "baseline")
+
+
+def supported_isas():
+    """Names of the instruction sets that were compiled and run here, the widest first."""
+    return [name for name in ISAS if metaopt_supports(name.encode())]
+
+
+cdef KernelTable table
+_forced = os.environ.get("METAOPT_FAST_ISA", "")
+if _forced and _forced not in ISAS:
+    raise ImportError(f"METAOPT_FAST_ISA is {_forced!r}: set it to 'baseline', 'avx2' or 'avx512', "
+                      "or unset it for the widest that this processor supports.")
+if _forced and _forced not in supported_isas():
+    raise ImportError(f"METAOPT_FAST_ISA is {_forced!r}, which this processor does not support: "
+                      f"set it to one of {', '.join(map(repr, supported_isas()))}, or unset it.")
+_isa = _forced or supported_isas()[0]
+if _isa == "avx512":
+    table = metaopt_kernels_avx512
+elif _isa == "avx2":
+    table = metaopt_kernels_avx2
+else:
+    table = metaopt_kernels_baseline
+
+# The numbers of the pointwise losses of losses.hpp, by name.
+LOSSES = {}
+while table(len(LOSSES), False) != NULL:
+    LOSSES[table(len(LOSSES), False).loss.decode()] = len(LOSSES)
+
+OPENMP = bool(METAOPT_OPENMP)
+if metaopt_release_threads_at_fork() != 0:
+    raise ImportError("pthread_atfork failed: the process has no memory left for the handler that "
+                      "keeps forked children from hanging; free some, then import again.")
+
+
+def isa():
+    """Return the instruction set in use, and why: the widest supported, or METAOPT_FAST_ISA."""
+    if _forced:
+        return _isa, "METAOPT_FAST_ISA"
+    return _isa, "the widest this processor supports"
+
+
+def max_threads():
+    """Threads that OpenMP would use: OMP_NUM_THREADS, omp_set_num_threads, or the processors."""
+    return metaopt_max_threads()
