@@ -9,9 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.evolution.continuous import STRATEGIES, Setting, columns_of, is_integers
+from metaopt_fast.evolution.continuous import (
+    AugmentedRandomSearch,
+    CrossEntropy,
+    Shrinking,
+    Snes,
+)
+from metaopt_fast.evolution.integers import IntegerLocalSearch
 from metaopt_fast.evolution.result import EvolveResult
 from metaopt_fast.evolution.run import Limits, Run, run_to_end
+from metaopt_fast.evolution.strategy import Setting, Strategy, check_count, check_rate
 from metaopt_fast.runs.options import check_objective, check_options
 from metaopt_fast.runs.provenance import check_named, configuration, identify
 from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED, Sampler
@@ -27,6 +34,13 @@ from metaopt_fast.validation.values import (
     to_float64,
 )
 
+STRATEGIES: dict[str, type[Strategy]] = {
+    "shrinking": Shrinking,
+    "cem": CrossEntropy,
+    "snes": Snes,
+    "ars": AugmentedRandomSearch,
+    "integer_local_search": IntegerLocalSearch,
+}
 METHODS = tuple(STRATEGIES)
 
 
@@ -67,7 +81,7 @@ def evolve(
     objective : LogisticLoss or any object with ``batch_loss(thetas)`` and ``n_params``
         Each generation is one batch. A loss that is not finite ranks last.
     start : Normal, Uniform, Integers, or array_like of shape (n_params,)
-        The first generation is drawn from a sampler, whose means and standard deviations the
+        Sampler that the first generation is drawn from, whose means and standard deviations the
         methods of continuous parameters begin with. An array is the mean, and candidate 0 of
         the first generation (in "ars", both of its first direction, which is not followed).
     method : {"cem", "snes", "ars", "shrinking", "integer_local_search"}
@@ -88,52 +102,54 @@ def evolve(
     population : int, default 256
         Candidates of a generation, at least 2; even for "ars".
     generations : int, default 100
-        How many, the first one included.
+        Number of generations, the first one included.
     seed : int, default 0
-        From 0 to 2**64 - 1. Candidate i of generation g has the numbers of candidate
-        ``g * population + i`` of this seed (in "ars", both of a direction share those of the
-        first), and in "integer_local_search" of two seeds derived from it.
+        Seed of all draws, from 0 to 2**64 - 1. Candidate i of generation g has the numbers of
+        candidate ``g * population + i`` of this seed (in "ars", both of a direction share those of
+        the first), and in "integer_local_search" of two seeds derived from it.
     scale : float or array_like of shape (n_params,), default 1
-        The standard deviations that belong to an array as `start`.
+        Standard deviations that belong to an array as `start`.
     elite : float, optional
-        In (0, 1]: the part of the candidates that "cem" learns from (default 0.125), or of the
+        Part, in (0, 1], of the candidates that "cem" learns from (default 0.125), or of the
         directions that "ars" follows (default 0.5); at least one.
     smoothing : float, default 0.7
-        Of "cem", in (0, 1]: the weight of the elite's mean and deviations, the rest being that of
-        the ones before.
+        Weight of the elite's mean and deviations, in (0, 1], the rest being that of the ones
+        before; of "cem".
     noise : float, default 0.05
-        Of "cem", >= 0: added to the variances, in units of the first ones; it falls to 0, linearly.
+        Amount, >= 0, added to the variances, in units of the first ones; it falls to 0, linearly.
+        Of "cem".
     noise_generations : int, default 50
-        Of "cem": the generations after which `noise` is 0.
+        Generations after which `noise` is 0; of "cem".
     learning_rate : float, optional
-        > 0. Of "snes", the one of the mean (default 1); of "ars", the step size, in units of the
-        first deviations (default 0.1).
+        Step size, > 0: of the mean in "snes" (default 1); in "ars" in units of the first
+        deviations (default 0.1).
     scale_learning_rate : float, optional
-        Of "snes", > 0, the one of the deviations; (3 + log n) / (5 sqrt(n)) by default.
+        Step size of the deviations in "snes", > 0; (3 + log n) / (5 sqrt(n)) by default.
     exploration : float, default 0.1
-        Of "ars", > 0: the deviations of its directions, in units of the first ones.
+        Deviations of the directions of "ars", > 0, in units of the first ones.
     shrink, shrink_stuck : float, default 0.95 and 0.7
-        Of "shrinking", in (0, 1].
+        Factors of the deviations in "shrinking", in (0, 1].
     restart_after : int, default 20
-        Of "integer_local_search".
+        Generations without a better theta after which "integer_local_search" starts again.
     top_k : int, default 1
-        How many of the best to keep, of different thetas, by (loss, generation, index).
+        Number of the best to keep, of different thetas, by (loss, generation, index).
     patience : int, optional
-        Stop when in so many generations the best loss has not fallen by more than `tol`.
+        Generations in which the best loss has to fall by more than `tol`, or the run ends.
     tol : float, default 0
-        See `patience`.
+        Fall of the best loss that counts; see `patience`.
     checkpoint : path-like, optional
-        A file that records where the run stands, at most every 0.1 s and at the end, for one
+        File that records where the run stands, at most every 0.1 s and at the end, for one
         process at a time. Given again with the same arguments, the run goes on from there and ends
         with the same bits; generations may have grown.
     progress : bool or "always", default False
         Whether to write a line on stderr: True if that is a terminal, "always" anyway.
     callback : callable, optional
-        Called with the result so far, at most every 0.1 s; returning True stops the run.
+        Function that is called with the result so far, at most every 0.1 s; if it returns True,
+        the run stops.
     time_budget : float, optional
         Seconds after which no new generation is begun.
     n_threads : int, optional
-        Instead of the objective's own number. The result has the same bits for any.
+        Number of threads, in place of the objective's own. The result has the same bits for any.
     metadata : dict, optional
         Anything that JSON holds, kept in ``config["metadata"]``.
     fingerprint : str, optional
@@ -177,51 +193,35 @@ def evolve(
     >>> result.theta.round(3).tolist()
     [1.513]
     """
-    n_params = check_objective(objective)
-    if not isinstance(method, str) or method not in STRATEGIES:
-        raise ValueError(
-            f"method is {describe(method)}: pass one of {', '.join(map(repr, METHODS))}."
-        )
-    population = check_integer("population", population, 2)
-    if method == "ars" and population % 2:
-        raise ValueError(
-            f"population is {population}, but 'ars' tries each direction both ways: pass an even "
-            "number."
-        )
-    generations = check_integer("generations", generations, 1)
-    if population * generations > MAX_INDEX:
-        raise ValueError(
-            f"population times generations is {population * generations}: pass smaller ones, of a "
-            f"product of at most {MAX_INDEX}."
-        )
+    n_params, kind = check_objective(objective), _strategy_of(method)
+    population = kind.check_population(method, population)
+    generations = _check_generations(generations, population)
     seed, top_k = check_integer("seed", seed, 0, MAX_SEED), check_integer("top_k", top_k, 1)
-    options = _read_options(
-        method,
-        {
-            "elite": _check_fraction("elite", elite),
-            "smoothing": _check_fraction("smoothing", smoothing),
-            "noise": None if noise is None else check_number("noise", noise, 0.0),
-            "noise_generations": _check_count("noise_generations", noise_generations),
-            "learning_rate": _check_rate("learning_rate", learning_rate),
-            "scale_learning_rate": _check_rate("scale_learning_rate", scale_learning_rate),
-            "exploration": _check_rate("exploration", exploration),
-            "shrink": _check_fraction("shrink", shrink),
-            "shrink_stuck": _check_fraction("shrink_stuck", shrink_stuck),
-            "restart_after": _check_count("restart_after", restart_after),
-        },
-    )
+    given = {
+        "elite": elite,
+        "smoothing": smoothing,
+        "noise": noise,
+        "noise_generations": noise_generations,
+        "learning_rate": learning_rate,
+        "scale_learning_rate": scale_learning_rate,
+        "exploration": exploration,
+        "shrink": shrink,
+        "shrink_stuck": shrink_stuck,
+        "restart_after": restart_after,
+    }
+    options = kind.read_options(method, given)
     limits = Limits(
         generations,
-        _check_count("patience", patience),
+        None if patience is None else check_count("patience", patience),
         check_number("tol", tol, 0.0),
-        _check_rate("time_budget", time_budget),
+        None if time_budget is None else check_rate("time_budget", time_budget),
     )
     check_options(None, progress, callback)
     sampler, theta0 = _check_start(start, scale, n_params)
-    _check_kind(method, sampler, theta0, n_params)
+    _check_numbers(kind, method, sampler, theta0, n_params)
 
     with np.errstate(all="ignore"):
-        strategy = STRATEGIES[method](Setting(sampler, theta0, seed, population, n_params), options)
+        strategy = kind(Setting(sampler, theta0, seed, population, n_params), options)
     task = Task(objective, sampler, seed, top_k, n_params, False, check_n_threads(n_threads))
     identity = identify(task, check_fingerprint(fingerprint))
     check_named(identity, checkpoint)
@@ -250,17 +250,22 @@ ARRAY = {"name": "array", "is_candidate": True}
 NOT_OF_EVOLUTION = ("start", "n_candidates", "sampler", "shard_size", "prune")
 
 
-def _read_options(method: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the method's options, by default its own; raise ValueError for those of others."""
-    defaults = STRATEGIES[method].defaults
-    for name, value in given.items():
-        if value is not None and name not in defaults:
-            raise ValueError(
-                f"{name} is given, but method {method!r} does not use it: leave it out."
-            )
-    return {
-        name: default if given[name] is None else given[name] for name, default in defaults.items()
-    }
+def _strategy_of(method: object) -> type[Strategy]:
+    if not isinstance(method, str) or method not in STRATEGIES:
+        raise ValueError(
+            f"method is {describe(method)}: pass one of {', '.join(map(repr, METHODS))}."
+        )
+    return STRATEGIES[method]
+
+
+def _check_generations(generations: object, population: int) -> int:
+    number = check_count("generations", generations)
+    if population * number > MAX_INDEX:
+        raise ValueError(
+            f"population times generations is {population * number}: pass smaller ones, of a "
+            f"product of at most {MAX_INDEX}."
+        )
+    return number
 
 
 def _check_start(start: Any, scale: Any, n_params: int) -> tuple[Sampler, npt.NDArray[Any] | None]:
@@ -270,7 +275,7 @@ def _check_start(start: Any, scale: Any, n_params: int) -> tuple[Sampler, npt.ND
             raise ValueError(
                 f"scale is given, but start is {start!r}, which has its own: leave it out."
             )
-        columns_of(start, n_params)  # raises where the numbers of parameters differ
+        start.bounds(n_params)  # raises where the numbers of parameters differ
         return start, None
     wanted = f"Normal(), Uniform(), Integers(), or an array of shape ({n_params},)"
     if isinstance(start, type) or callable(start):
@@ -290,34 +295,23 @@ def _check_start(start: Any, scale: Any, n_params: int) -> tuple[Sampler, npt.ND
     return Normal(theta0, deviations), theta0
 
 
-def _check_kind(method: str, start: Sampler, theta0: object, n_params: int) -> None:
-    """Raise ValueError where a method does not move in such parameters."""
-    whole = is_integers(start, n_params)
+def _check_numbers(
+    kind: type[Strategy], method: str, start: Sampler, theta0: object, n_params: int
+) -> None:
+    """Raise ValueError where a method does not move in whole numbers, or in such alone."""
+    whole = start.is_integer(n_params)
+    if whole.any() and not whole.all():
+        raise ValueError(
+            f"start is {start!r}, of whole and of other numbers: pass a start of one kind."
+        )
     shown = repr(start) if theta0 is None else "an array"
-    if whole and method != "integer_local_search":
+    if whole.all() and not kind.is_of_integers:
         raise ValueError(
             f"method {method!r} moves in real numbers, but start is {shown}: pass "
             "method='integer_local_search', or a Normal or a Uniform start."
         )
-    if not whole and method == "integer_local_search":
+    if kind.is_of_integers and not whole.all():
         raise ValueError(
             f"method {method!r} moves in whole numbers, but start is {shown}: pass Integers(), or "
             "another method."
         )
-
-
-def _check_fraction(name: str, value: object) -> float | None:
-    if value is None:
-        return None
-    number = check_number(name, value, 0.0, strictly=True)
-    if number > 1:
-        raise ValueError(f"{name} is {number!r}: pass a number above 0 and at most 1.")
-    return number
-
-
-def _check_rate(name: str, value: object) -> float | None:
-    return None if value is None else check_number(name, value, 0.0, strictly=True)
-
-
-def _check_count(name: str, value: object) -> int | None:
-    return None if value is None else check_integer(name, value, 1)

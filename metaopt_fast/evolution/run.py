@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from metaopt_fast.evolution.continuous import Proposal, State, Strategy
 from metaopt_fast.evolution.result import TOP_DTYPE, TRACE_DTYPE, EvolveResult
+from metaopt_fast.evolution.strategy import Proposal, State, Strategy
 from metaopt_fast.files.archive import check_array, read_arrays, write_arrays
 from metaopt_fast.files.owned import CheckpointError, OwnedFile
 from metaopt_fast.floating_errors import shielded
@@ -45,11 +45,11 @@ class Limits(NamedTuple):
     time_budget: float | None
 
 
-class Standing(NamedTuple):
-    """Where a run stands: never changed, only replaced, so that an interrupt leaves it whole."""
+class RunState(NamedTuple):
+    """What a run has done so far: never changed, only replaced: an interrupt leaves it whole."""
 
     generation: int  # how many are done
-    state: State
+    learned: State  # by the strategy
     top: Array
     top_thetas: Array
     in_objective: float  # seconds
@@ -57,7 +57,7 @@ class Standing(NamedTuple):
 
 
 class Run:
-    """A run: its standing and its trace; a context manager that writes its checkpoint at the end.
+    """A run: its state and its trace; a context manager that writes its checkpoint at the end.
 
     Parameters
     ----------
@@ -75,8 +75,8 @@ class Run:
         self.objective, self.strategy, self.config = objective, strategy, config
         self.identity = identity
         nothing = np.empty(0, TOP_DTYPE), np.empty((0, config["n_params"]))
-        self.standing = Standing(0, strategy.begin(), *nothing, 0.0, 0.0)
-        # Rows of generations; beyond the standing's there may be one that was interrupted.
+        self.state = RunState(0, strategy.begin(), *nothing, 0.0, 0.0)
+        # Rows of generations; beyond the state's there may be one that was interrupted.
         self.trace: list[tuple[float, ...]] = []
         self.path: str | None = None
         self.owned: OwnedFile | None = None
@@ -88,13 +88,13 @@ class Run:
 
     def step(self) -> None:
         """Evaluate a generation; one beyond the range of floats ends the run instead."""
-        standing, strategy = self.standing, self.strategy
-        generation, state = standing.generation, standing.state
+        state, strategy = self.state, self.strategy
+        generation, learned = state.generation, state.learned
         with np.errstate(all="ignore"):
-            proposal = strategy.ask(generation, state)
+            proposal = strategy.ask(generation, learned)
             fits = generation == 0 or np.abs(proposal.thetas).max() <= self.largest
         if not fits:
-            self.standing = standing._replace(state=state._replace(diverged=True))
+            self.state = state._replace(learned=learned._replace(diverged=True))
             return
         thetas = proposal.thetas.copy()  # the objective's own, whatever it does with them
         asked = time.perf_counter()
@@ -106,43 +106,43 @@ class Run:
 
     def _learn(self, proposal: Proposal, losses: Array, seconds: float) -> None:
         """Take up what the objective has said of a generation."""
-        standing, strategy = self.standing, self.strategy
-        generation, state = standing.generation, standing.state
+        state, strategy = self.state, self.strategy
+        generation, learned = state.generation, state.learned
         ranks = rank(losses)
         order = np.argsort(ranks, kind="stable")
-        after = strategy.tell(generation, state, proposal, ranks, order)
+        after = strategy.tell(generation, learned, proposal, ranks, order)
         if not (np.isfinite(after.center).all() and np.isfinite(after.scale).all()):
-            after = state._replace(diverged=True)
+            after = learned._replace(diverged=True)
         top, top_thetas = self._rank(losses, ranks, order, proposal.thetas)
         best = float(ranks[order[0]])
         so_far = min(best, self.trace[-1][2]) if generation else best
         self.trace.append(
-            (generation, best, so_far, _median(ranks[order]), float(state.scale.mean()))
+            (generation, best, so_far, _median(ranks[order]), float(learned.scale.mean()))
         )
         began, self.began = self.began, time.perf_counter()
-        # One assignment: whenever Ctrl-C comes, the standing is whole.
-        self.standing = Standing(
+        # One assignment: whenever Ctrl-C comes, the state is whole.
+        self.state = RunState(
             generation + 1,
             after,
             top,
             top_thetas,
-            standing.in_objective + seconds,
-            standing.elapsed + self.began - began,
+            state.in_objective + seconds,
+            state.elapsed + self.began - began,
         )
 
     def _rank(
         self, losses: Array, ranks: Array, order: Array, thetas: Array
     ) -> tuple[Array, Array]:
         """Return the best of different thetas, and those thetas."""
-        standing, top_k = self.standing, self.config["top_k"]
-        top, n_before = standing.top, len(standing.top)
-        bar = math.inf if n_before < top_k else float(rank(top["loss"])[-1])
+        state, top_k = self.state, self.config["top_k"]
+        top, n_before = state.top, len(state.top)
+        threshold = math.inf if n_before < top_k else float(rank(top["loss"])[-1])
         if n_before == top_k:
-            order = order[: np.searchsorted(ranks[order], bar)]
+            order = order[: np.searchsorted(ranks[order], threshold)]
             if len(order) == 0:
-                return top, standing.top_thetas
+                return top, state.top_thetas
         new = np.empty(len(order), TOP_DTYPE)
-        new["generation"], new["index"] = standing.generation, order
+        new["generation"], new["index"] = state.generation, order
         new["loss"] = losses[order]
         entries = np.concatenate([top, new])
         # Stable: of equals the first generation is first, and within one the first candidate.
@@ -150,20 +150,20 @@ class Run:
         chosen: dict[bytes, int] = {}
         for entry in by_loss.tolist():
             old = entry < n_before
-            theta = standing.top_thetas[entry] if old else thetas[order[entry - n_before]]
+            theta = state.top_thetas[entry] if old else thetas[order[entry - n_before]]
             chosen.setdefault(theta.tobytes(), entry)
             if len(chosen) == top_k:
                 break
         kept = np.array(list(chosen.values()))
-        all_thetas = np.concatenate([standing.top_thetas, thetas[order]])
+        all_thetas = np.concatenate([state.top_thetas, thetas[order]])
         return entries[kept], all_thetas[kept]
 
     def ending(self, limits: Limits) -> tuple[bool, str | None]:
         """Return whether nothing more is to be done, and why."""
-        done = self.standing.generation
+        done = self.state.generation
         if done >= limits.generations:
             return True, None
-        if self.standing.state.diverged:
+        if self.state.learned.diverged:
             return True, "diverged"
         if limits.patience is not None and done > limits.patience:
             before, now = (self.trace[k][2] for k in (done - 1 - limits.patience, done - 1))
@@ -173,21 +173,21 @@ class Run:
 
     def result(self, stopped_by: str | None) -> EvolveResult:
         """Return what has been found."""
-        standing = self.standing
+        state = self.state
         return EvolveResult(
-            top=standing.top.copy(),
-            top_thetas=standing.top_thetas.copy(),
+            top=state.top.copy(),
+            top_thetas=state.top_thetas.copy(),
             trace=self._trace(),
-            center=standing.state.center.copy(),
-            scale=standing.state.scale.copy(),
-            elapsed=standing.elapsed,
-            kernel_fraction=standing.in_objective / max(standing.elapsed, 1e-9),
+            center=state.learned.center.copy(),
+            scale=state.learned.scale.copy(),
+            elapsed=state.elapsed,
+            kernel_fraction=state.in_objective / max(state.elapsed, 1e-9),
             stopped_by=stopped_by,
             config=copy.deepcopy(self.config),
         )
 
     def _trace(self) -> Array:
-        return np.array(self.trace[: self.standing.generation], TRACE_DTYPE)
+        return np.array(self.trace[: self.state.generation], TRACE_DTYPE)
 
     def open(self, path: str) -> None:
         """Go on from a checkpoint, or begin one: a place that cannot be written to says so now."""
@@ -199,7 +199,7 @@ class Run:
         try:
             if not is_new:
                 self._restore(path)
-                self.written = self.standing.generation
+                self.written = self.state.generation
         except BaseException:  # the objective's own, too, which is asked for the best again
             self.owned.close()
             raise
@@ -207,20 +207,20 @@ class Run:
 
     def commit(self) -> None:
         """Write the checkpoint, if it does not stand there already."""
-        standing = self.standing
+        state = self.state
         # A child that was forked leaves the file to its parent.
         is_ours = self.owned is None or self.owned.is_ours
-        if self.path is None or self.written == standing.generation or not is_ours:
+        if self.path is None or self.written == state.generation or not is_ours:
             return
-        state, began = standing.state, time.perf_counter()
+        learned, began = state.learned, time.perf_counter()
         arrays = {
-            "center": state.center,
-            "scale": state.scale,
-            "rest_of_state": np.array([state.loss, state.stuck, state.diverged]),
-            "top": standing.top,
-            "top_thetas": standing.top_thetas,
+            "center": learned.center,
+            "scale": learned.scale,
+            "rest_of_state": np.array([learned.loss, learned.stuck, learned.diverged]),
+            "top": state.top,
+            "top_thetas": state.top_thetas,
             "trace": self._trace(),
-            "seconds": np.array([standing.in_objective, standing.elapsed]),
+            "seconds": np.array([state.in_objective, state.elapsed]),
         }
         try:
             if self.owned is not None:
@@ -231,7 +231,7 @@ class Run:
             if self.owned is not None:
                 self.owned.close()
             raise
-        self.written, now = standing.generation, time.perf_counter()
+        self.written, now = state.generation, time.perf_counter()
         self.next_commit = now + max(COMMIT_INTERVAL, (now - began) / COMMIT_SHARE)
 
     def _restore(self, path: str) -> None:
@@ -265,9 +265,9 @@ class Run:
         size, exact = self.config["population"], self.identity.is_built_in
         check_losses(path, self.objective, arrays["top_thetas"], losses, size, exact=exact)
         loss, stuck, diverged = arrays["rest_of_state"].tolist()
-        state = State(arrays["center"], arrays["scale"], loss, int(stuck), bool(diverged))
+        learned = State(arrays["center"], arrays["scale"], loss, int(stuck), bool(diverged))
         seconds = arrays["seconds"].tolist()
-        self.standing = Standing(len(trace), state, arrays["top"], arrays["top_thetas"], *seconds)
+        self.state = RunState(len(trace), learned, arrays["top"], arrays["top_thetas"], *seconds)
         self.trace = trace.tolist()
 
     def _check_start(self, path: str, config: dict[str, Any]) -> None:
@@ -363,7 +363,7 @@ def run_to_end(
     if checkpoint is not None:
         run.open(check_path("checkpoint", checkpoint))
     population, n_samples = run.config["population"], run.config["n_samples"]
-    total, done = limits.generations * population, run.standing.generation * population
+    total, done = limits.generations * population, run.state.generation * population
     try:
         with ExitStack() as stack:
             line = stack.enter_context(Progress(progress, total, done, n_samples))
@@ -373,7 +373,7 @@ def run_to_end(
             while not run.ending(limits)[0]:
                 run.step()
                 now = run.began
-                if run.standing.state.diverged:
+                if run.state.learned.diverged:
                     continue
                 line.update(population, run.trace[-1][2])
                 if now >= run.next_commit:
@@ -389,11 +389,11 @@ def run_to_end(
                     return run.result("time_budget")
             return run.result(run.ending(limits)[1])
     except CheckpointError as error:
-        if run.standing.generation > 0:
+        if run.state.generation > 0:
             error.result = run.result(None)
         raise
     except KeyboardInterrupt:  # while a generation is evaluated, or while the checkpoint is written
-        if run.standing.generation == 0:
+        if run.state.generation == 0:
             raise
         run.close()
         return run.result(run.ending(limits)[1] if run.ending(limits)[0] else "interrupt")

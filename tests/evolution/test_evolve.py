@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import metaopt_fast as mf
-from metaopt_fast.evolution.continuous import STREAM_STEP
+from metaopt_fast.evolution.strategy import STREAM_STEP
 from metaopt_fast.reference import evolution as reference_evolve
 
 SEED, POPULATION = 11, 24
