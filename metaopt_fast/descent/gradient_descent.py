@@ -13,6 +13,7 @@ import numpy.typing as npt
 from metaopt_fast.descent.first_order import LBFGS, RULES, Rule, SteepestDescent
 from metaopt_fast.descent.loop import Evaluation, Limits, descend
 from metaopt_fast.descent.result import DescentResult
+from metaopt_fast.objectives.penalties import L2, Penalty
 from metaopt_fast.samplers.base import MAX_SEED
 from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.overrides import check_overrides, is_same_kind, may_ask
@@ -162,7 +163,7 @@ def gradient_descent(
     theta = _check_theta0(objective, theta0)
     columns = _Columns(theta)
     rate = columns.read("learning_rate", learning_rate, 0.0, strictly=True)
-    penalty = columns.read("l2", l2, 0.0)
+    strength = columns.read("l2", l2, 0.0)
     given = {
         "momentum": columns.read("momentum", momentum, 0.0, 1.0),
         "restart": _check_restart(restart),
@@ -179,12 +180,13 @@ def gradient_descent(
 
     n_runs = columns.n_runs or 1
     start = np.zeros((n_runs, objective.n_params)) if theta is None else np.atleast_2d(theta)
-    more_l2 = None
-    if penalty is not None:
-        more_l2 = columns.spread(penalty) - float(getattr(objective, "l2", 0.0))
-    rule = _make_rule(objective, method, start.shape, columns, rate, given, more_l2, epoch)
+    penalty = None
+    if strength is not None:
+        more = columns.spread(strength)[:, 0] - float(getattr(objective, "l2", 0.0))
+        penalty = L2(more, objective.n_params - bool(getattr(objective, "fit_intercept", False)))
+    rule = _make_rule(objective, method, start.shape, columns, rate, given, penalty, epoch)
     batches = None if epoch is None else partial(epoch, seed=seed)
-    runs = descend(Evaluation(objective, more_l2), rule, start, limits, batches)
+    runs = descend(Evaluation(objective, penalty), rule, start, limits, batches)
     return runs[0] if columns.n_runs is None else runs
 
 
@@ -253,7 +255,7 @@ def _make_rule(
     columns: _Columns,
     rate: Float64Array | None,
     given: dict[str, Any],
-    more_l2: Float64Array | None,
+    penalty: Penalty | None,
     epoch: Any,
 ) -> Rule:
     """Return the method's update rule with its arguments, each a column over the descents."""
@@ -273,7 +275,7 @@ def _make_rule(
         options[name] = value
     if rate is None and kind.default_rate is not None:
         rate = np.array(kind.default_rate)
-    learning_rate = _safe_rate(objective, more_l2) if rate is None else columns.spread(rate)
+    learning_rate = _safe_rate(objective, penalty) if rate is None else columns.spread(rate)
     if learning_rate is None:
         if method != "gd" or epoch is not None:
             raise ValueError(
@@ -287,7 +289,7 @@ def _make_rule(
     return rule
 
 
-def _safe_rate(objective: Any, more_l2: Float64Array | None) -> Float64Array | None:
+def _safe_rate(objective: Any, penalty: Penalty | None) -> Float64Array | None:
     """Return the step size with which the loss falls at every step, if the objective knows it."""
     if not may_ask(objective, "lipschitz"):
         return None
@@ -297,8 +299,10 @@ def _safe_rate(objective: Any, more_l2: Float64Array | None) -> Float64Array | N
         return None
     if not 0 <= lipschitz < math.inf:
         return None
-    curvature = np.full((1, 1), lipschitz) if more_l2 is None else lipschitz + more_l2
+    curvature = np.full((1, 1), lipschitz)
     with np.errstate(all="ignore"):
+        if penalty is not None:
+            curvature = curvature + penalty.curvatures[:, None]
         rate = np.minimum(1 / curvature, sys.float_info.max)
     # Rows of zeros: the gradient is zero, whatever the step.
     return np.asarray(np.where(curvature > 0, rate, 1.0))

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.descent.first_order import Point, Rule, row_dot
+from metaopt_fast.descent.first_order import Point, Rule
 from metaopt_fast.descent.result import DescentResult
+from metaopt_fast.objectives.penalties import Penalty
 from metaopt_fast.typing import BoolArray, Float64Array
 from metaopt_fast.validation.overrides import may_ask
 
@@ -35,21 +36,20 @@ class Evaluation:
     Parameters
     ----------
     objective : object with ``loss_gradient`` or ``batch_loss_gradient``
-    more_l2 : array of shape (K, 1) or None
-        What each descent's l2 exceeds the objective's by.
+    penalty : Penalty of K strengths, or None
+        Penalty that is added to the objective's own: below 0 where that one is the larger.
     """
 
-    def __init__(self, objective: Any, more_l2: Float64Array | None) -> None:
-        self.objective, self.more_l2 = objective, more_l2
+    def __init__(self, objective: Any, penalty: Penalty | None) -> None:
+        self.objective, self.penalty = objective, penalty
         self.is_batched = may_ask(objective, "batch_loss_gradient")
-        self.has_intercept = bool(getattr(objective, "fit_intercept", False))
         single = getattr(objective, "dtype", None) == "float32"
         self.largest = float(np.finfo(np.float32 if single else np.float64).max)
 
     def keep(self, rows: BoolArray) -> None:
         """Drop the other runs."""
-        if self.more_l2 is not None:
-            self.more_l2 = self.more_l2[rows]
+        if self.penalty is not None:
+            self.penalty = self.penalty.of(rows)
 
     def point(self, theta: Float64Array) -> Point:
         """Return what the objective says of K thetas."""
@@ -70,16 +70,11 @@ class Evaluation:
             loss, gradient = np.full(len(theta), np.inf), np.full(theta.shape, np.inf)
             if inside.any():
                 loss[inside], gradient[inside] = self._ask(objective, theta[inside])
-        if self.more_l2 is not None:
-            penalised = theta
-            if self.has_intercept:
-                penalised = theta.copy()
-                penalised[:, -1] = 0
+        if self.penalty is not None:
             with np.errstate(all="ignore"):
-                pull = self.more_l2 * penalised
-                # The pull is negative where the objective has the larger l2: what is infinite
+                more, pull = self.penalty.value_gradient(theta)
+                # The penalty is below 0 where the objective has the larger one: what is infinite
                 # there stays so, instead of inf - inf.
-                more = row_dot(pull, penalised) / 2
                 loss = np.where(loss == np.inf, loss, loss + more)
                 gradient = np.where(np.isinf(gradient), gradient, gradient + pull)
         return loss, gradient

@@ -351,7 +351,7 @@ def _fit(
 
 def _of_all_columns(optima: Optima, reduction: Reduction, models: Models, tol: float) -> Optima:
     """Return optima of fewer columns as ones of all, evaluated again where they are now."""
-    everything = np.arange(len(models.l2))
+    everything = np.arange(len(models.set_of))
     thetas = reduction.spread(optima.thetas, models.n_threads)
     losses, gradients = models.evaluate(everything, thetas)
     gaps = models.convexity_gaps(everything, thetas, losses, gradients, 0.9 * optima.curvatures)

@@ -20,6 +20,7 @@ from metaopt_fast.fitting.certificates import (
     rounding_of_derivatives,
     slack_of_factors,
 )
+from metaopt_fast.objectives.penalties import Penalty
 from metaopt_fast.typing import Float64Array, IndexArray
 
 # Sums over rows are made of spans (see kernels.hpp), one row of 8 in each lane.
@@ -44,9 +45,8 @@ class Models:
 
     sets: list[TrainingSet]
     set_of: IndexArray
-    l2: Float64Array
+    penalty: Penalty
     n_params: int
-    n_penalised: int
     extents: Float64Array
     n_rows: int
     n_blocks: int
@@ -73,9 +73,8 @@ class Models:
         gradients: Float64Array,
     ) -> tuple[Float64Array, Float64Array]:
         """Return the losses and the gradients with the penalties added."""
-        slopes = np.zeros_like(gradients)
-        slopes[:, : self.n_penalised] = self.l2[models, None] * thetas[:, : self.n_penalised]
-        return losses + (slopes * thetas).sum(axis=1) / 2, gradients + slopes
+        values, slopes = self.penalty.of(models).value_gradient(thetas)
+        return losses + values, gradients + slopes
 
     def hessians(self, models: IndexArray, thetas: Float64Array) -> Float64Array:
         """Return sums of loss'' x x' over the training sets at each theta, without penalties."""
@@ -117,8 +116,8 @@ class Models:
             matrices,
             which,
             self.scales(models),
-            np.ascontiguousarray(self.l2[models]),
-            self.n_penalised,
+            np.ascontiguousarray(self.penalty.curvatures[models]),
+            self.penalty.n_penalised,
             self.extents,
             factors,
             places,
@@ -156,8 +155,8 @@ class Models:
         of_margins: Float64Array,
     ) -> Float64Array:
         """Return what rounding of the gradients may add to the decrements."""
-        squares = np.square(thetas[:, : self.n_penalised]).sum(axis=1)
-        of_penalty = 4 * EPS * np.sqrt(self.l2[models] * squares)
+        squares = np.square(thetas[:, : self.penalty.n_penalised]).sum(axis=1)
+        of_penalty = 4 * EPS * np.sqrt(self.penalty.curvatures[models] * squares)
         of_rows = rounding_of_derivatives(losses, of_margins, self.chain)
         total: Float64Array = of_rows * radii + of_penalty + ROOT_OF_TINY
         return total
@@ -181,7 +180,7 @@ class Models:
         """Bound how far objectives are from their optimum by strong convexity, and by their own
         size: none is below 0. `curvatures` bounds those along the intercepts from below. Unless
         `is_proof`, gradients are taken to be exact."""
-        n, l2 = self.n_penalised, self.l2[models]
+        n, l2 = self.penalty.n_penalised, self.penalty.curvatures[models]
         of_margins = self.rounding_of_margins(thetas)
         noise = rounding_of_derivatives(losses, of_margins, self.chain) * is_proof
         extent = float(norms(self.extents[:n]))

@@ -74,7 +74,7 @@ def fit(
     Models start from thetas, or by a step from what is nearby. Of each training set, one model in
     STRIDE, in the order of penalties, comes first; the others start from the nearest of these.
     """
-    n = len(models.l2)
+    n = len(models.set_of)
     optima = Optima(
         np.empty((n, models.n_params)),
         np.empty(n),
@@ -84,7 +84,7 @@ def fit(
         np.empty(n, np.intp),
     )
     size = max(24, BATCH_BYTES // (8 * _kernels.n_pairs(models.n_params)))
-    order = np.lexsort((models.l2, models.set_of))
+    order = np.lexsort((models.penalty.strengths, models.set_of))
     for first in range(0, n, size):
         members = order[first : first + size]
         is_lead = choose_leads(models.set_of[members])
@@ -247,7 +247,8 @@ class _Batch:
         if len(unclear):
             gaps = np.where(tells, np.square(found.decrements), np.inf)[unclear]
             gaps = np.fmin(gaps, self.estimates(at[unclear], found.drift[unclear]))
-            free = np.flatnonzero(ended[unclear] & (self.models.l2[self.members[at[unclear]]] == 0))
+            strengths = self.models.penalty.strengths[self.members[at[unclear]]]
+            free = np.flatnonzero(ended[unclear] & (strengths == 0))
             if len(free):
                 gaps[free] = np.fmin(gaps[free], self.estimates_by_ridge(at[unclear[free]]))
             wanted = self.tol * np.where(ended[unclear], np.maximum(1, losses[unclear]), self.tol)
@@ -302,21 +303,21 @@ class _Batch:
         """Return what other models know: the nearest one of the same set."""
         models = self.models
         assert self.hessians is not None
-        of_other, of_mine = models.l2[others], models.l2[self.members]
-        far = np.abs(log(np.maximum(of_other, TINY))[:, None] - log(np.maximum(of_mine, TINY)))
+        theirs, mine = models.penalty.of(others), models.penalty.of(self.members)
+        of_theirs, of_mine = (log(np.maximum(one.strengths, TINY)) for one in (theirs, mine))
+        far = np.abs(of_theirs[:, None] - of_mine)
         far[models.set_of[others][:, None] != models.set_of[self.members]] = np.inf
         which = far.argmin(axis=1)
-        thetas, penalised = self.thetas[which], self.thetas[which]
-        penalised[:, models.n_penalised :] = 0
-        more = of_other - of_mine[which]
+        thetas = self.thetas[which]
+        more, more_slopes = mine.of(which).change(theirs, thetas)
         # `moved` may be measured with any smaller penalty than the radius: with masses
         # m_i = c_i (x_i v)^2 of the rows' parts c_i of a Hessian H, the mean of the squares of
         # their drifts d_i = x_i s is at most radius^2 sum_i c_i d_i^2, and, by Jensen's inequality,
         # what is left of v'Hv is at least exp(-mean of |d_i|) of it.
         return Nearby(
             thetas,
-            self.losses[which] + more / 2 * np.square(penalised).sum(axis=1),
-            self.gradients[which] + more[:, None] * penalised,
+            self.losses[which] + more,
+            self.gradients[which] + more_slopes,
             self.hessians,
             self.origins,
             which,

@@ -15,6 +15,7 @@ from metaopt_fast.data.packing import PANEL_ROWS, Packed
 from metaopt_fast.fitting.arguments import ClassWeight
 from metaopt_fast.fitting.models import Models, Nearby, TrainingSet
 from metaopt_fast.fitting.newton import fit
+from metaopt_fast.objectives.penalties import L2
 from metaopt_fast.typing import Float64Array
 
 # Penalties at which models of all rows are fitted first, for the others to start from.
@@ -116,9 +117,8 @@ class Problem:
         return Models(
             sets,
             set_of,
-            l2,
+            L2(l2, self.packed.n_features),
             self.n_params,
-            self.packed.n_features,
             self.extents,
             int(self.packed.block_rows.sum()),
             len(self.packed.block_rows),
@@ -131,15 +131,16 @@ class Problem:
         The Hessians of each fold and class, at those anchors, add up to those of every training
         set.
         """
-        n, n_pairs = len(models.l2), _kernels.n_pairs(self.n_params)
+        n, n_pairs = len(models.set_of), _kernels.n_pairs(self.n_params)
+        l2 = models.penalty.strengths
         thetas = np.zeros((n, self.n_params))
-        if n < 3 * N_ANCHORS * len(choices) or models.l2.min() == 0 or n_pairs > MAX_ANCHOR_PAIRS:
+        if n < 3 * N_ANCHORS * len(choices) or l2.min() == 0 or n_pairs > MAX_ANCHOR_PAIRS:
             for c, choice in enumerate(choices):
                 mine = np.flatnonzero(models.set_of // len(self.left_out) == c)
-                thetas[mine] = self.sketched(choice, models.l2[mine])
+                thetas[mine] = self.sketched(choice, l2[mine])
             return thetas
-        strengths = geometric(models.l2.max(), models.l2.min(), N_ANCHORS)
-        nearest = np.abs(log(models.l2)[:, None] - log(strengths)).argmin(axis=1)
+        strengths = geometric(l2.max(), l2.min(), N_ANCHORS)
+        nearest = np.abs(log(l2)[:, None] - log(strengths)).argmin(axis=1)
         losses, gradients = np.empty(n), np.empty_like(thetas)
         hessians = np.empty((len(models.sets), N_ANCHORS, n_pairs))
         origins = np.empty((len(models.sets), N_ANCHORS, self.n_params))

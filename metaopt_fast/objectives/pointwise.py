@@ -15,6 +15,7 @@ from metaopt_fast.data.subsets import check_rows, minibatches, subset
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.base import LinearData
 from metaopt_fast.objectives.eigenvalues import moment_bound
+from metaopt_fast.objectives.penalties import L2, Penalty
 from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED, Sampler, allocate
 from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.values import (
@@ -68,8 +69,13 @@ class PointwiseLoss(LinearData):
         """Hand the packed arrays to the kernels."""
         packed = self._packed
         self._set_shape(packed)
-        self._rows = packed.rows(self._loss, self.n_params, self.l2)
+        l2 = float(self._penalty.curvatures[0])
+        self._rows = packed.rows(self._loss, self.n_params, l2)
         self._work = _kernels.work(self.n_samples, self.n_params)
+
+    @property
+    def _penalty(self) -> Penalty:
+        return L2(np.array([self.l2]), self.n_features)
 
     def loss(self, theta: npt.ArrayLike) -> float:
         """Return L(theta).
@@ -223,7 +229,7 @@ class PointwiseLoss(LinearData):
                 "data: pass one."
             )
         largest = moment_bound(self._packed, self.n_params, self._threads())
-        return largest * self._curvature + self.l2
+        return largest * self._curvature + float(self._penalty.curvatures[0])
 
     @property
     def is_smooth(self) -> bool:
@@ -238,7 +244,8 @@ class PointwiseLoss(LinearData):
         if self._digest is None:  # of the data, which never changes and copies share
             self._digest = self._packed.digest()
         digest = hashlib.sha256(self._digest)
-        digest.update(repr((type(self).__name__, self.l2, self.fit_intercept, self.dtype)).encode())
+        name, penalty = type(self).__name__, self._penalty.text
+        digest.update(f"({name!r}, {penalty}, {self.fit_intercept!r}, {self.dtype!r})".encode())
         return digest.hexdigest()
 
     def subset(self, rows: npt.ArrayLike) -> Self:

@@ -13,6 +13,7 @@ from metaopt_fast.fitting import newton
 from metaopt_fast.fitting.certificates import gap_bound
 from metaopt_fast.fitting.last_steps import LastSteps
 from metaopt_fast.fitting.models import Models, TrainingSet
+from metaopt_fast.objectives.penalties import L2
 
 
 def pairs_of(matrix):
@@ -93,8 +94,8 @@ def test_the_largest_margin_of_a_huge_theta_is_infinite_and_of_no_number_is_refu
 
 def test_a_step_of_no_number_reaches_for_ever():
     rows = mf.LogisticLoss([[2.0], [-3.0]], [0, 1])._rows
-    set_of, l2 = np.zeros(1, np.intp), np.ones(1)
-    models = Models([TrainingSet(rows, 2.0)], set_of, l2, 1, 1, np.array([3.0]), 2, 1, 1)
+    set_of, penalty = np.zeros(1, np.intp), L2(np.ones(1), 1)
+    models = Models([TrainingSet(rows, 2.0)], set_of, penalty, 1, np.array([3.0]), 2, 1, 1)
     assert models.reaches(set_of, np.array([[-2.0]])).tolist() == [6.0]
     assert models.reaches(set_of, np.array([[np.nan]])).tolist() == [np.inf]
 

@@ -1,0 +1,99 @@
+"""Penalties: what is added to a mean loss for the size of its parameters.
+
+Objectives, descents and fits ask the same classes. Evaluated in bulk, squares are added by the
+kernels (`penalty` in src/results.pxi), which are handed `Penalty.curvatures`; what a penalty is
+beyond its squares, its own class has to add.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Penalty(ABC):
+    """A convex function of the first parameters of K models, which leaves intercepts alone.
+
+    Attributes
+    ----------
+    strengths : numpy.ndarray of shape (K,), or (1,) for a single one of all models
+        Factors of the penalty; below 0 where it is the difference between two.
+    n_penalised : int
+        Number of parameters that are penalised: the first ones. The others are free.
+    """
+
+    strengths: Float64Array
+    n_penalised: int
+
+    def of(self, rows: IndexArray | BoolArray) -> Self:
+        """Return the penalty of some models."""
+        return replace(self, strengths=self.strengths[rows])
+
+    def penalised(self, thetas: Float64Array) -> Float64Array:
+        """Return thetas with 0 for what is free."""
+        if self.n_penalised == thetas.shape[1]:
+            return thetas
+        found = thetas.copy()
+        found[:, self.n_penalised :] = 0
+        return found
+
+    @property
+    @abstractmethod
+    def text(self) -> str:
+        """What fingerprints say of it."""
+
+    @property
+    @abstractmethod
+    def curvatures(self) -> Float64Array:
+        """Second derivatives along each penalised parameter, shaped as `strengths`: what is added
+        to Lipschitz constants, to the diagonals of Hessians and to the strength of convexity."""
+
+    @abstractmethod
+    def value_gradient(self, thetas: Float64Array) -> tuple[Float64Array, Float64Array]:
+        """Return the values, shape (K,), and the gradients, shape (K, n_params)."""
+
+    @abstractmethod
+    def change(self, to: Self, thetas: Float64Array) -> tuple[Float64Array, Float64Array]:
+        """Return how much values and gradients are larger with the strengths of another one."""
+
+    @abstractmethod
+    def proximal(self, thetas: Float64Array, steps: Float64Array) -> Float64Array:
+        """Return the minima over u of the penalty and |u - theta|^2 / (2 step).
+
+        `steps` has shape (K,) or (1,).
+        """
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class L2(Penalty):
+    """strength / 2 * sum_j theta_j^2."""
+
+    @property
+    def text(self) -> str:
+        return ", ".join(map(repr, self.strengths.tolist()))
+
+    @property
+    def curvatures(self) -> Float64Array:
+        return self.strengths
+
+    def value_gradient(self, thetas: Float64Array) -> tuple[Float64Array, Float64Array]:
+        thetas = self.penalised(thetas)
+        gradients = self.strengths[:, None] * thetas
+        # Pairwise, whatever the number of models.
+        values: Float64Array = np.add.reduce(gradients * thetas, axis=1) / 2
+        return values, gradients
+
+    def change(self, to: Self, thetas: Float64Array) -> tuple[Float64Array, Float64Array]:
+        more, thetas = to.strengths - self.strengths, self.penalised(thetas)
+        return more / 2 * np.square(thetas).sum(axis=1), more[:, None] * thetas
+
+    def proximal(self, thetas: Float64Array, steps: Float64Array) -> Float64Array:
+        found = thetas.copy()
+        found[:, : self.n_penalised] /= (1 + steps * self.strengths)[:, None]
+        return found
