@@ -26,6 +26,7 @@ TESTS = {
     "cli/arguments": ["cli", "descent_arguments"],
     "cli/data_report": ["cli", "tune_command"],
     "cli/job": ["cli"],
+    "cli/options": ["cli", "every_option"],
     "cli/output": ["cli"],
     "cli/program": ["cli", "kernel_rates", "tune_command"],
     "cli/report": ["cli"],
