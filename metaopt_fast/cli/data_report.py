@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
 from metaopt_fast.files.table import Table
@@ -13,38 +14,60 @@ Lines = list[tuple[str, str]]
 # What was subtracted from each feature, and what it was divided by then.
 Standardization = tuple[Float64Array, Float64Array]
 
-
-def data_to_dict(
-    settings: dict[str, Any], table: Table, standardization: Standardization | None
-) -> dict[str, Any]:
-    """Return what the data was and how it was prepared, for JSON."""
-    return {
-        "file": settings["file"],
-        "target": settings["target"],
-        "n_samples": table.X.shape[0],
-        "n_features": table.X.shape[1],
-        "feature_names": list(table.feature_names),
-        "class_names": list(table.class_names),
-        "positive_class": table.class_names[1],
-        "notes": list(table.notes),
-        "standardization": standardization
-        and {"mean": standardization[0].tolist(), "scale": standardization[1].tolist()},
-    }
+# The file that means the standard input.
+STDIN = "-"
 
 
-def data_to_lines(settings: dict[str, Any], table: Table, prepared: str) -> Lines:
-    """Return what the data was and how it was prepared, for a terminal."""
-    n_samples, n_features = table.X.shape
-    name = "breast_cancer, carried by the package"
-    if settings["file"] is not None:
-        name = shown(os.path.basename(settings["file"])) if settings["file"] != "-" else "stdin"
-    negative, positive = map(shown, table.class_names)
-    return [
-        ("data", f"{name}: {n_samples:,} rows, {n_features:,} features"),
-        ("features", prepared),
-        ("positive class", f"{positive} ({int(table.y.sum()):,} rows), beside {negative}"),
-        *(("note", shown(note)) for note in table.notes),
-    ]
+@dataclass(frozen=True, slots=True, eq=False)
+class Data:
+    """Rows of a file, as the models have them.
+
+    Attributes
+    ----------
+    file : str or None
+        Path of the file, or "-" for the standard input; None: the data set of the package.
+    target : str or None
+        Column that is predicted, where it was given.
+    table : Table
+    standardization : tuple of two arrays of shape (n_features,), or None
+        What was subtracted from each feature, and what it was divided by then.
+    """
+
+    file: str | None
+    target: str | None
+    table: Table
+    standardization: Standardization | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the data was and how it was prepared, for JSON."""
+        table, standardization = self.table, self.standardization
+        return {
+            "file": self.file,
+            "target": self.target,
+            "n_samples": table.X.shape[0],
+            "n_features": table.X.shape[1],
+            "feature_names": list(table.feature_names),
+            "class_names": list(table.class_names),
+            "positive_class": table.class_names[1],
+            "notes": list(table.notes),
+            "standardization": standardization
+            and {"mean": standardization[0].tolist(), "scale": standardization[1].tolist()},
+        }
+
+    def to_lines(self, standardized: str) -> Lines:
+        """Return what the data was, for a terminal, and how it was `standardized`, if it was."""
+        table = self.table
+        n_samples, n_features = table.X.shape
+        name = "breast_cancer, carried by the package"
+        if self.file is not None:
+            name = shown(os.path.basename(self.file)) if self.file != STDIN else "stdin"
+        negative, positive = map(shown, table.class_names)
+        return [
+            ("data", f"{name}: {n_samples:,} rows, {n_features:,} features"),
+            ("features", standardized if self.standardization else "as they are"),
+            ("positive class", f"{positive} ({int(table.y.sum()):,} rows), beside {negative}"),
+            *(("note", shown(note)) for note in table.notes),
+        ]
 
 
 def lines_to_text(parts: list[Lines]) -> str:

@@ -6,15 +6,17 @@ import argparse
 import contextlib
 import os
 import stat
-from typing import Any, TypeGuard
+from dataclasses import dataclass, fields
+from typing import Any, Self, TypeGuard, get_args, get_type_hints
 
 from metaopt_fast.cli import values
 from metaopt_fast.cli.arguments import PROGRAM
+from metaopt_fast.cli.data_report import STDIN, Data
+from metaopt_fast.cli.values import COUNTED, LOSSES
 from metaopt_fast.data.standardize import standardize
 from metaopt_fast.files.read import read_stream, read_table
 from metaopt_fast.files.table import Table
 from metaopt_fast.metrics import Cost
-from metaopt_fast.objectives import losses
 from metaopt_fast.objectives.count_objective import CountObjective
 from metaopt_fast.objectives.counts import ConfusionCounts
 from metaopt_fast.objectives.pointwise import PointwiseLoss
@@ -22,40 +24,77 @@ from metaopt_fast.samplers.base import Sampler
 from metaopt_fast.samplers.independent import Integers, Normal, Uniform
 from metaopt_fast.validation.text import shown
 
-LOSSES = {
-    "logistic": losses.LogisticLoss,
-    "squared-hinge": losses.SquaredHingeLoss,
-    "hinge": losses.HingeLoss,
-    "squared": losses.SquaredLoss,
-}
-METRICS = {"error": "error", "balanced-error": "balanced_error", "f1": "f1", "mcc": "mcc"}
 
-# What the settings of a job are, and their types: a checkpoint is a stranger's file.
-SETTINGS: dict[str, tuple[type, ...]] = {
-    "program": (str,),
-    "file": (str, type(None)),
-    "target": (str, type(None)),
-    "standardize": (bool,),
-    "objective": (str,),
-    "l2": (int, float),
-    "group": (str, type(None)),
-    "gap": (str,),
-    "max_gap": (int, float, type(None)),
-    "dtype": (str,),
-}
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What makes the job of a search again: its checkpoint and its result keep this as metadata."""
+
+    program: str
+    file: str | None
+    target: str | None
+    standardize: bool
+    objective: str
+    l2: int | float
+    group: str | None
+    gap: str
+    max_gap: int | float | None
+    dtype: str
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> Self:
+        """Return the settings of a command."""
+        given = {**vars(arguments), "program": f"{PROGRAM} search"}
+        given["file"] = absolute(arguments.file)
+        return cls(**{field.name: given[field.name] for field in fields(cls)})
+
+    @classmethod
+    def read(cls, path: str) -> Self:
+        """Return what search --checkpoint wrote down."""
+        from metaopt_fast.search.checkpoint import Checkpoint
+
+        with Checkpoint(path) as file:
+            found = file.config.get("metadata")
+        if not _are_settings(found):
+            raise ValueError(
+                f"{shown(path)} was not written by {PROGRAM} search: resume it in Python, by "
+                "resume_search with its objective."
+            )
+        return cls(**{field.name: found[field.name] for field in fields(cls)})
 
 
-# What stands for the standard input, in the place of a file.
-STDIN = "-"
+def _are_settings(found: object) -> TypeGuard[dict[str, Any]]:
+    """Return whether these may be settings as a dict: a checkpoint is a stranger's file."""
+    if not isinstance(found, dict):
+        return False
+    for name, hint in get_type_hints(Settings).items():
+        if type(found.get(name, ...)) not in (get_args(hint) or (hint,)):
+            return False
+    try:
+        values.objective(found["objective"])
+    except argparse.ArgumentTypeError:
+        return False
+    return True
 
 
-def read_data(settings: dict[str, Any]) -> Table:
+def absolute(file: str | None) -> str | None:
+    """Return the path of the data as resume finds it, from whatever folder."""
+    return file if file in (None, STDIN) else os.path.abspath(file)
+
+
+def read_data(
+    file: str | None, target: str | None, group: str | None, is_standardized: bool
+) -> Data:
     """Return the data of the file, of a pipe or of the package."""
+    table = _read_table(file, target, group)
+    return Data(file, target, table, standardize(table.X) if is_standardized else None)
+
+
+def _read_table(file: str | None, target: str | None, group: str | None) -> Table:
     from metaopt_fast.datasets import BREAST_CANCER
 
-    file, columns = settings["file"], {"target": settings["target"], "group": settings.get("group")}
+    columns = {"target": target, "group": group}
     if file is None:
-        return read_table(BREAST_CANCER, "target", group=columns["group"])
+        return read_table(BREAST_CANCER, "target", group=group)
     if file == STDIN:
         return read_stream("stdin", 0, **columns)
     return read_stream(file, file, **columns) if is_pipe(file) else read_table(file, **columns)
@@ -73,40 +112,30 @@ def is_pipe(path: str) -> bool:
 class Job:
     """The data of a search, and its objective."""
 
-    def __init__(self, settings: dict[str, Any], n_threads: int | None) -> None:
+    def __init__(self, settings: Settings, n_threads: int | None) -> None:
         self.settings = settings
-        self.table = read_data(settings)
-        self.standardization = standardize(self.table.X) if settings["standardize"] else None
-        name = settings["objective"]
-        options: dict[str, Any] = {
-            "fit_intercept": True,
-            "dtype": settings["dtype"],
-            "n_threads": n_threads,
-        }
-        self.objective: PointwiseLoss | CountObjective
-        if name in LOSSES:
-            self.objective = LOSSES[name](self.table.X, self.table.y, l2=settings["l2"], **options)
-            return
-        counts = ConfusionCounts(self.table.X, self.table.y, groups=self.table.groups, **options)
-        metric = METRICS.get(name) or Cost(**dict(zip(("fp", "fn"), costs(name), strict=True)))
-        limit = {"gap": settings["gap"].replace("-", "_"), "max_gap": settings["max_gap"]}
-        self.objective = CountObjective(counts, metric, **limit)
+        self.data = read_data(settings.file, settings.target, settings.group, settings.standardize)
+        self.objective = objective_of(settings, self.data.table, n_threads)
 
 
-def settings_of(arguments: argparse.Namespace, file: str | None) -> dict[str, Any]:
-    """Return what makes the job again: the entries of SETTINGS."""
-    return {
-        "program": f"{PROGRAM} search",
-        "file": file,
-        "target": arguments.target,
-        "standardize": arguments.standardize,
-        "objective": arguments.objective,
-        "l2": arguments.l2,
-        "group": arguments.group,
-        "gap": arguments.gap,
-        "max_gap": arguments.max_gap,
-        "dtype": arguments.dtype,
+def objective_of(
+    settings: Settings, table: Table, n_threads: int | None
+) -> PointwiseLoss | CountObjective:
+    """Return what a search minimises."""
+    name = settings.objective
+    options: dict[str, Any] = {
+        "fit_intercept": True,
+        "dtype": settings.dtype,
+        "n_threads": n_threads,
     }
+    if name in LOSSES:
+        loss = LOSSES[name]
+        return loss(table.X, table.y, l2=settings.l2, **options)
+    counts = ConfusionCounts(table.X, table.y, groups=table.groups, **options)
+    costs = values.costs(name)
+    metric = COUNTED[name] if costs is None else Cost(fp=costs[0], fn=costs[1])
+    gap = settings.gap.replace("-", "_")
+    return CountObjective(counts, metric, gap=gap, max_gap=settings.max_gap)
 
 
 def check_usage(arguments: argparse.Namespace) -> None:
@@ -146,36 +175,3 @@ def sampler_of(arguments: argparse.Namespace) -> Sampler:
         return Integers(low, high, arguments.max_nonzero, free=(-1,))
     scale = arguments.scale
     return Normal(0.0, scale) if arguments.sampler == "normal" else Uniform(-scale, scale)
-
-
-def costs(objective: str) -> tuple[float, float]:
-    """Return the costs of a false positive and of a false negative, of cost=FP:FN."""
-    fp, _, fn = objective.partition("=")[2].partition(":")
-    return float(fp), float(fn)
-
-
-def read_settings(path: str) -> dict[str, Any]:
-    """Return what search --checkpoint wrote down about the data."""
-    from metaopt_fast.search.checkpoint import Checkpoint
-
-    with Checkpoint(path) as file:
-        settings = file.config.get("metadata")
-    if not _are_settings(settings):
-        raise ValueError(
-            f"{shown(path)} was not written by {PROGRAM} search: resume it in Python, by "
-            "resume_search with its objective."
-        )
-    return settings
-
-
-def _are_settings(settings: object) -> TypeGuard[dict[str, Any]]:
-    """Return whether this may be what `settings_of` gave."""
-    if not isinstance(settings, dict) or any(
-        type(settings.get(name, ...)) not in kinds for name, kinds in SETTINGS.items()
-    ):
-        return False
-    try:
-        values.objective(settings["objective"])
-    except argparse.ArgumentTypeError:
-        return False
-    return True

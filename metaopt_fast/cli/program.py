@@ -9,25 +9,18 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from metaopt_fast.cli.arguments import PROGRAM, make_parser
-from metaopt_fast.cli.job import (
-    STDIN,
-    Job,
-    check_usage,
-    read_data,
-    read_settings,
-    sampler_of,
-    settings_of,
-)
+from metaopt_fast.cli.data_report import STDIN
+from metaopt_fast.cli.job import Job, Settings, absolute, check_usage, read_data, sampler_of
 from metaopt_fast.cli.output import check_output, check_picture, draw, write_output
 from metaopt_fast.cli.report import Report
 from metaopt_fast.cli.values import kind_of
-from metaopt_fast.data.standardize import standardize
 from metaopt_fast.descent.gradient_descent import gradient_descent
 from metaopt_fast.evolution.result import EvolveResult
 from metaopt_fast.files.owned import CheckpointError
@@ -199,45 +192,34 @@ def _bench(arguments: argparse.Namespace) -> int:
 def _search(arguments: argparse.Namespace) -> int:
     check_usage(arguments)
     _check_outputs(arguments, arguments.file)
-    settings = settings_of(arguments, _absolute(arguments.file))
+    settings = Settings.of(arguments)
     job = Job(settings, arguments.threads)
     arguments.stop.check()
-    if arguments.method != "random":
-        from metaopt_fast.evolution.evolve import evolve
-
-        run: Callable[[], SearchResult | EvolveResult] = partial(
-            evolve,
-            job.objective,
-            sampler_of(arguments),
-            method=arguments.method.replace("-", "_"),
-            population=arguments.population,
-            generations=-(-arguments.candidates // arguments.population),
-            seed=arguments.seed,
-            top_k=arguments.top,
-            checkpoint=arguments.checkpoint,
-            progress=PROGRESS[arguments.progress],
-            n_threads=arguments.threads,
-            metadata=settings,
-        )
+    given = job.objective, sampler_of(arguments)
+    options: dict[str, Any] = {
+        "seed": arguments.seed,
+        "top_k": arguments.top,
+        "checkpoint": arguments.checkpoint,
+        "progress": PROGRESS[arguments.progress],
+        "n_threads": arguments.threads,
+        "metadata": asdict(settings),
+    }
+    if arguments.method == "random":
+        run = partial(random_search, *given, arguments.candidates, **options)
         return _report(arguments, job, run)
-    run = partial(
-        random_search,
-        job.objective,
-        sampler_of(arguments),
-        arguments.candidates,
-        seed=arguments.seed,
-        top_k=arguments.top,
-        checkpoint=arguments.checkpoint,
-        progress=PROGRESS[arguments.progress],
-        n_threads=arguments.threads,
-        metadata=settings,
-    )
-    return _report(arguments, job, run)
+    from metaopt_fast.evolution.evolve import evolve
+
+    options |= {
+        "method": arguments.method.replace("-", "_"),
+        "population": arguments.population,
+        "generations": -(-arguments.candidates // arguments.population),
+    }
+    return _report(arguments, job, partial(evolve, *given, **options))
 
 
 def _resume(arguments: argparse.Namespace) -> int:
-    settings = read_settings(arguments.checkpoint)
-    _check_outputs(arguments, settings["file"])
+    settings = Settings.read(arguments.checkpoint)
+    _check_outputs(arguments, settings.file)
     job = Job(settings, arguments.threads)
     arguments.stop.check()
     run = partial(
@@ -259,27 +241,18 @@ def _tune(arguments: argparse.Namespace) -> int:
     if arguments.low > arguments.high:
         arguments.parser.error("--low is greater than --high")
     _check_outputs(arguments, arguments.file)
-    settings = {
-        "file": _absolute(arguments.file),
-        "target": arguments.target,
-        "seed": arguments.seed,
-        "low": arguments.low,
-        "high": arguments.high,
-    }
-    table = read_data(settings)
+    data = read_data(absolute(arguments.file), arguments.target, None, arguments.standardize)
     arguments.stop.check()
-    standardization = standardize(table.X) if arguments.standardize else None
+    drawn = {"seed": arguments.seed, "low": arguments.low, "high": arguments.high}
     try:
         result = tune(
-            table.X,
-            table.y,
+            data.table.X,
+            data.table.y,
             arguments.candidates,
             cv=arguments.cv,
             scoring=arguments.scoring,
-            seed=arguments.seed,
-            low=arguments.low,
-            high=arguments.high,
             n_threads=arguments.threads,
+            **drawn,
         )
         arguments.stop.is_reporting = True
     except KeyboardInterrupt:
@@ -288,20 +261,14 @@ def _tune(arguments: argparse.Namespace) -> int:
         return _complain(text, arguments.stop.status)
     found = config()
     report = TuneReport(
-        settings=settings,
-        table=table,
-        standardization=standardization,
+        data=data,
+        config=drawn,
         result=result,
         isa=found["isa"],
         n_threads=arguments.threads or found["n_threads"],
     )
     _deliver(arguments, report)
     return SUCCESS
-
-
-def _absolute(file: str | None) -> str | None:
-    """Return the path of the data as resume finds it, from whatever folder."""
-    return file if file in (None, STDIN) else os.path.abspath(file)
 
 
 def _check_outputs(arguments: argparse.Namespace, file: str | None) -> None:
@@ -342,8 +309,7 @@ def _finish(arguments: argparse.Namespace, job: Job, result: SearchResult | Evol
     found = config()
     report = Report(
         settings=job.settings,
-        table=job.table,
-        standardization=job.standardization,
+        data=job.data,
         result=result,
         objective=objective,
         loss_of_zero=objective.loss(np.zeros(objective.n_params)),

@@ -9,18 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from metaopt_fast.arithmetic import products
-from metaopt_fast.cli.data_report import (
-    Lines,
-    Standardization,
-    data_to_dict,
-    data_to_lines,
-    lines_to_text,
-)
+from metaopt_fast.cli.data_report import Data, Lines, lines_to_text
+from metaopt_fast.cli.job import Settings
 from metaopt_fast.cli.output import draw
 from metaopt_fast.descent.gradient_descent import DescentResult
 from metaopt_fast.evolution.result import EvolveResult
-from metaopt_fast.files.table import Table
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.count_objective import INFEASIBLE, CountObjective
 from metaopt_fast.objectives.pointwise import PointwiseLoss
@@ -36,12 +29,9 @@ class Report:
 
     Attributes
     ----------
-    settings : dict
-        Which data, prepared how: what the search's checkpoint and result keep as metadata.
-    table : Table
-        The data as the objective has it.
-    standardization : tuple of two arrays of shape (n_features,), or None
-        What was subtracted from each feature, and what it was divided by then.
+    settings : Settings
+    data : Data
+        The rows as the objective has them.
     result : SearchResult or EvolveResult
     objective : PointwiseLoss or CountObjective
     loss_of_zero : float
@@ -51,9 +41,8 @@ class Report:
     n_threads : int
     """
 
-    settings: dict[str, Any]
-    table: Table
-    standardization: Standardization | None
+    settings: Settings
+    data: Data
     result: SearchResult | EvolveResult
     objective: PointwiseLoss | CountObjective
     loss_of_zero: float
@@ -64,8 +53,9 @@ class Report:
     @shielded
     def accuracy(self, theta: Float64Array) -> float:
         """Return the part of the rows whose class has the sign of x . theta, the intercept last."""
-        scores = products(theta[None, :-1], self.table.X)[0] + theta[-1]
-        return float(((scores > 0) == (self.table.y == 1)).mean())
+        table = self.data.table
+        decisions = self.objective.decisions(theta, table.X)
+        return float(((decisions > 0) == (table.y == 1)).mean())
 
     @property
     def n_candidates(self) -> int:
@@ -77,7 +67,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain numbers, strings, lists and dicts, for JSON."""
-        table, descent = self.table, self.descent
+        settings, descent = self.settings, self.descent
         return {
             **self.result.to_dict(),
             "accuracy": self.accuracy(self.result.theta),
@@ -96,13 +86,13 @@ class Report:
                 "n_iter": descent.n_iter,
                 "status": descent.status,
             },
-            "data": data_to_dict(self.settings, table, self.standardization),
-            "objective": self.settings["objective"],
-            "l2": self.settings["l2"],
-            "group": self.settings["group"],
+            "data": self.data.to_dict(),
+            "objective": settings.objective,
+            "l2": settings.l2,
+            "group": settings.group,
             "gap": self._gap(),
-            "max_gap": self.settings["max_gap"],
-            "dtype": self.settings["dtype"],
+            "max_gap": settings.max_gap,
+            "dtype": settings.dtype,
             "fit_intercept": True,
         }
 
@@ -118,9 +108,8 @@ class Report:
         return lines_to_text(parts)
 
     def _what(self) -> Lines:
-        prepared = "standardized" if self.standardization else "as they are"
         return [
-            *data_to_lines(self.settings, self.table, prepared),
+            *self.data.to_lines("standardized"),
             ("model", self._model()),
             ("candidates", self._candidates()),
         ]
@@ -138,15 +127,15 @@ class Report:
 
     def _model(self) -> str:
         settings = self.settings
-        parts = [settings["objective"], "with intercept"]
+        parts = [settings.objective, "with intercept"]
         if isinstance(self.objective, PointwiseLoss):
-            parts.append(f"l2 = {settings['l2']:g}")
-        if settings["max_gap"] is not None:
+            parts.append(f"l2 = {settings.l2:g}")
+        if settings.max_gap is not None:
             parts.append(
-                f"{settings['gap']} of groups by {shown(settings['group'])} at most "
-                f"{settings['max_gap']:g} apart"
+                f"{settings.gap} of groups by {shown(str(settings.group))} at most "
+                f"{settings.max_gap:g} apart"
             )
-        return ", ".join([*parts, settings["dtype"]])
+        return ", ".join([*parts, settings.dtype])
 
     def _gap(self) -> float | None:
         """Return how far the groups are apart under the best candidate."""
@@ -156,7 +145,7 @@ class Report:
 
     def _found(self) -> Lines:
         result = self.result
-        rate, computed = result.n_evaluated * len(self.table.y) / max(result.elapsed, 1e-9), ""
+        rate, computed = result.n_evaluated * len(self.data.table.y) / max(result.elapsed, 1e-9), ""
         if isinstance(result, SearchResult) and (part := result.rows_evaluated_fraction) < 1:
             computed = f" ({part:.1%} computed, the rest could not rank)"
         return [

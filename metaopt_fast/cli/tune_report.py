@@ -7,15 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from metaopt_fast.cli.data_report import (
-    Lines,
-    Standardization,
-    data_to_dict,
-    data_to_lines,
-    lines_to_text,
-)
+from metaopt_fast.cli.data_report import Data, Lines, lines_to_text
 from metaopt_fast.cli.output import draw
-from metaopt_fast.files.table import Table
 from metaopt_fast.selection.tune import TuneResult
 
 # Candidates in the table.
@@ -28,27 +21,24 @@ class TuneReport:
 
     Attributes
     ----------
-    settings : dict
-        Which data, prepared how, and which candidates.
-    table : Table
-        The data as the models were trained on.
-    standardization : tuple of two arrays of shape (n_features,), or None
-        What was subtracted from each feature, and what it was divided by then.
+    data : Data
+        The rows as the models were trained on.
+    config : dict
+        The bounds "low" and "high" of C, and the "seed".
     result : TuneResult
     isa : str
     n_threads : int
     """
 
-    settings: dict[str, Any]
-    table: Table
-    standardization: Standardization | None
+    data: Data
+    config: dict[str, Any]
     result: TuneResult
     isa: str
     n_threads: int
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain numbers, strings, lists and dicts, for JSON."""
-        table, result = self.table, self.result
+        result = self.result
         return {
             "best": self._candidate(result.best),
             "theta": result.theta.tolist(),
@@ -61,8 +51,8 @@ class TuneReport:
             "elapsed": result.elapsed,
             "isa": self.isa,
             "n_threads": self.n_threads,
-            "config": {key: self.settings[key] for key in ("seed", "low", "high")},
-            "data": data_to_dict(self.settings, table, self.standardization),
+            "config": self.config,
+            "data": self.data.to_dict(),
         }
 
     def _candidate(self, index: int) -> dict[str, Any]:
@@ -88,16 +78,14 @@ class TuneReport:
         return lines_to_text(parts)
 
     def _what(self) -> Lines:
-        settings, result = self.settings, self.result
-        standardized = "standardized over all rows, before the folds are cut"
-        prepared = standardized if self.standardization else "as they are"
+        config, result = self.config, self.result
         return [
-            *data_to_lines(settings, self.table, prepared),
+            *self.data.to_lines("standardized over all rows, before the folds are cut"),
             ("model", "logistic, with intercept, l2 = 1 / (C * training rows)"),
             (
                 "candidates",
-                f"{len(result.C):,} values of C, log-uniform from {settings['low']:g} to "
-                f"{settings['high']:g}, seed {settings['seed']}",
+                f"{len(result.C):,} values of C, log-uniform from {config['low']:g} to "
+                f"{config['high']:g}, seed {config['seed']}",
             ),
             ("score", f"{result.scoring} of {result.n_folds} stratified folds"),
         ]

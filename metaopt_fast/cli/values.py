@@ -6,11 +6,19 @@ import argparse
 import math
 import os
 
+from metaopt_fast.metrics import METRICS
+from metaopt_fast.objectives import losses
+
 PICTURES = ("png", "svg", "pdf")
-OBJECTIVES = (
-    *("logistic", "squared-hinge", "hinge", "squared"),
-    *("error", "balanced-error", "f1", "mcc"),
-)
+LOSSES = {
+    "logistic": losses.LogisticLoss,
+    "squared-hinge": losses.SquaredHingeLoss,
+    "hinge": losses.HingeLoss,
+    "squared": losses.SquaredLoss,
+}
+# The metrics of counts by the names that they have here.
+COUNTED = {name.replace("_", "-"): name for name in METRICS}
+OBJECTIVES = (*LOSSES, *COUNTED)
 # Larger weights are no scores.
 MAX_INTEGER = 10**6
 
@@ -47,16 +55,21 @@ def _as_float(text: str) -> float:
 
 def objective(text: str) -> str:
     """Return a name of an objective, or cost=FP:FN."""
-    if text in OBJECTIVES:
-        return text
-    name, _, costs = text.partition("=")
-    numbers = [_as_float(cost) for cost in costs.split(":")]
-    if name == "cost" and len(numbers) == 2 and all(0 <= cost < math.inf for cost in numbers):
+    if text in OBJECTIVES or costs(text) is not None:
         return text
     raise argparse.ArgumentTypeError(
         f"{text!r} given, but one of {', '.join(OBJECTIVES)}, or cost=FP:FN with two costs >= 0 "
         "wanted"
     )
+
+
+def costs(objective: str) -> tuple[float, float] | None:
+    """Return the costs of a false positive and of a false negative, of cost=FP:FN alone."""
+    name, _, rest = objective.partition("=")
+    numbers = [_as_float(cost) for cost in rest.split(":")]
+    if name == "cost" and len(numbers) == 2 and all(0 <= cost < math.inf for cost in numbers):
+        return numbers[0], numbers[1]
+    return None
 
 
 def box(text: str) -> tuple[int, int]:

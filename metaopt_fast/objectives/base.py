@@ -9,9 +9,11 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.data.packing import Packed
+from metaopt_fast.data.packing import Packed, decisions_of
+from metaopt_fast.floating_errors import shielded
 from metaopt_fast.machine import default_n_threads
 from metaopt_fast.typing import Float64Array
+from metaopt_fast.validation.frames import as_numbers
 from metaopt_fast.validation.values import (
     as_real_array,
     check_dtype,
@@ -40,6 +42,39 @@ class LinearData(ABC):
     def _set_shape(self, packed: Packed) -> None:
         self.n_samples, self.n_features = packed.n_samples, packed.n_features
         self.n_params = packed.n_features + self.fit_intercept
+
+    @shielded
+    def decisions(self, theta: npt.ArrayLike, X: npt.ArrayLike) -> Float64Array:
+        """Decide of rows, those of the objective or others.
+
+        Parameters
+        ----------
+        theta : array_like of shape (n_params,)
+        X : array_like of shape (n_rows, n_features)
+
+        Returns
+        -------
+        numpy.ndarray of shape (n_rows,)
+            x . theta of each row, with the intercept if there is one, above 0 for the positive
+            class; in double precision whatever the dtype.
+        """
+        thetas, wanted = self._one(theta), f"(n_rows, {self.n_features})"
+        if not np.isfinite(thetas).all():
+            raise self._not_finite(thetas)
+        rows = to_float64(as_numbers("X", X, 2, f"an array of shape {wanted}"))
+        if rows.shape[1] != self.n_features:
+            raise ValueError(
+                f"X has {rows.shape[1]} columns, but the objective has {self.n_features} features: "
+                f"pass X of shape {wanted}."
+            )
+        if not np.isfinite(rows).all():
+            row, column = np.argwhere(~np.isfinite(rows))[0]
+            raise ValueError(
+                f"X has {rows[row, column]} in row {row}, column {column}: pass finite numbers."
+            )
+        if self.fit_intercept:
+            rows = np.column_stack([rows, np.ones(len(rows))])
+        return decisions_of(rows, thetas[0])
 
     def with_threads(self, n_threads: int | None) -> Self:
         """Return the same objective, its data shared, with another number of threads."""

@@ -276,6 +276,10 @@ class CountObjective:
         self._check_groups()
         return self._gaps(self.confusion.batch_counts(thetas), None)
 
+    def decisions(self, theta: npt.ArrayLike, X: npt.ArrayLike) -> Float64Array:
+        """Decide of rows, as `LogisticLoss.decisions` does."""
+        return self.confusion.decisions(theta, X)
+
     def with_threads(self, n_threads: int | None) -> Self:
         """Return the same objective, its data shared, with another number of threads."""
         other = copy.copy(self)

@@ -109,6 +109,7 @@ def objectives():
                 )
         if hasattr(made, "sampled_loss"):
             table[f"{name}.sampled_loss"] = Entry(made.sampled_loss, DRAWN)
+        table[f"{name}.decisions"] = Entry(made.decisions, {"theta": THETA, "X": X})
         table[f"{name}.with_threads"] = Entry(made.with_threads, {"n_threads": 1})
         if name in losses:
             table |= {
@@ -144,6 +145,7 @@ def objectives():
             made.batch_loss, {"thetas": THETAS}, aliases=THETAS_BY_NUMBER
         ),
         "CountObjective.gaps": Entry(made.gaps, {"thetas": THETAS}, aliases=THETAS_BY_NUMBER),
+        "CountObjective.decisions": Entry(made.decisions, {"theta": THETA, "X": X}),
         "CountObjective.sampled_loss": Entry(made.sampled_loss, DRAWN),
         "CountObjective.pruned_loss": Entry(made.pruned_loss, PRUNED),
         "CountObjective.pruned_loss of thetas": Entry(
