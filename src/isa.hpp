@@ -58,6 +58,7 @@ template <class T, class Loss> const Kernels *table() {
                                     factor_tile,
                                     solve_tile,
                                     system_stride,
+                                    system_steps,
                                     factor_one,
                                     solve_one,
                                     make_reflections,

@@ -83,8 +83,9 @@ struct Kernels {
                         double *inflations, double *scratch);
     void (*solve_tile)(const double *factors, ptrdiff_t n, double *b, double *squares);
     ptrdiff_t (*system_stride)(ptrdiff_t n);
+    ptrdiff_t (*system_steps)(ptrdiff_t n);
     void (*factor_one)(double *matrix, ptrdiff_t n, const double *extents, double *radius,
-                       double *inflation, double *scratch);
+                       double *inflation, double *scratch, ptrdiff_t first, ptrdiff_t last);
     void (*solve_one)(const double *factor, ptrdiff_t n, double *b, double *square);
     void (*make_reflections)(double *rows, ptrdiff_t n_columns, ptrdiff_t first, ptrdiff_t last,
                              double *taus);

@@ -128,44 +128,42 @@ void subtract_some_products(int rows, const double *left, ptrdiff_t left_stride,
 // Numbers in a row of the matrix of factor_one, which reads whole vectors beyond its end.
 inline ptrdiff_t system_stride(ptrdiff_t n) { return n + SYSTEM_COLUMNS; }
 
-// What factor_tile does, for one system: matrix[row][column] of system_stride(n) numbers a row,
-// zero in the columns beyond n; what is below the diagonal is not read. `scratch` holds
-// n * (SYSTEM_COLUMNS + 2) numbers.
-inline void factor_one(double *matrix, ptrdiff_t n, const double *extents, double *radius_out,
-                       double *inflation_out, double *scratch) {
-    const ptrdiff_t stride = system_stride(n);
-    double *const entries = scratch, *const reach = scratch + n, *const columns = scratch + 2 * n;
-    double radius = 0, inflation = 0;
-    bool lost = false;
-    for (ptrdiff_t j = 0; j < n; j++) entries[j] = matrix[j * stride + j], reach[j] = 0;
-    for (ptrdiff_t first = 0; first < n; first += PIVOTS) {
-        const ptrdiff_t last = first + PIVOTS < n ? first + PIVOTS : n;
-        for (ptrdiff_t j = first; j < n; j += SYSTEM_ROWS) {
-            const ptrdiff_t end = j < last ? last : n;
-            const int rows = (int)(end - j < SYSTEM_ROWS ? end - j : SYSTEM_ROWS);
-            const ptrdiff_t count = (j < last ? j : last) - first;
-            for (ptrdiff_t k = j; k < n; k += SYSTEM_COLUMNS)
-                subtract_some_products(rows, matrix + first * stride + j, stride,
-                                       matrix + first * stride + k, stride, count,
-                                       matrix + j * stride + k, stride);
-            for (int r = 0; r < rows && j < last; r++) {
-                double *const row = matrix + (j + r) * stride;
-                for (int s = 0; s < r; s++) {
-                    const double *const above = matrix + (j + s) * stride;
-                    const double entry = -above[j + r];
-                    for (ptrdiff_t k = j + r; k < n; k++) row[k] = fma(entry, above[k], row[k]);
-                }
-                const f64v pivot =
-                    inverse_pivot(splat<f64v>(row[j + r]), splat<f64v>(entries[j + r]), n);
-                const double inverse = pivot[0];
-                lost |= inverse == 0;
-                row[j + r] = inverse;
-                for (ptrdiff_t k = j + r + 1; k < n; k++) row[k] *= inverse;
+// Cholesky's factor from pivot `first` on, for PIVOTS of them, of the matrix of factor_one; the
+// rest of the matrix is updated before the next ones.
+inline void factor_pivots(double *matrix, ptrdiff_t n, ptrdiff_t first, const double *entries) {
+    const ptrdiff_t stride = system_stride(n), last = first + PIVOTS < n ? first + PIVOTS : n;
+    for (ptrdiff_t j = first; j < n; j += SYSTEM_ROWS) {
+        const ptrdiff_t end = j < last ? last : n;
+        const int rows = (int)(end - j < SYSTEM_ROWS ? end - j : SYSTEM_ROWS);
+        const ptrdiff_t count = (j < last ? j : last) - first;
+        for (ptrdiff_t k = j; k < n; k += SYSTEM_COLUMNS)
+            subtract_some_products(rows, matrix + first * stride + j, stride,
+                                   matrix + first * stride + k, stride, count,
+                                   matrix + j * stride + k, stride);
+        for (int r = 0; r < rows && j < last; r++) {
+            double *const row = matrix + (j + r) * stride;
+            for (int s = 0; s < r; s++) {
+                const double *const above = matrix + (j + s) * stride;
+                const double entry = -above[j + r];
+                for (ptrdiff_t k = j + r; k < n; k++) row[k] = fma(entry, above[k], row[k]);
             }
+            const f64v pivot =
+                inverse_pivot(splat<f64v>(row[j + r]), splat<f64v>(entries[j + r]), n);
+            const double inverse = pivot[0];
+            row[j + r] = inverse;
+            for (ptrdiff_t k = j + r + 1; k < n; k++) row[k] *= inverse;
         }
     }
-    for (ptrdiff_t first = 0; first < n; first += SYSTEM_COLUMNS) {
-        const int count = (int)(n - first < SYSTEM_COLUMNS ? n - first : SYSTEM_COLUMNS);
+}
+
+// Columns first .. last - 1 of the inverse factor, scaled by the diagonal: what they add to `reach`
+// and to the inflation, which is returned. `columns` holds n * SYSTEM_COLUMNS numbers.
+inline double add_columns(const double *matrix, ptrdiff_t n, ptrdiff_t first, ptrdiff_t last,
+                          const double *extents, const double *entries, double *reach,
+                          double *columns, double inflation) {
+    const ptrdiff_t stride = system_stride(n);
+    for (; first < last; first += SYSTEM_COLUMNS) {
+        const int count = (int)(last - first < SYSTEM_COLUMNS ? last - first : SYSTEM_COLUMNS);
         double extent[SYSTEM_COLUMNS], squares[SYSTEM_COLUMNS] = {};
         for (ptrdiff_t i = first * SYSTEM_COLUMNS; i < n * SYSTEM_COLUMNS; i++) columns[i] = 0;
         for (int c = 0; c < count; c++) {
@@ -195,9 +193,40 @@ inline void factor_one(double *matrix, ptrdiff_t n, const double *extents, doubl
         }
         for (int c = 0; c < count; c++) inflation += squares[c];
     }
+    return inflation;
+}
+
+// Steps of factor_one: PIVOTS pivots each, then as many columns of the inverse factor.
+inline ptrdiff_t system_steps(ptrdiff_t n) { return 2 * ((n + PIVOTS - 1) / PIVOTS); }
+
+// What factor_tile does, for one system, steps first .. last - 1 of it: all of them, in order, or
+// some at a time. matrix[row][column] has system_stride(n) numbers a row, zero in the columns
+// beyond n; what is below the diagonal is not read. `scratch` holds n * (SYSTEM_COLUMNS + 2)
+// numbers, which like the matrix and the results are left alone between two calls.
+inline void factor_one(double *matrix, ptrdiff_t n, const double *extents, double *radius_out,
+                       double *inflation_out, double *scratch, ptrdiff_t first, ptrdiff_t last) {
+    const ptrdiff_t stride = system_stride(n), n_steps = system_steps(n);
+    double *const entries = scratch, *const reach = scratch + n, *const columns = scratch + 2 * n;
+    if (first == 0) {
+        *inflation_out = 0;
+        for (ptrdiff_t j = 0; j < n; j++) entries[j] = matrix[j * stride + j], reach[j] = 0;
+    }
+    for (ptrdiff_t step = first; step < last; step++) {
+        const ptrdiff_t begin = step % (n_steps / 2) * PIVOTS,
+                        end = begin + PIVOTS < n ? begin + PIVOTS : n;
+        if (step < n_steps / 2)
+            factor_pivots(matrix, n, begin, entries);
+        else
+            *inflation_out = add_columns(matrix, n, begin, end, extents, entries, reach, columns,
+                                         *inflation_out);
+    }
+    if (last < n_steps) return;
+    double radius = 0;
+    bool lost = false;
     for (ptrdiff_t j = 0; j < n; j++) radius = fma(reach[j], reach[j], radius);
+    for (ptrdiff_t j = 0; j < n; j++) lost |= matrix[j * stride + j] == 0;
     *radius_out = lost ? __builtin_inf() : __builtin_sqrt(radius);
-    *inflation_out = lost ? __builtin_inf() : inflation;
+    if (lost) *inflation_out = __builtin_inf();
 }
 
 // Solves factor' factor x = b in each lane: b becomes x; squares[lane] = b' x.

@@ -14,6 +14,8 @@ cdef Py_ssize_t LARGE_SYSTEM = 96
 cdef Py_ssize_t REFLECTIONS = 16
 # Multiplications of each thread between two looks at signals, some 50 ms.
 cdef double REFLECTED = 2e8
+# Work of each thread on systems between two looks at signals, in the measure of `factor`: 30 ms.
+cdef double SYSTEM_WORK = 1e8
 
 
 cdef struct SystemPlan:
@@ -35,10 +37,13 @@ cdef struct SystemPlan:
     double *inflations
 
 
-ctypedef void (*SystemTask)(const SystemPlan *, Py_ssize_t, double *) noexcept nogil
+# Does steps first .. last - 1 of a unit of work.
+ctypedef void (*SystemTask)(const SystemPlan *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                            double *) noexcept nogil
 
 
-cdef void factor_unit(const SystemPlan *plan, Py_ssize_t tile, double *work) noexcept nogil:
+cdef void factor_unit(const SystemPlan *plan, Py_ssize_t tile, Py_ssize_t first_step,
+                      Py_ssize_t last_step, double *work) noexcept nogil:
     """Factor a tile of systems."""
     cdef Py_ssize_t n = plan.n, lanes = plan.lanes, first = tile * lanes
     cdef Py_ssize_t count = min(lanes, plan.n_systems - first), lane, j, pair, system
@@ -63,14 +68,15 @@ cdef void factor_unit(const SystemPlan *plan, Py_ssize_t tile, double *work) noe
             factor[pair] = work[pair * lanes + lane]
 
 
-cdef void factor_large_unit(const SystemPlan *plan, Py_ssize_t system, double *work) noexcept nogil:
-    """Factor one system, its matrix spread out by rows."""
+cdef void factor_large_unit(const SystemPlan *plan, Py_ssize_t system, Py_ssize_t first_step,
+                            Py_ssize_t last_step, double *work) noexcept nogil:
+    """Factor one system, or do some of it: its matrix is spread out by rows, and put together."""
     cdef Py_ssize_t n = plan.n, stride = plan.kernels.system_stride(n), j, k
     cdef const double *pairs = plan.matrices + plan.which[system] * pair_of(n, n)
     cdef double scale = plan.scales[system]
     cdef double *factor = plan.factors + plan.places[system] * pair_of(n, n)
     cdef double *row = work
-    for j in range(n):
+    for j in range(n if first_step == 0 else 0):
         memset(row, 0, stride * sizeof(double))
         for k in range(j, n):
             row[k] = pairs[k - j] * scale
@@ -79,13 +85,14 @@ cdef void factor_large_unit(const SystemPlan *plan, Py_ssize_t system, double *w
         pairs += n - j
         row += stride
     plan.kernels.factor_one(work, n, plan.extents, plan.radii + system, plan.inflations + system,
-                            row)
-    for j in range(n):
+                            work + n * stride, first_step, last_step)
+    for j in range(n if last_step == plan.kernels.system_steps(n) else 0):
         memcpy(factor, work + j * stride + j, (n - j) * sizeof(double))
         factor += n - j
 
 
-cdef void solve_unit(const SystemPlan *plan, Py_ssize_t tile, double *work) noexcept nogil:
+cdef void solve_unit(const SystemPlan *plan, Py_ssize_t tile, Py_ssize_t first_step,
+                     Py_ssize_t last_step, double *work) noexcept nogil:
     """Solve a tile of systems."""
     cdef Py_ssize_t n = plan.n, lanes = plan.lanes, first = tile * lanes
     cdef Py_ssize_t count = min(lanes, plan.n_systems - first), lane, j, pair, system
@@ -107,16 +114,23 @@ cdef void solve_unit(const SystemPlan *plan, Py_ssize_t tile, double *work) noex
             plan.x[system * n + j] = b[j * lanes + lane]
 
 
-cdef void solve_large_unit(const SystemPlan *plan, Py_ssize_t system, double *work) noexcept nogil:
+cdef void solve_large_unit(const SystemPlan *plan, Py_ssize_t system, Py_ssize_t first_step,
+                           Py_ssize_t last_step, double *work) noexcept nogil:
     cdef Py_ssize_t n = plan.n
     plan.kernels.solve_one(plan.factors + plan.places[system] * pair_of(n, n), n,
                            plan.x + system * n, plan.squares + system)
 
 
 cdef int for_each_unit(SystemTask task, const SystemPlan *plan, Py_ssize_t numbers, double work,
-                       int n_threads) except -1:
-    """Run a task for each unit of plan.lanes systems, with memory for so many numbers."""
+                       Py_ssize_t n_steps, int n_threads) except -1:
+    """Run a task for each unit of plan.lanes systems, with memory for so many numbers.
+
+    A unit of more work than there may be between two looks at signals is done in some pieces.
+    """
     cdef Py_ssize_t n_units = (plan.n_systems + plan.lanes - 1) // plan.lanes, first = 0, wave, i
+    cdef Py_ssize_t piece = n_steps, step, last
+    if work > SYSTEM_WORK:  # the first steps take three times what they do in the mean
+        piece = max(1, <Py_ssize_t>(n_steps * SYSTEM_WORK / (3 * work)))
     n_threads = min(n_threads, n_units)
     if work * n_units < SERIAL_WORK:
         n_threads = 1
@@ -125,15 +139,21 @@ cdef int for_each_unit(SystemTask task, const SystemPlan *plan, Py_ssize_t numbe
     if memory == NULL:
         raise MemoryError
     cdef double *scratch = <double *>aligned(<Py_ssize_t><uintptr_t>memory)
-    wave = n_threads * max(1, <Py_ssize_t>(1e8 / work))
+    wave = n_threads * max(1, <Py_ssize_t>(SYSTEM_WORK / work))
     try:
         while first < n_units:
             wave = min(wave, n_units - first)
-            with nogil:
-                for i in prange(wave, schedule="dynamic", chunksize=1, num_threads=n_threads):
-                    task(plan, first + i, scratch + threadid() * size)
+            step = 0
+            while step < n_steps:
+                last = min(step + piece, n_steps)
+                with nogil:
+                    for i in prange(wave, schedule="dynamic", chunksize=1, num_threads=n_threads):
+                        # What is done in pieces has a place of its own.
+                        task(plan, first + i, step, last,
+                             scratch + (threadid() if piece == n_steps else i) * size)
+                step = last
+                PyErr_CheckSignals()
             first += wave
-            PyErr_CheckSignals()
     finally:
         free(memory)
     return 0
@@ -175,10 +195,11 @@ def factor(const double[:, ::1] matrices, const Py_ssize_t[::1] which, const dou
     plan.lanes = lanes_of_unit(&plan, alone)
     if plan.lanes == 1:
         numbers = n * (2 * plan.kernels.system_stride(n) - n + 2)
-        for_each_unit(factor_large_unit, &plan, numbers, work, n_threads)
+        for_each_unit(factor_large_unit, &plan, numbers, work, plan.kernels.system_steps(n),
+                      n_threads)
     else:
         numbers = (pair_of(n, n) + 3 * n + 2) * plan.lanes
-        for_each_unit(factor_unit, &plan, numbers, work * plan.lanes, n_threads)
+        for_each_unit(factor_unit, &plan, numbers, work * plan.lanes, 1, n_threads)
 
 
 def solve(double[:, ::1] factors, const Py_ssize_t[::1] places, double[:, ::1] x,
@@ -197,10 +218,10 @@ def solve(double[:, ::1] factors, const Py_ssize_t[::1] places, double[:, ::1] x
     plan.x, plan.squares = &x[0, 0], &squares[0]
     plan.lanes = lanes_of_unit(&plan, alone)
     if plan.lanes == 1:
-        for_each_unit(solve_large_unit, &plan, 1, <double>n * n, n_threads)
+        for_each_unit(solve_large_unit, &plan, 1, <double>n * n, 1, n_threads)
     else:
         for_each_unit(solve_unit, &plan, (pair_of(n, n) + n + 1) * plan.lanes,
-                      <double>n * n * plan.lanes, n_threads)
+                      <double>n * n * plan.lanes, 1, n_threads)
 
 
 def make_reflections(double[:, ::1] rows, double[::1] taus, int n_threads):

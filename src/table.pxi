@@ -58,8 +58,9 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
                             double *) noexcept nogil
         void (*solve_tile)(const double *, Py_ssize_t, double *, double *) noexcept nogil
         Py_ssize_t (*system_stride)(Py_ssize_t) noexcept nogil
-        void (*factor_one)(double *, Py_ssize_t, const double *, double *, double *,
-                           double *) noexcept nogil
+        Py_ssize_t (*system_steps)(Py_ssize_t) noexcept nogil
+        void (*factor_one)(double *, Py_ssize_t, const double *, double *, double *, double *,
+                           Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*solve_one)(const double *, Py_ssize_t, double *, double *) noexcept nogil
         void (*make_reflections)(double *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                                  double *) noexcept nogil

@@ -1,6 +1,8 @@
 """Hessians, systems of equations, and the bounds that Newton's method proves."""
 
 import hashlib
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -156,6 +158,57 @@ def solve(matrices, which, scales, shifts, n_penalised, extents, right, n_thread
     return x, squares, radii, inflations
 
 
+def factor(matrix, shifts, n_threads=1):
+    """The factors of a matrix with some diagonals, their radii and their inflations."""
+    n, n_systems = len(matrix), len(shifts)
+    pairs, places = pairs_of(matrix)[None], np.arange(n_systems)
+    factors, results = np.empty((n_systems, pairs.shape[1])), np.empty((2, n_systems))
+    extents = np.linspace(0.1, 1, n)
+    ones, which = np.ones(n_systems), np.zeros(n_systems, np.intp)
+    _kernels.factor(pairs, which, ones, shifts, n, extents, factors, places, *results, n_threads, 1)
+    whole = np.zeros((n_systems, n, n))
+    whole[:, *np.triu_indices(n)] = factors
+    return whole, *results
+
+
+def correlations(n):
+    near = np.arange(n)
+    return (
+        0.5 ** np.abs(near[:, None] - near) * np.linspace(1, 2, n)[:, None] * np.linspace(1, 2, n)
+    )
+
+
+def test_a_system_that_is_factored_in_pieces_has_the_same_bits():
+    matrix, shifts = correlations(940), np.array([0.1, 0.2, 0.3])
+    # Of so few unknowns in one piece; the larger one's factor begins with theirs.
+    beginning, *_ = factor(np.ascontiguousarray(matrix[:900, :900]), shifts)
+    factors, radii, inflations = factor(matrix, shifts)
+    assert (factors[:, :900, :900] == beginning).all()
+    for ours, others in zip(factor(matrix, shifts, 2), (factors, radii, inflations), strict=True):
+        assert (ours == others).all()
+    shifted = matrix + shifts[0] * np.eye(940)
+    inverse = np.linalg.inv(np.linalg.cholesky(shifted))
+    reach = np.abs(inverse) @ np.linspace(0.1, 1, 940)
+    np.testing.assert_allclose(radii[0], np.linalg.norm(reach), rtol=1e-9)
+    trace = (inverse**2).sum(axis=0) @ np.diag(shifted)
+    np.testing.assert_allclose(inflations[0], trace, rtol=1e-9)
+
+
+def test_the_factorisation_of_a_large_system_looks_at_signals():
+    looks, matrix = [], correlations(1600)
+    before = signal.signal(signal.SIGVTALRM, lambda *_: looks.append(time.process_time()))
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0.004, 0.004)  # seconds of the processor
+    began = time.process_time()
+    try:
+        factor(matrix, np.ones(1))
+        ended = time.process_time()
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+    # Beside some for what NumPy does before and after it.
+    assert np.diff([began, *looks, ended]).max() < (ended - began) / 3
+
+
 @given(
     seed=st.integers(0, 2**32 - 1),
     n=st.integers(1, 25),
@@ -265,6 +318,8 @@ def test_the_bound_is_half_the_squared_decrement_near_the_optimum_and_infinite_f
 
 HASH_OF_FITS = """
 import hashlib
+import signal
+import time
 import numpy as np
 import metaopt_fast as mf
 rng = np.random.default_rng(0)
