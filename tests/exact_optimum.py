@@ -119,19 +119,25 @@ def times_log(p):
     return p * np.log(np.where(p > 0, p, 1))
 
 
-def factored(matrix):
-    """Cholesky's lower factor in long double; a pivot of rounding leaves its parameter out."""
-    lower, n = matrix.copy(), len(matrix)
-    least = n * EPS * np.diag(matrix)
+def factored(columns):
+    """Cholesky's lower factor of columns' columns, of columns of length 1 or 0.
+
+    By Gram and Schmidt's process, each column twice: in the products themselves, what is short in
+    one direction would be lost in the rounding of what is long. A column that is rounding of the
+    others leaves its parameter out.
+    """
+    rest, n = columns.copy(), columns.shape[1]
+    lower = np.zeros((n, n), LONG)
     for j in range(n):
-        pivot = lower[j, j]
-        if pivot <= least[j]:
-            lower[j:, j] = 0
-            lower[j, j] = np.inf
-            continue
-        lower[j:, j] /= np.sqrt(pivot)
-        lower[j + 1 :, j + 1 :] -= np.outer(lower[j + 1 :, j], lower[j + 1 :, j])
-    return np.tril(lower)
+        for _ in range(2):
+            along = rest[:, :j].T @ rest[:, j]
+            rest[:, j] -= rest[:, :j] @ along
+            lower[j, :j] += along
+        length = np.sqrt(rest[:, j] @ rest[:, j])
+        left_out = length <= n * EPS
+        lower[j, j] = np.inf if left_out else length
+        rest[:, j] /= lower[j, j]
+    return lower
 
 
 def forward(lower, right):
@@ -208,11 +214,11 @@ def newton(rows, w, ridge, has_intercept):
     for _ in range(MAX_STEPS):
         p, q = sigmoid(-margins), sigmoid(margins)
         gradient = ridge * theta - rows.T @ (w * p)
-        hessian = (rows.T * (w * p * q)) @ rows
-        diagonal = np.diag(hessian) + ridge
-        scale = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1))
-        hessian[np.diag_indices(len(theta))] = diagonal
-        lower = factored(hessian * np.outer(scale, scale))
+        # The Hessian is columns' columns.
+        columns = np.vstack([rows * np.sqrt(w * p * q)[:, None], np.diag(np.sqrt(ridge))])
+        lengths = np.sqrt((columns**2).sum(axis=0))
+        scale = 1 / np.where(lengths > 0, lengths, 1)
+        lower = factored(columns * scale)
         half = forward(lower, scale * gradient)
         decrement = np.sqrt(half @ half)
         best = max(best, lower_bound(rows, w, ridge, theta, loss, p, has_intercept))

@@ -45,6 +45,12 @@ def test_pairs_of_doubles_hold_a_hundred_bits():
         assert abs(total - wanted) <= mpf(2) ** -98 * np.abs(a[0]).sum()
 
 
+def test_the_judge_proves_its_optimum_where_one_direction_is_1e15_times_another():
+    case = draw(100_104, DEPENDENT)  # powers of one feature, up to the thirteenth
+    optimum = Exact(case.X, case.y, l2=case.l2, fit_intercept=True).minimise()
+    assert abs(optimum.gap) <= 1e-12 * optimum.loss
+
+
 @pytest.mark.parametrize("centred", [False, True])
 @pytest.mark.parametrize("shape", [(9, 4), (5, 12)], ids=["tall", "wide"])
 def test_rotated_rows_have_the_products_of_the_rows(shape, centred):
