@@ -6,11 +6,19 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
+for program in cython aarch64-linux-gnu-g++ qemu-aarch64; do
+    if ! command -v "$program" >/dev/null; then
+        echo "not run: $program is not installed: apt install g++-aarch64-linux-gnu qemu-user, and" \
+            "pip install -e '.[hardening]'." >&2
+        exit 1
+    fi
+done
 mkdir -p "$1"
 folder=$(cd "$1" && pwd)
 tests=("${@:2}")
 if [ ${#tests[@]} = 0 ]; then
-    tests=(tests/kernels/test_margins.py tests/samplers/test_samplers.py tests/objectives/test_counts.py tests/fitting/test_newton.py
+    tests=(tests/kernels/test_margins.py tests/samplers/test_samplers.py
+           tests/objectives/test_counts.py tests/fitting/test_newton.py
            tests/objectives/test_losses.py tests/kernels/test_kernels.py)
 fi
 python=$(python3 -c 'import sys; print("python%d.%d" % sys.version_info[:2])')

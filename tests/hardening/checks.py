@@ -1,6 +1,8 @@
 """What the scripts share: a line for each check, a hash of arrays, and a small problem."""
 
 import hashlib
+import importlib.util
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -13,12 +15,22 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 ROOT = Path(__file__).parents[2]
+EXTRA = "pip install -e '.[hardening]'"
 
 
 def path_of_tests(name):
     """Return where the tests of that name stand: "search" is tests/search/test_search.py."""
     (path,) = (ROOT / "tests").rglob(f"test_{name}.py")
     return path.relative_to(ROOT).as_posix()
+
+
+def needs(cure, *, packages=(), programs=()):
+    """End the script in one sentence, with an error code, if something that it needs is absent."""
+    absent = [name for name in packages if importlib.util.find_spec(name) is None]
+    absent += [name for name in programs if shutil.which(name) is None]
+    if absent:
+        are = "is" if len(absent) == 1 else "are"
+        sys.exit(f"not run: {' and '.join(absent)} {are} not installed: {cure}.")
 
 
 class Report:

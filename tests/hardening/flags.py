@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from checks import Report
+from checks import EXTRA, Report
 
 # Bits 6 to 15: denormals are zeros, exceptions that are masked, rounding, flush to zero.
 MXCSR = r"""
@@ -111,7 +111,7 @@ def main():
     wanted = run(OURS)
     for name, use in USES.items():
         if importlib.util.find_spec(name) is None:
-            print(f"not run: {name} is not installed")
+            report.line(name, False, f"not run: it is not installed: {EXTRA}")
             continue
         found = {
             "imported and used before": run(use + OURS),

@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from checks import Report
+from checks import EXTRA, Report, needs
 
 ROOT = Path(__file__).parents[2]
 # A compiler that counts in the module alone: kernels that count are thirty times slower.
@@ -87,6 +87,8 @@ def of_cython(folder):
 
 
 def main():
+    needs(EXTRA, packages=["coverage"])
+    needs("apt install gcc", programs=["gcov", "g++"])
     report = Report()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "copy")

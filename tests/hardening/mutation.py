@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from checks import path_of_tests
+from checks import EXTRA, needs, path_of_tests
 
 ROOT = Path(__file__).parents[2]
 # Tests of a module, where they are not in the file that has its name.
@@ -170,6 +170,7 @@ def mutants(folder, module, count):
 def main():
     if len(sys.argv) < 2 or not sys.argv[1].isdigit():
         sys.exit("mutation.py: pass the number of mutants of each module: mutation.py 5 metrics")
+    needs(EXTRA, packages=["cosmic_ray"])
     count = int(sys.argv[1])
     modules = sys.argv[2:] or MODULES
     counts = collections.Counter()

@@ -7,14 +7,13 @@ Needs qemu-user. `--tests FILE ...` runs these tests on each of them, too (core 
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from checks import Report
+from checks import Report, needs
 
 from metaopt_fast import _kernels
 
@@ -129,9 +128,7 @@ def main():
             check_bits(report, "arm64", options.arm64, folder, ["baseline"], wanted)
             check_tests(report, "arm64", options.arm64, folder, options.tests)
             report.exit()
-        if shutil.which("qemu-x86_64") is None:
-            print("not run: qemu-x86_64 is not installed")
-            return
+        needs("apt install qemu-user", programs=["qemu-x86_64"])
         native = {isa: native_bits(isa) for isa in _kernels.supported_isas()}
         for processor, isas in PROCESSORS.items():
             if isas[0] not in native:
