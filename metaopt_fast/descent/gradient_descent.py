@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.descent.first_order import LBFGS, RULES, Rule, SteepestDescent
+from metaopt_fast.descent.first_order import (
+    AdaGrad,
+    Adam,
+    AdamW,
+    GradientDescent,
+    Momentum,
+    Nesterov,
+    RMSProp,
+)
+from metaopt_fast.descent.line_search import LBFGS, SteepestDescent
 from metaopt_fast.descent.loop import Evaluation, Limits, descend
+from metaopt_fast.descent.options import PerDescent
 from metaopt_fast.descent.result import DescentResult
+from metaopt_fast.descent.rule import Rule
 from metaopt_fast.objectives.penalties import L2, Penalty
 from metaopt_fast.samplers.base import MAX_SEED
 from metaopt_fast.typing import Float64Array
@@ -27,7 +39,20 @@ from metaopt_fast.validation.values import (
 
 __all__ = ["METHODS", "DescentResult", "gradient_descent"]
 
+RULES: dict[str, type[Rule]] = {
+    "gd": GradientDescent,
+    "momentum": Momentum,
+    "nesterov": Nesterov,
+    "adagrad": AdaGrad,
+    "rmsprop": RMSProp,
+    "adam": Adam,
+    "adamw": AdamW,
+    "lbfgs": LBFGS,
+}
 METHODS = tuple(RULES)
+
+# From an epoch's number to the objectives of its mini-batches.
+Epoch = Callable[[int], list[Any]]
 
 
 def gradient_descent(
@@ -73,35 +98,37 @@ def gradient_descent(
         The update rule; by default "gd". "adagrad", "rmsprop", "adam" and "adamw" have PyTorch's
         formulas and defaults, "momentum" the formula of its SGD.
     max_iter : int, default 1000
-        Steps at most, or epochs of mini-batches; 0 evaluates theta0 alone.
+        Number of steps at most, or of epochs of mini-batches; 0 evaluates theta0 alone.
     tol : float, default 1e-6
-        The descent has converged where no entry of the gradient of all rows is larger.
+        Size of the gradient's entries, of all rows, at which the descent has converged.
     patience : int, optional
-        End, too, when the lowest loss has not fallen by more than `min_delta` for so many steps.
+        Steps for which the lowest loss may fall by no more than `min_delta` before the descent
+        ends.
     min_delta : float, default 0
-        See `patience`.
+        Fall of the loss that counts; see `patience`.
     l2 : float or array_like of shape (K,), optional
-        The strength of the penalty, >= 0, in place of the objective's own.
+        Strength of the penalty, >= 0, in place of the objective's own.
     batch_size : int, optional
         Rows of a mini-batch: each step follows the gradient of the next so many rows. An iteration
         is an epoch, in which each row of positive weight is visited once, and after which the loss
         of all rows is asked for. All K descents share the rows. Needs ``objective.minibatches``.
     seed : int, default 0
-        Of the order of rows in each epoch.
+        Seed of the order of rows in each epoch.
     momentum : float or array_like of shape (K,), optional
-        In [0, 1). By default 0.9 for "momentum" and 0 for "rmsprop". "nesterov" with a number is
-        PyTorch's ``SGD(nesterov=True)``; without one, it follows Nesterov's growing sequence.
+        Part of the velocity that a step keeps, in [0, 1). By default 0.9 for "momentum" and 0 for
+        "rmsprop". "nesterov" with a number is PyTorch's ``SGD(nesterov=True)``; without one, it
+        follows Nesterov's growing sequence.
     restart : bool, optional
-        Of "nesterov": forget the velocity where it points uphill. By default True without
+        Whether "nesterov" forgets the velocity where it points uphill. By default True without
         `momentum`, else False.
     betas : pair of float or array_like of shape (K,), default (0.9, 0.999)
         Decay rates of "adam" and "adamw", in [0, 1).
     alpha : float or array_like of shape (K,), default 0.99
         Decay rate of "rmsprop", in [0, 1).
     eps : float or array_like of shape (K,), optional
-        Added to the root of squares, > 0: 1e-10 for "adagrad", else 1e-8.
+        Number, > 0, added to the root of squares: 1e-10 for "adagrad", else 1e-8.
     weight_decay : float or array_like of shape (K,), default 0.01
-        Of "adamw", >= 0.
+        Decay of each entry in "adamw", >= 0.
     history_size : int, default 10
         Steps that "lbfgs" remembers.
 
@@ -151,146 +178,72 @@ def gradient_descent(
     >>> runs.theta.round(3).tolist()
     [[3.078], [1.513], [0.452]]
     """
-    _check_objective(objective, method)
-    max_iter = check_integer("max_iter", max_iter, 0)
-    patience = None if patience is None else check_integer("patience", patience, 1)
+    kind = _check_objective(objective, method)
     limits = Limits(
-        max_iter,
+        check_integer("max_iter", max_iter, 0),
         check_number("tol", tol, 0.0),
-        patience,
+        None if patience is None else check_integer("patience", patience, 1),
         check_number("min_delta", min_delta, 0.0),
     )
     theta = _check_theta0(objective, theta0)
-    columns = _Columns(theta)
-    rate = columns.read("learning_rate", learning_rate, 0.0, strictly=True)
-    strength = columns.read("l2", l2, 0.0)
+    descents = PerDescent(theta)
+    rate = descents.read("learning_rate", learning_rate, 0.0, strictly=True)
+    strength = descents.read("l2", l2, 0.0)
     given = {
-        "momentum": columns.read("momentum", momentum, 0.0, 1.0),
-        "restart": _check_restart(restart),
-        "betas": _check_betas(columns, betas),
-        "alpha": columns.read("alpha", alpha, 0.0, 1.0),
-        "eps": columns.read("eps", eps, 0.0, strictly=True),
-        "weight_decay": columns.read("weight_decay", weight_decay, 0.0),
-        "history_size": None
-        if history_size is None
-        else check_integer("history_size", history_size, 1, 2**16),
+        "momentum": momentum,
+        "restart": restart,
+        "betas": betas,
+        "alpha": alpha,
+        "eps": eps,
+        "weight_decay": weight_decay,
+        "history_size": history_size,
     }
-    epoch = None if batch_size is None else _epochs(objective, batch_size, method)
+    options = kind.read_options(method, given, descents)
     seed = check_integer("seed", seed, 0, MAX_SEED)
+    epoch = None if batch_size is None else _epochs(objective, batch_size, seed, method)
 
-    n_runs = columns.n_runs or 1
-    start = np.zeros((n_runs, objective.n_params)) if theta is None else np.atleast_2d(theta)
+    start = np.zeros((descents.n_runs or 1, objective.n_params)) if theta is None else theta
     penalty = None
     if strength is not None:
-        more = columns.spread(strength)[:, 0] - float(getattr(objective, "l2", 0.0))
+        more = descents.spread(strength)[:, 0] - float(getattr(objective, "l2", 0.0))
         penalty = L2(more, objective.n_params - bool(getattr(objective, "fit_intercept", False)))
-    rule = _make_rule(objective, method, start.shape, columns, rate, given, penalty, epoch)
-    batches = None if epoch is None else partial(epoch, seed=seed)
-    runs = descend(Evaluation(objective, penalty), rule, start, limits, batches)
-    return runs[0] if columns.n_runs is None else runs
-
-
-class _Columns:
-    """Numbers that may differ between K descents, and K, which the first array among them sets."""
-
-    def __init__(self, theta: Float64Array | None) -> None:
-        self.n_runs = len(theta) if theta is not None and theta.ndim == 2 else None
-        self.is_free = theta is None
-
-    def read(
-        self,
-        name: str,
-        value: object,
-        low: float,
-        below: float = math.inf,
-        *,
-        strictly: bool = False,
-    ) -> Float64Array | None:
-        """Return finite numbers from low (above it, if `strictly`) to below `below`, or None."""
-        if value is None:
-            return None
-        if self.n_runs is None and not self.is_free:
-            array = np.array(check_number(name, value, low, strictly=strictly))
-        else:
-            wanted = "a number, or an array of shape (K,) for K descents"
-            real = as_real_array(name, value, None, wanted)
-            if real.dtype.kind == "b":
-                raise TypeError(f"{name} is {describe(value)}: pass {wanted}.")
-            array = to_float64(real).reshape(real.shape)
-        if array.ndim:
-            self._check_length(name, len(array))
-        wrong = ~np.isfinite(array) | (array < low) | (array >= below)
-        if strictly:
-            wrong |= array == low
-        if wrong.any():
-            bad = float(array[wrong].flat[0])
-            span = f"above {low:g}" if strictly else f"of at least {low:g}"
-            if below < math.inf:
-                span += f" and below {below:g}"
-            raise ValueError(f"{name} has {bad!r}: pass finite numbers {span}.")
-        return array
-
-    def _check_length(self, name: str, length: int) -> None:
-        if length == 0:
-            raise ValueError(f"{name} is empty: pass a number, or one for each descent.")
-        if self.n_runs is None:
-            self.n_runs = length
-        if length != self.n_runs:
-            raise ValueError(
-                f"{name} has {length} entries, but there are {self.n_runs} descents: pass a "
-                f"number, or an array of shape ({self.n_runs},)."
-            )
-
-    def spread(self, value: npt.ArrayLike) -> Float64Array:
-        """Return a column of the numbers of all descents."""
-        spread = np.empty((self.n_runs or 1, 1))
-        spread[:, 0] = value
-        return spread
+    evaluation = Evaluation(objective, penalty)
+    if rate is None and kind.default_rate is not None:
+        rate = np.array(kind.default_rate)
+    if rate is None:
+        rate = _safe_rate(objective, penalty)
+    rule = _make_rule(method, np.atleast_2d(start).shape, descents, rate, options, epoch)
+    runs = descend(evaluation, rule, np.atleast_2d(start), limits, epoch)
+    return runs[0] if descents.n_runs is None else runs
 
 
 def _make_rule(
-    objective: Any,
     method: str,
     shape: tuple[int, ...],
-    columns: _Columns,
+    descents: PerDescent,
     rate: Float64Array | None,
-    given: dict[str, Any],
-    penalty: Penalty | None,
-    epoch: Any,
+    options: dict[str, Any],
+    epoch: Epoch | None,
 ) -> Rule:
     """Return the method's update rule with its arguments, each a column over the descents."""
-    kind, options = RULES[method], {}
-    for name, value in given.items():
-        if name not in kind.defaults:
-            if value is not None:
-                raise ValueError(
-                    f"{name} is given, but method {method!r} does not use it: leave it out."
-                )
-            continue
-        value = kind.defaults[name] if value is None else value
-        if isinstance(value, tuple):
-            value = tuple(columns.spread(beta) for beta in value)
-        elif value is not None and name not in ("restart", "history_size"):
-            value = columns.spread(value)
-        options[name] = value
-    if rate is None and kind.default_rate is not None:
-        rate = np.array(kind.default_rate)
-    learning_rate = _safe_rate(objective, penalty) if rate is None else columns.spread(rate)
-    if learning_rate is None:
-        if method != "gd" or epoch is not None:
+    kind, (n_runs, n_params) = RULES[method], shape
+    if rate is None:
+        if kind is not GradientDescent or epoch is not None:
             raise ValueError(
                 "learning_rate is None, but objective.lipschitz() gives no finite number to choose "
                 "one by: pass a learning rate."
             )
-        return SteepestDescent((shape[0], shape[1]), columns.spread(0.5))
-    if learning_rate.shape != (shape[0], 1):
-        learning_rate = columns.spread(learning_rate[0, 0])
-    rule: Rule = kind((shape[0], shape[1]), learning_rate, **options)
+        return SteepestDescent((n_runs, n_params), descents.spread(0.5))
+    columns = {name: kind.options[name].spread(descents, options[name]) for name in options}
+    rule: Rule = kind((n_runs, n_params), descents.spread(rate), **columns)
     return rule
 
 
 def _safe_rate(objective: Any, penalty: Penalty | None) -> Float64Array | None:
-    """Return the step size with which the loss falls at every step, if the objective knows it."""
+    """Return the step sizes with which the loss falls at every step, if the objective knows them.
+
+    One for each descent, or for all.
+    """
     if not may_ask(objective, "lipschitz"):
         return None
     try:
@@ -299,16 +252,17 @@ def _safe_rate(objective: Any, penalty: Penalty | None) -> Float64Array | None:
         return None
     if not 0 <= lipschitz < math.inf:
         return None
-    curvature = np.full((1, 1), lipschitz)
+    curvature = np.array([lipschitz])
     with np.errstate(all="ignore"):
         if penalty is not None:
-            curvature = curvature + penalty.curvatures[:, None]
+            curvature = curvature + penalty.curvatures
         rate = np.minimum(1 / curvature, sys.float_info.max)
     # Rows of zeros: the gradient is zero, whatever the step.
     return np.asarray(np.where(curvature > 0, rate, 1.0))
 
 
-def _check_objective(objective: Any, method: object) -> None:
+def _check_objective(objective: Any, method: object) -> type[Rule]:
+    """Return the update rule of a method, if the objective can be descended."""
     methods = ("loss_gradient", "batch_loss_gradient")
     has_one = any(callable(getattr(objective, name, None)) for name in methods)
     if not has_one or not hasattr(objective, "n_params"):
@@ -323,6 +277,7 @@ def _check_objective(objective: Any, method: object) -> None:
     check_integer("objective.n_params", objective.n_params, 1)
     asked = "batch_loss_gradient" if may_ask(objective, "batch_loss_gradient") else "loss_gradient"
     check_overrides("objective", objective, asked, "loss", "batch_loss", "gradient")
+    return RULES[method]
 
 
 def _check_theta0(objective: Any, theta0: npt.ArrayLike | None) -> Float64Array | None:
@@ -354,34 +309,12 @@ def _is_matrix(value: Any) -> bool:
         return False
 
 
-def _check_restart(restart: object) -> bool | None:
-    if restart is not None and not isinstance(restart, (bool, np.bool_)):
-        raise TypeError(f"restart is {describe(restart)}: pass True, False or None.")
-    return None if restart is None else bool(restart)
-
-
-def _check_betas(
-    columns: _Columns, betas: Any
-) -> tuple[Float64Array | None, Float64Array | None] | None:
-    if betas is None:
-        return None
-    if (
-        not isinstance(betas, (tuple, list))
-        or len(betas) != 2
-        or any(beta is None for beta in betas)
-    ):
-        raise TypeError(f"betas is {describe(betas)}: pass a pair of numbers in [0, 1).")
-    return (
-        columns.read("betas[0]", betas[0], 0.0, 1.0),
-        columns.read("betas[1]", betas[1], 0.0, 1.0),
-    )
-
-
-def _epochs(objective: Any, batch_size: object, method: str) -> Any:
-    """Return the function from an epoch's number and seed to its mini-batches."""
-    if RULES[method] is LBFGS:
+def _epochs(objective: Any, batch_size: object, seed: int, method: str) -> Epoch:
+    """Return the function from an epoch's number to its mini-batches."""
+    if RULES[method].needs_all_rows:
         raise ValueError(
-            "batch_size is given, but method 'lbfgs' needs the gradient of all rows: leave it out."
+            f"batch_size is given, but method {method!r} needs the gradient of all rows: leave it "
+            "out."
         )
     if not callable(getattr(objective, "minibatches", None)):
         raise TypeError(
@@ -390,10 +323,10 @@ def _epochs(objective: Any, batch_size: object, method: str) -> Any:
         )
     n_samples = check_integer("objective.n_samples", objective.n_samples, 1)
     size = check_integer("batch_size", batch_size, 1, n_samples)
-    return partial(_epoch, objective, size)
+    return partial(_minibatches, objective, size, seed)
 
 
-def _epoch(objective: Any, size: int, epoch: int, *, seed: int) -> list[Any]:
+def _minibatches(objective: Any, size: int, seed: int, epoch: int) -> list[Any]:
     batches: list[Any] = objective.minibatches(size, seed=seed, epoch=epoch)
     for batch in batches:
         if not is_same_kind(batch, objective, "minibatches"):

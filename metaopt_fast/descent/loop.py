@@ -6,19 +6,18 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from metaopt_fast.descent.first_order import Point, Rule
-from metaopt_fast.descent.result import DescentResult
+from metaopt_fast.descent.result import STATUSES, DescentResult, Status
+from metaopt_fast.descent.rule import Point, Rule
 from metaopt_fast.objectives.penalties import Penalty
-from metaopt_fast.typing import BoolArray, Float64Array
+from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
 from metaopt_fast.validation.overrides import may_ask
 
 # A loss this many times the first one, or one that is not finite, is taken for a divergence.
 DIVERGED = 1e6
 
-STATUSES = ("", "diverged", "converged", "stalled", "plateau", "max_iter", "interrupted")
-LOWEST = ("diverged", "plateau", "interrupted")  # end with the theta of the lowest loss
+# Numbers of the statuses with which a descent ends at its lowest loss.
+WITH_BEST = [int(status) for status in Status if status.ends_with_best]
 
 
 class Limits(NamedTuple):
@@ -105,37 +104,37 @@ class Evaluation:
 
 
 class _State(NamedTuple):
-    """The descents that go on. Never changed, only replaced: an interrupt leaves it whole."""
+    """State of the descents that go on: never changed, only replaced, for an interrupt."""
 
-    runs: npt.NDArray[np.intp]  # their numbers
+    runs: IndexArray  # their numbers
     point: Point
     best: Point  # of the lowest loss; its gradient is not kept up
     ceiling: Float64Array  # a loss above it is a divergence
     rate: Float64Array
-    n_iter: npt.NDArray[np.intp]
+    n_iter: IndexArray
     stalled: BoolArray
     target: Float64Array  # a loss below it is progress
-    waited: npt.NDArray[np.intp]  # steps since the last progress
+    waited: IndexArray  # steps since the last progress
     entries: int  # of the history
 
     def take(self, rows: BoolArray) -> _State:
         kept = [part.take(rows) if isinstance(part, Point) else part[rows] for part in self[:-1]]
         return _State._make([*kept, self.entries])
 
-    def status(self, limits: Limits) -> npt.NDArray[np.intp] | None:
-        """Return each descent's end by its number in STATUSES, 0 for none; None if all go on."""
+    def status(self, limits: Limits) -> IndexArray | None:
+        """Return the number of each descent's `Status`, 0 where it goes on; None if all go on."""
         loss, norm = self.point.loss, self.point.norm
-        sound = (loss <= self.ceiling) & (loss > -np.inf) & (norm < np.inf)
-        idle = self.stalled if limits.patience is None else self.waited >= limits.patience
-        ends = (norm <= limits.tol) | (self.n_iter >= limits.max_iter) | idle | self.stalled
-        if not (ends | ~sound).any():
+        is_sound = (loss <= self.ceiling) & (loss > -np.inf) & (norm < np.inf)
+        is_flat, is_last = norm <= limits.tol, self.n_iter >= limits.max_iter
+        is_idle = self.stalled if limits.patience is None else self.waited >= limits.patience
+        if not (is_flat | is_last | is_idle | self.stalled | ~is_sound).any():
             return None
-        status = np.where(self.n_iter >= limits.max_iter, 5, 0)
-        if limits.patience is not None:
-            status[self.waited >= limits.patience] = 4
-        status[self.stalled] = 3
-        status[norm <= limits.tol] = 2
-        status[~sound] = 1
+        # Of several reasons to end, the last one here counts.
+        status = np.where(is_last, int(Status.MAX_ITER), 0)
+        status[is_idle] = Status.PLATEAU
+        status[self.stalled] = Status.STALLED
+        status[is_flat] = Status.CONVERGED
+        status[~is_sound] = Status.DIVERGED
         return status
 
     def moved(
@@ -169,8 +168,8 @@ def descend(
     epoch: Callable[[int], list[Any]] | None,
 ) -> DescentResult:
     """Run K descents; with `epoch`, which gives the mini-batches of an epoch, by those."""
-    history: list[tuple[npt.NDArray[np.intp], Float64Array]] = []
-    ended = _Ended(theta.shape)
+    history: list[tuple[IndexArray, Float64Array]] = []
+    ends = _Ends(theta.shape)
     state: _State | None = None
     n_rounds = 0
     try:
@@ -180,7 +179,7 @@ def descend(
             status = state.status(limits)
             if status is not None:
                 over = status > 0
-                ended.put(state, over, status)
+                ends.put(state, over, status)
                 if over.all():
                     break
                 state = state.take(~over)
@@ -208,9 +207,9 @@ def descend(
     except KeyboardInterrupt:
         if state is None:
             raise
-        status = np.full(len(state.runs), STATUSES.index("interrupted"))
-        ended.put(state, status > 0, status)
-    return ended.result(history[: state.entries])
+        status = np.full(len(state.runs), int(Status.INTERRUPTED))
+        ends.put(state, status > 0, status)
+    return ends.result(history[: state.entries])
 
 
 def _start(point: Point, rule: Rule, limits: Limits) -> _State:
@@ -244,8 +243,8 @@ def _where(chosen: BoolArray, a: Point, b: Point) -> Point:
     )
 
 
-class _Ended:
-    """What descents have come to, by their numbers."""
+class _Ends:
+    """Ends of descents, by their numbers."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.theta = np.empty(shape)
@@ -253,15 +252,14 @@ class _Ended:
         self.n_iter = np.zeros(shape[0], np.intp)
         self.status = np.zeros(shape[0], np.intp)
 
-    def put(self, state: _State, over: BoolArray, status: npt.NDArray[np.intp]) -> None:
+    def put(self, state: _State, over: BoolArray, status: IndexArray) -> None:
         runs = state.runs[over]
-        lowest = np.isin(status, [STATUSES.index(name) for name in LOWEST])
-        end = _where(lowest, state.best, state.point).take(over)
+        end = _where(np.isin(status, WITH_BEST), state.best, state.point).take(over)
         self.theta[runs], self.loss[runs], self.norm[runs] = end.theta, end.loss, end.norm
         self.rate[runs], self.n_iter[runs] = state.rate[over], state.n_iter[over]
         self.status[runs] = status[over]
 
-    def result(self, history: list[tuple[npt.NDArray[np.intp], Float64Array]]) -> DescentResult:
+    def result(self, history: list[tuple[IndexArray, Float64Array]]) -> DescentResult:
         trace = np.full((len(self.loss), int(self.n_iter.max()) + 1), np.nan)
         length = np.zeros(len(self.loss), np.intp)
         for runs, losses in history:

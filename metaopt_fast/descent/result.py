@@ -1,9 +1,10 @@
-"""Where gradient descents came to."""
+"""Ends of gradient descents: where they ended, and why."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,29 @@ import numpy.typing as npt
 from metaopt_fast.validation.values import check_integer
 
 
+class Status(IntEnum):
+    """Why a descent ended; of several reasons, the one of the lowest number counts."""
+
+    DIVERGED = 1
+    CONVERGED = 2
+    STALLED = 3
+    PLATEAU = 4
+    MAX_ITER = 5
+    INTERRUPTED = 6
+
+    @property
+    def ends_with_best(self) -> bool:
+        """Whether the descent ends with the theta of its lowest loss, not with the last one."""
+        return self in (Status.DIVERGED, Status.PLATEAU, Status.INTERRUPTED)
+
+
+# As results have them, by number; 0 is a descent that goes on.
+STATUSES = ("", *(status.name.lower() for status in Status))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class DescentResult:
-    """Where a gradient descent came to, or K of them.
+    """End of a gradient descent, or of K of them.
 
     Of K descents, each attribute is an array with one more dimension in front, of length K, and
     ``run[k]`` is the k-th alone.

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+from metaopt_fast.runs.options import check_used
 from metaopt_fast.typing import Array, Sampler
 from metaopt_fast.validation.values import check_integer, check_number
 
@@ -84,11 +85,7 @@ class Strategy(ABC):
 
         Raise ValueError or TypeError for a value that is not as described, or of another method.
         """
-        for name, value in given.items():
-            if value is not None and name not in cls.options:
-                raise ValueError(
-                    f"{name} is given, but method {method!r} does not use it: leave it out."
-                )
+        check_used(method, cls.options, given)
         return {
             name: option.default if given[name] is None else option.check(name, given[name])
             for name, option in cls.options.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -65,3 +66,12 @@ def check_draws(task: Task, start: int) -> None:
             f"sampler({start}, 1) gave two different answers: pass a callable whose candidates "
             "depend on their numbers alone."
         )
+
+
+def check_used(method: str, used: Collection[str], given: Mapping[str, object]) -> None:
+    """Raise ValueError where an option is given that is another method's."""
+    for name, value in given.items():
+        if value is not None and name not in used:
+            raise ValueError(
+                f"{name} is given, but method {method!r} does not use it: leave it out."
+            )

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 import metaopt_fast as mf
-from metaopt_fast.descent.first_order import LBFGS, RULES, Point, SteepestDescent
+from metaopt_fast.descent.gradient_descent import RULES
+from metaopt_fast.descent.line_search import LBFGS, SteepestDescent
+from metaopt_fast.descent.rule import Point
 from metaopt_fast.reference import descent as reference_descent
 
 # Every method, with arguments of its own: of one descent, and how they vary over many.
@@ -147,7 +149,8 @@ TORCH_DEFAULTS = {
 @pytest.mark.parametrize("name", TORCH_DEFAULTS)
 def test_defaults_are_those_of_pytorch_where_the_documentation_says_so(name):
     assert f'"{name}"' in mf.gradient_descent.__doc__.split("have PyTorch's")[0].split("by def")[-1]
-    assert {"lr": RULES[name].default_rate, **RULES[name].defaults} == TORCH_DEFAULTS[name]
+    defaults = {option: declared.default for option, declared in RULES[name].options.items()}
+    assert {"lr": RULES[name].default_rate, **defaults} == TORCH_DEFAULTS[name]
 
 
 def test_the_direction_of_lbfgs_is_that_of_the_reference():
