@@ -1,9 +1,16 @@
-"""Types that signatures name: arrays, and what users may write themselves."""
+"""Types that signatures name: arrays, and what users may write themselves.
+
+An objective or a sampler of one's own needs no base class. `Objective` is all that a search asks of
+an objective, `Differentiable` or `BatchDifferentiable` what a descent asks; `Sampled`, `Pruned`,
+`Smooth`, `Minibatched` and `Threaded` are parts that one may have as well. What stands for a method
+is asked only where it knows of every override of it: where a class overrides ``batch_loss``, an
+inherited ``sampled_loss`` is not asked.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +20,99 @@ Float64Array: TypeAlias = npt.NDArray[np.float64]
 Int64Array: TypeAlias = npt.NDArray[np.int64]
 IndexArray: TypeAlias = npt.NDArray[np.intp]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
+
+
+class Parametric(Protocol):
+    """What has parameters.
+
+    Attributes of any objective that are read where they are there: ``n_samples`` (rows, for sizes
+    of batches and rates), ``l2``, ``fit_intercept`` and ``dtype`` (kept in ``config``; a descent
+    penalises no intercept, and asks for no theta beyond the range of float32), ``shard_size``
+    (candidates of a shard, which are then one batch) and ``fingerprint`` (see `random_search`).
+    """
+
+    @property
+    def n_params(self) -> int:
+        """How many entries a theta has."""
+
+
+class Objective(Parametric, Protocol):
+    """What `random_search`, `enumerate_search` and `evolve` minimise.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import metaopt_fast as mf
+    >>> class Distance:
+    ...     n_params = 2
+    ...
+    ...     def batch_loss(self, thetas: mf.typing.Float64Array) -> mf.typing.Float64Array:
+    ...         return np.abs(thetas - 0.5).sum(axis=1)
+    >>> objective: mf.typing.Objective = Distance()
+    >>> mf.enumerate_search(objective, -1, 1).theta
+    array([0., 0.])
+    """
+
+    def batch_loss(self, thetas: Float64Array, /) -> npt.ArrayLike:
+        """Return the losses of thetas of shape (n_candidates, n_params): as many real numbers."""
+
+
+class Sampled(Objective, Protocol):
+    """An objective that draws candidates itself, without storing them."""
+
+    def sampled_loss(self, sampler: Any, seed: int, start: int, count: int, /) -> Float64Array:
+        """Return the losses of candidates start .. start + count - 1 of a built-in sampler."""
+
+
+class Pruned(Objective, Protocol):
+    """An objective that drops candidates as soon as they exceed a loss."""
+
+    def pruned_loss(
+        self, candidates: Any, seed: int, start: int, count: int, threshold: float, /
+    ) -> tuple[Float64Array, float]:
+        """Return losses, infinite perhaps where above the threshold, and the part computed.
+
+        Candidates are thetas, or the built-in sampler that `count` of them are drawn from.
+        """
+
+
+class Differentiable(Parametric, Protocol):
+    """What `gradient_descent` minimises, one theta at a time."""
+
+    def loss_gradient(self, theta: Float64Array, /) -> tuple[float, npt.ArrayLike]:
+        """Return the loss of one theta and its gradient, both of shape (n_params,)."""
+
+
+class BatchDifferentiable(Parametric, Protocol):
+    """What `gradient_descent` minimises, all descents in one call."""
+
+    def batch_loss_gradient(self, thetas: Float64Array, /) -> tuple[npt.ArrayLike, npt.ArrayLike]:
+        """Return the losses of thetas of shape (K, n_params), and gradients of that shape."""
+
+
+class Smooth(Protocol):
+    """An objective that learning rates may be chosen by."""
+
+    def lipschitz(self) -> float:
+        """Return a Lipschitz constant of the gradient; infinity where there is none."""
+
+
+class Minibatched(Protocol):
+    """An objective that a descent may take part of the rows of, by ``batch_size``."""
+
+    @property
+    def n_samples(self) -> int:
+        """How many rows there are."""
+
+    def minibatches(self, batch_size: int, /, *, seed: int, epoch: int) -> Sequence[Any]:
+        """Return objectives on all rows, some rows each, in the order of a seed and an epoch."""
+
+
+class Threaded(Protocol):
+    """An objective whose number of threads ``n_threads`` of a search sets."""
+
+    def with_threads(self, n_threads: int | None, /) -> Self:
+        """Return the same objective with another number of threads."""
 
 
 @runtime_checkable

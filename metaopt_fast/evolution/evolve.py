@@ -19,12 +19,13 @@ from metaopt_fast.evolution.integers import IntegerLocalSearch
 from metaopt_fast.evolution.result import EvolveResult
 from metaopt_fast.evolution.run import Limits, Run, run_to_end
 from metaopt_fast.evolution.strategy import Setting, Strategy, check_count, check_rate
-from metaopt_fast.runs.options import check_objective, check_options
+from metaopt_fast.runs.evaluation import check_objective
+from metaopt_fast.runs.options import check_options
 from metaopt_fast.runs.provenance import check_named, configuration, identify
 from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED, Sampler
 from metaopt_fast.samplers.independent import Normal
-from metaopt_fast.search.shards import Task
 from metaopt_fast.validation.identity import check_fingerprint
+from metaopt_fast.validation.overrides import threaded
 from metaopt_fast.validation.values import (
     as_real_array,
     check_integer,
@@ -222,11 +223,11 @@ def evolve(
 
     with np.errstate(all="ignore"):
         strategy = kind(Setting(sampler, theta0, seed, population, n_params), options)
-    task = Task(objective, sampler, seed, top_k, n_params, False, check_n_threads(n_threads))
-    identity = identify(task, check_fingerprint(fingerprint))
+    n_threads = check_n_threads(n_threads)
+    identity = identify(objective, sampler, seed, check_fingerprint(fingerprint))
     check_named(identity, checkpoint)
-    task = task.on(objective)
-    config = {
+    objective = threaded(objective, n_threads)
+    own = {
         "method": method,
         "population": population,
         "generations": generations,
@@ -234,20 +235,17 @@ def evolve(
         "patience": limits.patience,
         "tol": limits.tol,
         "start": sampler.to_dict() | ({} if theta0 is None else ARRAY),
+        "seed": seed,
+        "top_k": top_k,
     }
-    shared = configuration(task, identity, 0, population * generations, metadata)
-    config |= {name: shared[name] for name in shared if name not in NOT_OF_EVOLUTION}
-    return run_to_end(
-        Run(task.objective, strategy, config, identity), limits, checkpoint, progress, callback
-    )
+    config = own | configuration(objective, identity, n_threads, metadata)
+    run = Run(objective, strategy, config, identity)
+    return run_to_end(run, limits, checkpoint, progress, callback)
 
 
 # What the configuration says of a start that is an array; 0.1.0 evaluated it in "shrinking" alone,
 # and said the name alone.
 ARRAY = {"name": "array", "is_candidate": True}
-
-# Entries of a search's configuration that mean nothing here, or another thing.
-NOT_OF_EVOLUTION = ("start", "n_candidates", "sampler", "shard_size", "prune")
 
 
 def _strategy_of(method: object) -> type[Strategy]:

@@ -19,11 +19,11 @@ from metaopt_fast.evolution.strategy import Proposal, State, Strategy
 from metaopt_fast.files.archive import check_array, read_arrays, write_arrays
 from metaopt_fast.files.owned import CheckpointError, OwnedFile
 from metaopt_fast.floating_errors import shielded
+from metaopt_fast.runs.evaluation import batch_loss
+from metaopt_fast.runs.options import CALLBACK_INTERVAL, COMMIT_INTERVAL
 from metaopt_fast.runs.progress import Progress
 from metaopt_fast.runs.provenance import Identity, check_losses
-from metaopt_fast.search.random_search import CALLBACK_INTERVAL, COMMIT_INTERVAL
-from metaopt_fast.search.result import rank
-from metaopt_fast.search.shards import batch_loss
+from metaopt_fast.runs.ranking import rank
 from metaopt_fast.typing import Array
 from metaopt_fast.validation.values import check_path, describe
 

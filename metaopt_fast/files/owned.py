@@ -12,13 +12,9 @@ import struct
 import sys
 import time
 import weakref
-from typing import TYPE_CHECKING, BinaryIO
+from typing import Any, BinaryIO
 
 from metaopt_fast.validation.values import why_not_written
-
-if TYPE_CHECKING:
-    from metaopt_fast.evolution.result import EvolveResult
-    from metaopt_fast.search.result import SearchResult
 
 # The bytes that SQLite locks, far behind the contents: its own processes respect ours.
 LOCK_START, LOCK_LENGTH = 0x40000000, 512
@@ -44,7 +40,7 @@ class CheckpointError(ValueError):
         during the run; None where it was refused before.
     """
 
-    result: SearchResult | EvolveResult | None = None
+    result: Any = None
 
 
 class OwnedFile:

@@ -10,9 +10,13 @@ import numpy.typing as npt
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.data.packing import check_sample_weight, check_X, check_y, pack
 from metaopt_fast.floating_errors import shielded
-from metaopt_fast.objectives.base import LinearData
-from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED, Sampler, allocate
-from metaopt_fast.search.shards import BATCH_NUMBERS, KERNEL_WORK, LARGEST_SHARD, SMALLEST_SHARD
+from metaopt_fast.objectives.base import (
+    KERNEL_WORK,
+    LARGEST_SHARD,
+    SMALLEST_SHARD,
+    LinearData,
+)
+from metaopt_fast.samplers.base import BATCH_NUMBERS, MAX_INDEX, MAX_SEED, Sampler, allocate
 from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.values import check_integer, check_threshold, describe
 

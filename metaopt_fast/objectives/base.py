@@ -22,6 +22,10 @@ from metaopt_fast.validation.values import (
     to_float64,
 )
 
+# Visits of (row, candidate, parameter) in a shard: about a tenth of a second on one thread.
+KERNEL_WORK = 5e9
+SMALLEST_SHARD, LARGEST_SHARD = 64, 2**18
+
 
 class LinearData(ABC):
     """Packed rows that linear models are evaluated on. A subclass connects them to its kernels."""

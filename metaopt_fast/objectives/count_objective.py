@@ -15,8 +15,7 @@ from metaopt_fast.floating_errors import shielded
 from metaopt_fast.metrics import METRICS, RATES, known, parts_of_rate
 from metaopt_fast.objectives.counts import ConfusionCounts
 from metaopt_fast.objectives.limits import exact_gaps, largest_gaps
-from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED, Sampler, allocate
-from metaopt_fast.search.shards import BATCH_NUMBERS
+from metaopt_fast.samplers.base import BATCH_NUMBERS, MAX_INDEX, MAX_SEED, Sampler, allocate
 from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.identity import Names
 from metaopt_fast.validation.overrides import may_ask

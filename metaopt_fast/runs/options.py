@@ -1,4 +1,4 @@
-"""What a search is given, checked before anything is evaluated."""
+"""Options that all long calls take, checked before anything is evaluated."""
 
 from __future__ import annotations
 
@@ -7,43 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from metaopt_fast.samplers.base import MAX_SEED, Sampler
-from metaopt_fast.search.shards import Task
-from metaopt_fast.validation.overrides import check_overrides
-from metaopt_fast.validation.values import check_integer, describe
+from metaopt_fast.validation.overrides import has_method
+from metaopt_fast.validation.values import describe
 
-
-def check_objective(objective: Any) -> int:
-    """Return the number of an objective's parameters."""
-    if isinstance(objective, type) or not callable(getattr(objective, "batch_loss", None)):
-        raise TypeError(
-            f"objective is {describe(objective)}: pass a LogisticLoss, or an object with a method "
-            "batch_loss."
-        )
-    check_overrides("objective", objective, "batch_loss", "loss", "auc", "batch_auc")
-    n_params = getattr(objective, "n_params", None)
-    if n_params is None:
-        raise TypeError(
-            f"objective is {describe(objective)}, which has no n_params: give it that attribute, "
-            "the number of parameters."
-        )
-    n_params = check_integer("objective.n_params", n_params, 1)
-    if getattr(objective, "n_samples", None) is not None:
-        check_integer("objective.n_samples", objective.n_samples, 1)
-    return n_params
-
-
-def check_task(objective: Any, sampler: Any, seed: object, top_k: object, prune: object) -> Task:
-    n_params = check_objective(objective)
-    if isinstance(sampler, type) or not (isinstance(sampler, Sampler) or callable(sampler)):
-        raise TypeError(
-            f"sampler is {describe(sampler)}: pass Normal(), Uniform(), Integers() or a callable "
-            "(start, count) -> thetas."
-        )
-    seed, top_k = check_integer("seed", seed, 0, MAX_SEED), check_integer("top_k", top_k, 1)
-    if not isinstance(prune, (bool, np.bool_)):
-        raise TypeError(f"prune is {describe(prune)}: pass True or False.")
-    return Task(objective, sampler, seed, top_k, n_params, bool(prune), None)
+# Seconds between two calls of a callback, and between two commits of a checkpoint, at least.
+CALLBACK_INTERVAL = COMMIT_INTERVAL = 0.1
 
 
 def check_options(executor: Any, progress: object, callback: object) -> None:
@@ -55,17 +23,8 @@ def check_options(executor: Any, progress: object, callback: object) -> None:
         raise ValueError(f"progress is {describe(progress)}: pass True, False or 'always'.")
     if executor is None:
         return
-    if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
+    if isinstance(executor, type) or not has_method(executor, "submit"):
         raise TypeError(f"executor is {describe(executor)}: pass an object with a method submit.")
-
-
-def check_draws(task: Task, start: int) -> None:
-    """Draw the first candidate, twice: a callable may keep a state that it should not have."""
-    if not np.array_equal(task.draw(start, 1), task.draw(start, 1)):
-        raise ValueError(
-            f"sampler({start}, 1) gave two different answers: pass a callable whose candidates "
-            "depend on their numbers alone."
-        )
 
 
 def check_used(method: str, used: Collection[str], given: Mapping[str, object]) -> None:

@@ -12,10 +12,10 @@ import numpy as np
 import metaopt_fast._kernels as _kernels
 from metaopt_fast._version import STREAM_VERSION, __version__
 from metaopt_fast.files.owned import CheckpointError
+from metaopt_fast.runs.evaluation import SamplerLike, batch_loss, draw, traits
+from metaopt_fast.runs.ranges import bounds
 from metaopt_fast.samplers.base import Sampler
-from metaopt_fast.samplers.box import Box
-from metaopt_fast.search.shards import Task, batch_loss, batch_size, bounds, shard_size
-from metaopt_fast.typing import Array
+from metaopt_fast.typing import Array, Objective
 from metaopt_fast.validation.identity import Names, is_built_in
 from metaopt_fast.validation.values import describe
 
@@ -41,36 +41,36 @@ class Identity(NamedTuple):
 
 
 def configuration(
-    task: Task,
+    objective: Objective,
     identity: Identity,
-    start: int,
-    n_candidates: int,
+    n_threads: int | None,
     metadata: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """Return all that repeats a search, as plain numbers, strings, lists and dicts."""
-    objective, isa = task.objective, _kernels.isa()[0]
-    n_samples = getattr(objective, "n_samples", None)
-    config = {
-        "seed": task.seed,
-        "start": start,
-        "n_candidates": n_candidates,
-        "top_k": task.top_k,
-        "sampler": task.sampler.to_dict()
-        if isinstance(task.sampler, (Sampler, Box)) and is_built_in(task.sampler)
-        else {"name": "callable"},
+    """Return what all results say of the objective, the machine and the versions, for JSON.
+
+    Parameters
+    ----------
+    objective : object
+    identity : Identity
+        What the objective, and the sampler, are known by.
+    n_threads : int or None
+        Threads that the caller wants.
+    metadata : dict or None
+        What the caller keeps with the result.
+    """
+    told, isa = traits(objective), _kernels.isa()[0]
+    config: dict[str, Any] = {
         "objective": type(objective).__name__,
-        "l2": _plain(getattr(objective, "l2", None)),
-        "fit_intercept": _plain(getattr(objective, "fit_intercept", None)),
-        "dtype": _plain(getattr(objective, "dtype", None)),
-        "n_samples": None if n_samples is None else int(n_samples),
-        "n_params": task.n_params,
+        "l2": _plain(told.l2),
+        "fit_intercept": _plain(told.fit_intercept),
+        "dtype": _plain(told.dtype),
+        "n_samples": None if told.n_samples is None else int(told.n_samples),
+        "n_params": int(objective.n_params),
         "fingerprint": identity.fingerprint,
-        "shard_size": shard_size(objective),
         "stream_version": STREAM_VERSION,
         "arithmetic": "separate" if isa == "baseline" else "fused",
         "isa": isa,
-        "n_threads": task.n_threads,
-        "prune": task.prune,
+        "n_threads": n_threads,
         "versions": {
             "metaopt_fast": __version__,
             "numpy": np.__version__,
@@ -99,23 +99,24 @@ def _plain(value: object) -> bool | float | str | None:
     return float(value) if isinstance(value, numbers.Real) else str(value)
 
 
-def identify(task: Task, given: str | None) -> Identity:
+def identify(objective: Objective, sampler: SamplerLike, seed: int, given: str | None) -> Identity:
     """Return what a search is known by; `given` names those of its parts that have no name."""
     import hashlib
 
-    names, sampler = Names(given), task.sampler
-    objective = names.of("objective", task.objective)
+    names = Names(given)
+    known = names.of("objective", objective)
     # A built-in sampler is in the configuration, by its arguments.
     samplers = (sampler, *sampler.parts) if isinstance(sampler, Sampler) else (sampler,)
     drawn = [names.of("sampler", part) for part in samplers if not is_built_in(part)]
     is_box = not isinstance(sampler, Sampler) and not drawn
-    digest = hashlib.sha256(task.draw(0, 1).tobytes() if is_box else b"")
-    digest.update(_bytes(objective))
+    first = draw(sampler, seed, 0, 1, objective.n_params).tobytes() if is_box else b""
+    digest = hashlib.sha256(first)
+    digest.update(_bytes(known))
     if drawn:
         digest.update(_bytes(repr(drawn)))
     text = digest.hexdigest()
     if names.unnamed and given is None:
-        text = f"unnamed {text}{_probe(task)}"
+        text = f"unnamed {text}{_probe(objective, sampler, seed)}"
     return Identity(text, given, names.unnamed, names.is_built_in)
 
 
@@ -123,13 +124,14 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _probe(task: Task) -> str:
+def _probe(objective: Objective, sampler: SamplerLike, seed: int) -> str:
     """Return a few losses of what has no name, to six digits: the same object may have changed."""
     # Of a box or a callable there may be no more; where shards have a size of their own, each loss
     # takes long.
-    is_cheap = getattr(task.objective, "shard_size", None) is None
-    thetas = task.draw(0, 8 if is_cheap and isinstance(task.sampler, Sampler) else 1)
-    return "".join(f" {loss:.6g}" for loss in batch_loss(task.objective, thetas).tolist())
+    is_cheap = traits(objective).shard_size is None
+    count = 8 if is_cheap and isinstance(sampler, Sampler) else 1
+    thetas = draw(sampler, seed, 0, count, objective.n_params)
+    return "".join(f" {loss:.6g}" for loss in batch_loss(objective, thetas).tolist())
 
 
 def check_named(identity: Identity, checkpoint: str | os.PathLike[str] | None) -> None:
@@ -144,7 +146,7 @@ def check_named(identity: Identity, checkpoint: str | os.PathLike[str] | None) -
 
 
 def check_losses(
-    path: str, objective: Any, thetas: Array, losses: Array, size: int, *, exact: bool
+    path: str, objective: Objective, thetas: Array, losses: Array, size: int, *, exact: bool
 ) -> None:
     """Raise CheckpointError where an objective gives other losses than a file says.
 
@@ -176,12 +178,3 @@ def check_losses(
                 f"{float(again[k])!r}: pass the objective and the sampler of that search, or "
                 "another path if another version of metaopt_fast, which rounds otherwise, wrote it."
             )
-
-
-def check_top(path: str, task: Task, top: Array, *, exact: bool) -> None:
-    """Raise CheckpointError where the best candidates of a file have other losses."""
-    if len(top) == 0:
-        return
-    thetas, size = task.thetas(top["index"]), batch_size(task.objective)
-    losses = np.ascontiguousarray(top["loss"])
-    check_losses(path, task.objective, thetas, losses, size, exact=exact)

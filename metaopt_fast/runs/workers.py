@@ -17,11 +17,10 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any, TypeGuard
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, Self, TypeGuard, TypeVar, runtime_checkable
 
 from metaopt_fast.machine import default_n_threads
-from metaopt_fast.search.shards import Bar, Shard, Task
 from metaopt_fast.validation.identity import Names
 from metaopt_fast.validation.values import describe
 
@@ -37,12 +36,46 @@ SHARDS_PER_WORKER = 3
 LOOK_INTERVAL, PAUSE = 5.0, 0.1
 
 
+@runtime_checkable
+class Done(Protocol):
+    """A shard that is done: what was found out of a run of candidates."""
+
+    @property
+    def start(self) -> int:
+        """The first candidate."""
+
+    @property
+    def count(self) -> int:
+        """How many candidates."""
+
+
+DoneT = TypeVar("DoneT", bound=Done)
+DoneT_co = TypeVar("DoneT_co", bound=Done, covariant=True)
+
+
+class Work(Protocol[DoneT_co]):
+    """What is sent to workers with each shard; small but for the objective."""
+
+    @property
+    def objective(self) -> Any:
+        """What is evaluated; None where each worker has its own."""
+
+    def on(self, objective: Any) -> Self:
+        """Return the same work with this objective in place, or with None."""
+
+    def run(self, start: int, count: int, threshold: Any, /) -> DoneT_co:
+        """Evaluate candidates start .. start + count - 1; the threshold is that of the caller."""
+
+    def parts(self) -> dict[str, object]:
+        """Return what else the caller gave that is sent, by the names of its arguments."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Answer:
+class Answer(Generic[DoneT]):
     """What a worker says: who it is, and the shard, or None for want of the objective."""
 
     worker: str
-    shard: Shard | None
+    shard: DoneT | None
 
 
 def remember(name: str, objective: Any) -> None:
@@ -54,7 +87,9 @@ def remember(name: str, objective: Any) -> None:
         _KNOWN[name] = objective
 
 
-def run_shard(name: str, objective: Any, task: Task, start: int, count: int, bar: Bar) -> Answer:
+def run_shard(
+    name: str, objective: Any, work: Work[DoneT], start: int, count: int, threshold: Any
+) -> Answer[DoneT]:
     """Run on a worker: evaluate a shard, with the objective sent along or the one of that name."""
     worker = f"{socket.gethostname()} {os.getpid()}"
     if objective is None:
@@ -63,26 +98,26 @@ def run_shard(name: str, objective: Any, task: Task, start: int, count: int, bar
         remember(name, objective)
     if objective is None:
         return Answer(worker, None)
-    return Answer(worker, task.on(objective).run(start, count, bar))
+    return Answer(worker, work.on(objective).run(start, count, threshold))
 
 
-class Driver:
+class Driver(Generic[DoneT]):
     """Sends shards to an executor and hands out those that are done.
 
     Parameters
     ----------
     executor : object
         With ``submit(fn, *args)`` that returns a concurrent.futures.Future.
-    task : Task
-    bar : callable
-        Returns the bar for the next shard.
+    work : Work
+    threshold : callable
+        Returns the threshold for the next shard.
     """
 
-    def __init__(self, executor: Any, task: Task, bar: Callable[[], Bar]) -> None:
-        self.executor, self.bar = executor, bar
-        self.objective, self.task = task.objective, replace(task, objective=None)
-        self.name = name_of(task.objective)
-        self.pending: dict[concurrent.futures.Future[Answer], tuple[int, int, bool]] = {}
+    def __init__(self, executor: Any, work: Work[DoneT], threshold: Callable[[], Any]) -> None:
+        self.executor, self.threshold = executor, threshold
+        self.objective, self.work = work.objective, work.on(None)
+        self.name = name_of(work.objective)
+        self.pending: dict[concurrent.futures.Future[Answer[DoneT]], tuple[int, int, bool]] = {}
         self.again: deque[tuple[int, int]] = deque()
         # Workers that have the data, and workers that have asked for it.
         self.known: set[str] = set()
@@ -96,7 +131,7 @@ class Driver:
         dask = sys.modules.get("distributed.client")
         self.refusals = RuntimeError, getattr(dask, "ClosedClientError", RuntimeError)
 
-    def run(self, shards: Iterator[tuple[int, int]]) -> Iterator[list[Shard]]:
+    def run(self, shards: Iterator[tuple[int, int]]) -> Iterator[list[DoneT]]:
         """Yield the shards as they are done, in any order, all that are done at a time.
 
         Nothing is yielded, too, now and then: the caller may have waited long enough.
@@ -139,7 +174,7 @@ class Driver:
             return
         try:
             future = self.executor.submit(
-                run_shard, self.name, objective, self.task, start, count, self.bar()
+                run_shard, self.name, objective, self.work, start, count, self.threshold()
             )
         except self.refusals as error:
             if isinstance(error, concurrent.futures.BrokenExecutor):
@@ -159,7 +194,7 @@ class Driver:
         else:
             self.pending[future] = start, count, send
 
-    def finished(self) -> list[Shard]:
+    def finished(self) -> list[DoneT]:
         """Wait a little; return the shards that are done, put back those that came for data."""
         concurrent.futures.wait(
             self.pending,
@@ -191,7 +226,7 @@ class Driver:
 
     def outcome(
         self, future: concurrent.futures.Future[Any], start: int, count: int, sent: bool
-    ) -> Answer | BaseException:
+    ) -> Answer[DoneT] | BaseException:
         """Return the answer to a shard that is in a future, or what to raise if there is none."""
         if future.cancelled():
             return self.explained(concurrent.futures.CancelledError())
@@ -227,11 +262,10 @@ class Driver:
         if isinstance(error, pickle.PicklingError) or (
             is_pool and isinstance(error, (AttributeError, TypeError))
         ):
-            return (
-                _not_sent("sampler", self.task.sampler)
-                or _not_sent("objective", self.objective)
-                or error
-            )
+            for name, part in {**self.work.parts(), "objective": self.objective}.items():
+                unsent = _not_sent(name, part)
+                if unsent is not None:
+                    return unsent
         return error
 
     def look(self) -> None:
@@ -259,14 +293,14 @@ def _refused(reason: object) -> ValueError:
     return ValueError(f"executor takes no shard ({reason}): pass one that has not been shut down.")
 
 
-def is_answer(answer: object, start: int, count: int, sent: bool) -> TypeGuard[Answer]:
+def is_answer(answer: object, start: int, count: int, sent: bool) -> TypeGuard[Answer[Any]]:
     """Return whether an executor gave back the answer to a shard; with the data, all have one."""
     if not isinstance(answer, Answer) or not isinstance(answer.worker, str):
         return False
     shard = answer.shard
     if shard is None:
         return not sent
-    return isinstance(shard, Shard) and (shard.start, shard.count) == (start, count)
+    return isinstance(shard, Done) and (shard.start, shard.count) == (start, count)
 
 
 def name_of(objective: Any) -> str:

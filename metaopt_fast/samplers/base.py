@@ -18,6 +18,10 @@ MAX_SEED = 2**64 - 1
 MAX_INDEX = 2**63 - 1
 MAX_PARAMS = 2**31
 
+# Numbers in the thetas of a batch, where candidates are drawn outside the kernel: 4 MB, some 30 ms
+# between two looks at Ctrl-C.
+BATCH_NUMBERS = 2**19
+
 # Numbers of the transforms, as in kernels.hpp.
 NORMAL, UNIFORM, INTEGERS = 0, 1, 2
 

@@ -21,10 +21,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from metaopt_fast.files.owned import HAS_LOCKS, CheckpointError, OwnedFile
+from metaopt_fast.runs.ranges import shard_count
 from metaopt_fast.samplers.base import Sampler
 from metaopt_fast.samplers.box import Box
 from metaopt_fast.search.checkpoint_contents import check_config, check_shard, make_sampler
-from metaopt_fast.search.shards import Shard, Standing, shard_count
+from metaopt_fast.search.shards import Shard, State
 from metaopt_fast.validation.values import check_path, describe
 
 APPLICATION_ID = 0x6D6F6661
@@ -257,8 +258,8 @@ class Checkpoint:
             raise self._damaged("its sampler is none")
         return sampler
 
-    def restore(self, standing: Standing) -> tuple[Standing, float]:
-        """Return the standing with the file's shards, and the seconds that they took."""
+    def restore(self, state: State) -> tuple[State, float]:
+        """Return the state with the file's shards, and the seconds that they took."""
         start, n_candidates = self.config["start"], self.config["n_candidates"]
         size = self.config["shard_size"]
         shards, elapsed = [], 0.0
@@ -271,10 +272,10 @@ class Checkpoint:
                     shards.append(shard)
                     elapsed += seconds
                     if len(shards) == READ_TOGETHER:
-                        standing, shards = standing.add(shards), []
+                        state, shards = state.add(shards), []
         except FAULTS as error:
             raise self._translate(error) from None
-        return standing.add(shards), elapsed
+        return state.add(shards), elapsed
 
     def _read_shards(self) -> Iterator[tuple[Shard, float]]:
         columns = "start, count, top, trace, rows_evaluated_fraction, seconds, digest"

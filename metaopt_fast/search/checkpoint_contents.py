@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from metaopt_fast.runs.evaluation import draw
+from metaopt_fast.runs.ranges import shard_count
+from metaopt_fast.runs.ranking import TOP_DTYPE
 from metaopt_fast.samplers.base import MAX_INDEX, MAX_PARAMS, MAX_SEED, Sampler
 from metaopt_fast.samplers.box import Box
 from metaopt_fast.samplers.from_dict import from_dict
-from metaopt_fast.search.result import TOP_DTYPE
-from metaopt_fast.search.shards import Shard, draw, shard_count
+from metaopt_fast.search.shards import Shard
 
 # What contents of any kind may raise where a sampler is made of them.
 NO_SAMPLER = (

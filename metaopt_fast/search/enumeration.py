@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from metaopt_fast.runs.options import check_objective
+from metaopt_fast.runs.evaluation import check_objective
 from metaopt_fast.samplers.box import MAX_MODELS, Box
 from metaopt_fast.samplers.independent import Integers
 from metaopt_fast.search.random_search import random_search

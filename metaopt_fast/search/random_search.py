@@ -12,24 +12,31 @@ from dataclasses import replace
 from typing import Any
 
 from metaopt_fast.files.owned import CheckpointError
-from metaopt_fast.runs.options import check_draws, check_objective, check_options, check_task
+from metaopt_fast.runs.evaluation import SamplerLike, check_objective
+from metaopt_fast.runs.options import CALLBACK_INTERVAL, COMMIT_INTERVAL, check_options
 from metaopt_fast.runs.progress import Progress
-from metaopt_fast.runs.provenance import Identity, check_named, check_top, configuration, identify
-from metaopt_fast.samplers.base import MAX_INDEX
+from metaopt_fast.runs.provenance import (
+    Identity,
+    check_named,
+    configuration,
+    identify,
+)
+from metaopt_fast.runs.ranges import bounds
+from metaopt_fast.samplers.base import MAX_INDEX, Sampler
+from metaopt_fast.samplers.box import Box
 from metaopt_fast.search.result import SearchResult
 from metaopt_fast.search.shards import (
-    Bar,
-    SamplerLike,
     Shard,
-    Standing,
+    State,
     Task,
-    bounds,
+    Threshold,
+    check_draws,
+    check_task,
+    check_top,
+    shard_size,
 )
-from metaopt_fast.validation.identity import check_fingerprint
+from metaopt_fast.validation.identity import check_fingerprint, is_built_in
 from metaopt_fast.validation.values import check_integer, check_n_threads, check_number
-
-# Seconds between two calls of a callback, and between two commits of a checkpoint, at least.
-CALLBACK_INTERVAL = COMMIT_INTERVAL = 0.1
 
 # Commits take at most so large a part of the time, but for those that a callback or workers wait
 # for: one synchronises a disk five times, which may take 20 ms (PRAGMA synchronous in checkpoint.py
@@ -156,10 +163,10 @@ def random_search(
     fingerprint = check_fingerprint(fingerprint)
     check_draws(task, start)
     # Before another number of threads makes a copy of the objective.
-    identity = identify(task, fingerprint)
+    identity = identify(objective, sampler, task.seed, fingerprint)
     check_named(identity, checkpoint)
     task = _with_threads(task, n_threads, executor)
-    config = configuration(task, identity, start, n_candidates, metadata)
+    config = _configuration(task, identity, start, n_candidates, metadata)
     search = None
     try:
         with ExitStack() as stack:
@@ -183,7 +190,7 @@ def random_search(
             search.keep_result(error)
         raise
     except KeyboardInterrupt:  # while shards are evaluated, or while the checkpoint is closed
-        if search is None or search.standing.n_evaluated == 0:
+        if search is None or search.state.n_evaluated == 0:
             raise
         search.close()
         return search.result(None if search.complete else "interrupt")
@@ -267,7 +274,7 @@ def resume_search(
 
 
 class _Search:
-    """A running search: its standing, its checkpoint and its line on the screen."""
+    """A running search: its state, its checkpoint and its line on the screen."""
 
     def __init__(
         self,
@@ -279,17 +286,17 @@ class _Search:
         progress: bool | str,
     ) -> None:
         self.task, self.config, self.file = task, config, None
-        self.standing, self.restored_seconds = Standing.at(config["start"], task.top_k), 0.0
+        self.state, self.restored_seconds = State.at(config["start"], task.top_k), 0.0
         if checkpoint is not None:
             from metaopt_fast.search.checkpoint import Checkpoint
 
             self.file = stack.enter_context(Checkpoint(checkpoint, config, identity.renamed))
-            self.standing, self.restored_seconds = self.file.restore(self.standing)
-            top = self.standing.everything().top
+            self.state, self.restored_seconds = self.file.restore(self.state)
+            top = self.state.everything().top
             check_top(self.file.path, task, top, exact=identity.is_built_in)
             if identity.unnamed:
                 self.file.record_names()
-        done = self.standing.n_evaluated
+        done = self.state.n_evaluated
         self.line = stack.enter_context(
             Progress(progress, config["n_candidates"], done, config["n_samples"])
         )
@@ -299,24 +306,24 @@ class _Search:
     @property
     def complete(self) -> bool:
         n_candidates: int = self.config["n_candidates"]
-        return self.standing.n_evaluated == n_candidates
+        return self.state.n_evaluated == n_candidates
 
-    def bar(self) -> Bar:
-        return self.standing.bar
+    def threshold(self) -> Threshold:
+        return self.state.threshold
 
     def run(self, executor: Any) -> Generator[list[Shard], None, None]:
         """Evaluate what is not done yet."""
-        first, stop = self.standing.next, self.config["start"] + self.config["n_candidates"]
-        done = {shard.start for shard in self.standing.waiting}
+        first, stop = self.state.next, self.config["start"] + self.config["n_candidates"]
+        done = {shard.start for shard in self.state.waiting}
         shards = bounds(first, stop, self.config["shard_size"])
         missing: Iterator[tuple[int, int]] = (pair for pair in shards if pair[0] not in done)
         if executor is None:
             for start, count in missing:
-                yield [self.task.run(start, count, self.bar())]
+                yield [self.task.run(start, count, self.threshold())]
             return
         from metaopt_fast.runs.workers import Driver
 
-        yield from Driver(executor, self.task, self.bar).run(missing)
+        yield from Driver(executor, self.task, self.threshold).run(missing)
 
     def add(self, shards: list[Shard], *, waiting: bool) -> float:
         """Take over finished shards; return the time. If `waiting`, none may follow for long."""
@@ -325,12 +332,12 @@ class _Search:
             return now
         if self.file is not None:
             self.file.add(shards, now - self.added)
-        # One assignment: whenever Ctrl-C comes, the standing is whole.
-        self.standing = self.standing.add(shards)
+        # One assignment: whenever Ctrl-C comes, the state is whole.
+        self.state = self.state.add(shards)
         self.added = now
         if waiting or now >= self.next_commit:
             self.commit()
-        self.line.update(sum(shard.count for shard in shards), self.standing.bar.best)
+        self.line.update(sum(shard.count for shard in shards), self.state.threshold.best)
         return now
 
     def commit(self) -> None:
@@ -342,7 +349,7 @@ class _Search:
 
     def keep_result(self, error: CheckpointError) -> None:
         """Let the error of a checkpoint that is gone carry what was found without it."""
-        if self.standing.n_evaluated:
+        if self.state.n_evaluated:
             error.result = self.result(None)
 
     def close(self) -> None:
@@ -351,7 +358,7 @@ class _Search:
             self.file.close()
 
     def out_of_time(self, time_budget: float) -> SearchResult:
-        if self.standing.n_evaluated == 0:
+        if self.state.n_evaluated == 0:
             raise TimeoutError(
                 f"time_budget is {time_budget:g} s, and in that time the executor gave no shard "
                 "back: pass a longer one, or an executor whose workers are there."
@@ -360,14 +367,14 @@ class _Search:
         return self.result("time_budget")
 
     def result(self, stopped_by: str | None) -> SearchResult:
-        standing = self.standing.everything()
+        state = self.state.everything()
         return SearchResult(
-            top=standing.top.copy(),
-            top_thetas=self.task.thetas(standing.top["index"]),
-            trace=standing.trace.copy(),
-            ranges=standing.ranges,
+            top=state.top.copy(),
+            top_thetas=self.task.thetas(state.top["index"]),
+            trace=state.trace.copy(),
+            ranges=state.ranges,
             elapsed=self.restored_seconds + self.added - self.began,
-            rows_evaluated_fraction=standing.visited / standing.n_evaluated,
+            rows_evaluated_fraction=state.visited / state.n_evaluated,
             stopped_by=stopped_by,
             config=copy.deepcopy(self.config),
         )
@@ -379,3 +386,26 @@ def _with_threads(task: Task, n_threads: int | None, executor: Any) -> Task:
 
         n_threads = threads_of_worker(executor)
     return replace(task, n_threads=n_threads).on(task.objective)
+
+
+def _configuration(
+    task: Task,
+    identity: Identity,
+    start: int,
+    n_candidates: int,
+    metadata: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """Return all that repeats a search, as plain numbers, strings, lists and dicts."""
+    sampler = task.sampler
+    own = {
+        "seed": task.seed,
+        "start": start,
+        "n_candidates": n_candidates,
+        "top_k": task.top_k,
+        "sampler": sampler.to_dict()
+        if isinstance(sampler, (Sampler, Box)) and is_built_in(sampler)
+        else {"name": "callable"},
+        "shard_size": shard_size(task.objective),
+        "prune": task.prune,
+    }
+    return own | configuration(task.objective, identity, task.n_threads, metadata)

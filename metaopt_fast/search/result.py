@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.runs.ranges import join_ranges
+from metaopt_fast.runs.ranking import TOP_DTYPE, improvements, select_best
 from metaopt_fast.typing import Array, Float64Array
 from metaopt_fast.validation.values import check_path, describe
 
 if TYPE_CHECKING:
     from metaopt_fast.search.scorecard import Scorecard
-
-TOP_DTYPE = np.dtype([("index", np.int64), ("loss", np.float64)])
 
 # Entries of a configuration that may differ between shards of one search: they cannot change bits.
 LOCAL_ENTRIES = ("start", "n_candidates", "isa", "n_threads", "prune", "versions", "metadata")
@@ -243,45 +243,6 @@ def _check_saved(arrays: dict[str, Array], rest: dict[str, Any]) -> None:
         if not 0 <= pair[0] < pair[1] <= 2**63:
             raise ValueError(f"its ranges hold {pair[0]} to {pair[1]}")
     join_ranges([(start, stop) for start, stop in ranges])
-
-
-def rank(losses: Array) -> Array:
-    """Return the losses as they rank: what is not finite counts as infinity."""
-    return np.asarray(np.where(np.isfinite(losses), losses, np.inf))
-
-
-def select_best(top: Array, top_k: int) -> Array:
-    """Return the positions of the top_k entries by (loss, index); what is not finite comes last."""
-    losses = rank(top["loss"])
-    kept = np.arange(len(top))
-    if top_k < len(top):
-        kept = np.flatnonzero(losses <= np.partition(losses, top_k - 1)[top_k - 1])
-    best: Array = kept[np.lexsort([top["index"][kept], losses[kept]])][:top_k]
-    return best
-
-
-def improvements(top: Array) -> Array:
-    """Return the entries, in order of index, that are better than all of a lower index."""
-    top = top[np.argsort(top["index"], kind="stable")]
-    best = np.minimum.accumulate(rank(top["loss"]))
-    better = np.ones(len(top), bool)
-    better[1:] = best[1:] < best[:-1]
-    return top[better]
-
-
-def join_ranges(ranges: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    """Return ranges in ascending order, neighbours joined; raise ValueError where two overlap."""
-    joined: list[tuple[int, int]] = []
-    for start, stop in sorted(ranges):
-        if joined and start < joined[-1][1]:
-            raise ValueError(
-                f"candidates {start} to {min(stop, joined[-1][1]) - 1} are in more than one "
-                "result: pass shards that do not overlap."
-            )
-        if joined and start == joined[-1][1]:
-            start = joined.pop()[0]
-        joined.append((start, stop))
-    return tuple(joined)
 
 
 def merge_results(results: Iterable[SearchResult]) -> SearchResult:

@@ -48,16 +48,21 @@ def depth(thing: object, method: str) -> int:
     return next((k for k, kind in enumerate(classes) if method in vars(kind)), len(classes))
 
 
+def has_method(thing: object, method: str) -> bool:
+    """Whether a method is there."""
+    return callable(getattr(thing, method, None))
+
+
 def may_ask(thing: object, method: str) -> bool:
     """Whether a method of `FASTER` is there, and knows of every override of what it stands for."""
-    return callable(getattr(thing, method, None)) and all(
+    return has_method(thing, method) and all(
         depth(thing, method) <= depth(thing, other) for other in FASTER[method]
     )
 
 
 def threaded(objective: Any, n_threads: int | None) -> Any:
     """Return an objective with another number of threads, where it can have that."""
-    if n_threads is None or not callable(getattr(objective, "with_threads", None)):
+    if n_threads is None or not has_method(objective, "with_threads"):
         return objective
     other = objective.with_threads(n_threads)
     return other if is_same_kind(other, objective, "with_threads") else objective

@@ -618,8 +618,8 @@ def test_sigterm_prints_the_best_so_far_leaves_the_checkpoint_whole_and_exits_wi
     told = int(found[1].replace(",", ""))
     if method == "random":
         with Checkpoint(path) as file:
-            standing, _ = file.restore(shards.Standing.at(0, 1))
-        assert standing.n_evaluated == told > 0
+            state, _ = file.restore(shards.State.at(0, 1))
+        assert state.n_evaluated == told > 0
     else:
         assert len(np.load(path)["trace"]) * 256 == told > 0
 
@@ -736,10 +736,10 @@ def test_what_was_found_is_reported_when_the_checkpoint_is_gone(run, tmp_path, m
     path = tmp_path / "run"
     evaluate = shards.Task.run
 
-    def delete(self, start, count, bar):
+    def delete(self, start, count, threshold):
         if start == 1024:
             path.unlink()
-        return evaluate(self, start, count, bar)
+        return evaluate(self, start, count, threshold)
 
     monkeypatch.setattr(shards.Task, "run", delete)
     status, stdout, stderr = run("search", *SMALL, "--checkpoint", path)

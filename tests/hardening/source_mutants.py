@@ -445,14 +445,14 @@ MUTANTS = [
     ),
     Mutant(
         "equal losses: the highest number wins",
-        PY + "search/result.py",
+        PY + "runs/ranking.py",
         'np.lexsort([top["index"][kept], losses[kept]])',
         'np.lexsort([-top["index"][kept], losses[kept]])',
         "search result",
     ),
     Mutant(
         "an equal loss improves the trace",
-        PY + "search/result.py",
+        PY + "runs/ranking.py",
         "better[1:] = best[1:] < best[:-1]",
         "better[1:] = best[1:] <= best[:-1]",
         "search result",
@@ -466,7 +466,7 @@ MUTANTS = [
     ),
     Mutant(
         "overlapping shards are merged",
-        PY + "search/result.py",
+        PY + "runs/ranges.py",
         "if joined and start < joined[-1][1]:",
         "if joined and start < joined[-1][0]:",
         "result",

@@ -23,7 +23,7 @@ from searches import LossesByNumber, MeanSquare, digest, numbers, objective
 
 import metaopt_fast as mf
 from metaopt_fast.machine import default_n_threads
-from metaopt_fast.runs import workers
+from metaopt_fast.runs import ranges, workers
 from metaopt_fast.search import shards
 from metaopt_fast.search.checkpoint import Checkpoint
 
@@ -152,17 +152,17 @@ def test_shards_that_come_in_any_order_give_the_same_bits(prune):
     whole = search(top_k=20)
     task = shards.Task(objective(n_threads=1), mf.Normal(), 3, 20, 8, prune, None)
     for _ in range(5):
-        standing = shards.Standing.at(100, 20)
-        todo = list(shards.bounds(100, 100 + N_CANDIDATES, 256))
+        state = shards.State.at(100, 20)
+        todo = list(ranges.bounds(100, 100 + N_CANDIDATES, 256))
         done = []
         while todo or done:
             # Up to six shards are under way, and any of them may be the next one done.
             while todo and len(done) < 6:
-                done.append(task.run(*todo.pop(0), standing.bar))
-            standing = standing.add([done.pop(rng.randrange(len(done)))])
-        assert standing.ranges == ((100, 100 + N_CANDIDATES),) and not standing.waiting
-        assert standing.top.tobytes() == whole.top.tobytes()
-        assert standing.trace.tobytes() == whole.trace.tobytes()
+                done.append(task.run(*todo.pop(0), state.threshold))
+            state = state.add([done.pop(rng.randrange(len(done)))])
+        assert state.ranges == ((100, 100 + N_CANDIDATES),) and not state.waiting
+        assert state.top.tobytes() == whole.top.tobytes()
+        assert state.trace.tobytes() == whole.trace.tobytes()
 
 
 # ------------------------------------------------------------------------------ the data sent once
@@ -253,8 +253,8 @@ def test_few_shards_are_under_way_at_a_time():
             return Future()
 
     task = shards.Task(objective(), mf.Normal(), 0, 1, 8, True, None)
-    driver = workers.Driver(Never(), task, lambda: shards.Bar(1.0, 1.0))
-    endless = shards.bounds(0, 10**12, 256)
+    driver = workers.Driver(Never(), task, lambda: shards.Threshold(1.0, 1.0))
+    endless = ranges.bounds(0, 10**12, 256)
     assert driver.fill(endless) and driver.fill(endless)
     assert len(driver.pending) == 4 * workers.SHARDS_PER_WORKER
 
@@ -355,7 +355,7 @@ def test_what_workers_have_done_is_safe_before_the_driver_waits(monkeypatch, tmp
         commit(self)
 
     monkeypatch.setattr(Checkpoint, "commit", count)
-    monkeypatch.setattr(mf.search, "COMMIT_INTERVAL", 1e9)
+    monkeypatch.setattr("metaopt_fast.search.random_search.COMMIT_INTERVAL", 1e9)
     search(Simulated(1, itertools.repeat(0)), checkpoint=tmp_path / "run.db")
     assert sum(commits) == 79 // workers.SHARDS_PER_WORKER + 1
 
@@ -462,7 +462,7 @@ class FailsFrom(LossesByNumber):
 
 def restored(path):
     with Checkpoint(path) as file:
-        return file.restore(shards.Standing.at(0, 1))[0]
+        return file.restore(shards.State.at(0, 1))[0]
 
 
 @pytest.mark.parametrize("n_good", [0, 1, 9, 14])
@@ -634,7 +634,7 @@ def test_a_pool_that_is_shut_down_meanwhile_ends_the_search_in_a_sentence(tmp_pa
     with pytest.raises(RuntimeError, match=r"in the checkpoint, if there is one; search again"):
         search(executor, n_candidates=10**6, checkpoint=path, callback=shut_down)
     with Checkpoint(path) as file:
-        assert file.restore(shards.Standing.at(100, 5))[0].n_evaluated >= 156
+        assert file.restore(shards.State.at(100, 5))[0].n_evaluated >= 156
     with pytest.raises(ValueError, match=r"executor takes no shard .* not been shut down[.]$"):
         search(executor)
 

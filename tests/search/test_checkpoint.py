@@ -21,9 +21,9 @@ from searches import LossesByNumber, digest, files_up_to, numbers, objective, py
 import metaopt_fast as mf
 from metaopt_fast import CheckpointError
 from metaopt_fast.files.owned import OwnedFile
+from metaopt_fast.runs.ranking import TOP_DTYPE
 from metaopt_fast.search import checkpoint, shards
 from metaopt_fast.search.checkpoint import APPLICATION_ID, Checkpoint
-from metaopt_fast.search.result import TOP_DTYPE
 
 
 @pytest.fixture(autouse=True)
@@ -52,8 +52,8 @@ class StopAfter:
 @pytest.fixture
 def every_shard(monkeypatch):
     """Callbacks and commits after each shard."""
-    monkeypatch.setattr(mf.search, "CALLBACK_INTERVAL", 0.0)
-    monkeypatch.setattr(mf.search, "COMMIT_INTERVAL", 0.0)
+    monkeypatch.setattr("metaopt_fast.search.random_search.CALLBACK_INTERVAL", 0.0)
+    monkeypatch.setattr("metaopt_fast.search.random_search.COMMIT_INTERVAL", 0.0)
 
 
 def execute(path, statement):
@@ -241,7 +241,7 @@ def test_a_copy_made_between_two_commits_is_a_whole_checkpoint(path, every_shard
         assert files == ["run.db"]  # no log, no journal, no lock
         path.write_bytes(content)
         with Checkpoint(path) as file:
-            assert file.restore(shards.Standing.at(100, 5))[0].n_evaluated == n_evaluated
+            assert file.restore(shards.State.at(100, 5))[0].n_evaluated == n_evaluated
     assert digest(search(path)) == digest(whole)
 
 
@@ -268,7 +268,7 @@ def test_a_child_that_was_forked_writes_nothing(path):
     with python(FORKS, path) as process:
         assert process.communicate()[0] == b"3000\n"
     with Checkpoint(path) as file:
-        assert file.restore(shards.Standing.at(0, 1))[0].n_evaluated == 3000
+        assert file.restore(shards.State.at(0, 1))[0].n_evaluated == 3000
 
 
 # ---------------------------------------------------------------------------- gone while it is used

@@ -98,8 +98,8 @@ def test_a_hundred_kills_lose_nothing_that_was_acknowledged(path):
         safe, lives = max([safe, *told]), lives + bool(told)
     assert lives >= kills / 2
     with Checkpoint(path) as file:
-        standing, _ = file.restore(shards.Standing.at(100, 5))
-    assert standing.n_evaluated >= safe
+        state, _ = file.restore(shards.State.at(100, 5))
+    assert state.n_evaluated >= safe
     assert digest(mf.resume_search(path, objective(n_threads=1))) == digest(
         search(None, n_candidates)
     )
@@ -136,8 +136,8 @@ def test_a_killed_driver_leaves_its_workers_without_the_checkpoint(path):
         for pid in workers:
             os.kill(pid, 0)  # it is still there
         with Checkpoint(path) as file:
-            standing, _ = file.restore(shards.Standing.at(100, 5))
-        assert standing.n_evaluated >= max(int(line) for line in told if b" " not in line)
+            state, _ = file.restore(shards.State.at(100, 5))
+        assert state.n_evaluated >= max(int(line) for line in told if b" " not in line)
     finally:
         for pid in workers:
             os.kill(pid, signal.SIGKILL)

@@ -16,7 +16,7 @@ from searches import LossesByNumber, MeanSquare, digest, numbers
 
 import metaopt_fast as mf
 from metaopt_fast import reference
-from metaopt_fast.runs import progress, provenance
+from metaopt_fast.runs import evaluation, progress, provenance
 from metaopt_fast.search import shards
 
 N_CANDIDATES = 3000
@@ -101,7 +101,7 @@ def test_a_search_has_the_same_bits_for_any_size_of_shards_and_batches(monkeypat
     for name in ("KERNEL_WORK", "PYTHON_WORK"):
         monkeypatch.setattr(shards, name, work)
     for name in ("BATCH_NUMBERS", "BATCH_MARGINS"):
-        monkeypatch.setattr(shards, name, batch)
+        monkeypatch.setattr(evaluation, name, batch)
     for objective in (OBJECTIVE, BatchLossAlone()):
         assert digest(mf.random_search(objective, mf.Normal(), N_CANDIDATES, top_k=7)) == wanted
 

@@ -89,7 +89,7 @@ def test_metadata_that_json_cannot_hold_is_refused():
 
 
 def test_an_interrupt_after_the_last_candidate_is_none(monkeypatch):
-    def interrupt(line, count, standing):
+    def interrupt(line, count, best_loss):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Progress, "update", interrupt)
