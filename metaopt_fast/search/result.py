@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-import os
-import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.runs.ranges import join_ranges
 from metaopt_fast.runs.ranking import TOP_DTYPE, improvements, select_best
-from metaopt_fast.typing import Array, Float64Array
-from metaopt_fast.validation.values import check_path, describe
+from metaopt_fast.runs.saved import SavedRun
+from metaopt_fast.typing import Array
+from metaopt_fast.validation.values import describe
 
 if TYPE_CHECKING:
     from metaopt_fast.search.scorecard import Scorecard
@@ -23,13 +22,9 @@ if TYPE_CHECKING:
 # Entries of a configuration that may differ between shards of one search: they cannot change bits.
 LOCAL_ENTRIES = ("start", "n_candidates", "isa", "n_threads", "prune", "versions", "metadata")
 
-# What a file holds.
-ARRAYS = ("top", "top_thetas", "trace")
-REST = ("ranges", "elapsed", "rows_evaluated_fraction", "stopped_by", "config")
-
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SearchResult:
+class SearchResult(SavedRun):
     """The best candidates of a search.
 
     Attributes
@@ -62,16 +57,22 @@ class SearchResult:
     stopped_by: str | None
     config: dict[str, Any]
 
-    @property
-    def theta(self) -> Float64Array:
-        """A copy of the best theta, shape (n_params,)."""
-        best: Float64Array = self.top_thetas[0].copy()
-        return best
+    _kind: ClassVar[str] = "search result"
+    _called: ClassVar[str] = "search result"
+    _arrays: ClassVar[tuple[str, ...]] = ("top", "top_thetas", "trace")
+    _rest: ClassVar[tuple[str, ...]] = (
+        "ranges",
+        "elapsed",
+        "rows_evaluated_fraction",
+        "stopped_by",
+        "config",
+    )
+    _numbers: ClassVar[tuple[str, ...]] = ("elapsed", "rows_evaluated_fraction")
 
-    @property
-    def loss(self) -> float:
-        """The best loss."""
-        return float(self.top["loss"][0])
+    def __post_init__(self) -> None:
+        # A file holds lists of two.
+        ranges = tuple((start, stop) for start, stop in self.ranges)
+        object.__setattr__(self, "ranges", ranges)
 
     @property
     def index(self) -> int:
@@ -82,11 +83,6 @@ class SearchResult:
     def n_evaluated(self) -> int:
         """How many candidates were evaluated."""
         return sum(stop - start for start, stop in self.ranges)
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether Ctrl-C ended the search."""
-        return self.stopped_by == "interrupt"
 
     @property
     def certified(self) -> bool:
@@ -119,42 +115,6 @@ class SearchResult:
             "certified": self.certified,
             "config": self.config,
         }
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the result to an npz file, without pickle; `load` reads it.
-
-        A file that exists is replaced once the new one is whole, which keeps its permissions, its
-        group, and its owner where the system lets it. A symbolic link stays one: the file that it
-        leads to is written.
-        """
-        from metaopt_fast.files.archive import write_arrays
-
-        arrays = {name: getattr(self, name) for name in ARRAYS}
-        rest = {name: getattr(self, name) for name in REST}
-        write_arrays(check_path("path", path), "search result", arrays, rest)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> SearchResult:
-        """Read a result that `save` wrote.
-
-        Raises
-        ------
-        ValueError
-            If the file holds something else.
-        """
-        from metaopt_fast.files.archive import read_arrays
-
-        try:
-            arrays, rest = read_arrays(check_path("path", path), "search result", ARRAYS)
-            _check_saved(arrays, rest)
-        except ValueError as error:
-            raise ValueError(
-                f"{os.fspath(path)} does not hold a search result ({error}): pass a file that "
-                "SearchResult.save wrote."
-            ) from None
-        ranges = tuple((start, stop) for start, stop in rest["ranges"])
-        everything: dict[str, Any] = {**arrays, **{name: rest[name] for name in REST}}
-        return cls(**{**everything, "ranges": ranges})
 
     def scorecard(
         self,
@@ -192,57 +152,42 @@ class SearchResult:
         return ax
 
     def __repr__(self) -> str:
-        lines = [
+        pruned = f", {self.rows_evaluated_fraction:.1%} of them computed" if self._pruned else ""
+        head = [
             f"SearchResult of {self.n_evaluated:,} candidates in {self.elapsed:.2f} s "
-            f"({self.pairs_per_second:.3g} pairs/s"
-            + (f", {self.rows_evaluated_fraction:.1%} of them computed)" if self._pruned else ")")
+            f"({self.pairs_per_second:.3g} pairs/s{pruned})"
         ]
         if self.certified:
-            lines.append("  certified   no other model of the box has a lower loss")
-        if self.stopped_by:
-            lines.append(f"  stopped by  {self.stopped_by.replace('_', ' ')}")
-        shown = [f"{value:.6g}" for value in self.theta[:6]] + ["..."] * (len(self.theta) > 6)
-        entries = textwrap.shorten(", ".join(shown), 80, placeholder=" ...")
-        lines += [
-            f"  best loss   {self.loss:.10g}",
-            f"  candidate   {self.index:,}",
-            f"  theta       [{entries}]",
-        ]
-        lines += [
-            f"  {rank:>4}. {loss:.10g}  (candidate {index:,})"
-            for rank, (index, loss) in enumerate(self.top[1:6].tolist(), start=2)
-        ]
-        return "\n".join(lines)
+            head.append("  certified   no other model of the box has a lower loss")
+        return self._text(head)
+
+    def _name_of(self, entry: Any) -> str:
+        return f"{entry['index']:,}"
 
     @property
     def _pruned(self) -> bool:
         return self.rows_evaluated_fraction < 1
 
+    @staticmethod
+    def _check(arrays: dict[str, Array], rest: dict[str, Any]) -> None:
+        from metaopt_fast.files.archive import check_array
+        from metaopt_fast.search.checkpoint_contents import is_configuration
 
-def _check_saved(arrays: dict[str, Array], rest: dict[str, Any]) -> None:
-    """Raise ValueError where a file that is whole does not hold what makes a result."""
-    from metaopt_fast.files.archive import check_array, check_number
-    from metaopt_fast.search.checkpoint_contents import is_configuration
-
-    if not is_configuration(rest.get("config")):
-        raise ValueError("its configuration is not that of a search")
-    check_array(arrays, "top", TOP_DTYPE, (-1,))
-    check_array(arrays, "trace", TOP_DTYPE, (-1,))
-    shape = len(arrays["top"]), rest["config"]["n_params"]
-    check_array(arrays, "top_thetas", np.float64, shape)
-    for name in ("elapsed", "rows_evaluated_fraction"):
-        check_number(rest, name)
-    if not isinstance(rest.get("stopped_by", 0), (str, type(None))):
-        raise ValueError("its stopped_by is no word")
-    ranges = rest.get("ranges")
-    if not (isinstance(ranges, list) and ranges and len(arrays["top"]) > 0):
-        raise ValueError("it has no candidates")
-    for pair in ranges:
-        if not (isinstance(pair, list) and [type(number) for number in pair] == [int, int]):
-            raise ValueError("its ranges are no pairs of integers")
-        if not 0 <= pair[0] < pair[1] <= 2**63:
-            raise ValueError(f"its ranges hold {pair[0]} to {pair[1]}")
-    join_ranges([(start, stop) for start, stop in ranges])
+        if not is_configuration(rest.get("config")):
+            raise ValueError("its configuration is not that of a search")
+        check_array(arrays, "top", TOP_DTYPE, (-1,))
+        check_array(arrays, "trace", TOP_DTYPE, (-1,))
+        shape = len(arrays["top"]), rest["config"]["n_params"]
+        check_array(arrays, "top_thetas", np.float64, shape)
+        ranges = rest.get("ranges")
+        if not (isinstance(ranges, list) and ranges and len(arrays["top"]) > 0):
+            raise ValueError("it has no candidates")
+        for pair in ranges:
+            if not (isinstance(pair, list) and [type(number) for number in pair] == [int, int]):
+                raise ValueError("its ranges are no pairs of integers")
+            if not 0 <= pair[0] < pair[1] <= 2**63:
+                raise ValueError(f"its ranges hold {pair[0]} to {pair[1]}")
+        join_ranges([(start, stop) for start, stop in ranges])
 
 
 def merge_results(results: Iterable[SearchResult]) -> SearchResult:

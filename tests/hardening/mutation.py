@@ -80,6 +80,7 @@ TESTS = {
     "runs/provenance": ["search", "checkpoint", "identity", "restored"],
     "runs/ranges": ["result", "search"],
     "runs/ranking": ["result", "search"],
+    "runs/saved": ["stored", "result", "evolve_stops"],
     "runs/workers": ["executors", "search"],
     "samplers/base": ["samplers", "search"],
     "samplers/box": ["enumeration"],

@@ -79,6 +79,7 @@ MODULES_OF_REASONS = {
     "files.npy_header",
     "files.numpy_file",
     "files.parquet_file",
+    "runs.saved",
     "runs.workers",
     "search.checkpoint",
     "search.result",

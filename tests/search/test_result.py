@@ -345,10 +345,8 @@ def test_where_the_group_cannot_be_kept_no_other_group_may_read(tmp_path, monkey
 
 
 def parts(result):
-    arrays = {
-        name: getattr(result, name).copy() for name in type(result).load.__globals__["ARRAYS"]
-    }
-    rest = {name: getattr(result, name) for name in type(result).load.__globals__["REST"]}
+    arrays = {name: getattr(result, name).copy() for name in result._arrays}
+    rest = {name: getattr(result, name) for name in result._rest}
     return arrays, json.loads(json.dumps(rest))
 
 

@@ -1,0 +1,114 @@
+"""Results of runs as files: what those of a search and of an evolution share."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+from metaopt_fast.typing import Array, Float64Array
+from metaopt_fast.validation.values import check_path
+
+
+class SavedRun:
+    """A result that has a best theta, and that `save` writes to a file.
+
+    A subclass is a frozen dataclass with at least these fields; its ``top`` has a field "loss".
+    """
+
+    __slots__ = ()
+
+    # What the file says it is, and what a sentence calls it.
+    _kind: ClassVar[str]
+    _called: ClassVar[str]
+    # Fields that the file holds as arrays, the others, and which of these are numbers from 0 on.
+    _arrays: ClassVar[tuple[str, ...]]
+    _rest: ClassVar[tuple[str, ...]]
+    _numbers: ClassVar[tuple[str, ...]]
+
+    top: Array
+    top_thetas: Array
+    stopped_by: str | None
+
+    @property
+    def theta(self) -> Float64Array:
+        """A copy of the best theta, shape (n_params,)."""
+        best: Float64Array = self.top_thetas[0].copy()
+        return best
+
+    @property
+    def loss(self) -> float:
+        """The best loss."""
+        return float(self.top["loss"][0])
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended the run."""
+        return self.stopped_by == "interrupt"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the result to an npz file, without pickle; `load` reads it.
+
+        A file that exists is replaced once the new one is whole, which keeps its permissions, its
+        group, and its owner where the system lets it. A symbolic link stays one: the file that it
+        leads to is written.
+        """
+        from metaopt_fast.files.archive import write_arrays
+
+        arrays = {name: getattr(self, name) for name in self._arrays}
+        rest = {name: getattr(self, name) for name in self._rest}
+        write_arrays(check_path("path", path), self._kind, arrays, rest)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a result that `save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file holds something else.
+        """
+        from metaopt_fast.files.archive import check_number, read_arrays
+
+        try:
+            arrays, rest = read_arrays(check_path("path", path), cls._kind, cls._arrays)
+            cls._check(arrays, rest)
+            for name in cls._numbers:
+                check_number(rest, name)
+            if not isinstance(rest.get("stopped_by", 0), (str, type(None))):
+                raise ValueError("its stopped_by is no word")
+        except ValueError as error:
+            raise ValueError(
+                f"{os.fspath(path)} does not hold a {cls._called} ({error}): pass a file that "
+                f"{cls.__name__}.save wrote."
+            ) from None
+        return cls(**arrays, **{name: rest[name] for name in cls._rest})
+
+    @staticmethod
+    def _check(arrays: dict[str, Array], rest: dict[str, Any]) -> None:
+        """Raise ValueError where a file that is whole does not hold what makes a result."""
+        raise NotImplementedError
+
+    def _name_of(self, entry: Any) -> str:
+        """Return what tells a candidate, an entry of `top`, from the others."""
+        raise NotImplementedError
+
+    def _text(self, head: Sequence[str], tail: Sequence[str] = ()) -> str:
+        """Return lines that fit a screen: the head, the best candidate, the tail, and the next."""
+        lines = list(head)
+        if self.stopped_by:
+            lines.append(f"  stopped by  {self.stopped_by.replace('_', ' ')}")
+        shown = [f"{value:.6g}" for value in self.theta[:6]] + ["..."] * (len(self.theta) > 6)
+        entries = textwrap.shorten(", ".join(shown), 80, placeholder=" ...")
+        lines += [
+            f"  best loss   {self.loss:.10g}",
+            f"  candidate   {self._name_of(self.top[0])}",
+            f"  theta       [{entries}]",
+            *tail,
+        ]
+        lines += [
+            f"  {rank:>4}. {entry['loss']:.10g}  (candidate {self._name_of(entry)})"
+            for rank, entry in enumerate(self.top[1:6], start=2)
+        ]
+        return "\n".join(lines)
