@@ -26,9 +26,16 @@ from metaopt_fast.descent.options import PerDescent
 from metaopt_fast.descent.result import DescentResult
 from metaopt_fast.descent.rule import Rule
 from metaopt_fast.objectives.penalties import L2, Penalty
+from metaopt_fast.runs.evaluation import (
+    is_batch_differentiable,
+    is_differentiable,
+    is_minibatched,
+    is_smooth,
+    traits,
+)
 from metaopt_fast.samplers.base import MAX_SEED
-from metaopt_fast.typing import Float64Array
-from metaopt_fast.validation.overrides import check_overrides, is_same_kind, may_ask
+from metaopt_fast.typing import BatchDifferentiable, Differentiable, Float64Array
+from metaopt_fast.validation.overrides import check_overrides, is_same_kind
 from metaopt_fast.validation.values import (
     as_real_array,
     check_integer,
@@ -56,7 +63,7 @@ Epoch = Callable[[int], list[Any]]
 
 
 def gradient_descent(
-    objective: Any,
+    objective: Differentiable | BatchDifferentiable,
     theta0: npt.ArrayLike | None = None,
     *,
     learning_rate: npt.ArrayLike | None = None,
@@ -205,8 +212,9 @@ def gradient_descent(
     start = np.zeros((descents.n_runs or 1, objective.n_params)) if theta is None else theta
     penalty = None
     if strength is not None:
-        more = descents.spread(strength)[:, 0] - float(getattr(objective, "l2", 0.0))
-        penalty = L2(more, objective.n_params - bool(getattr(objective, "fit_intercept", False)))
+        told = traits(objective)
+        more = descents.spread(strength)[:, 0] - float(told.l2 or 0.0)
+        penalty = L2(more, objective.n_params - bool(told.fit_intercept))
     evaluation = Evaluation(objective, penalty)
     if rate is None and kind.default_rate is not None:
         rate = np.array(kind.default_rate)
@@ -244,7 +252,7 @@ def _safe_rate(objective: Any, penalty: Penalty | None) -> Float64Array | None:
 
     One for each descent, or for all.
     """
-    if not may_ask(objective, "lipschitz"):
+    if not is_smooth(objective):
         return None
     try:
         lipschitz = float(objective.lipschitz())
@@ -263,9 +271,7 @@ def _safe_rate(objective: Any, penalty: Penalty | None) -> Float64Array | None:
 
 def _check_objective(objective: Any, method: object) -> type[Rule]:
     """Return the update rule of a method, if the objective can be descended."""
-    methods = ("loss_gradient", "batch_loss_gradient")
-    has_one = any(callable(getattr(objective, name, None)) for name in methods)
-    if not has_one or not hasattr(objective, "n_params"):
+    if not is_differentiable(objective):
         raise TypeError(
             f"objective is {describe(objective)}: pass a LogisticLoss, or an object with a method "
             "loss_gradient and an attribute n_params."
@@ -275,7 +281,7 @@ def _check_objective(objective: Any, method: object) -> type[Rule]:
             f"method is {describe(method)}: pass one of {', '.join(map(repr, METHODS))}."
         )
     check_integer("objective.n_params", objective.n_params, 1)
-    asked = "batch_loss_gradient" if may_ask(objective, "batch_loss_gradient") else "loss_gradient"
+    asked = "batch_loss_gradient" if is_batch_differentiable(objective) else "loss_gradient"
     check_overrides("objective", objective, asked, "loss", "batch_loss", "gradient")
     return RULES[method]
 
@@ -316,7 +322,7 @@ def _epochs(objective: Any, batch_size: object, seed: int, method: str) -> Epoch
             f"batch_size is given, but method {method!r} needs the gradient of all rows: leave it "
             "out."
         )
-    if not callable(getattr(objective, "minibatches", None)):
+    if not is_minibatched(objective):
         raise TypeError(
             f"batch_size is given, but objective is {describe(objective)}, which has no method "
             "minibatches: leave batch_size out."

@@ -10,8 +10,8 @@ import numpy as np
 from metaopt_fast.descent.result import STATUSES, DescentResult, Status
 from metaopt_fast.descent.rule import Point, Rule
 from metaopt_fast.objectives.penalties import Penalty
+from metaopt_fast.runs.evaluation import is_batch_differentiable, traits
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
-from metaopt_fast.validation.overrides import may_ask
 
 # A loss this many times the first one, or one that is not finite, is taken for a divergence.
 DIVERGED = 1e6
@@ -41,8 +41,8 @@ class Evaluation:
 
     def __init__(self, objective: Any, penalty: Penalty | None) -> None:
         self.objective, self.penalty = objective, penalty
-        self.is_batched = may_ask(objective, "batch_loss_gradient")
-        single = getattr(objective, "dtype", None) == "float32"
+        self.is_batched = is_batch_differentiable(objective)
+        single = traits(objective).dtype == "float32"
         self.largest = float(np.finfo(np.float32 if single else np.float64).max)
 
     def keep(self, rows: BoolArray) -> None:
@@ -81,7 +81,7 @@ class Evaluation:
     def _ask(self, objective: Any, theta: Float64Array) -> tuple[Float64Array, Float64Array]:
         # Mini-batches may be objectives of another class.
         is_same = objective is self.objective
-        if self.is_batched if is_same else may_ask(objective, "batch_loss_gradient"):
+        if self.is_batched if is_same else is_batch_differentiable(objective):
             losses, gradients = objective.batch_loss_gradient(theta)
             # Copies: the objective may use its arrays again.
             loss, gradient = np.array(losses, np.float64), np.array(gradients, np.float64)

@@ -24,6 +24,7 @@ from metaopt_fast.runs.options import check_options
 from metaopt_fast.runs.provenance import check_named, configuration, identify
 from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED, Sampler
 from metaopt_fast.samplers.independent import Normal
+from metaopt_fast.typing import Objective
 from metaopt_fast.validation.identity import check_fingerprint
 from metaopt_fast.validation.overrides import threaded
 from metaopt_fast.validation.values import (
@@ -46,7 +47,7 @@ METHODS = tuple(STRATEGIES)
 
 
 def evolve(
-    objective: Any,
+    objective: Objective,
     start: Sampler | npt.ArrayLike,
     *,
     method: str = "cem",

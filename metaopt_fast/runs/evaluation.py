@@ -55,13 +55,13 @@ def traits(objective: object) -> Traits:
 
 def is_objective(thing: object) -> TypeGuard[Objective]:
     """Whether a thing has losses, for a search."""
-    return has_method(thing, "batch_loss") and traits(thing).n_params is not None
+    return has_method(thing, "batch_loss") and hasattr(thing, "n_params")
 
 
 def is_differentiable(thing: object) -> TypeGuard[Differentiable | BatchDifferentiable]:
     """Whether a thing has gradients, for a descent."""
     has_one = any(has_method(thing, name) for name in ("loss_gradient", "batch_loss_gradient"))
-    return has_one and traits(thing).n_params is not None
+    return has_one and hasattr(thing, "n_params")
 
 
 def is_sampled(objective: object) -> TypeGuard[Sampled]:

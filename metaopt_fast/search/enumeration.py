@@ -13,11 +13,12 @@ from metaopt_fast.samplers.box import MAX_MODELS, Box
 from metaopt_fast.samplers.independent import Integers
 from metaopt_fast.search.random_search import random_search
 from metaopt_fast.search.result import SearchResult
+from metaopt_fast.typing import Objective
 from metaopt_fast.validation.values import check_integer
 
 
 def enumerate_search(
-    objective: Any,
+    objective: Objective,
     low: npt.ArrayLike,
     high: npt.ArrayLike,
     *,

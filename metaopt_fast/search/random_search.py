@@ -35,6 +35,7 @@ from metaopt_fast.search.shards import (
     check_top,
     shard_size,
 )
+from metaopt_fast.typing import Objective
 from metaopt_fast.validation.identity import check_fingerprint, is_built_in
 from metaopt_fast.validation.values import check_integer, check_n_threads, check_number
 
@@ -45,7 +46,7 @@ COMMIT_SHARE = 0.05
 
 
 def random_search(
-    objective: Any,
+    objective: Objective,
     sampler: SamplerLike,
     n_candidates: int,
     *,
@@ -198,7 +199,7 @@ def random_search(
 
 def resume_search(
     checkpoint: str | os.PathLike[str],
-    objective: Any,
+    objective: Objective,
     *,
     prune: bool = True,
     executor: Any = None,

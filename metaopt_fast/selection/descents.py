@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from metaopt_fast.descent.gradient_descent import gradient_descent
 from metaopt_fast.descent.result import DescentResult
+from metaopt_fast.runs.evaluation import is_objective, traits
 from metaopt_fast.samplers.base import Sampler
 from metaopt_fast.samplers.independent import Independent
 from metaopt_fast.samplers.log_uniform import LogUniform
@@ -229,8 +230,7 @@ class Descents:
     @property
     def n_samples(self) -> int | None:
         """Rows of the training set."""
-        n_samples: int | None = getattr(self.objective, "n_samples", None)
-        return n_samples
+        return traits(self.objective).n_samples
 
     @property
     def fingerprint(self) -> str:
@@ -311,19 +311,20 @@ def _in_full(value: Any) -> str:
 
 
 def _check(objective: Any, validation: Any, samplers: Any, options: dict[str, Any]) -> None:
-    if not callable(getattr(validation, "batch_loss", None)) or not hasattr(validation, "n_params"):
+    if not is_objective(validation):
         raise TypeError(
             f"validation is {describe(validation)}: pass a LogisticLoss on the rows to judge by."
         )
     check_overrides("validation", validation, "batch_loss", "loss", "auc", "batch_auc")
-    if validation.n_params != getattr(objective, "n_params", validation.n_params):
+    if traits(objective).n_params not in (None, validation.n_params):
         raise ValueError(
             f"validation has {validation.n_params} parameters, but objective has "
             f"{objective.n_params}: pass rows of the same columns."
         )
-    if getattr(validation, "l2", 0.0) != 0:
+    l2 = traits(validation).l2 or 0.0
+    if l2 != 0:
         raise ValueError(
-            f"validation has l2={validation.l2:g}: pass an objective with l2=0, whose loss judges "
+            f"validation has l2={l2:g}: pass an objective with l2=0, whose loss judges "
             "descents of any penalty alike."
         )
     if not isinstance(samplers, Mapping) or not samplers:

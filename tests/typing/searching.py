@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 import metaopt_fast as mf
 from metaopt_fast.datasets import load_breast_cancer
+from metaopt_fast.typing import Objective, Pruned, Sampled, Threaded
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -69,6 +70,15 @@ def draw(start: int, count: int) -> Float64Array:
 
 
 mf.random_search(ErrorRate(), draw, 1000)
+
+
+def search_all(objectives: list[Objective]) -> list[mf.SearchResult]:
+    """Search any objectives, built-in ones and one's own."""
+    return [mf.random_search(one, draw, 1000) for one in objectives]
+
+
+search_all([ErrorRate(), objective, mf.reference.LogisticLoss(X, y), mf.AUCObjective(X, y)])
+built_in: tuple[Sampled, Pruned, Threaded] = objective, objective, objective
 
 counts = mf.ConfusionCounts(X, y, groups=y, thresholds=(0.3, 0.5), fit_intercept=True)
 cost = mf.CountObjective(counts, mf.metrics.Cost(fp=1, fn=10), max_gap=0.1)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import metaopt_fast as mf
 from metaopt_fast.datasets import load_breast_cancer
 from metaopt_fast.sklearn import LogisticRegression, LogisticRegressionSearchCV
+from metaopt_fast.typing import BatchDifferentiable, Differentiable, Minibatched, Smooth
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -19,6 +20,22 @@ run = mf.gradient_descent(objective, np.zeros(31), method="adam", learning_rate=
 assert_type(run, mf.DescentResult)
 runs = mf.gradient_descent(objective, method="lbfgs", l2=[0.001, 0.01, 0.1], tol=1e-8)
 print(runs.theta.shape, runs.status)
+
+
+class Bowl:
+    """An objective of one's own, with a gradient."""
+
+    n_params = 2
+
+    def loss_gradient(self, theta: Float64Array) -> tuple[float, Float64Array]:
+        """Return the squared distance from 1, and its gradient."""
+        return float(((theta - 1) ** 2).sum()), 2 * (theta - 1)
+
+
+bowl: Differentiable = Bowl()
+mf.gradient_descent(bowl, learning_rate=0.1)
+built_in: tuple[Differentiable, BatchDifferentiable, Minibatched, Smooth]
+built_in = objective, objective, objective, objective
 
 held_out = np.arange(len(y)) % 4 == 0
 found = mf.search_descents(
