@@ -29,11 +29,11 @@ from metaopt_fast.validation.values import DTYPES
 BATCH_ROWS, BATCH_FEATURES, BATCH = 10_000, 30, 512
 SINGLE_ROWS, SINGLE_FEATURES = 200_000, 100
 FIT_ROWS, FIT_FOLDS, N_PENALTIES = 1_000, 5, 20
-# Of the memory that is read, in numbers of 8 bytes; and the FMAs of a probe.
+# Size of the memory that is read, in numbers of 8 bytes; and the FMAs of a probe.
 READ_NUMBERS, PROBE = 50_000_000, 200_000
 # An exponential and what surrounds it, in floating-point operations: a convention.
-OF_LOSS = 40
-# Of one number of threads, which share the seconds evenly.
+LOSS_OPERATIONS = 40
+# Measurements for one number of threads, which share the seconds evenly.
 MEASUREMENTS = 16
 
 Call = Callable[[], object]
@@ -60,7 +60,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What a measurement came to; `ratio` is that to the limit `bound`, None without one."""
+    """The result of a measurement; `ratio` is that to the limit `bound`, None without one."""
 
     kernel: str
     shape: str
@@ -131,9 +131,9 @@ def measure(seconds: float, n_threads: int | None = None) -> Rates:
     Parameters
     ----------
     seconds : float
-        How long the calls may take in all; making the data takes two or three more.
+        Seconds that the calls may take in all; making the data takes two or three more.
     n_threads : int, optional
-        What "all" means; by default what calls use by default.
+        Number of threads that "all" means; by default what calls use by default.
 
     Returns
     -------
@@ -217,8 +217,12 @@ def _works(dtype: str, n_threads: int) -> Iterator[Work]:
     counts = ConfusionCounts(X, y, dtype=dtype, n_threads=n_threads)
     auc = AUCObjective(X, y, dtype=dtype, n_threads=n_threads)
     for kernel, call, operations in (
-        ("batch_loss", lambda: logistic.batch_loss(thetas), 2 * p + OF_LOSS),
-        ("batch_loss_gradient", lambda: logistic.batch_loss_gradient(thetas), 4 * p + OF_LOSS),
+        ("batch_loss", lambda: logistic.batch_loss(thetas), 2 * p + LOSS_OPERATIONS),
+        (
+            "batch_loss_gradient",
+            lambda: logistic.batch_loss_gradient(thetas),
+            4 * p + LOSS_OPERATIONS,
+        ),
         ("batch_counts", lambda: counts.batch_counts(thetas), 2 * p),
         ("batch_auc", lambda: auc.batch_auc(thetas), 2 * p),
     ):
@@ -234,8 +238,8 @@ def _single(dtype: str, n_threads: int, size: int) -> Iterator[Work]:
     objective, theta = LogisticLoss(X, y, dtype=dtype, n_threads=n_threads), thetas[0]
     del X  # the rows are packed: what stays is one copy
     for kernel, call, operations in (
-        ("loss", lambda: objective.loss(theta), 2 * p + OF_LOSS),
-        ("loss_gradient", lambda: objective.loss_gradient(theta), 4 * p + OF_LOSS),
+        ("loss", lambda: objective.loss(theta), 2 * p + LOSS_OPERATIONS),
+        ("loss_gradient", lambda: objective.loss_gradient(theta), 4 * p + LOSS_OPERATIONS),
     ):
         shape = f"{n}x{p}"
         yield Work(kernel, shape, dtype, "rows", n, n * operations, n * p * size, call)
@@ -257,7 +261,7 @@ def _double(
         dtype="float64",
         unit="pairs",
         count=n * len(few),
-        operations=n * len(few) * (2 * p + OF_LOSS + p * (p + 1)),
+        operations=n * len(few) * (2 * p + LOSS_OPERATIONS + p * (p + 1)),
         bytes=X.nbytes,
         call=lambda: _kernels.hessians(logistic._rows, few, found, n_threads),
     )
@@ -286,7 +290,7 @@ def _by_numpy(dtype: str) -> Work:
         dtype=dtype,
         unit="pairs",
         count=n * k,
-        operations=n * k * (2 * p + OF_LOSS),
+        operations=n * k * (2 * p + LOSS_OPERATIONS),
         bytes=signed_X.nbytes,
         call=lambda: np.logaddexp(0, signed_X @ thetas.T).mean(axis=0),
     )

@@ -84,9 +84,9 @@ def plot_roofline(rates: Rates, ax: Any = None) -> Any:
             marker = "x" if rate.kernel.startswith("NumPy") else "o"
             ax.plot(rate.intensity, rate.gflops, marker, color=colour, markersize=4)
             if dtype == "float64":
-                place = (rate.intensity, rate.gflops)
+                point = (rate.intensity, rate.gflops)
                 ax.annotate(
-                    rate.kernel, place, (3, -9), textcoords="offset points", fontsize="x-small"
+                    rate.kernel, point, (3, -9), textcoords="offset points", fontsize="x-small"
                 )
     ax.set(xscale="log", yscale="log", xlabel="operations per byte", ylabel="GFLOP/s")
     ax.set_title("Kernels (o), NumPy (x), and the limits of the machine", fontsize="medium")

@@ -11,7 +11,7 @@ from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.text import shown
 
 Lines = list[tuple[str, str]]
-# What was subtracted from each feature, and what it was divided by then.
+# Means that were subtracted from the features, and deviations that they were divided by.
 Standardization = tuple[Float64Array, Float64Array]
 
 # The file that means the standard input.
@@ -30,7 +30,7 @@ class Data:
         Column that is predicted, where it was given.
     table : Table
     standardization : tuple of two arrays of shape (n_features,), or None
-        What was subtracted from each feature, and what it was divided by then.
+        Means that were subtracted from the features, and deviations that they were divided by.
     """
 
     file: str | None

@@ -17,7 +17,7 @@ class Option:
     flag : str
         The option as it is written: "--seed".
     value : callable, tuple of str, or None
-        What makes a value of a text, the texts that are allowed, or None for any text.
+        Reader of the value's text, the texts that are allowed, or None for any text.
     text : str
         The help, to which the default is added.
     default : object

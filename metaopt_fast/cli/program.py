@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 SUCCESS, FAILURE, INTERRUPTED, TERMINATED = 0, 1, 130, 143
 
-# Of the gradient descent for comparison: at most so many steps, and visits of a feature of a row,
-# which is a second or so.
+# Limits of the gradient descent for comparison: its steps, and its visits of a feature of a row,
+# which take a second or so.
 DESCENT_STEPS, DESCENT_VISITS = 10_000, 1e9
 
 

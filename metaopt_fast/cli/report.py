@@ -36,7 +36,8 @@ class Report:
     objective : PointwiseLoss or CountObjective
     loss_of_zero : float
     descent : DescentResult or None
-        None if the search was interrupted, or the objective has no gradient.
+        Descent from the best candidate; None if the search was interrupted, or the objective has
+        no gradient.
     isa : str
     n_threads : int
     """

@@ -19,7 +19,7 @@ LOSSES = {
 # The metrics of counts by the names that they have here.
 COUNTED = {name.replace("_", "-"): name for name in METRICS}
 OBJECTIVES = (*LOSSES, *COUNTED)
-# Larger weights are no scores.
+# The bound of the whole numbers of --integers: points of a scorecard have few digits.
 MAX_INTEGER = 10**6
 
 

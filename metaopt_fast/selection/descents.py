@@ -26,7 +26,8 @@ from metaopt_fast.validation.values import (
     describe,
 )
 
-# What may differ between descents, by its name in `gradient_descent`; betas have one name each.
+# Hyper-parameters that may differ between descents, by their names in `gradient_descent`; betas
+# have one name each.
 HYPERPARAMETERS = (
     "learning_rate",
     "l2",
@@ -37,7 +38,7 @@ HYPERPARAMETERS = (
     "eps",
     "weight_decay",
 )
-OF_SEARCH = (
+SEARCH_ARGUMENTS = (
     "checkpoint",
     "executor",
     "progress",
@@ -48,7 +49,7 @@ OF_SEARCH = (
     "metadata",
     "fingerprint",
 )
-OWN = ("objective", "theta0", "betas")
+NEVER_OPTIONS = ("objective", "theta0", "betas")
 
 
 HyperSampler: TypeAlias = Independent | LogUniform
@@ -83,7 +84,7 @@ class DescentSearchResult:
 
     @property
     def theta(self) -> Float64Array:
-        """A copy of the theta that the best descent came to, shape (n_params,)."""
+        """A copy of the last theta of the best descent, shape (n_params,)."""
         theta: Float64Array = self.runs.theta[0].copy()
         return theta
 
@@ -129,22 +130,22 @@ def search_descents(
     Parameters
     ----------
     objective : LogisticLoss
-        The rows to train on.
+        Rows to train on.
     samplers : dict
-        From the names of hyper-parameters to a Uniform, Normal, Integers or LogUniform of numbers.
-        The names are those of `gradient_descent` that its method uses and that may be arrays:
-        "learning_rate", "l2", "momentum", "alpha", "eps", "weight_decay", and "beta1" and "beta2"
-        for the pair `betas`.
+        Samplers by the names of hyper-parameters: each a Uniform, Normal, Integers or LogUniform of
+        numbers. The names are those of `gradient_descent` that its method uses and that may be
+        arrays: "learning_rate", "l2", "momentum", "alpha", "eps", "weight_decay", and "beta1" and
+        "beta2" for the pair `betas`.
     n_candidates : int
-        How many descents.
+        Number of descents.
     validation : LogisticLoss
-        The rows to judge by, with l2=0: see ``LogisticLoss.subset``.
+        Rows to judge by, with l2=0: see ``LogisticLoss.subset``.
     theta0 : array_like of shape (n_params,), optional
-        Where all descents start; by default zeros.
+        Start of all descents; by default zeros.
     seed : int, default 0
-        Of the hyper-parameters.
+        Seed of the hyper-parameters.
     top_k : int, default 1
-        How many of the best to keep, by (validation loss, index). A descent that diverged ranks
+        Number of the best that are kept, by (validation loss, index). A descent that diverged ranks
         last.
     batch : int, default 256
         Descents at once.
@@ -346,7 +347,7 @@ def _check(objective: Any, validation: Any, samplers: Any, options: dict[str, An
             )
         if name in options:
             raise ValueError(f"{name} is given and drawn at once: leave one of them out.")
-    for name in OWN:
+    for name in NEVER_OPTIONS:
         if name in options:
             raise ValueError(
                 f"{name} cannot be given here: draw 'beta1' and 'beta2', and pass the rest in "
@@ -355,7 +356,7 @@ def _check(objective: Any, validation: Any, samplers: Any, options: dict[str, An
 
 
 def _check_search(search: Any) -> dict[str, Any]:
-    wanted = f"a dict of arguments of random_search out of {', '.join(map(repr, OF_SEARCH))}"
+    wanted = f"a dict of arguments of random_search out of {', '.join(map(repr, SEARCH_ARGUMENTS))}"
     if search is None:
         return {}
     if not isinstance(search, Mapping):
@@ -363,6 +364,6 @@ def _check_search(search: Any) -> dict[str, Any]:
     for name in search:
         if name in ("objective", "sampler", "n_candidates", "seed", "top_k", "prune"):
             raise ValueError(f"search has {name!r}: pass it to search_descents itself, or not.")
-        if name not in OF_SEARCH:
+        if name not in SEARCH_ARGUMENTS:
             raise ValueError(f"search has {name!r}: pass {wanted}.")
     return dict(search)

@@ -42,7 +42,7 @@ def score_many(
         With the intercept, if any, as the last entry of each.
     X : numpy.ndarray of shape (n_samples, n_features)
     positive : numpy.ndarray of shape (n_samples,), bool
-        Which rows are of the positive class.
+        Rows that are of the positive class.
     sample_weight : numpy.ndarray of shape (n_samples,), optional
 
     Returns
@@ -123,7 +123,7 @@ def f1(
 def roc_auc(
     decisions: Float64Array, positive: npt.NDArray[np.bool_], weights: Float64Array
 ) -> Float64Array:
-    """Return the area under the curve of true against false positives; ties count half."""
+    """Return the AUC, of the curve of true against false positives; ties count half."""
     totals = weights[positive].sum(), weights[~positive].sum()
     if 0 in totals:
         return np.full(len(decisions), np.nan)
@@ -133,8 +133,8 @@ def roc_auc(
     np.not_equal(ranked[:, 1:], ranked[:, :-1], out=ends[:, :-1])
     true = _at_ends((weights * positive)[order], ends)
     false = _at_ends((weights * ~positive)[order], ends)
-    area = (np.diff(false, axis=1, prepend=0) * (true + _shifted(true))).sum(axis=1)
-    return np.asarray(area / 2 / totals[0] / totals[1])
+    doubled = (np.diff(false, axis=1, prepend=0) * (true + _shifted(true))).sum(axis=1)
+    return np.asarray(doubled / 2 / totals[0] / totals[1])
 
 
 SCORES: dict[str, Score] = {
@@ -156,11 +156,11 @@ def _mean(values: npt.NDArray[Any], weights: Float64Array) -> Float64Array:
 
 
 def _at_ends(weights: Float64Array, ends: npt.NDArray[np.bool_]) -> Float64Array:
-    """Return running sums, each place of a run of ties with the sum at the end of its run."""
+    """Return running sums, each position of a run of ties with the sum at the end of its run."""
     sums = np.where(ends, np.cumsum(weights, axis=1), np.inf)
     return np.minimum.accumulate(sums[:, ::-1], axis=1)[:, ::-1]
 
 
 def _shifted(sums: Float64Array) -> Float64Array:
-    """Return the sums one place later, behind a 0."""
+    """Return the sums one position later, behind a 0."""
     return np.concatenate([np.zeros((len(sums), 1)), sums[:, :-1]], axis=1)

@@ -27,7 +27,7 @@ class SplitFits(NamedTuple):
     gap_bound : numpy.ndarray of shape (n_candidates, n_splits)
     converged, certified : numpy.ndarray of shape (n_candidates, n_splits), bool
     status : numpy.ndarray of shape (n_candidates, n_splits), str
-        As of `metaopt_fast.fit_many`.
+        Ends of the fits, as `metaopt_fast.fit_many` names them.
     """
 
     theta: Float64Array
@@ -60,10 +60,10 @@ def fit_splits(
     C : numpy.ndarray of shape (n_candidates,)
         scikit-learn's: 1 / (l2 * sum of the training rows' weights).
     class_weight : sequence of n_candidates
-        Each None, "balanced", or a dict of 0 and 1.
+        Weights of each candidate's classes: None, "balanced", or a dict of 0 and 1.
     sample_weight : numpy.ndarray of shape (n_samples,), optional
     **options
-        For `fit_many`.
+        Further arguments of `fit_many`.
 
     Returns
     -------

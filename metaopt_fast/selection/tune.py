@@ -30,9 +30,9 @@ class TuneResult:
     C : numpy.ndarray of shape (n_candidates,)
         scikit-learn's: l2 is 1 / (C * number of training rows).
     scores : numpy.ndarray of shape (n_candidates, n_folds)
-        Of the held-out rows of each fold, the greater the better.
+        Scores of the held-out rows of each fold, the greater the better.
     gap_bound : numpy.ndarray of shape (n_candidates, n_folds)
-        What each model's mean training loss with penalty is above its optimum, at most.
+        Upper bounds of what each model's mean training loss with penalty is above its optimum.
     converged : numpy.ndarray of shape (n_candidates, n_folds), bool
     scoring : str
     theta : numpy.ndarray of shape (n_features + 1,)
@@ -64,7 +64,7 @@ class TuneResult:
 
     @property
     def n_folds(self) -> int:
-        """How many times each candidate was trained."""
+        """The number of times that each candidate was trained."""
         return int(self.scores.shape[1])
 
     @property
@@ -132,13 +132,15 @@ def tune(
     y : numpy.ndarray of shape (n_samples,)
         Labels 0 and 1.
     n_candidates : int, default 200
-        How many values of C to draw, log-uniform from `low` to `high`.
+        Number of values of C to draw, log-uniform from `low` to `high`.
     cv : int, default 5
-        How many folds, stratified and in random order, both by `seed`.
+        Number of folds, stratified and in random order by `seed`.
     scoring : str, default "neg_log_loss"
-        One of `metaopt_fast.selection.scores.SCORES`.
+        Name of the score, one of `metaopt_fast.selection.scores.SCORES`.
     seed : int, default 0
+        Seed of the candidates and of the folds.
     low, high : float
+        Bounds of C.
     n_threads : int, optional
 
     Returns

@@ -28,7 +28,7 @@ def make_results(
     scores : dict of str to numpy.ndarray of shape (n_candidates, n_splits)
         "score", or the names of several.
     fit_seconds, score_seconds : float
-        For all models, which share them alike.
+        Seconds of all models together, which share them alike.
 
     Returns
     -------

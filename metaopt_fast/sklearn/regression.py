@@ -32,24 +32,25 @@ class LogisticRegression(BinaryClassifier):
     Parameters
     ----------
     C : float, default 1.0
-        The inverse of the penalty's strength; infinity is no penalty.
+        Inverse of the penalty's strength; infinity is no penalty.
     l2 : float, optional
-        In place of C: the penalty's strength beside the mean loss, 1 / (C * sum_i w_i).
+        Strength of the penalty beside the mean loss, 1 / (C * sum_i w_i), instead of C.
     class_weight : dict of label to float, or "balanced", optional
         "balanced" weighs a class by n / (2 n_class), n sums of sample weights.
     fit_intercept : bool, default True
     warm_start : bool, default False
         Whether fit starts from the solution before.
     tol : float, default 1e-8
-        Of the Newton decrement, as in `metaopt_fast.fit_many`.
+        Tolerance of the Newton decrement, as in `metaopt_fast.fit_many`.
     max_iter : int, default 100
     n_threads : int, optional
-        From 1 to 1024; by default OMP_NUM_THREADS, the affinity mask and the cgroup quota decide.
+        Number of threads, from 1 to 1024; by default OMP_NUM_THREADS, the affinity mask and the
+        cgroup quota decide.
 
     Attributes
     ----------
     classes_ : numpy.ndarray of shape (2,)
-        The second one is the positive class.
+        Labels of the classes, the second one of the positive class.
     coef_ : numpy.ndarray of shape (1, n_features)
     intercept_ : numpy.ndarray of shape (1,)
     n_iter_ : numpy.ndarray of shape (1,)
@@ -61,7 +62,7 @@ class LogisticRegression(BinaryClassifier):
         below 1.
     n_features_in_ : int
     feature_names_in_ : numpy.ndarray of shape (n_features,)
-        Where X has names.
+        Names of the columns, where X has them.
 
     Examples
     --------

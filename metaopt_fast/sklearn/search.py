@@ -69,14 +69,14 @@ class LogisticRegressionSearchCV(BinaryClassifier):
     Parameters
     ----------
     n_iter : int, default 100
-        How many candidates to draw.
+        Number of candidates to draw.
     candidates : dict, optional
         "C" and "class_weight", each a list or a distribution (with a method rvs) as for
         RandomizedSearchCV: of lists alone, `n_iter` combinations are drawn without replacement, or
         all are taken if there are no more. Without "C", it is log-uniform from 1e-4 to 1e4.
     cv : int, splitter or iterable of (train, test), default 5
-        As everywhere in scikit-learn: an int is the number of stratified folds; `train` and `test`
-        are numbers of rows, those below 0 counted from the end, or masks of all rows.
+        Splits, as everywhere in scikit-learn: an int is the number of stratified folds; `train` and
+        `test` are numbers of rows, those below 0 counted from the end, or masks of all rows.
     scoring : str, or list, tuple or dict of them, default "neg_log_loss"
         neg_log_loss, accuracy, balanced_accuracy, f1, roc_auc, brier (the negative one: the greater
         the better; also neg_brier_score). The positive class is the second one of `classes_`. A
@@ -85,7 +85,7 @@ class LogisticRegressionSearchCV(BinaryClassifier):
         Whether the best candidate is trained on all rows; of several scores, the name of the one
         that decides. A callable gets `cv_results_` and returns an index.
     random_state : int, RandomState or None, default None
-        Of the candidates.
+        Source of the random numbers that candidates are drawn by.
     one_standard_error : bool, default False
         Whether the best candidate is, of those with its class weight whose mean score is within one
         standard error of its own, the one with the smallest C.
@@ -95,18 +95,19 @@ class LogisticRegressionSearchCV(BinaryClassifier):
     Attributes
     ----------
     cv_results_ : dict of str to array
-        As of RandomizedSearchCV. Models are trained together: each one's time is its share.
+        Table of the candidates, as of RandomizedSearchCV. Models are trained together: each one's
+        time is its share.
     best_index_, best_params_, best_score_
         The best candidate, and its mean score.
     best_estimator_ : LogisticRegression
-        If `refit`.
+        Estimator of the best candidate, trained on all rows, if `refit`.
     classes_ : numpy.ndarray of shape (2,)
     scorer_ : callable, or dict of them for several scores
     gap_bounds_ : numpy.ndarray of shape (n_candidates, n_splits)
-        Of each model; see `LogisticRegression`.
+        Bounds of each model; see `LogisticRegression`.
     certified_ : numpy.ndarray of shape (n_candidates, n_splits), bool
     n_splits_, multimetric_, refit_time_, n_features_in_, feature_names_in_
-        As of RandomizedSearchCV.
+        Attributes of the same meaning as of RandomizedSearchCV.
 
     Examples
     --------
