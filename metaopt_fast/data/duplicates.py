@@ -7,7 +7,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.data.packing import check_classes, check_sample_weight, check_X, chunks
+from metaopt_fast.data.checks import check_classes, check_sample_weight, check_X
+from metaopt_fast.data.packing import chunks
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.typing import Array
 from metaopt_fast.validation.frames import as_numbers

@@ -14,8 +14,6 @@ import numpy.typing as npt
 
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.floating_errors import shielded
-from metaopt_fast.validation.frames import as_numbers
-from metaopt_fast.validation.labels import read_labels, short
 from metaopt_fast.validation.values import to_float64
 
 PANEL_ROWS = 8
@@ -148,27 +146,25 @@ def aligned_zeros(size: int) -> npt.NDArray[np.uint8]:
 
 @shielded
 def pack(
-    X: npt.ArrayLike,
-    y: npt.ArrayLike,
-    sample_weight: npt.ArrayLike | None,
+    X: npt.NDArray[Any],
+    positive: npt.NDArray[np.bool_],
+    sample_weight: npt.NDArray[np.float64] | None,
     n_constants: int,
     dtype: str,
     strata: npt.NDArray[np.intp] | None = None,
     scale: float = 1.0,
 ) -> Packed:
-    """Check X, y and sample_weight, and pack the rows of positive weight, times a scale.
+    """Pack the rows of positive weight, times a scale, of arguments as `checks` returns them.
 
     `n_constants` columns of ones follow those of X: 1 where there is an intercept.
 
     Of rows of one weight, those of the largest norm come first: they say the most of a candidate,
     so that a search can drop it early. Rows of different `strata` share no block.
     """
-    X = check_X(X)
-    positive = check_y(y, X.shape[0])
-    weights = check_sample_weight(sample_weight, X.shape[0])
+    weights = np.ones(len(X)) if sample_weight is None else sample_weight
     # Margins are kept as z = -margin, so the positive class has the sign -1.
     signs = np.where(positive, -scale, scale)
-    origin = Origin(np.empty(0, np.int32), positive, None if sample_weight is None else weights)
+    origin = Origin(np.empty(0, np.int32), positive, sample_weight)
     read = partial(chunks, X, dtype=dtype)
     norms = row_norms(read, np.arange(X.shape[0]), X.shape, dtype)
     return arrange(read, signs, norms, weights, origin, X.shape[1], n_constants, dtype, strata)
@@ -269,66 +265,6 @@ def decisions_of(
     rows = packed.rows("logistic", X.shape[1], 0.0)
     _kernels.margins(rows, theta[None], margins)
     return np.asarray(margins[packed.origin.places])
-
-
-def check_X(X: npt.ArrayLike) -> npt.NDArray[Any]:
-    """Return X as a two-dimensional array of real numbers, not copied where it is one."""
-    array = as_numbers("X", X, 2, "an array of shape (n_samples, n_features)")
-    if 0 in array.shape:
-        raise ValueError(f"X has shape {array.shape}: pass at least one row and one column.")
-    return array
-
-
-def check_y(y: npt.ArrayLike, n_samples: int) -> npt.NDArray[np.bool_]:
-    """Return which rows are of the positive class."""
-    return check_classes(y, n_samples)[1]
-
-
-def check_classes(y: npt.ArrayLike, n_samples: int) -> tuple[list[Any], npt.NDArray[np.bool_]]:
-    """Return the two labels, the lesser first, and which rows have the greater one."""
-    wanted = "one label for each row, a number, a string or a truth value"
-    labels = read_labels("y", y, wanted, may_be_column=True)
-    if len(labels.codes) != n_samples:
-        raise ValueError(
-            f"y has {len(labels.codes)} labels, but X has {n_samples} rows: pass one label for "
-            "each row."
-        )
-    classes = labels.values
-    for label in (classes[0], classes[-1]) if classes else ():
-        if isinstance(label, (float, np.floating)) and not math.isfinite(float(label)):
-            row = int(np.argmax(labels.codes == classes.index(label)))
-            raise ValueError(f"y has {label} in row {row}: pass {wanted}.")
-    if len(classes) != 2:
-        shown = ", ".join(map(short, classes[:4])) + (", ..." if len(classes) > 4 else "")
-        noun = "class" if len(classes) == 1 else "classes"
-        raise ValueError(f"y holds {len(classes):,} {noun} ({shown}): pass labels of two.")
-    return classes, labels.codes == 1
-
-
-@shielded
-def check_sample_weight(
-    sample_weight: npt.ArrayLike | None, n_samples: int
-) -> npt.NDArray[np.float64]:
-    """Return the weights, divided by a power of two that brings the largest into [1, 2)."""
-    if sample_weight is None:
-        return np.ones(n_samples)
-    wanted = "an array of shape (n_samples,) of finite numbers >= 0"
-    array = as_numbers("sample_weight", sample_weight, 1, wanted)
-    if array.shape[0] != n_samples:
-        raise ValueError(
-            f"sample_weight has {array.shape[0]} entries, but X has {n_samples} rows: pass one "
-            "weight for each row."
-        )
-    weights = to_float64(array)
-    if not np.isfinite(weights).all():
-        at = int(np.argmin(np.isfinite(weights)))
-        raise ValueError(f"sample_weight has {weights[at]} in row {at}: pass {wanted}.")
-    if (weights < 0).any():
-        at = int(np.argmax(weights < 0))
-        raise ValueError(f"sample_weight has {weights[at]:g} in row {at}: pass {wanted}.")
-    if not weights.any():
-        raise ValueError("sample_weight is 0 for every row: pass at least one positive weight.")
-    return np.ldexp(weights, 1 - math.frexp(weights.max())[1])
 
 
 def group_by_weight(

@@ -23,30 +23,6 @@ from metaopt_fast.data.packing import (
 )
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.typing import IndexArray
-from metaopt_fast.validation.values import as_real_array, describe
-
-
-def check_rows(rows: npt.ArrayLike, n_samples: int) -> IndexArray:
-    """Return the numbers of rows that integers or a mask choose, as NumPy would index with them."""
-    wanted = f"whole numbers from 0 to {n_samples - 1}, or a mask of shape ({n_samples},)"
-    array = as_real_array("rows", rows, 1, wanted)
-    if array.dtype.kind == "b":
-        if array.shape != (n_samples,):
-            raise ValueError(
-                f"rows is a mask of {array.size} entries, but there are {n_samples} rows: pass "
-                f"{wanted}."
-            )
-        array = np.flatnonzero(array)
-    if array.size == 0:
-        raise ValueError(f"rows chooses no row: pass {wanted}.")
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"rows is {describe(rows)}: pass {wanted}.")
-    if int(array.min()) < -n_samples or int(array.max()) >= n_samples:
-        bad = int(array.min()) if int(array.min()) < -n_samples else int(array.max())
-        raise ValueError(f"rows has {bad}, but there are {n_samples} rows: pass {wanted}.")
-    numbers = array.astype(np.intp)
-    numbers[numbers < 0] += n_samples
-    return numbers
 
 
 @shielded

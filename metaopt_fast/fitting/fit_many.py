@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.data.packing import check_classes, check_sample_weight, check_X, pack
+from metaopt_fast.data.checks import check_classes, check_sample_weight, check_X
+from metaopt_fast.data.packing import pack
 from metaopt_fast.fitting.arguments import (
     ClassWeight,
     check_class_weight,

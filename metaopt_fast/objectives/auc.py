@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 import metaopt_fast._kernels as _kernels
-from metaopt_fast.data.packing import check_sample_weight, check_X, check_y, pack
+from metaopt_fast.data.checks import check_sample_weight, check_X, check_y
+from metaopt_fast.data.packing import pack
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.base import (
     KERNEL_WORK,

@@ -12,18 +12,11 @@ import numpy.typing as npt
 
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.arithmetic import last_margin
-from metaopt_fast.data.packing import (
-    BLOCK_ROWS,
-    Packed,
-    check_sample_weight,
-    check_X,
-    check_y,
-    pack,
-)
+from metaopt_fast.data.checks import check_groups, check_sample_weight, check_X, check_y
+from metaopt_fast.data.packing import BLOCK_ROWS, Packed, pack
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.base import LinearData
 from metaopt_fast.typing import Float64Array
-from metaopt_fast.validation.labels import read_labels
 from metaopt_fast.validation.values import (
     as_real_array,
     check_number,
@@ -97,7 +90,7 @@ class ConfusionCounts(LinearData):
         positive = check_y(y, len(X))
         weights = check_sample_weight(sample_weight, len(X))
         self.group_labels: list[Any]
-        self.group_labels, group = _check_groups(groups, len(X))
+        self.group_labels, group = check_groups(groups, len(X))
         strata = 2 * group + positive
         # Weights are packed divided by it: a power of two, or the weight that all rows have.
         self._unit = 1.0 if sample_weight is None else _unit(sample_weight)
@@ -320,18 +313,3 @@ def _check_thresholds(thresholds: Sequence[float]) -> tuple[float, ...]:
         if not 0 < threshold < 1:
             raise ValueError(f"thresholds has {threshold:g}: pass {wanted}.")
     return tuple(array.tolist())
-
-
-def _check_groups(
-    groups: npt.ArrayLike | None, n_samples: int
-) -> tuple[list[Any], npt.NDArray[np.intp]]:
-    """Return the labels of the groups, and the number of each row's."""
-    if groups is None:
-        return [None], np.zeros(n_samples, np.intp)
-    wanted = "one number, string or bool for each row"
-    labels = read_labels("groups", groups, wanted)
-    if len(labels.codes) != n_samples:
-        raise ValueError(
-            f"groups has shape {labels.codes.shape}, but X has {n_samples} rows: pass {wanted}."
-        )
-    return labels.values, labels.codes

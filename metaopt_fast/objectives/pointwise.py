@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 import metaopt_fast._kernels as _kernels
+from metaopt_fast.data.checks import check_rows, check_sample_weight, check_X, check_y
 from metaopt_fast.data.packing import Packed, pack
-from metaopt_fast.data.subsets import check_rows, minibatches, subset
+from metaopt_fast.data.subsets import minibatches, subset
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.base import LinearData
 from metaopt_fast.objectives.eigenvalues import moment_bound
@@ -56,8 +57,12 @@ class PointwiseLoss(LinearData):
             from metaopt_fast.data import duplicates
 
             X, y, sample_weight = duplicates.merge_duplicates(X, y, sample_weight)
+        X = check_X(X)
+        positive, weights = check_y(y, len(X)), None
+        if sample_weight is not None:
+            weights = check_sample_weight(sample_weight, len(X))
         scale = self._scale()
-        self._packed = pack(X, y, sample_weight, self.fit_intercept, self.dtype, scale=scale)
+        self._packed = pack(X, positive, weights, self.fit_intercept, self.dtype, scale=scale)
         self._digest: bytes | None = None
         self._connect()
 

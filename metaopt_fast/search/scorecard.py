@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.arithmetic import expit
-from metaopt_fast.data.packing import check_X, check_y, decisions_of
+from metaopt_fast.data.checks import check_X, check_y
+from metaopt_fast.data.packing import decisions_of
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.typing import Array
 from metaopt_fast.validation.frames import as_frame, select_columns

@@ -430,7 +430,7 @@ MUTANTS = [
     ),
     Mutant(
         "weights are not brought to [1, 2)",
-        PY + "data/packing.py",
+        PY + "data/checks.py",
         "return np.ldexp(weights, 1 - math.frexp(weights.max())[1])",
         "return weights",
         "kernels bad_input",

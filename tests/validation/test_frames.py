@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import metaopt_fast as mf
+from metaopt_fast.data.checks import check_classes, check_X
 from metaopt_fast.data.duplicates import merge_duplicates
-from metaopt_fast.data.packing import check_classes, check_X
 from metaopt_fast.reference import fitting as reference_training
 from metaopt_fast.reference.counts import confusion_counts
 
