@@ -69,7 +69,10 @@ def groups(X: Array, positive: Array) -> tuple[Array, Array]:
     seen: dict[bytes, int] = {}
     first: list[int] = []
     group = np.empty(len(X), np.intp)
-    for chunk, part in chunks(X, np.arange(len(X)), "float64"):
+    done = 0
+    for chunk in chunks(X, np.arange(len(X)), "float64"):
+        part = np.arange(done, done + len(chunk))
+        done += len(chunk)
         # Rows are compared by their bytes: + 0.0 turns -0.0 into 0.0.
         keys = np.column_stack([chunk + 0.0, positive[part]])
         for row, key in zip(part, keys.view(f"V{keys.itemsize * keys.shape[1]}"), strict=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy.typing as npt
 
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.arithmetic import geometric, log
-from metaopt_fast.data.packing import PANEL_ROWS, Packed
+from metaopt_fast.data.packed import Packed
 from metaopt_fast.fitting.arguments import ClassWeight
 from metaopt_fast.fitting.models import Models, Nearby, TrainingSet
 from metaopt_fast.fitting.newton import fit
@@ -60,9 +59,7 @@ class Problem:
         self.n_params, self.n_threads = n_params, n_threads
         self.block_fold = packed.of_blocks(fold)
         self.block_class = packed.of_blocks(packed.origin.positive).astype(np.intp)
-        panels = packed.panels.view(np.float64).reshape(-1, n_params * PANEL_ROWS)
-        extents = np.maximum(panels.max(axis=0), -panels.min(axis=0))
-        self.extents = extents.reshape(n_params, PANEL_ROWS).max(axis=1)
+        self.extents = packed.column_extents()
 
     def factors(self, choice: ClassWeight, left_out: int) -> Float64Array:
         """Return what the classes' weights are multiplied by; left_out: a fold, or -1 for none."""
@@ -82,10 +79,10 @@ class Problem:
         loss: str = "logistic",
     ) -> _kernels.PackedRows:
         """Return some blocks as the kernels read them: the rows themselves are shared."""
-        weights = self.packed.block_weights * factors[self.block_class]
-        part = replace(self.packed, block_weights=weights)
-        part = part.blocks(blocks, total_weight=total_weight)
-        return part.rows(loss, self.n_params, 0.0)
+        part = self.packed.blocks(
+            blocks, total_weight=total_weight, factors=factors[self.block_class]
+        )
+        return part.rows(loss, 0.0)
 
     def training_set(self, choice: ClassWeight, left_out: int) -> TrainingSet:
         factors = self.factors(choice, left_out)
@@ -96,12 +93,12 @@ class Problem:
         """Return some of all rows, where they are many: enough to say where an optimum is near."""
         blocks = np.zeros(len(self.block_fold), np.bool_)
         blocks[::SKETCH] = True
-        n_rows = int(self.packed.block_rows[blocks].sum())
+        n_rows = self.packed.blocks(blocks, total_weight=1.0).n_rows
         if n_rows < SKETCH * self.n_params or len(np.unique(self.block_class[blocks])) < 2:
             return None
         factors = self.factors(choice, -1)
         total = float((self.sums_without(-1) * factors).sum())
-        total *= n_rows / int(self.packed.block_rows.sum())
+        total *= n_rows / self.packed.n_rows
         return TrainingSet(self.rows(blocks, factors, total), total)
 
     def fold_models(
@@ -120,8 +117,8 @@ class Problem:
             L2(l2, self.packed.n_features),
             self.n_params,
             self.extents,
-            int(self.packed.block_rows.sum()),
-            len(self.packed.block_rows),
+            self.packed.n_rows,
+            self.packed.n_blocks,
             self.n_threads,
         )
 

@@ -119,12 +119,10 @@ class AUCObjective(LinearData):
         packed = self._packed
         self._set_shape(packed)
         self._block_positive = packed.of_blocks(packed.origin.positive)
-        # Of the negative and of the positive class.
-        parts = (
-            packed.blocks(blocks, total_weight=1.0).rows("logistic", self.n_params, 0.0)
-            for blocks in (~self._block_positive, self._block_positive)
+        self._rows = (
+            packed.blocks(~self._block_positive, total_weight=1.0).rows("logistic", 0.0),
+            packed.blocks(self._block_positive, total_weight=1.0).rows("logistic", 0.0),
         )
-        self._rows = next(parts), next(parts)
 
     def loss(self, theta: npt.ArrayLike) -> float:
         """Return 1 - AUC of one theta: the bits of `batch_loss`."""

@@ -9,7 +9,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.data.packing import Packed, decisions_of
+from metaopt_fast.data.packed import Packed
+from metaopt_fast.data.packing import decisions_of
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.machine import default_n_threads
 from metaopt_fast.typing import Float64Array

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,8 @@ import numpy.typing as npt
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.arithmetic import last_margin
 from metaopt_fast.data.checks import check_groups, check_sample_weight, check_X, check_y
-from metaopt_fast.data.packing import BLOCK_ROWS, Packed, pack
+from metaopt_fast.data.packed import Packed
+from metaopt_fast.data.packing import pack
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.base import LinearData
 from metaopt_fast.typing import Float64Array
@@ -101,7 +101,6 @@ class ConfusionCounts(LinearData):
         # A shift has a column of its own, so that the sum is rounded before they are compared.
         n_constants = int(self.fit_intercept) + any(self._shifts)
         self._packed = pack(X, positive, weights, n_constants, self.dtype, strata)
-        self._n_columns = X.shape[1] + n_constants
         self._grain = _grain(self._packed, weights)
         self._check_dtype_of_weights(weights)
         self._stratum = self._packed.of_blocks(strata)
@@ -123,11 +122,7 @@ class ConfusionCounts(LinearData):
     def _check_dtype_of_weights(self, weights: Float64Array) -> None:
         """Raise ValueError where single precision would lose a row's weight."""
         least = float(weights[weights > 0].min())
-        if (
-            self._packed.row_weights is not None
-            and self.dtype == "float32"
-            and least < np.finfo(np.float32).tiny
-        ):
+        if self._packed.rows_per_single_sum > 1 and least < np.finfo(np.float32).tiny:
             raise ValueError(
                 f"sample_weight has {least * self._unit:g} beside {weights.max() * self._unit:g}, "
                 "of which float32 holds one alone: pass dtype='float64'."
@@ -136,7 +131,6 @@ class ConfusionCounts(LinearData):
     def _connect(self) -> None:
         packed, n_groups = self._packed, len(self.group_labels)
         self._set_shape(packed)
-        weights = packed.weights_of_places()
         # Weights of the negative and the positive rows of each group, as they are packed.
         self._totals = np.zeros((n_groups, 2))
         # Of each group and class: rows whose loss is that of wrong decisions, and of right ones
@@ -152,12 +146,11 @@ class ConfusionCounts(LinearData):
                 (
                     stratum // 2,
                     stratum % 2,
-                    part.rows(wrong, self._n_columns, 0.0),
-                    part.rows(right, self._n_columns, 0.0) if self._grain is None else None,
+                    part.rows(wrong, 0.0),
+                    part.rows(right, 0.0) if self._grain is None else None,
                 )
             )
-            places = part.places()
-            self._totals[stratum // 2, stratum % 2] = math.fsum(weights[places])
+            self._totals[stratum // 2, stratum % 2] = math.fsum(part.weights())
 
     def counts(self, theta: npt.ArrayLike) -> Float64Array:
         """Return the counts of one theta, shape (n_groups, n_thresholds, 4). See `batch_counts`."""
@@ -225,10 +218,10 @@ class ConfusionCounts(LinearData):
         of_false_positive = check_number("of_false_positive", of_false_positive, 0.0)
         of_false_negative = check_number("of_false_negative", of_false_negative, 0.0)
         costs = np.array([of_false_positive, of_false_negative])[self._stratum % 2]
-        part = replace(self._packed, block_weights=self._packed.block_weights * costs)
         if not costs.any():
             return None
-        return part.blocks(costs > 0, total_weight=1.0).rows("zero_one", self._n_columns, 0.0)
+        part = self._packed.blocks(costs > 0, total_weight=1.0, factors=costs)
+        return part.rows("zero_one", 0.0)
 
     @property
     def totals(self) -> Float64Array:
@@ -252,8 +245,7 @@ class ConfusionCounts(LinearData):
         if self._grain is not None:
             return 2.0**-53
         # Of a block of rows of different weights, 16 additions are in the dtype of the rows.
-        in_blocks = self._packed.row_weights is not None and self.dtype == "float32"
-        return 2.0**-18 if in_blocks else 2.0**-48
+        return 2.0**-18 if self._packed.rows_per_single_sum > 1 else 2.0**-48
 
     @property
     def fingerprint(self) -> str:
@@ -292,9 +284,8 @@ def _grain(packed: Packed, weights: Float64Array) -> float | None:
     grain = math.ldexp(1.0, int((exponents - 54 + lowest).min()))
     if math.fsum(kept) / grain > 2**53:
         return None
-    in_blocks = packed.row_weights is not None and packed.dtype == "float32"
-    # A block of rows of different weights is summed in the dtype of the rows.
-    return None if in_blocks and BLOCK_ROWS * float(kept.max()) / grain > 2**24 else grain
+    n_single = packed.rows_per_single_sum
+    return None if n_single > 1 and n_single * float(kept.max()) / grain > 2**24 else grain
 
 
 def _cut(threshold: float, dtype: str) -> float:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.data.checks import check_rows, check_sample_weight, check_X, check_y
-from metaopt_fast.data.packing import Packed, pack
+from metaopt_fast.data.packed import Packed
+from metaopt_fast.data.packing import pack
 from metaopt_fast.data.subsets import minibatches, subset
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.base import LinearData
@@ -74,8 +75,7 @@ class PointwiseLoss(LinearData):
         """Hand the packed arrays to the kernels."""
         packed = self._packed
         self._set_shape(packed)
-        l2 = float(self._penalty.curvatures[0])
-        self._rows = packed.rows(self._loss, self.n_params, l2)
+        self._rows = packed.rows(self._loss, float(self._penalty.curvatures[0]))
         self._work = _kernels.work(self.n_samples, self.n_params)
 
     @property
@@ -233,7 +233,7 @@ class PointwiseLoss(LinearData):
                 f"{type(self).__name__} has a kink, so that no learning rate follows from the "
                 "data: pass one."
             )
-        largest = moment_bound(self._packed, self.n_params, self._threads())
+        largest = moment_bound(self._packed, self._threads())
         return largest * self._curvature + float(self._penalty.curvatures[0])
 
     @property
@@ -281,7 +281,7 @@ class PointwiseLoss(LinearData):
         >>> objective.subset([0, 2]).loss([1.0]) == mf.LogisticLoss([[1], [-1]], [1, 0]).loss([1.0])
         True
         """
-        packed = subset(self._packed, self.n_params, check_rows(rows, self.n_samples))
+        packed = subset(self._packed, check_rows(rows, self.n_samples))
         return self._on(packed)
 
     def minibatches(self, batch_size: int, *, seed: int = 0, epoch: int = 0) -> list[Self]:
@@ -303,7 +303,7 @@ class PointwiseLoss(LinearData):
         batch_size = check_integer("batch_size", batch_size, 1, self.n_samples)
         seed = check_integer("seed", seed, 0, MAX_SEED)
         epoch = check_integer("epoch", epoch, 0, MAX_SEED)
-        parts = minibatches(self._packed, self.n_params, batch_size, seed, epoch)
+        parts = minibatches(self._packed, batch_size, seed, epoch)
         return [self._on(part) for part in parts]
 
     def _on(self, packed: Packed) -> Self:

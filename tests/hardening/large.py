@@ -11,7 +11,7 @@ from checks import Report
 
 import metaopt_fast as mf
 from metaopt_fast import _kernels
-from metaopt_fast.data.packing import BLOCK_ROWS, PANEL_ROWS, aligned_zeros
+from metaopt_fast.data.packed import BLOCK_ROWS, PANEL_ROWS, aligned_zeros
 
 BEYOND = 2**31
 LN2 = math.log(2)

@@ -1,0 +1,327 @@
+"""Rows as the kernels read them, in panels, and the questions that are asked of them.
+
+Nobody else but the kernels knows where in memory a row is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+import metaopt_fast._kernels as _kernels
+from metaopt_fast.data.rows import Moment
+from metaopt_fast.floating_errors import shielded
+from metaopt_fast.typing import Array, Float64Array, IndexArray
+
+# As in src/kernels.hpp.
+PANEL_ROWS = 8
+BLOCK_ROWS = 64
+ALIGNMENT = 64
+
+# Rows that are converted at a time: X itself is never copied as a whole.
+CHUNK_ROWS = 4096
+
+# Below it, squares have begun to leave the range of floats.
+TINY = math.ldexp(1, -600)
+
+
+class Origin(NamedTuple):
+    """The rows by their numbers in X: what else it takes to pack some of them again."""
+
+    positions: npt.NDArray[np.signedinteger[Any]]  # in the panels; -1 for rows of weight 0
+    positive: npt.NDArray[np.bool_]
+    weights: Float64Array | None  # None: all are 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Packed:
+    """Rows in panels of 8, in blocks of up to 64 rows of one weight.
+
+    `panels` and `row_weights` are bytes of `dtype`, aligned for the widest vectors. Where nearly
+    every row has a weight of its own, blocks hold rows of any weight, and `row_weights` has them.
+    """
+
+    n_samples: int
+    n_features: int
+    n_columns: int
+    dtype: str
+    panels: npt.NDArray[np.uint8]
+    row_weights: npt.NDArray[np.uint8] | None
+    first_panel: IndexArray
+    block_rows: npt.NDArray[np.intc]
+    block_weights: Float64Array
+    total_weight: float
+    extent: float
+    origin: Origin
+
+    def rows(self, loss: str, l2: float) -> _kernels.PackedRows:
+        """Return the kernels' view of the rows, for a pointwise loss and a penalty."""
+        return _kernels.PackedRows(
+            _kernels.LOSSES[loss],
+            self.dtype == "float32",
+            self.n_columns,
+            self.n_features,
+            self.first_panel,
+            self.block_rows,
+            self.block_weights,
+            self.panels,
+            self.row_weights,
+            self.total_weight,
+            l2,
+            self.extent,
+        )
+
+    # --------------------------------------------------------------------------- the four questions
+
+    def gather(self, rows: IndexArray) -> Iterator[Float64Array]:
+        """Yield rows of X, none of weight 0, as they are packed, some at a time."""
+        panels = self._panels()
+        for first in range(0, len(rows), CHUNK_ROWS):
+            at = self.origin.positions[rows[first : first + CHUNK_ROWS]]
+            yield np.ascontiguousarray(panels[at // PANEL_ROWS, :, at % PANEL_ROWS], np.float64)
+
+    def column_extents(self) -> Float64Array:
+        """Return the largest absolute value in each column, of the rows of all blocks."""
+        panels = self.panels.view(self.dtype).reshape(-1, self.n_columns * PANEL_ROWS)
+        extents = np.maximum(panels.max(axis=0), -panels.min(axis=0))
+        largest: Float64Array = extents.reshape(self.n_columns, PANEL_ROWS).max(axis=1)
+        return largest.astype(np.float64)
+
+    @shielded
+    def second_moment(self, n_threads: int) -> Moment:
+        """Return sum_i w_i x_i x_i' / sum_i w_i, or, where there are fewer rows than columns, the
+        products of the rows with each other, whose eigenvalues are the same but for zeros."""
+        weights = np.sqrt(self._weights_of_positions()) / math.sqrt(self.total_weight)
+        weights = weights.reshape(-1, PANEL_ROWS)
+        panels = self._panels()[: len(weights)]
+        add_up = _products_of_rows if self.n_rows < self.n_columns else _products_of_columns
+        exponent = _exponent(self.extent * float(weights.max()))
+        matrix = add_up(panels, weights, exponent, n_threads)
+        if matrix.trace() < TINY:
+            # What is large is in other blocks, or has next to no weight.
+            parts = (np.abs(some).max(axis=1) * part for some, part in _some(panels, weights))
+            exponent = _exponent(max(float(part.max()) for part in parts))
+            matrix = add_up(panels, weights, exponent, n_threads)
+        return Moment(matrix, exponent)
+
+    def split(self, batches: Sequence[IndexArray]) -> list[Self]:
+        """Return each batch of rows of X, none of weight 0, as packed rows of their own.
+
+        All share one copy of the rows, in the order of the batches.
+        """
+        rows, sizes = np.concatenate(batches), np.array([len(batch) for batch in batches])
+        starts = np.cumsum(sizes) - sizes
+        # Each batch begins with a panel of its own.
+        n_panels = -(-sizes // PANEL_ROWS)
+        first_panel = np.cumsum(n_panels) - n_panels
+        target = np.arange(len(rows)) + np.repeat(first_panel * PANEL_ROWS - starts, sizes)
+        n_positions, itemsize = PANEL_ROWS * int(n_panels.sum()), np.dtype(self.dtype).itemsize
+        panels = aligned_zeros(n_positions * self.n_columns * itemsize)
+        self._copy(rows, panels, target)
+
+        weights, row_weights = None, None
+        if self.origin.weights is not None:
+            weights = self.origin.weights[rows]
+            # A batch of small weights keeps their digits in single precision.
+            exponents = 1 - np.frexp(np.maximum.reduceat(weights, starts))[1]
+            weights = np.ldexp(weights, np.repeat(exponents, sizes))
+            row_weights = aligned_zeros(n_positions * itemsize)
+            row_weights.view(self.dtype)[target] = weights
+
+        parts, panel_bytes = [], PANEL_ROWS * itemsize
+        for batch, start, first, count in zip(
+            batches, starts.tolist(), first_panel.tolist(), n_panels.tolist(), strict=True
+        ):
+            own_weights = None if weights is None else weights[start : start + len(batch)]
+            blocks = np.arange(0, len(batch), BLOCK_ROWS)
+            parts.append(
+                replace(
+                    self,
+                    n_samples=len(batch),
+                    panels=_bytes(panels, first, count, panel_bytes * self.n_columns),
+                    row_weights=None
+                    if row_weights is None
+                    else _bytes(row_weights, first, count, panel_bytes),
+                    first_panel=blocks // PANEL_ROWS,
+                    block_rows=np.minimum(BLOCK_ROWS, len(batch) - blocks).astype(np.intc),
+                    block_weights=np.ones(len(blocks)),
+                    total_weight=float(len(batch))
+                    if own_weights is None
+                    else math.fsum(own_weights),
+                    origin=Origin(np.arange(len(batch)), self.origin.positive[batch], own_weights),
+                )
+            )
+        return parts
+
+    def _copy(self, rows: IndexArray, panels: npt.NDArray[np.uint8], target: IndexArray) -> None:
+        """Copy rows of X to positions in other panels."""
+        source = self._panels()
+        filled = panels.view(self.dtype).reshape(-1, self.n_columns, PANEL_ROWS)
+        for first in range(0, len(rows), CHUNK_ROWS):
+            into = target[first : first + CHUNK_ROWS]
+            at = self.origin.positions[rows[first : first + CHUNK_ROWS]]
+            filled[into // PANEL_ROWS, :, into % PANEL_ROWS] = source[
+                at // PANEL_ROWS, :, at % PANEL_ROWS
+            ]
+
+    def _panels(self) -> Array:
+        return self.panels.view(self.dtype).reshape(-1, self.n_columns, PANEL_ROWS)
+
+    # ------------------------------------------------------------------------------ rows and blocks
+
+    @property
+    def kept(self) -> IndexArray:
+        """Numbers in X of the rows of positive weight."""
+        return np.flatnonzero(self.origin.positions >= 0)
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the blocks."""
+        return int(self.block_rows.sum())
+
+    @property
+    def n_blocks(self) -> int:
+        """Blocks of rows."""
+        return len(self.block_rows)
+
+    @property
+    def n_positions(self) -> int:
+        """Rows that the panels have room for, up to the end of the last block."""
+        n_panels = -(-int(self.block_rows[-1]) // PANEL_ROWS)
+        return PANEL_ROWS * (int(self.first_panel[-1]) + n_panels)
+
+    @property
+    def rows_per_single_sum(self) -> int:
+        """How many rows' weights are added in single precision: 1 where their sum is one number."""
+        return BLOCK_ROWS if self.row_weights is not None and self.dtype == "float32" else 1
+
+    def blocks(
+        self,
+        which: npt.NDArray[np.bool_],
+        *,
+        total_weight: float,
+        factors: Float64Array | None = None,
+    ) -> Self:
+        """Return some of the blocks, each one's weight times a factor: the panels are shared."""
+        weights = self.block_weights if factors is None else self.block_weights * factors
+        return replace(
+            self,
+            first_panel=self.first_panel[which],
+            block_rows=self.block_rows[which],
+            block_weights=weights[which],
+            total_weight=total_weight,
+        )
+
+    def of_blocks(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return what the first row of each block has, of an array with an entry for each row."""
+        row_at = np.empty(int(self.origin.positions.max()) + 1, np.intp)
+        kept = self.kept
+        row_at[self.origin.positions[kept]] = kept
+        found: npt.NDArray[Any] = values[row_at[self.first_panel * PANEL_ROWS]]
+        return found
+
+    def weights(self) -> Float64Array:
+        """Return the weight of each row of the blocks, block by block."""
+        weights = np.repeat(self.block_weights, self.block_rows)
+        if self.row_weights is not None:
+            weights *= self.row_weights.view(self.dtype)[self._positions()]
+        return weights
+
+    def _weights_of_positions(self) -> Float64Array:
+        """Return the weight at each position of the panels, 0 where no row of the blocks is."""
+        weights = np.zeros(self.n_positions)
+        weights[self._positions()] = self.weights()
+        return weights
+
+    def _positions(self) -> IndexArray:
+        """Return the position in the panels of each row of the blocks, block by block."""
+        before = np.cumsum(self.block_rows) - self.block_rows
+        starts = self.first_panel * PANEL_ROWS - before
+        return np.repeat(starts, self.block_rows) + np.arange(self.n_rows)
+
+    def digest(self) -> bytes:
+        """Return a SHA-256 of all that the kernels read."""
+        import hashlib
+
+        digest = hashlib.sha256(repr((self.n_samples, self.n_features, self.dtype)).encode())
+        for array in (
+            self.panels,
+            self.row_weights,
+            self.first_panel,
+            self.block_rows,
+            self.block_weights,
+        ):
+            digest.update(b"-" if array is None else array.data)
+        return digest.digest()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Unpickled bytes lie anywhere; the widest vectors want them aligned.
+        for name in ("panels", "row_weights"):
+            if state[name] is not None:
+                aligned = aligned_zeros(state[name].size)
+                aligned[:] = state[name]
+                state[name] = aligned
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+
+
+def aligned_zeros(size: int) -> npt.NDArray[np.uint8]:
+    """Return `size` bytes of zeros whose address is a multiple of the widest vector's."""
+    memory = np.zeros(size + ALIGNMENT, np.uint8)
+    offset = -memory.ctypes.data % ALIGNMENT
+    return memory[offset : offset + size]
+
+
+def _bytes(
+    memory: npt.NDArray[np.uint8], first: int, count: int, size: int
+) -> npt.NDArray[np.uint8]:
+    """Return some panels, of so many bytes each."""
+    return memory[first * size : (first + count) * size]
+
+
+def _exponent(largest: float) -> int:
+    """Return the power of two to divide by, so that squares stay in the range of floats."""
+    return max(-1000, min(1000, math.frexp(largest)[1]))
+
+
+def _products_of_columns(
+    panels: Array, weights: Float64Array, exponent: int, n_threads: int
+) -> Float64Array:
+    """Return the sum of the columns' products with each other, divided by 4**exponent."""
+    n_columns = panels.shape[1]
+    moment = np.zeros((n_columns, n_columns))
+    for some, part in _some(panels, weights):
+        columns = np.empty((n_columns, len(some), PANEL_ROWS))
+        columns[:] = some.transpose(1, 0, 2)
+        columns *= math.ldexp(1.0, -exponent)
+        columns *= part
+        _kernels.add_gram(columns.reshape(n_columns, -1), moment, n_threads)
+    return moment
+
+
+def _products_of_rows(
+    panels: Array, weights: Float64Array, exponent: int, n_threads: int
+) -> Float64Array:
+    """Return the products of the rows with each other, divided by 4**exponent."""
+    used = weights > 0
+    rows = panels.astype(np.float64).transpose(0, 2, 1)[used]
+    rows *= math.ldexp(1.0, -exponent)
+    rows *= weights[used][:, None]
+    moment = np.zeros((len(rows), len(rows)))
+    _kernels.add_gram(rows, moment, n_threads)
+    return moment
+
+
+def _some(panels: Array, weights: Float64Array) -> Iterator[tuple[Array, Float64Array]]:
+    """Yield some panels at a time, and the weights of their rows."""
+    size = CHUNK_ROWS // PANEL_ROWS
+    for first in range(0, len(panels), size):
+        yield panels[first : first + size], weights[first : first + size]
