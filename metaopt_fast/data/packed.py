@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -30,11 +30,15 @@ CHUNK_ROWS = 4096
 TINY = math.ldexp(1, -600)
 
 
+# The class of each row: 0 and 1, or more.
+Labels: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
+
+
 class Origin(NamedTuple):
     """The rows by their numbers in X: what else it takes to pack some of them again."""
 
     positions: npt.NDArray[np.signedinteger[Any]]  # in the panels; -1 for rows of weight 0
-    positive: npt.NDArray[np.bool_]
+    labels: Labels
     weights: Float64Array | None  # None: all are 1
 
 
@@ -44,12 +48,16 @@ class Packed:
 
     `panels` and `row_weights` are bytes of `dtype`, aligned for the widest vectors. Where nearly
     every row has a weight of its own, blocks hold rows of any weight, and `row_weights` has them.
+    `labels` has the class of the row at each position, 0 where there is none. Where rows are
+    `signed`, those of class 1 are multiplied by -1, as the losses of two classes want them.
     """
 
     n_samples: int
     n_features: int
     n_columns: int
     dtype: str
+    signed: bool
+    labels: Labels
     panels: npt.NDArray[np.uint8]
     row_weights: npt.NDArray[np.uint8] | None
     first_panel: IndexArray
@@ -124,6 +132,8 @@ class Packed:
         panels = aligned_zeros(n_positions * self.n_columns * itemsize)
         self._copy(rows, panels, target)
 
+        labels = np.zeros(n_positions, self.labels.dtype)
+        labels[target] = self.origin.labels[rows]
         weights, row_weights = None, None
         if self.origin.weights is not None:
             weights = self.origin.weights[rows]
@@ -139,10 +149,12 @@ class Packed:
         ):
             own_weights = None if weights is None else weights[start : start + len(batch)]
             blocks = np.arange(0, len(batch), BLOCK_ROWS)
+            own_labels = labels[first * PANEL_ROWS : (first + count) * PANEL_ROWS]
             parts.append(
                 replace(
                     self,
                     n_samples=len(batch),
+                    labels=own_labels,
                     panels=_bytes(panels, first, count, panel_bytes * self.n_columns),
                     row_weights=None
                     if row_weights is None
@@ -153,7 +165,7 @@ class Packed:
                     total_weight=float(len(batch))
                     if own_weights is None
                     else math.fsum(own_weights),
-                    origin=Origin(np.arange(len(batch)), self.origin.positive[batch], own_weights),
+                    origin=Origin(np.arange(len(batch)), own_labels[: len(batch)], own_weights),
                 )
             )
         return parts
@@ -217,6 +229,11 @@ class Packed:
             total_weight=total_weight,
         )
 
+    @property
+    def block_labels(self) -> Labels:
+        """The class of each block's first row: of all of its rows, where classes are strata."""
+        return self.labels[self.first_panel * PANEL_ROWS]
+
     def of_blocks(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return what the first row of each block has, of an array with an entry for each row."""
         row_at = np.empty(int(self.origin.positions.max()) + 1, np.intp)
@@ -245,7 +262,7 @@ class Packed:
         return np.repeat(starts, self.block_rows) + np.arange(self.n_rows)
 
     def digest(self) -> bytes:
-        """Return a SHA-256 of all that the kernels read."""
+        """Return a SHA-256 of all that the kernels read, and of labels that no sign tells."""
         import hashlib
 
         digest = hashlib.sha256(repr((self.n_samples, self.n_features, self.dtype)).encode())
@@ -257,6 +274,9 @@ class Packed:
             self.block_weights,
         ):
             digest.update(b"-" if array is None else array.data)
+        if not self.signed:
+            digest.update(repr(("labels", self.labels.dtype.str)).encode())
+            digest.update(self.labels.data)
         return digest.digest()
 
     def __getstate__(self) -> dict[str, Any]:

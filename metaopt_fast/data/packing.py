@@ -16,6 +16,7 @@ from metaopt_fast.data.packed import (
     BLOCK_ROWS,
     CHUNK_ROWS,
     PANEL_ROWS,
+    Labels,
     Origin,
     Packed,
     aligned_zeros,
@@ -33,7 +34,8 @@ class Unpacked(NamedTuple):
 
     read: Reader  # with or without the columns of ones
     signs: Float64Array  # what each row is multiplied by: numbers of one size
-    positive: npt.NDArray[np.bool_]
+    signed: bool  # whether that tells the classes apart, or has done so
+    labels: Labels
     weights: Float64Array | None  # None: all are 1
     n_features: int
     n_constants: int  # columns of ones that follow
@@ -54,24 +56,28 @@ class Layout(NamedTuple):
 @shielded
 def pack(
     X: npt.NDArray[Any],
-    positive: npt.NDArray[np.bool_],
+    labels: npt.NDArray[Any],
     weights: Float64Array | None,
     n_constants: int,
     dtype: str,
+    *,
     strata: IndexArray | None = None,
     scale: float = 1.0,
+    signed: bool = True,
 ) -> Packed:
     """Pack the rows of positive weight, times a scale, of arguments as `checks` returns them.
 
+    `labels` are the classes' numbers from 0 on, or which rows are of class 1. Where there are two,
+    rows may be `signed`: margins are kept as z = -margin, so class 1 has the sign -1.
     `n_constants` columns of ones follow those of X: 1 where there is an intercept.
 
     Of rows of one weight, those of the largest norm come first: they say the most of a candidate,
     so that a search can drop it early. Rows of different `strata` share no block.
     """
-    # Margins are kept as z = -margin, so the positive class has the sign -1.
-    signs = np.where(positive, -scale, scale)
+    signs = np.where(labels == 1, -scale, scale) if signed else np.full(len(X), scale)
+    labels = labels.astype(np.min_scalar_type(int(labels.max())))
     read = partial(chunks, X, dtype=dtype)
-    rows = Unpacked(read, signs, positive, weights, X.shape[1], n_constants, dtype)
+    rows = Unpacked(read, signs, signed, labels, weights, X.shape[1], n_constants, dtype)
     return arrange(rows, row_norms(rows, np.arange(len(X))), strata)
 
 
@@ -98,6 +104,7 @@ def arrange(rows: Unpacked, norms: Float64Array, strata: IndexArray | None = Non
     layout = lay_out(rows.weights, norms, strata)
     n_positions = layout.n_panels * PANEL_ROWS
     panels = aligned_zeros(n_positions * n_columns * dtype.itemsize)
+    labels = np.zeros(n_positions, rows.labels.dtype)
     positions: npt.NDArray[Any]
     positions = np.full(n_samples, -1, np.int32 if n_positions < 2**31 else np.int64)
 
@@ -111,6 +118,7 @@ def arrange(rows: Unpacked, norms: Float64Array, strata: IndexArray | None = Non
             extent = max(extent, scale * float(chunk.max()), -scale * float(chunk.min()))
             position += len(chunk)
         positions[group] = np.arange(first, position)
+        labels[first:position] = rows.labels[group]
         position = -(-position // PANEL_ROWS) * PANEL_ROWS
 
     row_weights, total_weight = None, float(sum(map(len, layout.groups)))
@@ -125,6 +133,8 @@ def arrange(rows: Unpacked, norms: Float64Array, strata: IndexArray | None = Non
         n_features=rows.n_features,
         n_columns=n_columns,
         dtype=rows.dtype,
+        signed=rows.signed,
+        labels=labels,
         panels=panels,
         row_weights=row_weights,
         first_panel=layout.first_panel,
@@ -132,7 +142,7 @@ def arrange(rows: Unpacked, norms: Float64Array, strata: IndexArray | None = Non
         block_weights=layout.block_weights,
         total_weight=total_weight,
         extent=float(dtype.type(extent)),
-        origin=Origin(positions, rows.positive, rows.weights),
+        origin=Origin(positions, rows.labels, rows.weights),
     )
 
 
@@ -192,8 +202,8 @@ def decisions_of(X: Float64Array, theta: Float64Array) -> Float64Array:
         return np.zeros(len(X))
     n_samples, n_features = X.shape
     read, signs = partial(chunks, X, dtype="float64"), np.ones(n_samples)
-    positive = np.zeros(n_samples, np.bool_)
-    rows = Unpacked(read, signs, positive, None, n_features, 0, "float64")
+    labels = np.zeros(n_samples, np.uint8)
+    rows = Unpacked(read, signs, False, labels, None, n_features, 0, "float64")
     packed = arrange(rows, np.zeros(n_samples))
     margins = np.zeros(packed.n_positions)
     _kernels.margins(packed.rows("logistic", 0.0), theta[None], margins)

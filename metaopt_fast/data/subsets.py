@@ -21,8 +21,8 @@ SomeRows = TypeVar("SomeRows", bound=Rows)
 @shielded
 def subset(packed: Packed, rows: IndexArray) -> Packed:
     """Return what `pack` would make of these rows of X, y and sample_weight."""
-    positive, weights = packed.origin.positive[rows], packed.origin.weights
-    if positive.all() or not positive.any():
+    labels, weights = packed.origin.labels[rows], packed.origin.weights
+    if labels.min() == labels.max():
         raise ValueError(
             f"the {len(rows)} rows are all of one class: pass rows that hold both of them."
         )
@@ -37,7 +37,16 @@ def subset(packed: Packed, rows: IndexArray) -> Packed:
     read = partial(_gathered, packed, rows)
     signs = np.ones(len(rows))  # the panels have the classes' own
     n_constants = packed.n_columns - packed.n_features
-    some = Unpacked(read, signs, positive, weights, packed.n_features, n_constants, packed.dtype)
+    some = Unpacked(
+        read,
+        signs,
+        packed.signed,
+        labels,
+        weights,
+        packed.n_features,
+        n_constants,
+        packed.dtype,
+    )
     kept = np.arange(len(rows)) if weights is None else np.flatnonzero(weights)
     return arrange(some, row_norms(some, kept))
 

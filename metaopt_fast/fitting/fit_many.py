@@ -310,7 +310,7 @@ class _Rows:
             self.weights,
             self.fit_intercept,
             "float64",
-            self.fold * 2 + self.positive,
+            strata=self.fold * 2 + self.positive,
         )
         n_params = columns.shape[1] + self.fit_intercept
         return Problem(packed, self.fold, self.sums, self.left_out, n_params, self.n_threads)

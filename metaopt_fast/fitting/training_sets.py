@@ -58,7 +58,7 @@ class Problem:
         self.packed, self.sums, self.left_out = packed, sums, left_out
         self.n_params, self.n_threads = n_params, n_threads
         self.block_fold = packed.of_blocks(fold)
-        self.block_class = packed.of_blocks(packed.origin.positive).astype(np.intp)
+        self.block_class = packed.block_labels
         self.extents = packed.column_extents()
 
     def factors(self, choice: ClassWeight, left_out: int) -> Float64Array:

@@ -110,7 +110,7 @@ class AUCObjective(LinearData):
         weights = class_weights(check_sample_weight(sample_weight, len(X)), positive)
         # Classes share no block, so that the kernels know the class of each.
         strata = positive.astype(np.intp)
-        self._packed = pack(X, positive, weights, self.fit_intercept, self.dtype, strata)
+        self._packed = pack(X, positive, weights, self.fit_intercept, self.dtype, strata=strata)
         self._digest: bytes | None = None
         self._connect()
 
@@ -118,7 +118,7 @@ class AUCObjective(LinearData):
         """Hand the packed arrays of each class to the kernels."""
         packed = self._packed
         self._set_shape(packed)
-        self._block_positive = packed.of_blocks(packed.origin.positive)
+        self._block_positive = packed.block_labels == 1
         self._rows = (
             packed.blocks(~self._block_positive, total_weight=1.0).rows("logistic", 0.0),
             packed.blocks(self._block_positive, total_weight=1.0).rows("logistic", 0.0),

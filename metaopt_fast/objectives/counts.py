@@ -100,7 +100,7 @@ class ConfusionCounts(LinearData):
         self._shifts = [-_cut(threshold, self.dtype) for threshold in self.thresholds]
         # A shift has a column of its own, so that the sum is rounded before they are compared.
         n_constants = int(self.fit_intercept) + any(self._shifts)
-        self._packed = pack(X, positive, weights, n_constants, self.dtype, strata)
+        self._packed = pack(X, positive, weights, n_constants, self.dtype, strata=strata)
         self._grain = _grain(self._packed, weights)
         self._check_dtype_of_weights(weights)
         self._stratum = self._packed.of_blocks(strata)
@@ -217,7 +217,7 @@ class ConfusionCounts(LinearData):
         """
         of_false_positive = check_number("of_false_positive", of_false_positive, 0.0)
         of_false_negative = check_number("of_false_negative", of_false_negative, 0.0)
-        costs = np.array([of_false_positive, of_false_negative])[self._stratum % 2]
+        costs = np.array([of_false_positive, of_false_negative])[self._packed.block_labels]
         if not costs.any():
             return None
         part = self._packed.blocks(costs > 0, total_weight=1.0, factors=costs)

@@ -295,7 +295,7 @@ def test_a_sketch_weighs_what_its_rows_do():
     X, y, _, _ = problem(3000)
     weights, fold = np.where(y == 1, 3.0, 2.0), np.zeros(len(y), np.intp)
     sums = np.array([[weights[y == 0].sum(), weights[y == 1].sum()]])
-    packed = pack(X, y == 1, weights, False, "float64", y)
+    packed = pack(X, y == 1, weights, False, "float64", strata=y)
     ours = Problem(packed, fold, sums, [-1], X.shape[1], 1)
     found = ours.sketch(None)
     rows = packed.block_rows[::SKETCH].sum()
