@@ -143,12 +143,13 @@ class Packed:
             row_weights = aligned_zeros(n_positions * itemsize)
             row_weights.view(self.dtype)[target] = weights
 
+        blocks_of = {size: _blocks(size) for size in set(sizes.tolist())}
         parts, panel_bytes = [], PANEL_ROWS * itemsize
         for batch, start, first, count in zip(
             batches, starts.tolist(), first_panel.tolist(), n_panels.tolist(), strict=True
         ):
             own_weights = None if weights is None else weights[start : start + len(batch)]
-            blocks = np.arange(0, len(batch), BLOCK_ROWS)
+            first_panels, block_rows = blocks_of[len(batch)]
             own_labels = labels[first * PANEL_ROWS : (first + count) * PANEL_ROWS]
             parts.append(
                 replace(
@@ -159,9 +160,9 @@ class Packed:
                     row_weights=None
                     if row_weights is None
                     else _bytes(row_weights, first, count, panel_bytes),
-                    first_panel=blocks // PANEL_ROWS,
-                    block_rows=np.minimum(BLOCK_ROWS, len(batch) - blocks).astype(np.intc),
-                    block_weights=np.ones(len(blocks)),
+                    first_panel=first_panels,
+                    block_rows=block_rows,
+                    block_weights=np.ones(len(block_rows)),
                     total_weight=float(len(batch))
                     if own_weights is None
                     else math.fsum(own_weights),
@@ -305,6 +306,12 @@ def _bytes(
 ) -> npt.NDArray[np.uint8]:
     """Return some panels, of so many bytes each."""
     return memory[first * size : (first + count) * size]
+
+
+def _blocks(n_rows: int) -> tuple[IndexArray, npt.NDArray[np.intc]]:
+    """Return the first panel of each block of rows that lie side by side, and its rows."""
+    first = np.arange(0, n_rows, BLOCK_ROWS)
+    return first // PANEL_ROWS, np.minimum(BLOCK_ROWS, n_rows - first).astype(np.intc)
 
 
 def _exponent(largest: float) -> int:
