@@ -36,11 +36,11 @@ def read_table(
     Parameters
     ----------
     path : path-like
-        .csv: UTF-8, separated by commas, with a header of names; .parquet (needs pyarrow or
-        polars); .npz: the features as array X and the target as array y; .npy: the target is the
-        last column. Features are numbers, or True and False. An index that pandas saved with its
-        frame is left out, with a note: the first columns of a .csv file where they have no name,
-        and what `pandas.read_parquet` makes an index.
+        Data file. .csv: UTF-8, separated by commas, with a header of names; .parquet (needs
+        pyarrow or polars); .npz: the features as array X and the target as array y; .npy: the
+        target is the last column. Features are numbers, or True and False. An index that pandas
+        saved with its frame is left out, with a note: the first columns of a .csv file where they
+        have no name, and what `pandas.read_parquet` makes an index.
     target : str, optional
         The target's column; all other columns are features. CSV and Parquet need it; of an .npz
         file it is the name of the target's array, "y" by default; an .npy file has no names.

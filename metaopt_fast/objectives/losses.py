@@ -30,7 +30,7 @@ class LogisticLoss(PointwiseLoss):
         Labels of two classes, numbers, strings or bool: an array, a list, or a column of a frame.
         The greater one, as `numpy.unique` orders them, is the positive class.
     sample_weight : array_like of shape (n_samples,), optional
-        Weights >= 0 with a positive sum. A row of weight 0 is as good as absent.
+        Weights >= 0 with a positive sum. A row of weight 0 is left out.
     l2 : float, default 0
         Strength of the penalty, >= 0.
     fit_intercept : bool, default False

@@ -292,7 +292,8 @@ class PointwiseLoss(LinearData):
         batch_size : int
             Rows of each, from 1 to n_samples; the last one has those that remain.
         seed, epoch : int
-            The order of the rows is a pure function of both, the same on every machine.
+            Seed of the order of the rows, and number of the epoch: the order is a pure function of
+            both, the same on every machine.
 
         Returns
         -------

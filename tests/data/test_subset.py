@@ -102,7 +102,7 @@ def test_a_subset_of_a_copy_or_a_pickle_is_the_same():
 def test_a_weight_of_zero_is_the_row_removed_bit_for_bit(weights, fit_intercept, dtype):
     X, y, w = data(weights)
     options = {"l2": 0.1, "fit_intercept": fit_intercept, "dtype": dtype}
-    X[w == 0] = 1e30  # of rows as good as absent, nothing may be left
+    X[w == 0] = 1e30  # of rows that are left out, nothing may be left
     zeros = mf.LogisticLoss(X, y, w, **options)
     removed = mf.LogisticLoss(X[w > 0], y[w > 0], w[w > 0], **options)
     theta = np.linspace(-1, 1, zeros.n_params)
