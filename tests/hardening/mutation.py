@@ -35,6 +35,7 @@ TESTS = {
     "data/checks": ["bad_input", "frames", "subset"],
     "data/packed": ["packing", "subset", "eigenvalues"],
     "data/packing": ["packing", "kernels", "subset"],
+    "data/rows": ["packing"],
     "data/standardize": ["standardize"],
     "data/subsets": ["subset"],
     "descent/first_order": ["optimizers"],
@@ -104,6 +105,7 @@ TESTS = {
     "sklearn/cv_results": ["sklearn", "tune"],
     "sklearn/regression": ["sklearn", "every_argument_of_estimators"],
     "validation/labels": ["frames", "bad_input", "counts"],
+    "validation/text": ["tables", "saved_frames"],
     "validation/values": ["bad_input", "every_argument", "checkpoint", "descent_arguments"],
 }
 # Data and what needs no test of its own; the references are what tests compare with.
