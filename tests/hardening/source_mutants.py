@@ -1,21 +1,25 @@
 """Mutants of the lines that promises rest on, in src/ and in Python: does a test notice each?
 
 Each is a mistake that somebody might make: a row left out, a fold in another order, a margin cut in
-half, a check skipped. In a copy of the sources one text is put in the place of another, the
-instruction set AVX2 is compiled again with -O1 (for other files the module), and a few test files
-are run with it. `source_mutants.py` tries all (three hours), `source_mutants.py 30` a draw of 30,
-`source_mutants.py --seed 7 30` another one. A text that is not there, or not once, is an error:
-whoever changes such a line changes it here, too.
+half, a check skipped. In a copy of the sources one text is put in the place of another, what holds
+it is compiled again (of a header all instruction sets, lest one of them be compared with another
+that has no mistake), and a few test files are run with AVX2. `source_mutants.py` tries all (about
+an hour on one core), `source_mutants.py 30` a draw of 30, `source_mutants.py --seed 7 30` another
+one; `--from N` and `--only TEXT` choose from the list, to go on after a cut or to try one again.
+A text that is not there, or not once, is an error: whoever changes such a line changes it here,
+too.
 """
 
 import argparse
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,8 +28,8 @@ from checks import Report, path_of_tests
 ROOT = Path(__file__).parents[2]
 SECONDS = 600
 SHARE = 0.95
-FLAGS = ["-O1", "-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fopenmp", "-fPIC", "-Isrc"]
-OBJECTS = ("isa_baseline", "isa_avx2", "isa_avx512", "_kernels")
+FLAGS = ["-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fopenmp", "-fPIC", "-Isrc"]
+KERNELS = ("isa_baseline", "isa_avx2", "isa_avx512")
 
 
 class Mutant(NamedTuple):
@@ -566,8 +570,11 @@ class Copy:
         self.folder = folder
         ignored = shutil.ignore_patterns(".git", "__pycache__", ".venv", "build", "docs", "*.so")
         shutil.copytree(ROOT, folder, ignore=ignored)
-        for name in OBJECTS:
-            self.compile(name, f"{name}.o")
+        self.objects = {}
+        for name in (*KERNELS, "_kernels"):
+            self.objects[name] = f"{name}.o"
+            if not self.compile(name, f"{name}.o"):
+                sys.exit(f"source_mutants.py: {name} cannot be compiled")
 
     def run(self, *command, **environment):
         return subprocess.run(
@@ -583,31 +590,20 @@ class Copy:
         )
 
     def compile(self, name, to):
-        """Compile one object; return whether the compiler took it."""
-        source = f"src/{name}.cpp"
+        """Compile one object; return whether the compilers took it."""
+        source, level = f"src/{name}.cpp", "-O1"
         if name == "_kernels":
-            source = "_kernels.cpp"
-            made = self.run(
-                sys.executable,
-                "-m",
-                "cython",
-                "--cplus",
-                "-3",
-                "-I",
-                "src",
-                "src/_kernels.pyx",
-                "-o",
-                source,
-            )
-            if made.returncode != 0:
+            source, level = "_kernels.cpp", "-O0"
+            cython = [sys.executable, "-m", "cython", "--cplus", "-3", "-I", "src"]
+            if self.run(*cython, "src/_kernels.pyx", "-o", source).returncode != 0:
                 return False
         include = f"-I{sysconfig.get_path('include')}"
-        return self.run("g++", *FLAGS, include, "-c", source, "-o", to).returncode == 0
+        return self.run("g++", level, *FLAGS, include, "-c", source, "-o", to).returncode == 0
 
     def link(self, objects):
         suffix = sysconfig.get_config_var("EXT_SUFFIX")
         to = f"metaopt_fast/_kernels{suffix}"
-        done = self.run("g++", "-shared", "-fopenmp", "-s", *objects, "-o", to)
+        done = self.run("g++", "-shared", "-fopenmp", "-s", *objects.values(), "-o", to)
         if done.returncode != 0:
             sys.exit(f"source_mutants.py: no module could be linked:\n{done.stdout}")
 
@@ -622,23 +618,25 @@ class Copy:
         return "" if done.returncode == 0 else done.stdout
 
     def outcome(self, mutant):
-        """Put a mistake in, test, and take it out again: "killed", "lived" or "not compiled"."""
+        """Put a mistake in, test, and take it out again: the outcome, and which test noticed."""
         path = self.folder / mutant.file
         sound = path.read_text()
         path.write_text(sound.replace(mutant.old, mutant.new))
+        names = ()
+        if mutant.file.startswith("src/"):
+            names = KERNELS if mutant.file.endswith(".hpp") else ("_kernels",)
         try:
-            objects = [f"{name}.o" for name in OBJECTS]
-            if mutant.file.startswith("src/"):
-                name = "isa_avx2" if mutant.file.endswith(".hpp") else "_kernels"
-                if not self.compile(name, "mutant.o"):
-                    return "not compiled"
-                objects[OBJECTS.index(name)] = "mutant.o"
-                self.link(objects)
-            return "killed" if self.test(mutant.tests) else "lived"
+            if not all(self.compile(name, f"mutant_{name}.o") for name in names):
+                return "not compiled", ""
+            if names:
+                self.link(self.objects | {name: f"mutant_{name}.o" for name in names})
+            said = self.test(mutant.tests)
         finally:
             path.write_text(sound)
-            if mutant.file.startswith("src/"):
-                self.link([f"{name}.o" for name in OBJECTS])
+            if names:
+                self.link(self.objects)
+        failed = re.search(r"^(?:FAILED|ERROR) \S*?(test_\w+\.py\S*)", said, re.MULTILINE)
+        return ("killed" if said else "lived"), failed[1] if failed else said[-200:]
 
 
 def check_anchors():
@@ -652,28 +650,43 @@ def check_anchors():
         sys.exit("source_mutants.py: texts that are not there once:\n" + "\n".join(wrong))
 
 
+def chosen_mutants(given):
+    """The mutants to try, with their numbers: in their order where it is all of them."""
+    chosen = [
+        (number, mutant)
+        for number, mutant in enumerate(MUTANTS)
+        if number >= given.start and given.only in mutant.what
+    ]
+    if given.count is None or given.count >= len(chosen):
+        return chosen
+    return random.Random(given.seed).sample(chosen, given.count)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("count", nargs="?", type=int, default=len(MUTANTS))
+    parser.add_argument("count", nargs="?", type=int)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--from", dest="start", type=int, default=0, help="number of the first")
     parser.add_argument("--only", default="", help="those whose description holds this text")
     given = parser.parse_args()
     check_anchors()
-    chosen = [mutant for mutant in MUTANTS if given.only in mutant.what]
-    drawn = random.Random(given.seed).sample(chosen, min(given.count, len(chosen)))
+    chosen = chosen_mutants(given)
     report, outcomes = Report(), []
     with tempfile.TemporaryDirectory() as temporary:
         copy = Copy(Path(temporary, "copy"))
-        copy.link([f"{name}.o" for name in OBJECTS])
-        for name in sorted({name for mutant in drawn for name in mutant.tests.split()}):
+        copy.link(copy.objects)
+        for name in sorted({name for _, mutant in chosen for name in mutant.tests.split()}):
             if said := copy.test(name):
                 sys.exit(f"source_mutants.py: without a mutant the tests of {name} fail:\n{said}")
-        for mutant in drawn:
-            outcomes.append(copy.outcome(mutant))
-            report.line(f"{mutant.file}: {mutant.what}", outcomes[-1] == "killed", outcomes[-1])
+        for number, mutant in chosen:
+            began = time.perf_counter()
+            outcome, noticed = copy.outcome(mutant)
+            outcomes.append(outcome)
+            figure = f"{outcome} in {time.perf_counter() - began:.0f} s {noticed}".rstrip()
+            report.line(f"{number} {mutant.file}: {mutant.what}", outcome == "killed", figure)
     killed = outcomes.count("killed")
-    report.failed = killed < SHARE * len(drawn)
-    report.line("killed", not report.failed, f"{killed} of {len(drawn)}, seed {given.seed}")
+    report.failed = killed < SHARE * len(chosen)
+    report.line("killed", not report.failed, f"{killed} of {len(chosen)}, seed {given.seed}")
     report.exit()
 
 
