@@ -97,6 +97,25 @@ def test_rows_that_separate_and_outliers_change_nothing():
     assert fraction < 0.8
 
 
+@pytest.mark.parametrize(("dtype", "huge"), [("float64", 2.0**1000), ("float32", 2.0**120)])
+def test_a_candidate_whose_products_leave_the_range_keeps_its_loss_in_the_place_of_others(
+    dtype, huge
+):
+    # Margins of the last candidate are 3 X[:, 2]: its two other products, which are equal, leave
+    # the range before one is taken from the other. All others are dropped before it moves.
+    rng = np.random.default_rng(5)
+    x = rng.integers(1, 8, 300) / 4
+    X = np.column_stack([np.full(300, huge), np.full(300, -huge), x])
+    thetas = np.zeros((200, 3))
+    thetas[:, 2] = -50
+    thetas[-1] = [huge, huge, 3]
+    objective = mf.LogisticLoss(np.r_[X, -X], np.repeat([1, 0], 300), dtype=dtype, n_threads=1)
+    losses, fraction = objective.pruned_loss(thetas, 0, 0, 200, 1.0)
+    assert (losses[:-1] == np.inf).all() and fraction < 0.2
+    expected = np.log1p(np.exp(-3 * x)).mean()
+    assert losses[-1] == pytest.approx(expected, rel=1e-13 if dtype == "float64" else 1e-6)
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("top_k", [1, 100])
 def test_a_pruned_search_is_brute_force_bit_for_bit(seed, top_k, many):

@@ -652,6 +652,21 @@ def test_damage_that_sqlite_cannot_even_quote_is_one_sentence(path, old, new):
     assert outcome(path, wanted) == "refused"
 
 
+@pytest.mark.parametrize("named", [0, 1, 9])
+def test_a_row_that_its_page_names_in_the_place_of_another_is_noticed(path, named):
+    """Each row is as it was written, and matches its digest: but one is there twice."""
+    search(path)
+    content = bytearray(path.read_bytes())
+    [(page,)] = execute(path, "SELECT rootpage FROM sqlite_master WHERE name = 'shards'")
+    head = 4096 * (page - 1)
+    assert content[head] == 13  # a leaf: its rows' places, two bytes each, begin after 8 bytes
+    one, other = head + 8 + 2 * named, head + 8 + 2 * (named + 1)
+    content[one : one + 2] = content[other : other + 2]
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"run\.db is damaged \(SQLite's integrity check"):
+        search(path)
+
+
 @pytest.mark.parametrize(
     "statement",
     [
