@@ -47,10 +47,9 @@ cdef void run_cohort_of(const Plan *plan, Workspace *work, real *thetas) noexcep
         work.penalties[i] = penalty(plan, thetas + i // lanes * (plan.n_params + 1) * lanes,
                                     i % lanes)
         plan.losses[work.candidates[i]] = INFINITY
+    memset(work.partial_losses, 0, work.n_tiles * lanes * sizeof(double))
     while block < plan.n_blocks and count > 0:
         # After 1, 2, 4 and 8 blocks, then after each span.
-        if block % BLOCKS_PER_SPAN == 0:
-            memset(work.partial_losses, 0, work.n_tiles * lanes * sizeof(double))
         until = min(plan.n_blocks, max(block + 1, 2 * block) if block < BLOCKS_PER_SPAN
                     else block + BLOCKS_PER_SPAN)
         for tile in range((count + lanes - 1) // lanes):

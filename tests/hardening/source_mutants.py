@@ -191,7 +191,7 @@ MUTANTS = [
         TILES,
         "work.finite = work.finite and finite",
         "work.finite = work.finite or finite",
-        "kernels bad_input",
+        "bad_input",
     ),
     # ------------------------------------------------------------------------- pointwise losses
     Mutant(
@@ -348,8 +348,15 @@ MUTANTS = [
     Mutant(
         "partial sums of a span are kept for the next",
         COHORTS,
-        "        if block % BLOCKS_PER_SPAN == 0:\n            memset(",
-        "        if block == 0:\n            memset(",
+        "                work.partial_losses[i] = 0\n",
+        "",
+        "pruning",
+    ),
+    Mutant(
+        "partial sums of a cohort are kept for the next",
+        COHORTS,
+        "    memset(work.partial_losses, 0, work.n_tiles * lanes * sizeof(double))\n",
+        "",
         "pruning",
     ),
     Mutant(

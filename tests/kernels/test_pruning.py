@@ -97,6 +97,19 @@ def test_rows_that_separate_and_outliers_change_nothing():
     assert fraction < 0.8
 
 
+@pytest.mark.parametrize("weights", [None, [0.5, 2.0]])
+def test_rows_of_the_largest_norm_say_first_that_a_candidate_is_dropped(weights):
+    # 64 rows say it, each by a loss of 1000; 2,944 others, which come first in the data, do not.
+    n_large, n_small = 64, 2944
+    X = np.r_[np.ones((n_small, 1)), np.full((n_large, 1), 1000.0)]
+    y = np.arange(len(X)) % 2
+    sample_weight = None if weights is None else np.repeat(weights, [n_small, n_large])
+    objective = mf.LogisticLoss(X, y, sample_weight, n_threads=1)
+    losses, fraction = objective.pruned_loss(np.full((600, 1), 1.0), 0, 0, 600, 1.0)
+    assert (losses == np.inf).all()
+    assert fraction == n_large / len(X)
+
+
 @pytest.mark.parametrize(("dtype", "huge"), [("float64", 2.0**1000), ("float32", 2.0**120)])
 def test_a_candidate_whose_products_leave_the_range_keeps_its_loss_in_the_place_of_others(
     dtype, huge

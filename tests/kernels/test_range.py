@@ -1,6 +1,7 @@
 """Columns in unlike units, and numbers near the ends of the range: against exact arithmetic."""
 
 import math
+from fractions import Fraction
 
 import mpmath
 import numpy as np
@@ -397,3 +398,26 @@ def test_one_wide_theta_is_right_alone_and_in_any_lane(dtype):
             thetas = np.zeros((49, 2))
             thetas[lane] = theta
             np.testing.assert_allclose(objective.batch_loss(thetas), math.log(2), rtol=1e-6)
+
+
+@pytest.mark.parametrize("n_params", [7, 15, 127])
+def test_products_that_leave_the_range_only_all_together_have_their_sum(n_params, dtype):
+    # As large as they may be for half of the terms to stay in the range: one more leaves it.
+    half = (n_params + 1) // 2
+    highest = 1024 if dtype == "float64" else 128
+    number = np.dtype(dtype).type
+    x, t = (
+        float(np.nextafter(number(2.0**power), number(0)))
+        for power in (highest // 2, highest - highest // 2 - half.bit_length() + 1)
+    )
+    signs = np.where(np.arange(n_params) <= half, 1, -1)
+    margin = Fraction(x) * Fraction(t) * int(signs.sum())
+    assert Fraction(x) * Fraction(t) * (half + 1) > 2**highest > margin
+    objective = mf.LogisticLoss([signs * x, -signs * x], [0, 1], dtype=dtype)
+    theta = np.full(n_params, t)
+    rounding = n_params**2 * float(
+        np.finfo(dtype).eps
+    )  # of terms that are so much larger than the sum
+    assert objective.loss(theta) == pytest.approx(float(margin), rel=rounding)
+    thetas = np.repeat([0 * theta, theta], 25, axis=0)
+    np.testing.assert_allclose(objective.batch_loss(thetas)[25:], float(margin), rtol=rounding)
