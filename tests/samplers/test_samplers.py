@@ -59,6 +59,17 @@ def test_uniform_draws_on_the_unit_interval_are_52_bits_of_the_stream_exactly(
     assert (ours == reference.uniforms(seed, start, 30, n_params)[:, :n_params]).all()
 
 
+@pytest.mark.parametrize(("seed", "start"), [(0, 0), (1, 2**32 - 15), (2**64 - 1, 2**63 - 1000)])
+def test_no_draw_is_above_the_upper_bound_whatever_the_step_from_the_lower_one(seed, start):
+    # high - low may be rounded up, which one draw of 2^53 shows: here the step is far too large.
+    transform, low, step, high = mf.Uniform([0.25, -2.0], [1.0, 3.0]).columns(2)
+    draws, out = _kernels.Draws(transform, low, 2 * step, high, seed), np.empty((30, 2))
+    assert draws.sample(start, out)
+    unbounded = low + 2 * step * reference.uniforms(seed, start, 30, 2)
+    assert (unbounded > high).any()
+    np.testing.assert_array_equal(out, np.minimum(unbounded, high))
+
+
 @pytest.mark.parametrize("seed", [0, 1, 0x0123456789ABCDEF, 2**64 - 1])
 def test_uniform_draws_come_from_the_words_of_randomgen(seed):
     for index, pair in [(0, 0), (1, 0), (5, 3), (2**32 + 7, 1), (2**63 - 2, 0)]:
