@@ -540,10 +540,10 @@ MUTANTS = [
     ),
     Mutant(
         "a split's mask of another length is taken for numbers",
-        PY + "selection/splits.py",
+        PY + "selection/folds.py",
         "        if len(array) != n_samples:\n",
         "        if len(array) > n_samples:\n",
-        "splits",
+        "folds",
     ),
     # --------------------------------------------------------------------------- counts, scores
     Mutant(
@@ -647,7 +647,10 @@ class Copy:
 
 
 def check_anchors():
-    """End the script where a text to be replaced is not in its file, once."""
+    """End the script where a text to be replaced is not in its file, once, or tests are nowhere."""
+    for mutant in MUTANTS:
+        for name in mutant.tests.split():
+            path_of_tests(name)
     wrong = [
         f"{mutant.file}: {mutant.what}"
         for mutant in MUTANTS
