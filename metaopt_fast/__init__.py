@@ -23,7 +23,8 @@ except ImportError as error:
 
 from metaopt_fast._version import STREAM_VERSION, __version__
 from metaopt_fast.descent.gradient_descent import DescentResult, gradient_descent
-from metaopt_fast.fitting.fit_many import FitResult, fit_many
+from metaopt_fast.fitting.fit_many import fit_many
+from metaopt_fast.fitting.result import FitResult
 from metaopt_fast.machine import config, show_config
 from metaopt_fast.objectives.losses import (
     HingeLoss,

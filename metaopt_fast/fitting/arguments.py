@@ -1,24 +1,105 @@
-"""Arguments of `fit_many`, checked."""
+"""Arguments of `fit_many`, checked: the effort, the rows, and what differs between models."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.typing import Float64Array
+from metaopt_fast.data.checks import check_classes, check_sample_weight, check_X
+from metaopt_fast.floating_errors import shielded
+from metaopt_fast.machine import default_n_threads
+from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
 from metaopt_fast.validation.frames import as_numbers
-from metaopt_fast.validation.values import as_real_array, describe, to_float64
+from metaopt_fast.validation.values import (
+    as_real_array,
+    check_integer,
+    check_n_threads,
+    check_number,
+    describe,
+    to_float64,
+)
 
-# Of the weights of two classes: the mean of the lighter class' losses would underflow.
-LEAST_RATIO = 1e-200
-ClassWeight = str | Mapping[int, float] | None
+# Up to 24 models are fitted together whatever their size: larger Hessians would take half a GB.
+MAX_PARAMS = 2048
 
 
-def check_folds(folds: npt.ArrayLike | None, n_samples: int) -> npt.NDArray[np.intp]:
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """When steps end, and on how many threads they run: `fit_many` says what each number means."""
+
+    tol: float
+    max_iter: int
+    n_threads: int
+
+    @classmethod
+    def of(cls, tol: float = 1e-8, max_iter: int = 100, n_threads: int | None = None) -> Self:
+        """Return checked numbers."""
+        return cls(
+            check_number("tol", tol, 0.0, strictly=True),
+            check_integer("max_iter", max_iter, 1),
+            check_n_threads(n_threads) or default_n_threads()[0],
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Rows to train on: X, what is known of the rows whatever their columns are, and folds.
+
+    `n_folds` is None where there are none: `fold` is 0 then.
+    """
+
+    X: npt.NDArray[Any]
+    classes: list[Any]
+    positive: BoolArray
+    weights: Float64Array
+    fold: IndexArray
+    n_folds: int | None
+    fit_intercept: bool
+
+    @classmethod
+    @shielded
+    def of(
+        cls,
+        X: npt.ArrayLike,
+        y: npt.ArrayLike,
+        folds: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+        fit_intercept: bool = True,
+    ) -> Self:
+        """Return checked rows."""
+        if not isinstance(fit_intercept, (bool, np.bool_)):
+            raise TypeError(f"fit_intercept is {describe(fit_intercept)}: pass True or False.")
+        X = check_X(X)
+        if min(X.shape) + fit_intercept > MAX_PARAMS:
+            raise ValueError(
+                f"X has {len(X):,} rows and {X.shape[1]:,} columns, but fit_many keeps a Hessian "
+                f"of each model and takes {MAX_PARAMS:,} parameters, or as many rows, at most: use "
+                "gradient_descent(LogisticLoss(X, y), method='lbfgs', l2=...), which fits many at "
+                "once, too."
+            )
+        classes, positive = check_classes(y, len(X))
+        weights = check_sample_weight(sample_weight, len(X))
+        fold = check_folds(folds, len(X))
+        n_folds = None if folds is None else int(fold.max()) + 1
+        return cls(X, classes, positive, weights, fold, n_folds, bool(fit_intercept))
+
+    @property
+    def left_out(self) -> list[int]:
+        """The fold that each training set of a choice leaves out; -1: none."""
+        return [-1] if self.n_folds is None else list(range(self.n_folds))
+
+    @property
+    def sums(self) -> Float64Array:
+        """The weights of class 0 and 1 in each fold."""
+        sums = np.zeros((len(self.left_out), 2))
+        np.add.at(sums, (self.fold, self.positive.astype(np.intp)), self.weights)
+        return sums
+
+
+def check_folds(folds: npt.ArrayLike | None, n_samples: int) -> IndexArray:
     """Return the fold of each row; 0 of all without folds."""
     wanted = "an array of shape (n_samples,) of integers from 0, at least two and none left out"
     if folds is None:
@@ -64,53 +145,6 @@ def check_l2(l2: npt.ArrayLike, n_folds: int | None, n_choices: int | None) -> F
             "model, or a single one for all."
         )
     return array
-
-
-def check_class_weight(
-    class_weight: ClassWeight | Sequence[ClassWeight], classes: Sequence[Any] = (0, 1)
-) -> tuple[list[ClassWeight], npt.NDArray[np.intp] | None]:
-    """Return the distinct choices, and which one is each model's (None: there is but one)."""
-    if class_weight is None or isinstance(class_weight, (str, Mapping)):
-        return [_check_choice(class_weight, classes)], None
-    if not isinstance(class_weight, Sequence) or not len(class_weight):
-        raise TypeError(
-            f"class_weight is {describe(class_weight)}: pass None, 'balanced', a dict of the "
-            "weights of both classes, or a list of one of these for each model."
-        )
-    choices: list[ClassWeight] = []
-    choice_of = []
-    for choice in (_check_choice(choice, classes) for choice in class_weight):
-        if choice not in choices:
-            choices.append(choice)
-        choice_of.append(choices.index(choice))
-    return choices, np.array(choice_of)
-
-
-def _check_choice(choice: ClassWeight, classes: Sequence[Any]) -> ClassWeight:
-    # -1 and +1 are classes 0 and 1, too; of other labels, 1 might be the lesser one.
-    keys = [0, 1] if list(classes) in ([0, 1], [-1, 1]) else list(classes)
-    shown = " and ".join(map(repr, keys))
-    wanted = f"None, 'balanced', or a dict of the weights of classes {shown}, finite and above 0"
-    if choice is None or (isinstance(choice, str) and choice == "balanced"):
-        return choice
-    if not isinstance(choice, Mapping):
-        error = ValueError if isinstance(choice, str) else TypeError
-        raise error(f"class_weight is {describe(choice)}: pass {wanted}.")
-    for label, weight in choice.items():
-        if label not in keys:
-            raise ValueError(
-                f"class_weight has the key {label!r}, and y the labels {shown}: pass {wanted}."
-            )
-        if not isinstance(weight, (int, float, np.number)) or not 0 < weight < math.inf:
-            raise ValueError(f"class_weight has {weight!r} for class {label!r}: pass {wanted}.")
-    weights = {k: float(choice.get(key, 1.0)) for k, key in enumerate(keys)}
-    low, high = sorted(weights.values())
-    if low / high < LEAST_RATIO:
-        raise ValueError(
-            f"class_weight has {low:g} for one class and {high:g} for the other: pass weights of "
-            f"a ratio of {LEAST_RATIO:g} or more."
-        )
-    return weights
 
 
 def _n_axes(value: Any) -> int:

@@ -1,4 +1,8 @@
-"""Bounds of how far objectives are from their optima, and of what rounding does to them.
+"""Bounds of how far logistic objectives are from their optima, and of what rounding does to them.
+
+What is named logistic holds for the mean logistic loss: it is self-concordant, and the first three
+derivatives of a row's loss are bounded by it, by 1, by 1/4 and by each other. Norms and the slack
+of factors know nothing of the loss.
 
 A bound is one of the model at the theta as it is stored, rounding, overflow and underflow of
 all that it is computed from included. Where none is known it is infinite.
@@ -9,7 +13,8 @@ from __future__ import annotations
 import numpy as np
 
 from metaopt_fast.arithmetic import expm1, log1p
-from metaopt_fast.typing import Float64Array
+from metaopt_fast.fitting.models import Models
+from metaopt_fast.typing import Float64Array, IndexArray
 
 EPS = np.finfo(np.float64).eps
 # Sums of numbers that fell below the least normal one are off by no more than this.
@@ -18,7 +23,7 @@ TINY = np.finfo(np.float64).tiny
 ROOT_OF_TINY = 1e-150
 
 
-def gap_bound(decrement: Float64Array, radius: Float64Array) -> Float64Array:
+def logistic_gap_bound(decrement: Float64Array, radius: Float64Array) -> Float64Array:
     """Return how far the objective can be from its optimum, infinite where nothing is proven.
 
     With lam = sqrt(g' H^-1 g) and R = max_i |x_i| in the norm of H^-1, the logistic loss along any
@@ -57,7 +62,7 @@ def norms(vectors: Float64Array) -> Float64Array:
     return scale * np.sqrt(sums)
 
 
-def rounding_of_derivatives(
+def rounding_of_logistic_derivatives(
     losses: Float64Array, of_margins: Float64Array, chain: int
 ) -> Float64Array:
     """Bound what rounding adds to a gradient, in units of the largest entry of each column.
@@ -78,7 +83,7 @@ def growth_by(of_margins: Float64Array) -> Float64Array:
     return np.where(of_margins < 1, 1 + 2 * of_margins, np.inf)
 
 
-def convexity_bound(
+def logistic_convexity_bound(
     slopes: Float64Array,
     intercept_slopes: Float64Array | None,
     curvatures: Float64Array,
@@ -110,14 +115,14 @@ def convexity_bound(
     if intercept_slopes is not None:
         ratio = intercept_slopes / curvatures
         near = ratio < 0.5
-        reach = -log1p(-np.where(near, ratio, 0.0))
-        slopes = slopes + extent * np.minimum(0.25, 1.01 * losses) * expm1(reach) * 1.01
-        fall = np.where(near, 1.01 * intercept_slopes * reach, np.inf)
+        step = -log1p(-np.where(near, ratio, 0.0))
+        slopes = slopes + extent * np.minimum(0.25, 1.01 * losses) * expm1(step) * 1.01
+        fall = np.where(near, 1.01 * intercept_slopes * step, np.inf)
     bound = 1.01 * np.square(slopes / np.sqrt(2 * l2)) + fall
     return np.where(np.isnan(bound), np.inf, bound)
 
 
-def after_rounding(gaps: Float64Array, moved: Float64Array) -> Float64Array:
+def logistic_gap_after_rounding(gaps: Float64Array, moved: Float64Array) -> Float64Array:
     """Bound the gaps once intercepts have moved by no more than `moved`.
 
     A convex function whose curvature is at most 1/4 rises by slope * d + d^2 / 8, and the slope
@@ -125,3 +130,51 @@ def after_rounding(gaps: Float64Array, moved: Float64Array) -> Float64Array:
     """
     bound: Float64Array = np.square(np.sqrt(gaps) + moved / np.sqrt(8)) * (1 + 8 * EPS)
     return np.where(moved > 0, bound, gaps)
+
+
+def rounding_of_margins(models: Models, thetas: Float64Array) -> Float64Array:
+    """Return what rounding may add to a margin."""
+    # Not a product of matrices: its bits would be those of the processor.
+    sizes: Float64Array = (np.abs(thetas) * models.extents).sum(axis=1)
+    return EPS * models.n_params * sizes
+
+
+def rounding_of_logistic_decrements(
+    models: Models,
+    at: IndexArray,
+    thetas: Float64Array,
+    losses: Float64Array,
+    radii: Float64Array,
+    of_margins: Float64Array,
+) -> Float64Array:
+    """Return what rounding of the gradients may add to the decrements of some models."""
+    squares = np.square(thetas[:, : models.penalty.n_penalised]).sum(axis=1)
+    of_penalty = 4 * EPS * np.sqrt(models.penalty.curvatures[at] * squares)
+    of_rows = rounding_of_logistic_derivatives(losses, of_margins, models.chain)
+    total: Float64Array = of_rows * radii + of_penalty + ROOT_OF_TINY
+    return total
+
+
+def logistic_convexity_gaps(
+    models: Models,
+    at: IndexArray,
+    thetas: Float64Array,
+    losses: Float64Array,
+    gradients: Float64Array,
+    curvatures: Float64Array,
+    *,
+    is_proof: bool = True,
+) -> Float64Array:
+    """Bound how far some models are from their optimum by strong convexity, and by their own size:
+    none is below 0. `curvatures` bounds those along the intercepts from below. Unless `is_proof`,
+    gradients are taken to be exact."""
+    n, l2 = models.penalty.n_penalised, models.penalty.curvatures[at]
+    of_margins = rounding_of_margins(models, thetas)
+    noise = rounding_of_logistic_derivatives(losses, of_margins, models.chain) * is_proof
+    extent = float(norms(models.extents[:n]))
+    slopes = norms(gradients[:, :n]) * 1.01 + noise * extent + TINY
+    slopes += 4 * EPS * l2 * norms(thetas[:, :n]) * is_proof
+    slope = np.abs(gradients[:, -1]) * 1.01 + noise + TINY if n < models.n_params else None
+    size = losses * growth_by(of_margins) * (1 + EPS * (models.chain + 32)) + TINY
+    gaps = logistic_convexity_bound(slopes, slope, curvatures, extent, losses, l2)
+    return np.where(l2 > 0, np.fmin(gaps, np.where(np.isnan(size), np.inf, size)), np.inf)

@@ -1,7 +1,10 @@
 """Newton's method for many regularised models at once, and proofs of how near their optimum is.
 
-Hessians are computed where a model needs one and kept for several steps; what they say of an
-optimum elsewhere is bounded by self-concordance.
+Hessians are computed where a model needs one and kept for several steps (`KeptHessians` says what
+drift, distance and origin are); what they say of an optimum elsewhere is bounded by
+self-concordance. Lengths of steps are in a Hessian's norm, and the length of the Newton step is the
+Newton decrement as that Hessian sees it: exp(drift / 2) times as much bounds the true one.
+Of each training set some models, the leads, are fitted before the others, which start from them.
 """
 
 from __future__ import annotations
@@ -10,14 +13,22 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.arithmetic import exp, log
-from metaopt_fast.fitting.certificates import EPS, gap_bound, growth_by
+from metaopt_fast.fitting.certificates import (
+    EPS,
+    growth_by,
+    logistic_convexity_gaps,
+    logistic_gap_bound,
+    rounding_of_logistic_decrements,
+    rounding_of_margins,
+)
+from metaopt_fast.fitting.hessians import KeptHessians, Nearby
 from metaopt_fast.fitting.last_steps import LastSteps
-from metaopt_fast.fitting.models import Models, Nearby
-from metaopt_fast.typing import Float64Array, IndexArray
+from metaopt_fast.fitting.models import Models
+from metaopt_fast.fitting.result import Status
+from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
 
 # Bytes of Hessians at work: more models than that come one batch after the other.
 BATCH_BYTES = 64 * 1024 * 1024
@@ -35,7 +46,6 @@ HALVINGS = 60
 # One in so many models of a training set is fitted before the others.
 STRIDE = 6
 MIN_LEADS = 16
-TINY = np.finfo(np.float64).tiny
 # log 2, and a hair more.
 LOSS_AT_ZERO = 0.6931472
 # A step is taken where the loss falls by this part of what the gradient promises.
@@ -44,13 +54,11 @@ ARMIJO = 1e-4
 ROUNDING = 1e-13
 # Steps of new Hessians, one after the other, that change nothing but by rounding.
 IDLE = 2
-# How a model ended.
-CONVERGED, OUT_OF_STEPS, OUT_OF_DIGITS = range(3)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Optima:
-    """Where models came to: arrays over models. `curvatures` are lower bounds of the objectives'
+    """Where models have ended: arrays over models. `curvatures` are lower bounds of the objectives'
     second derivatives for the last parameter."""
 
     thetas: Float64Array
@@ -90,14 +98,14 @@ def fit(
         is_lead = choose_leads(models.set_of[members])
         leads, rest = members[is_lead], members[~is_lead]
         near = start.of(leads) if isinstance(start, Nearby) else start[leads]
-        batch = _Batch(models, leads, near, tol, max_iter, prove, keep_hessians=len(rest) > 0)
+        batch = Batch(models, leads, near, tol, max_iter, prove, keep_hessians=len(rest) > 0)
         batch.run(optima)
         if len(rest):
-            _Batch(models, rest, batch.nearby(rest), tol, max_iter, prove).run(optima)
+            Batch(models, rest, batch.nearby(rest), tol, max_iter, prove).run(optima)
     return optima
 
 
-def choose_leads(set_of: IndexArray) -> npt.NDArray[np.bool_]:
+def choose_leads(set_of: IndexArray) -> BoolArray:
     """Choose one in STRIDE of each training set's models, or MIN_LEADS; set_of is sorted."""
     _, counts = np.unique(set_of, return_counts=True)
     leads = []
@@ -109,27 +117,32 @@ def choose_leads(set_of: IndexArray) -> npt.NDArray[np.bool_]:
     return np.concatenate(leads)
 
 
-class _Measures(NamedTuple):
-    """What Hessians say: the Newton steps, their lengths, the rows' radii, and how much the
-    Hessians have aged: exp(-drift) H <= the Hessian at theta, by self-concordance. Hence bounds of
+class _Findings(NamedTuple):
+    """What Hessians say: the Newton steps, their lengths, the radii and the drifts; hence bounds of
     the Newton decrements and of the objectives' distance to their optimum. Whole: no parameter was
     left out of the factor, and rounding did not make it another matrix's."""
 
     steps: Float64Array
     lengths: Float64Array
     radii: Float64Array
-    drift: Float64Array
+    drifts: Float64Array
     decrements: Float64Array
     gaps: Float64Array
-    whole: npt.NDArray[np.bool_]
+    whole: BoolArray
 
-    def replace(self, which: npt.NDArray[np.bool_], others: _Measures) -> None:
+    def replace(self, which: BoolArray, others: _Findings) -> None:
         for mine, other in zip(self, others, strict=True):
             mine[which] = other
 
 
-class _Batch:
-    """Models that are fitted together. Arrays over them; `active` are the ones not yet done."""
+class Batch:
+    """Models that are fitted together.
+
+    Arrays over them; `at` are the numbers of some, by default those not yet done. `lengths_before`
+    are those of the last steps, or rather what the Newton steps were before, as the same Hessian
+    measures them; `falls` are how far the losses fell; `idle` counts steps of new Hessians, one
+    after the other, that changed nothing, and `stuck` are models that no step leads downhill.
+    """
 
     def __init__(
         self,
@@ -144,19 +157,9 @@ class _Batch:
     ) -> None:
         self.models, self.members, self.tol = models, members, tol
         self.max_iter, self.prove = max_iter, prove
-        n, n_pairs = len(members), _kernels.n_pairs(models.n_params)
-        self.hessians = np.empty((n, n_pairs)) if keep_hessians else None
-        self.factors, self.radii, self.slack = np.empty((n, n_pairs)), np.empty(n), np.empty(n)
-        # Where the Hessian was taken; a bound of |x (theta - origin)| over the rows as it was last
-        # looked up; how far theta has moved since, in the Hessian's norm. Infinite: there is none.
-        self.origins = np.empty((n, models.n_params))
-        self.drifted, self.moved = np.zeros(n), np.full(n, np.inf)
-        # The Hessian's entry for the last parameter.
-        self.curvatures = np.empty(n)
-        # The decrement that the last step began with, as the same Hessian measures it, and how far
-        # the loss fell.
-        self.before, self.falls = np.full(n, np.inf), np.full(n, np.inf)
-        # How many steps of new Hessians changed nothing; models that no step leads downhill.
+        n = len(members)
+        self.kept = KeptHessians(models, members, keep_sums=keep_hessians)
+        self.lengths_before, self.falls = np.full(n, np.inf), np.full(n, np.inf)
         self.idle, self.stuck = np.zeros(n, np.intp), np.zeros(n, np.bool_)
         self.last = LastSteps(n, models.n_params)
         if isinstance(start, Nearby):
@@ -176,65 +179,64 @@ class _Batch:
 
     def step_from(self, near: Nearby) -> None:
         """Start by a step from what is known nearby, or from there where the step leads uphill."""
+        self.kept.adopt(near)
         everything = np.arange(len(self.members))
-        if self.hessians is not None:
-            self.hessians[:] = near.hessians[near.which]
-        self.radii[:], self.slack[:] = self.models.factor(
-            self.members, near.hessians, near.which, self.factors, everything
-        )
-        self.curvatures[:] = near.hessians[near.which, -1] * self.models.scales(self.members)
-        self.origins[:] = near.origins[near.which]
-        steps, lengths = self.models.solve(self.factors, everything, near.gradients)
+        steps, lengths = self.models.solve(self.kept.factors, everything, near.gradients)
         self.thetas = near.thetas - steps
         self.losses, self.gradients = self.models.evaluate(self.members, self.thetas)
-        self.moved, self.drifted, self.before = near.moved + lengths, near.drifted, lengths
+        self.kept.distances += lengths
+        self.lengths_before = lengths
         worse = ~(self.losses <= near.losses)
         self.thetas[worse], self.losses[worse] = near.thetas[worse], near.losses[worse]
         self.gradients[worse] = near.gradients[worse]
-        self.moved[worse] = self.before[worse] = np.inf
+        self.kept.distances[worse] = self.lengths_before[worse] = np.inf
 
     def run(self, optima: Optima) -> None:
         """Iterate until every model is done, and write its results."""
         active, n_iter = np.arange(len(self.members)), 0
-        gaps, drift = np.empty((2, len(self.members)))
+        gaps, drifts = np.empty((2, len(self.members)))
         while True:
-            self.renew(active[np.isinf(self.moved[active])])
-            found = self.measure(active)
-            stale = self.needs_hessian(active, found)
-            if n_iter < self.max_iter and stale.any():
-                self.look_up_drift(active[stale])
-                found = self.judge(active, found.steps, found.lengths)
-                stale &= self.needs_hessian(active, found)
-                self.renew(active[stale])
-                found.replace(stale, self.measure(active[stale]))
+            self.renew(active[self.kept.is_missing(active)])
+            found = self.ask(active)
+            if n_iter < self.max_iter:
+                found = self.ask_again(active, found)
             converged, ended = self.judge_progress(active, found)
             done = converged | ended | (n_iter == self.max_iter)
             at = self.members[active[done]]
             optima.n_iter[at] = n_iter
-            optima.status[at] = np.where(
-                converged[done], CONVERGED, np.where(ended[done], OUT_OF_DIGITS, OUT_OF_STEPS)
-            )
-            gaps[active], drift[active] = found.gaps, found.drift
+            statuses = np.where(ended[done], Status.ROUNDING, Status.MAX_ITER)
+            optima.status[at] = np.where(converged[done], Status.CONVERGED, statuses)
+            gaps[active], drifts[active] = found.gaps, found.drifts
             if done.all():
-                return self.write(gaps, drift, optima)
+                return self.write(gaps, drifts, optima)
             active = active[~done]
             self.step(active, found.steps[~done], found.lengths[~done])
             n_iter += 1
 
-    def judge_progress(
-        self, at: IndexArray, found: _Measures
-    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    def ask_again(self, at: IndexArray, found: _Findings) -> _Findings:
+        """Measure the drifts of Hessians that are stale, and take those anew that still are."""
+        stale = self.is_stale(at, found)
+        if not stale.any():
+            return found
+        self.kept.measure_drifts(at[stale], self.thetas[at[stale]])
+        found = self.judge(at, found.steps, found.lengths)
+        stale &= self.is_stale(at, found)
+        self.renew(at[stale])
+        found.replace(stale, self.ask(at[stale]))
+        return found
+
+    def judge_progress(self, at: IndexArray, found: _Findings) -> tuple[BoolArray, BoolArray]:
         """Say which models have converged, and which have come to an end, converged or not.
 
         A small decrement has converged where the gap is proven, and, but for rounding, where the
-        Hessian is new, its factor whole, and the decrement within its reach (radius * decrement
-        < 1: beyond, it says nothing). Else steps go on until rounding is all that they change:
+        Hessian is new, its factor whole, and the decrement within what the Hessian can tell of
+        (radius * decrement < 1). Else steps go on until rounding is all that they change:
         neither the loss nor the decrement falls any more, and Hessians are new. What the gap may
         still be is then estimated, by the decrement or by the gradient.
         """
-        losses, is_new = self.losses[at], found.drift == 0
+        losses, is_new = self.losses[at], found.drifts == 0
         falls = self.falls[at] > ROUNDING * np.abs(losses)
-        is_idle = is_new & ~falls & (found.lengths > self.before[at] / 2)
+        is_idle = is_new & ~falls & (found.lengths > self.lengths_before[at] / 2)
         self.idle[at] = np.where(is_idle, self.idle[at] + 1, 0)
         ended = self.stuck[at] | (self.idle[at] >= IDLE)
         near = found.decrements <= self.tol
@@ -246,7 +248,7 @@ class _Batch:
         unclear = np.flatnonzero((ended | ~found.whole) & ~converged)
         if len(unclear):
             gaps = np.where(tells, np.square(found.decrements), np.inf)[unclear]
-            gaps = np.fmin(gaps, self.estimates(at[unclear], found.drift[unclear]))
+            gaps = np.fmin(gaps, self.estimates(at[unclear], found.drifts[unclear]))
             strengths = self.models.penalty.strengths[self.members[at[unclear]]]
             free = np.flatnonzero(ended[unclear] & (strengths == 0))
             if len(free):
@@ -255,14 +257,15 @@ class _Batch:
             converged[unclear] = gaps <= wanted
         return converged, ended
 
-    def estimates(self, at: IndexArray, drift: Float64Array) -> Float64Array:
+    def estimates(self, at: IndexArray, drifts: Float64Array) -> Float64Array:
         """Return what the gaps may be, by the gradients: what rounding adds to these left out."""
-        return self.models.convexity_gaps(
+        return logistic_convexity_gaps(
+            self.models,
             self.members[at],
             self.thetas[at],
             self.losses[at],
             self.gradients[at],
-            self.curvatures_at(at, drift),
+            self.kept.curvatures_after(at, drifts),
             is_proof=False,
         )
 
@@ -275,133 +278,97 @@ class _Batch:
         row = np.arange(n)
         diagonal = row * n - row * (row - 1) // 2
         hessians[:, diagonal] *= 1 + 4 * n * EPS
-        factors, places = np.empty_like(hessians), np.arange(len(at))
-        self.models.factor(self.members[at], hessians, places, factors, places)
-        _, lengths = self.models.solve(factors, places, self.gradients[at])
+        factors, everything = np.empty_like(hessians), np.arange(len(at))
+        self.models.factor(self.members[at], hessians, everything, factors, everything)
+        _, lengths = self.models.solve(factors, everything, self.gradients[at])
         # Of a column of zeros nothing is left out.
         lost = (factors[:, diagonal] == 0) & (hessians[:, diagonal] > 0)
         return np.where(lost.any(axis=1), np.inf, np.square(lengths))
 
-    def curvatures_at(self, at: IndexArray, drift: Float64Array) -> Float64Array:
-        """Return lower bounds of the second derivatives for the last parameter."""
-        return np.where(drift < 700, self.curvatures[at] * exp(-drift) * 0.99, 0.0)
-
-    def write(self, gaps: Float64Array, drift: Float64Array, optima: Optima) -> None:
-        """Write where models have come to, and what is proven of that."""
+    def write(self, gaps: Float64Array, drifts: Float64Array, optima: Optima) -> None:
+        """Write where models have ended, and what is proven of that."""
         at, everything = self.members, np.arange(len(self.members))
         optima.thetas[at], optima.losses[at] = self.thetas, self.losses
-        optima.curvatures[at] = curvatures = self.curvatures_at(everything, drift)
+        optima.curvatures[at] = curvatures = self.kept.curvatures_after(everything, drifts)
         if self.prove:
             # Far away, or where a Hessian is nearly singular, convexity proves more than it does.
-            others = self.models.convexity_gaps(
-                at, self.thetas, self.losses, self.gradients, curvatures
+            others = logistic_convexity_gaps(
+                self.models, at, self.thetas, self.losses, self.gradients, curvatures
             )
             gaps = np.minimum(gaps, others)
         optima.gap_bounds[at] = gaps
 
     def nearby(self, others: IndexArray) -> Nearby:
         """Return what other models know: the nearest one of the same set."""
-        models = self.models
-        assert self.hessians is not None
-        theirs, mine = models.penalty.of(others), models.penalty.of(self.members)
-        of_theirs, of_mine = (log(np.maximum(one.strengths, TINY)) for one in (theirs, mine))
-        far = np.abs(of_theirs[:, None] - of_mine)
-        far[models.set_of[others][:, None] != models.set_of[self.members]] = np.inf
-        which = far.argmin(axis=1)
-        thetas = self.thetas[which]
-        more, more_slopes = mine.of(which).change(theirs, thetas)
-        # `moved` may be measured with any smaller penalty than the radius: with masses
-        # m_i = c_i (x_i v)^2 of the rows' parts c_i of a Hessian H, the mean of the squares of
-        # their drifts d_i = x_i s is at most radius^2 sum_i c_i d_i^2, and, by Jensen's inequality,
-        # what is left of v'Hv is at least exp(-mean of |d_i|) of it.
-        return Nearby(
-            thetas,
-            self.losses[which] + more,
-            self.gradients[which] + more_slopes,
-            self.hessians,
-            self.origins,
-            which,
-            self.moved[which],
-            self.drifted[which],
-        )
+        return self.kept.nearby(others, self.thetas, self.losses, self.gradients)
 
     def renew(self, at: IndexArray) -> None:
-        """Take Hessians at the thetas of some models."""
-        if not len(at):
-            return
-        hessians = self.models.hessians(self.members[at], self.thetas[at])
-        self.radii[at], self.slack[at] = self.models.factor(
-            self.members[at], hessians, np.arange(len(at)), self.factors, at
-        )
-        self.curvatures[at] = hessians[:, -1] * self.models.scales(self.members[at])
-        if self.hessians is not None:
-            self.hessians[at] = hessians
-        self.origins[at] = self.thetas[at]
-        self.drifted[at] = self.moved[at] = 0.0
-        self.last.forget(at)
+        """Take Hessians at the thetas of some models, which then have no last step."""
+        if len(at):
+            self.kept.renew(at, self.thetas[at])
+            self.last.forget(at)
 
-    def look_up_drift(self, at: IndexArray) -> None:
-        """Replace the bound of how far margins have moved by how far they have."""
-        moved = at[self.moved[at] > 0]
-        self.drifted[moved] = self.models.reaches(
-            self.members[moved], self.thetas[moved] - self.origins[moved]
-        )
-        self.moved[moved] = 0.0
-
-    def measure(self, at: IndexArray) -> _Measures:
+    def ask(self, at: IndexArray) -> _Findings:
         """Ask the Hessians of some models what they say of the gradients."""
-        return self.judge(at, *self.models.solve(self.factors, at, self.gradients[at]))
+        return self.judge(at, *self.models.solve(self.kept.factors, at, self.gradients[at]))
 
-    def judge(self, at: IndexArray, steps: Float64Array, lengths: Float64Array) -> _Measures:
-        """Say what the steps mean, given how far models have moved."""
-        models, radii, thetas = self.models, self.radii[at], self.thetas[at]
-        drift = np.where(self.moved[at] > 0, radii * self.moved[at], 0.0) + self.drifted[at]
-        of_margins = models.rounding_of_margins(thetas)
-        noise = models.rounding(self.members[at], thetas, self.losses[at], radii, of_margins)
-        fading = exp(drift / 2)
-        # The margins that a Hessian is taken at are rounded, too.
-        growth = fading * growth_by(of_margins)
-        gaps = gap_bound(growth * (self.slack[at] * lengths + noise), growth * radii)
-        decrements = fading * lengths
-        return _Measures(
-            steps, lengths, radii, drift, decrements, gaps, np.isfinite(self.slack[at])
+    def judge(self, at: IndexArray, steps: Float64Array, lengths: Float64Array) -> _Findings:
+        """Say what the steps mean, given how much the Hessians have aged."""
+        models, radii, slack, thetas = (
+            self.models,
+            self.kept.radii[at],
+            self.kept.slack[at],
+            self.thetas[at],
         )
+        drifts = self.kept.drifts(at)
+        of_margins = rounding_of_margins(models, thetas)
+        noise = rounding_of_logistic_decrements(
+            models, self.members[at], thetas, self.losses[at], radii, of_margins
+        )
+        # By so much norms may be larger than an old Hessian says; and the margins that it was taken
+        # at are rounded, too.
+        fading = exp(drifts / 2)
+        growth = fading * growth_by(of_margins)
+        gaps = logistic_gap_bound(growth * (slack * lengths + noise), growth * radii)
+        return _Findings(steps, lengths, radii, drifts, fading * lengths, gaps, np.isfinite(slack))
 
-    def needs_hessian(self, at: IndexArray, found: _Measures) -> npt.NDArray[np.bool_]:
-        """Say which Hessians are too old: to prove an optimum, or to lead to it soon."""
-        rate = np.where(np.isfinite(self.before[at]), found.lengths / self.before[at], 0.1)
+    def is_stale(self, at: IndexArray, found: _Findings) -> BoolArray:
+        """Say which Hessians are too old to prove an optimum, or to lead to one soon."""
+        rate = np.where(
+            np.isfinite(self.lengths_before[at]), found.lengths / self.lengths_before[at], 0.1
+        )
         left = log(self.tol / found.decrements) / log(np.minimum(rate, 0.99))
         # Few models share the cost of an iteration, and a Hessian costs no more than for many.
         rows = self.models.n_rows
         evaluation = (4 * self.models.n_params + 40) * rows + ITERATION / len(at)
-        cost = 2 * self.factors.shape[1] * rows / evaluation
+        cost = 2 * self.kept.factors.shape[1] * rows / evaluation
         needed = (rate >= SLOW) | (left > 2 + PATIENCE * cost)
         needed &= found.decrements > self.tol
         if self.prove:
             is_near = found.lengths * found.radii <= NEAR
-            needed |= (found.drift > MAX_DRIFT) & is_near
+            needed |= (found.drifts > MAX_DRIFT) & is_near
             needed |= (found.decrements <= self.tol) & ~self.is_proven(at, found.gaps)
-        return needed & (found.drift > 0)
+        return needed & (found.drifts > 0)
 
-    def is_proven(self, at: IndexArray, gaps: Float64Array) -> npt.NDArray[np.bool_]:
+    def is_proven(self, at: IndexArray, gaps: Float64Array) -> BoolArray:
         return gaps <= self.tol * np.maximum(1, self.losses[at])
 
     def step(self, at: IndexArray, newton: Float64Array, lengths: Float64Array) -> None:
         """Move models along their Newton steps, improved, and halved until the loss falls."""
-        before = self.gradients[at]
-        steps, norms = self.last.improve(at, before, newton, lengths)
-        slopes = (steps * before).sum(axis=1)
+        gradients = self.gradients[at]
+        steps, norms = self.last.improve(at, gradients, newton, lengths)
+        slopes = (steps * gradients).sum(axis=1)
         size, waiting = 1.0, np.arange(len(at))
         for _ in range(HALVINGS):
             models = at[waiting]
             thetas = self.thetas[models] - size * steps[waiting]
-            losses, gradients = self.models.evaluate(self.members[models], thetas)
+            losses, next_gradients = self.models.evaluate(self.members[models], thetas)
             fall = ARMIJO * size * slopes[waiting]
             good = losses <= self.losses[models] - fall + ROUNDING * np.abs(self.losses[models])
             moved, done = models[good], waiting[good]
             self.last.remember(
                 moved,
-                before[done],
+                gradients[done],
                 newton[done],
                 lengths[done],
                 -size * steps[done],
@@ -409,15 +376,14 @@ class _Batch:
             )
             self.falls[moved] = self.losses[moved] - losses[good]
             self.thetas[moved], self.losses[moved] = thetas[good], losses[good]
-            self.gradients[moved] = gradients[good]
-            self.moved[moved] += size * norms[done]
-            self.before[moved] = lengths[done]
+            self.gradients[moved] = next_gradients[good]
+            self.kept.distances[moved] += size * norms[done]
+            self.lengths_before[moved] = lengths[done]
             waiting = waiting[~good]
             if not len(waiting):
                 return
             size /= 2
             # A Hessian from elsewhere may be to blame.
             blamed = at[waiting]
-            is_old = (self.moved[blamed] > 0) | (self.drifted[blamed] > 0)
-            self.moved[blamed[is_old]] = np.inf
+            self.kept.distances[blamed[self.kept.is_old(blamed)]] = np.inf
         self.stuck[at[waiting]] = True

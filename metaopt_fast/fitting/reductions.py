@@ -37,11 +37,11 @@ class Reduction:
     X : array of shape (n_samples, n_features)
         Centred and scaled.
     centres : array of shape (n_features,), or None
-        What was taken from each column, in X's units: only an intercept can give it back.
+        Numbers taken from each column, in X's units: only an intercept can give it back.
     exponent : int
-        Columns were divided by 2 to this power.
+        Power of 2 that columns were divided by.
     reflections, taus : arrays of shape (n_samples, n_features) and (n_samples,), or None
-        Where there are more columns than rows: reflections that leave as many, see `_kernels`.
+        Reflections that leave a column for each row, where there are more columns: see `_kernels`.
     """
 
     X: npt.NDArray[Any]

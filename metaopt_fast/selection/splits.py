@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.fitting.fit_many import fit_models, warn_if_unbounded
-from metaopt_fast.fitting.training_sets import split_exponent
+from metaopt_fast.fitting.arguments import Effort, Rows
+from metaopt_fast.fitting.class_weights import ClassWeight, split_exponent
+from metaopt_fast.fitting.fit_many import fit_models
+from metaopt_fast.fitting.result import warn_if_unbounded
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.selection.folds import Split, partitions
 from metaopt_fast.selection.scores import score_many
 from metaopt_fast.typing import Float64Array, IndexArray
-
-ClassWeight = str | dict[int, float] | None
 
 
 class SplitFits(NamedTuple):
@@ -46,7 +46,8 @@ def fit_splits(
     C: Float64Array,
     class_weight: Sequence[ClassWeight],
     sample_weight: Float64Array | None = None,
-    **options: Any,
+    fit_intercept: bool = True,
+    **effort: Any,
 ) -> SplitFits:
     """Train each candidate on the training rows of each split.
 
@@ -62,8 +63,9 @@ def fit_splits(
     class_weight : sequence of n_candidates
         Weights of each candidate's classes: None, "balanced", or a dict of 0 and 1.
     sample_weight : numpy.ndarray of shape (n_samples,), optional
-    **options
-        Further arguments of `fit_many`.
+    fit_intercept : bool, default True
+    **effort
+        tol, max_iter and n_threads, as of `fit_many`.
 
     Returns
     -------
@@ -74,9 +76,9 @@ def fit_splits(
     ValueError
         If the training rows of a split are of one class.
     """
-    weights = np.ones(len(X)) if sample_weight is None else sample_weight
+    of_rows = np.ones(len(X)) if sample_weight is None else sample_weight
     sums = np.array(
-        [np.bincount(positive[train], weights[train], minlength=2) for train, _ in splits]
+        [np.bincount(positive[train], of_rows[train], minlength=2) for train, _ in splits]
     )
     for number, of_class in enumerate(sums):
         if not of_class.all():
@@ -87,18 +89,16 @@ def fit_splits(
     l2 = np.ldexp(1 / (C[:, None] * totals), -exponents)
     choices = list(class_weight)
     alike = all(choice == choices[0] for choice in choices)
-    options["class_weight"] = choices[0] if alike else choices
-    parts = []
+    until, parts = Effort.of(**effort), []
     for run, folds in partitions(splits, len(X)):
         # A split of its own is one fold left out, that is, no folds.
-        rows: Any = slice(None) if folds is not None else splits[run.start][0]
+        some: Any = slice(None) if folds is not None else splits[run.start][0]
+        weights = None if sample_weight is None else sample_weight[some]
         fits = fit_models(
-            X[rows],
-            positive[rows],
+            until,
+            Rows.of(X[some], positive[some], folds, weights, fit_intercept),
             l2=l2[:, run] if folds is not None else l2[:, run.start],
-            folds=folds,
-            sample_weight=None if sample_weight is None else sample_weight[rows],
-            **options,
+            class_weight=choices[0] if alike else choices,
         )
         warn_if_unbounded(fits, l2[:, run], stacklevel=4)
         shape = (len(C), run.stop - run.start)

@@ -17,7 +17,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from metaopt_fast.fitting.fit_many import reasons_of
+from metaopt_fast.fitting.result import reasons_of
 from metaopt_fast.selection.scores import SCORES
 from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.frames import as_frame, as_numbers

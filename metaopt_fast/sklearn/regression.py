@@ -8,8 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.arithmetic import expit, log_expit, products
-from metaopt_fast.fitting.fit_many import fit_models, warn_if_unbounded
-from metaopt_fast.fitting.training_sets import class_factors, split_exponent
+from metaopt_fast.fitting.arguments import Effort, Rows
+from metaopt_fast.fitting.class_weights import class_factors, split_exponent
+from metaopt_fast.fitting.fit_many import fit_models
+from metaopt_fast.fitting.result import warn_if_unbounded
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.sklearn.classifier import (
     BinaryClassifier,
@@ -121,17 +123,9 @@ class LogisticRegression(BinaryClassifier):
         # An infinite weight is refused, an infinite C is none.
         weights = weights * np.where(positive, factors[1], factors[0])
         l2 = float(np.ldexp(1 / (C * weights.sum()), -exponent)) if l2 is None else l2
-        fits = fit_models(
-            X,
-            positive,
-            l2=[l2],
-            sample_weight=weights,
-            fit_intercept=self.fit_intercept,
-            tol=self.tol,
-            max_iter=self.max_iter,
-            theta0=start,
-            n_threads=self.n_threads,
-        )
+        effort = Effort.of(self.tol, self.max_iter, self.n_threads)
+        rows = Rows.of(X, positive, sample_weight=weights, fit_intercept=self.fit_intercept)
+        fits = fit_models(effort, rows, l2=[l2], theta0=start)
         theta, n_features = fits.theta[0], X.shape[1]
         self.coef_ = theta[None, :n_features]
         self.intercept_ = theta[n_features:] if self.fit_intercept else np.zeros(1)

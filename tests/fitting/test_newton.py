@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import metaopt_fast as mf
 from metaopt_fast import _kernels
 from metaopt_fast.fitting import newton
-from metaopt_fast.fitting.certificates import gap_bound
+from metaopt_fast.fitting.certificates import logistic_gap_bound
 from metaopt_fast.fitting.last_steps import LastSteps
 from metaopt_fast.fitting.models import Models, TrainingSet
 from metaopt_fast.objectives.penalties import L2
@@ -94,12 +94,12 @@ def test_the_largest_margin_of_a_huge_theta_is_infinite_and_of_no_number_is_refu
     assert not _kernels.hessians(objective._rows, np.array([[np.inf]]), np.empty((1, 1)), 1)
 
 
-def test_a_step_of_no_number_reaches_for_ever():
+def test_a_step_of_no_number_changes_margins_by_any_amount():
     rows = mf.LogisticLoss([[2.0], [-3.0]], [0, 1])._rows
     set_of, penalty = np.zeros(1, np.intp), L2(np.ones(1), 1)
     models = Models([TrainingSet(rows, 2.0)], set_of, penalty, 1, np.array([3.0]), 2, 1, 1)
-    assert models.reaches(set_of, np.array([[-2.0]])).tolist() == [6.0]
-    assert models.reaches(set_of, np.array([[np.nan]])).tolist() == [np.inf]
+    assert models.margin_changes(set_of, np.array([[-2.0]])).tolist() == [6.0]
+    assert models.margin_changes(set_of, np.array([[np.nan]])).tolist() == [np.inf]
 
 
 def test_a_step_is_improved_by_the_update_of_bfgs():
@@ -307,7 +307,7 @@ def test_a_singular_system_leaves_parameters_out_and_says_so():
 
 def test_the_bound_is_half_the_squared_decrement_near_the_optimum_and_infinite_far_away():
     decrement = np.array([1e-9, 1e-4, 0.3, 0.99, 1.0, 5.0, np.nan])
-    bound = gap_bound(decrement, np.ones(7))
+    bound = logistic_gap_bound(decrement, np.ones(7))
     np.testing.assert_allclose(bound[:2], decrement[:2] ** 2 / 2, rtol=1e-4)
     assert (bound[:4] >= decrement[:4] ** 2 / 2).all() and np.isfinite(bound[:4]).all()
     assert np.isinf(bound[4:]).all()
@@ -332,7 +332,7 @@ print(hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest())
 
 
 def test_what_the_nearest_model_knows_is_true_of_another_penalty(monkeypatch):
-    nearby, seen = newton._Batch.nearby, []
+    nearby, seen = newton.Batch.nearby, []
 
     def checked(batch, others):
         near = nearby(batch, others)
@@ -342,7 +342,7 @@ def test_what_the_nearest_model_knows_is_true_of_another_penalty(monkeypatch):
         seen.append(len(others))
         return near
 
-    monkeypatch.setattr(newton._Batch, "nearby", checked)
+    monkeypatch.setattr(newton.Batch, "nearby", checked)
     X, y, _, _, _ = problem(0, 150, 4, False)
     assert mf.fit_many(X + y[:, None], y, l2=np.logspace(-3, 2, 40)).certified.all()
     assert sum(seen) >= 20

@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score, log_loss
 import metaopt_fast as mf
 from metaopt_fast.data.packing import pack
 from metaopt_fast.fitting.fit_many import fit_many
-from metaopt_fast.fitting.training_sets import SKETCH, Problem
+from metaopt_fast.fitting.training_sets import SKETCH, Strata
 from metaopt_fast.reference import fitting as reference_training
 
 L2 = np.array([1e-6, 1e-4, 1e-2, 1.0, 30.0])
@@ -296,7 +296,7 @@ def test_a_sketch_weighs_what_its_rows_do():
     weights, fold = np.where(y == 1, 3.0, 2.0), np.zeros(len(y), np.intp)
     sums = np.array([[weights[y == 0].sum(), weights[y == 1].sum()]])
     packed = pack(X, y == 1, weights, False, "float64", strata=y)
-    ours = Problem(packed, fold, sums, [-1], X.shape[1], 1)
+    ours = Strata(packed, fold, sums, [-1], X.shape[1], 1)
     found = ours.sketch(None)
     rows = packed.block_rows[::SKETCH].sum()
     assert rows < len(y) / 8

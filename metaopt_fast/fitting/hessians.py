@@ -1,0 +1,164 @@
+"""Hessians that are kept for several steps, and how much they have aged.
+
+A model's Hessian H is taken at its origin, and is old as soon as the model leaves it. Its drift is
+a bound of how far the margin of any row has changed since: max |x_i (theta - origin)|. By
+self-concordance, exp(-drift) H <= the Hessian at theta <= exp(drift) H, so that all that H says is
+still a bound, times a power of exp(drift / 2). The drift has two parts: the measured drift, which a
+pass over the rows has found, and the distance that the model has moved since then, in H's norm: no
+margin changes by more than radius * distance, where the radius is the largest norm of a row in the
+norm of H's inverse.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+import metaopt_fast._kernels as _kernels
+from metaopt_fast.arithmetic import exp, log
+from metaopt_fast.fitting.certificates import slack_of_factors
+from metaopt_fast.fitting.models import Models
+from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
+
+TINY = np.finfo(np.float64).tiny
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Nearby:
+    """What is known near where models start.
+
+    Model i has the theta, the loss and the gradient in row i. Its Hessian is hessians[which[i]],
+    taken at origins[which[i]]; distances[i] and measured_drifts[i] say how far theta is from there.
+    """
+
+    thetas: Float64Array
+    losses: Float64Array
+    gradients: Float64Array
+    hessians: Float64Array
+    origins: Float64Array
+    which: IndexArray
+    distances: Float64Array
+    measured_drifts: Float64Array
+
+    def of(self, rows: IndexArray) -> Nearby:
+        """Return what is known of some models."""
+        return Nearby(
+            self.thetas[rows],
+            self.losses[rows],
+            self.gradients[rows],
+            self.hessians,
+            self.origins,
+            self.which[rows],
+            self.distances[rows],
+            self.measured_drifts[rows],
+        )
+
+
+class KeptHessians:
+    """The Hessian of each model of a batch, factored, and its age. Arrays over the models.
+
+    Attributes
+    ----------
+    sums : array of shape (n, n_pairs), or None
+        The Hessians themselves, for others to start from.
+    factors : array of shape (n, n_pairs)
+    radii : array of shape (n,)
+        The largest norm of a row in the norm of the inverse Hessian, or more.
+    slack : array of shape (n,)
+        Factors by which other norms may be larger than the factors say; infinite: a parameter was
+        left out, or rounding has made another matrix of it.
+    origins : array of shape (n, n_params)
+    measured_drifts, distances : arrays of shape (n,)
+        Parts of the drift; an infinite distance: there is no Hessian to speak of.
+    curvatures : array of shape (n,)
+        The Hessian's entry for the last parameter.
+    """
+
+    def __init__(self, models: Models, members: IndexArray, *, keep_sums: bool) -> None:
+        self.models, self.members = models, members
+        n, n_pairs = len(members), _kernels.n_pairs(models.n_params)
+        self.sums = np.empty((n, n_pairs)) if keep_sums else None
+        self.factors, self.radii, self.slack = np.empty((n, n_pairs)), np.empty(n), np.empty(n)
+        self.origins = np.empty((n, models.n_params))
+        self.measured_drifts, self.distances = np.zeros(n), np.full(n, np.inf)
+        self.curvatures = np.empty(n)
+
+    def adopt(self, near: Nearby) -> None:
+        """Take the Hessians of what is known nearby."""
+        self._factor(np.arange(len(self.members)), near.hessians, near.which)
+        if self.sums is not None:
+            self.sums[:] = near.hessians[near.which]
+        self.origins[:] = near.origins[near.which]
+        self.distances[:], self.measured_drifts[:] = near.distances, near.measured_drifts
+
+    def renew(self, at: IndexArray, thetas: Float64Array) -> None:
+        """Take Hessians of some models anew, at their thetas."""
+        hessians = self.models.hessians(self.members[at], thetas)
+        self._factor(at, hessians, np.arange(len(at)))
+        if self.sums is not None:
+            self.sums[at] = hessians
+        self.origins[at] = thetas
+        self.measured_drifts[at] = self.distances[at] = 0.0
+
+    def _factor(self, at: IndexArray, hessians: Float64Array, which: IndexArray) -> None:
+        models, members = self.models, self.members[at]
+        radii, inflations = models.factor(members, hessians, which, self.factors, at)
+        self.slack[at] = slack = slack_of_factors(inflations, models.n_params, models.chain)
+        self.radii[at] = radii * slack
+        self.curvatures[at] = hessians[which, -1] * models.scales(members)
+
+    def is_missing(self, at: IndexArray) -> BoolArray:
+        """Say which models have no Hessian to speak of."""
+        return np.asarray(np.isinf(self.distances[at]))
+
+    def is_old(self, at: IndexArray) -> BoolArray:
+        """Say which Hessians were taken elsewhere."""
+        return np.asarray((self.distances[at] > 0) | (self.measured_drifts[at] > 0))
+
+    def drifts(self, at: IndexArray) -> Float64Array:
+        """Return bounds of how far margins have changed since the Hessians were taken."""
+        distances = self.distances[at]
+        by_distance = np.where(distances > 0, self.radii[at] * distances, 0.0)
+        return np.asarray(by_distance + self.measured_drifts[at])
+
+    def measure_drifts(self, at: IndexArray, thetas: Float64Array) -> None:
+        """Replace the bounds of some models, at their thetas, by how far margins have changed."""
+        left = self.distances[at] > 0
+        at = at[left]
+        self.measured_drifts[at] = self.models.margin_changes(
+            self.members[at], thetas[left] - self.origins[at]
+        )
+        self.distances[at] = 0.0
+
+    def curvatures_after(self, at: IndexArray, drifts: Float64Array) -> Float64Array:
+        """Return lower bounds of the second derivatives for the last parameter."""
+        return np.where(drifts < 700, self.curvatures[at] * exp(-drifts) * 0.99, 0.0)
+
+    def nearby(
+        self, others: IndexArray, thetas: Float64Array, losses: Float64Array, slopes: Float64Array
+    ) -> Nearby:
+        """Return what other models know of the nearest one of the same set, given all thetas,
+        losses and gradients."""
+        models = self.models
+        assert self.sums is not None
+        theirs, mine = models.penalty.of(others), models.penalty.of(self.members)
+        of_theirs, of_mine = (log(np.maximum(one.strengths, TINY)) for one in (theirs, mine))
+        far = np.abs(of_theirs[:, None] - of_mine)
+        far[models.set_of[others][:, None] != models.set_of[self.members]] = np.inf
+        which = far.argmin(axis=1)
+        more, more_slopes = mine.of(which).change(theirs, thetas[which])
+        # A distance may be measured with any smaller penalty than the radius: with masses
+        # m_i = c_i (x_i v)^2 of the rows' parts c_i of a Hessian H, the mean of the squares of
+        # their changes d_i = x_i s is at most radius^2 sum_i c_i d_i^2, and, by Jensen's
+        # inequality, what is left of v'Hv is at least exp(-mean of |d_i|) of it.
+        return Nearby(
+            thetas[which],
+            losses[which] + more,
+            slopes[which] + more_slopes,
+            self.sums,
+            self.origins,
+            which,
+            self.distances[which],
+            self.measured_drifts[which],
+        )

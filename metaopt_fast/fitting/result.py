@@ -1,0 +1,106 @@
+"""What fits return: models, what is proven of them, and how each of them ended."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
+
+
+class Status(IntEnum):
+    """How a model ended; results have the names, in small letters."""
+
+    CONVERGED = 0
+    MAX_ITER = 1
+    ROUNDING = 2
+
+
+STATUSES = tuple(status.name.lower() for status in Status)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FitResult:
+    """Regularised models and what is known of them.
+
+    Attributes
+    ----------
+    theta : numpy.ndarray of shape (M, n_params), or (M, n_folds, n_params) with folds
+        The intercept, if any, is the last entry.
+    loss : numpy.ndarray of shape (M,) or (M, n_folds)
+        The objective on the training rows, penalty included.
+    gap_bound : numpy.ndarray, shaped as loss
+        The objective is proven to be at most this far above its optimum, by self-concordance or
+        by strong convexity; infinite: nothing is proven.
+    certified : numpy.ndarray of bool, shaped as loss
+        Whether gap_bound is finite and at most tol * max(1, loss).
+    n_iter : numpy.ndarray of int, shaped as loss
+        Newton steps.
+    converged : numpy.ndarray of bool, shaped as loss
+        Whether the Newton decrement is at most tol, or steps changed nothing any more but by
+        rounding, and the gap is at most about tol * max(1, loss), proven or not.
+    validation_loss, validation_accuracy : numpy.ndarray of shape (M, n_folds), or None
+        Means over the rows of the fold that was held out, weighted by sample_weight.
+    status : numpy.ndarray of str, shaped as loss
+        "converged"; "max_iter": there were no more steps; "rounding": steps changed nothing any
+        more, though the gap may be above tol.
+    """
+
+    theta: Float64Array
+    loss: Float64Array
+    gap_bound: Float64Array
+    certified: BoolArray
+    n_iter: IndexArray
+    converged: BoolArray
+    validation_loss: Float64Array | None
+    validation_accuracy: Float64Array | None
+    status: npt.NDArray[np.str_]
+
+    def __repr__(self) -> str:
+        folds = "" if self.loss.ndim == 1 else f" x {self.loss.shape[1]} folds"
+        lines = [
+            f"FitResult of {len(self.loss):,} models{folds}, {self.theta.shape[-1]:,} parameters",
+            f"  converged    {np.count_nonzero(self.converged):,} of {self.converged.size:,}",
+            f"  certified    {np.count_nonzero(self.certified):,}, "
+            f"gap bounds up to {self.gap_bound.max():.2g}",
+            f"  Newton steps {self.n_iter.min()} to {self.n_iter.max()}",
+            f"  loss         {self.loss.min():.6g} to {self.loss.max():.6g}",
+        ]
+        if self.validation_loss is not None:
+            means = self.validation_loss.mean(axis=1)
+            best = int(np.argmin(means))
+            lines.append(f"  validation   mean loss {means[best]:.6g} at best, of model {best}")
+        return "\n".join(lines)
+
+
+def warn_if_unbounded(fits: FitResult, l2: npt.ArrayLike, stacklevel: int) -> None:
+    """Warn of models without a penalty that may have no optimum."""
+    strengths = np.reshape(np.asarray(l2, np.float64), (-1, 1) if np.ndim(l2) < 2 else np.shape(l2))
+    if (~fits.certified.reshape(len(fits.loss), -1) & (strengths == 0)).any():
+        warnings.warn(
+            "l2 is 0 and an optimum could not be certified, as where columns are collinear or a "
+            "plane separates the classes: pass a positive l2.",
+            RuntimeWarning,
+            stacklevel=stacklevel,
+        )
+
+
+def reasons_of(status: npt.NDArray[np.str_], max_iter: int) -> str:
+    """Return why models have not converged, and what to do about it; nothing if all have."""
+    sentences = []
+    if count := np.count_nonzero(status == "max_iter"):
+        sentences.append(
+            f"{count} of {status.size} models did not converge in {max_iter} iterations: pass a "
+            "larger max_iter, a larger l2 (a smaller C), or features of similar scales."
+        )
+    if count := np.count_nonzero(status == "rounding"):
+        sentences.append(
+            f"{count} of {status.size} models ended where rounding hides what is left to gain, as "
+            "where columns are nearly collinear or of very unlike size: pass features that are "
+            "standardised, a larger l2 (a smaller C), or a larger tol."
+        )
+    return " ".join(sentences)

@@ -1,0 +1,113 @@
+"""Where models start: by a step from models of all rows, at penalties nearby.
+
+A few penalties, the anchors, are spread over those asked for. Models of all rows, no fold left
+out, are brought near their optimum there, and each training set's Hessians at these are sums of
+those of strata, weighted: one pass over the rows serves every fold and every choice of class
+weights. Of very many rows, a sketch says first where such a model will be.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+import metaopt_fast._kernels as _kernels
+from metaopt_fast.arithmetic import geometric, log
+from metaopt_fast.fitting.class_weights import ClassWeight
+from metaopt_fast.fitting.hessians import Nearby
+from metaopt_fast.fitting.models import Models, TrainingSet
+from metaopt_fast.fitting.newton import fit
+from metaopt_fast.fitting.training_sets import Strata
+from metaopt_fast.typing import Float64Array, IndexArray
+
+# Penalties at which models of all rows are fitted first, for the others to start from.
+N_ANCHORS = 12
+# Beyond it (315 parameters), the Hessians of anchors would take too much memory.
+MAX_ANCHOR_PAIRS = 50_000
+# The Newton decrement of anchors.
+ANCHOR_DECREMENT = 0.03
+MAX_STEPS = 50
+
+
+def start(strata: Strata, models: Models, choices: list[ClassWeight]) -> Float64Array | Nearby:
+    """Return models of all rows and what is known there, or, where models are few, their thetas.
+
+    `models` are those of each choice of class weights without each fold, choice by choice.
+    """
+    n_sets, n_pairs = len(strata.left_out), _kernels.n_pairs(strata.n_params)
+    n, l2 = len(models.set_of), models.penalty.strengths
+    if n < 3 * N_ANCHORS * len(choices) or l2.min() == 0 or n_pairs > MAX_ANCHOR_PAIRS:
+        thetas = np.zeros((n, strata.n_params))
+        for c, choice in enumerate(choices):
+            mine = np.flatnonzero(models.set_of // n_sets == c)
+            thetas[mine] = sketched(strata, choice, l2[mine])
+        return thetas
+    strengths = geometric(l2.max(), l2.min(), N_ANCHORS)
+    nearest = np.abs(log(l2)[:, None] - log(strengths)).argmin(axis=1)
+    near = Nearby(
+        np.empty((n, strata.n_params)),
+        np.empty(n),
+        np.empty((n, strata.n_params)),
+        np.empty((len(models.sets) * N_ANCHORS, n_pairs)),
+        np.empty((len(models.sets) * N_ANCHORS, strata.n_params)),
+        models.set_of * N_ANCHORS + nearest,
+        distances=np.zeros(n),
+        measured_drifts=np.zeros(n),
+    )
+    for c, choice in enumerate(choices):
+        thetas = anchors(strata, choice, strengths)
+        of_strata = strata.hessians(thetas)
+        for f, left_out in enumerate(strata.left_out):
+            number = c * n_sets + f
+            at = slice(number * N_ANCHORS, (number + 1) * N_ANCHORS)
+            near.hessians[at] = hessians_without(strata, choice, left_out, of_strata)
+            near.origins[at] = thetas
+            mine = np.flatnonzero(models.set_of == number)
+            tell(models, number, mine, thetas, nearest[mine], near)
+    return near
+
+
+def hessians_without(
+    strata: Strata, choice: ClassWeight, left_out: int, of_strata: list[Float64Array]
+) -> Float64Array:
+    """Return the Hessians of a training set, from those of the strata, fold by fold."""
+    factors = np.tile(strata.factors(choice, left_out), (len(strata.sums), 1))
+    factors[np.arange(len(strata.sums)) == left_out] = 0
+    return np.asarray(
+        sum(factor * hessian for factor, hessian in zip(factors.ravel(), of_strata, strict=True))
+    )
+
+
+def tell(
+    models: Models,
+    number: int,
+    mine: IndexArray,
+    anchors: Float64Array,
+    nearest: IndexArray,
+    near: Nearby,
+) -> None:
+    """Write what models of one training set know at the anchors that are nearest to them."""
+    losses, slopes = np.empty(len(anchors)), np.empty_like(anchors)
+    models.sets[number].rows.evaluate(anchors, losses, slopes, models.n_threads)
+    near.thetas[mine] = anchors[nearest]
+    near.losses[mine], near.gradients[mine] = models.penalised(
+        mine, anchors[nearest], losses[nearest], slopes[nearest]
+    )
+
+
+def sketched(strata: Strata, choice: ClassWeight, l2: Float64Array) -> Float64Array:
+    """Return models of some of all rows, where these are many; else zeros."""
+    thetas, sketch = np.zeros((len(l2), strata.n_params)), strata.sketch(choice)
+    return thetas if sketch is None else approach(strata, sketch, l2, thetas)
+
+
+def anchors(strata: Strata, choice: ClassWeight, l2: Float64Array) -> Float64Array:
+    """Return models of all rows, near their optimum."""
+    return approach(strata, strata.training_set(choice, -1), l2, sketched(strata, choice, l2))
+
+
+def approach(
+    strata: Strata, one: TrainingSet, l2: Float64Array, thetas: Float64Array
+) -> Float64Array:
+    """Return models of one training set, near their optimum."""
+    models = strata.models([one], np.zeros(len(l2), np.intp), l2)
+    return fit(models, thetas, ANCHOR_DECREMENT, MAX_STEPS, prove=False).thetas
