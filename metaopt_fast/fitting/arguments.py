@@ -48,7 +48,8 @@ class Effort:
 class Rows:
     """Rows to train on: X, what is known of the rows whatever their columns are, and folds.
 
-    `n_folds` is None where there are none: `fold` is 0 then.
+    `n_folds` is None where there are none: `fold` is 0 then. `sums` are the weights of class 0 and
+    1 in each fold.
     """
 
     X: npt.NDArray[Any]
@@ -57,6 +58,7 @@ class Rows:
     weights: Float64Array
     fold: IndexArray
     n_folds: int | None
+    sums: Float64Array
     fit_intercept: bool
 
     @classmethod
@@ -84,19 +86,14 @@ class Rows:
         weights = check_sample_weight(sample_weight, len(X))
         fold = check_folds(folds, len(X))
         n_folds = None if folds is None else int(fold.max()) + 1
-        return cls(X, classes, positive, weights, fold, n_folds, bool(fit_intercept))
+        sums = np.zeros((n_folds or 1, 2))
+        np.add.at(sums, (fold, positive.astype(np.intp)), weights)
+        return cls(X, classes, positive, weights, fold, n_folds, sums, bool(fit_intercept))
 
     @property
     def left_out(self) -> list[int]:
         """The fold that each training set of a choice leaves out; -1: none."""
         return [-1] if self.n_folds is None else list(range(self.n_folds))
-
-    @property
-    def sums(self) -> Float64Array:
-        """The weights of class 0 and 1 in each fold."""
-        sums = np.zeros((len(self.left_out), 2))
-        np.add.at(sums, (self.fold, self.positive.astype(np.intp)), self.weights)
-        return sums
 
 
 def check_folds(folds: npt.ArrayLike | None, n_samples: int) -> IndexArray:

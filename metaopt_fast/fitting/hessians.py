@@ -119,8 +119,8 @@ class KeptHessians:
     def drifts(self, at: IndexArray) -> Float64Array:
         """Return bounds of how far margins have changed since the Hessians were taken."""
         distances = self.distances[at]
-        by_distance = np.where(distances > 0, self.radii[at] * distances, 0.0)
-        return np.asarray(by_distance + self.measured_drifts[at])
+        drifts: Float64Array = np.where(distances > 0, self.radii[at] * distances, 0.0)
+        return drifts + self.measured_drifts[at]
 
     def measure_drifts(self, at: IndexArray, thetas: Float64Array) -> None:
         """Replace the bounds of some models, at their thetas, by how far margins have changed."""

@@ -8,7 +8,7 @@ beyond its squares, its own class has to add.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -33,7 +33,7 @@ class Penalty(ABC):
 
     def of(self, rows: IndexArray | BoolArray) -> Self:
         """Return the penalty of some models."""
-        return replace(self, strengths=self.strengths[rows])
+        return type(self)(self.strengths[rows], self.n_penalised)
 
     def penalised(self, thetas: Float64Array) -> Float64Array:
         """Return thetas with 0 for what is free."""

@@ -595,7 +595,7 @@ def test_a_fitted_estimator_can_be_pickled(noisy, estimator):
 
 def test_the_package_never_imports_scikit_learn(run_python):
     program = (
-        "import sys, metaopt_fast, metaopt_fast.cli, metaopt_fast.tune\n"
+        "import sys, metaopt_fast, metaopt_fast.cli.program, metaopt_fast.selection.tune\n"
         "print([name for name in sys.modules if name.split('.')[0] in ('sklearn', 'scipy')])"
     )
     assert run_python(program).stdout == "[]\n"
