@@ -212,8 +212,8 @@ class Batch:
             done = converged | ended | (n_iter == self.max_iter)
             at = self.members[active[done]]
             optima.n_iter[at] = n_iter
-            statuses = np.where(ended[done], Status.ROUNDING, Status.MAX_ITER)
-            optima.status[at] = np.where(converged[done], Status.CONVERGED, statuses)
+            statuses = np.where(ended[done], Status.ROUNDING.value, Status.MAX_ITER.value)
+            optima.status[at] = np.where(converged[done], Status.CONVERGED.value, statuses)
             gaps[active], drifts[active] = found.gaps, found.drifts
             if done.all():
                 return self.write(gaps, drifts, optima)
