@@ -9,7 +9,7 @@ inherited ``sampled_loss`` is not asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -119,10 +119,11 @@ class Threaded(Protocol):
 class Sampler(Protocol):
     """Where candidates come from, with what it states of them: candidate i depends on (seed, i).
 
-    `Normal`, `Uniform`, `Integers` and `Mixture` have these methods; an object of a user's own with
-    all of them is a sampler for `random_search` and a start for `evolve`, too. A class that names
-    this one as its base inherits `nonzero_limit`. Each method takes the number of parameters, and
-    raises ValueError where the sampler has another one.
+    `Normal`, `Uniform`, `Integers` and `Mixture` have these methods, and so have their subclasses:
+    what takes any of them, or asks one for its moments or bounds, names this type. Each method
+    takes the number of parameters, and raises ValueError where the sampler has another one.
+    Searches draw from these samplers, or from a callable ``(start, count) -> thetas``; a subclass
+    that overrides `sample` is asked for its draws, and states what it overrides.
     """
 
     def sample(self, seed: int, start: int, count: int, n_params: int) -> Float64Array:
@@ -148,6 +149,3 @@ class Sampler(Protocol):
     def nonzero_limit(self, n_params: int) -> tuple[int, IndexArray] | None:
         """Return how many of which parameters may be other than 0 at once; None for any number."""
         return None
-
-
-SamplerLike: TypeAlias = Sampler | Callable[[int, int], npt.ArrayLike]

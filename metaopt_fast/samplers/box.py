@@ -82,39 +82,44 @@ class Box:
             thetas[:, j] = self.low[j] + digit
         if n_nonzero == 0:
             return
-        places, ends, first = self._supports(n_nonzero, int(rank[0]), int(rank[-1]))
+        positions, ends, first = self._supports(n_nonzero, int(rank[0]), int(rank[-1]))
         support = np.searchsorted(ends, rank, side="right")
         rank -= np.append(first, ends)[support]
         sizes, row = np.array(self.sizes, np.float64), np.arange(len(thetas))
         for k in reversed(range(n_nonzero)):
-            place = places[:, k][support]
-            rank, digit = divide(rank, sizes[place])
-            j = self.counted[place]
+            position = positions[:, k][support]
+            rank, digit = divide(rank, sizes[position])
+            j = self.counted[position]
             value = self.low[j] + digit
             thetas[row, j] = value + (value >= 0)
 
     def _supports(self, n_nonzero: int, rank: int, last: int) -> tuple[Array, Array, int]:
         """Return the supports that hold the values `rank` to `last` of all of that size.
 
-        Each as places in `counted`; and where the values of each end, and those of the first begin.
+        Each as positions in `counted`; and where the values of each end, and those of the first
+        begin.
         """
-        place, within = 0, rank
+        position, within = 0, rank
         support: list[int] = []
-        before = 1  # ways of the places that are in the support
+        before = 1  # ways of the positions that are in the support
         while len(support) < n_nonzero:
-            ways = before * self.sizes[place] * self.ways[place + 1][n_nonzero - len(support) - 1]
+            ways = (
+                before
+                * self.sizes[position]
+                * self.ways[position + 1][n_nonzero - len(support) - 1]
+            )
             if within < ways:
-                before *= self.sizes[place]
-                support.append(place)
+                before *= self.sizes[position]
+                support.append(position)
             else:
                 within -= ways
-            place += 1
+            position += 1
         first = rank - within
         supports, ends = [support], [first + before]
         while ends[-1] <= last:
             support = next_combination(support, len(self.sizes))
             supports.append(support)
-            ends.append(ends[-1] + math.prod([self.sizes[place] for place in support]))
+            ends.append(ends[-1] + math.prod([self.sizes[position] for position in support]))
         return np.array(supports), np.array(ends, np.float64), first
 
     def to_dict(self) -> dict[str, Any]:
@@ -131,9 +136,9 @@ class Box:
 
 
 def count_ways(sizes: list[int], max_nonzero: int) -> list[list[int]]:
-    """Return the number of ways to give values to exactly r of the places p, p + 1, ..., as [p][r].
+    """Return the number of ways to give values to exactly r of positions p, p + 1, ..., as [p][r].
 
-    Place p takes sizes[p] values; these are the elementary symmetric polynomials of the sizes.
+    Position p takes sizes[p] values; these are the elementary symmetric polynomials of the sizes.
     """
     ways = [[1] + [0] * max_nonzero]
     for size in reversed(sizes):
@@ -143,11 +148,11 @@ def count_ways(sizes: list[int], max_nonzero: int) -> list[list[int]]:
     return ways[::-1]
 
 
-def next_combination(places: list[int], n: int) -> list[int]:
+def next_combination(positions: list[int], n: int) -> list[int]:
     """Return the combination of 0 .. n - 1 that follows in the order of itertools.combinations."""
-    k = len(places)
-    i = next(i for i in reversed(range(k)) if places[i] < n - k + i)
-    return [*places[:i], *range(places[i] + 1, places[i] + 1 + k - i)]
+    k = len(positions)
+    i = next(i for i in reversed(range(k)) if positions[i] < n - k + i)
+    return [*positions[:i], *range(positions[i] + 1, positions[i] + 1 + k - i)]
 
 
 def divide(numbers: Array, divisor: Any) -> tuple[Array, Array]:

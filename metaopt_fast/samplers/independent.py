@@ -86,6 +86,24 @@ class Independent(Sampler):
         """Return the parameters as they are drawn, before any of them is dropped."""
         return self.columns(n_params)
 
+    @property
+    def coordinates(self) -> Independent:
+        """The sampler that a search of hyper-parameters draws from: this one."""
+        return self
+
+    @property
+    def in_full(self) -> object:
+        """What a fingerprint says of it: where its repr has a few digits of arrays, all of them."""
+        return self if self.n_params is None else repr(self.to_dict())
+
+    def values(self, coordinates: Float64Array) -> Float64Array:
+        """Return the numbers that coordinates of a search stand for: a copy of them."""
+        wanted = "an array of finite numbers"
+        numbers = to_float64(as_real_array("coordinates", coordinates, None, wanted)).copy()
+        if not np.isfinite(numbers).all():
+            raise ValueError(f"coordinates has one that is not finite: pass {wanted}.")
+        return numbers
+
     def to_dict(self) -> dict[str, Any]:
         arguments = {
             name: value.tolist() if isinstance(value, np.ndarray) else value

@@ -39,6 +39,16 @@ class LogUniform:
             raise ValueError(f"low is {self.low!r} where high is {self.high!r}: pass low below it.")
 
     @property
+    def coordinates(self) -> Uniform:
+        """The sampler that a search of hyper-parameters draws from: that of the exponents."""
+        return self.exponents
+
+    @property
+    def in_full(self) -> object:
+        """What a fingerprint says of it: its repr has all digits."""
+        return self
+
+    @property
     @shielded
     def exponents(self) -> Uniform:
         """The sampler of the logarithm to base 2."""

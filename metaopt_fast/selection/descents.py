@@ -246,30 +246,22 @@ class Descents:
         parts = [names.of("objective", self.objective), names.of("validation", self.validation)]
         samplers: dict[str, object] = {}
         for name, sampler in self.samplers.items():
-            if not is_built_in(sampler):
-                samplers[name] = "own " + names.of(f"the sampler of {name!r}", sampler)
-            elif isinstance(sampler, Independent) and sampler.n_params is not None:
-                samplers[name] = repr(sampler.to_dict())  # repr(sampler) has a few digits of arrays
+            if is_built_in(sampler):
+                samplers[name] = sampler.in_full
             else:
-                samplers[name] = sampler
+                samplers[name] = "own " + names.of(f"the sampler of {name!r}", sampler)
         options = sorted((name, _in_full(value)) for name, value in self.options.items())
         return hashlib.sha256(repr([*parts, start, samplers, options]).encode()).hexdigest()
 
     def sampler(self) -> Sampler:
         """Return the sampler of vectors of hyper-parameters."""
-        return Mixture(
-            {
-                j: sampler.exponents if isinstance(sampler, LogUniform) else sampler
-                for j, sampler in enumerate(self.samplers.values())
-            }
-        )
+        drawn = [sampler.coordinates for sampler in self.samplers.values()]
+        return Mixture(dict(enumerate(drawn)))
 
     def parameters(self, thetas: Float64Array) -> dict[str, Float64Array]:
         """Return the hyper-parameters that vectors stand for, by name."""
         return {
             name: sampler.values(thetas[:, j])
-            if isinstance(sampler, LogUniform)
-            else thetas[:, j].copy()
             for j, (name, sampler) in enumerate(self.samplers.items())
         }
 

@@ -183,6 +183,8 @@ def samplers():
         drawn = {"seed": 1, "start": 2, "count": 3, "n_params": 3}
         table[f"{name}.sample"] = Entry(sampler.sample, drawn)
         table[f"{name}.to_dict"] = Entry(sampler.to_dict, {})
+        if name != "Mixture":
+            table[f"{name}.values"] = Entry(sampler.values, {"coordinates": np.zeros(2)})
         if sampler.in_kernel:
             table[f"{name}.columns"] = Entry(sampler.columns, {"n_params": 3})
             table[f"{name}.draws"] = Entry(sampler.draws, {"seed": 1, "n_params": 3})
