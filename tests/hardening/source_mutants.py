@@ -3,7 +3,7 @@
 Each is a mistake that somebody might make: a row left out, a fold in another order, a margin cut in
 half, a check skipped. In a copy of the sources one text is put in the place of another, what holds
 it is compiled again (of a header all instruction sets, lest one of them be compared with another
-that has no mistake), and a few test files are run with AVX2. `source_mutants.py` tries all (about
+that has no mistake), and a few test files are run with AVX2. `source_mutants.py` tries all (half
 an hour on one core), `source_mutants.py 30` a draw of 30, `source_mutants.py --seed 7 30` another
 one; `--from N` and `--only TEXT` choose from the list, to go on after a cut or to try one again.
 A text that is not there, or not once, is an error: whoever changes such a line changes it here,
@@ -395,6 +395,28 @@ MUTANTS = [
         "        for (ptrdiff_t j = n - 2; j >= 0; j--) {",
         "newton training",
     ),
+    # ------------------------------------------------------------------------------ gaps, proofs
+    Mutant(
+        "certified at twice the tolerance",
+        PY + "fitting/fit_many.py",
+        "certified = optima.gap_bounds <= tol *",
+        "certified = optima.gap_bounds <= 2 * tol *",
+        "gap_bounds",
+    ),
+    Mutant(
+        "the gap is that of a quadratic function",
+        PY + "fitting/certificates.py",
+        "np.where(x < 1e-3, 0.5 + x / 6 + np.square(x) / 10, exact * (1 + 1e-11))",
+        "0.5",
+        "gap_bounds",
+    ),
+    Mutant(
+        "the bound by convexity is that of twice the penalty",
+        PY + "fitting/certificates.py",
+        "np.sqrt(2 * l2)",
+        "np.sqrt(4 * l2)",
+        "gap_bounds",
+    ),
     # --------------------------------------------------------------------------------------- AUC
     Mutant(
         "ties count whole",
@@ -556,8 +578,8 @@ MUTANTS = [
     Mutant(
         "roc_auc counts ties as right",
         PY + "selection/scores.py",
-        "area = (np.diff(false, axis=1, prepend=0) * (true + _shifted(true))).sum(axis=1)",
-        "area = (np.diff(false, axis=1, prepend=0) * (true + true)).sum(axis=1)",
+        "doubled = (np.diff(false, axis=1, prepend=0) * (true + _shifted(true))).sum(axis=1)",
+        "doubled = (np.diff(false, axis=1, prepend=0) * (true + true)).sum(axis=1)",
         "sklearn",
     ),
     Mutant(
