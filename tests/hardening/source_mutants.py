@@ -325,6 +325,13 @@ MUTANTS = [
         "pruning",
     ),
     Mutant(
+        "candidates at the threshold are dropped for what rounding might add",
+        COHORTS,
+        "> plan.threshold * (1 + 1e-12)):",
+        "> plan.threshold * (1 - 1e-12)):",
+        "pruning",
+    ),
+    Mutant(
         "a dropped candidate leaves its number behind",
         COHORTS,
         "    work.candidates[target] = work.candidates[source]\n",

@@ -87,6 +87,16 @@ def test_ties_with_the_threshold_are_kept():
     assert (losses == loss).all()
 
 
+def test_a_candidate_at_the_threshold_is_kept_where_its_first_rows_are_all_but_its_loss():
+    rng = np.random.default_rng(6)
+    X, thetas = rng.normal(size=(128, 3)), rng.normal(size=(50, 3))
+    weights = np.repeat([1.0, 1e-14], 64)
+    objective = mf.LogisticLoss(X, np.arange(128) % 2, weights, n_threads=1)
+    losses = objective.batch_loss(thetas)
+    for theta, loss in zip(thetas, losses, strict=True):
+        assert objective.pruned_loss(theta[None], 0, 0, 1, loss)[0] == loss
+
+
 def test_rows_that_separate_and_outliers_change_nothing():
     X = np.r_[np.full((500, 1), 1.0), np.full((500, 1), -1.0), [[1e6], [-1e-6]]]
     objective = mf.LogisticLoss(X, X[:, 0] > 0)
