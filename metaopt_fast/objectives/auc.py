@@ -16,10 +16,11 @@ from metaopt_fast.objectives.base import (
     LARGEST_SHARD,
     SMALLEST_SHARD,
     LinearData,
+    sampled_by_batches,
 )
 from metaopt_fast.samplers.base import BATCH_NUMBERS, MAX_INDEX, MAX_SEED, Sampler, allocate
 from metaopt_fast.typing import Float64Array
-from metaopt_fast.validation.values import check_integer, check_threshold, describe
+from metaopt_fast.validation.values import check_integer, check_threshold
 
 MAX_BINS = 65536
 
@@ -174,31 +175,8 @@ class AUCObjective(LinearData):
         """
         return self._estimates(self._many(thetas))
 
-    def sampled_loss(
-        self, sampler: Sampler, seed: int, start: int, count: int, *, n_threads: int | None = None
-    ) -> Float64Array:
-        """Return 1 - AUC of candidates of a sampler, some drawn at a time.
-
-        Parameters
-        ----------
-        sampler : Normal, Uniform, Integers or Mixture
-        seed, start, count : int
-            As in ``sampler.sample``.
-        n_threads : int, optional
-            Instead of the objective's own.
-
-        Returns
-        -------
-        numpy.ndarray of shape (count,), float64
-            The bits of ``batch_loss(sampler.sample(seed, start, count, n_params))``.
-        """
-        if not isinstance(sampler, Sampler):
-            raise TypeError(
-                f"sampler is {describe(sampler)}: pass a Normal, a Uniform or an Integers sampler."
-            )
-        if n_threads is not None:
-            return self.with_threads(n_threads).sampled_loss(sampler, seed, start, count)
-        return self.pruned_loss(sampler, seed, start, count, math.inf)[0]
+    # Of this class, as batch_loss is: one of a base would not be asked (validation/overrides.py).
+    sampled_loss = sampled_by_batches
 
     def pruned_loss(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from typing import Any, Self
 
@@ -13,6 +14,7 @@ from metaopt_fast.data.packed import Packed
 from metaopt_fast.data.packing import decisions_of
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.machine import default_n_threads
+from metaopt_fast.samplers.base import Sampler
 from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.frames import as_numbers
 from metaopt_fast.validation.values import (
@@ -20,12 +22,40 @@ from metaopt_fast.validation.values import (
     check_dtype,
     check_flag,
     check_n_threads,
+    describe,
     to_float64,
 )
 
 # Visits of (row, candidate, parameter) in a shard: about a tenth of a second on one thread.
 KERNEL_WORK = 5e9
 SMALLEST_SHARD, LARGEST_SHARD = 64, 2**18
+
+
+def sampled_by_batches(
+    self: Any, sampler: Sampler, seed: int, start: int, count: int, *, n_threads: int | None = None
+) -> Float64Array:
+    """Return the losses of candidates of a sampler, some drawn at a time.
+
+    Parameters
+    ----------
+    sampler : Normal, Uniform, Integers or Mixture
+    seed, start, count : int
+        As in ``sampler.sample``.
+    n_threads : int, optional
+        Instead of the objective's own.
+
+    Returns
+    -------
+    numpy.ndarray of shape (count,), float64
+        The bits of ``batch_loss(sampler.sample(seed, start, count, n_params))``.
+    """
+    if not isinstance(sampler, Sampler):
+        raise TypeError(
+            f"sampler is {describe(sampler)}: pass a Normal, a Uniform or an Integers sampler."
+        )
+    asked = self if n_threads is None else self.with_threads(n_threads)
+    losses: Float64Array = asked.pruned_loss(sampler, seed, start, count, math.inf)[0]
+    return losses
 
 
 class LinearData(ABC):

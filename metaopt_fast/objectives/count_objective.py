@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -13,6 +12,7 @@ import numpy.typing as npt
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.metrics import METRICS, RATES, known, parts_of_rate
+from metaopt_fast.objectives.base import sampled_by_batches
 from metaopt_fast.objectives.counts import ConfusionCounts
 from metaopt_fast.objectives.limits import exact_gaps, largest_gaps
 from metaopt_fast.samplers.base import BATCH_NUMBERS, MAX_INDEX, MAX_SEED, Sampler, allocate
@@ -155,17 +155,8 @@ class CountObjective:
         """
         return self._value(self.confusion.batch_counts(thetas))
 
-    def sampled_loss(
-        self, sampler: Sampler, seed: int, start: int, count: int, *, n_threads: int | None = None
-    ) -> Float64Array:
-        """Return the objective at candidates start .. start + count - 1 of a sampler."""
-        if not isinstance(sampler, Sampler):
-            raise TypeError(
-                f"sampler is {describe(sampler)}: pass a Normal, a Uniform or an Integers sampler."
-            )
-        if n_threads is not None:
-            return self.with_threads(n_threads).sampled_loss(sampler, seed, start, count)
-        return self.pruned_loss(sampler, seed, start, count, math.inf)[0]
+    # Of this class, as batch_loss is: one of a base would not be asked (validation/overrides.py).
+    sampled_loss = sampled_by_batches
 
     def pruned_loss(
         self,
