@@ -324,10 +324,7 @@ class Checkpoint:
         del self._rows[: len(rows)]
 
     def close(self) -> None:
-        """Commit and close; nothing more if that has been done.
-
-        An interrupt leaves it open: close it again.
-        """
+        """Commit and close, once. An interrupt leaves it open: close it again."""
         try:
             if not self._failed:  # what a full disk has refused is left out; the rest is there
                 self.commit()

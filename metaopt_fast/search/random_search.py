@@ -15,15 +15,9 @@ from metaopt_fast.files.owned import CheckpointError
 from metaopt_fast.runs.evaluation import SamplerLike, check_objective
 from metaopt_fast.runs.options import CALLBACK_INTERVAL, COMMIT_INTERVAL, check_options
 from metaopt_fast.runs.progress import Progress
-from metaopt_fast.runs.provenance import (
-    Identity,
-    check_named,
-    configuration,
-    identify,
-)
+from metaopt_fast.runs.provenance import Identity, check_named, identify
 from metaopt_fast.runs.ranges import bounds
-from metaopt_fast.samplers.base import MAX_INDEX, Sampler
-from metaopt_fast.samplers.box import Box
+from metaopt_fast.samplers.base import MAX_INDEX
 from metaopt_fast.search.result import SearchResult
 from metaopt_fast.search.shards import (
     Shard,
@@ -33,10 +27,10 @@ from metaopt_fast.search.shards import (
     check_draws,
     check_task,
     check_top,
-    shard_size,
+    configuration_of,
 )
 from metaopt_fast.typing import Objective
-from metaopt_fast.validation.identity import check_fingerprint, is_built_in
+from metaopt_fast.validation.identity import check_fingerprint
 from metaopt_fast.validation.values import check_integer, check_n_threads, check_number
 
 # Commits take at most so large a part of the time, but for those that a callback or workers wait
@@ -167,7 +161,7 @@ def random_search(
     identity = identify(objective, sampler, task.seed, fingerprint)
     check_named(identity, checkpoint)
     task = _with_threads(task, n_threads, executor)
-    config = _configuration(task, identity, start, n_candidates, metadata)
+    config = configuration_of(task, identity, start, n_candidates, metadata)
     search = None
     try:
         with ExitStack() as stack:
@@ -387,26 +381,3 @@ def _with_threads(task: Task, n_threads: int | None, executor: Any) -> Task:
 
         n_threads = threads_of_worker(executor)
     return replace(task, n_threads=n_threads).on(task.objective)
-
-
-def _configuration(
-    task: Task,
-    identity: Identity,
-    start: int,
-    n_candidates: int,
-    metadata: dict[str, Any] | None,
-) -> dict[str, Any]:
-    """Return all that repeats a search, as plain numbers, strings, lists and dicts."""
-    sampler = task.sampler
-    own = {
-        "seed": task.seed,
-        "start": start,
-        "n_candidates": n_candidates,
-        "top_k": task.top_k,
-        "sampler": sampler.to_dict()
-        if isinstance(sampler, (Sampler, Box)) and is_built_in(sampler)
-        else {"name": "callable"},
-        "shard_size": shard_size(task.objective),
-        "prune": task.prune,
-    }
-    return own | configuration(task.objective, identity, task.n_threads, metadata)

@@ -26,11 +26,13 @@ from metaopt_fast.runs.evaluation import (
     rows,
     traits,
 )
-from metaopt_fast.runs.provenance import check_losses
+from metaopt_fast.runs.provenance import Identity, check_losses, configuration
 from metaopt_fast.runs.ranges import join_ranges
 from metaopt_fast.runs.ranking import TOP_DTYPE, entries, improvements, rank, select_best
 from metaopt_fast.samplers.base import MAX_SEED, Sampler
+from metaopt_fast.samplers.box import Box
 from metaopt_fast.typing import Array, Objective
+from metaopt_fast.validation.identity import is_built_in
 from metaopt_fast.validation.overrides import threaded
 from metaopt_fast.validation.values import check_integer, describe
 
@@ -150,6 +152,29 @@ def shard_size(objective: Objective) -> int:
     # The nearest power of two, by exact operations.
     size = math.ldexp(1.0, math.frexp(max(work, 1.0) * math.sqrt(2))[1] - 1)
     return int(min(max(size, SMALLEST_SHARD), LARGEST_SHARD))
+
+
+def configuration_of(
+    task: Task,
+    identity: Identity,
+    start: int,
+    n_candidates: int,
+    metadata: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """Return all that repeats a search, as plain numbers, strings, lists and dicts."""
+    sampler = task.sampler
+    own = {
+        "seed": task.seed,
+        "start": start,
+        "n_candidates": n_candidates,
+        "top_k": task.top_k,
+        "sampler": sampler.to_dict()
+        if isinstance(sampler, (Sampler, Box)) and is_built_in(sampler)
+        else {"name": "callable"},
+        "shard_size": shard_size(task.objective),
+        "prune": task.prune,
+    }
+    return own | configuration(task.objective, identity, task.n_threads, metadata)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

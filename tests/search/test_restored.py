@@ -100,7 +100,7 @@ def as_of_0_1_0(path, objective, monkeypatch):
         return config | {"fingerprint": "6bdcd065140e"}
 
     with monkeypatch.context() as patch:
-        patch.setattr("metaopt_fast.search.random_search.configuration", configuration)
+        patch.setattr("metaopt_fast.search.shards.configuration", configuration)
         patch.setattr(provenance.Identity, "renamed", ())
         patch.setattr(checkpoint.Checkpoint, "record_names", lambda self: None)
         patch.setattr("metaopt_fast.search.random_search.CALLBACK_INTERVAL", 0.0)
