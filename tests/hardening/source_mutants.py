@@ -406,8 +406,8 @@ MUTANTS = [
     Mutant(
         "certified at twice the tolerance",
         PY + "fitting/fit_many.py",
-        "certified = optima.gap_bounds <= tol *",
-        "certified = optima.gap_bounds <= 2 * tol *",
+        "certified = optima.gap_bounds <= effort.tol *",
+        "certified = optima.gap_bounds <= 2 * effort.tol *",
         "gap_bounds",
     ),
     Mutant(
