@@ -155,6 +155,17 @@ def rounding_of_logistic_decrements(
     return total
 
 
+def rounding_of_logistic_lengths(
+    models: Models, thetas: Float64Array, losses: Float64Array, diagonals: Float64Array
+) -> Float64Array:
+    """Bound the lengths of what rounding adds to gradients, in the norm of the inverse of these
+    diagonals: a row for each theta, 0 for a column of zeros."""
+    of_margins = rounding_of_margins(models, thetas)
+    noise = rounding_of_logistic_derivatives(losses, of_margins, models.chain)
+    roots = np.sqrt(diagonals)
+    return noise * norms(np.where(roots > 0, models.extents / np.where(roots > 0, roots, 1), 0.0))
+
+
 def logistic_convexity_gaps(
     models: Models,
     at: IndexArray,

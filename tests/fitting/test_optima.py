@@ -9,6 +9,7 @@ from logistic_draws import DEPENDENT, KINDS, UNBOUNDED, draw, judge
 from mpmath import mpf
 from sklearn.linear_model import LogisticRegression as TheirRegression
 
+import metaopt_fast as mf
 from metaopt_fast.sklearn import LogisticRegression
 
 DRAWS = {**dict.fromkeys(KINDS, 14), DEPENDENT: 30, UNBOUNDED: 4}
@@ -103,3 +104,20 @@ def test_a_column_far_from_0_has_the_coefficient_of_the_one_around_0(offset):
     wanted = TheirRegression(solver="newton-cholesky", tol=1e-12).fit(x[:, None], y).coef_
     model = LogisticRegression().fit((x + offset)[:, None], y)
     np.testing.assert_allclose(model.coef_, wanted, rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("digits", range(4, 13))
+def test_near_copies_of_columns_are_no_copies_where_no_penalty_holds_them(digits):
+    # What the copies differ by is a feature of its own, with large coefficients; from the 13th
+    # digit on, it is what rounding of the gradient may be.
+    rng = np.random.default_rng(digits)
+    X, noise = rng.normal(size=(2, 300, 3))
+    y = (X[:, 0] + noise[:, 0] + rng.logistic(size=300) > 0).astype(int)
+    near = np.column_stack([X, X + 10.0**-digits * noise])
+    for features in (near, np.column_stack([X, X])):
+        fits = mf.fit_many(features, y, l2=[0.0], fit_intercept=False, tol=1e-4)
+        exact = Exact(features, y, l2=0.0, fit_intercept=False)
+        gap = exact.loss(fits.theta[0]) - exact.minimise().loss
+        assert gap <= 1e-4 or not fits.converged[0]
+    assert fits.converged[0]  # of true copies, one is enough
