@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 from checks import Report, needs
 
 from metaopt_fast import _kernels
@@ -62,13 +63,21 @@ def run(python, folder, arguments):
     """Run Python there; return the finished process and its seconds."""
     Path(folder, "sitecustomize.py").write_text(SITE)
     path = os.pathsep.join([str(folder), str(ROOT), os.environ.get("PYTHONPATH", "")])
-    # What a variable forces on OpenBLAS, that processor may not have.
+    # What a variable forces on OpenBLAS, that processor may not have; and qemu 7 gets some of the
+    # instructions wrong that NumPy's argsort takes from AVX2 on.
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("OPENBLAS_", "METAOPT_"))}
     started = time.perf_counter()
     done = subprocess.run(
         [str(python), *map(str, arguments)],
         cwd=ROOT,
-        env={**kept, "PYTHONPATH": path, "EMULATED_PYTHON": str(python)},
+        env={
+            **kept,
+            "PYTHONPATH": path,
+            "EMULATED_PYTHON": str(python),
+            "NPY_DISABLE_CPU_FEATURES": " ".join(
+                np.show_config("dicts")["SIMD Extensions"].get("found", [])
+            ),
+        },
         capture_output=True,
         text=True,
         check=False,
