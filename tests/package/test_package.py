@@ -1,5 +1,4 @@
-"""The package as its users see it: names, types, versions, and what an import
-costs."""
+"""The package as its users see it: names, types, versions, layout, and what an import costs."""
 
 import ast
 import configparser
@@ -140,7 +139,7 @@ def test_a_package_without_its_compiled_part_says_so(monkeypatch):
 
 # ------------------------------------------------------------------------------ who imports whom
 
-PACKAGE = ROOT / "metaopt_fast"
+PACKAGE, SOURCES = ROOT / "metaopt_fast", ROOT / "src"
 
 
 def test_no_module_imports_from_the_root_but_the_compiled_one():
@@ -210,3 +209,32 @@ def test_no_test_has_a_number_of_examples_of_its_own():
     own = re.compile(r"settings\(.*(max_examples=\d|derandomize)")
     files = (ROOT / "tests").rglob("test_*.py")
     assert not [file.name for file in files if own.search(file.read_text())]
+
+
+# ---------------------------------------------------------------------------- what documents name
+
+
+def test_the_tree_of_contributing_names_every_module_and_every_source():
+    tree = re.search(r"```text\n(src/[\s\S]*?)```", (ROOT / "CONTRIBUTING.md").read_text())[1]
+    parts = re.split(r"^(?=\S)", tree, flags=re.MULTILINE)
+    sources, package = parts[1], parts[2]
+    for path in SOURCES.iterdir():
+        named = "isa_*.cpp" if path.name.startswith("isa_") else path.name
+        assert path.is_dir() or named in sources.split(), path.name
+    wings = re.split(r"^  (?=\w)", package, flags=re.MULTILINE)
+    for path in PACKAGE.rglob("*.py"):
+        where = path.relative_to(PACKAGE)
+        if not where.stem.startswith("__") and where.stem != "_version":
+            wing = f"{where.parts[0]}/" if len(where.parts) > 1 else "metrics"
+            (text,) = (text for text in wings if text.startswith(wing))
+            assert path.stem in re.findall(r"\w+", text), where
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/explanation/architecture.md"])
+def test_a_path_that_a_document_names_is_there(page):
+    named = re.findall(r"`([\w./]+\.(?:py|pxi|pyx|hpp))`", (ROOT / page).read_text())
+    assert len(named) > 10
+    folders = [ROOT, PACKAGE, SOURCES, ROOT / "docs"]
+    folders += [path.parent for path in PACKAGE.glob("*/__init__.py")]
+    for name in named:
+        assert any((folder / name).exists() for folder in folders), name
