@@ -254,7 +254,7 @@ class Batch:
             converged = near & (tells | self.is_proven(at, found.gaps))
         else:
             converged = near & found.whole
-        unclear = np.flatnonzero((ended | ~found.whole) & ~converged)
+        unclear = np.flatnonzero((ended | near | ~found.whole) & ~converged)
         if len(unclear):
             gaps = np.where(tells, np.square(found.decrements), np.inf)[unclear]
             gaps = np.fmin(gaps, self.estimates(at[unclear], found.drifts[unclear]))

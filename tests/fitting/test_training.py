@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from exact_digits import Digits
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_digits
@@ -389,6 +390,19 @@ def test_separable_rows_without_a_penalty_are_not_certified_and_say_so():
         fits = fit_many(X, y, l2=[0.0, 0.1])
     assert fits.certified.tolist() == [False, True]
     assert np.isfinite(fits.theta).all()
+
+
+@pytest.mark.parametrize("light, heavy", [(1e-150, 1e40), (1e-60, 1.0), (1.0, 1e190)])
+def test_a_loss_that_is_next_to_nothing_has_converged_however_far_the_optimum_is(light, heavy):
+    # The best intercept is log(heavy / light), and a Newton step towards it is of length 1.
+    X, y = np.array([[-2.0], [-1.0], [1.0], [3.0]]), np.array([0, 1, 0, 1])
+    class_weight = {0: light, 1: heavy}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fits = fit_many(X, y, l2=1.0, class_weight=class_weight)
+    assert fits.converged[0] and fits.certified[0]
+    exact = Digits(X, y, l2=1.0, fit_intercept=True, class_weight=class_weight)
+    assert exact.loss(fits.theta[0]) <= fits.gap_bound[0] <= 1e-16
 
 
 def test_no_penalty_needs_no_warning_where_there_is_an_optimum():
