@@ -105,7 +105,10 @@ def main():
         )
         last = tests.stdout.strip().rpartition("\n")[2]
         report.line("tests", re.search(r"\d+ passed", last) is not None, last)
-        print(*(line for line in tests.stdout.splitlines() if "FAILED" in line), sep="\n")
+        print(
+            *(line for line in tests.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))),
+            sep="\n",
+        )
         done, total, table = of_python(folder)
         figure = f"{done:,} of {total:,} statements and branches ({done / total:.2%})"
         report.line("the Python layer", done >= PYTHON * total, f"{figure}\n{table}")
