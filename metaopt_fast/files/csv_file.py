@@ -8,7 +8,7 @@ import math
 import re
 from array import array
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import IO, Any
 
 import numpy as np
@@ -34,6 +34,13 @@ MOST_GROUP_TEXTS = 1000
 # As pandas, R and databases write truth values.
 TRUTHS = {"True": 1, "TRUE": 1, "true": 1, "False": 0, "FALSE": 0, "false": 0}
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars", " ": "spaces"}
+# The first bytes of files that are compressed, and what unpacks them.
+COMPRESSED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
 # What pandas calls a column that has no name, such as an index that was saved.
 NAMELESS = re.compile(r"(Unnamed: \d+(\.\d+)?)?")
 
@@ -57,7 +64,7 @@ class _Labels:
 
     def _new(self, text: str, source: _Csv, name: str) -> int:
         key = as_label(text)
-        if text == "" or "\0" in text or (isinstance(key, Decimal) and not math.isfinite(key)):
+        if text == "" or "\0" in text or (isinstance(key, Decimal) and not key.is_finite()):
             raise source.wrong(name, f"has {quoted(text)} as the target", VALUE_WANTED)
         if key in self.keys:
             return self.keys.index(key)
@@ -103,14 +110,14 @@ class _Groups:
                 raise source.wrong(name, f"has {quoted(text)} as the group", VALUE_WANTED)
             code = self.codes[text] = len(self.codes)
             if len(self.codes) > MOST_GROUP_TEXTS:
-                check_n_groups(name, MOST_GROUP_TEXTS, "more than ")
+                check_n_groups(source.path, name, MOST_GROUP_TEXTS, "more than ")
         self.column.append(code)
 
-    def finish(self, name: str) -> npt.NDArray[Any]:
+    def finish(self, path: str, name: str) -> npt.NDArray[Any]:
         keys: list[Any] = [as_label(text) for text in self.codes]
         if not all(isinstance(key, Decimal) and key.is_finite() for key in keys):
             keys = list(self.codes)
-        check_n_groups(name, len(set(keys)))
+        check_n_groups(path, name, len(set(keys)))
         values = np.empty(len(keys), object)
         values[:] = [int(key) if _is_whole(key) else key for key in keys]
         groups: npt.NDArray[Any] = values[np.frombuffer(self.column, np.uint16)]
@@ -120,7 +127,8 @@ class _Groups:
 def as_label(text: str) -> Decimal | str:
     """Return what a label is compared as: a number of any length exactly, or text."""
     if "_" not in text:
-        with contextlib.suppress(ValueError):
+        # An exponent of twenty digits is a float, 0 or infinite, but no decimal.
+        with contextlib.suppress(ValueError, InvalidOperation):
             float(text)
             return Decimal(text.strip())
     return text
@@ -155,6 +163,12 @@ class _Csv:
             try:
                 text = line.decode("utf-8")
             except UnicodeDecodeError as error:
+                for beginning, program in COMPRESSED.items() if self._line == 1 else ():
+                    if line.startswith(beginning):
+                        raise ValueError(
+                            f"{shown(self.path)} is compressed by {program}: unpack it, e.g. by "
+                            f"{program} -d."
+                        ) from None
                 what = f"byte {line[error.start]:#04x} at position {error.start + 1}"
                 raise self.wrong(
                     None, f"is not UTF-8 text ({what})", "save the file as UTF-8"
@@ -263,7 +277,7 @@ def _read(path: str, stream: IO[bytes], target: str | None, group: str | None) -
     n_fields = len(index) + len(names)
     position = position_of_target(path, names, target)
     name = names.pop(position)
-    position_of_group = take_group(names, group)
+    position_of_group = take_group(path, names, group)
     values, labels, groups = array("d"), _Labels(), _Groups()
     truths: list[int] | None = None
     for row in source.rows():
@@ -302,6 +316,6 @@ def _read(path: str, stream: IO[bytes], target: str | None, group: str | None) -
         y,
         tuple(names),
         class_names,
-        None if group is None else groups.finish(group),
+        None if group is None else groups.finish(path, group),
         tuple(notes),
     )

@@ -99,10 +99,10 @@ def _from_arrays(
             f"shape {y.shape}: save numbers of shape (n_samples, n_features), and (n_samples,)."
         )
     names = [f"x{j}" for j in range(X.shape[1])]
-    position, groups = take_group(names, group), None
+    position, groups = take_group(path, names, group), None
     if position is not None and group is not None:
         groups = np.array(X[:, position])  # before it is rounded to a float
-        check_n_groups(group, len(np.unique(groups)))
+        check_n_groups(path, group, len(np.unique(groups)))
         X = np.delete(X, position, axis=1)
     if X.dtype != np.float64 or not (X.flags.writeable and X.flags.c_contiguous):
         with np.errstate(over="ignore"):

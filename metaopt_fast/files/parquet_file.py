@@ -173,7 +173,7 @@ def _read(path: str, source: _Arrow | _Polars, target: str | None, group: str | 
     names = [column.name for column in columns]
     label = columns.pop(position_of_target(path, names, target))
     names.remove(label.name)
-    position = take_group(names, group)
+    position = take_group(path, names, group)
     grouping = None if position is None else columns.pop(position)
     if source.n_rows == 0:
         raise ValueError(f"{shown(path)} has columns but no rows: pass a file with rows.")
@@ -266,7 +266,7 @@ def _labels(path: str, source: _Arrow | _Polars, column: _Column) -> Labels:
 
 def _groups(path: str, source: _Arrow | _Polars, column: _Column) -> npt.NDArray[Any]:
     labels = _labels(path, source, column)
-    check_n_groups(column.name, len(labels.values))
+    check_n_groups(path, column.name, len(labels.values))
     values = np.empty(len(labels.values), object)
     values[:] = labels.values
     groups: npt.NDArray[Any] = values[labels.codes]

@@ -69,25 +69,27 @@ def position_of_target(path: str, names: list[str], target: str | None) -> int:
     return names.index(target)
 
 
-def take_group(names: list[str], group: str | None) -> int | None:
+def take_group(path: str, names: list[str], group: str | None) -> int | None:
     """Return the position of the groups' column, which is no feature any more; None without one."""
     if group is None:
         return None
     if group not in names:
-        raise ValueError(f"there is no feature {quoted(group)}: name one of {listed(names)}.")
+        raise ValueError(
+            f"{shown(path)} has no feature {quoted(group)}: name one of {listed(names)}."
+        )
     if len(names) == 1:
-        raise ValueError(f"{quoted(group)} is the only feature: add others.")
+        raise ValueError(f"{shown(path)}, column {quoted(group)} is the only feature: add others.")
     position = names.index(group)
     del names[position]
     return position
 
 
-def check_n_groups(group: str, n_groups: int, at_least: str = "") -> None:
+def check_n_groups(path: str, group: str, n_groups: int, at_least: str = "") -> None:
     """Raise an error where a column has too many values to be of groups."""
     if n_groups > MAX_GROUPS:
         raise ValueError(
-            f"{quoted(group)} has {at_least}{n_groups:,} values: choose a column of at most "
-            f"{MAX_GROUPS}, one for each group."
+            f"{shown(path)}, column {quoted(group)} has {at_least}{n_groups:,} values: choose a "
+            f"column of at most {MAX_GROUPS}, one for each group."
         )
 
 

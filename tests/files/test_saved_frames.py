@@ -132,6 +132,22 @@ def test_three_large_labels_are_not_two(tmp_path):
         read_table(csv(tmp_path, content), "t")
 
 
+@pytest.mark.parametrize(
+    ("less", "greater"),
+    [
+        ("9" * 400, "1" + "0" * 400),  # no float is as large
+        ("1e400", "2e400"),
+        ("-1e-400", "1e-400"),  # both are 0 as floats
+        ("1e-9999999999999999999", "1e9999999999999999999"),  # no decimals have such exponents
+    ],
+    ids=["long", "large", "small", "exponents"],
+)
+def test_labels_that_are_no_floats_are_labels(tmp_path, less, greater):
+    table = read_table(csv(tmp_path, f"x,t\n0,{greater}\n1,{less}\n2,{greater}\n"), "t")
+    assert table.y.tolist() == [1, 0, 1]
+    assert table.class_names == (less, greater)
+
+
 @pytest.mark.parametrize("dtype", ["Int64", "UInt64", "Decimal"])
 def test_labels_of_parquet_are_compared_in_all_their_digits(tmp_path, parquet_library, dtype):
     path, large = tmp_path / "data.parquet", 2**62
@@ -215,6 +231,25 @@ def test_groups_of_arrays_are_columns_by_their_number(tmp_path, suffix):
 def test_a_column_that_is_of_no_groups_is_refused(tmp_path, content, sentence):
     with pytest.raises(ValueError, match=sentence):
         read_table(csv(tmp_path, content), "t", group="g")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "npz", "parquet"])
+def test_a_file_is_named_where_a_column_is_of_no_groups(tmp_path, parquet_library, suffix):
+    path, n = tmp_path / f"data.{suffix}", 120
+    columns = {"x0": np.arange(n), "x1": np.arange(n) / 7, "t": np.arange(n) % 2}
+    if suffix == "csv":
+        pandas.DataFrame(columns).to_csv(path, index=False)
+    elif suffix == "npz":
+        np.savez(path, X=np.column_stack([columns["x0"], columns["x1"]]), t=columns["t"])
+    else:
+        write_parquet(path, columns)
+    for group, sentence in {
+        "g": " has no feature 'g': name one of 'x0', 'x1'.",
+        "x1": ", column 'x1' has 120 values: choose a column of at most 100, one for each group.",
+    }.items():
+        with pytest.raises(ValueError) as error:
+            read_table(path, "t", group=group)
+        assert str(error.value) == f"{path}{sentence}"
 
 
 def test_a_missing_group_of_parquet_is_named(tmp_path, parquet_library):

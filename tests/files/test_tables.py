@@ -1,7 +1,10 @@
 """Readers of data files: what they accept, and one sentence for what they do not."""
 
 import builtins
+import bz2
+import gzip
 import io
+import lzma
 import os
 import pickle
 import resource
@@ -13,6 +16,7 @@ import zipfile
 import numpy as np
 import pandas
 import polars
+import pyarrow
 import pytest
 
 from metaopt_fast.files import numpy_file as arrayfiles
@@ -370,6 +374,10 @@ HOSTILE = {
     "points of thousands": ("x.csv", b"a,t\n1.000.000,0\n", "column 'a' has '1.000.000'"),
     "a carriage return in a number": ("x.csv", b'a,t\n"1\r2",0\n', r"column 'a' has '1\\r2'"),
     "mixed ends of lines": ("x.csv", b"a,t\r\n1,0\n2,1\r3,0\r\n", "is not CSV"),
+    "gzip": ("x.csv", gzip.compress(CSV.encode()), "is compressed by gzip: unpack it, e.g. by"),
+    "bzip2": ("x.csv", bz2.compress(CSV.encode()), "is compressed by bzip2"),
+    "xz": ("x.csv", lzma.compress(CSV.encode()), "is compressed by xz"),
+    "zstd": ("x.csv", pyarrow.compress(CSV.encode(), "zstd", asbytes=True), "compressed by zstd"),
     "an image": ("x.csv", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "line 1 is not UTF-8 text"),
     # npz.
     "npz: empty": ("x.npz", b"", "is not a whole .npz file"),
