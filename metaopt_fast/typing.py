@@ -9,7 +9,7 @@ inherited ``sampled_loss`` is not asked.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -119,11 +119,45 @@ class Threaded(Protocol):
 class Sampler(Protocol):
     """Where candidates come from, with what it states of them: candidate i depends on (seed, i).
 
-    `Normal`, `Uniform`, `Integers` and `Mixture` have these methods, and so have their subclasses:
-    what takes any of them, or asks one for its moments or bounds, names this type. Each method
-    takes the number of parameters, and raises ValueError where the sampler has another one.
-    Searches draw from these samplers, or from a callable ``(start, count) -> thetas``; a subclass
-    that overrides `sample` is asked for its draws, and states what it overrides.
+    `Normal`, `Uniform`, `Integers` and `Mixture` have these methods, and so may an object of one's
+    own, which needs no base class. `random_search` asks for `sample` alone; `evolve` for `bounds`
+    and `is_integer`, for `mean` and `std` where its method moves in real numbers, and for
+    `nonzero_limit` where it moves in whole ones. Each method takes the number of parameters, and
+    raises ValueError where the sampler has another one. Candidate i is the same in whatever range
+    it is drawn, and again whenever it is. A subclass of a built-in sampler that overrides `sample`
+    is asked for its draws, and states what it overrides. Checkpoints and `merge_results` know a
+    sampler by its attribute ``fingerprint``, a string, or by that argument (see `random_search`).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import metaopt_fast as mf
+    >>> class Laplace:
+    ...     fingerprint = "Laplace, scale 1"
+    ...
+    ...     def sample(self, seed, start, count, n_params):
+    ...         u = mf.Uniform().sample(seed, start, count, n_params)
+    ...         return -np.sign(u) * np.log1p(-np.abs(u))
+    ...
+    ...     def mean(self, n_params):
+    ...         return np.zeros(n_params)
+    ...
+    ...     def std(self, n_params):
+    ...         return np.full(n_params, np.sqrt(2))
+    ...
+    ...     def bounds(self, n_params):
+    ...         return np.full(n_params, -np.inf), np.full(n_params, np.inf)
+    ...
+    ...     def is_integer(self, n_params):
+    ...         return np.zeros(n_params, bool)
+    ...
+    ...     def nonzero_limit(self, n_params):
+    ...         return None
+    >>> objective = mf.LogisticLoss([[1.0], [2.0], [-1.0]], [1, 1, 0], l2=0.1)
+    >>> mf.random_search(objective, Laplace(), 1000).loss < 0.3
+    True
+    >>> mf.evolve(objective, Laplace(), generations=30).theta.round(3).tolist()
+    [1.513]
     """
 
     def sample(self, seed: int, start: int, count: int, n_params: int) -> Float64Array:
@@ -149,3 +183,6 @@ class Sampler(Protocol):
     def nonzero_limit(self, n_params: int) -> tuple[int, IndexArray] | None:
         """Return how many of which parameters may be other than 0 at once; None for any number."""
         return None
+
+
+SamplerLike: TypeAlias = Sampler | Callable[[int, int], npt.ArrayLike]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import metaopt_fast as mf
-from metaopt_fast.samplers.base import Sampler
+from metaopt_fast.samplers.base import BuiltInSampler
 
 SECONDS = 5
 # What a case may allocate beyond what the process has mapped.
@@ -289,7 +289,7 @@ def has_nan(result):
         return has_nan(rest) or has_nan(np.where(steps, result.trace, 0.0))
     if dataclasses.is_dataclass(result):
         return any(has_nan(getattr(result, f.name)) for f in dataclasses.fields(result))
-    if isinstance(result, Sampler):
+    if isinstance(result, BuiltInSampler):
         n_params = result.n_params or 3
         return has_nan(result.sample(0, 0, 4, n_params))
     if hasattr(result, "batch_counts"):

@@ -20,7 +20,7 @@ from metaopt_fast.metrics import Cost
 from metaopt_fast.objectives.count_objective import CountObjective
 from metaopt_fast.objectives.counts import ConfusionCounts
 from metaopt_fast.objectives.pointwise import PointwiseLoss
-from metaopt_fast.samplers.base import Sampler
+from metaopt_fast.samplers.base import BuiltInSampler
 from metaopt_fast.samplers.independent import Integers, Normal, Uniform
 from metaopt_fast.validation.text import shown
 
@@ -166,7 +166,7 @@ def check_usage(arguments: argparse.Namespace) -> None:
         error("--group and --max-gap go together")
 
 
-def sampler_of(arguments: argparse.Namespace) -> Sampler:
+def sampler_of(arguments: argparse.Namespace) -> BuiltInSampler:
     """Return the distribution that candidates come from."""
     if arguments.integers is not None:
         low, high = arguments.integers

@@ -19,13 +19,14 @@ from metaopt_fast.evolution.integers import IntegerLocalSearch
 from metaopt_fast.evolution.result import EvolveResult
 from metaopt_fast.evolution.run import Limits, Run, run_to_end
 from metaopt_fast.evolution.strategy import Setting, Strategy, check_count, check_rate
-from metaopt_fast.runs.evaluation import check_objective
+from metaopt_fast.runs.evaluation import check_draws, check_objective
 from metaopt_fast.runs.options import check_options
 from metaopt_fast.runs.provenance import check_named, configuration, identify
-from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED, Sampler
+from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED, BuiltInSampler
 from metaopt_fast.samplers.independent import Normal
-from metaopt_fast.typing import Objective
-from metaopt_fast.validation.identity import check_fingerprint
+from metaopt_fast.samplers.own import OwnSampler
+from metaopt_fast.typing import Array, Objective, Sampler
+from metaopt_fast.validation.identity import check_fingerprint, is_built_in
 from metaopt_fast.validation.overrides import threaded
 from metaopt_fast.validation.values import (
     as_real_array,
@@ -82,10 +83,11 @@ def evolve(
     ----------
     objective : LogisticLoss or any object with ``batch_loss(thetas)`` and ``n_params``
         Each generation is one batch. A loss that is not finite ranks last.
-    start : Normal, Uniform, Integers, or array_like of shape (n_params,)
+    start : Normal, Uniform, Integers, Mixture, one of your own, or array_like of shape (n_params,)
         Sampler that the first generation is drawn from, whose means and standard deviations the
-        methods of continuous parameters begin with. An array is the mean, and candidate 0 of
-        the first generation (in "ars", both of its first direction, which is not followed).
+        methods of continuous parameters begin with. One of your own is any object with the methods
+        of `metaopt_fast.typing.Sampler`. An array is the mean, and candidate 0 of the first
+        generation (in "ars", both of its first direction, which is not followed).
     method : {"cem", "snes", "ars", "shrinking", "integer_local_search"}
         "cem", the cross-entropy method [1]_: the mean and the deviations of the next generation are
         those of the best candidates, smoothed, plus noise [2]_.
@@ -96,11 +98,12 @@ def evolve(
         "shrinking": normal steps around the best theta so far. Deviations are multiplied by
         `shrink` after each generation, and by `shrink_stuck`, too, after one without a better
         theta.
-        "integer_local_search", of Integers alone: candidates differ from the best theta in one or
-        two parameters (each as often), by -1 or +1 or by any other value (each as often), within
+        "integer_local_search", of whole numbers alone: candidates differ from the best theta in one
+        or two parameters (each as often), by -1 or +1 or by any other value (each as often), within
         the bounds. After `restart_after` generations without a better theta, the next one is drawn
-        from the sampler, and its best is the center from then on. A sampler's attribute
-        `max_nonzero`, if any, bounds the entries that are not 0; others then become 0 at random.
+        from the sampler, and its best is the center from then on. A sampler's
+        `nonzero_limit`, if any (`max_nonzero` of Integers), bounds the entries that are not 0;
+        others then become 0 at random.
     population : int, default 256
         Candidates of a generation, at least 2; even for "ars".
     generations : int, default 100
@@ -220,10 +223,13 @@ def evolve(
     )
     check_options(None, progress, callback)
     sampler, theta0 = _check_start(start, scale, n_params)
-    _check_numbers(kind, method, sampler, theta0, n_params)
+    asked = sampler if is_built_in(sampler) else OwnSampler(sampler, "start")
+    _check_numbers(kind, method, asked, theta0, n_params)
+    if asked is not sampler:
+        check_draws(sampler, seed, 0, population, n_params, "start")
 
     with np.errstate(all="ignore"):
-        strategy = kind(Setting(sampler, theta0, seed, population, n_params), options)
+        strategy = kind(Setting(asked, theta0, seed, population, n_params), options)
     n_threads = check_n_threads(n_threads)
     identity = identify(objective, sampler, seed, check_fingerprint(fingerprint))
     check_named(identity, checkpoint)
@@ -235,7 +241,7 @@ def evolve(
         "options": options,
         "patience": limits.patience,
         "tol": limits.tol,
-        "start": sampler.to_dict() | ({} if theta0 is None else ARRAY),
+        "start": _arguments(sampler) | ({} if theta0 is None else ARRAY),
         "seed": seed,
         "top_k": top_k,
     }
@@ -247,6 +253,11 @@ def evolve(
 # What the configuration says of a start that is an array; 0.1.0 evaluated it in "shrinking" alone,
 # and said the name alone.
 ARRAY = {"name": "array", "is_candidate": True}
+
+
+def _arguments(start: Sampler) -> dict[str, Any]:
+    """Return what the configuration says of a start: the arguments of a built-in one."""
+    return start.to_dict() if isinstance(start, BuiltInSampler) else {"name": "own"}
 
 
 def _strategy_of(method: object) -> type[Strategy]:
@@ -267,16 +278,18 @@ def _check_generations(generations: object, population: int) -> int:
     return number
 
 
-def _check_start(start: Any, scale: Any, n_params: int) -> tuple[Sampler, npt.NDArray[Any] | None]:
+def _check_start(start: Any, scale: Any, n_params: int) -> tuple[Sampler, Array | None]:
     """Return the sampler of the first generation, and the array that it surrounds, if any."""
-    if isinstance(start, Sampler):
+    if isinstance(start, Sampler) and not isinstance(start, type):
         if scale is not None:
             raise ValueError(
                 f"scale is given, but start is {start!r}, which has its own: leave it out."
             )
-        start.bounds(n_params)  # raises where the numbers of parameters differ
         return start, None
-    wanted = f"Normal(), Uniform(), Integers(), or an array of shape ({n_params},)"
+    wanted = (
+        "Normal(), Uniform(), Integers(), an object with all methods of "
+        f"metaopt_fast.typing.Sampler, or an array of shape ({n_params},)"
+    )
     if isinstance(start, type) or callable(start):
         raise TypeError(f"start is {describe(start)}: pass {wanted}.")
     theta0 = np.array(to_float64(as_real_array("start", start, 1, wanted)))
@@ -298,6 +311,7 @@ def _check_numbers(
     kind: type[Strategy], method: str, start: Sampler, theta0: object, n_params: int
 ) -> None:
     """Raise ValueError where a method does not move in whole numbers, or in such alone."""
+    start.bounds(n_params)  # raises where the numbers of parameters differ
     whole = start.is_integer(n_params)
     if whole.any() and not whole.all():
         raise ValueError(

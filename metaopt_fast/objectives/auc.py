@@ -18,7 +18,7 @@ from metaopt_fast.objectives.base import (
     LinearData,
     sampled_by_batches,
 )
-from metaopt_fast.samplers.base import BATCH_NUMBERS, MAX_INDEX, MAX_SEED, Sampler, allocate
+from metaopt_fast.samplers.base import BATCH_NUMBERS, MAX_INDEX, MAX_SEED, BuiltInSampler, allocate
 from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.values import check_integer, check_threshold
 
@@ -180,7 +180,7 @@ class AUCObjective(LinearData):
 
     def pruned_loss(
         self,
-        candidates: Sampler | npt.ArrayLike,
+        candidates: BuiltInSampler | npt.ArrayLike,
         seed: int,
         start: int,
         count: int,
@@ -195,20 +195,20 @@ class AUCObjective(LinearData):
         seed = check_integer("seed", seed, 0, MAX_SEED)
         start = check_integer("start", start, 0, MAX_INDEX)
         count = check_integer("count", count, 1, MAX_INDEX - start)
-        if not isinstance(candidates, Sampler):
+        if not isinstance(candidates, BuiltInSampler):
             candidates = self._counted(candidates, count)
         losses = allocate(count)
         size = max(1, BATCH_NUMBERS // self.n_params)
         for first in range(0, count, size):
             part = slice(first, min(count, first + size))
-            if isinstance(candidates, Sampler):
+            if isinstance(candidates, BuiltInSampler):
                 thetas = self._drawn(candidates, seed, start + first, part.stop - first)
             else:
                 thetas = candidates[part]
             losses[part] = self._losses_below(thetas, threshold)
         return losses, 1.0
 
-    def _drawn(self, sampler: Sampler, seed: int, start: int, count: int) -> Float64Array:
+    def _drawn(self, sampler: BuiltInSampler, seed: int, start: int, count: int) -> Float64Array:
         thetas = sampler.sample(seed, start, count, self.n_params)
         if self.dtype == "float32" and np.abs(thetas).max() > np.finfo(np.float32).max:
             raise ValueError(

@@ -14,7 +14,7 @@ from metaopt_fast.data.packed import Packed
 from metaopt_fast.data.packing import decisions_of
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.machine import default_n_threads
-from metaopt_fast.samplers.base import Sampler
+from metaopt_fast.samplers.base import BuiltInSampler
 from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.frames import as_numbers
 from metaopt_fast.validation.values import (
@@ -32,7 +32,13 @@ SMALLEST_SHARD, LARGEST_SHARD = 64, 2**18
 
 
 def sampled_by_batches(
-    self: Any, sampler: Sampler, seed: int, start: int, count: int, *, n_threads: int | None = None
+    self: Any,
+    sampler: BuiltInSampler,
+    seed: int,
+    start: int,
+    count: int,
+    *,
+    n_threads: int | None = None,
 ) -> Float64Array:
     """Return the losses of candidates of a sampler, some drawn at a time.
 
@@ -49,7 +55,7 @@ def sampled_by_batches(
     numpy.ndarray of shape (count,), float64
         The bits of ``batch_loss(sampler.sample(seed, start, count, n_params))``.
     """
-    if not isinstance(sampler, Sampler):
+    if not isinstance(sampler, BuiltInSampler):
         raise TypeError(
             f"sampler is {describe(sampler)}: pass a Normal, a Uniform or an Integers sampler."
         )

@@ -15,7 +15,7 @@ from metaopt_fast.metrics import METRICS, RATES, known, parts_of_rate
 from metaopt_fast.objectives.base import sampled_by_batches
 from metaopt_fast.objectives.counts import ConfusionCounts
 from metaopt_fast.objectives.limits import exact_gaps, largest_gaps
-from metaopt_fast.samplers.base import BATCH_NUMBERS, MAX_INDEX, MAX_SEED, Sampler, allocate
+from metaopt_fast.samplers.base import BATCH_NUMBERS, MAX_INDEX, MAX_SEED, BuiltInSampler, allocate
 from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.identity import Names
 from metaopt_fast.validation.overrides import may_ask
@@ -160,7 +160,7 @@ class CountObjective:
 
     def pruned_loss(
         self,
-        candidates: Sampler | npt.ArrayLike,
+        candidates: BuiltInSampler | npt.ArrayLike,
         seed: int,
         start: int,
         count: int,
@@ -175,14 +175,14 @@ class CountObjective:
         seed = check_integer("seed", seed, 0, MAX_SEED)
         start = check_integer("start", start, 0, MAX_INDEX)
         count = check_integer("count", count, 1, MAX_INDEX - start)
-        if not isinstance(candidates, Sampler):
+        if not isinstance(candidates, BuiltInSampler):
             candidates = self.confusion._counted(candidates, count)
         losses, computed = allocate(count), 0.0
         size = max(1, BATCH_NUMBERS // self.n_params)
         for first in range(0, count, size):
             part = slice(first, min(count, first + size))
             n = part.stop - first
-            if isinstance(candidates, Sampler):
+            if isinstance(candidates, BuiltInSampler):
                 thetas = candidates.sample(seed, start + first, n, self.n_params)
             else:
                 thetas = candidates[part]

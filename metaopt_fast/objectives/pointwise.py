@@ -18,7 +18,7 @@ from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.base import LinearData
 from metaopt_fast.objectives.eigenvalues import moment_bound
 from metaopt_fast.objectives.penalties import L2, Penalty
-from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED, Sampler, allocate
+from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED, BuiltInSampler, allocate
 from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.values import (
     check_flag,
@@ -135,7 +135,13 @@ class PointwiseLoss(LinearData):
         return self._evaluate(self._many(thetas), gradient=True)
 
     def sampled_loss(
-        self, sampler: Sampler, seed: int, start: int, count: int, *, n_threads: int | None = None
+        self,
+        sampler: BuiltInSampler,
+        seed: int,
+        start: int,
+        count: int,
+        *,
+        n_threads: int | None = None,
     ) -> Float64Array:
         """Return L of candidates that are drawn inside the kernel and never stored.
 
@@ -152,7 +158,7 @@ class PointwiseLoss(LinearData):
         numpy.ndarray of shape (count,), float64
             The bits of ``batch_loss(sampler.sample(seed, start, count, n_params))``.
         """
-        if not isinstance(sampler, Sampler):
+        if not isinstance(sampler, BuiltInSampler):
             raise TypeError(
                 f"sampler is {describe(sampler)}: pass a Normal, a Uniform or an Integers sampler."
             )
@@ -168,7 +174,7 @@ class PointwiseLoss(LinearData):
 
     def pruned_loss(
         self,
-        candidates: Sampler | npt.ArrayLike,
+        candidates: BuiltInSampler | npt.ArrayLike,
         seed: int,
         start: int,
         count: int,
@@ -199,7 +205,7 @@ class PointwiseLoss(LinearData):
         seed = check_integer("seed", seed, 0, MAX_SEED)
         start = check_integer("start", start, 0, MAX_INDEX)
         count = check_integer("count", count, 1, MAX_INDEX - start)
-        if isinstance(candidates, Sampler):
+        if isinstance(candidates, BuiltInSampler):
             draws, thetas = candidates.drawn(seed, self.n_params), None
         else:
             draws, thetas = None, self._counted(candidates, count)

@@ -1,20 +1,20 @@
 """Any objective, asked for losses: what it has, what it may be asked, and in what batches.
 
-Every question that is put to an objective of a user's own stands here, so that it has one answer;
+Every question that is put to an objective of a user's own stands here, so that it has one answer,
+and so does the way that candidates are asked of any sampler;
 `metaopt_fast.typing` has what there is to ask for.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
-import numpy.typing as npt
 
 from metaopt_fast.runs.ranges import bounds
-from metaopt_fast.samplers.base import BATCH_NUMBERS, Sampler
+from metaopt_fast.samplers.base import BATCH_NUMBERS, BuiltInSampler
+from metaopt_fast.samplers.own import check_thetas
 from metaopt_fast.typing import (
     Array,
     BatchDifferentiable,
@@ -23,15 +23,20 @@ from metaopt_fast.typing import (
     Objective,
     Pruned,
     Sampled,
+    Sampler,
+    SamplerLike,
     Smooth,
 )
+from metaopt_fast.validation.identity import is_built_in
 from metaopt_fast.validation.overrides import check_overrides, has_method, may_ask
 from metaopt_fast.validation.values import check_integer, describe, to_float64
 
-SamplerLike: TypeAlias = Sampler | Callable[[int, int], npt.ArrayLike]
-
 # Margins in a batch, where the objective may hold them all: 8 MB, as BATCH_NUMBERS has of thetas.
 BATCH_MARGINS = 2**20
+
+# Part of a parameter's size by which candidates of a user's own sampler may differ when they are
+# drawn one by one: far above the rounding of a million products (1e-10), far below another draw.
+SAME_DRAW = 1e-6
 
 # Rows of an objective that does not say how many it has.
 USUAL_SAMPLES = 1000
@@ -109,24 +114,56 @@ def check_objective(objective: Any) -> int:
     return n_params
 
 
-def draw(sampler: SamplerLike, seed: int, start: int, count: int, n_params: int) -> Array:
-    """Return the thetas of candidates start .. start + count - 1, checked if a callable's."""
+def check_sampler(sampler: Any) -> None:
+    """Raise TypeError for what is neither a sampler nor a callable that draws."""
+    if isinstance(sampler, type) or not (isinstance(sampler, Sampler) or callable(sampler)):
+        raise TypeError(
+            f"sampler is {describe(sampler)}: pass Normal(), Uniform(), Integers(), an object with "
+            "all methods of metaopt_fast.typing.Sampler, or a callable (start, count) -> thetas."
+        )
+
+
+def draw(
+    sampler: SamplerLike, seed: int, start: int, count: int, n_params: int, name: str = "sampler"
+) -> Array:
+    """Return the thetas of candidates start .. start + count - 1, checked if a user's own draws.
+
+    Errors call the sampler by `name`, its argument.
+    """
     if isinstance(sampler, Sampler):
-        return sampler.sample(seed, start, count, n_params)
-    thetas = np.asarray(sampler(start, count))
-    wanted = f"a real array of shape ({count}, {n_params})"
-    if thetas.shape != (count, n_params) or thetas.dtype.kind not in "iuf":
+        asked = f"{name}.sample({seed}, {start}, {count}, {n_params})"
+        thetas: Any = sampler.sample(seed, start, count, n_params)
+    else:
+        asked = f"{name}({start}, {count})"
+        thetas = sampler(start, count)
+    return thetas if is_built_in(sampler) else check_thetas(asked, thetas, count, n_params)
+
+
+def check_draws(
+    sampler: SamplerLike, seed: int, start: int, count: int, n_params: int, name: str = "sampler"
+) -> None:
+    """Draw the first of `count` candidates again: a sampler may keep a state, or mix candidates."""
+    first = draw(sampler, seed, start, 1, n_params, name)
+    is_same = np.array_equal(first, draw(sampler, seed, start, 1, n_params, name))
+    if not isinstance(sampler, Sampler):
+        if not is_same:
+            raise ValueError(
+                f"{name}({start}, 1) gave two different answers: pass a callable whose candidates "
+                "depend on their numbers alone."
+            )
+        return
+    if is_same and count > 1 and not is_built_in(sampler):
+        second = draw(sampler, seed, start + 1, 1, n_params, name)
+        apart = np.concatenate([first, second])
+        together = draw(sampler, seed, start, 2, n_params, name)
+        with np.errstate(all="ignore"):  # a product of matrices has other bits in another batch
+            room = SAME_DRAW * np.abs(apart).max(axis=0)
+            is_same = bool((np.abs(together - apart) <= room).all())
+    if not is_same:
         raise ValueError(
-            f"sampler({start}, {count}) returned an array of shape {thetas.shape} and dtype "
-            f"{thetas.dtype}: return {wanted}."
+            f"{name}.sample({seed}, {start}, ...) gave two different answers for one candidate: "
+            "pass a sampler whose candidate i depends on the seed and on i alone."
         )
-    thetas = to_float64(thetas)
-    if not np.isfinite(thetas).all():
-        raise ValueError(
-            f"sampler({start}, {count}) returned a number that is not finite: return {wanted} of "
-            "finite numbers."
-        )
-    return thetas
 
 
 def evaluate(
@@ -137,7 +174,7 @@ def evaluate(
     A candidate whose loss is above `threshold` may have the loss infinity instead of its own.
     """
     pruned = objective if threshold < math.inf and is_pruned(objective) else None
-    in_kernel = isinstance(sampler, Sampler) and sampler.is_drawn_in_kernels
+    in_kernel = isinstance(sampler, BuiltInSampler) and sampler.is_drawn_in_kernels
     if in_kernel and is_sampled(objective):
         if pruned is None:
             return objective.sampled_loss(sampler, seed, start, count), 1.0

@@ -12,10 +12,10 @@ import numpy as np
 import metaopt_fast._kernels as _kernels
 from metaopt_fast._version import STREAM_VERSION, __version__
 from metaopt_fast.files.owned import CheckpointError
-from metaopt_fast.runs.evaluation import SamplerLike, batch_loss, draw, traits
+from metaopt_fast.runs.evaluation import batch_loss, draw, traits
 from metaopt_fast.runs.ranges import bounds
-from metaopt_fast.samplers.base import Sampler
-from metaopt_fast.typing import Array, Objective
+from metaopt_fast.samplers.base import BuiltInSampler
+from metaopt_fast.typing import Array, Objective, Sampler, SamplerLike
 from metaopt_fast.validation.identity import Names, is_built_in
 from metaopt_fast.validation.values import describe
 
@@ -106,7 +106,7 @@ def identify(objective: Objective, sampler: SamplerLike, seed: int, given: str |
     names = Names(given)
     known = names.of("objective", objective)
     # A built-in sampler is in the configuration, by its arguments.
-    samplers = (sampler, *sampler.parts) if isinstance(sampler, Sampler) else (sampler,)
+    samplers = (sampler, *sampler.parts) if isinstance(sampler, BuiltInSampler) else (sampler,)
     drawn = [names.of("sampler", part) for part in samplers if not is_built_in(part)]
     is_box = not isinstance(sampler, Sampler) and not drawn
     first = draw(sampler, seed, 0, 1, objective.n_params).tobytes() if is_box else b""

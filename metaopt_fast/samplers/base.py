@@ -35,7 +35,7 @@ class Columns(NamedTuple):
     c: npt.NDArray[np.float64]
 
 
-class Sampler(ABC):
+class BuiltInSampler(ABC):
     """What all built-in samplers share: `sample`, and their form for the kernels.
 
     Parameter j of candidate i comes from one 52-bit uniform number (or, for a normal one, from the
@@ -88,7 +88,7 @@ class Sampler(ABC):
         return self.in_kernel and may_ask(self, "columns")
 
     @property
-    def parts(self) -> tuple[Sampler, ...]:
+    def parts(self) -> tuple[BuiltInSampler, ...]:
         """Samplers that it is made of."""
         return ()
 
@@ -143,7 +143,7 @@ class Sampler(ABC):
         return self.draws(seed, n_params)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sampler) and self.to_dict() == other.to_dict()
+        return isinstance(other, BuiltInSampler) and self.to_dict() == other.to_dict()
 
     def __hash__(self) -> int:
         return hash(repr(self.to_dict()))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from metaopt_fast.samplers.base import Sampler
+from metaopt_fast.samplers.base import BuiltInSampler
 from metaopt_fast.samplers.box import Box
 from metaopt_fast.samplers.independent import Integers, Normal, Uniform
 from metaopt_fast.samplers.mixture import Mixture
 
 
-def from_dict(arguments: dict[str, Any]) -> Sampler | Box:
-    """Return the sampler that `Sampler.to_dict` or `Box.to_dict` described."""
+def from_dict(arguments: dict[str, Any]) -> BuiltInSampler | Box:
+    """Return the sampler that `BuiltInSampler.to_dict` or `Box.to_dict` described."""
     classes: dict[str, Any] = {"Normal": Normal, "Uniform": Uniform, "Integers": Integers}
     rest = dict(arguments)
     name = rest.pop("name", None)
@@ -28,5 +28,5 @@ def from_dict(arguments: dict[str, Any]) -> Sampler | Box:
         raise ValueError(
             f"the sampler's name is {name!r}: pass one of {', '.join(classes)}, Mixture."
         )
-    sampler: Sampler = classes[name](**rest)
+    sampler: BuiltInSampler = classes[name](**rest)
     return sampler

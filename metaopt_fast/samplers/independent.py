@@ -18,8 +18,8 @@ from metaopt_fast.samplers.base import (
     MAX_SEED,
     NORMAL,
     UNIFORM,
+    BuiltInSampler,
     Columns,
-    Sampler,
 )
 from metaopt_fast.samplers.sparsity import check_free, drop, droppable
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
@@ -32,7 +32,7 @@ Argument = float | Float64Array
 LARGEST_NORMAL = 8.572
 
 
-class Independent(Sampler):
+class Independent(BuiltInSampler):
     """Parameters of one distribution with two arguments, each a scalar or an array over them."""
 
     _transform: int

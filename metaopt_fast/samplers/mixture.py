@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from metaopt_fast.samplers.base import MAX_PARAMS, Columns, Sampler
+from metaopt_fast.samplers.base import MAX_PARAMS, BuiltInSampler, Columns
 from metaopt_fast.samplers.independent import Independent
 from metaopt_fast.typing import Array, BoolArray, Float64Array, IndexArray
 from metaopt_fast.validation.overrides import check_overrides
@@ -17,7 +17,7 @@ from metaopt_fast.validation.values import check_integer, describe
 Key = list[int | None] | tuple[int, ...]
 
 
-class Mixture(Sampler):
+class Mixture(BuiltInSampler):
     """Groups of parameters, each with a sampler of its own.
 
     A parameter's draw does not depend on its group: ``Mixture([(slice(None), Normal())])`` draws
@@ -117,7 +117,7 @@ class Mixture(Sampler):
             )
 
     @property
-    def parts(self) -> tuple[Sampler, ...]:
+    def parts(self) -> tuple[BuiltInSampler, ...]:
         return tuple(sampler for _, sampler in self._groups)
 
     def to_dict(self) -> dict[str, Any]:

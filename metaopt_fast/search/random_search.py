@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from metaopt_fast.files.owned import CheckpointError
-from metaopt_fast.runs.evaluation import SamplerLike, check_objective
+from metaopt_fast.runs.evaluation import check_draws, check_objective
 from metaopt_fast.runs.options import CALLBACK_INTERVAL, COMMIT_INTERVAL, check_options
 from metaopt_fast.runs.progress import Progress
 from metaopt_fast.runs.provenance import Identity, check_named, identify
@@ -24,12 +24,11 @@ from metaopt_fast.search.shards import (
     State,
     Task,
     Threshold,
-    check_draws,
     check_task,
     check_top,
     configuration_of,
 )
-from metaopt_fast.typing import Objective
+from metaopt_fast.typing import Objective, SamplerLike
 from metaopt_fast.validation.identity import check_fingerprint
 from metaopt_fast.validation.values import check_integer, check_n_threads, check_number
 
@@ -68,44 +67,46 @@ def random_search(
         With ``n_samples``, batches are such that batch times n_samples numbers fit in 8 MB. Where a
         class overrides ``batch_loss``, that is what counts, and no method of a base that knows
         nothing of it is asked instead; one that overrides ``loss`` alone is refused.
-    sampler : Normal, Uniform, Integers or callable
-        A callable ``(start, count) -> array of shape (count, n_params)`` gives candidates start ..
-        start + count - 1, and must be a pure function of its arguments.
+    sampler : Normal, Uniform, Integers, Mixture, one of your own, or callable
+        One of your own is any object with the methods of `metaopt_fast.typing.Sampler`, of which
+        ``sample`` alone is asked. A callable ``(start, count) -> array of shape (count, n_params)``
+        gives candidates start .. start + count - 1, and must be a pure function of its arguments.
     n_candidates : int
-        Candidates start .. start + n_candidates - 1 are evaluated.
+        Number of candidates: start .. start + n_candidates - 1 are evaluated.
     seed : int, default 0
-        From 0 to 2**64 - 1.
+        Seed of all draws, from 0 to 2**64 - 1.
     top_k : int, default 1
-        How many of the best to keep, by (loss, index); a loss that is not finite ranks last.
+        Number of the best to keep, by (loss, index); a loss that is not finite ranks last.
     start : int, default 0
-        The first candidate: shards of one search are searches with different `start`, and
+        First candidate: shards of one search are searches with different `start`, and
         `merge_results` makes one result of theirs.
     prune : bool, default True
         Whether candidates may be dropped as soon as they cannot rank any more, where the objective
         can tell. The result is the same, bit for bit.
     checkpoint : path-like, optional
-        A file that records each finished shard, owned by one process at a time. Given again, the
+        File that records each finished shard, owned by one process at a time. Given again, the
         search goes on from there and ends with the same result; n_candidates may have grown. While
         a callback runs, a copy of the file alone is a whole checkpoint. Keep it on a local disk:
         over NFS it is as safe as the server's locks.
     executor : concurrent.futures.Executor or the like, optional
-        Where shards are evaluated: a process pool, ``dask.distributed.Client.get_executor()``,
+        Workers that evaluate shards: a process pool, ``dask.distributed.Client.get_executor()``,
         joblib's loky, mpi4py's MPIPoolExecutor. The data is sent once to each worker.
     progress : bool or "always", default False
         Whether to write a line on stderr: True if that is a terminal, "always" anyway.
     callback : callable, optional
-        Called with the result so far, at most every 0.1 s; returning True stops the search.
+        Function that is called with the result so far, at most every 0.1 s; if it returns True,
+        the search stops.
     time_budget : float, optional
         Seconds after which no new shard is begun; those under way on an executor are not waited
         for.
     n_threads : int, optional
-        Instead of the objective's own number; with an executor, threads of each worker, by default
-        its share of this machine's.
+        Number of threads, in place of the objective's own; with an executor, of each worker, by
+        default its share of this machine's.
     metadata : dict, optional
         Anything that JSON holds, kept in ``config["metadata"]`` and in the checkpoint.
     fingerprint : str, optional
-        Name of what a checkpoint cannot tell from another one: an objective, a validation objective
-        or a metric of your own, a subclass, a partial, a closure, a callable as sampler. Pass the
+        Name of what a checkpoint cannot tell from another one: an objective, a validation one,
+        a metric or a sampler of your own, a subclass, a partial, a closure, a callable. Pass the
         same for the same, and another for another. Objects that have an attribute ``fingerprint``,
         a string, are known by that one: their own or that of their very class, for an inherited one
         does not know what a subclass adds. Built-in objectives and samplers need none.
@@ -156,7 +157,7 @@ def random_search(
     if time_budget is not None:
         time_budget = check_number("time_budget", time_budget, 0.0, strictly=True)
     fingerprint = check_fingerprint(fingerprint)
-    check_draws(task, start)
+    check_draws(sampler, task.seed, start, n_candidates, task.n_params)
     # Before another number of threads makes a copy of the objective.
     identity = identify(objective, sampler, task.seed, fingerprint)
     check_named(identity, checkpoint)
@@ -195,6 +196,7 @@ def resume_search(
     checkpoint: str | os.PathLike[str],
     objective: Objective,
     *,
+    sampler: SamplerLike | None = None,
     prune: bool = True,
     executor: Any = None,
     progress: bool | str = False,
@@ -208,14 +210,16 @@ def resume_search(
     Parameters
     ----------
     checkpoint : path-like
-        A file that `random_search` wrote, of a search with a built-in sampler.
+        File that `random_search` wrote.
     objective : object
-        The same data, loss and penalty as then. The best candidates are evaluated again: a file
+        Data, loss and penalty of then. The best candidates are evaluated again: a file
         that has other losses is refused.
+    sampler : sampler of your own or callable, optional
+        Sampler of then, where that was none of the built-in ones, which the file records.
     fingerprint : str, optional
-        As then. A checkpoint of version 0.1.0, which took no such name, takes over the first.
+        Name, as then. A checkpoint of version 0.1.0, which took no such name, takes over the first.
     prune, executor, progress, callback, time_budget, n_threads
-        As in `random_search`: they do not change its result.
+        Arguments of `random_search`, which do not change its result.
 
     Returns
     -------
@@ -243,12 +247,14 @@ def resume_search(
     n_params = check_objective(objective)
     with Checkpoint(checkpoint) as file:
         config = file.config
-        if config["sampler"]["name"] == "callable":
-            raise ValueError(
-                f"{file.path} is of a search with a callable sampler: call random_search "
-                "with that callable and this checkpoint."
-            )
-        sampler = file.read_sampler(n_params)
+        if sampler is None:
+            if config["sampler"]["name"] in ("callable", "own"):
+                raise ValueError(
+                    f"{file.path} is of a search with a callable or a sampler of your own: call "
+                    "random_search with that callable or sampler and this checkpoint, or pass it "
+                    "as sampler=."
+                )
+            sampler = file.read_sampler(n_params)
     return random_search(
         objective,
         sampler,

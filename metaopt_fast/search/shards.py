@@ -17,9 +17,9 @@ import numpy as np
 
 from metaopt_fast.objectives.base import KERNEL_WORK, LARGEST_SHARD, SMALLEST_SHARD
 from metaopt_fast.runs.evaluation import (
-    SamplerLike,
     batch_size,
     check_objective,
+    check_sampler,
     draw,
     evaluate,
     is_sampled,
@@ -29,9 +29,9 @@ from metaopt_fast.runs.evaluation import (
 from metaopt_fast.runs.provenance import Identity, check_losses, configuration
 from metaopt_fast.runs.ranges import join_ranges
 from metaopt_fast.runs.ranking import TOP_DTYPE, entries, improvements, rank, select_best
-from metaopt_fast.samplers.base import MAX_SEED, Sampler
+from metaopt_fast.samplers.base import MAX_SEED, BuiltInSampler
 from metaopt_fast.samplers.box import Box
-from metaopt_fast.typing import Array, Objective
+from metaopt_fast.typing import Array, Objective, Sampler, SamplerLike
 from metaopt_fast.validation.identity import is_built_in
 from metaopt_fast.validation.overrides import threaded
 from metaopt_fast.validation.values import check_integer, describe
@@ -84,7 +84,7 @@ class Task:
 
     def thetas(self, index: Array) -> Array:
         """Return the thetas of some candidates, by number."""
-        if not (isinstance(self.sampler, Sampler) and self.sampler.is_drawn_in_kernels):
+        if not (isinstance(self.sampler, BuiltInSampler) and self.sampler.is_drawn_in_kernels):
             return np.concatenate([self.draw(number, 1) for number in index.tolist()])
         thetas, draws = (
             np.empty((len(index), self.n_params)),
@@ -113,24 +113,11 @@ class Task:
 def check_task(objective: Any, sampler: Any, seed: object, top_k: object, prune: object) -> Task:
     """Return the task of these arguments, checked."""
     n_params = check_objective(objective)
-    if isinstance(sampler, type) or not (isinstance(sampler, Sampler) or callable(sampler)):
-        raise TypeError(
-            f"sampler is {describe(sampler)}: pass Normal(), Uniform(), Integers() or a callable "
-            "(start, count) -> thetas."
-        )
+    check_sampler(sampler)
     seed, top_k = check_integer("seed", seed, 0, MAX_SEED), check_integer("top_k", top_k, 1)
     if not isinstance(prune, (bool, np.bool_)):
         raise TypeError(f"prune is {describe(prune)}: pass True or False.")
     return Task(objective, sampler, seed, top_k, n_params, bool(prune), None)
-
-
-def check_draws(task: Task, start: int) -> None:
-    """Draw the first candidate, twice: a callable may keep a state that it should not have."""
-    if not np.array_equal(task.draw(start, 1), task.draw(start, 1)):
-        raise ValueError(
-            f"sampler({start}, 1) gave two different answers: pass a callable whose candidates "
-            "depend on their numbers alone."
-        )
 
 
 def check_top(path: str, task: Task, top: Array, *, exact: bool) -> None:
@@ -162,19 +149,23 @@ def configuration_of(
     metadata: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Return all that repeats a search, as plain numbers, strings, lists and dicts."""
-    sampler = task.sampler
     own = {
         "seed": task.seed,
         "start": start,
         "n_candidates": n_candidates,
         "top_k": task.top_k,
-        "sampler": sampler.to_dict()
-        if isinstance(sampler, (Sampler, Box)) and is_built_in(sampler)
-        else {"name": "callable"},
+        "sampler": _arguments(task.sampler),
         "shard_size": shard_size(task.objective),
         "prune": task.prune,
     }
     return own | configuration(task.objective, identity, task.n_threads, metadata)
+
+
+def _arguments(sampler: SamplerLike) -> dict[str, Any]:
+    """Return all that a built-in sampler is made of, or what kind another one is."""
+    if isinstance(sampler, (BuiltInSampler, Box)) and is_built_in(sampler):
+        return sampler.to_dict()
+    return {"name": "own" if isinstance(sampler, Sampler) else "callable"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

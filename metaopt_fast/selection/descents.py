@@ -12,7 +12,7 @@ import numpy.typing as npt
 from metaopt_fast.descent.gradient_descent import gradient_descent
 from metaopt_fast.descent.result import DescentResult
 from metaopt_fast.runs.evaluation import is_objective, traits
-from metaopt_fast.samplers.base import Sampler
+from metaopt_fast.samplers.base import BuiltInSampler
 from metaopt_fast.samplers.independent import Independent
 from metaopt_fast.samplers.log_uniform import LogUniform
 from metaopt_fast.samplers.mixture import Mixture
@@ -253,7 +253,7 @@ class Descents:
         options = sorted((name, _in_full(value)) for name, value in self.options.items())
         return hashlib.sha256(repr([*parts, start, samplers, options]).encode()).hexdigest()
 
-    def sampler(self) -> Sampler:
+    def sampler(self) -> BuiltInSampler:
         """Return the sampler of vectors of hyper-parameters."""
         drawn = [sampler.coordinates for sampler in self.samplers.values()]
         return Mixture(dict(enumerate(drawn)))

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 import metaopt_fast as mf
 from metaopt_fast.datasets import load_breast_cancer
-from metaopt_fast.typing import Objective, Pruned, Sampled, Threaded
+from metaopt_fast.typing import Objective, Pruned, Sampled, Sampler, SamplerLike, Threaded
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -66,10 +66,47 @@ class ErrorRate:
 
 def draw(start: int, count: int) -> Float64Array:
     """Return candidates start .. start + count - 1."""
-    return np.random.default_rng(start).normal(size=(count, 30))
+    rows = [np.random.default_rng(i).normal(size=30) for i in range(start, start + count)]
+    return np.array(rows)
 
 
 mf.random_search(ErrorRate(), draw, 1000)
+
+
+class Spread:
+    """A sampler of one's own: numbers on both sides of 0."""
+
+    fingerprint = "spread"
+
+    def sample(self, seed: int, start: int, count: int, n_params: int) -> Float64Array:
+        """Return candidates start .. start + count - 1."""
+        return 2 * mf.Uniform().sample(seed, start, count, n_params)
+
+    def mean(self, n_params: int) -> Float64Array:
+        """Return means."""
+        return np.zeros(n_params)
+
+    def std(self, n_params: int) -> Float64Array:
+        """Return standard deviations."""
+        return np.full(n_params, 2 / 3**0.5)
+
+    def bounds(self, n_params: int) -> tuple[Float64Array, Float64Array]:
+        """Return bounds."""
+        return np.full(n_params, -2.0), np.full(n_params, 2.0)
+
+    def is_integer(self, n_params: int) -> npt.NDArray[np.bool_]:
+        """Return which parameters are whole numbers."""
+        return np.zeros(n_params, np.bool_)
+
+    def nonzero_limit(self, n_params: int) -> tuple[int, npt.NDArray[np.intp]] | None:
+        """Return that any number may be other than 0."""
+
+
+spread: Sampler = Spread()
+samplers: list[SamplerLike] = [spread, draw, sampler, mixture]
+mf.random_search(objective, spread, 1000, checkpoint="own.sqlite")
+mf.resume_search("own.sqlite", objective, sampler=spread)
+mf.evolve(objective, Spread(), method="snes")
 
 
 def search_all(objectives: list[Objective]) -> list[mf.SearchResult]:
