@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,7 +32,30 @@ Argument = float | Float64Array
 LARGEST_NORMAL = 8.572
 
 
-class Independent(BuiltInSampler):
+class HyperSampler(ABC):
+    """What one hyper-parameter of descents is drawn from: numbers, by coordinates of a search."""
+
+    @property
+    def n_params(self) -> int | None:
+        """The number of parameters that the arguments fix; None where they fix none."""
+        return None
+
+    @property
+    @abstractmethod
+    def coordinates(self) -> Independent:
+        """The sampler that a search of hyper-parameters draws from."""
+
+    @property
+    @abstractmethod
+    def in_full(self) -> object:
+        """What a fingerprint says of it, with all digits."""
+
+    @abstractmethod
+    def values(self, coordinates: Float64Array, /) -> Float64Array:
+        """Return the numbers that coordinates stand for."""
+
+
+class Independent(BuiltInSampler, HyperSampler):
     """Parameters of one distribution with two arguments, each a scalar or an array over them."""
 
     _transform: int

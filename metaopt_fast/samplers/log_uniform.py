@@ -8,13 +8,13 @@ import numpy as np
 
 from metaopt_fast.arithmetic import log2
 from metaopt_fast.floating_errors import shielded
-from metaopt_fast.samplers.independent import Uniform
+from metaopt_fast.samplers.independent import HyperSampler, Uniform
 from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.values import as_real_array, check_number, to_float64
 
 
 @dataclass(frozen=True)
-class LogUniform:
+class LogUniform(HyperSampler):
     """Numbers whose logarithm is uniform, for `search_descents`: a learning rate, a penalty.
 
     Parameters

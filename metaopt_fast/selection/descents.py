@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,7 @@ from metaopt_fast.descent.gradient_descent import gradient_descent
 from metaopt_fast.descent.result import DescentResult
 from metaopt_fast.runs.evaluation import is_objective, traits
 from metaopt_fast.samplers.base import BuiltInSampler
-from metaopt_fast.samplers.independent import Independent
-from metaopt_fast.samplers.log_uniform import LogUniform
+from metaopt_fast.samplers.independent import HyperSampler
 from metaopt_fast.samplers.mixture import Mixture
 from metaopt_fast.search.random_search import random_search
 from metaopt_fast.search.result import SearchResult
@@ -50,9 +49,6 @@ SEARCH_ARGUMENTS = (
     "fingerprint",
 )
 NEVER_OPTIONS = ("objective", "theta0", "betas")
-
-
-HyperSampler: TypeAlias = Independent | LogUniform
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,12 +144,12 @@ def search_descents(
         Number of the best that are kept, by (validation loss, index). A descent that diverged ranks
         last.
     batch : int, default 256
-        Descents at once.
+        Number of descents at once.
     search : dict, optional
-        Further arguments of `random_search`: checkpoint, executor, progress, callback, time_budget,
+        Arguments of `random_search` besides: checkpoint, executor, progress, callback, time_budget,
         start, n_threads, metadata, fingerprint.
     **options
-        Further arguments of `gradient_descent`, the same for all: method, max_iter, tol,
+        Arguments of `gradient_descent` besides, the same for all: method, max_iter, tol,
         batch_size, ...
 
     Returns
@@ -331,8 +327,7 @@ def _check(objective: Any, validation: Any, samplers: Any, options: dict[str, An
                 f"samplers has the name {name!r}: pass names out of "
                 f"{', '.join(map(repr, HYPERPARAMETERS))}."
             )
-        is_sampler = isinstance(sampler, (Independent, LogUniform))
-        if not is_sampler or getattr(sampler, "n_params", None) not in (None, 1):
+        if not isinstance(sampler, HyperSampler) or sampler.n_params not in (None, 1):
             raise TypeError(
                 f"samplers has {describe(sampler)} as the sampler of {name!r}: pass a Uniform, "
                 "Normal, Integers or LogUniform of numbers."
