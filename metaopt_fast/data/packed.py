@@ -93,6 +93,14 @@ class Packed:
             at = self.origin.positions[rows[first : first + CHUNK_ROWS]]
             yield np.ascontiguousarray(panels[at // PANEL_ROWS, :, at % PANEL_ROWS], np.float64)
 
+    def weighted_rows(self) -> Iterator[tuple[Float64Array, Float64Array]]:
+        """Yield the rows of the blocks as they are packed, some at a time, and their weights."""
+        weights = self._weights_of_positions().reshape(-1, PANEL_ROWS)
+        for some, part in _some(self._panels()[: len(weights)], weights):
+            rows = some.transpose(0, 2, 1).reshape(-1, self.n_columns).astype(np.float64)
+            used = part.ravel() > 0
+            yield (rows, part.ravel()) if used.all() else (rows[used], part.ravel()[used])
+
     def column_extents(self) -> Float64Array:
         """Return the largest absolute value in each column, of the rows of all blocks."""
         panels = self.panels.view(self.dtype).reshape(-1, self.n_columns * PANEL_ROWS)

@@ -44,6 +44,25 @@ SHAPES = {
 }
 
 
+@given(**SHAPES, which=st.integers(0, 2))
+def test_weighted_rows_are_those_of_the_blocks_with_their_weights(
+    n_samples, n_features, n_constants, weights, dtype, seed, which
+):
+    X, labels, w = data(n_samples, n_features, 2, weights, seed)
+    packed = pack(X, labels, w, n_constants, dtype)
+    some = np.arange(packed.n_blocks) % 2 == which
+    if which < 2 and some.any():
+        packed = packed.blocks(some, total_weight=1.0)
+    rows, found = map(np.concatenate, zip(*packed.weighted_rows(), strict=True))
+    assert rows.shape == (packed.n_rows, packed.n_columns)
+    assert rows.dtype == np.float64
+    np.testing.assert_array_equal(found, packed.weights())
+    if which == 2 or not some.any():
+        kept = packed.kept
+        order = np.argsort(packed.origin.positions[kept])
+        np.testing.assert_array_equal(rows, gathered(packed, kept[order]))
+
+
 @given(**SHAPES, signed=st.booleans(), by_class=st.booleans())
 def test_packed_rows_are_those_of_x_with_their_signs_or_without(
     n_samples, n_features, n_constants, weights, dtype, seed, signed, by_class
