@@ -76,6 +76,29 @@ class PackedRows:
         n_threads: int,
     ) -> float: ...
 
+CURVES: tuple[str, ...]
+MAX_MOMENT_PARAMS: int
+
+@disjoint_base
+class MomentBound:
+    constant: float
+    amplitude: float
+    dispersion: float
+    error: float
+    def __init__(
+        self,
+        curve: int,
+        constant: float,
+        amplitude: float,
+        dispersion: float,
+        error: float,
+        panels: npt.NDArray[np.float32],
+        ridge: npt.NDArray[np.float32],
+        anchor: npt.NDArray[np.float32],
+        factors: _Float64Array,
+    ) -> None: ...
+    def bounds(self, thetas: _Float64Array, out: npt.NDArray[np.float32]) -> None: ...
+
 def n_pairs(n_params: int) -> int: ...
 def hessians(
     data: PackedRows, thetas: _Float64Array, out: _Float64Array, n_threads: int

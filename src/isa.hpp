@@ -1,6 +1,7 @@
 // One instruction set's table of kernels. Included last by isa_*.cpp, which name the set.
 #pragma once
 
+#include "bound.hpp"
 #include "elementwise.hpp"
 #include "histogram.hpp"
 #include "newton.hpp"
@@ -69,6 +70,7 @@ template <class T, class Loss> const Kernels *table() {
                                     find_margins<T>,
                                     exact_auc<T>,
                                     pointwise<T, Loss>,
+                                    moment_bounds,
                                     elementwise<Exp>,
                                     elementwise<Expm1>,
                                     elementwise<Log>,

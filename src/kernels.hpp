@@ -45,6 +45,18 @@ using Evaluate = void (*)(const Rows *, ptrdiff_t first, ptrdiff_t last, const v
 // out[i] = f(x[i]).
 using Elementwise = void (*)(const double *x, ptrdiff_t count, double *out);
 
+// What lower bounds of the losses of candidates are made of: see bound.hpp. In single precision.
+constexpr int MOMENT_PARAMS = 64;
+enum Curve : int { AWAY = 0, EVEN = 1, SQUARE = 2 };
+struct Moments {
+    const float *panels;          // rows: the gradient, then those of an upper triangle
+    const float *ridge, *anchor;  // of each parameter
+    ptrdiff_t n_params;           // at most MOMENT_PARAMS
+    float constant, amplitude, dispersion;
+    float less, more;  // 1 -+ the relative error of the squares
+    int curve;
+};
+
 // A sum, and what its additions rounded off.
 struct CarefulSum {
     double high, low;
@@ -104,6 +116,9 @@ struct Kernels {
     double (*exact_auc)(const Rows *negative, ptrdiff_t negative_blocks, const Rows *positive,
                         ptrdiff_t positive_blocks, const void *theta, void *memory);
     void (*pointwise)(const void *z, ptrdiff_t count, void *loss, void *derivative);
+
+    // See bound.hpp: of a tile of single precision.
+    void (*moment_bounds)(const Moments *, const float *thetas, float *lower);
 
     // See elementwise.hpp.
     Elementwise exp, expm1, log, log1p, log2;

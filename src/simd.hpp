@@ -72,6 +72,7 @@ inline f32v fma(f32v x, f32v y, f32v z) { return (f32v)_mm512_fmadd_ps(x, y, z);
 inline f64v max(f64v x, f64v y) { return (f64v)_mm512_max_pd(x, y); }
 inline f32v max(f32v x, f32v y) { return (f32v)_mm512_max_ps(x, y); }
 inline f64v sqrt(f64v x) { return (f64v)_mm512_sqrt_pd(x); }
+inline f32v sqrt(f32v x) { return (f32v)_mm512_sqrt_ps(x); }
 inline u64v multiply_low_halves(u64v x, u64v y) {
     return (u64v)_mm512_mul_epu32((__m512i)x, (__m512i)y);
 }
@@ -88,6 +89,7 @@ inline float fma(float x, float y, float z) { return __builtin_fmaf(x, y, z); }
 #endif
 #if MF_BYTES == 32
 inline f64v sqrt(f64v x) { return (f64v)_mm256_sqrt_pd(x); }
+inline f32v sqrt(f32v x) { return (f32v)_mm256_sqrt_ps(x); }
 inline u64v multiply_low_halves(u64v x, u64v y) {
     return (u64v)_mm256_mul_epu32((__m256i)x, (__m256i)y);
 }
@@ -100,6 +102,7 @@ inline f32v fma(f32v x, f32v y, f32v z) { return (f32v)vfmaq_f32(z, x, y); }
 inline double fma(double x, double y, double z) { return __builtin_fma(x, y, z); }
 inline float fma(float x, float y, float z) { return __builtin_fmaf(x, y, z); }
 inline f64v sqrt(f64v x) { return (f64v)vsqrtq_f64(x); }
+inline f32v sqrt(f32v x) { return (f32v)vsqrtq_f32(x); }
 #else
 template <class V> inline V fma(V x, V y, V z) { return x * y + z; }
 inline f64v sqrt(f64v x) {
@@ -107,6 +110,14 @@ inline f64v sqrt(f64v x) {
     return (f64v)_mm_sqrt_pd(x);
 #else
     return f64v{__builtin_sqrt(x[0]), __builtin_sqrt(x[1])};
+#endif
+}
+inline f32v sqrt(f32v x) {
+#if defined(__SSE2__)
+    return (f32v)_mm_sqrt_ps(x);
+#else
+    return f32v{__builtin_sqrtf(x[0]), __builtin_sqrtf(x[1]), __builtin_sqrtf(x[2]),
+                __builtin_sqrtf(x[3])};
 #endif
 }
 #endif

@@ -8,6 +8,7 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
     enum: PANEL
     enum: PANELS_PER_BLOCK
     enum: BLOCKS_PER_SPAN
+    enum: MOMENT_PARAMS
 
     struct Rows:
         const void *panels
@@ -25,6 +26,14 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         const double *c
         Py_ssize_t n_params
         uint64_t seed
+
+    struct Moments:
+        const float *panels
+        const float *ridge
+        const float *anchor
+        Py_ssize_t n_params
+        float constant, amplitude, dispersion, less, more
+        int curve
 
     struct CarefulSum:
         double high
@@ -77,6 +86,7 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         double (*exact_auc)(const Rows *, Py_ssize_t, const Rows *, Py_ssize_t, const void *,
                             void *) noexcept nogil
         void (*pointwise)(const void *, Py_ssize_t, void *, void *) noexcept nogil
+        void (*moment_bounds)(const Moments *, const float *, float *) noexcept nogil
         Elementwise exp
         Elementwise expm1
         Elementwise log

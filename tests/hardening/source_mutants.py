@@ -47,6 +47,7 @@ TILE, SINGLE, LOSSES = "src/tile.hpp", "src/single.hpp", "src/losses.hpp"
 RANDOM, PACKING, SIMD = "src/random.hpp", "src/packing.hpp", "src/simd.hpp"
 NEWTON, SYSTEMS, AUC = "src/newton.hpp", "src/systems.hpp", "src/histogram.hpp"
 TILES, COHORTS, RESULTS = "src/tiles.pxi", "src/cohorts.pxi", "src/results.pxi"
+BOUND = "src/bound.hpp"
 PY = "metaopt_fast/"
 
 MUTANTS = [
@@ -595,6 +596,126 @@ MUTANTS = [
         "return _mean((decisions > 0) == positive, weights)",
         "return _mean((decisions >= 0) == positive, weights)",
         "sklearn",
+    ),
+    # ------------------------------------------------------------------------- moment bounds
+    Mutant(
+        "moment bound: single precision is free",
+        PY + "objectives/moments.py",
+        "return (of_theta + of_sums +",
+        "return 0 * (of_theta + of_sums +",
+        "moments",
+    ),
+    Mutant(
+        "moment bound: thetas are not rounded",
+        PY + "objectives/moments.py",
+        "return (of_theta + of_sums +",
+        "return (of_sums +",
+        "moments",
+    ),
+    Mutant(
+        "moment bound: products are not rounded",
+        PY + "objectives/moments.py",
+        "return (of_theta + of_sums +",
+        "return (of_theta +",
+        "moments",
+    ),
+    Mutant(
+        "moment bound: a dispersion that is not proven",
+        PY + "objectives/moments.py",
+        "return bool(np.isfinite(factor).all() and (factor.diagonal() > 0).all())\n",
+        "return True\n",
+        "moments",
+    ),
+    Mutant(
+        "moment bound: a certificate of a tenth less",
+        PY + "objectives/moments.py",
+        "            return bound\n",
+        "            return 0.9 * bound\n",
+        "moments",
+    ),
+    Mutant(
+        "moment bound: a certificate of a tenth more than is tried",
+        PY + "objectives/moments.py",
+        "+= bound * (1 - SLACK)",
+        "+= bound * (1 + 1e-5)",
+        "moments",
+    ),
+    Mutant(
+        "moment bound: the fourth moments are centred twice",
+        PY + "objectives/moments.py",
+        "    gram -= mean * mean[:, None]\n",
+        "    gram -= 2 * mean * mean[:, None]\n",
+        "moments",
+    ),
+    Mutant(
+        "moment bound: pairs of two columns count once",
+        PY + "objectives/moments.py",
+        "rows[a] * math.sqrt(2)",
+        "rows[a] * 1.0",
+        "moments",
+    ),
+    Mutant(
+        "moment bound: the ridge stays in s",
+        BOUND,
+        "wide * moments->less - ridge * moments->more",
+        "wide * moments->less",
+        "moments",
+    ),
+    Mutant(
+        "moment bound: k without its 1",
+        BOUND,
+        "splat<f32v>(moments->dispersion), splat<f32v>(1))",
+        "splat<f32v>(moments->dispersion), splat<f32v>(0))",
+        "moments",
+    ),
+    Mutant(
+        "moment bound: psi is not rounded",
+        BOUND,
+        "ROUNDING = 0x1p-20f",
+        "ROUNDING = 0",
+        "moments",
+    ),
+    Mutant(
+        "moment bound: psi may be negative",
+        BOUND,
+        "return max(fma(x + 1, splat<f32v>(-ROUNDING), psi), f32v{});",
+        "return fma(x + 1, splat<f32v>(-ROUNDING), psi);",
+        "moments",
+    ),
+    Mutant(
+        "moment bound: s is never less than a part of s~",
+        BOUND,
+        "const f32v s = rest > some ? rest : f32v{};",
+        "const f32v s = rest > some ? rest : some;",
+        "moments",
+    ),
+    Mutant(
+        "moment bound: a row of the triangle begins one later",
+        BOUND,
+        "p == 0 ? 0 : p * PANEL - 1",
+        "p * PANEL",
+        "moments",
+    ),
+    Mutant(
+        "moment bound: what is infinite is a bound",
+        BOUND,
+        "const V doubt = wide[v] - wide[v];",
+        "const V doubt = V{};",
+        "moments",
+    ),
+    Mutant(
+        "moment bound: roots leave the range",
+        BOUND,
+        "root < LARGE_ROOT ? root : splat<f32v>(LARGE_ROOT)",
+        "root",
+        "moments",
+    ),
+    Mutant(
+        "moment bound: constants are rounded up",
+        "src/bound.pxi",
+        "return nextafterf(near, -INFINITY) if near > x else near",
+        "return nextafterf(near, INFINITY)",
+        "moments",
     ),
 ]
 

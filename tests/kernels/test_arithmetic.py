@@ -144,11 +144,14 @@ dot vdot inner outer matmul tensordot einsum kron convolve correlate cov corrcoe
 """
 # The references; pictures and the measuring of machines, no number of a result.
 EXEMPT = ("reference", "bench", "plots.py")
+# Constants of bounds, which decide what is evaluated: any that hold lead to the same results.
+OF_BOUNDS = {"objectives/moments.py"}
 PACKAGE = Path(arithmetic.__file__).parent
 MODULES = [
     path
     for path in sorted(PACKAGE.rglob("*.py"))
     if path.relative_to(PACKAGE).parts[0] not in EXEMPT
+    and path.relative_to(PACKAGE).as_posix() not in OF_BOUNDS
 ]
 # An exception by its name, of objectives of users' own.
 ALLOWED = {("gradient_descent.py", "np.linalg")}

@@ -1,0 +1,366 @@
+"""Moments of packed rows that bound losses of candidates from below, and their certificate.
+
+`reference/bounds.py` has the bound and its proof in real numbers; `src/bound.hpp` evaluates it in
+single precision. Here its constants are made, in double precision, and rounded to the safe side.
+BLAS and LAPACK may be called: what they give decides which candidates are evaluated, no digit of a
+result, as any bound that holds will do.
+
+Columns are divided by powers of two, and thetas multiplied by them, so that the largest number of
+each column is within 1 and 2.
+
+What double precision rounds. Sums over N rows are those of chunks, so that their error is at most
+(CHUNK_ROWS + N / CHUNK_ROWS + 4) 2^-53 of the sum of absolute values; margins at the anchor are off
+by (D + 2) 2^-53 of sum_j |r_ij t_j|, and so, as |f'''| <= f'', is the logarithm of each h_i. Where
+all that is not far below WIDE, there is no bound. WIDE is then more than the relative error of the
+amplitude and of d' S d, than that of the loss in units of 1 plus the loss, and than that of the
+gradient in units of the mean of |r_ij| times the largest slope.
+
+What single precision rounds, with u = 2^-24 and gamma = (D + 4) u. What the kernel computes is a
+bound of L(theta*), theta* = anchor + d with the d that it has, and |theta*_j - theta_j| is at most
+2 u |theta_j| + u |d_j|; D 2^-52 |theta_j| besides covers what margins of double precision are off
+by. As the loss is Lipschitz, the sum over j of the mean of |r_ij| times that is subtracted; of
+squares, by Minkowski's inequality, 2 (1 + sum_j q_j |theta_j|) e + e^2 with e the same sum by the
+roots q_j of the means of r_ij^2. The gradient's product is off by gamma sum_j |g_j d_j|, and sums
+with the constant by 3 u of their terms. For |theta_j| and |d_j| stand the largest that the sampler
+draws.
+
+A product of d with a row c of C' is off by gamma sum_j |c_j d_j|, and by Cauchy's inequality all of
+them together by gamma sqrt(trace(C V C')) |V^(-1/2) d| for any diagonal V. With V the squares of
+`spread`, and T = trace(S V): trace(C V C') = (1 + RIDGE) T, and s~ >= d' R d, which is RIDGE T / D
+d' V^-1 d. So the relative error of |y| is at most beta = gamma sqrt(D (1 + RIDGE) / RIDGE), and
+that of s~, of its sum of squares and of d' R d at most 2 (beta + gamma); 16 u are left for
+constants and products.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+import metaopt_fast._kernels as _kernels
+from metaopt_fast.data.packed import CHUNK_ROWS, PANEL_ROWS, Packed
+from metaopt_fast.floating_errors import shielded
+from metaopt_fast.typing import Float64Array, Sampler
+
+# Part of the moment that is added to its diagonal. Of 0.03, 0.1, 0.3 and 1, this and 0.1 left the
+# fewest of 20,000 candidates: 0.3 on breast_cancer in its own units around 0 (0.13 of them for the
+# best one's loss, else 0.15), 0.1 on correlated normal data (0.013, else 0.019).
+RIDGE = 0.3
+# Relative error that double precision is allowed.
+WIDE = 1e-9
+SINGLE, DOUBLE = 2.0**-24, 2.0**-53
+# What the certificate leaves for rounding, and the least dispersion, of which that is enough.
+SLACK, LEAST_DISPERSION = 1e-7, 0.01
+# Of the power method, and how far above its result a proof is tried.
+ROUNDS, CLOSE, ATTEMPTS, ABOVE = 60, 1e-3, 8, 1.01
+# Rows whose products are made at a time: with 512, the set-up took a tenth longer.
+GRAM_ROWS = 2048
+# Up to which what sums of products lose is far below SLACK: see `_dispersion`.
+MAX_ROWS = 10**8
+# Sizes of numbers whose products stay in the range of single precision.
+SMALL, LARGE = 2.0**-60, 2.0**40
+# More than what a number of single precision loses that is not a normal one.
+LEAST = 2.0**-140
+
+
+class Directions(NamedTuple):
+    """How far candidates are from the anchor, and they and it from 0, in units of the columns."""
+
+    anchor: Float64Array
+    spread: Float64Array  # root of the mean square of each parameter's distance from the anchor
+    reach: Float64Array  # its largest
+    sizes: Float64Array  # the largest of its absolute values
+
+
+class Sums(NamedTuple):
+    """Weighted sums over all rows at the anchor."""
+
+    loss: float
+    gradient: Float64Array
+    absolutes: Float64Array  # of |r_ij|
+    squares: Float64Array  # of r_ij^2
+    amplitude: float
+    second: Float64Array  # of h_i r_i r_i'
+    steepest: float  # the largest slope of a row's loss, or 1
+
+
+@shielded
+def moments_of(
+    packed: Packed, loss: str, sampler: Sampler, anchor: Float64Array | None = None
+) -> _kernels.MomentBound | None:
+    """Return a lower bound of the mean loss of what a sampler draws, or None where there is none.
+
+    That is where the loss is another one than the logistic and the squared one, or of single
+    precision, parameters are more than MAX_MOMENT_PARAMS, the loss has no curvature at the anchor,
+    a number leaves the range, memory ends, or the certificate does not hold after ATTEMPTS.
+
+    Parameters
+    ----------
+    packed, loss
+        Rows, and the name of the pointwise loss.
+    sampler
+        States mean, standard deviation and bounds of what it draws. The bounds are relied on: only
+        of thetas within them is a bound below the loss.
+    anchor : numpy.ndarray of shape (n_params,), optional
+        Where the bound is closest; by default the sampler's mean.
+    """
+    if loss not in ("logistic", "squared") or packed.dtype != "float64":
+        return None
+    n_params = packed.n_columns
+    if n_params > _kernels.MAX_MOMENT_PARAMS:
+        return None
+    factors = column_factors(packed)
+    ways = _directions(sampler, factors, anchor)
+    if ways is None or not _is_exact_enough(packed.n_rows, ways.anchor):
+        return None
+    curve = _curve(loss, ways.anchor)
+    sums = _add_up(packed, factors, ways.anchor, curve)
+    spread, moment = ways.spread, sums.second / sums.amplitude
+    size = float((moment.diagonal() * np.square(spread)).sum())
+    if not (sums.amplitude > SMALL and SMALL * SMALL < size < LARGE * LARGE):
+        return None
+    ridge = RIDGE * size / n_params / np.square(spread)
+    scaled = moment * spread * spread[:, None]
+    try:
+        factor = np.linalg.cholesky(scaled + RIDGE * size / n_params * np.eye(n_params))
+        whiten = np.linalg.inv(factor)
+    except np.linalg.LinAlgError:
+        return None
+    off = np.abs(whiten @ factor - np.eye(n_params)).max()
+    if not n_params * off <= WIDE:
+        return None
+    dispersion: float | None = 0.0
+    if curve != "square":
+        masses = _masses(packed, factors, ways.anchor, curve, sums.amplitude)
+        try:
+            dispersion = _dispersion(masses, whiten * spread)
+        except MemoryError:  # the pairs of 64 parameters take 200 MB
+            return None
+    if dispersion is None:
+        return None
+    return _rounded(curve, sums, ways, dispersion, factor / spread[:, None], ridge, factors)
+
+
+def set_up_work(n_rows: int, n_params: int) -> float:
+    """Return about the work of a set-up, in units of `_kernels.work`.
+
+    Within a factor of 1.5 of what 1000 x 10, 569 x 31, 10,000 x 31, 1797 x 62 and 1000 x 64 took.
+    """
+    n_pairs = n_params * (n_params + 1) // 2
+    return (0.65 * n_rows + 0.4 * n_pairs) * n_pairs * n_pairs + 2e7
+
+
+def column_factors(packed: Packed) -> Float64Array:
+    """Return the power of two that divides each column, so that its largest is within 1 and 2."""
+    extents = np.maximum(packed.column_extents(), 2.0**-1000)
+    return np.asarray(np.ldexp(1.0, np.frexp(extents)[1] - 1))
+
+
+def _directions(
+    sampler: Sampler, factors: Float64Array, anchor: Float64Array | None
+) -> Directions | None:
+    """Return where a sampler draws, or None where single precision is not enough for that."""
+    n_params = len(factors)
+    mean, (low, high) = sampler.mean(n_params) * factors, sampler.bounds(n_params)
+    low, high = low * factors, high * factors
+    # A number of single precision, so that no distance from it has an error of its own.
+    at = mean if anchor is None else anchor * factors
+    at = at.astype(np.float32).astype(np.float64)
+    spread = np.hypot(sampler.std(n_params) * factors, mean - at)
+    if not (spread > SMALL).any():
+        return None
+    # Any will do: this is for columns of zeros, and for parameters that never move.
+    spread = np.where(spread < SMALL, spread[spread > SMALL].min(), spread)
+    sizes = np.maximum(np.abs(low), np.abs(high))
+    reach = np.maximum(np.abs(low - at), np.abs(high - at)) + 2 * SINGLE * sizes
+    found = Directions(at, spread, reach, sizes)
+    # Not above, rather than below: what is not a number is refused, too.
+    return found if all(np.abs(part).max() <= LARGE for part in found) else None
+
+
+def _is_exact_enough(n_rows: int, anchor: Float64Array) -> bool:
+    """Whether double precision rounds less than WIDE: see above."""
+    of_sums = CHUNK_ROWS + n_rows / CHUNK_ROWS + 4
+    of_margins = (len(anchor) + 2) * 2 * float(np.abs(anchor).sum())
+    return n_rows <= MAX_ROWS and (of_sums + of_margins) * DOUBLE * 4 <= WIDE
+
+
+def _curve(loss: str, anchor: Float64Array) -> str:
+    if loss == "squared":
+        return "square"
+    return "away" if anchor.any() else "even"
+
+
+def _chunks(packed: Packed, factors: Float64Array) -> Iterator[tuple[Float64Array, Float64Array]]:
+    """Yield rows, columns divided by their factors, and their part of the weights."""
+    for rows, weights in packed.weighted_rows():
+        yield rows / factors, weights / packed.total_weight
+
+
+def _pointwise(z: Float64Array, curve: str) -> tuple[Float64Array, Float64Array, Float64Array]:
+    """Return loss, slope and curvature of each row, the latter in units of the curve's."""
+    if curve == "square":
+        return np.square(1 + z), 2 * (1 + z), np.ones(len(z))
+    e = np.exp(-np.abs(z))
+    slope = np.where(z < 0, e, 1.0) / (1 + e)
+    curvature = np.ones(len(z)) if curve == "even" else e / np.square(1 + e)
+    return np.maximum(z, 0) + np.log1p(e), slope, curvature
+
+
+def _add_up(packed: Packed, factors: Float64Array, anchor: Float64Array, curve: str) -> Sums:
+    n = len(factors)
+    loss, amplitude, steepest = 0.0, 0.0, 1.0
+    gradient, absolutes, squares, second = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros((n, n))
+    for rows, weights in _chunks(packed, factors):
+        value, slope, curvature = _pointwise(rows @ anchor, curve)
+        loss += float(weights @ value)
+        gradient += (weights * slope) @ rows
+        absolutes += weights @ np.abs(rows)
+        squares += weights @ np.square(rows)
+        curvature *= weights
+        amplitude += float(curvature.sum())
+        second += (rows.T * curvature) @ rows
+        steepest = max(steepest, float(np.abs(slope).max()))
+    return Sums(loss, gradient, absolutes, squares, amplitude, second, steepest)
+
+
+def _masses(
+    packed: Packed, factors: Float64Array, anchor: Float64Array, curve: str, amplitude: float
+) -> Iterator[tuple[Float64Array, Float64Array]]:
+    """Yield rows as `_chunks` does, and their part of the amplitude."""
+    for rows, weights in _chunks(packed, factors):
+        yield rows, weights * _pointwise(rows @ anchor, curve)[2] / amplitude
+
+
+def _dispersion(
+    masses: Iterator[tuple[Float64Array, Float64Array]], whiten: Float64Array
+) -> float | None:
+    """Return a proven bound of the dispersion of the rows, or None.
+
+    See `is_certified`. What is left for rounding there is enough for all that comes before: with Q
+    the mean of |w|^4, products with `whiten` move the root of the dispersion by at most
+    3 D^2.5 (1 + RIDGE) / RIDGE 2^-53 sqrt(Q), and the covariance is off by 2^-53 Q (GRAM_ROWS +
+    N / GRAM_ROWS + 8) at most. Since the trace of the covariance is Q less the square of a norm
+    that is at most sqrt(D), Q is no more than D (D + 1) / 2 + D / LEAST_DISPERSION dispersions,
+    8480 for 64 parameters; then the former is 1e-8 of the dispersion, the latter 5e-8 for MAX_ROWS.
+    """
+    n_pairs = len(whiten) * (len(whiten) + 1) // 2
+    gram, mean = np.zeros((n_pairs, n_pairs)), np.zeros(n_pairs)
+    for rows, parts in masses:
+        roots = np.sqrt(parts)
+        whitened = (whiten @ rows.T) * np.sqrt(roots)
+        for first in range(0, len(rows), GRAM_ROWS):
+            products = pairs(whitened[:, first : first + GRAM_ROWS])
+            gram += products @ products.T
+            mean += products @ roots[first : first + GRAM_ROWS]
+    gram -= mean * mean[:, None]
+    return certified(gram)
+
+
+def pairs(rows: Float64Array) -> Float64Array:
+    """Return the products of each two of some arrays, those of different ones times sqrt(2)."""
+    n = len(rows)
+    products = np.empty((n * (n + 1) // 2, rows.shape[1]))
+    first = 0
+    for a in range(n):
+        np.multiply(rows[a] * math.sqrt(2), rows[a:], out=products[first : first + n - a])
+        np.square(rows[a], out=products[first])
+        first += n - a
+    return products
+
+
+def certified(matrix: Float64Array) -> float | None:
+    """Return a proven bound of the largest eigenvalue of a covariance, or None."""
+    if not np.isfinite(matrix).all():
+        return None
+    bound = max(ABOVE * _largest_eigenvalue(matrix), LEAST_DISPERSION)
+    step = ABOVE - 1
+    for _ in range(ATTEMPTS):
+        if is_certified(matrix, bound):
+            return bound
+        step *= 2
+        bound *= 1 + step
+    return None
+
+
+def is_certified(matrix: Float64Array, bound: float) -> bool:
+    """Whether no eigenvalue of a positive semidefinite matrix is above a bound.
+
+    That is so if Cholesky's method succeeds on bound I less the matrix: by then it has factored a
+    positive semidefinite matrix that is nearer to it than n^2 2^-53 bound, 5e-10 of it for the 2080
+    pairs of 64 parameters (Higham, "Accuracy and Stability of Numerical Algorithms", theorem 10.3).
+    SLACK is left for that, and for the rounding of the matrix.
+    """
+    rest = -matrix
+    rest[np.diag_indices_from(rest)] += bound * (1 - SLACK)
+    try:
+        factor = np.linalg.cholesky(rest)
+    except np.linalg.LinAlgError:
+        return False
+    return bool(np.isfinite(factor).all() and (factor.diagonal() > 0).all())
+
+
+def _largest_eigenvalue(matrix: Float64Array) -> float:
+    """Return about the largest eigenvalue, and seldom more, by the power method."""
+    vector = matrix[int(matrix.diagonal().argmax())]
+    found = 0.0
+    for _ in range(ROUNDS):
+        size = math.sqrt(float(np.square(vector).sum()))
+        if size == 0:
+            return 0.0
+        vector = matrix @ (vector / size)
+        before, found = found, math.sqrt(float(np.square(vector).sum()))
+        if found - before <= CLOSE * found:
+            break
+    return found
+
+
+def _rounded(
+    curve: str,
+    sums: Sums,
+    ways: Directions,
+    dispersion: float,
+    factor: Float64Array,
+    ridge: Float64Array,
+    factors: Float64Array,
+) -> _kernels.MomentBound | None:
+    """Return the moments in single precision, each rounded to the safe side."""
+    n = len(factors)
+    gamma = (n + 4) * SINGLE
+    beta = gamma * math.sqrt(n * (1 + RIDGE) / RIDGE)
+    constant = sums.loss - absolute_error(curve, sums, ways)
+    panels = np.zeros((-(-(n + 1) // PANEL_ROWS) * PANEL_ROWS, n))
+    panels[0], panels[1 : n + 1] = sums.gradient, factor.T
+    numbers = (constant, dispersion, *(np.abs(x).max() for x in (panels, ridge)))
+    if not (all(abs(x) <= LARGE for x in numbers) and ridge.min() >= SMALL):
+        return None
+    return _kernels.MomentBound(
+        _kernels.CURVES.index(curve),
+        constant,
+        sums.amplitude * (1 - WIDE),
+        dispersion,
+        2 * (beta + gamma) + 16 * SINGLE,
+        np.ascontiguousarray(panels.reshape(-1, PANEL_ROWS, n).transpose(0, 2, 1), np.float32),
+        ridge.astype(np.float32),
+        ways.anchor.astype(np.float32),
+        factors,
+    )
+
+
+def absolute_error(curve: str, sums: Sums, ways: Directions) -> float:
+    """Return what the bound may be too high by, but for what is relative to its curvature."""
+    n = len(ways.anchor)
+    moves = (2 * SINGLE + n * 2 * DOUBLE) * ways.sizes + SINGLE * ways.reach + LEAST
+    if curve == "square":
+        roots = np.sqrt(sums.squares)
+        moved = float((roots * moves).sum())
+        of_theta = 2 * (1 + float((roots * ways.sizes).sum())) * moved + moved * moved
+    else:
+        of_theta = float((sums.absolutes * moves).sum())
+    product = float((np.abs(sums.gradient) * ways.reach).sum())
+    of_sums = (n + 4) * SINGLE * product + 3 * SINGLE * (abs(sums.loss) + product)
+    slopes = sums.steepest * float((sums.absolutes * ways.reach).sum())
+    return (of_theta + of_sums + WIDE * (1 + abs(sums.loss) + slopes)) * (1 + WIDE)
