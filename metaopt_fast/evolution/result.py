@@ -63,6 +63,13 @@ class EvolveResult(SavedRun):
 
     _kind: ClassVar[str] = "result"
     _called: ClassVar[str] = "result of evolve"
+    _endings: ClassVar[tuple[str, ...]] = (
+        "interrupt",
+        "callback",
+        "time_budget",
+        "stall",
+        "diverged",
+    )
     _arrays: ClassVar[tuple[str, ...]] = ("top", "top_thetas", "trace", "center", "scale")
     _rest: ClassVar[tuple[str, ...]] = ("elapsed", "kernel_fraction", "stopped_by", "config")
     _numbers: ClassVar[tuple[str, ...]] = ("elapsed", "kernel_fraction")
@@ -139,6 +146,8 @@ class EvolveResult(SavedRun):
         counts = ("population", "generations", "n_params", "top_k")
         if not (isinstance(config, dict) and isinstance(config.get("method"), str)):
             raise ValueError("its configuration is not that of a run")
+        if not config["method"].isidentifier():
+            raise ValueError("its method has no name")
         if any(type(config.get(name)) is not int or config[name] < 1 for name in counts):
             raise ValueError("its configuration has a count that is none")
         n_params = config["n_params"]

@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
+import numpy as np
+
 from metaopt_fast.typing import Array, Float64Array
 from metaopt_fast.validation.values import check_path
 
@@ -22,6 +24,8 @@ class SavedRun:
     # What the file says it is, and what a sentence calls it.
     _kind: ClassVar[str]
     _called: ClassVar[str]
+    # What may have ended a run.
+    _endings: ClassVar[tuple[str, ...]]
     # Fields that the file holds as arrays, the others, and which of these are numbers from 0 on.
     _arrays: ClassVar[tuple[str, ...]]
     _rest: ClassVar[tuple[str, ...]]
@@ -74,10 +78,13 @@ class SavedRun:
         try:
             arrays, rest = read_arrays(check_path("path", path), cls._kind, cls._arrays)
             cls._check(arrays, rest)
+            if not np.isfinite(arrays["top_thetas"]).all():
+                raise ValueError("its top_thetas are not finite")
             for name in cls._numbers:
                 check_number(rest, name)
-            if not isinstance(rest.get("stopped_by", 0), (str, type(None))):
-                raise ValueError("its stopped_by is no word")
+            # A terminal shows it: not any text.
+            if rest.get("stopped_by", 0) not in (None, *cls._endings):
+                raise ValueError("its stopped_by is none of what ends a run")
         except ValueError as error:
             raise ValueError(
                 f"{os.fspath(path)} does not hold a {cls._called} ({error}): pass a file that "

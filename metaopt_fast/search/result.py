@@ -59,6 +59,7 @@ class SearchResult(SavedRun):
 
     _kind: ClassVar[str] = "search result"
     _called: ClassVar[str] = "search result"
+    _endings: ClassVar[tuple[str, ...]] = ("interrupt", "callback", "time_budget")
     _arrays: ClassVar[tuple[str, ...]] = ("top", "top_thetas", "trace")
     _rest: ClassVar[tuple[str, ...]] = (
         "ranges",
@@ -187,7 +188,13 @@ class SearchResult(SavedRun):
                 raise ValueError("its ranges are no pairs of integers")
             if not 0 <= pair[0] < pair[1] <= 2**63:
                 raise ValueError(f"its ranges hold {pair[0]} to {pair[1]}")
-        join_ranges([(start, stop) for start, stop in ranges])
+        joined = join_ranges([(start, stop) for start, stop in ranges])
+        starts, last = np.array([(start, stop - 1) for start, stop in joined], np.int64).T
+        for name in ("top", "trace"):
+            index = arrays[name]["index"]
+            position = np.searchsorted(starts, index, side="right") - 1
+            if not ((position >= 0) & (index <= last[position])).all():
+                raise ValueError(f"its {name} has a candidate that was not evaluated")
 
 
 def merge_results(results: Iterable[SearchResult]) -> SearchResult:

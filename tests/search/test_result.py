@@ -399,11 +399,15 @@ def test_an_array_that_unpacks_to_more_than_the_file_takes_no_memory(tmp_path, k
         lambda arrays, rest: rest.update(elapsed=-1.0),
         lambda arrays, rest: rest.update(elapsed=math.nan),
         lambda arrays, rest: rest.update(stopped_by=3),
+        lambda arrays, rest: rest.update(stopped_by="\x1b[31mred"),
+        lambda arrays, rest: rest.update(stopped_by=["interrupt"]),
         lambda arrays, rest: rest.pop("stopped_by"),
+        lambda arrays, rest: rest["config"].update(sampler=3, method="\x1b[31mcem"),
         lambda arrays, rest: arrays.update(top=arrays["top"]["loss"]),
         lambda arrays, rest: arrays.update(top=arrays["top"][:0], top_thetas=np.empty((0, 8))),
         lambda arrays, rest: arrays.update(top_thetas=arrays["top_thetas"][:, 1:]),
         lambda arrays, rest: arrays.update(top_thetas=arrays["top_thetas"].astype(str)),
+        lambda arrays, rest: arrays["top_thetas"].fill(math.nan),
         lambda arrays, rest: arrays.update(trace=arrays["trace"][:, None]),
         lambda arrays, rest: arrays.update(trace=np.zeros(3)),
     ],
@@ -426,6 +430,15 @@ def test_a_forged_result_is_refused(tmp_path, kind, change):
 def test_forged_ranges_are_refused(tmp_path, ranges):
     arrays, rest = parts(search())
     write_arrays(str(tmp_path / "r"), "search result", arrays, {**rest, "ranges": ranges})
+    assert_refused(tmp_path / "r", mf.SearchResult)
+
+
+@pytest.mark.parametrize("index", [-1, 10**6, 2**63 - 1])
+@pytest.mark.parametrize("name", ["top", "trace"])
+def test_a_candidate_that_was_not_evaluated_is_refused(tmp_path, name, index):
+    arrays, rest = parts(search())
+    arrays[name]["index"][0] = index
+    write_arrays(str(tmp_path / "r"), "search result", arrays, rest)
     assert_refused(tmp_path / "r", mf.SearchResult)
 
 
