@@ -130,6 +130,8 @@ class LBFGS(SteepestDescent):
         step = trial.theta[rows] - point.theta[rows]
         change = trial.gradient[rows] - point.gradient[rows]
         product, square = row_dot(step, change), row_dot(change, change)
+        # A convex loss of curvatures up to L has products of square / L and more: below it, for any
+        # L up to 1e16, a product is rounding.
         is_curved = (product > 1e-16 * square) & (product < np.inf) & (square < np.inf)
         chosen = np.arange(len(self.depth))[rows][is_curved]
         step, change = step[is_curved], change[is_curved]

@@ -38,7 +38,8 @@ BATCH_MARGINS = 2**20
 # drawn one by one: far above the rounding of a million products (1e-10), far below another draw.
 SAME_DRAW = 1e-6
 
-# Rows of an objective that does not say how many it has.
+# Rows of an objective that does not say how many it has; sizes of batches and shards alone hang on
+# them.
 USUAL_SAMPLES = 1000
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from metaopt_fast.validation.overrides import has_method
 from metaopt_fast.validation.values import describe
 
-# Seconds between two calls of a callback, and between two commits of a checkpoint, at least.
+# Seconds between two calls of a callback, and between two commits of a checkpoint, at least: what
+# is shown ten times a second looks continuous, and a commit takes a fourth of it.
 CALLBACK_INTERVAL = COMMIT_INTERVAL = 0.1
 
 

@@ -36,7 +36,8 @@ from metaopt_fast.validation.identity import is_built_in
 from metaopt_fast.validation.overrides import threaded
 from metaopt_fast.validation.values import check_integer, describe
 
-# KERNEL_WORK of an objective that is written with NumPy.
+# KERNEL_WORK of an objective that is written with NumPy: on one thread, 4 ms where it counts errors
+# of 1,000 x 100 or 10,000 x 20 rows, 20 to 45 ms where it takes logaddexp of each.
 PYTHON_WORK = 1e8
 
 
