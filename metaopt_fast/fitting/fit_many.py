@@ -124,8 +124,7 @@ def fit_many(
     fits = fit_models(effort, rows, l2=l2, class_weight=class_weight, theta0=theta0)
     if reasons := reasons_of(fits.status, max_iter):
         warnings.warn(reasons, RuntimeWarning, stacklevel=2)
-    else:
-        warn_if_unbounded(fits, l2, stacklevel=3)
+    warn_if_unbounded(fits, l2, stacklevel=3)
     return fits
 
 

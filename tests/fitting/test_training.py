@@ -405,6 +405,17 @@ def test_a_loss_that_is_next_to_nothing_has_converged_however_far_the_optimum_is
     assert exact.loss(fits.theta[0]) <= fits.gap_bound[0] <= 1e-16
 
 
+def test_the_cause_is_named_where_separable_rows_take_all_iterations():
+    X, y = np.array([[-2.0], [-1.0], [1.0], [3.0]]), [0, 0, 1, 1]
+    with pytest.warns(RuntimeWarning) as caught:
+        fits = fit_many(X, y, l2=0.0, max_iter=3)
+    assert fits.status.tolist() == ["max_iter"]
+    assert [str(warning.message).split(", as where")[0] for warning in caught][1:] == [
+        "l2 is 0 and an optimum could not be certified"
+    ]
+    assert {warning.filename for warning in caught} == {__file__}
+
+
 def test_no_penalty_needs_no_warning_where_there_is_an_optimum():
     X, y, folds, _ = problem()
     with warnings.catch_warnings():

@@ -48,6 +48,16 @@ class InMixin(Mixin, mf.LogisticLoss):
     pass
 
 
+class ByName(mf.LogisticLoss):
+    """Another loss, which is no method of the class."""
+
+    def __getattribute__(self, name):
+        found = super().__getattribute__(name)
+        if name != "batch_loss":
+            return found
+        return lambda thetas: found(thetas) + penalty(thetas)
+
+
 class Below(InClass):
     def describe(self):
         return "nothing more"
@@ -112,6 +122,7 @@ MAKERS = {
     "class": InClass,
     "mixin": InMixin,
     "class below it": Below,
+    "looked up": ByName,
     "attribute": in_instance,
     "bound attribute": bound_to_instance,
     "wrapper": lambda X, y: Behind(mf.LogisticLoss(X, y)),
