@@ -620,6 +620,13 @@ MUTANTS = [
         "moments",
     ),
     Mutant(
+        "moment bound: squares are not rounded",
+        PY + "objectives/moments.py",
+        "2 * (beta + gamma) + 16 * SINGLE,",
+        "0 * beta,",
+        "moments",
+    ),
+    Mutant(
         "moment bound: a dispersion that is not proven",
         PY + "objectives/moments.py",
         "return bool(np.isfinite(factor).all() and (factor.diagonal() > 0).all())\n",

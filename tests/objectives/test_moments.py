@@ -181,6 +181,19 @@ def test_what_products_of_single_precision_lose_is_paid_for():
     assert (bounds(bound, thetas) <= objective.batch_loss(thetas)).all()
 
 
+def test_what_squares_of_single_precision_lose_is_paid_for():
+    # Each row with both labels: the gradient at 0 is 0, and the loss 1 + s.
+    rng = np.random.default_rng(4)
+    X = np.repeat(rng.standard_normal((60, 30)), 2, axis=0)
+    objective = mf.SquaredLoss(X, np.arange(120) % 2)
+    bound = moments.moments_of(objective._packed, "squared", mf.Normal())
+    thetas = mf.Normal().sample(1, 0, 3000, 30)
+    # The directions in which products cancel most.
+    thetas[:30] = 5 * np.linalg.svd(X)[2]
+    s = objective.batch_loss(thetas) - 1
+    assert (bounds(bound, thetas) <= bound.constant + s).all()
+
+
 WITHIN = """
 from test_moments import *
 for seed in range(6):
