@@ -24,7 +24,7 @@ from metaopt_fast.runs.options import check_options
 from metaopt_fast.runs.provenance import check_named, configuration, identify
 from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED, BuiltInSampler
 from metaopt_fast.samplers.independent import Normal
-from metaopt_fast.samplers.own import OwnSampler
+from metaopt_fast.samplers.own import ANY_SAMPLER, OwnSampler
 from metaopt_fast.typing import Array, Objective, Sampler
 from metaopt_fast.validation.identity import check_fingerprint, is_built_in
 from metaopt_fast.validation.overrides import threaded
@@ -280,7 +280,7 @@ def _check_generations(generations: object, population: int) -> int:
 
 def _check_start(start: Any, scale: Any, n_params: int) -> tuple[Sampler, Array | None]:
     """Return the sampler of the first generation, and the array that it surrounds, if any."""
-    if isinstance(start, Sampler) and not isinstance(start, type):
+    if isinstance(start, ANY_SAMPLER) and not isinstance(start, type):
         if scale is not None:
             raise ValueError(
                 f"scale is given, but start is {start!r}, which has its own: leave it out."

@@ -14,7 +14,7 @@ import numpy as np
 
 from metaopt_fast.runs.ranges import bounds
 from metaopt_fast.samplers.base import BATCH_NUMBERS, BuiltInSampler
-from metaopt_fast.samplers.own import check_thetas
+from metaopt_fast.samplers.own import ANY_SAMPLER, check_thetas
 from metaopt_fast.typing import (
     Array,
     BatchDifferentiable,
@@ -23,7 +23,6 @@ from metaopt_fast.typing import (
     Objective,
     Pruned,
     Sampled,
-    Sampler,
     SamplerLike,
     Smooth,
 )
@@ -117,7 +116,7 @@ def check_objective(objective: Any) -> int:
 
 def check_sampler(sampler: Any) -> None:
     """Raise TypeError for what is neither a sampler nor a callable that draws."""
-    if isinstance(sampler, type) or not (isinstance(sampler, Sampler) or callable(sampler)):
+    if isinstance(sampler, type) or not (isinstance(sampler, ANY_SAMPLER) or callable(sampler)):
         raise TypeError(
             f"sampler is {describe(sampler)}: pass Normal(), Uniform(), Integers(), an object with "
             "all methods of metaopt_fast.typing.Sampler, or a callable (start, count) -> thetas."
@@ -131,7 +130,7 @@ def draw(
 
     Errors call the sampler by `name`, its argument.
     """
-    if isinstance(sampler, Sampler):
+    if isinstance(sampler, ANY_SAMPLER):
         asked = f"{name}.sample({seed}, {start}, {count}, {n_params})"
         thetas: Any = sampler.sample(seed, start, count, n_params)
     else:
@@ -146,7 +145,7 @@ def check_draws(
     """Draw the first of `count` candidates again: a sampler may keep a state, or mix candidates."""
     first = draw(sampler, seed, start, 1, n_params, name)
     is_same = np.array_equal(first, draw(sampler, seed, start, 1, n_params, name))
-    if not isinstance(sampler, Sampler):
+    if not isinstance(sampler, ANY_SAMPLER):
         if not is_same:
             raise ValueError(
                 f"{name}({start}, 1) gave two different answers: pass a callable whose candidates "

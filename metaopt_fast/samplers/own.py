@@ -7,8 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from metaopt_fast.samplers.base import BuiltInSampler
 from metaopt_fast.typing import Array, BoolArray, Float64Array, IndexArray, Sampler
 from metaopt_fast.validation.values import as_array, check_integer, describe, to_float64
+
+# What has the methods of a sampler, for isinstance: a class of ours is known at once, where the
+# protocol asks for each method (some 10 microseconds with Python 3.11).
+ANY_SAMPLER = BuiltInSampler, Sampler
 
 # Whole numbers that an evolution moves in, as those of `Integers`.
 LARGEST_INTEGER = 2.0**31
