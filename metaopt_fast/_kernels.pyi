@@ -75,6 +75,11 @@ class PackedRows:
         losses: _Float64Array,
         n_threads: int,
     ) -> float: ...
+    def release(self) -> None: ...
+
+@disjoint_base
+class NarrowRows:
+    def __init__(self, rows: PackedRows) -> None: ...
 
 CURVES: tuple[str, ...]
 MAX_MOMENT_PARAMS: int

@@ -18,6 +18,12 @@ cdef void move_candidate(const Plan *plan, Workspace *work, real *thetas, Py_ssi
     work.penalties[target] = work.penalties[source]
 
 
+cdef inline Py_ssize_t next_look(const Plan *plan, Py_ssize_t block) noexcept nogil:
+    """Return the block before which candidates are dropped next: 1, 2, 4, 8, then each span."""
+    return min(plan.n_blocks, max(block + 1, 2 * block) if block < BLOCKS_PER_SPAN
+               else block + BLOCKS_PER_SPAN)
+
+
 cdef Py_ssize_t drop_candidates(const Plan *plan, Workspace *work, Py_ssize_t count,
                                 real *thetas) noexcept nogil:
     """Close the ranks of a cohort's candidates that may reach the threshold; return their number.
@@ -39,19 +45,17 @@ cdef Py_ssize_t drop_candidates(const Plan *plan, Workspace *work, Py_ssize_t co
     return kept
 
 
-cdef void run_cohort_of(const Plan *plan, Workspace *work, real *thetas) noexcept nogil:
-    cdef Py_ssize_t count, i, lane, tile, block = 0, until, b, lanes = plan.lanes
-    count = min(work.n_tiles * lanes, plan.n_candidates - work.first_tile * lanes)
+cdef void evaluate_cohort(const Plan *plan, Workspace *work, real *thetas,
+                          Py_ssize_t count) noexcept nogil:
+    """Evaluate the first `count` candidates of a cohort, whose thetas and numbers are in place."""
+    cdef Py_ssize_t i, tile, block = 0, until, b, lanes = plan.lanes
     for i in range(count):
-        work.candidates[i] = work.first_tile * lanes + i
         work.penalties[i] = penalty(plan, thetas + i // lanes * (plan.n_params + 1) * lanes,
                                     i % lanes)
         plan.losses[work.candidates[i]] = INFINITY
-    memset(work.partial_losses, 0, work.n_tiles * lanes * sizeof(double))
+    memset(work.partial_losses, 0, (count + lanes - 1) // lanes * lanes * sizeof(double))
     while block < plan.n_blocks and count > 0:
-        # After 1, 2, 4 and 8 blocks, then after each span.
-        until = min(plan.n_blocks, max(block + 1, 2 * block) if block < BLOCKS_PER_SPAN
-                    else block + BLOCKS_PER_SPAN)
+        until = next_look(plan, block)
         for tile in range((count + lanes - 1) // lanes):
             plan.evaluate(plan.rows, block, until, thetas_of(plan, work, tile),
                           work.partial_losses + tile * lanes, NULL, work.scratch)
@@ -73,13 +77,16 @@ cdef void run_cohort_of(const Plan *plan, Workspace *work, real *thetas) noexcep
 cdef void run_cohort(const Plan *plan, Py_ssize_t group, int thread) noexcept nogil:
     """Evaluate one group of tiles, dropping candidates that cannot reach the threshold."""
     cdef Workspace *work = plan.workspaces + thread
-    cdef Py_ssize_t tile
+    cdef Py_ssize_t tile, count, i
     group += plan.first_group
     work.first_tile = group * plan.n_tiles // plan.n_groups
     work.n_tiles = (group + 1) * plan.n_tiles // plan.n_groups - work.first_tile
     for tile in range(work.n_tiles):
         fill_tile(plan, work, tile)
+    count = min(work.n_tiles * plan.lanes, plan.n_candidates - work.first_tile * plan.lanes)
+    for i in range(count):
+        work.candidates[i] = work.first_tile * plan.lanes + i
     if plan.kernels.itemsize == sizeof(double):
-        run_cohort_of(plan, work, <double *>work.thetas)
+        evaluate_cohort(plan, work, <double *>work.thetas, count)
     else:
-        run_cohort_of(plan, work, <float *>work.thetas)
+        evaluate_cohort(plan, work, <float *>work.thetas, count)

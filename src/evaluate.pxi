@@ -1,5 +1,5 @@
 # How the work of a call is cut and shared among threads. Needs table.pxi, plan.pxi, tiles.pxi,
-# results.pxi and cohorts.pxi.
+# results.pxi, cohorts.pxi and screen.pxi.
 #
 # Two ways: whole groups of tiles for each thread, where there are enough and none takes long; or
 # the rows of the same tiles for all threads.
@@ -71,6 +71,8 @@ cdef bint run_groups(Plan *plan) except -1:
     """Evaluate groups of tiles, each by one thread; False where a theta is not finite."""
     cdef int thread
     cdef Task task = run_cohort if plan.threshold < INFINITY else run_group
+    if plan.screen != NULL:
+        task = screen_group
     plan.first_group = 0
     while plan.first_group < plan.n_groups:
         run_all(task, plan, min(plan.groups_at_once, plan.n_groups - plan.first_group))
@@ -79,6 +81,11 @@ cdef bint run_groups(Plan *plan) except -1:
                 return False
         plan.first_group += plan.groups_at_once
         PyErr_CheckSignals()
+    if plan.screen != NULL:
+        run_all(finish_screen, plan, plan.n_threads)
+        for thread in range(plan.n_threads):
+            if not plan.workspaces[thread].finite:
+                return False
     return True
 
 
@@ -141,8 +148,10 @@ cdef bint is_for_groups(const Plan *plan, double tile_work) noexcept nogil:
     # Tiles of long work that threads cannot share evenly are shared by their rows.
     cdef bint uneven = (tile_work > LONG_TILE and plan.threshold == INFINITY
                         and rounds * plan.n_threads > IDLE * plan.n_tiles)
+    # Of candidates that are screened, two tiles make one.
+    cdef Py_ssize_t tiles_of_each = 4 if plan.screen == NULL else 2
     return tile_work <= SLICE_WORK and (
-        plan.n_threads == 1 or (plan.n_tiles >= 4 * plan.n_threads and not uneven))
+        plan.n_threads == 1 or (plan.n_tiles >= tiles_of_each * plan.n_threads and not uneven))
 
 
 cdef void cut_into_groups(Plan *plan, double tile_work) noexcept nogil:
@@ -160,6 +169,11 @@ cdef void cut_into_groups(Plan *plan, double tile_work) noexcept nogil:
         if plan.n_tiles < 4 * plan.n_groups:
             plan.n_groups = plan.n_tiles
     plan.wave, plan.slice = (plan.n_tiles + plan.n_groups - 1) // plan.n_groups, 1
+    if plan.screen != NULL:
+        # Survivors of many groups make a cohort.
+        plan.wave = min(group, plan.n_tiles)
+        plan.narrow_tiles = max(2, min(16, NARROW_MEMORY // (
+            2 * plan.lanes * plan.n_params * <Py_ssize_t>sizeof(float))))
     plan.groups_at_once = plan.n_threads * max(
         1, <Py_ssize_t>(SLICE_WORK / (tile_work * plan.wave)))
 
@@ -184,6 +198,7 @@ cdef bint evaluate(Plan *plan) except -1:
     if by_groups:
         cut_into_groups(plan, tile_work)
     else:
+        plan.screen = NULL
         cut_into_slices(plan)
     cdef Py_ssize_t n_workspaces = plan.n_threads if by_groups else 1
     cdef int thread, sharing = 1 if by_groups else plan.n_threads
@@ -204,6 +219,8 @@ cdef bint evaluate(Plan *plan) except -1:
         finite = run_groups(plan)
         for thread in range(n_workspaces):
             plan.n_pairs += plan.workspaces[thread].n_pairs
+            if plan.screen != NULL:
+                plan.n_survivors += plan.workspaces[thread].n_survivors
         return finite
     finally:
         free(memory)

@@ -9,6 +9,7 @@
 #include "products.hpp"
 #include "random.hpp"
 #include "ranks.hpp"
+#include "screen.hpp"
 #include "single.hpp"
 #include "systems.hpp"
 
@@ -46,6 +47,8 @@ template <class T, class Loss> const Kernels *table() {
     static const Kernels kernels = {Loss::name,
                                     sizeof(T),
                                     LANES<T>,
+                                    Loss::slope,
+                                    Loss::of_root,
                                     evaluate_tile<T, Loss>,
                                     evaluate_one<T, Loss>,
                                     evaluate_wide<T, Loss>,
@@ -54,6 +57,8 @@ template <class T, class Loss> const Kernels *table() {
                                     draw<T>,
                                     find_excesses<T>,
                                     shrink_thetas<T>,
+                                    narrow_tiles,
+                                    narrow_rows,
                                     add_hessian<Logistic>,
                                     largest_margins,
                                     factor_tile,

@@ -65,7 +65,9 @@ struct CarefulSum {
 struct Kernels {
     const char *loss;
     int itemsize;
-    int lanes;  // of a tile
+    int lanes;     // of a tile
+    double slope;  // how far the loss, or its root, changes with a margin: see losses.hpp
+    int of_root;
 
     Evaluate evaluate_tile;  // `lanes` candidates
     Evaluate evaluate_one;   // a single one: the same bits, read at the speed of memory
@@ -85,6 +87,11 @@ struct Kernels {
     // See packing.hpp.
     int (*find_excesses)(void *tile, ptrdiff_t n_params, ptrdiff_t lanes, double extent);
     void (*shrink_thetas)(void *tile, ptrdiff_t n_params, ptrdiff_t lanes);
+    // See screen.hpp.
+    void (*narrow_tiles)(const double *wide, ptrdiff_t n_params, const double *factors,
+                         const double *sizes, void *tile, double *errors);
+    void (*narrow_rows)(const double *from, ptrdiff_t n_panels, ptrdiff_t n_params, double *factors,
+                        void *panels);
     // In double precision alone: see newton.hpp.
     void (*add_hessian)(const Rows *, ptrdiff_t first, ptrdiff_t last, const double *theta,
                         ptrdiff_t first_row, ptrdiff_t last_row, double *lanes);

@@ -2,8 +2,10 @@
 //
 // A loss is one class, and an entry of the list at the end; nothing else in src/ knows it. `value`
 // is the loss at z, `derivative` d loss / d z, and `absent` a z at which both are zero, for rows
-// that are not there. Its Sum adds one z to each lane (`add`), adds a whole other sum (`merge`) and
-// gives the total (`value`): a PlainSum, unless there is something to save.
+// that are not there; `slope` and `of_root` say how far it may change with z: |f(a) - f(b)|, or of
+// their roots, is at most slope |a - b|; 0 where no slope is enough. Its Sum adds one z to each
+// lane (`add`), adds a whole other sum (`merge`) and gives the total (`value`): a PlainSum, unless
+// there is something to save.
 #pragma once
 
 #include "simd.hpp"
@@ -16,6 +18,8 @@ namespace metaopt::MF_ISA {
 // that sums of tiny losses keep their digits. It stays below 2^64 for the 64 rows of a block.
 struct Logistic {
     static constexpr const char *name = "logistic";
+    static constexpr double slope = 1;
+    static constexpr bool of_root = false;
     template <class V> static constexpr scalar<V> absent = -(scalar<V>)__builtin_inf();
     template <class V> static constexpr scalar<V> unscale = 1 / (scalar<V>)0x1p64;
 
@@ -90,6 +94,8 @@ template <class Loss, class V> struct PlainSum {
 // 1 where the decision is wrong: where z > 0, or z >= 0 if a tie is wrong too. Its slope is zero.
 template <bool TIE> struct ZeroOne {
     static constexpr const char *name = TIE ? "zero_one_and_ties" : "zero_one";
+    static constexpr double slope = 0;
+    static constexpr bool of_root = false;
     template <class V> static constexpr scalar<V> absent = -1;
     template <class V> using Sum = PlainSum<ZeroOne, V>;
 
@@ -104,6 +110,8 @@ template <bool TIE> struct ZeroOne {
 // 1 where the decision is right: 1 minus ZeroOne.
 template <bool TIE> struct Right {
     static constexpr const char *name = TIE ? "right_but_for_ties" : "right";
+    static constexpr double slope = 0;
+    static constexpr bool of_root = false;
     template <class V> static constexpr scalar<V> absent = 1;
     template <class V> using Sum = PlainSum<Right, V>;
 
@@ -118,6 +126,8 @@ template <bool TIE> struct Right {
 // The sigmoid, a smooth step: the derivative of the logistic loss.
 struct SmoothedZeroOne {
     static constexpr const char *name = "smoothed_zero_one";
+    static constexpr double slope = 0.25;
+    static constexpr bool of_root = false;
     template <class V> static constexpr scalar<V> absent = Logistic::absent<V>;
     template <class V> using Sum = PlainSum<SmoothedZeroOne, V>;
 
@@ -129,6 +139,8 @@ struct SmoothedZeroOne {
 // max(0, 1 + z), and 1 where that is positive: 0 of the subgradients at the kink.
 struct Hinge {
     static constexpr const char *name = "hinge";
+    static constexpr double slope = 1;
+    static constexpr bool of_root = false;
     template <class V> static constexpr scalar<V> absent = -1;
     template <class V> using Sum = PlainSum<Hinge, V>;
 
@@ -140,6 +152,8 @@ struct Hinge {
 // max(0, 1 + z)^2.
 struct SquaredHinge {
     static constexpr const char *name = "squared_hinge";
+    static constexpr double slope = 1;
+    static constexpr bool of_root = true;
     template <class V> static constexpr scalar<V> absent = -1;
     template <class V> using Sum = PlainSum<SquaredHinge, V>;
 
@@ -154,6 +168,8 @@ struct SquaredHinge {
 // (1 + z)^2: least squares on labels -1 and +1.
 struct Squared {
     static constexpr const char *name = "squared";
+    static constexpr double slope = 1;
+    static constexpr bool of_root = true;
     template <class V> static constexpr scalar<V> absent = -1;
     template <class V> using Sum = PlainSum<Squared, V>;
 

@@ -19,12 +19,25 @@ cdef Py_ssize_t WAVE_MEMORY = 4 * 1024 * 1024
 # Tiles that share a reading of the rows; more of them leave threads less to even out.
 cdef Py_ssize_t GROUP_TILES = 16
 cdef Py_ssize_t COHORT_TILES = 128
+# Bytes of thetas in single precision that are screened together: they stay in the second-level
+# cache beside a block.
+cdef Py_ssize_t NARROW_MEMORY = 512 * 1024
 # Up to this many candidates, one pass over the rows for each beats a tile with idle lanes.
 cdef Py_ssize_t FEW = 4
 # Visits from which a tile is long, and the part of threads that may be idle with tiles as long.
 cdef double LONG_TILE = 1e7
 cdef double IDLE = 1.05
 cdef Py_ssize_t ROWS_PER_SPAN = PANEL * PANELS_PER_BLOCK * BLOCKS_PER_SPAN
+
+
+cdef struct Screen:
+    # The rows in single precision, what their columns were divided by, how large these are, and a
+    # bound of rounding: see screen.hpp.
+    const Kernels *kernels
+    Rows rows
+    double *factors
+    double *sizes
+    double gamma
 
 
 cdef struct Workspace:
@@ -44,6 +57,16 @@ cdef struct Workspace:
     Py_ssize_t *candidates
     double *penalties
     double n_pairs
+    # Of screening: how many candidates wait in single precision, and how many of them were kept
+    # and wait in double precision; two tiles that are drawn; and over the former ones, thetas,
+    # sums, bounds of their errors, penalties and numbers.
+    Py_ssize_t n_narrow, n_kept, n_survivors
+    char *drawn
+    char *narrow
+    double *narrow_sums
+    double *narrow_errors
+    double *narrow_penalties
+    Py_ssize_t *narrow_candidates
     # Of each thread that may work here: n_params panels.
     char *scratch
 
@@ -64,11 +87,17 @@ cdef struct Plan:
     double *gradients
     # A loss above it may be written as infinity.
     double threshold
+    # What candidates are screened with before they are evaluated, or null; and of those screened,
+    # how many were evaluated.
+    const Screen *screen
+    Py_ssize_t n_survivors
     # How the work is cut: tiles of `lanes` candidates, in groups that read each run of blocks
     # together while it is in cache.
     Py_ssize_t lanes, n_tiles, first_group, n_groups, n_ranges, blocks_in_cache
     # Tiles and spans that a workspace has room for, and the groups between two looks at signals.
     Py_ssize_t wave, slice, groups_at_once
+    # Tiles of single precision that are screened together.
+    Py_ssize_t narrow_tiles
     int n_threads
     bint is_brief
     # One for each thread, or a single one.
@@ -113,4 +142,21 @@ cdef char *lay_out(const Plan *plan, Workspace *work, char *at, int n_threads) n
         at += aligned(n_tiles * plan.lanes * sizeof(double))
     work.n_pairs = 0
     work.scratch = at
-    return at + aligned(n_threads * plan.n_params * PANEL * itemsize)
+    at += aligned(n_threads * plan.n_params * PANEL * itemsize)
+    if plan.screen == NULL:
+        return at
+    # Two tiles of double precision make one of single precision.
+    cdef Py_ssize_t n_narrow = plan.narrow_tiles * 2 * plan.lanes
+    work.n_narrow = work.n_kept = work.n_survivors = 0
+    work.drawn = at
+    at += aligned(2 * (plan.n_params + 1) * plan.lanes * sizeof(double))
+    work.narrow = at
+    at += aligned(n_narrow * (plan.n_params + 1) * sizeof(float))
+    work.narrow_sums = <double *>at
+    at += aligned(n_narrow * sizeof(double))
+    work.narrow_errors = <double *>at
+    at += aligned(n_narrow * sizeof(double))
+    work.narrow_penalties = <double *>at
+    at += aligned(n_narrow * sizeof(double))
+    work.narrow_candidates = <Py_ssize_t *>at
+    return at + aligned(n_narrow * sizeof(Py_ssize_t))

@@ -1,9 +1,18 @@
 # Rows as the kernels read them, and what is asked of them. Needs table.pxi, plan.pxi, evaluate.pxi
 # and draws.pxi.
 
-from libc.math cimport INFINITY
-from libc.stdint cimport uint64_t
+from libc.math cimport INFINITY, sqrt
+from libc.stdint cimport uint64_t, uintptr_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memset
+
+# Candidates of a call that show whether screening is worth while, and the part of them that may
+# survive it: single precision takes 0.43 of the time of double precision.
+cdef Py_ssize_t SCREENED_FIRST = 2048
+cdef double WORTH_SCREENING = 0.5
+# Weights that are normal numbers in single precision, and so are their products with losses.
+cdef double SMALL_WEIGHT = 2.0 ** -80
+cdef double LARGE_WEIGHT = 2.0 ** 20
 
 
 def pack_rows(const double[:, ::1] X, const double[::1] signs, Py_ssize_t first,
@@ -53,6 +62,10 @@ cdef class PackedRows:
     cdef const double[::1] block_weights
     cdef Py_ssize_t n_penalised, n_rows
     cdef double total_weight, l2
+    cdef int loss
+    cdef bint single_precision
+    cdef NarrowRows narrow
+    cdef bint is_narrow_refused
 
     def __init__(self, int loss, bint single_precision, Py_ssize_t n_params, Py_ssize_t n_penalised,
                  const Py_ssize_t[::1] first_panel,
@@ -60,6 +73,7 @@ cdef class PackedRows:
                  const unsigned char[::1] panels, const unsigned char[::1] row_weights,
                  double total_weight, double l2, double extent):
         self.kernels = table(loss, single_precision)
+        self.loss, self.single_precision = loss, single_precision
         self.first_panel, self.block_rows = first_panel, block_rows
         self.block_weights = block_weights
         self.panels, self.row_weights = panels, row_weights
@@ -115,13 +129,132 @@ cdef class PackedRows:
         that was computed, or -1 where a theta is not finite.
         """
         cdef Plan plan
-        self.plan(&plan, losses, None, n_threads)
-        plan.threshold = threshold
-        if thetas is None:
-            plan.sampler, plan.start = &draws.sampler, start
-        else:
-            plan.thetas = &thetas[0, 0]
-        if not evaluate(&plan):
-            return -1.0
-        # Where rows are so many that all threads share them, nothing is dropped.
-        return plan.n_pairs / self.n_rows / losses.shape[0] if plan.n_pairs > 0 else 1.0
+        cdef NarrowRows narrow = self.narrowed() if threshold < INFINITY else None
+        cdef Py_ssize_t count = losses.shape[0], first = 0, size = count
+        cdef double visited = 0
+        if count < 2 * self.kernels.lanes:
+            narrow = None
+        # Some come first, in single precision, and show whether that is worth while for the rest.
+        if narrow is not None:
+            size = min(count, max(2 * self.kernels.lanes * n_threads,
+                                  min(SCREENED_FIRST, count // 8)))
+        while first < count:
+            self.plan(&plan, losses[first:first + size], None, n_threads)
+            plan.threshold = threshold
+            if narrow is not None:
+                plan.screen = &narrow.screen
+            if thetas is None:
+                plan.sampler, plan.start = &draws.sampler, start + first
+            else:
+                plan.thetas = &thetas[first, 0]
+            if not evaluate(&plan):
+                return -1.0
+            if plan.n_survivors > WORTH_SCREENING * size:
+                narrow = None
+            # Where rows are so many that all threads share them, nothing is dropped.
+            visited += plan.n_pairs if plan.n_pairs > 0 else <double>self.n_rows * size
+            first += size
+            size = count - first
+        return visited / self.n_rows / count
+
+    cdef NarrowRows narrowed(self):
+        """Return the rows in single precision, or None where that does not serve."""
+        cdef NarrowRows narrow = self.narrow
+        if narrow is None and not self.is_narrow_refused:
+            self.is_narrow_refused = True
+            if self.kernels.slope > 0 and not self.single_precision:
+                try:
+                    narrow = NarrowRows(self)
+                except MemoryError:  # the search goes on without
+                    narrow = None
+            if narrow is not None and narrow.is_moderate:
+                self.narrow, self.is_narrow_refused = narrow, False
+            else:
+                narrow = None
+        return narrow
+
+    def release(self):
+        """Give back the memory of the rows in single precision."""
+        self.narrow = None
+
+
+cdef class NarrowRows:
+    """The rows in single precision, which screen candidates.
+
+    is_moderate is False where they do not serve: weights are too large or too small for single
+    precision, or columns too many.
+    """
+    cdef Screen screen
+    cdef PackedRows rows
+    cdef char *memory
+    cdef bint is_moderate
+
+    def __cinit__(self, PackedRows rows):
+        cdef Py_ssize_t n = rows.rows.n_params, n_blocks = rows.block_rows.shape[0]
+        cdef Py_ssize_t n_panels = rows.panels.shape[0] // (n * PANEL * <Py_ssize_t>sizeof(double))
+        cdef Py_ssize_t panels_size = aligned(n_panels * PANEL * n * sizeof(float))
+        cdef Py_ssize_t weights_size = aligned(n_panels * PANEL * sizeof(float))
+        cdef double unit = (n + 4) * 2.0 ** -24
+        self.rows = rows
+        if rows.row_weights is None:
+            weights_size = 0
+        self.memory = <char *>malloc(ALIGNMENT + panels_size + weights_size
+                                     + 2 * n * sizeof(double))
+        if self.memory == NULL:
+            raise MemoryError
+        cdef char *at = <char *>aligned(<Py_ssize_t><uintptr_t>self.memory)
+        self.screen.kernels = table(rows.loss, True)
+        self.screen.rows = rows.rows
+        self.screen.rows.panels = at
+        self.screen.gamma = unit / (1 - unit)
+        self.is_moderate = unit < 0.1
+        if rows.row_weights is not None:
+            self.screen.rows.row_weights = at + panels_size
+        self.screen.factors = <double *>(at + panels_size + weights_size)
+        self.screen.sizes = self.screen.factors + n
+        with nogil:
+            rows.kernels.narrow_rows(<const double *>rows.rows.panels, n_panels, n,
+                                     self.screen.factors, at)
+            if rows.rows.row_weights != NULL:
+                self.is_moderate &= narrow_weights(<const double *>rows.rows.row_weights,
+                                                   n_panels * PANEL, <float *>(at + panels_size))
+            measure_columns(&rows.rows, n_blocks, rows.total_weight, rows.kernels.of_root,
+                            &self.screen)
+
+    def __dealloc__(self):
+        free(self.memory)
+
+
+cdef bint narrow_weights(const double *weights, Py_ssize_t count, float *to) noexcept nogil:
+    """Write weights in single precision; False where that would lose one."""
+    cdef Py_ssize_t i
+    cdef bint moderate = True
+    for i in range(count):
+        moderate &= weights[i] == 0 or SMALL_WEIGHT <= weights[i] <= LARGE_WEIGHT
+        to[i] = <float>weights[i]
+    return moderate
+
+
+cdef void measure_columns(const Rows *rows, Py_ssize_t n_blocks, double total_weight, bint of_root,
+                          Screen *screen) noexcept nogil:
+    """Write the weighted mean of each column's absolute values, or the root of that of squares."""
+    cdef Py_ssize_t b, j, row, place
+    cdef double weight, x, total
+    cdef double *sizes = screen.sizes
+    cdef const double *panels = <const double *>rows.panels
+    cdef const double *weights = <const double *>rows.row_weights
+    memset(sizes, 0, rows.n_params * sizeof(double))
+    for b in range(n_blocks):
+        for j in range(rows.n_params):
+            total = 0
+            for row in range(rows.rows[b]):
+                place = rows.first_panel[b] + row // PANEL
+                x = abs(panels[(place * rows.n_params + j) * PANEL + row % PANEL]
+                        / screen.factors[j])
+                weight = 1 if weights == NULL else weights[place * PANEL + row % PANEL]
+                total += weight * (x * x if of_root else x)
+            sizes[j] += rows.weights[b] * total
+    for j in range(rows.n_params):
+        sizes[j] = sizes[j] / total_weight * (1 + 1e-9)
+        if of_root:
+            sizes[j] = sqrt(sizes[j])

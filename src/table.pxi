@@ -48,6 +48,8 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         const char *loss
         int itemsize
         int lanes
+        double slope
+        int of_root
         Evaluate evaluate_tile
         Evaluate evaluate_one
         void (*evaluate_wide)(const Rows *, Py_ssize_t, const void *, Py_ssize_t, double,
@@ -59,6 +61,10 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         void (*draw)(const Sampler *, uint64_t, Py_ssize_t, void *) noexcept nogil
         int (*find_excesses)(void *, Py_ssize_t, Py_ssize_t, double) noexcept nogil
         void (*shrink_thetas)(void *, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*narrow_tiles)(const double *, Py_ssize_t, const double *, const double *, void *,
+                             double *) noexcept nogil
+        void (*narrow_rows)(const double *, Py_ssize_t, Py_ssize_t, double *,
+                            void *) noexcept nogil
         void (*add_hessian)(const Rows *, Py_ssize_t, Py_ssize_t, const double *, Py_ssize_t,
                             Py_ssize_t, double *) noexcept nogil
         void (*largest_margins)(const Rows *, Py_ssize_t, Py_ssize_t, const double *,

@@ -94,6 +94,12 @@ def is_minibatched(objective: object) -> TypeGuard[Minibatched]:
     return has_method(objective, "minibatches")
 
 
+def release(objective: object) -> None:
+    """Let an objective of ours give back the memory that only a search needs."""
+    if has_method(objective, "_release"):
+        objective._release()  # type: ignore[attr-defined]  # of a class that has it
+
+
 def check_objective(objective: Any) -> int:
     """Return the number of an objective's parameters."""
     if isinstance(objective, type) or not has_method(objective, "batch_loss"):

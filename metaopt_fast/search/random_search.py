@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from metaopt_fast.files.owned import CheckpointError
-from metaopt_fast.runs.evaluation import check_draws, check_objective
+from metaopt_fast.runs.evaluation import check_draws, check_objective, release
 from metaopt_fast.runs.options import CALLBACK_INTERVAL, COMMIT_INTERVAL, check_options
 from metaopt_fast.runs.progress import Progress
 from metaopt_fast.runs.provenance import Identity, check_named, identify
@@ -166,6 +166,7 @@ def random_search(
     search = None
     try:
         with ExitStack() as stack:
+            stack.callback(release, task.objective)
             search = _Search(task, identity, config, stack, checkpoint, progress)
             shards = stack.enter_context(closing(search.run(executor)))
             called = -math.inf

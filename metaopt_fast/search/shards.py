@@ -22,6 +22,7 @@ from metaopt_fast.runs.evaluation import (
     check_sampler,
     draw,
     evaluate,
+    is_pruned,
     is_sampled,
     rows,
     traits,
@@ -41,12 +42,22 @@ from metaopt_fast.validation.values import check_integer, describe
 # of 1,000 x 100 or 10,000 x 20 rows, 20 to 45 ms where it takes logaddexp of each.
 PYTHON_WORK = 1e8
 
+# Candidates of a shard that are evaluated first, where no threshold is known: they set one.
+FIRST_RUN = 256
+
 
 class Threshold(NamedTuple):
     """What a candidate has to reach, as candidates of lower numbers have set it."""
 
     best: float  # the trace takes a lower loss alone
     worst: float  # a higher loss does not rank
+
+
+def threshold_of(top: Array, top_k: int) -> Threshold:
+    """Return the threshold that the best candidates so far set."""
+    ranks = rank(top["loss"])
+    best = float(ranks[0]) if len(ranks) else math.inf
+    return Threshold(best, float(ranks[-1]) if len(ranks) == top_k else math.inf)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +69,11 @@ class Shard:
     top: Array
     trace: Array
     rows_evaluated_fraction: float
+
+    def threshold(self, top_k: int, before: Threshold) -> Threshold:
+        """Return what candidates after this shard's have to reach, where others set `before`."""
+        own = threshold_of(self.top, top_k)
+        return Threshold(min(before.best, own.best), min(before.worst, own.worst))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,18 +114,39 @@ class Task:
 
     def run(self, start: int, count: int, threshold: Threshold) -> Shard:
         """Evaluate a shard."""
+        shard = Shard(start, 0, np.empty(0, TOP_DTYPE), np.empty(0, TOP_DTYPE), 0.0)
+        while shard.count < count:
+            size = count - shard.count
+            if threshold.worst == math.inf and self.prune and is_pruned(self.objective):
+                # As many as before, until some of them are a threshold for the rest.
+                size = min(size, max(FIRST_RUN, 2 * self.top_k, shard.count))
+            shard = self._add(shard, size, threshold)
+            threshold = shard.threshold(self.top_k, threshold)
+        return shard
+
+    def _add(self, shard: Shard, count: int, threshold: Threshold) -> Shard:
+        """Return a shard with the next `count` candidates evaluated."""
         limit = threshold.worst if self.prune else math.inf
+        start = shard.start + shard.count
         losses, fraction = evaluate(self.objective, self.sampler, self.seed, start, count, limit)
         ranks = rank(losses)
         kept = np.flatnonzero(ranks <= threshold.worst)
-        top = entries(start + kept, losses[kept])
+        top = np.concatenate([shard.top, entries(start + kept, losses[kept])])
         better = (
             np.arange(count)
             if threshold.best == math.inf
             else np.flatnonzero(ranks < threshold.best)
         )
-        trace = improvements(entries(start + better, losses[better]))
-        return Shard(start, count, top[select_best(top, self.top_k)], trace, fraction)
+        trace = np.concatenate([shard.trace, entries(start + better, losses[better])])
+        total = shard.count + count
+        visited = shard.rows_evaluated_fraction * shard.count + fraction * count
+        return Shard(
+            shard.start,
+            total,
+            top[select_best(top, self.top_k)],
+            improvements(trace),
+            fraction if shard.count == 0 else visited / total,
+        )
 
 
 def check_task(objective: Any, sampler: Any, seed: object, top_k: object, prune: object) -> Task:
@@ -224,9 +261,7 @@ class State:
     @property
     def threshold(self) -> Threshold:
         """What the next candidates have to reach."""
-        ranks = rank(self.top["loss"])
-        best = float(ranks[0]) if len(ranks) else math.inf
-        return Threshold(best, float(ranks[-1]) if len(ranks) == self.top_k else math.inf)
+        return threshold_of(self.top, self.top_k)
 
     @property
     def ranges(self) -> tuple[tuple[int, int], ...]:

@@ -363,9 +363,23 @@ MUTANTS = [
     Mutant(
         "partial sums of a cohort are kept for the next",
         COHORTS,
-        "    memset(work.partial_losses, 0, work.n_tiles * lanes * sizeof(double))\n",
-        "",
+        "memset(work.partial_losses, 0, (count + lanes - 1) // lanes * lanes * sizeof(double))",
+        "pass",
         "pruning",
+    ),
+    Mutant(
+        "the error of single precision is forgotten",
+        "src/screen.pxi",
+        "        mean -= error\n",
+        "        mean -= 0\n",
+        "screening",
+    ),
+    Mutant(
+        "the error of the root of a mean is forgotten",
+        "src/screen.pxi",
+        "sqrt(mean) - error",
+        "sqrt(mean)",
+        "screening",
     ),
     Mutant(
         "the excess of a dropped candidate stays in its lane",
@@ -480,7 +494,7 @@ MUTANTS = [
     Mutant(
         "a threshold before there are top_k",
         PY + "search/shards.py",
-        "float(ranks[-1]) if len(ranks) == self.top_k else math.inf",
+        "float(ranks[-1]) if len(ranks) == top_k else math.inf",
         "float(ranks[-1]) if len(ranks) else math.inf",
         "search",
     ),
