@@ -106,7 +106,8 @@ def check_folds(folds: npt.ArrayLike | None, n_samples: int) -> IndexArray:
         raise ValueError(
             f"folds has {len(array)} entries, but X has {n_samples} rows: pass {wanted}."
         )
-    if array.dtype.kind not in "iu":
+    # Whole numbers that are objects of a frame's column are floats here.
+    if array.dtype.kind not in "iuf":
         raise TypeError(f"folds has dtype {array.dtype}: pass {wanted}.")
     numbers = np.unique(array)
     if len(numbers) < 2 or not np.array_equal(numbers, np.arange(len(numbers))):

@@ -16,7 +16,7 @@ from metaopt_fast.validation.frames import (
     is_number,
     values_of,
 )
-from metaopt_fast.validation.values import as_array, check_dense
+from metaopt_fast.validation.values import as_array, check_dense, describe
 
 
 class Labels(NamedTuple):
@@ -34,6 +34,8 @@ def read_labels(name: str, given: Any, wanted: str, *, may_be_column: bool = Fal
     array = _as_they_are(name, given, wanted)
     if may_be_column and array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
+    if array.dtype.kind == "O" and array.ndim == 0:  # a dict, a generator, any one thing
+        raise TypeError(f"{name} is {describe(array.item())}: pass {wanted}.")
     if array.ndim != 1:
         raise ValueError(f"{name} has shape {array.shape}: pass {wanted}.")
     if array.dtype.kind in "OT":

@@ -164,6 +164,8 @@ def check_real(
     name: str, array: npt.NDArray[Any], ndim: int | None, wanted: str
 ) -> npt.NDArray[Any]:
     """Return an array of real numbers, with `ndim` dimensions (None: 0 or 1)."""
+    if array.dtype.kind == "O" and array.ndim == 0:  # a dict, a generator, any one thing
+        raise TypeError(f"{name} is {describe(array.item())}: pass {wanted}.")
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} has dtype {array.dtype}, not of real numbers: pass {wanted}.")
     if array.ndim != ndim and not (ndim is None and array.ndim < 2):

@@ -375,6 +375,8 @@ NOT_LABELS = {
     "dates": (Y.astype("M8[D]"), r"y has dtype datetime64\[D\]: pass one label for each row"),
     "objects": (np.array([object(), object()] * 6), "in row 0: pass one label"),
     "two columns": (pd.DataFrame({"a": Y, "b": Y}), r"y is a frame of shape \(12, 2\)"),
+    "a dict": (dict(enumerate(Y)), r"y is \{0: .*\(of type dict\): pass one label for each row"),
+    "a generator": ((k for k in Y), r"y is <generator .*\(of type generator\): pass one label"),
     "a sparse column": (scipy.sparse.csr_matrix(Y[:, None]), "y is a sparse matrix"),
 }
 
@@ -385,6 +387,11 @@ def test_what_is_not_two_labels_gets_a_sentence(name):
     with pytest.raises((ValueError, TypeError), match=sentence) as caught:
         mf.LogisticLoss(ARRAY, y)
     assert str(caught.value).endswith(".") and len(str(caught.value)) < 300
+
+
+def test_columns_without_a_frame_are_called_what_they_are():
+    with pytest.raises(TypeError, match=r"X is \{'a': \[1, 2\]\} \(of type dict\): pass an array of "):
+        mf.LogisticLoss({"a": [1, 2]}, [0, 1])
 
 
 def test_weights_of_classes_go_by_the_labels_where_these_are_others_than_0_and_1():
@@ -411,9 +418,12 @@ def test_weights_and_folds_may_be_columns_without_missing_values():
         "sample_weight": pd.Series(weights, dtype="Float64"),
         "folds": pd.Series(folds, dtype="Int64"),
     }
-    fits = mf.fit_many(ARRAY, Y, l2=0.1, **given)
     wanted = mf.fit_many(ARRAY, Y, l2=0.1, sample_weight=weights, folds=folds)
-    assert fits.theta.tobytes() == wanted.theta.tobytes()
+    for column in (given["folds"], pd.Series(folds, dtype="O"), folds.astype(float)):
+        fits = mf.fit_many(ARRAY, Y, l2=0.1, **{**given, "folds": column})
+        assert fits.theta.tobytes() == wanted.theta.tobytes()
+    with pytest.raises(ValueError, match=r"folds holds the numbers 0\.5, 1\.5, 2\.5: pass an array"):
+        mf.fit_many(ARRAY, Y, l2=0.1, folds=folds + 0.5)
     with pytest.raises(ValueError, match="sample_weight has a missing value in row 0"):
         mf.LogisticLoss(ARRAY, Y, pl.Series([None, *weights[1:].tolist()]))
 
