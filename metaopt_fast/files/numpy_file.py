@@ -93,6 +93,8 @@ def _checked_header(path: str, file: Any, what: str) -> Header:
 def _from_arrays(
     path: str, X: npt.NDArray[Any], y: npt.NDArray[Any], where: str, group: str | None
 ) -> Table:
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
     if X.ndim != 2 or y.shape != X.shape[:1] or 0 in X.shape or X.dtype.kind not in "biuf":
         raise ValueError(
             f"{shown(path)} has features of shape {X.shape} and dtype {X.dtype}, and a target of "
@@ -102,6 +104,11 @@ def _from_arrays(
     position, groups = take_group(path, names, group), None
     if position is not None and group is not None:
         groups = np.array(X[:, position])  # before it is rounded to a float
+        if groups.dtype.kind == "f" and np.isnan(groups).any():
+            row = int(np.isnan(groups).argmax())
+            raise ValueError(
+                f"{shown(path)}, row {row}, column {quoted(group)} has nan: {VALUE_WANTED}."
+            )
         check_n_groups(path, group, len(np.unique(groups)))
         X = np.delete(X, position, axis=1)
     if X.dtype != np.float64 or not (X.flags.writeable and X.flags.c_contiguous):

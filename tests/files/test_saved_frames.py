@@ -216,6 +216,18 @@ def test_groups_of_arrays_are_columns_by_their_number(tmp_path, suffix):
     assert table.X.tobytes() == X[:, :2].tobytes()
 
 
+@pytest.mark.parametrize("suffix", ["npz", "npy"])
+def test_a_missing_group_of_an_array_is_named(tmp_path, suffix):
+    path, rows = tmp_path / f"data.{suffix}", np.column_stack([X[:, 0], np.arange(7) % 3])
+    rows[4, 1] = np.nan
+    if suffix == "npz":
+        np.savez(path, X=rows, y=Y)
+    else:
+        np.save(path, np.column_stack([rows, Y]))
+    with pytest.raises(ValueError, match=r", row 4, column 'x1' has nan: give each row a value"):
+        read_table(path, group="x1")
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [

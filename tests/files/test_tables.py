@@ -135,6 +135,11 @@ def test_npz_targets(tmp_path, labels):
     )
 
 
+def test_a_target_of_npz_may_be_a_column(tmp_path):
+    np.savez(tmp_path / "data.npz", X=X, y=Y[:, None])
+    assert read_table(tmp_path / "data.npz").y.tolist() == Y.tolist()
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("n_features", [1, 3])
 def test_npy(tmp_path, order, n_features):

@@ -390,7 +390,9 @@ def test_what_is_not_two_labels_gets_a_sentence(name):
 
 
 def test_columns_without_a_frame_are_called_what_they_are():
-    with pytest.raises(TypeError, match=r"X is \{'a': \[1, 2\]\} \(of type dict\): pass an array of "):
+    with pytest.raises(
+        TypeError, match=r"X is \{'a': \[1, 2\]\} \(of type dict\): pass an array of "
+    ):
         mf.LogisticLoss({"a": [1, 2]}, [0, 1])
 
 
@@ -422,7 +424,9 @@ def test_weights_and_folds_may_be_columns_without_missing_values():
     for column in (given["folds"], pd.Series(folds, dtype="O"), folds.astype(float)):
         fits = mf.fit_many(ARRAY, Y, l2=0.1, **{**given, "folds": column})
         assert fits.theta.tobytes() == wanted.theta.tobytes()
-    with pytest.raises(ValueError, match=r"folds holds the numbers 0\.5, 1\.5, 2\.5: pass an array"):
+    with pytest.raises(
+        ValueError, match=r"folds holds the numbers 0\.5, 1\.5, 2\.5: pass an array"
+    ):
         mf.fit_many(ARRAY, Y, l2=0.1, folds=folds + 0.5)
     with pytest.raises(ValueError, match="sample_weight has a missing value in row 0"):
         mf.LogisticLoss(ARRAY, Y, pl.Series([None, *weights[1:].tolist()]))
