@@ -22,9 +22,6 @@ except ImportError as error:
     raise ImportError(_why) from None
 
 from metaopt_fast._version import STREAM_VERSION, __version__
-from metaopt_fast.descent.gradient_descent import DescentResult, gradient_descent
-from metaopt_fast.fitting.fit_many import fit_many
-from metaopt_fast.fitting.result import FitResult
 from metaopt_fast.machine import config, show_config
 from metaopt_fast.objectives.losses import (
     HingeLoss,
@@ -41,9 +38,13 @@ from metaopt_fast.search.result import SearchResult, merge_results
 if TYPE_CHECKING:
     from metaopt_fast import metrics, reference
     from metaopt_fast.data.duplicates import merge_duplicates
+    from metaopt_fast.descent.gradient_descent import gradient_descent
+    from metaopt_fast.descent.result import DescentResult
     from metaopt_fast.evolution.evolve import evolve
     from metaopt_fast.evolution.result import EvolveResult
     from metaopt_fast.files.owned import CheckpointError
+    from metaopt_fast.fitting.fit_many import fit_many
+    from metaopt_fast.fitting.result import FitResult
     from metaopt_fast.objectives.auc import AUCObjective
     from metaopt_fast.objectives.count_objective import CountObjective
     from metaopt_fast.objectives.counts import ConfusionCounts
@@ -97,11 +98,15 @@ _LATER = {
     "CheckpointError": "files.owned",
     "ConfusionCounts": "objectives.counts",
     "CountObjective": "objectives.count_objective",
+    "DescentResult": "descent.result",
     "DescentSearchResult": "selection.descents",
     "EvolveResult": "evolution.result",
+    "FitResult": "fitting.result",
     "LogUniform": "samplers.log_uniform",
     "Scorecard": "search.scorecard",
     "enumerate_search": "search.enumeration",
+    "fit_many": "fitting.fit_many",
+    "gradient_descent": "descent.gradient_descent",
     "merge_duplicates": "data.duplicates",
     "evolve": "evolution.evolve",
     "metrics": "metrics",
