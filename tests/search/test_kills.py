@@ -107,7 +107,7 @@ def test_a_hundred_kills_lose_nothing_that_was_acknowledged(path):
 
 # Workers are forked while the checkpoint is open; each callback copies it, as a backup does.
 WITH_WORKERS = """
-import multiprocessing, shutil, sys
+import multiprocessing, shutil, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from searches import *
 from metaopt_fast.search import random_search as module
@@ -118,6 +118,7 @@ def acknowledge(result):
     if result.n_evaluated < 3000:
         print(*(child.pid for child in multiprocessing.active_children()), flush=True)
     print(result.n_evaluated, flush=True)
+    time.sleep(0.02)  # the search must not end before it is killed
 with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as pool:
     search(sys.argv[1], 300_000, executor=pool, callback=acknowledge)
 """
