@@ -78,8 +78,7 @@ class PackedRows:
     def release(self) -> None: ...
 
 @disjoint_base
-class NarrowRows:
-    def __init__(self, rows: PackedRows) -> None: ...
+class NarrowRows: ...
 
 CURVES: tuple[str, ...]
 MAX_MOMENT_PARAMS: int
