@@ -4,14 +4,20 @@
 from libc.math cimport INFINITY, isfinite
 from libc.string cimport memset
 
+cdef inline void move_lane(real *thetas, Py_ssize_t n_rows, Py_ssize_t lanes, Py_ssize_t source,
+                           Py_ssize_t target) noexcept nogil:
+    """Copy the numbers of one lane of some tiles, n_rows in each, to another lane."""
+    cdef Py_ssize_t j
+    cdef real *to = thetas + target // lanes * n_rows * lanes + target % lanes
+    cdef const real *origin = thetas + source // lanes * n_rows * lanes + source % lanes
+    for j in range(n_rows):
+        to[j * lanes] = origin[j * lanes]
+
+
 cdef void move_candidate(const Plan *plan, Workspace *work, real *thetas, Py_ssize_t source,
                          Py_ssize_t target) noexcept nogil:
     """Copy a candidate of a cohort to another lane: its thetas, and what is summed so far."""
-    cdef Py_ssize_t lanes = plan.lanes, size = (plan.n_params + 1) * lanes, j
-    cdef real *to = thetas + target // lanes * size + target % lanes
-    cdef const real *origin = thetas + source // lanes * size + source % lanes
-    for j in range(plan.n_params + 1):
-        to[j * lanes] = origin[j * lanes]
+    move_lane(thetas, plan.n_params + 1, plan.lanes, source, target)
     work.loss_high[target], work.loss_low[target] = work.loss_high[source], work.loss_low[source]
     work.partial_losses[target] = work.partial_losses[source]
     work.candidates[target] = work.candidates[source]
@@ -45,10 +51,12 @@ cdef Py_ssize_t drop_candidates(const Plan *plan, Workspace *work, Py_ssize_t co
     return kept
 
 
-cdef void evaluate_cohort(const Plan *plan, Workspace *work, real *thetas,
-                          Py_ssize_t count) noexcept nogil:
-    """Evaluate the first `count` candidates of a cohort, whose thetas and numbers are in place."""
+cdef double evaluate_cohort(const Plan *plan, Workspace *work, real *thetas,
+                            Py_ssize_t count) noexcept nogil:
+    """Evaluate the first `count` candidates of a cohort, whose thetas and numbers are in place;
+    return how many (row, candidate) pairs that took."""
     cdef Py_ssize_t i, tile, block = 0, until, b, lanes = plan.lanes
+    cdef double visited = 0
     for i in range(count):
         work.penalties[i] = penalty(plan, thetas + i // lanes * (plan.n_params + 1) * lanes,
                                     i % lanes)
@@ -60,7 +68,7 @@ cdef void evaluate_cohort(const Plan *plan, Workspace *work, real *thetas,
             plan.evaluate(plan.rows, block, until, thetas_of(plan, work, tile),
                           work.partial_losses + tile * lanes, NULL, work.scratch)
         for b in range(block, until):
-            work.n_pairs += count * plan.rows.rows[b]
+            visited += count * plan.rows.rows[b]
         block = until
         if block % BLOCKS_PER_SPAN == 0 or block == plan.n_blocks:
             for i in range(count):
@@ -72,6 +80,7 @@ cdef void evaluate_cohort(const Plan *plan, Workspace *work, real *thetas,
         plan.losses[work.candidates[i]] = loss_of_lane(
             plan, work, i, thetas + i // lanes * (plan.n_params + 1) * lanes + i % lanes,
             work.penalties[i])
+    return visited
 
 
 cdef void run_cohort(const Plan *plan, Py_ssize_t group, int thread) noexcept nogil:
@@ -87,6 +96,6 @@ cdef void run_cohort(const Plan *plan, Py_ssize_t group, int thread) noexcept no
     for i in range(count):
         work.candidates[i] = work.first_tile * plan.lanes + i
     if plan.kernels.itemsize == sizeof(double):
-        evaluate_cohort(plan, work, <double *>work.thetas, count)
+        work.n_pairs += evaluate_cohort(plan, work, <double *>work.thetas, count)
     else:
-        evaluate_cohort(plan, work, <float *>work.thetas, count)
+        work.n_pairs += evaluate_cohort(plan, work, <float *>work.thetas, count)

@@ -131,6 +131,11 @@ cdef double span_work_of(const Plan *plan) noexcept nogil:
     return 2 * visits if plan.gradients else visits
 
 
+cdef double tile_work_of(const Plan *plan) noexcept nogil:
+    """Return the visits of a tile over all rows."""
+    return span_work_of(plan) * plan.n_all_spans
+
+
 cdef void choose_tiles(Plan *plan) noexcept nogil:
     """Choose the candidates of a tile, and the blocks that tiles read together."""
     plan.n_all_spans = (plan.n_blocks + BLOCKS_PER_SPAN - 1) // BLOCKS_PER_SPAN
@@ -192,7 +197,7 @@ cdef void cut_into_slices(Plan *plan) noexcept nogil:
 cdef bint evaluate(Plan *plan) except -1:
     """Evaluate all candidates of the plan; False where a theta is not finite."""
     choose_tiles(plan)
-    cdef double tile_work = span_work_of(plan) * plan.n_all_spans
+    cdef double tile_work = tile_work_of(plan)
     cdef bint by_groups = is_for_groups(plan, tile_work), finite
     plan.is_brief = plan.n_threads == 1 and tile_work * plan.n_tiles < SERIAL_WORK
     if by_groups:

@@ -63,9 +63,8 @@ cdef class PackedRows:
     cdef Py_ssize_t n_penalised, n_rows
     cdef double total_weight, l2
     cdef int loss
-    cdef bint single_precision
     cdef NarrowRows narrow
-    cdef bint is_narrow_refused
+    cdef bint may_be_narrowed
 
     def __init__(self, int loss, bint single_precision, Py_ssize_t n_params, Py_ssize_t n_penalised,
                  const Py_ssize_t[::1] first_panel,
@@ -73,7 +72,8 @@ cdef class PackedRows:
                  const unsigned char[::1] panels, const unsigned char[::1] row_weights,
                  double total_weight, double l2, double extent):
         self.kernels = table(loss, single_precision)
-        self.loss, self.single_precision = loss, single_precision
+        self.loss = loss
+        self.may_be_narrowed = self.kernels.slope > 0 and not single_precision
         self.first_panel, self.block_rows = first_panel, block_rows
         self.block_weights = block_weights
         self.panels, self.row_weights = panels, row_weights
@@ -129,15 +129,15 @@ cdef class PackedRows:
         that was computed, or -1 where a theta is not finite.
         """
         cdef Plan plan
-        cdef NarrowRows narrow = self.narrowed() if threshold < INFINITY else None
+        cdef NarrowRows narrow = None
         cdef Py_ssize_t count = losses.shape[0], first = 0, size = count
+        cdef Py_ssize_t tile = 2 * self.kernels.lanes
         cdef double visited = 0
-        if count < 2 * self.kernels.lanes:
-            narrow = None
+        if threshold < INFINITY and count >= tile and self.has_short_tiles(losses, n_threads):
+            narrow = self.narrowed()
         # Some come first, in single precision, and show whether that is worth while for the rest.
         if narrow is not None:
-            size = min(count, max(2 * self.kernels.lanes * n_threads,
-                                  min(SCREENED_FIRST, count // 8)))
+            size = min(count, max(tile * n_threads, min(SCREENED_FIRST, count // 8)))
         while first < count:
             self.plan(&plan, losses[first:first + size], None, n_threads)
             plan.threshold = threshold
@@ -157,20 +157,26 @@ cdef class PackedRows:
             size = count - first
         return visited / self.n_rows / count
 
+    cdef bint has_short_tiles(self, double[::1] losses, int n_threads):
+        """Whether one thread evaluates a whole tile: else all share its rows, and screen none."""
+        cdef Plan plan
+        self.plan(&plan, losses, None, n_threads)
+        choose_tiles(&plan)
+        return tile_work_of(&plan) <= SLICE_WORK
+
     cdef NarrowRows narrowed(self):
         """Return the rows in single precision, or None where that does not serve."""
         cdef NarrowRows narrow = self.narrow
-        if narrow is None and not self.is_narrow_refused:
-            self.is_narrow_refused = True
-            if self.kernels.slope > 0 and not self.single_precision:
-                try:
-                    narrow = NarrowRows(self)
-                except MemoryError:  # the search goes on without
-                    narrow = None
-            if narrow is not None and narrow.is_moderate:
-                self.narrow, self.is_narrow_refused = narrow, False
-            else:
-                narrow = None
+        if narrow is None and self.may_be_narrowed:
+            try:
+                narrow = NarrowRows(self)
+            except MemoryError:  # the search goes on without
+                self.may_be_narrowed = False
+                return None
+            if not narrow.is_moderate:
+                self.may_be_narrowed = False
+                return None
+            self.narrow = narrow
         return narrow
 
     def release(self):
@@ -184,8 +190,8 @@ cdef class NarrowRows:
     is_moderate is False where they do not serve: weights are too large or too small for single
     precision, or columns too many.
     """
+    # Their blocks are those of the packed rows, which keep these rows.
     cdef Screen screen
-    cdef PackedRows rows
     cdef char *memory
     cdef bint is_moderate
 
@@ -195,7 +201,6 @@ cdef class NarrowRows:
         cdef Py_ssize_t panels_size = aligned(n_panels * PANEL * n * sizeof(float))
         cdef Py_ssize_t weights_size = aligned(n_panels * PANEL * sizeof(float))
         cdef double unit = (n + 4) * 2.0 ** -24
-        self.rows = rows
         if rows.row_weights is None:
             weights_size = 0
         self.memory = <char *>malloc(ALIGNMENT + panels_size + weights_size

@@ -6,7 +6,7 @@
 # cohort is full. What is dropped depends on a candidate and the threshold alone.
 
 from libc.math cimport INFINITY, isfinite, sqrt
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 # What the sums of single precision may exceed the true ones by: 64 products of 1 + e, each off by
 # less than 3 units in the last place, make less than 200 of them, 1.2e-5; as much is left again.
@@ -37,18 +37,12 @@ cdef bint cannot_rank(const Plan *plan, double total, double error, double penal
 
 cdef Py_ssize_t drop_narrow(const Plan *plan, Workspace *work, Py_ssize_t count) noexcept nogil:
     """Close the ranks of the screened candidates that may reach the threshold."""
-    cdef Py_ssize_t lanes = 2 * plan.lanes, size = (plan.n_params + 1) * lanes, i, j, kept = 0
-    cdef float *thetas = <float *>work.narrow
-    cdef float *to
-    cdef const float *origin
+    cdef Py_ssize_t lanes = 2 * plan.lanes, i, kept = 0
     for i in range(count):
         if cannot_rank(plan, work.narrow_sums[i], work.narrow_errors[i], work.narrow_penalties[i]):
             continue
         if kept < i:
-            to = thetas + kept // lanes * size + kept % lanes
-            origin = thetas + i // lanes * size + i % lanes
-            for j in range(plan.n_params):
-                to[j * lanes] = origin[j * lanes]
+            move_lane(<float *>work.narrow, plan.n_params + 1, lanes, i, kept)
             work.narrow_sums[kept] = work.narrow_sums[i]
             work.narrow_errors[kept] = work.narrow_errors[i]
             work.narrow_penalties[kept] = work.narrow_penalties[i]
@@ -67,10 +61,8 @@ cdef void evaluate_kept(const Plan *plan, Workspace *work) noexcept nogil:
         finite = plan.kernels.find_excesses(thetas_of(plan, work, tile), plan.n_params, lanes,
                                             plan.rows.extent)
         work.finite = work.finite and finite
-    # Of pairs that were computed in single precision before.
-    cdef double before = work.n_pairs
+    # Their pairs were counted in single precision.
     evaluate_cohort(plan, work, <double *>work.thetas, work.n_kept)
-    work.n_pairs = before
     work.n_kept = 0
 
 

@@ -384,8 +384,8 @@ MUTANTS = [
     Mutant(
         "the excess of a dropped candidate stays in its lane",
         COHORTS,
-        "    for j in range(plan.n_params + 1):\n        to[j * lanes]",
-        "    for j in range(plan.n_params):\n        to[j * lanes]",
+        "    for j in range(n_rows):\n",
+        "    for j in range(n_rows - 1):\n",
         "pruning range",
     ),
     # -------------------------------------------------------------------------- Hessians, systems
