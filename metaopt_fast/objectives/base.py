@@ -33,6 +33,14 @@ KERNEL_WORK = 5e9
 SMALLEST_SHARD, LARGEST_SHARD = 64, 2**18
 
 
+def check_sampler(sampler: object) -> None:
+    """Raise TypeError where a sampler is none of ours, whose draws the kernels know."""
+    if not isinstance(sampler, BuiltInSampler):
+        raise TypeError(
+            f"sampler is {describe(sampler)}: pass a Normal, a Uniform or an Integers sampler."
+        )
+
+
 def sampled_by_batches(
     self: Any,
     sampler: BuiltInSampler,
@@ -57,10 +65,7 @@ def sampled_by_batches(
     numpy.ndarray of shape (count,), float64
         The bits of ``batch_loss(sampler.sample(seed, start, count, n_params))``.
     """
-    if not isinstance(sampler, BuiltInSampler):
-        raise TypeError(
-            f"sampler is {describe(sampler)}: pass a Normal, a Uniform or an Integers sampler."
-        )
+    check_sampler(sampler)
     asked = self if n_threads is None else self.with_threads(n_threads)
     losses: Float64Array = asked.pruned_loss(sampler, seed, start, count, math.inf)[0]
     return losses

@@ -15,7 +15,7 @@ from metaopt_fast.data.packed import Packed
 from metaopt_fast.data.packing import pack
 from metaopt_fast.data.subsets import minibatches, subset
 from metaopt_fast.floating_errors import shielded
-from metaopt_fast.objectives.base import LinearData
+from metaopt_fast.objectives.base import LinearData, check_sampler
 from metaopt_fast.objectives.eigenvalues import moment_bound
 from metaopt_fast.objectives.penalties import L2, Penalty
 from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED, BuiltInSampler, allocate
@@ -26,7 +26,6 @@ from metaopt_fast.validation.values import (
     check_n_threads,
     check_number,
     check_threshold,
-    describe,
 )
 
 
@@ -158,10 +157,7 @@ class PointwiseLoss(LinearData):
         numpy.ndarray of shape (count,), float64
             The bits of ``batch_loss(sampler.sample(seed, start, count, n_params))``.
         """
-        if not isinstance(sampler, BuiltInSampler):
-            raise TypeError(
-                f"sampler is {describe(sampler)}: pass a Normal, a Uniform or an Integers sampler."
-            )
+        check_sampler(sampler)
         draws = sampler.drawn(seed, self.n_params)
         start = check_integer("start", start, 0, MAX_INDEX)
         losses = allocate(check_integer("count", count, 1, MAX_INDEX - start))
