@@ -158,15 +158,22 @@ def solve(matrices, which, scales, shifts, n_penalised, extents, right, n_thread
     return x, squares, radii, inflations
 
 
-def factor(matrix, shifts, n_threads=1):
-    """The factors of a matrix with some diagonals, their radii and their inflations."""
+def arguments_of_factor(matrix, shifts, n_threads=1):
+    """What `_kernels.factor` is given for a matrix with some diagonals, each by itself."""
     n, n_systems = len(matrix), len(shifts)
     pairs, places = pairs_of(matrix)[None], np.arange(n_systems)
     factors, results = np.empty((n_systems, pairs.shape[1])), np.empty((2, n_systems))
     extents = np.linspace(0.1, 1, n)
     ones, which = np.ones(n_systems), np.zeros(n_systems, np.intp)
-    _kernels.factor(pairs, which, ones, shifts, n, extents, factors, places, *results, n_threads, 1)
-    whole = np.zeros((n_systems, n, n))
+    return pairs, which, ones, shifts, n, extents, factors, places, *results, n_threads, 1
+
+
+def factor(matrix, shifts, n_threads=1):
+    """The factors of a matrix with some diagonals, their radii and their inflations."""
+    arguments = arguments_of_factor(matrix, shifts, n_threads)
+    _kernels.factor(*arguments)
+    n, factors, results = len(matrix), arguments[6], arguments[8:10]
+    whole = np.zeros((len(shifts), n, n))
     whole[:, *np.triu_indices(n)] = factors
     return whole, *results
 
@@ -195,17 +202,16 @@ def test_a_system_that_is_factored_in_pieces_has_the_same_bits():
 
 
 def test_the_factorisation_of_a_large_system_looks_at_signals():
-    looks, matrix = [], correlations(1600)
+    looks, arguments = [], arguments_of_factor(correlations(2400), np.ones(1))
     before = signal.signal(signal.SIGVTALRM, lambda *_: looks.append(time.process_time()))
     signal.setitimer(signal.ITIMER_VIRTUAL, 0.004, 0.004)  # seconds of the processor
     began = time.process_time()
     try:
-        factor(matrix, np.ones(1))
+        _kernels.factor(*arguments)
         ended = time.process_time()
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
-    # Beside some for what NumPy does before and after it.
     assert np.diff([began, *looks, ended]).max() < (ended - began) / 3
 
 
