@@ -189,3 +189,32 @@ def logistic_convexity_gaps(
     size = losses * growth_by(of_margins) * (1 + EPS * (models.chain + 32)) + TINY
     gaps = logistic_convexity_bound(slopes, slope, curvatures, extent, losses, l2)
     return np.where(l2 > 0, np.fmin(gaps, np.where(np.isnan(size), np.inf, size)), np.inf)
+
+
+def logistic_gaps_by_ridge(
+    models: Models,
+    at: IndexArray,
+    thetas: Float64Array,
+    losses: Float64Array,
+    gradients: Float64Array,
+) -> Float64Array:
+    """Return what the gaps of some models may be, no proof, where no penalty holds columns that
+    depend on each other: the squared decrements of Hessians whose diagonals are larger by what
+    rounding leaves of such a column. They count what is left of the gradient in directions left
+    out, whose true curvature may be any smaller: more of it than rounding makes tells nothing."""
+    n = models.n_params
+    hessians = models.hessians(at, thetas)
+    row = np.arange(n)
+    diagonal = row * n - row * (row - 1) // 2
+    added = 4 * n * EPS * hessians[:, diagonal]
+    hessians[:, diagonal] += added
+    factors, everything = np.empty_like(hessians), np.arange(len(at))
+    models.factor(at, hessians, everything, factors, everything)
+    _, lengths = models.solve(factors, everything, gradients)
+    # Of a column of zeros nothing is left out.
+    lost = (factors[:, diagonal] == 0) & (hessians[:, diagonal] > 0)
+    by_rounding = rounding_of_logistic_lengths(
+        models, thetas, losses, added * models.scales(at)[:, None]
+    )
+    unknown = lost.any(axis=1) | (lengths > by_rounding)
+    return np.where(unknown, np.inf, np.square(lengths))

@@ -17,12 +17,11 @@ import numpy as np
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.arithmetic import exp, log
 from metaopt_fast.fitting.certificates import (
-    EPS,
     growth_by,
     logistic_convexity_gaps,
     logistic_gap_bound,
+    logistic_gaps_by_ridge,
     rounding_of_logistic_decrements,
-    rounding_of_logistic_lengths,
     rounding_of_margins,
 )
 from metaopt_fast.fitting.hessians import KeptHessians, Nearby
@@ -261,7 +260,15 @@ class Batch:
             strengths = self.models.penalty.strengths[self.members[at[unclear]]]
             free = np.flatnonzero(ended[unclear] & (strengths == 0))
             if len(free):
-                gaps[free] = np.fmin(gaps[free], self.estimates_by_ridge(at[unclear[free]]))
+                which = at[unclear[free]]
+                by_ridge = logistic_gaps_by_ridge(
+                    self.models,
+                    self.members[which],
+                    self.thetas[which],
+                    self.losses[which],
+                    self.gradients[which],
+                )
+                gaps[free] = np.fmin(gaps[free], by_ridge)
             wanted = self.tol * np.where(ended[unclear], np.maximum(1, losses[unclear]), self.tol)
             converged[unclear] = gaps <= wanted
         return converged, ended
@@ -277,31 +284,6 @@ class Batch:
             self.kept.curvatures_after(at, drifts),
             is_proof=False,
         )
-
-    def estimates_by_ridge(self, at: IndexArray) -> Float64Array:
-        """Return what the gaps may be where no penalty holds columns that depend on each other:
-        the squared decrements of Hessians whose diagonals are larger by what rounding leaves of
-        such a column. It counts what is left of the gradient in directions left out, whose true
-        curvature may be any smaller: more of it than rounding makes tells nothing."""
-        n = self.models.n_params
-        hessians = self.models.hessians(self.members[at], self.thetas[at])
-        row = np.arange(n)
-        diagonal = row * n - row * (row - 1) // 2
-        added = 4 * n * EPS * hessians[:, diagonal]
-        hessians[:, diagonal] += added
-        factors, everything = np.empty_like(hessians), np.arange(len(at))
-        self.models.factor(self.members[at], hessians, everything, factors, everything)
-        _, lengths = self.models.solve(factors, everything, self.gradients[at])
-        # Of a column of zeros nothing is left out.
-        lost = (factors[:, diagonal] == 0) & (hessians[:, diagonal] > 0)
-        by_rounding = rounding_of_logistic_lengths(
-            self.models,
-            self.thetas[at],
-            self.losses[at],
-            added * self.models.scales(self.members[at])[:, None],
-        )
-        unknown = lost.any(axis=1) | (lengths > by_rounding)
-        return np.where(unknown, np.inf, np.square(lengths))
 
     def write(self, gaps: Float64Array, drifts: Float64Array, optima: Optima) -> None:
         """Write where models have ended, and what is proven of that."""
