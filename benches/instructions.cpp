@@ -61,10 +61,16 @@ extern "C" __attribute__((noinline)) bool measured(Problem *p, const char *name)
                              (double *)p->out);
     else if (is(name, "largest_margins"))
         kernels->largest_margins(&p->rows, 0, N_BLOCKS, (const double *)p->thetas, p->sums);
+    else if (is(name, "narrow_rows"))
+        kernels->narrow_rows(p->more, N_ROWS / PANEL, N_PARAMS, p->sums, p->out);
+    else if (is(name, "narrow_tiles"))
+        kernels->narrow_tiles((const double *)p->thetas, N_PARAMS, p->more, p->sums, p->out,
+                              p->range);
     else if (is(name, "factor_tile"))
         kernels->factor_tile(p->matrix, N_PARAMS, p->range, p->sums, p->more, (double *)p->scratch);
     else if (is(name, "factor_one"))
-        kernels->factor_one(p->square, N_PARAMS, p->range, p->sums, p->more, (double *)p->scratch);
+        kernels->factor_one(p->square, N_PARAMS, p->range, p->sums, p->more, (double *)p->scratch,
+                            0, kernels->system_steps(N_PARAMS));
     else if (is(name, "solve_one"))
         kernels->solve_one(p->square, N_PARAMS, p->more, p->sums);
     else if (is(name, "make_reflections"))
@@ -76,8 +82,8 @@ extern "C" __attribute__((noinline)) bool measured(Problem *p, const char *name)
     else if (is(name, "add_histograms"))
         kernels->add_histograms(&p->rows, 0, N_BLOCKS, p->thetas, 1, p->range, N_BINS,
                                 (double *)p->out);
-    else if (is(name, "find_areas"))
-        kernels->find_areas((double *)p->out, p->more, N_BINS, p->sums, p->matrix);
+    else if (is(name, "find_aucs"))
+        kernels->find_aucs((double *)p->out, p->more, N_BINS, p->sums, p->matrix);
     else if (is(name, "find_margins"))
         kernels->find_margins(&p->rows, 0, N_BLOCKS, p->thetas, (double *)p->out);
     else if (is(name, "pointwise"))

@@ -26,7 +26,7 @@ SLACK = 1.03
 COMMON = ["pack_rows", "draw", "find_ranges", "add_histograms", "find_aucs", "find_margins"]
 DOUBLE_ONLY = [
     *("add_hessian", "largest_margins", "factor_tile", "solve_tile"),
-    *("factor_one", "solve_one", "make_reflections"),
+    *("factor_one", "solve_one", "make_reflections", "narrow_rows", "narrow_tiles"),
 ]
 OF_A_LOSS = ["evaluate_tile", "evaluate_tile, gradient", "evaluate_one", "evaluate_one, gradient"]
 

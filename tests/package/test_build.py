@@ -1,5 +1,6 @@
 """Building from source: what it says where it cannot, and what it gives without OpenMP."""
 
+import json
 import os
 import platform
 import re
@@ -188,6 +189,20 @@ def test_a_piece_names_in_its_head_all_others_whose_names_it_uses(name):
             if re.search(rf"(?<![\w.]){word}\b(?! *(?:=[^=]|,[^()]*=))", text):
                 used.setdefault(other, set()).add(word)
     assert set(used) == needs, used
+
+
+# ----------------------------------------------------------------------------- programs beside it
+
+
+def test_the_program_that_counts_instructions_is_of_these_kernels():
+    command = ["c++", "-std=c++17", "-fsyntax-only", "-fopenmp", f"-I{SOURCES}"]
+    program = ROOT / "benches" / "instructions.cpp"
+    run = subprocess.run([*command, str(program)], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    known = json.loads((ROOT / "benches" / "instructions.json").read_text())
+    asked = set(re.findall(r'is\(name, "(.*?)"\)', program.read_text()))
+    for counts in known.values():
+        assert {name.split(", ", 2)[2] for name in counts} == asked
 
 
 # ----------------------------------------------------------------------------- the nightly workflow
