@@ -34,7 +34,7 @@ class Teams {
         if (most <= 1 || work < METAOPT_SERIAL_WORK) return 1;
         Size &size = sizes[size_of(work)];
         int64_t due = size.retry_at;
-        if (size.limit < most && now >= due &&
+        if (size.limit < most && now >= due && now >= next_trial &&
             size.retry_at.compare_exchange_strong(due, now + LONGEST_WAIT))
             step_up(size, now);
         return std::min<int>(most, size.limit);
@@ -67,6 +67,9 @@ class Teams {
     // after twice as long as the last time, where it did not do well for as long as that.
     static constexpr int64_t PATIENCE = 10, SHORTEST_WAIT = 20'000'000,
                              LONGEST_WAIT = 1'000'000'000;
+    // After a trial that has failed, nothing is tried for so many times what it lost: trials of all
+    // sizes together cost a twentieth of the time.
+    static constexpr int64_t REST = 20;
     // How long a smaller team's hold-ups say something of what it would be held up by.
     static constexpr int64_t FRESH = 1'000'000'000;
     // How much of the latest regions' time hold-ups are measured on: many time slices.
@@ -101,6 +104,7 @@ class Teams {
     // Of four times the work of those before; the last one without an end.
     static constexpr int SIZES = 6;
     Size sizes[SIZES];
+    std::atomic<int64_t> next_trial{0};
 
     static int size_of(double work) {
         int index = 0;
@@ -124,6 +128,7 @@ class Teams {
             std::max<int64_t>(at_once ? 2 * size.wait : 0, PATIENCE * (MOST_CREDIT - balance)),
             SHORTEST_WAIT, LONGEST_WAIT);
         size.wait = wait;
+        if (size.is_tried) next_trial = now + REST * (TRIAL_CREDIT - balance);
         // What has cost a long region too much costs a short one more.
         for (Size *other = sizes; other <= &size; other++) {
             if (other->limit <= fewer) continue;

@@ -29,7 +29,7 @@ class Machine:
         self.now, self.begun = 0, {}
 
     def run(self, most, cpu, seconds, work=SHORT, pause=10_000):
-        """Run regions for some seconds; return the part of their CPU time that passed meanwhile."""
+        """Run regions for some seconds; return their wall and CPU times."""
         end, wall, spent = self.now + int(seconds * 1e9), 0, 0
         while self.now < end:
             n = self.teams.choose(most, work, self.now)
@@ -40,7 +40,7 @@ class Machine:
             self.teams.record(n, work, taken, cpu, self.now)
             self.now += pause
             wall, spent = wall + taken, spent + cpu
-        return wall / spent
+        return np.array([wall, spent])
 
     def counts(self):
         found, self.begun = {n: len(times) for n, times in self.begun.items()}, {}
@@ -72,7 +72,17 @@ def test_work_that_is_over_before_a_thread_wakes_stays_on_one():
 def test_beside_neighbours_a_region_costs_little_more_than_on_one_thread(cpu):
     machine = Machine(busy)
     machine.run(2, cpu, 3)
-    assert machine.run(2, cpu, 60) < 3 * 1.05
+    wall, spent = machine.run(2, cpu, 60)
+    assert wall < 3 * 1.05 * spent
+
+
+def test_regions_of_many_sizes_cost_little_more_than_on_one_thread_either():
+    machine = Machine(lambda n, cpu: 3 * cpu + (30 * MS if n > 1 else 0))
+    times = np.zeros(2)
+    for turn in range(3000):
+        for cpu, work in ((60_000, 1e6), (200_000, 5e6), (1 * MS, 2e7), (4 * MS, 8e7)):
+            times += machine.run(2, cpu, 1e-3, work) * (turn >= 300)
+    assert times[0] < 3 * 1.05 * times[1]
 
 
 def test_a_larger_team_is_tried_again_after_growing_intervals():
@@ -123,7 +133,8 @@ def test_what_costs_a_long_region_too_much_is_not_tried_on_short_ones():
 def test_more_threads_than_processors_are_given_up():
     machine = Machine(lambda n, cpu: cpu / min(n, 2) * (1.3 if n > 2 else 1))
     machine.run(64, 200_000, 5)
-    assert machine.run(64, 200_000, 20) < 0.5 * 1.05
+    wall, spent = machine.run(64, 200_000, 20)
+    assert wall < 0.5 * 1.05 * spent
 
 
 def test_teams_are_halved_until_they_fit_beside_their_neighbours():
