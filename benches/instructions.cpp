@@ -64,8 +64,7 @@ extern "C" __attribute__((noinline)) bool measured(Problem *p, const char *name)
     else if (is(name, "narrow_rows"))
         kernels->narrow_rows(p->more, N_ROWS / PANEL, N_PARAMS, p->sums, p->out);
     else if (is(name, "narrow_tiles"))
-        kernels->narrow_tiles((const double *)p->thetas, N_PARAMS, p->more, p->sums, p->out,
-                              p->range);
+        kernels->narrow_tiles((const double *)p->thetas, N_PARAMS, p->more, (float *)p->out);
     else if (is(name, "factor_tile"))
         kernels->factor_tile(p->matrix, N_PARAMS, p->range, p->sums, p->more, (double *)p->scratch);
     else if (is(name, "factor_one"))

@@ -5,6 +5,7 @@
 # the rows of the same tiles for all threads.
 
 from cpython.exc cimport PyErr_CheckSignals
+from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, malloc
@@ -12,13 +13,24 @@ from libc.stdlib cimport free, malloc
 ctypedef void (*Task)(const Plan *, Py_ssize_t, int) noexcept nogil
 
 
-cdef void run_all(Task task, const Plan *plan, Py_ssize_t count, double work):
-    """Run a task for 0 .. count - 1, which is so much work; with Python's lock if that is brief."""
+cdef void for_each(Task task, const Plan *plan, Py_ssize_t count) noexcept nogil:
+    """Run a task for 0 .. count - 1 on all threads; one needs no parallel region."""
+    cdef Py_ssize_t i
+    if plan.n_threads == 1:
+        for i in range(count):
+            task(plan, i, 0)
+    else:
+        for i in prange(count, schedule="dynamic", chunksize=1, num_threads=plan.n_threads):
+            task(plan, i, threadid())
+
+
+cdef void run_all(Task task, const Plan *plan, Py_ssize_t count):
+    """Run a task for 0 .. count - 1, with Python's lock if that is brief."""
     if plan.is_brief:
-        metaopt_share[Plan](task, plan, count, 1, work)
+        for_each(task, plan, count)
     else:
         with nogil:
-            metaopt_share[Plan](task, plan, count, plan.n_threads, work)
+            for_each(task, plan, count)
 
 
 cdef void run_group(const Plan *plan, Py_ssize_t group, int thread) noexcept nogil:
@@ -58,23 +70,19 @@ cdef void fold_one(const Plan *plan, Py_ssize_t tile, int thread) noexcept nogil
 cdef bint run_groups(Plan *plan) except -1:
     """Evaluate groups of tiles, each by one thread; False where a theta is not finite."""
     cdef int thread
-    cdef Py_ssize_t count
-    cdef double group_work = tile_work_of(plan) * plan.n_tiles / plan.n_groups
     cdef Task task = run_cohort if plan.threshold < INFINITY else run_group
     if plan.screen != NULL:
         task = screen_group
     plan.first_group = 0
     while plan.first_group < plan.n_groups:
-        count = min(plan.groups_at_once, plan.n_groups - plan.first_group)
-        run_all(task, plan, count, count * group_work)
+        run_all(task, plan, min(plan.groups_at_once, plan.n_groups - plan.first_group))
         for thread in range(plan.n_threads):
             if not plan.workspaces[thread].finite:
                 return False
         plan.first_group += plan.groups_at_once
         PyErr_CheckSignals()
     if plan.screen != NULL:
-        # What waits in a workspace is about a group.
-        run_all(finish_screen, plan, plan.n_threads, plan.n_threads * group_work)
+        run_all(finish_screen, plan, plan.n_threads)
         for thread in range(plan.n_threads):
             if not plan.workspaces[thread].finite:
                 return False
@@ -85,8 +93,6 @@ cdef bint run_slices(Plan *plan) except -1:
     """Evaluate plan.wave tiles and plan.slice spans at a time, by all threads together."""
     cdef Workspace *work = plan.workspaces
     cdef Py_ssize_t tile
-    cdef double span_work = span_work_of(plan)
-    cdef double fold_work = FOLD_WORK * plan.lanes * (plan.n_params if plan.gradients else 1)
     work.first_tile = 0
     while work.first_tile < plan.n_tiles:
         work.n_tiles = min(plan.wave, plan.n_tiles - work.first_tile)
@@ -100,10 +106,8 @@ cdef bint run_slices(Plan *plan) except -1:
             plan.n_ranges = min(work.n_spans, 16 * plan.n_threads)
             plan.n_groups = min(work.n_tiles, 1 + 4 * plan.n_threads // plan.n_ranges)
             with nogil:
-                metaopt_share[Plan](run_part, plan, plan.n_groups * plan.n_ranges, plan.n_threads,
-                                    span_work * work.n_tiles * work.n_spans)
-                metaopt_share[Plan](fold_one, plan, work.n_tiles, plan.n_threads,
-                                    fold_work * work.n_tiles * work.n_spans)
+                for_each(run_part, plan, plan.n_groups * plan.n_ranges)
+                for_each(fold_one, plan, work.n_tiles)
             work.first_span += work.n_spans
             PyErr_CheckSignals()
         for tile in range(work.n_tiles):
@@ -194,8 +198,6 @@ cdef bint evaluate(Plan *plan) except -1:
     """Evaluate all candidates of the plan; False where a theta is not finite."""
     choose_tiles(plan)
     cdef double tile_work = tile_work_of(plan)
-    plan.n_threads = metaopt_team(
-        plan.n_threads, min(tile_work * plan.n_tiles, SLICE_WORK * plan.n_threads))
     cdef bint by_groups = is_for_groups(plan, tile_work), finite
     plan.is_brief = plan.n_threads == 1 and tile_work * plan.n_tiles < SERIAL_WORK
     if by_groups:
@@ -223,7 +225,7 @@ cdef bint evaluate(Plan *plan) except -1:
         for thread in range(n_workspaces):
             plan.n_pairs += plan.workspaces[thread].n_pairs
             if plan.screen != NULL:
-                plan.n_survivors += plan.workspaces[thread].n_survivors
+                add_tally(&plan.tally, &plan.workspaces[thread].tally)
         return finite
     finally:
         free(memory)

@@ -88,10 +88,17 @@ struct Kernels {
     int (*find_excesses)(void *tile, ptrdiff_t n_params, ptrdiff_t lanes, double extent);
     void (*shrink_thetas)(void *tile, ptrdiff_t n_params, ptrdiff_t lanes);
     // See screen.hpp.
-    void (*narrow_tiles)(const double *wide, ptrdiff_t n_params, const double *factors,
-                         const double *sizes, void *tile, double *errors);
-    void (*narrow_rows)(const double *from, ptrdiff_t n_panels, ptrdiff_t n_params, double *factors,
-                        void *panels);
+    int (*narrow_tiles)(const double *wide, ptrdiff_t n_params, const double *factors, float *tile);
+    void (*margin_errors)(const float *tile, ptrdiff_t n_params, const double *sizes,
+                          double *errors);
+    void (*narrow_rows)(const double *from, ptrdiff_t n_panels, ptrdiff_t n_params,
+                        const double *factors, void *panels);
+    void (*find_factors)(const void *panels, ptrdiff_t n_panels, ptrdiff_t n_params,
+                         double *factors);
+    void (*measure_columns)(const Rows *, ptrdiff_t n_blocks, double total_weight, int of_root,
+                            const double *factors, double *sizes);
+    void (*penalties_below)(const float *tile, ptrdiff_t n_penalised, const float *halves,
+                            const float *doubts, float *penalties);
     // In double precision alone: see newton.hpp.
     void (*add_hessian)(const Rows *, ptrdiff_t first, ptrdiff_t last, const double *theta,
                         ptrdiff_t first_row, ptrdiff_t last_row, double *lanes);

@@ -6,12 +6,11 @@
 
 from libc.math cimport INFINITY
 from libc.stdint cimport uint64_t
+from libc.string cimport memset
 
 # Work below this many visits, about 50 microseconds, stays on one thread, and keeps Python's lock:
 # where other threads of Python wait for it, they would have it for 5 milliseconds each.
-SERIAL_WORK = METAOPT_SERIAL_WORK
-# Visits of adding one partial sum to its total.
-cdef double FOLD_WORK = 20
+SERIAL_WORK = 1e6
 # Visits between two looks at signals, for each thread: about 50 milliseconds.
 cdef double SLICE_WORK = 1e9
 # Bytes of packed rows that stay in a second-level cache while the tiles of a group pass by.
@@ -32,14 +31,38 @@ cdef double IDLE = 1.05
 cdef Py_ssize_t ROWS_PER_SPAN = PANEL * PANELS_PER_BLOCK * BLOCKS_PER_SPAN
 
 
+cdef enum: MAX_POINTS = 4
+
+
+cdef struct CheckPoint:
+    # A block, and moments of the rows from there on.
+    Py_ssize_t block
+    const Moments *moments
+
+
 cdef struct Screen:
-    # The rows in single precision, what their columns were divided by, how large these are, and a
-    # bound of rounding: see screen.hpp.
+    # The rows in single precision, or none, what their columns were divided by, how large these
+    # are, and a bound of rounding; half of l2 in the units of each penalised column, and how far
+    # parameters that are drawn are from their own: see screen.hpp. Where the rest of the rows is
+    # bounded by its moments, in the order of the blocks.
     const Kernels *kernels
     Rows rows
+    bint has_rows
     double *factors
     double *sizes
+    float *halves
+    float *doubts
     double gamma
+    CheckPoint[MAX_POINTS] points
+    int n_points
+
+
+cdef struct Tally:
+    # How many candidates reached each check point and passed it; how many were screened by rows in
+    # single precision, and survived.
+    double[MAX_POINTS] reached
+    double[MAX_POINTS] passed
+    double screened, survived
 
 
 cdef struct Workspace:
@@ -60,19 +83,23 @@ cdef struct Workspace:
     double *penalties
     double n_pairs
     # Of screening: how many candidates wait in single precision, and how many of them were kept
-    # and wait in double precision; two tiles that are drawn; and over the former ones, thetas,
-    # sums, bounds of their errors, penalties and numbers.
-    Py_ssize_t n_narrow, n_kept, n_survivors
+    # and wait in double precision; two tiles that are drawn, and what they are in single precision,
+    # with bounds of penalties and losses; and over the candidates that wait, thetas, sums, bounds
+    # of errors, penalties and the loss of further rows, and numbers.
+    Py_ssize_t n_narrow, n_kept
+    Tally tally
     char *drawn
-    char *narrow
+    float *fresh
+    float *fresh_penalties
+    float *fresh_bounds
+    float *narrow
     double *narrow_sums
     double *narrow_errors
-    double *narrow_penalties
+    float *narrow_penalties
+    float *narrow_bounds
     Py_ssize_t *narrow_candidates
     # Of each thread that may work here: n_params panels.
     char *scratch
-    # What stands above is apart from the next workspace's by a line of any cache.
-    char apart[128]
 
 
 cdef struct Plan:
@@ -91,10 +118,9 @@ cdef struct Plan:
     double *gradients
     # A loss above it may be written as infinity.
     double threshold
-    # What candidates are screened with before they are evaluated, or null; and of those screened,
-    # how many were evaluated.
+    # What candidates are screened with before they are evaluated, or null, and what that dropped.
     const Screen *screen
-    Py_ssize_t n_survivors
+    Tally tally
     # How the work is cut: tiles of `lanes` candidates, in groups that read each run of blocks
     # together while it is in cache.
     Py_ssize_t lanes, n_tiles, first_group, n_groups, n_ranges, blocks_in_cache
@@ -150,17 +176,26 @@ cdef char *lay_out(const Plan *plan, Workspace *work, char *at, int n_threads) n
     if plan.screen == NULL:
         return at
     # Two tiles of double precision make one of single precision.
-    cdef Py_ssize_t n_narrow = plan.narrow_tiles * 2 * plan.lanes
-    work.n_narrow = work.n_kept = work.n_survivors = 0
+    cdef Py_ssize_t n_fresh = 2 * plan.lanes, n_narrow = plan.narrow_tiles * n_fresh
+    work.n_narrow = work.n_kept = 0
+    memset(&work.tally, 0, sizeof(Tally))
     work.drawn = at
-    at += aligned(2 * (plan.n_params + 1) * plan.lanes * sizeof(double))
-    work.narrow = at
+    at += aligned(n_fresh * (plan.n_params + 1) * sizeof(double))
+    work.fresh = <float *>at
+    at += aligned(n_fresh * (plan.n_params + 1) * sizeof(float))
+    work.fresh_penalties = <float *>at
+    at += aligned(n_fresh * sizeof(float))
+    work.fresh_bounds = <float *>at
+    at += aligned(n_fresh * sizeof(float))
+    work.narrow = <float *>at
     at += aligned(n_narrow * (plan.n_params + 1) * sizeof(float))
     work.narrow_sums = <double *>at
     at += aligned(n_narrow * sizeof(double))
     work.narrow_errors = <double *>at
     at += aligned(n_narrow * sizeof(double))
-    work.narrow_penalties = <double *>at
-    at += aligned(n_narrow * sizeof(double))
+    work.narrow_penalties = <float *>at
+    at += aligned(n_narrow * sizeof(float))
+    work.narrow_bounds = <float *>at
+    at += aligned(n_narrow * sizeof(float))
     work.narrow_candidates = <Py_ssize_t *>at
     return at + aligned(n_narrow * sizeof(Py_ssize_t))

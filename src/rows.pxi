@@ -1,18 +1,9 @@
-# Rows as the kernels read them, and what is asked of them. Needs table.pxi, plan.pxi, evaluate.pxi
-# and draws.pxi.
+# Rows as the kernels read them, and what is asked of them. Needs table.pxi, plan.pxi, evaluate.pxi,
+# draws.pxi, bound.pxi and narrow.pxi.
 
-from libc.math cimport INFINITY, sqrt
-from libc.stdint cimport uint64_t, uintptr_t
-from libc.stdlib cimport free, malloc
+from libc.math cimport INFINITY
+from libc.stdint cimport uint64_t
 from libc.string cimport memset
-
-# Candidates of a call that show whether screening is worth while, and the part of them that may
-# survive it: single precision takes 0.43 of the time of double precision.
-cdef Py_ssize_t SCREENED_FIRST = 2048
-cdef double WORTH_SCREENING = 0.5
-# Weights that are normal numbers in single precision, and so are their products with losses.
-cdef double SMALL_WEIGHT = 2.0 ** -80
-cdef double LARGE_WEIGHT = 2.0 ** 20
 
 
 def pack_rows(const double[:, ::1] X, const double[::1] signs, Py_ssize_t first,
@@ -64,7 +55,6 @@ cdef class PackedRows:
     cdef double total_weight, l2
     cdef int loss
     cdef NarrowRows narrow
-    cdef bint may_be_narrowed
 
     def __init__(self, int loss, bint single_precision, Py_ssize_t n_params, Py_ssize_t n_penalised,
                  const Py_ssize_t[::1] first_panel,
@@ -73,7 +63,6 @@ cdef class PackedRows:
                  double total_weight, double l2, double extent):
         self.kernels = table(loss, single_precision)
         self.loss = loss
-        self.may_be_narrowed = self.kernels.slope > 0 and not single_precision
         self.first_panel, self.block_rows = first_panel, block_rows
         self.block_weights = block_weights
         self.panels, self.row_weights = panels, row_weights
@@ -122,144 +111,93 @@ cdef class PackedRows:
         return evaluate(&plan)
 
     def evaluate_below(self, const double[:, ::1] thetas, Draws draws, uint64_t start,
-                       double threshold, double[::1] losses, int n_threads):
+                       double threshold, double[::1] losses, int n_threads,
+                       bint single_precision=False, points=(), double[::1] tally=None):
         """Write the losses up to a threshold, of thetas or, if that is None, of candidates start ..
 
         A loss above it may be written as infinity. Returns the part of the (row, candidate) pairs
         that was computed, or -1 where a theta is not finite.
+
+        Parameters
+        ----------
+        single_precision : bool
+            Whether candidates are screened by the rows in single precision, where `may_screen`.
+        points : sequence of (int, MomentBound)
+            Blocks in ascending order, and moments of the rows from there on, in the total weight of
+            all. Those after the first block are for rows in single precision.
+        tally : array of shape (2 * len(points) + 2,)
+            To which is added how many candidates reached each point and passed it, and how many
+            were screened by the rows in single precision and survived.
         """
         cdef Plan plan
+        cdef Screen screen
         cdef NarrowRows narrow = None
-        cdef Py_ssize_t count = losses.shape[0], first = 0, size = count
-        cdef Py_ssize_t tile = 2 * self.kernels.lanes
-        cdef double visited = 0
-        if threshold < INFINITY and count >= tile and self.has_short_tiles(losses, n_threads):
-            narrow = self.narrowed()
-        # Some come first, in single precision, and show whether that is worth while for the rest.
+        cdef MomentBound moments
+        cdef int point
+        self.plan(&plan, losses, None, n_threads)
+        plan.threshold = threshold
+        if thetas is None:
+            plan.sampler, plan.start = &draws.sampler, start
+        else:
+            plan.thetas = &thetas[0, 0]
+        if threshold < INFINITY and (single_precision or len(points) > 0):
+            narrow = self.narrowed(single_precision)
         if narrow is not None:
-            size = min(count, max(tile * n_threads, min(SCREENED_FIRST, count // 8)))
-        while first < count:
-            self.plan(&plan, losses[first:first + size], None, n_threads)
-            plan.threshold = threshold
-            if narrow is not None:
-                plan.screen = &narrow.screen
-            if thetas is None:
-                plan.sampler, plan.start = &draws.sampler, start + first
-            else:
-                plan.thetas = &thetas[first, 0]
-            if not evaluate(&plan):
-                return -1.0
-            if plan.n_survivors > WORTH_SCREENING * size:
-                narrow = None
-            # Where rows are so many that all threads share them, nothing is dropped.
-            visited += plan.n_pairs if plan.n_pairs > 0 else <double>self.n_rows * size
-            first += size
-            size = count - first
-        return visited / self.n_rows / count
+            screen = narrow.screen
+            screen.has_rows = single_precision and screen.has_rows
+            for block, moments in points[:MAX_POINTS]:
+                if block == 0 or screen.has_rows:
+                    screen.points[screen.n_points].block = block
+                    screen.points[screen.n_points].moments = &moments.moments
+                    screen.n_points += 1
+            if screen.has_rows or screen.n_points > 0:
+                plan.screen = &screen
+        if not evaluate(&plan):
+            return -1.0
+        if tally is not None and plan.screen != NULL:
+            for point in range(screen.n_points):
+                tally[2 * point] += plan.tally.reached[point]
+                tally[2 * point + 1] += plan.tally.passed[point]
+            tally[tally.shape[0] - 2] += plan.tally.screened
+            tally[tally.shape[0] - 1] += plan.tally.survived
+        # Where rows are so many that all threads share them, nothing is dropped.
+        if plan.n_pairs == 0:
+            return 1.0
+        return min(1.0, plan.n_pairs / self.n_rows / losses.shape[0])
 
-    cdef bint has_short_tiles(self, double[::1] losses, int n_threads):
-        """Whether one thread evaluates a whole tile: else all share its rows, and screen none."""
+    def may_screen(self, double[::1] losses, int n_threads):
+        """Whether candidates with these losses may be screened at all.
+
+        They have to fill a tile of single precision, which one thread evaluates: where all threads
+        share the rows of a tile, nothing is screened.
+        """
         cdef Plan plan
+        if losses.shape[0] < self.narrow_lanes or self.kernels.slope == 0:
+            return False
         self.plan(&plan, losses, None, n_threads)
         choose_tiles(&plan)
-        return tile_work_of(&plan) <= SLICE_WORK
+        return self.kernels.itemsize == sizeof(double) and tile_work_of(&plan) <= SLICE_WORK
 
-    cdef NarrowRows narrowed(self):
-        """Return the rows in single precision, or None where that does not serve."""
+    @property
+    def narrow_lanes(self):
+        """Candidates of a tile of single precision."""
+        return 2 * self.kernels.lanes
+
+    cdef NarrowRows narrowed(self, bint with_rows):
+        """Return the columns in single precision and perhaps the rows; None without memory."""
         cdef NarrowRows narrow = self.narrow
-        if narrow is None and self.may_be_narrowed:
-            try:
-                narrow = NarrowRows(self)
-            except MemoryError:  # the search goes on without
-                self.may_be_narrowed = False
-                return None
-            if not narrow.is_moderate:
-                self.may_be_narrowed = False
-                return None
+        try:
+            if narrow is None:
+                narrow = narrow_columns(self.kernels, &self.rows, self.panels.shape[0],
+                                        self.n_penalised, self.l2)
             self.narrow = narrow
+            if with_rows:
+                narrow.add_rows(table(self.loss, True), self.kernels, &self.rows,
+                                self.block_rows.shape[0], self.total_weight)
+        except MemoryError:  # the search goes on without
+            pass
         return narrow
 
     def release(self):
         """Give back the memory of the rows in single precision."""
         self.narrow = None
-
-
-cdef class NarrowRows:
-    """The rows in single precision, which screen candidates.
-
-    is_moderate is False where they do not serve: weights are too large or too small for single
-    precision, or columns too many.
-    """
-    # Their blocks are those of the packed rows, which keep these rows.
-    cdef Screen screen
-    cdef char *memory
-    cdef bint is_moderate
-
-    def __cinit__(self, PackedRows rows):
-        cdef Py_ssize_t n = rows.rows.n_params, n_blocks = rows.block_rows.shape[0]
-        cdef Py_ssize_t n_panels = rows.panels.shape[0] // (n * PANEL * <Py_ssize_t>sizeof(double))
-        cdef Py_ssize_t panels_size = aligned(n_panels * PANEL * n * sizeof(float))
-        cdef Py_ssize_t weights_size = aligned(n_panels * PANEL * sizeof(float))
-        cdef double unit = (n + 4) * 2.0 ** -24
-        if rows.row_weights is None:
-            weights_size = 0
-        self.memory = <char *>malloc(ALIGNMENT + panels_size + weights_size
-                                     + 2 * n * sizeof(double))
-        if self.memory == NULL:
-            raise MemoryError
-        cdef char *at = <char *>aligned(<Py_ssize_t><uintptr_t>self.memory)
-        self.screen.kernels = table(rows.loss, True)
-        self.screen.rows = rows.rows
-        self.screen.rows.panels = at
-        self.screen.gamma = unit / (1 - unit)
-        self.is_moderate = unit < 0.1
-        if rows.row_weights is not None:
-            self.screen.rows.row_weights = at + panels_size
-        self.screen.factors = <double *>(at + panels_size + weights_size)
-        self.screen.sizes = self.screen.factors + n
-        with nogil:
-            rows.kernels.narrow_rows(<const double *>rows.rows.panels, n_panels, n,
-                                     self.screen.factors, at)
-            if rows.rows.row_weights != NULL:
-                self.is_moderate &= narrow_weights(<const double *>rows.rows.row_weights,
-                                                   n_panels * PANEL, <float *>(at + panels_size))
-            measure_columns(&rows.rows, n_blocks, rows.total_weight, rows.kernels.of_root,
-                            &self.screen)
-
-    def __dealloc__(self):
-        free(self.memory)
-
-
-cdef bint narrow_weights(const double *weights, Py_ssize_t count, float *to) noexcept nogil:
-    """Write weights in single precision; False where that would lose one."""
-    cdef Py_ssize_t i
-    cdef bint moderate = True
-    for i in range(count):
-        moderate &= weights[i] == 0 or SMALL_WEIGHT <= weights[i] <= LARGE_WEIGHT
-        to[i] = <float>weights[i]
-    return moderate
-
-
-cdef void measure_columns(const Rows *rows, Py_ssize_t n_blocks, double total_weight, bint of_root,
-                          Screen *screen) noexcept nogil:
-    """Write the weighted mean of each column's absolute values, or the root of that of squares."""
-    cdef Py_ssize_t b, j, row, place
-    cdef double weight, x, total
-    cdef double *sizes = screen.sizes
-    cdef const double *panels = <const double *>rows.panels
-    cdef const double *weights = <const double *>rows.row_weights
-    memset(sizes, 0, rows.n_params * sizeof(double))
-    for b in range(n_blocks):
-        for j in range(rows.n_params):
-            total = 0
-            for row in range(rows.rows[b]):
-                place = rows.first_panel[b] + row // PANEL
-                x = abs(panels[(place * rows.n_params + j) * PANEL + row % PANEL]
-                        / screen.factors[j])
-                weight = 1 if weights == NULL else weights[place * PANEL + row % PANEL]
-                total += weight * (x * x if of_root else x)
-            sizes[j] += rows.weights[b] * total
-    for j in range(rows.n_params):
-        sizes[j] = sizes[j] / total_weight * (1 + 1e-9)
-        if of_root:
-            sizes[j] = sqrt(sizes[j])

@@ -1,12 +1,14 @@
 # Candidates screened in single precision: those that cannot rank are not evaluated. Needs
-# plan.pxi, tiles.pxi, results.pxi and cohorts.pxi.
+# plan.pxi, tiles.pxi and cohorts.pxi.
 #
-# Each thread keeps two queues. Candidates wait in single precision until there are enough of them;
-# the rows tell which of them cannot rank; and those that may wait in double precision until a
-# cohort is full. What is dropped depends on a candidate and the threshold alone.
+# A tile is drawn, and moments of the rows tell which of its candidates cannot rank. Each thread
+# keeps two queues of those that may. They wait in single precision until there are enough of them;
+# the rows, and moments of those that follow, tell of more of them that they cannot rank; and those
+# that still may wait in double precision until a cohort is full. What is dropped depends on a
+# candidate and the threshold alone.
 
 from libc.math cimport INFINITY, isfinite, sqrt
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 # What the sums of single precision may exceed the true ones by: 64 products of 1 + e, each off by
 # less than 3 units in the last place, make less than 200 of them, 1.2e-5; as much is left again.
@@ -17,10 +19,32 @@ cdef double WIDE_ROUNDING = 1e-9
 cdef double UNDERFLOWS = 2.0 ** -90
 
 
-cdef bint cannot_rank(const Plan *plan, double total, double error, double penalty) noexcept nogil:
+cdef void add_tally(Tally *to, const Tally *tally) noexcept nogil:
+    """Add what one thread dropped."""
+    cdef int point
+    for point in range(MAX_POINTS):
+        to.reached[point] += tally.reached[point]
+        to.passed[point] += tally.passed[point]
+    to.screened += tally.screened
+    to.survived += tally.survived
+
+
+cdef inline bint is_above(const Plan *plan, double mean, double added) noexcept nogil:
+    """Whether a lower bound of a candidate's mean loss, with its penalty, keeps it from ranking.
+
+    A mean that is not a number does not.
+    """
+    if plan.l2 > 0:
+        mean += added
+    return mean * (1 - WIDE_ROUNDING) > plan.threshold
+
+
+cdef bint cannot_rank(const Plan *plan, double total, double error, double added,
+                      double further) noexcept nogil:
     """Whether a candidate is above the threshold, by a part of its sum in single precision.
 
-    Whatever is not a number keeps it.
+    `further` is a lower bound of what all other rows add to its mean. Whatever is not a number
+    keeps it.
     """
     cdef double mean = total / plan.total_weight * (1 - NARROW_ROUNDING)
     if not isfinite(total):
@@ -30,19 +54,20 @@ cdef bint cannot_rank(const Plan *plan, double total, double error, double penal
         mean *= mean
     else:
         mean -= error
-    if plan.l2 > 0:
-        mean += penalty
-    return mean * (1 - WIDE_ROUNDING) > plan.threshold
+    if further > 0:
+        mean += further
+    return is_above(plan, mean, added)
 
 
 cdef Py_ssize_t drop_narrow(const Plan *plan, Workspace *work, Py_ssize_t count) noexcept nogil:
     """Close the ranks of the screened candidates that may reach the threshold."""
     cdef Py_ssize_t lanes = 2 * plan.lanes, i, kept = 0
     for i in range(count):
-        if cannot_rank(plan, work.narrow_sums[i], work.narrow_errors[i], work.narrow_penalties[i]):
+        if cannot_rank(plan, work.narrow_sums[i], work.narrow_errors[i], work.narrow_penalties[i],
+                       work.narrow_bounds[i]):
             continue
         if kept < i:
-            move_lane(<float *>work.narrow, plan.n_params + 1, lanes, i, kept)
+            move_lane(work.narrow, plan.n_params + 1, lanes, i, kept)
             work.narrow_sums[kept] = work.narrow_sums[i]
             work.narrow_errors[kept] = work.narrow_errors[i]
             work.narrow_penalties[kept] = work.narrow_penalties[i]
@@ -55,14 +80,17 @@ cdef void evaluate_kept(const Plan *plan, Workspace *work) noexcept nogil:
     """Evaluate the candidates that wait in double precision."""
     cdef Py_ssize_t lanes = plan.lanes, n_tiles = (work.n_kept + lanes - 1) // lanes, tile
     cdef bint finite
+    cdef double visited
     memset(work.loss_high, 0, n_tiles * lanes * sizeof(double))
     memset(work.loss_low, 0, n_tiles * lanes * sizeof(double))
     for tile in range(n_tiles):
         finite = plan.kernels.find_excesses(thetas_of(plan, work, tile), plan.n_params, lanes,
                                             plan.rows.extent)
         work.finite = work.finite and finite
-    # Their pairs were counted in single precision.
-    evaluate_cohort(plan, work, <double *>work.thetas, work.n_kept)
+    visited = evaluate_cohort(plan, work, <double *>work.thetas, work.n_kept)
+    # Where rows screen in single precision, their pairs are counted there.
+    if not plan.screen.has_rows:
+        work.n_pairs += visited
     work.n_kept = 0
 
 
@@ -81,42 +109,80 @@ cdef void keep(const Plan *plan, Workspace *work, Py_ssize_t candidate) noexcept
         to[j * lanes + lane] = thetas[j]
     work.candidates[work.n_kept] = candidate
     work.n_kept += 1
-    work.n_survivors += 1
     if work.n_kept == plan.wave * lanes:
         evaluate_kept(plan, work)
+
+
+cdef Py_ssize_t next_point(const Screen *screen, Py_ssize_t block) noexcept nogil:
+    """Return the number of the first check point from a block on, or how many there are."""
+    cdef Py_ssize_t point = 0
+    while point < screen.n_points and screen.points[point].block < block:
+        point += 1
+    return point
+
+
+cdef void bound_further(const Plan *plan, Workspace *work, Py_ssize_t block,
+                        Py_ssize_t count) noexcept nogil:
+    """Write lower bounds of what the rows from a block on add to the mean, 0 of no check point."""
+    cdef const Screen *screen = plan.screen
+    cdef Py_ssize_t lanes = 2 * plan.lanes, point = next_point(screen, block), tile
+    if point == screen.n_points or screen.points[point].block != block:
+        memset(work.narrow_bounds, 0, count * sizeof(float))
+        return
+    for tile in range((count + lanes - 1) // lanes):
+        screen.kernels.moment_bounds(screen.points[point].moments,
+                                     work.narrow + tile * (plan.n_params + 1) * lanes,
+                                     work.narrow_bounds + tile * lanes)
+    work.n_pairs += count * (plan.n_params + 1)
+    work.tally.reached[point] += count
 
 
 cdef void screen_narrow(const Plan *plan, Workspace *work) noexcept nogil:
     """Screen the candidates that wait in single precision."""
     cdef const Screen *screen = plan.screen
     cdef Py_ssize_t lanes = 2 * plan.lanes, count = work.n_narrow, block = 0, first, until, last
-    cdef Py_ssize_t tile, b, i, size = (plan.n_params + 1) * lanes
-    memset(work.narrow_sums, 0, (count + lanes - 1) // lanes * lanes * sizeof(double))
+    cdef Py_ssize_t tile, b, i, point, size = (plan.n_params + 1) * lanes
+    cdef Py_ssize_t n_tiles = (count + lanes - 1) // lanes
+    memset(work.narrow_sums, 0, n_tiles * lanes * sizeof(double))
+    work.tally.screened += count
+    for tile in range(n_tiles):
+        plan.kernels.margin_errors(work.narrow + tile * size, plan.n_params, screen.sizes,
+                                   work.narrow_errors + tile * lanes)
+    for i in range(count):
+        # Infinite or not a number where single precision is not enough: cannot_rank keeps it.
+        work.narrow_errors[i] = plan.kernels.slope * (
+            screen.gamma * work.narrow_errors[i] + UNDERFLOWS)
     while block < plan.n_blocks and count > 0:
         until = next_look(plan, block)
+        point = next_point(screen, block + 1)
+        if point < screen.n_points:
+            until = min(until, screen.points[point].block)
         first = block
         while first < until:
             last = min(until, first + 2 * plan.blocks_in_cache)
             for tile in range((count + lanes - 1) // lanes):
                 screen.kernels.evaluate_tile(
-                    &screen.rows, first, last, <float *>work.narrow + tile * size,
+                    &screen.rows, first, last, work.narrow + tile * size,
                     work.narrow_sums + tile * lanes, NULL, work.scratch)
             first = last
         for b in range(block, until):
             work.n_pairs += count * plan.rows.rows[b]
         block = until
+        bound_further(plan, work, block, count)
         count = drop_narrow(plan, work, count)
+        if point < screen.n_points and screen.points[point].block == block:
+            work.tally.passed[point] += count
     work.n_narrow = 0
+    work.tally.survived += count
     for i in range(count):
         keep(plan, work, work.narrow_candidates[i])
 
 
-cdef void draw_narrow(const Plan *plan, Workspace *work, Py_ssize_t first,
-                      Py_ssize_t count) noexcept nogil:
-    """Let candidates `first` .. wait in single precision, up to a tile of them."""
-    cdef Py_ssize_t lanes = plan.lanes, size = (plan.n_params + 1) * lanes, half, lane, at, j
+cdef void draw_fresh(const Plan *plan, Workspace *work, Py_ssize_t first,
+                     Py_ssize_t count) noexcept nogil:
+    """Draw candidates `first` .., a tile of single precision."""
+    cdef Py_ssize_t lanes = plan.lanes, size = (plan.n_params + 1) * lanes, half, lane, j
     cdef double *drawn = <double *>work.drawn
-    cdef double *errors = work.narrow_errors + work.n_narrow
     for half in range(2):
         if plan.thetas == NULL:
             plan.kernels.draw(plan.sampler, plan.start + first + half * lanes, lanes,
@@ -125,21 +191,72 @@ cdef void draw_narrow(const Plan *plan, Workspace *work, Py_ssize_t first,
             plan.kernels.pack_thetas(
                 plan.thetas + (first + half * lanes) * plan.n_params,
                 max(0, min(lanes, count - half * lanes)), plan.n_params, lanes, drawn + half * size)
-    plan.kernels.narrow_tiles(drawn, plan.n_params, plan.screen.factors, plan.screen.sizes,
-                              <float *>work.narrow + work.n_narrow * (plan.n_params + 1), errors)
-    for lane in range(2 * lanes):
-        # Infinite or not a number where single precision is not enough: cannot_rank keeps it.
-        errors[lane] = plan.kernels.slope * (plan.screen.gamma * errors[lane] + UNDERFLOWS)
-        at = work.n_narrow + lane
-        work.narrow_penalties[at] = penalty(plan, drawn + lane // lanes * size, lane % lanes)
-        work.narrow_candidates[at] = first + lane
-        if lane < count:
-            plan.losses[first + lane] = INFINITY
-            if not isfinite(errors[lane]):
-                for j in range(plan.n_params):
-                    if not isfinite(drawn[lane // lanes * size + j * lanes + lane % lanes]):
-                        work.finite = False
-    work.n_narrow += min(count, 2 * lanes)
+    if not plan.kernels.narrow_tiles(drawn, plan.n_params, plan.screen.factors, work.fresh):
+        for lane in range(count):
+            for j in range(plan.n_params):
+                if not isfinite(drawn[lane // lanes * size + j * lanes + lane % lanes]):
+                    work.finite = False
+
+
+cdef void wait_narrow(const Plan *plan, Workspace *work, Py_ssize_t lane,
+                      Py_ssize_t candidate) noexcept nogil:
+    """Let a candidate of the fresh tile wait in single precision."""
+    cdef Py_ssize_t lanes = 2 * plan.lanes, size = (plan.n_params + 1) * lanes, j
+    cdef Py_ssize_t at = work.n_narrow
+    cdef float *to = work.narrow + at // lanes * size + at % lanes
+    if not plan.screen.has_rows:
+        keep(plan, work, candidate)
+        return
+    if at % lanes == 0:  # idle lanes are zeros
+        memset(to, 0, size * sizeof(float))
+    for j in range(plan.n_params):
+        to[j * lanes] = work.fresh[j * lanes + lane]
+    work.narrow_penalties[at] = work.fresh_penalties[lane]
+    work.narrow_candidates[at] = candidate
+    work.n_narrow += 1
+    if work.n_narrow == plan.narrow_tiles * lanes:
+        screen_narrow(plan, work)
+
+
+cdef void wait_together(const Plan *plan, Workspace *work, Py_ssize_t first) noexcept nogil:
+    """Let all candidates of the fresh tile wait in single precision, in a tile of their own."""
+    cdef Py_ssize_t lanes = 2 * plan.lanes, size = (plan.n_params + 1) * lanes, lane
+    cdef Py_ssize_t at = work.n_narrow
+    memcpy(work.narrow + at // lanes * size, work.fresh, size * sizeof(float))
+    memcpy(work.narrow_penalties + at, work.fresh_penalties, lanes * sizeof(float))
+    for lane in range(lanes):
+        work.narrow_candidates[at + lane] = first + lane
+    work.n_narrow += lanes
+    if work.n_narrow == plan.narrow_tiles * lanes:
+        screen_narrow(plan, work)
+
+
+cdef void screen_tile(const Plan *plan, Workspace *work, Py_ssize_t first,
+                      Py_ssize_t count) noexcept nogil:
+    """Draw a tile of candidates; those that may rank, as far as moments tell, wait."""
+    cdef const Screen *screen = plan.screen
+    cdef Py_ssize_t lanes = 2 * plan.lanes, lane, passed = 0
+    cdef bint has_bound = screen.n_points > 0 and screen.points[0].block == 0
+    draw_fresh(plan, work, first, count)
+    if plan.l2 > 0:
+        plan.kernels.penalties_below(work.fresh, plan.n_penalised, screen.halves, screen.doubts,
+                                     work.fresh_penalties)
+    for lane in range(count):
+        plan.losses[first + lane] = INFINITY
+    if not has_bound and screen.has_rows and count == lanes and work.n_narrow % lanes == 0:
+        wait_together(plan, work, first)
+        return
+    if has_bound:
+        screen.kernels.moment_bounds(screen.points[0].moments, work.fresh, work.fresh_bounds)
+        work.n_pairs += count * (plan.n_params + 1)
+        work.tally.reached[0] += count
+    for lane in range(count):
+        if has_bound and is_above(plan, work.fresh_bounds[lane], work.fresh_penalties[lane]):
+            continue
+        passed += 1
+        wait_narrow(plan, work, lane, first + lane)
+    if has_bound:
+        work.tally.passed[0] += passed
 
 
 cdef void screen_group(const Plan *plan, Py_ssize_t group, int thread) noexcept nogil:
@@ -149,10 +266,7 @@ cdef void screen_group(const Plan *plan, Py_ssize_t group, int thread) noexcept 
     cdef Py_ssize_t tile
     group += plan.first_group
     for tile in range(group * n_tiles // plan.n_groups, (group + 1) * n_tiles // plan.n_groups):
-        draw_narrow(plan, work, tile * lanes, min(lanes, plan.n_candidates - tile * lanes))
-        # The last tile of all may have idle lanes.
-        if work.n_narrow % lanes != 0 or work.n_narrow == plan.narrow_tiles * lanes:
-            screen_narrow(plan, work)
+        screen_tile(plan, work, tile * lanes, min(lanes, plan.n_candidates - tile * lanes))
 
 
 cdef void finish_screen(const Plan *plan, Py_ssize_t index, int thread) noexcept nogil:

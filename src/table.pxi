@@ -61,10 +61,15 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         void (*draw)(const Sampler *, uint64_t, Py_ssize_t, void *) noexcept nogil
         int (*find_excesses)(void *, Py_ssize_t, Py_ssize_t, double) noexcept nogil
         void (*shrink_thetas)(void *, Py_ssize_t, Py_ssize_t) noexcept nogil
-        void (*narrow_tiles)(const double *, Py_ssize_t, const double *, const double *, void *,
-                             double *) noexcept nogil
-        void (*narrow_rows)(const double *, Py_ssize_t, Py_ssize_t, double *,
+        int (*narrow_tiles)(const double *, Py_ssize_t, const double *, float *) noexcept nogil
+        void (*margin_errors)(const float *, Py_ssize_t, const double *, double *) noexcept nogil
+        void (*narrow_rows)(const double *, Py_ssize_t, Py_ssize_t, const double *,
                             void *) noexcept nogil
+        void (*find_factors)(const void *, Py_ssize_t, Py_ssize_t, double *) noexcept nogil
+        void (*measure_columns)(const Rows *, Py_ssize_t, double, int, const double *,
+                                double *) noexcept nogil
+        void (*penalties_below)(const float *, Py_ssize_t, const float *, const float *,
+                                float *) noexcept nogil
         void (*add_hessian)(const Rows *, Py_ssize_t, Py_ssize_t, const double *, Py_ssize_t,
                             Py_ssize_t, double *) noexcept nogil
         void (*largest_margins)(const Rows *, Py_ssize_t, Py_ssize_t, const double *,
@@ -112,12 +117,6 @@ cdef extern from "threads.hpp" namespace "metaopt" nogil:
     bint METAOPT_OPENMP
     int metaopt_max_threads() noexcept
     int metaopt_release_threads_at_fork() noexcept
-
-cdef extern from "team.hpp" namespace "metaopt" nogil:
-    double METAOPT_SERIAL_WORK
-    int metaopt_team(int, double) noexcept
-    void metaopt_share[P](void (*)(const P *, Py_ssize_t, int) noexcept nogil, const P *,
-                          Py_ssize_t, int, double) noexcept
 
 ctypedef const Kernels *(*KernelTable)(int, int) noexcept nogil
 

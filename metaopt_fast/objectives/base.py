@@ -32,6 +32,9 @@ from metaopt_fast.validation.values import (
 KERNEL_WORK = 5e9
 SMALLEST_SHARD, LARGEST_SHARD = 64, 2**18
 
+# What is made anew from the packed rows in each process, and never pickled.
+OF_PROCESS = ("_rows", "_screening")
+
 
 def check_sampler(sampler: object) -> None:
     """Raise TypeError where a sampler is none of ours, whose draws the kernels know."""
@@ -131,7 +134,7 @@ class LinearData(ABC):
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_rows"}
+        return {name: value for name, value in vars(self).items() if name not in OF_PROCESS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)

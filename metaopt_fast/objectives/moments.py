@@ -107,12 +107,9 @@ def moments_of(
     anchor : numpy.ndarray of shape (n_params,), optional
         Where the bound is closest; by default the sampler's mean.
     """
-    if loss not in ("logistic", "squared") or packed.dtype != "float64":
+    if not has_moments(packed, loss):
         return None
-    n_params = packed.n_columns
-    if n_params > _kernels.MAX_MOMENT_PARAMS:
-        return None
-    factors = column_factors(packed)
+    n_params, factors = packed.n_columns, column_factors(packed)
     ways = _directions(sampler, factors, anchor)
     if ways is None or not _is_exact_enough(packed.n_rows, ways.anchor):
         return None
@@ -144,6 +141,13 @@ def moments_of(
     return _rounded(curve, sums, ways, dispersion, factor / spread[:, None], ridge, factors)
 
 
+def has_moments(packed: Packed, loss: str) -> bool:
+    """Whether there may be a bound: for the logistic and the squared loss, in double precision, of
+    at most MAX_MOMENT_PARAMS parameters."""
+    is_known = loss in ("logistic", "squared") and packed.dtype == "float64"
+    return is_known and packed.n_columns <= _kernels.MAX_MOMENT_PARAMS
+
+
 def set_up_work(n_rows: int, n_params: int) -> float:
     """Return about the work of a set-up, in units of `_kernels.work`.
 
@@ -155,8 +159,9 @@ def set_up_work(n_rows: int, n_params: int) -> float:
 
 def column_factors(packed: Packed) -> Float64Array:
     """Return the power of two that divides each column, so that its largest is within 1 and 2."""
-    extents = np.maximum(packed.column_extents(), 2.0**-1000)
-    return np.asarray(np.ldexp(1.0, np.frexp(extents)[1] - 1))
+    factors = np.empty(packed.n_columns)
+    _kernels.column_factors(packed.panels, packed.dtype == "float32", factors)
+    return factors
 
 
 def _directions(

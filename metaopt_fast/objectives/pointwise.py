@@ -18,6 +18,7 @@ from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.base import LinearData, check_sampler
 from metaopt_fast.objectives.eigenvalues import moment_bound
 from metaopt_fast.objectives.penalties import L2, Penalty
+from metaopt_fast.objectives.screening import Screening
 from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED, BuiltInSampler, allocate
 from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.values import (
@@ -75,6 +76,7 @@ class PointwiseLoss(LinearData):
         packed = self._packed
         self._set_shape(packed)
         self._rows = packed.rows(self._loss, float(self._penalty.curvatures[0]))
+        self._screening = Screening(packed, self._rows, self._loss)
         self._work = _kernels.work(self.n_samples, self.n_params)
 
     @property
@@ -203,13 +205,11 @@ class PointwiseLoss(LinearData):
         seed = check_integer("seed", seed, 0, MAX_SEED)
         start = check_integer("start", start, 0, MAX_INDEX)
         count = check_integer("count", count, 1, MAX_INDEX - start)
-        if isinstance(candidates, BuiltInSampler):
-            draws, thetas = candidates.drawn(seed, self.n_params), None
-        else:
-            draws, thetas = None, self._counted(candidates, count)
+        if not isinstance(candidates, BuiltInSampler):
+            candidates = self._counted(candidates, count)
         losses = allocate(count)
-        fraction = self._rows.evaluate_below(
-            thetas, draws, start, threshold, losses, self._threads()
+        fraction = self._screening.evaluate(
+            candidates, seed, start, threshold, losses, self._threads()
         )
         if fraction < 0:
             raise ValueError(
@@ -325,7 +325,15 @@ class PointwiseLoss(LinearData):
 
     def _release(self) -> None:
         """Give back the memory of what candidates are screened with."""
-        self._rows.release()
+        self._screening.release()
+
+    def _expect_candidates(self, n_candidates: int) -> None:
+        """Take note that `pruned_loss` will be asked for so many candidates."""
+        self._screening.expect(n_candidates)
+
+    def _moment_bound(self, sampler: object) -> str:
+        """Return what the bound by moments of a sampler's candidates is doing."""
+        return self._screening.state_of_bound(sampler)
 
     def _evaluate(self, thetas: Float64Array, *, gradient: bool) -> tuple[Float64Array, Any]:
         losses = np.empty(thetas.shape[0])

@@ -37,6 +37,10 @@ BATCH_MARGINS = 2**20
 # drawn one by one: far above the rounding of a million products (1e-10), far below another draw.
 SAME_DRAW = 1e-6
 
+# What a bound by moments is doing: nothing, as it would not pay or is not for this objective; its
+# work; nothing, as its certificate failed.
+MOMENT_BOUND = ("none", "used", "refused")
+
 # Rows of an objective that does not say how many it has; sizes of batches and shards alone hang on
 # them.
 USUAL_SAMPLES = 1000
@@ -98,6 +102,18 @@ def release(objective: object) -> None:
     """Let an objective of ours give back the memory that only a search needs."""
     if has_method(objective, "_release"):
         objective._release()  # type: ignore[attr-defined]  # of a class that has it
+
+
+def expect(objective: object, n_candidates: int) -> None:
+    """Let an objective of ours know how many candidates it will be asked to drop."""
+    if has_method(objective, "_expect_candidates"):
+        objective._expect_candidates(n_candidates)  # type: ignore[attr-defined]  # as above
+
+
+def moment_bound(objective: Any, sampler: SamplerLike) -> str:
+    """Return what the bound of an objective of ours is doing, one of MOMENT_BOUND."""
+    has_one = has_method(objective, "_moment_bound")
+    return str(objective._moment_bound(sampler)) if has_one else MOMENT_BOUND[0]
 
 
 def check_objective(objective: Any) -> int:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from metaopt_fast.files.owned import CheckpointError
-from metaopt_fast.runs.evaluation import check_draws, check_objective, release
+from metaopt_fast.runs.evaluation import MOMENT_BOUND, check_draws, check_objective, release
 from metaopt_fast.runs.options import CALLBACK_INTERVAL, COMMIT_INTERVAL, check_options
 from metaopt_fast.runs.progress import Progress
 from metaopt_fast.runs.provenance import Identity, check_named, identify
@@ -161,7 +161,7 @@ def random_search(
     # Before another number of threads makes a copy of the objective.
     identity = identify(objective, sampler, task.seed, fingerprint)
     check_named(identity, checkpoint)
-    task = _with_threads(task, n_threads, executor)
+    task = _with_workers(replace(task, first=start, stop=start + n_candidates), n_threads, executor)
     config = configuration_of(task, identity, start, n_candidates, metadata)
     search = None
     try:
@@ -289,6 +289,7 @@ class _Search:
     ) -> None:
         self.task, self.config, self.file = task, config, None
         self.state, self.restored_seconds = State.at(config["start"], task.top_k), 0.0
+        self.moment_bound = MOMENT_BOUND[0]
         if checkpoint is not None:
             from metaopt_fast.search.checkpoint import Checkpoint
 
@@ -334,6 +335,8 @@ class _Search:
             return now
         if self.file is not None:
             self.file.add(shards, now - self.added)
+        told = (self.moment_bound, *(shard.moment_bound for shard in shards))
+        self.moment_bound = max(told, key=MOMENT_BOUND.index)
         # One assignment: whenever Ctrl-C comes, the state is whole.
         self.state = self.state.add(shards)
         self.added = now
@@ -378,13 +381,15 @@ class _Search:
             elapsed=self.restored_seconds + self.added - self.began,
             rows_evaluated_fraction=state.visited / state.n_evaluated,
             stopped_by=stopped_by,
-            config=copy.deepcopy(self.config),
+            config=copy.deepcopy(self.config) | {"moment_bound": self.moment_bound},
         )
 
 
-def _with_threads(task: Task, n_threads: int | None, executor: Any) -> Task:
-    if executor is not None and n_threads is None:
-        from metaopt_fast.runs.workers import threads_of_worker
+def _with_workers(task: Task, n_threads: int | None, executor: Any) -> Task:
+    if executor is not None:
+        from metaopt_fast.runs.workers import number_of_workers, threads_of_worker
 
-        n_threads = threads_of_worker(executor)
+        task = replace(task, n_workers=number_of_workers(executor))
+        if n_threads is None:
+            n_threads = threads_of_worker(executor)
     return replace(task, n_threads=n_threads).on(task.objective)

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from metaopt_fast.search.scorecard import Scorecard
 
 # Entries of a configuration that may differ between shards of one search: they cannot change bits.
-LOCAL_ENTRIES = ("start", "n_candidates", "isa", "n_threads", "prune", "versions", "metadata")
+LOCAL_ENTRIES = (
+    *("start", "n_candidates", "isa", "n_threads", "prune", "versions", "metadata"),
+    "moment_bound",
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,13 +17,16 @@ import numpy as np
 
 from metaopt_fast.objectives.base import KERNEL_WORK, LARGEST_SHARD, SMALLEST_SHARD
 from metaopt_fast.runs.evaluation import (
+    MOMENT_BOUND,
     batch_size,
     check_objective,
     check_sampler,
     draw,
     evaluate,
+    expect,
     is_pruned,
     is_sampled,
+    moment_bound,
     rows,
     traits,
 )
@@ -42,8 +45,9 @@ from metaopt_fast.validation.values import check_integer, describe
 # of 1,000 x 100 or 10,000 x 20 rows, 20 to 45 ms where it takes logaddexp of each.
 PYTHON_WORK = 1e8
 
-# Candidates of a shard that are evaluated first, where no threshold is known: they set one.
-FIRST_RUN = 256
+# Candidates of a shard that are evaluated first, where no threshold is known: they set one. And the
+# most that are evaluated at a time, where candidates are dropped: 1 MB of losses.
+FIRST_RUN, LARGEST_RUN = 256, 2**17
 
 
 class Threshold(NamedTuple):
@@ -69,6 +73,7 @@ class Shard:
     top: Array
     trace: Array
     rows_evaluated_fraction: float
+    moment_bound: str = MOMENT_BOUND[0]
 
     def threshold(self, top_k: int, before: Threshold) -> Threshold:
         """Return what candidates after this shard's have to reach, where others set `before`."""
@@ -87,6 +92,10 @@ class Task:
     n_params: int
     prune: bool
     n_threads: int | None
+    # Where all shards together begin and end, if that is known, and how many share them.
+    first: int | None = None
+    stop: int | None = None
+    n_workers: int = 1
 
     def on(self, objective: Any) -> Self:
         """Return the same task with an objective in place, on its number of threads."""
@@ -117,12 +126,19 @@ class Task:
         shard = Shard(start, 0, np.empty(0, TOP_DTYPE), np.empty(0, TOP_DTYPE), 0.0)
         while shard.count < count:
             size = count - shard.count
-            if threshold.worst == math.inf and self.prune and is_pruned(self.objective):
-                # As many as before, until some of them are a threshold for the rest.
-                size = min(size, max(FIRST_RUN, 2 * self.top_k, shard.count))
+            if self.prune and is_pruned(self.objective):
+                # As many as before: what they have reached is the threshold for the next.
+                before = shard.count + (0 if self.first is None else start - self.first)
+                size = min(size, max(FIRST_RUN, 2 * self.top_k, min(before, LARGEST_RUN)))
+                expect(self.objective, self._to_come(shard, size))
             shard = self._add(shard, size, threshold)
             threshold = shard.threshold(self.top_k, threshold)
-        return shard
+        return replace(shard, moment_bound=moment_bound(self.objective, self.sampler))
+
+    def _to_come(self, shard: Shard, size: int) -> int:
+        """Return about how many candidates this worker will evaluate after a part of a shard."""
+        at = shard.start + shard.count
+        return size if self.stop is None else max(size, (self.stop - at) // self.n_workers)
 
     def _add(self, shard: Shard, count: int, threshold: Threshold) -> Shard:
         """Return a shard with the next `count` candidates evaluated."""

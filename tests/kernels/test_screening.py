@@ -1,5 +1,8 @@
-"""Screening in single precision: whatever rounding does, no candidate that may rank is lost."""
+"""Screening by moments of the rows and in single precision: whatever rounding does, no candidate
+that may rank is lost."""
 
+import concurrent.futures
+import contextlib
 import math
 import subprocess
 import sys
@@ -10,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import metaopt_fast as mf
+from metaopt_fast.objectives import moments, screening
 
 LOSSES = ["LogisticLoss", "HingeLoss", "SquaredHingeLoss", "SquaredLoss", "SmoothedZeroOneLoss"]
 KINDS = ["normal", "heavy tails", "binary", "far from 0", "repeated"]
@@ -239,3 +243,245 @@ def test_a_search_that_drops_candidates_has_the_bytes_of_one_that_drops_none(
     assert found.top.tobytes() == wanted.top.tobytes()
     assert found.top_thetas.tobytes() == wanted.top_thetas.tobytes()
     assert found.trace.tobytes() == wanted.trace.tobytes()
+
+
+# ------------------------------------------------------------------------------ bounds by moments
+
+
+@contextlib.contextmanager
+def bounds_always():
+    """Bounds by moments are set up for searches of any size, and stages tried on few candidates."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("WORTH", "WORTH_UNTRIED", "ROWS_OF_EACH"):
+            patch.setattr(screening, name, 0)
+        patch.setattr(screening, "FIRST", 200)
+        yield
+
+
+def by_moments(objective, sampler, seed, count, threshold, single_precision=True):
+    """Losses of candidates that all pass through the bound, and what it dropped."""
+    bound = moments.moments_of(objective._packed, objective._loss, sampler)
+    losses, tally, draws = np.empty(count), np.zeros(4), sampler.draws(seed, objective.n_params)
+    objective._rows.evaluate_below(
+        None, draws, 0, threshold, losses, 1, single_precision, ((0, bound),), tally
+    )
+    assert tally[0] == count
+    return losses, tally
+
+
+def alike(found, wanted):
+    return all(
+        getattr(found, name).tobytes() == getattr(wanted, name).tobytes()
+        for name in ("top", "top_thetas", "trace")
+    )
+
+
+@settings(max_examples=settings.default.max_examples * 3)
+@given(
+    seed=st.integers(0, 2**32),
+    name=st.sampled_from(["LogisticLoss", "SquaredLoss"]),
+    kind=st.sampled_from(KINDS),
+    n_samples=st.integers(30, 300),
+    n_features=st.integers(1, 20),
+    l2=st.sampled_from([0.0, 1e-3, 0.1]),
+    scale=st.floats(math.log(1e-3), math.log(3)).map(math.exp),
+    where=st.sampled_from(["0", "random", "optimum", "uniform"]),
+    top_k=st.sampled_from([1, 10, 100]),
+    n_threads=st.sampled_from([1, 2]),
+)
+def test_a_search_by_moments_has_the_bytes_of_one_that_drops_none(
+    seed, name, kind, n_samples, n_features, l2, scale, where, top_k, n_threads
+):
+    rng = np.random.default_rng(seed)
+    X, y = rows(rng, kind, n_samples, n_features), np.arange(n_samples) % 2
+    options = {"l2": l2, "fit_intercept": bool(seed % 2), "n_threads": n_threads}
+    objective = getattr(mf, name)(X, y, **options)
+    loc = np.zeros(objective.n_params)
+    if where == "random":
+        loc = rng.standard_normal(objective.n_params) * 0.3
+    elif where == "optimum" and kind != "heavy tails":
+        loc = mf.fit_many(X, y, l2=[0.01], fit_intercept=bool(seed % 2), max_iter=9).theta[0]
+    sampler = mf.Uniform(loc - scale, loc + scale) if where == "uniform" else mf.Normal(loc, scale)
+    search = {"seed": seed, "top_k": top_k, "start": 7}
+    with bounds_always():
+        found = mf.random_search(objective, sampler, 2000, **search)
+    wanted = mf.random_search(objective, sampler, 2000, prune=False, **search)
+    assert alike(found, wanted)
+    assert found.rows_evaluated_fraction <= 1
+
+
+@pytest.mark.parametrize("name", ["LogisticLoss", "SquaredLoss"])
+@pytest.mark.parametrize("where", [0.0, 0.3])
+@pytest.mark.parametrize("l2", [0.0, 0.1])
+def test_a_candidate_at_the_threshold_passes_the_bound_one_above_may_not(name, where, l2):
+    rng = np.random.default_rng(3)
+    X = rng.standard_normal((300, 6))
+    objective = getattr(mf, name)(X, X[:, 0] > 0, l2=l2, n_threads=1)
+    sampler = mf.Normal(where, 1.0)
+    losses = objective.sampled_loss(sampler, 5, 0, 500)
+    for number in np.argsort(losses)[:60].tolist():
+        for ulps in (-1, 0, 1):
+            threshold = np.nextafter(losses[number], ulps * np.inf) if ulps else losses[number]
+            found, tally = by_moments(objective, sampler, 5, 500, threshold, number % 2 == 0)
+            assert tally[1] < 500
+            kept = losses <= threshold
+            np.testing.assert_array_equal(found[kept], losses[kept])
+
+
+def test_where_a_bound_is_nearly_the_loss_no_candidate_at_its_own_loss_is_lost():
+    # Squares have their loss for a bound, but for rounding: whatever is forgotten shows.
+    rng = np.random.default_rng(4)
+    X = rng.uniform(1, 2, (200, 30)) * rng.choice([-1, 1], 30)
+    for l2 in (0.0, 0.5):
+        objective = mf.SquaredLoss(X, np.arange(200) % 2, l2=l2, fit_intercept=True, n_threads=1)
+        for sampler in (mf.Normal(0.7, 1.0), mf.Normal(300.0, 1e-3), mf.Uniform(0.0, 2.0)):
+            losses = objective.sampled_loss(sampler, 9, 0, 300)
+            for number in range(0, 300, 7):
+                found, _ = by_moments(objective, sampler, 9, 300, losses[number])
+                assert found[number] == losses[number]
+
+
+def large_problem(**options):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((2000, 5))
+    return mf.LogisticLoss(X, X[:, 0] + rng.logistic(size=2000) > 0, **options)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_a_search_that_is_worth_it_sets_up_a_bound_and_says_so(n_threads):
+    objective = large_problem(n_threads=n_threads)
+    sampler = mf.Normal(scale=0.5)
+    wanted = mf.random_search(objective, sampler, 20_000, top_k=3, prune=False)
+    found = mf.random_search(objective, sampler, 20_000, top_k=3)
+    few = mf.random_search(objective, sampler, 300, top_k=3)
+    assert alike(found, wanted)
+    told = [result.config["moment_bound"] for result in (wanted, found, few)]
+    assert told == ["none", "used", "none"]
+    # 6 of 2,000 pairs for each bound; and what is before it.
+    assert 6 / 2000 < found.rows_evaluated_fraction < 0.1
+
+
+def test_a_certificate_that_fails_is_told_by_the_configuration_alone(monkeypatch):
+    monkeypatch.setattr(moments, "is_certified", lambda matrix, bound: False)
+    objective = large_problem()
+    wanted = mf.random_search(objective, mf.Normal(), 20_000, prune=False)
+    found = mf.random_search(objective, mf.Normal(), 20_000)
+    assert alike(found, wanted)
+    assert found.config["moment_bound"] == "refused"
+
+
+def test_memory_that_ends_in_a_set_up_refuses_the_bound(monkeypatch):
+    def fail(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(screening, "moments_of", fail)
+    found = mf.random_search(large_problem(), mf.Normal(), 20_000)
+    assert found.config["moment_bound"] == "refused"
+    assert alike(found, mf.random_search(large_problem(), mf.Normal(), 20_000, prune=False))
+
+
+class Wider(mf.Normal):
+    """Draws further out than it says."""
+
+    def columns(self, n_params):
+        columns = super().columns(n_params)
+        return columns._replace(b=4 * columns.b)
+
+
+def test_bounds_are_for_samplers_of_ours_and_for_each_of_its_own():
+    objective = large_problem()
+    samplers = [mf.Normal(scale=0.25), mf.Normal(), mf.Uniform(), Wider(scale=0.25)]
+    with bounds_always():
+        for sampler in (*samplers, *samplers):
+            found = mf.random_search(objective, sampler, 3000, top_k=5, fingerprint="x")
+            wanted = mf.random_search(objective, sampler, 3000, top_k=5, prune=False)
+            assert alike(found, wanted)
+            ours = not isinstance(sampler, Wider)
+            assert found.config["moment_bound"] == ("used" if ours else "none")
+        # Between each other: candidates of one sampler do not meet the bound of another.
+        for sampler in (*samplers, *samplers):
+            losses = objective.sampled_loss(sampler, 0, 0, 500)
+            objective._expect_candidates(500)
+            found, _ = objective.pruned_loss(sampler, 0, 0, 500, np.sort(losses)[5])
+            kept = losses <= np.sort(losses)[5]
+            np.testing.assert_array_equal(found[kept], losses[kept])
+
+
+def test_other_losses_precisions_and_sizes_are_searched_without_a_bound():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((400, 70)), np.arange(400) % 2
+    with bounds_always():
+        for objective in (
+            mf.HingeLoss(X[:, :5], y),
+            mf.LogisticLoss(X[:, :5], y, dtype="float32"),
+            mf.LogisticLoss(X, y),
+        ):
+            result = mf.random_search(objective, mf.Normal(scale=0.1), 1500)
+            assert result.config["moment_bound"] == "none"
+
+
+def test_a_search_that_is_stopped_before_its_bound_goes_on_with_it(tmp_path):
+    objective, sampler = large_problem(), mf.Normal(scale=0.5)
+    wanted = mf.random_search(objective, sampler, 60_000, top_k=9, prune=False)
+    for resumed, first in [(False, 1), (True, 1), (True, 3)]:
+        path = tmp_path / f"{resumed} {first}"
+        called = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("metaopt_fast.search.random_search.CALLBACK_INTERVAL", 0.0)
+            patch.setattr("metaopt_fast.search.shards.LARGEST_SHARD", 8192)
+            if resumed:  # the bound comes when the first part is over
+                patch.setattr(screening, "WORTH_UNTRIED", 10**9)
+                patch.setattr(screening, "WORTH", 10**9)
+            part = mf.random_search(
+                objective,
+                sampler,
+                60_000,
+                top_k=9,
+                checkpoint=path,
+                callback=lambda result, called=called, first=first: (
+                    called.append(result) or len(called) == first
+                ),
+            )
+            assert part.n_evaluated < 60_000
+            assert part.config["moment_bound"] == ("none" if resumed else "used")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("metaopt_fast.search.shards.LARGEST_SHARD", 8192)
+            found = mf.resume_search(path, objective)
+        assert alike(found, wanted)
+        assert found.config["moment_bound"] == "used"
+
+
+def test_workers_set_up_bounds_of_their_own():
+    objective, sampler = large_problem(n_threads=1), mf.Normal(scale=0.5)
+    wanted = mf.random_search(objective, sampler, 60_000, top_k=9, prune=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("metaopt_fast.search.shards.LARGEST_SHARD", 8192)
+        for pool in (concurrent.futures.ThreadPoolExecutor, concurrent.futures.ProcessPoolExecutor):
+            with pool(2) as executor:
+                found = mf.random_search(objective, sampler, 60_000, top_k=9, executor=executor)
+            assert alike(found, wanted)
+            assert found.config["moment_bound"] == "used"
+
+
+def test_shards_with_and_without_a_bound_are_merged():
+    objective = large_problem()
+    parts = [
+        mf.random_search(objective, mf.Normal(), 20_000),
+        mf.random_search(objective, mf.Normal(), 300, start=20_000),
+    ]
+    assert {part.config["moment_bound"] for part in parts} == {"used", "none"}
+    whole = mf.random_search(objective, mf.Normal(), 20_300, prune=False)
+    assert alike(mf.merge_results(parts), whole)
+
+
+def test_what_is_set_up_for_a_search_is_given_back_and_never_pickled():
+    import pickle
+
+    objective, sampler = large_problem(), mf.Normal()
+    size = len(pickle.dumps(objective))
+    objective._expect_candidates(20_000)
+    objective.pruned_loss(sampler, 0, 0, 20_000, 0.6)
+    assert objective._moment_bound(sampler) == "used"
+    assert len(pickle.dumps(objective)) == size
+    mf.random_search(objective, mf.Normal(), 20_000)
+    assert objective._moment_bound(sampler) == "none"

@@ -1,0 +1,114 @@
+# Rows in single precision, by which candidates are screened. Needs table.pxi, plan.pxi and
+# bound.pxi.
+
+from libc.stdint cimport uintptr_t
+from libc.stdlib cimport free, malloc
+
+# Weights that are normal numbers in single precision, and so are their products with losses.
+cdef double SMALL_WEIGHT = 2.0 ** -80
+cdef double LARGE_WEIGHT = 2.0 ** 20
+# Halves of l2 by which penalties of single precision do not overflow, nor lose all their digits.
+cdef double SMALL_HALF = 2.0 ** -60
+cdef double LARGE_HALF = 2.0 ** 40
+
+
+def column_factors(const unsigned char[::1] panels, bint single_precision, double[::1] factors):
+    """Write the power of two that divides each column of the panels in single precision."""
+    cdef const Kernels *kernels = table(0, single_precision)
+    cdef Py_ssize_t n = factors.shape[0]
+    with nogil:
+        kernels.find_factors(&panels[0], panels.shape[0] // (n * PANEL * kernels.itemsize), n,
+                             &factors[0])
+
+
+cdef class NarrowRows:
+    """The columns, and the rows once they are asked for, in single precision."""
+    # Their blocks are those of the packed rows, which keep these rows.
+    cdef Screen screen
+    cdef char *columns
+    cdef char *memory
+    cdef Py_ssize_t n_panels
+    cdef bint is_refused
+
+    def __dealloc__(self):
+        free(self.columns)
+        free(self.memory)
+
+    cdef void add_rows(self, const Kernels *single, const Kernels *kernels, const Rows *rows,
+                       Py_ssize_t n_blocks, double total_weight) except *:
+        """Make the rows, unless they do not serve: weights are too large or too small for single
+        precision, columns are too many, or memory is too little."""
+        cdef Py_ssize_t n = rows.n_params
+        cdef Py_ssize_t panels_size = aligned(self.n_panels * PANEL * n * sizeof(float))
+        cdef Py_ssize_t weights_size = 0
+        cdef double unit = (n + 4) * 2.0 ** -24
+        if self.screen.has_rows or self.is_refused:
+            return
+        self.is_refused = True
+        if kernels.slope == 0 or unit >= 0.1:
+            return
+        if rows.row_weights != NULL:
+            weights_size = aligned(self.n_panels * PANEL * sizeof(float))
+        self.memory = <char *>malloc(ALIGNMENT + panels_size + weights_size)
+        if self.memory == NULL:
+            raise MemoryError
+        cdef char *at = <char *>aligned(<Py_ssize_t><uintptr_t>self.memory)
+        self.screen.kernels = single
+        self.screen.rows = rows[0]
+        self.screen.rows.panels = at
+        self.screen.gamma = unit / (1 - unit)
+        cdef bint is_moderate = True
+        with nogil:
+            if rows.row_weights != NULL:
+                self.screen.rows.row_weights = at + panels_size
+                is_moderate = narrow_weights(<const double *>rows.row_weights,
+                                             self.n_panels * PANEL, <float *>(at + panels_size))
+            if is_moderate:
+                kernels.narrow_rows(<const double *>rows.panels, self.n_panels, n,
+                                    self.screen.factors, at)
+                kernels.measure_columns(rows, n_blocks, total_weight, kernels.of_root,
+                                        self.screen.factors, self.screen.sizes)
+        if is_moderate:
+            self.screen.has_rows, self.is_refused = True, False
+        else:
+            free(self.memory)
+            self.memory = NULL
+
+
+cdef NarrowRows narrow_columns(const Kernels *kernels, const Rows *rows, Py_ssize_t size,
+                               Py_ssize_t n_penalised, double l2):
+    """Return the columns of panels of `size` bytes: their factors, and the penalty in their units.
+
+    Raises MemoryError.
+    """
+    cdef NarrowRows narrow = NarrowRows.__new__(NarrowRows)
+    cdef Py_ssize_t n = rows.n_params, j
+    cdef double half
+    narrow.n_panels = size // (n * PANEL * kernels.itemsize)
+    narrow.columns = <char *>malloc(2 * n * (sizeof(double) + sizeof(float)))
+    if narrow.columns == NULL:
+        raise MemoryError
+    narrow.screen.factors = <double *>narrow.columns
+    narrow.screen.sizes = narrow.screen.factors + n
+    narrow.screen.halves = <float *>(narrow.screen.sizes + n)
+    narrow.screen.doubts = narrow.screen.halves + n
+    narrow.screen.kernels = table(0, True)
+    with nogil:
+        kernels.find_factors(rows.panels, narrow.n_panels, n, narrow.screen.factors)
+    for j in range(n):
+        narrow.screen.sizes[j], narrow.screen.doubts[j] = 0, 0
+        half = l2 / 2 / narrow.screen.factors[j] / narrow.screen.factors[j]
+        if j >= n_penalised or not half >= SMALL_HALF:
+            half = 0
+        narrow.screen.halves[j] = rounded_down(min(half, LARGE_HALF))
+    return narrow
+
+
+cdef bint narrow_weights(const double *weights, Py_ssize_t count, float *to) noexcept nogil:
+    """Write weights in single precision; False where that would lose one."""
+    cdef Py_ssize_t i
+    cdef bint moderate = True
+    for i in range(count):
+        moderate &= weights[i] == 0 or SMALL_WEIGHT <= weights[i] <= LARGE_WEIGHT
+        to[i] = <float>weights[i]
+    return moderate
