@@ -5,7 +5,6 @@
 # the order of its rows, and a tile's in the order of the parts.
 
 from cpython.exc cimport PyErr_CheckSignals
-from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY, NAN
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, malloc
@@ -30,6 +29,8 @@ cdef struct AucWorkspace:
     # Of each part at work, [bin][lane].
     double *part_histograms
     bint finite
+    # As in Workspace.
+    char apart[128]
 
 
 cdef struct AucPlan:
@@ -45,6 +46,8 @@ cdef struct AucPlan:
     double *ties
     # One for each thread, or a single one.
     AucWorkspace *workspaces
+    # Of the tiles, or the parts of a tile, that are at work.
+    Py_ssize_t first
 
 
 cdef void begin_aucs(const AucPlan *plan, AucWorkspace *work, Py_ssize_t tile) noexcept nogil:
@@ -69,6 +72,7 @@ cdef void begin_aucs(const AucPlan *plan, AucWorkspace *work, Py_ssize_t tile) n
 
 cdef void fill_part(const AucPlan *plan, AucWorkspace *work, Py_ssize_t part,
                     Py_ssize_t slot) noexcept nogil:
+    """Sum the histogram of a part."""
     cdef bint positive = part >= plan.n_parts[0]
     cdef Py_ssize_t size = plan.n_bins * plan.lanes
     cdef Py_ssize_t first = (part - plan.n_parts[0] * positive) * plan.part_blocks
@@ -103,10 +107,10 @@ cdef void finish_aucs(const AucPlan *plan, AucWorkspace *work, Py_ssize_t tile) 
         plan.ties[tile * plan.lanes + lane] = work.results[plan.lanes + lane]
 
 
-cdef void run_auc_tile(const AucPlan *plan, Py_ssize_t tile, int thread) noexcept nogil:
+cdef void run_auc_tile(const AucPlan *plan, Py_ssize_t index, int thread) noexcept nogil:
     """Find the AUC of one tile in a thread's own workspace."""
     cdef AucWorkspace *work = plan.workspaces + thread
-    cdef Py_ssize_t part
+    cdef Py_ssize_t tile = plan.first + index, part
     begin_aucs(plan, work, tile)
     for part in range(plan.n_parts[0] + plan.n_parts[1]):
         fill_part(plan, work, part, 0)
@@ -114,40 +118,34 @@ cdef void run_auc_tile(const AucPlan *plan, Py_ssize_t tile, int thread) noexcep
     finish_aucs(plan, work, tile)
 
 
-cdef void run_some_tiles(const AucPlan *plan, Py_ssize_t first, Py_ssize_t until,
-                         int n_threads) noexcept nogil:
-    """Find the AUC of tiles first .. until - 1, each by one thread."""
-    cdef Py_ssize_t tile
-    if n_threads == 1:
-        for tile in range(first, until):
-            run_auc_tile(plan, tile, 0)
-    else:
-        for tile in prange(first, until, schedule="dynamic", chunksize=1, num_threads=n_threads):
-            run_auc_tile(plan, tile, threadid())
+cdef void run_auc_part(const AucPlan *plan, Py_ssize_t slot, int thread) noexcept nogil:
+    """Sum the histogram of one part in the workspace of all threads."""
+    fill_part(plan, plan.workspaces, plan.first + slot, slot)
 
 
-cdef bint run_auc_tiles(const AucPlan *plan, Py_ssize_t n_tiles, Py_ssize_t tiles_at_once,
-                        int n_threads, bint is_brief) except -1:
+cdef bint run_auc_tiles(AucPlan *plan, Py_ssize_t n_tiles, Py_ssize_t tiles_at_once,
+                        int n_threads, double tile_work) except -1:
     """Find the AUC of tiles, each by one thread; False where a theta is not finite."""
-    cdef Py_ssize_t first = 0, until
+    cdef Py_ssize_t count
     cdef int thread
-    while first < n_tiles:
-        until = min(n_tiles, first + tiles_at_once)
-        if is_brief:
-            run_some_tiles(plan, first, until, n_threads)
+    plan.first = 0
+    while plan.first < n_tiles:
+        count = min(n_tiles - plan.first, tiles_at_once)
+        if tile_work * n_tiles < SERIAL_WORK:
+            metaopt_share[AucPlan](run_auc_tile, plan, count, 1, tile_work * count)
         else:
             with nogil:
-                run_some_tiles(plan, first, until, n_threads)
+                metaopt_share[AucPlan](run_auc_tile, plan, count, n_threads, tile_work * count)
         for thread in range(n_threads):
             if not plan.workspaces[thread].finite:
                 return False
-        first += tiles_at_once
+        plan.first += count
         PyErr_CheckSignals()
     return True
 
 
-cdef bint run_auc_parts(const AucPlan *plan, Py_ssize_t n_tiles, Py_ssize_t wave,
-                        int n_threads) except -1:
+cdef bint run_auc_parts(AucPlan *plan, Py_ssize_t n_tiles, Py_ssize_t wave, int n_threads,
+                        double tile_work) except -1:
     """Find the AUC of one tile after the other, its parts shared by all threads."""
     cdef AucWorkspace *work = plan.workspaces
     cdef Py_ssize_t n_parts = plan.n_parts[0] + plan.n_parts[1], tile, first, count, i
@@ -157,9 +155,10 @@ cdef bint run_auc_parts(const AucPlan *plan, Py_ssize_t n_tiles, Py_ssize_t wave
             return False
         for first in range(0, n_parts, wave):
             count = min(wave, n_parts - first)
+            plan.first = first
             with nogil:
-                for i in prange(count, schedule="dynamic", chunksize=1, num_threads=n_threads):
-                    fill_part(plan, work, first + i, i)
+                metaopt_share[AucPlan](run_auc_part, plan, count, n_threads,
+                                       tile_work * count / n_parts)
                 for i in range(count):
                     fold_part(plan, work, first + i, i)
             PyErr_CheckSignals()
@@ -210,9 +209,7 @@ def histogram_aucs(PackedRows negative, PackedRows positive, const double[:, ::1
 
     # Tiles for each thread, where there are enough and none takes long; or all threads on one tile.
     cdef double tile_work = pair_work * plan.lanes * (negative.n_rows + positive.n_rows)
-    cdef bint is_brief = tile_work * n_tiles < SERIAL_WORK
-    if is_brief:
-        n_threads = 1
+    n_threads = metaopt_team(n_threads, tile_work * n_tiles)
     cdef Py_ssize_t n_parts = plan.n_parts[0] + plan.n_parts[1]
     cdef bint by_tiles = tile_work <= SLICE_WORK and (
         n_threads == 1 or n_tiles >= 4 * n_threads or n_parts == 2)
@@ -236,8 +233,8 @@ def histogram_aucs(PackedRows negative, PackedRows positive, const double[:, ::1
         if by_tiles:
             return run_auc_tiles(
                 &plan, n_tiles, n_threads * max(1, <Py_ssize_t>(SLICE_WORK / tile_work)), n_threads,
-                is_brief)
-        return run_auc_parts(&plan, n_tiles, wave, n_threads)
+                tile_work)
+        return run_auc_parts(&plan, n_tiles, wave, n_threads, tile_work)
     finally:
         free(memory)
 
@@ -247,15 +244,16 @@ cdef struct ExactPlan:
     # Of the negative class, and of the positive one.
     const Rows *rows[2]
     Py_ssize_t n_blocks[2]
-    Py_ssize_t n_params, memory_of_each
+    Py_ssize_t n_params, memory_of_each, first
     const double *thetas
     double *aucs
     # Of each thread: a theta, its excess, and what exact_auc needs.
     char *memory
 
 
-cdef void run_exact_auc(const ExactPlan *plan, Py_ssize_t candidate, int thread) noexcept nogil:
+cdef void run_exact_auc(const ExactPlan *plan, Py_ssize_t index, int thread) noexcept nogil:
     """Find the exact AUC of one candidate; NaN where its theta is not finite."""
+    cdef Py_ssize_t candidate = plan.first + index
     cdef char *theta = plan.memory + thread * plan.memory_of_each
     plan.aucs[candidate] = NAN
     plan.kernels.pack_thetas(plan.thetas + candidate * plan.n_params, 1, plan.n_params, 1, theta)
@@ -271,7 +269,7 @@ def exact_aucs(PackedRows negative, PackedRows positive, const double[:, ::1] th
     """Write the exact AUC of each theta; False where one is not finite."""
     cdef ExactPlan plan
     cdef Py_ssize_t n_rows = negative.n_rows + positive.n_rows, count = aucs.shape[0]
-    cdef Py_ssize_t first = 0, until, i, wave
+    cdef Py_ssize_t until, i, wave
     cdef PackedRows rows
     memset(&plan, 0, sizeof(ExactPlan))
     plan.kernels, plan.n_params = negative.kernels, negative.rows.n_params
@@ -280,7 +278,7 @@ def exact_aucs(PackedRows negative, PackedRows positive, const double[:, ::1] th
         plan.rows[i], plan.n_blocks[i] = &rows.rows, rows.block_rows.shape[0]
     # A row takes as long as 200 visits.
     cdef double candidate_work = <double>n_rows * (plan.n_params + 200)
-    n_threads = 1 if candidate_work * count < SERIAL_WORK else min(n_threads, count)
+    n_threads = metaopt_team(min(n_threads, count), candidate_work * count)
     wave = n_threads * max(1, <Py_ssize_t>(SLICE_WORK / candidate_work))
     plan.memory_of_each = aligned(
         aligned((plan.n_params + 1) * plan.kernels.itemsize) + 40 * n_rows + 32)
@@ -289,20 +287,15 @@ def exact_aucs(PackedRows negative, PackedRows positive, const double[:, ::1] th
         raise MemoryError
     plan.memory = <char *>aligned(<Py_ssize_t><uintptr_t>memory)
     try:
-        while first < count:
-            until = min(count, first + wave)
+        while plan.first < count:
+            until = min(count, plan.first + wave)
             with nogil:
-                if n_threads == 1:
-                    for i in range(first, until):
-                        run_exact_auc(&plan, i, 0)
-                else:
-                    for i in prange(first, until, schedule="dynamic", chunksize=1,
-                                    num_threads=n_threads):
-                        run_exact_auc(&plan, i, threadid())
-            for i in range(first, until):
+                metaopt_share[ExactPlan](run_exact_auc, &plan, until - plan.first, n_threads,
+                                         candidate_work * (until - plan.first))
+            for i in range(plan.first, until):
                 if aucs[i] != aucs[i]:
                     return False
-            first = until
+            plan.first = until
             PyErr_CheckSignals()
     finally:
         free(memory)

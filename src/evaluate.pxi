@@ -5,7 +5,6 @@
 # the rows of the same tiles for all threads.
 
 from cpython.exc cimport PyErr_CheckSignals
-from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, malloc
@@ -13,24 +12,13 @@ from libc.stdlib cimport free, malloc
 ctypedef void (*Task)(const Plan *, Py_ssize_t, int) noexcept nogil
 
 
-cdef void for_each(Task task, const Plan *plan, Py_ssize_t count) noexcept nogil:
-    """Run a task for 0 .. count - 1 on all threads; one needs no parallel region."""
-    cdef Py_ssize_t i
-    if plan.n_threads == 1:
-        for i in range(count):
-            task(plan, i, 0)
-    else:
-        for i in prange(count, schedule="dynamic", chunksize=1, num_threads=plan.n_threads):
-            task(plan, i, threadid())
-
-
-cdef void run_all(Task task, const Plan *plan, Py_ssize_t count):
-    """Run a task for 0 .. count - 1, with Python's lock if that is brief."""
+cdef void run_all(Task task, const Plan *plan, Py_ssize_t count, double work):
+    """Run a task for 0 .. count - 1, which is so much work; with Python's lock if that is brief."""
     if plan.is_brief:
-        for_each(task, plan, count)
+        metaopt_share[Plan](task, plan, count, 1, work)
     else:
         with nogil:
-            for_each(task, plan, count)
+            metaopt_share[Plan](task, plan, count, plan.n_threads, work)
 
 
 cdef void run_group(const Plan *plan, Py_ssize_t group, int thread) noexcept nogil:
@@ -70,19 +58,23 @@ cdef void fold_one(const Plan *plan, Py_ssize_t tile, int thread) noexcept nogil
 cdef bint run_groups(Plan *plan) except -1:
     """Evaluate groups of tiles, each by one thread; False where a theta is not finite."""
     cdef int thread
+    cdef Py_ssize_t count
+    cdef double group_work = tile_work_of(plan) * plan.n_tiles / plan.n_groups
     cdef Task task = run_cohort if plan.threshold < INFINITY else run_group
     if plan.screen != NULL:
         task = screen_group
     plan.first_group = 0
     while plan.first_group < plan.n_groups:
-        run_all(task, plan, min(plan.groups_at_once, plan.n_groups - plan.first_group))
+        count = min(plan.groups_at_once, plan.n_groups - plan.first_group)
+        run_all(task, plan, count, count * group_work)
         for thread in range(plan.n_threads):
             if not plan.workspaces[thread].finite:
                 return False
         plan.first_group += plan.groups_at_once
         PyErr_CheckSignals()
     if plan.screen != NULL:
-        run_all(finish_screen, plan, plan.n_threads)
+        # What waits in a workspace is about a group.
+        run_all(finish_screen, plan, plan.n_threads, plan.n_threads * group_work)
         for thread in range(plan.n_threads):
             if not plan.workspaces[thread].finite:
                 return False
@@ -93,6 +85,8 @@ cdef bint run_slices(Plan *plan) except -1:
     """Evaluate plan.wave tiles and plan.slice spans at a time, by all threads together."""
     cdef Workspace *work = plan.workspaces
     cdef Py_ssize_t tile
+    cdef double span_work = span_work_of(plan)
+    cdef double fold_work = FOLD_WORK * plan.lanes * (plan.n_params if plan.gradients else 1)
     work.first_tile = 0
     while work.first_tile < plan.n_tiles:
         work.n_tiles = min(plan.wave, plan.n_tiles - work.first_tile)
@@ -106,8 +100,10 @@ cdef bint run_slices(Plan *plan) except -1:
             plan.n_ranges = min(work.n_spans, 16 * plan.n_threads)
             plan.n_groups = min(work.n_tiles, 1 + 4 * plan.n_threads // plan.n_ranges)
             with nogil:
-                for_each(run_part, plan, plan.n_groups * plan.n_ranges)
-                for_each(fold_one, plan, work.n_tiles)
+                metaopt_share[Plan](run_part, plan, plan.n_groups * plan.n_ranges, plan.n_threads,
+                                    span_work * work.n_tiles * work.n_spans)
+                metaopt_share[Plan](fold_one, plan, work.n_tiles, plan.n_threads,
+                                    fold_work * work.n_tiles * work.n_spans)
             work.first_span += work.n_spans
             PyErr_CheckSignals()
         for tile in range(work.n_tiles):
@@ -198,6 +194,8 @@ cdef bint evaluate(Plan *plan) except -1:
     """Evaluate all candidates of the plan; False where a theta is not finite."""
     choose_tiles(plan)
     cdef double tile_work = tile_work_of(plan)
+    plan.n_threads = metaopt_team(
+        plan.n_threads, min(tile_work * plan.n_tiles, SLICE_WORK * plan.n_threads))
     cdef bint by_groups = is_for_groups(plan, tile_work), finite
     plan.is_brief = plan.n_threads == 1 and tile_work * plan.n_tiles < SERIAL_WORK
     if by_groups:

@@ -2,7 +2,6 @@
 # rows.pxi.
 
 from cpython.exc cimport PyErr_CheckSignals
-from cython.parallel cimport prange
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
@@ -23,7 +22,7 @@ cdef inline Py_ssize_t pair_of(Py_ssize_t n, Py_ssize_t row) noexcept nogil:
 cdef struct HessianPlan:
     const Kernels *kernels
     const Rows *rows
-    Py_ssize_t n_parts, first_unit, first_block, last_block
+    Py_ssize_t n_parts, first_unit, first_block, last_block, n_blocks
     # [candidate]: theta and its excess; [unit at work]: pairs, in lanes.
     double *thetas
     double *lanes
@@ -38,14 +37,16 @@ cdef inline Py_ssize_t first_row(const HessianPlan *plan, Py_ssize_t part) noexc
     return row
 
 
-cdef void add_unit(const HessianPlan *plan, Py_ssize_t index) noexcept nogil:
-    """Add some blocks to one part of the matrix of a candidate."""
+cdef void add_unit(const HessianPlan *plan, Py_ssize_t index, int thread) noexcept nogil:
+    """Add some blocks to one part of the matrix of a candidate, and write it after the last."""
     cdef Py_ssize_t n = plan.rows.n_params, unit = plan.first_unit + index
     cdef Py_ssize_t candidate = unit // plan.n_parts, part = unit % plan.n_parts
     plan.kernels.add_hessian(plan.rows, plan.first_block, plan.last_block,
                              plan.thetas + candidate * (n + 1), first_row(plan, part),
                              first_row(plan, part + 1),
                              plan.lanes + index * pair_of(n, n) * PANEL)
+    if plan.last_block == plan.n_blocks:
+        write_unit(plan, index)
 
 
 cdef void write_unit(const HessianPlan *plan, Py_ssize_t index) noexcept nogil:
@@ -69,14 +70,14 @@ def hessians(PackedRows data, const double[:, ::1] thetas, double[:, ::1] out, i
     """
     cdef HessianPlan plan
     cdef Py_ssize_t n = thetas.shape[1], n_candidates = thetas.shape[0]
-    cdef Py_ssize_t n_blocks = data.block_rows.shape[0], wave, n_units, k, i, slice
+    cdef Py_ssize_t wave, n_units, k, slice
     cdef Py_ssize_t unit_bytes = pair_of(n, n) * PANEL * sizeof(double)
-    cdef double row_work = pair_of(n, n) + 2 * n + 40
+    cdef double row_work = pair_of(n, n) + 2 * n + 40, work
     plan.kernels, plan.rows, plan.hessians = data.kernels, &data.rows, &out[0, 0]
+    plan.n_blocks = data.block_rows.shape[0]
+    n_threads = metaopt_team(n_threads, data.n_rows * n_candidates * row_work)
     # A part computes its candidate's margins anew, so there are no more than threads need.
     plan.n_parts = 1 if n_threads == 1 else max(1, min(n, 2 * n_threads // n_candidates))
-    if data.n_rows * n_candidates * row_work < SERIAL_WORK:
-        n_threads = plan.n_parts = 1
     n_units = n_candidates * plan.n_parts
     wave = min(n_units, n_threads * max(1, min(16, MATRIX_MEMORY // unit_bytes)))
     # About 50 milliseconds of work for each thread between two looks at signals.
@@ -98,16 +99,13 @@ def hessians(PackedRows data, const double[:, ::1] thetas, double[:, ::1] out, i
             wave = min(wave, n_units - plan.first_unit)
             memset(plan.lanes, 0, wave * unit_bytes)
             plan.first_block = 0
-            while plan.first_block < n_blocks:
-                plan.last_block = min(n_blocks, plan.first_block + slice)
+            while plan.first_block < plan.n_blocks:
+                plan.last_block = min(plan.n_blocks, plan.first_block + slice)
+                work = (plan.last_block - plan.first_block) * 64.0 * row_work * wave / plan.n_parts
                 with nogil:
-                    for i in prange(wave, schedule="dynamic", chunksize=1, num_threads=n_threads):
-                        add_unit(&plan, i)
+                    metaopt_share[HessianPlan](add_unit, &plan, wave, n_threads, work)
                 plan.first_block = plan.last_block
                 PyErr_CheckSignals()
-            with nogil:
-                for i in prange(wave, schedule="dynamic", chunksize=1, num_threads=n_threads):
-                    write_unit(&plan, i)
             plan.first_unit += wave
     finally:
         free(memory)
@@ -122,7 +120,7 @@ cdef struct MarginPlan:
     double *largest
 
 
-cdef void find_largest(const MarginPlan *plan, Py_ssize_t unit) noexcept nogil:
+cdef void find_largest(const MarginPlan *plan, Py_ssize_t unit, int thread) noexcept nogil:
     """Look at one part of the blocks for one tile of candidates."""
     cdef Py_ssize_t lanes = plan.kernels.lanes, n_blocks = plan.last_block - plan.first_block
     cdef Py_ssize_t tile = unit // plan.n_parts, part = unit % plan.n_parts
@@ -140,10 +138,10 @@ def largest_margins(PackedRows data, const double[:, ::1] thetas, double[::1] ou
     cdef MarginPlan plan
     cdef Py_ssize_t n = thetas.shape[1], lanes = data.kernels.lanes, n_candidates = thetas.shape[0]
     cdef Py_ssize_t n_tiles = (n_candidates + lanes - 1) // lanes, n_blocks, slice, tile, part, i
+    cdef double work
     n_blocks = data.block_rows.shape[0]
     plan.kernels, plan.rows = data.kernels, &data.rows
-    if <double>data.n_rows * n_candidates * n < SERIAL_WORK:
-        n_threads = 1
+    n_threads = metaopt_team(n_threads, <double>data.n_rows * n_candidates * n)
     plan.n_parts = 1 if n_threads == 1 else max(1, 4 * n_threads // n_tiles)
     slice = max(1, <Py_ssize_t>(SLICE_WORK * n_threads / (64.0 * n * lanes * n_tiles)))
     cdef Py_ssize_t tile_size = (n + 1) * lanes
@@ -166,10 +164,10 @@ def largest_margins(PackedRows data, const double[:, ::1] thetas, double[::1] ou
         plan.first_block = 0
         while plan.first_block < n_blocks:
             plan.last_block = min(n_blocks, plan.first_block + slice)
+            work = (plan.last_block - plan.first_block) * 64.0 * n * lanes * n_tiles
             with nogil:
-                for i in prange(n_tiles * plan.n_parts, schedule="dynamic", chunksize=1,
-                                num_threads=n_threads):
-                    find_largest(&plan, i)
+                metaopt_share[MarginPlan](find_largest, &plan, n_tiles * plan.n_parts, n_threads,
+                                          work)
             plan.first_block = plan.last_block
             PyErr_CheckSignals()
         for i in range(n_candidates):

@@ -10,7 +10,9 @@ from libc.string cimport memset
 
 # Work below this many visits, about 50 microseconds, stays on one thread, and keeps Python's lock:
 # where other threads of Python wait for it, they would have it for 5 milliseconds each.
-SERIAL_WORK = 1e6
+SERIAL_WORK = METAOPT_SERIAL_WORK
+# Visits of adding one partial sum to its total.
+cdef double FOLD_WORK = 20
 # Visits between two looks at signals, for each thread: about 50 milliseconds.
 cdef double SLICE_WORK = 1e9
 # Bytes of packed rows that stay in a second-level cache while the tiles of a group pass by.
@@ -100,6 +102,8 @@ cdef struct Workspace:
     Py_ssize_t *narrow_candidates
     # Of each thread that may work here: n_params panels.
     char *scratch
+    # What stands above is apart from the next workspace's by a line of any cache.
+    char apart[128]
 
 
 cdef struct Plan:

@@ -2,7 +2,6 @@
 # processor and the threads. Needs table.pxi and plan.pxi.
 
 from cpython.exc cimport PyErr_CheckSignals
-from cython.parallel cimport prange, threadid
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
@@ -67,11 +66,16 @@ cdef struct GramPlan:
     const Kernels *kernels
     const double *rows
     double *out
-    Py_ssize_t n_rows, n_columns, tile_size
+    # Tiles from last_tile downwards: the last ones are the longest, and come first.
+    Py_ssize_t n_rows, n_columns, tile_size, last_tile
+    # Of each thread.
+    double *tiles
 
 
-cdef void add_gram_tile(const GramPlan *plan, Py_ssize_t index, double *tile) noexcept nogil:
+cdef void add_gram_tile(const GramPlan *plan, Py_ssize_t number, int thread) noexcept nogil:
     """Add the products of the rows of one tile with all rows up to its last one."""
+    cdef Py_ssize_t index = plan.last_tile - number
+    cdef double *tile = plan.tiles + thread * plan.tile_size
     cdef Py_ssize_t lanes = plan.kernels.lanes, m = plan.n_rows, n = plan.n_columns
     cdef Py_ssize_t first = index * lanes, count = min(lanes, m - first)
     cdef Py_ssize_t column, width, row, n_rows, i, lane
@@ -116,30 +120,30 @@ def add_gram(const double[:, ::1] rows, double[:, ::1] out, int n_threads):
     Each entry is a sum in the order of the columns, COLUMNS_AT_ONCE of them at a time.
     """
     cdef GramPlan plan
-    cdef Py_ssize_t lanes, n_tiles, first = 0, wave, i
+    cdef Py_ssize_t lanes, n_tiles, wave
+    cdef double work
     plan.kernels = table(0, False)
     lanes = plan.kernels.lanes
     plan.n_rows, plan.n_columns = rows.shape[0], rows.shape[1]
     plan.rows, plan.out = &rows[0, 0], &out[0, 0]
     n_tiles = (plan.n_rows + lanes - 1) // lanes
-    if <double>plan.n_rows * plan.n_rows * plan.n_columns / 8 < SERIAL_WORK:
-        n_threads = 1
+    work = <double>plan.n_rows * plan.n_rows * plan.n_columns / 8
+    n_threads = metaopt_team(n_threads, work)
     plan.tile_size = (COLUMNS_AT_ONCE + ROWS_AT_ONCE) * lanes
     wave = n_threads * max(1, <Py_ssize_t>(
         PRODUCTS_AT_ONCE / lanes / plan.n_rows / plan.n_columns))
     cdef char *memory = <char *>malloc(ALIGNMENT + n_threads * plan.tile_size * sizeof(double))
     if memory == NULL:
         raise MemoryError
-    cdef double *tiles = <double *>aligned(<Py_ssize_t><uintptr_t>memory)
+    plan.tiles = <double *>aligned(<Py_ssize_t><uintptr_t>memory)
+    plan.last_tile = n_tiles - 1
     try:
-        while first < n_tiles:
-            wave = min(wave, n_tiles - first)
+        while plan.last_tile >= 0:
+            wave = min(wave, plan.last_tile + 1)
             with nogil:
-                for i in prange(wave, schedule="dynamic", chunksize=1, num_threads=n_threads):
-                    # The last tiles are the longest: they come first.
-                    add_gram_tile(&plan, n_tiles - 1 - first - i,
-                                  tiles + threadid() * plan.tile_size)
-            first += wave
+                metaopt_share[GramPlan](add_gram_tile, &plan, wave, n_threads,
+                                        work * wave / n_tiles)
+            plan.last_tile -= wave
             PyErr_CheckSignals()
     finally:
         free(memory)

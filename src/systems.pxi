@@ -2,7 +2,6 @@
 # table.pxi, plan.pxi and newton.pxi.
 
 from cpython.exc cimport PyErr_CheckSignals
-from cython.parallel cimport prange, threadid
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
@@ -121,39 +120,55 @@ cdef void solve_large_unit(const SystemPlan *plan, Py_ssize_t system, Py_ssize_t
                            plan.x + system * n, plan.squares + system)
 
 
+cdef struct UnitPlan:
+    SystemTask task
+    const SystemPlan *systems
+    # What is done now: steps first_step .. last_step - 1 of units from first_unit on.
+    Py_ssize_t first_unit, first_step, last_step
+    # Of each thread, or of each unit where that is done in pieces.
+    double *scratch
+    Py_ssize_t size
+    bint in_pieces
+
+
+cdef void do_unit(const UnitPlan *plan, Py_ssize_t index, int thread) noexcept nogil:
+    cdef double *scratch = plan.scratch + (index if plan.in_pieces else thread) * plan.size
+    plan.task(plan.systems, plan.first_unit + index, plan.first_step, plan.last_step, scratch)
+
+
 cdef int for_each_unit(SystemTask task, const SystemPlan *plan, Py_ssize_t numbers, double work,
                        Py_ssize_t n_steps, int n_threads) except -1:
     """Run a task for each unit of plan.lanes systems, with memory for so many numbers.
 
     A unit of more work than there may be between two looks at signals is done in some pieces.
     """
-    cdef Py_ssize_t n_units = (plan.n_systems + plan.lanes - 1) // plan.lanes, first = 0, wave, i
-    cdef Py_ssize_t piece = n_steps, step, last
+    cdef Py_ssize_t n_units = (plan.n_systems + plan.lanes - 1) // plan.lanes, wave
+    cdef Py_ssize_t piece = n_steps
+    cdef UnitPlan units
+    units.task, units.systems, units.first_unit = task, plan, 0
     if work > SYSTEM_WORK:  # the first steps take three times what they do in the mean
         piece = max(1, <Py_ssize_t>(n_steps * SYSTEM_WORK / (3 * work)))
-    n_threads = min(n_threads, n_units)
-    if work * n_units < SERIAL_WORK:
-        n_threads = 1
-    cdef Py_ssize_t size = aligned(numbers * sizeof(double)) // <Py_ssize_t>sizeof(double)
-    cdef char *memory = <char *>malloc(ALIGNMENT + n_threads * size * sizeof(double))
+    units.in_pieces = piece < n_steps
+    n_threads = metaopt_team(min(n_threads, n_units), work * n_units)
+    units.size = aligned(numbers * sizeof(double)) // <Py_ssize_t>sizeof(double)
+    cdef char *memory = <char *>malloc(ALIGNMENT + n_threads * units.size * sizeof(double))
     if memory == NULL:
         raise MemoryError
-    cdef double *scratch = <double *>aligned(<Py_ssize_t><uintptr_t>memory)
+    units.scratch = <double *>aligned(<Py_ssize_t><uintptr_t>memory)
     wave = n_threads * max(1, <Py_ssize_t>(SYSTEM_WORK / work))
     try:
-        while first < n_units:
-            wave = min(wave, n_units - first)
-            step = 0
-            while step < n_steps:
-                last = min(step + piece, n_steps)
+        while units.first_unit < n_units:
+            wave = min(wave, n_units - units.first_unit)
+            units.first_step = 0
+            while units.first_step < n_steps:
+                units.last_step = min(units.first_step + piece, n_steps)
                 with nogil:
-                    for i in prange(wave, schedule="dynamic", chunksize=1, num_threads=n_threads):
-                        # What is done in pieces has a place of its own.
-                        task(plan, first + i, step, last,
-                             scratch + (threadid() if piece == n_steps else i) * size)
-                step = last
+                    metaopt_share[UnitPlan](
+                        do_unit, &units, wave, n_threads,
+                        work * wave * (units.last_step - units.first_step) / n_steps)
+                units.first_step = units.last_step
                 PyErr_CheckSignals()
-            first += wave
+            units.first_unit += wave
     finally:
         free(memory)
     return 0
@@ -233,8 +248,6 @@ def make_reflections(double[:, ::1] rows, double[::1] taus, int n_threads):
     """
     cdef const Kernels *kernels = table(0, False)
     cdef Py_ssize_t n = rows.shape[0], p = rows.shape[1], first = 0, last
-    if <double>n * n * p < SERIAL_WORK:
-        n_threads = 1
     while first < n:
         last = min(n, first + REFLECTIONS)
         kernels.make_reflections(&rows[0, 0], p, first, last, &taus[0])
@@ -245,25 +258,40 @@ def make_reflections(double[:, ::1] rows, double[::1] taus, int n_threads):
 def reflect(const double[:, ::1] rows, const double[::1] taus, double[:, ::1] vectors,
             bint backwards, int n_threads):
     """Apply the reflections of `make_reflections` to vectors (m, p), in order or backwards."""
-    cdef Py_ssize_t n = rows.shape[0]
-    if <double>vectors.shape[0] * n * rows.shape[1] < SERIAL_WORK:
-        n_threads = 1
-    reflect_rows(table(0, False), rows, taus, 0, n, backwards, vectors, n_threads)
+    reflect_rows(table(0, False), rows, taus, 0, rows.shape[0], backwards, vectors, n_threads)
+
+
+cdef struct ReflectionPlan:
+    const Kernels *kernels
+    const double *rows
+    const double *taus
+    Py_ssize_t n_columns, first, last
+    bint backwards
+    double *vectors
+
+
+cdef void reflect_one(const ReflectionPlan *plan, Py_ssize_t index, int thread) noexcept nogil:
+    plan.kernels.reflect(plan.rows, plan.n_columns, plan.taus, plan.first, plan.last,
+                         plan.backwards, plan.vectors + index * plan.n_columns)
 
 
 cdef int reflect_rows(const Kernels *kernels, const double[:, ::1] rows, const double[::1] taus,
                       Py_ssize_t first, Py_ssize_t last, bint backwards, double[:, ::1] vectors,
                       int n_threads) except -1:
     """Apply some reflections to vectors, a few of these at a time."""
-    cdef Py_ssize_t p = rows.shape[1], begin = 0, end, i
-    cdef Py_ssize_t size = n_threads * max(
-        1, <Py_ssize_t>(REFLECTED / (2.0 * p * (last - first))))
+    cdef Py_ssize_t begin = 0, count
+    # Products of a vector with reflections, and what is added to it.
+    cdef double work = 2.0 * rows.shape[1] * (last - first)
+    cdef Py_ssize_t size = n_threads * max(1, <Py_ssize_t>(REFLECTED / work))
+    cdef ReflectionPlan plan
+    plan.kernels, plan.rows, plan.taus = kernels, &rows[0, 0], &taus[0]
+    plan.n_columns, plan.first, plan.last = rows.shape[1], first, last
+    plan.backwards = backwards
     while begin < vectors.shape[0]:
-        end = min(vectors.shape[0], begin + size)
+        count = min(size, vectors.shape[0] - begin)
+        plan.vectors = &vectors[begin, 0]
         with nogil:
-            for i in prange(begin, end, schedule="static", num_threads=n_threads):
-                kernels.reflect(&rows[0, 0], p, &taus[0], first, last, backwards,
-                                &vectors[0, 0] + i * p)
-        begin = end
+            metaopt_share[ReflectionPlan](reflect_one, &plan, count, n_threads, work * count)
+        begin += count
         PyErr_CheckSignals()
     return 0

@@ -118,6 +118,12 @@ cdef extern from "threads.hpp" namespace "metaopt" nogil:
     int metaopt_max_threads() noexcept
     int metaopt_release_threads_at_fork() noexcept
 
+cdef extern from "team.hpp" namespace "metaopt" nogil:
+    double METAOPT_SERIAL_WORK
+    int metaopt_team(int, double) noexcept
+    void metaopt_share[P](void (*)(const P *, Py_ssize_t, int) noexcept nogil, const P *,
+                          Py_ssize_t, int, double) noexcept
+
 ctypedef const Kernels *(*KernelTable)(int, int) noexcept nogil
 
 ctypedef fused real:

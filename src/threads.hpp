@@ -13,9 +13,11 @@ namespace metaopt {
 #if defined(_OPENMP)
 constexpr bool METAOPT_OPENMP = true;
 inline int metaopt_max_threads() { return omp_get_max_threads(); }
+inline int metaopt_processors() { return omp_get_num_procs(); }
 #else
 constexpr bool METAOPT_OPENMP = false;
 inline int metaopt_max_threads() { return 1; }
+inline int metaopt_processors() { return 1; }
 #endif
 
 // Of OpenMP 5.0 (201811); libgomp has it since gcc 9, which calls itself 4.5.

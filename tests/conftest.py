@@ -38,6 +38,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def full_teams():
+    """As many threads as tests ask for, whatever that costs: what depends on them would show."""
+    _kernels.insist(True)
+
+
 @pytest.fixture(params=["float64", "float32"])
 def dtype(request):
     return request.param

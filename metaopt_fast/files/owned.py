@@ -197,5 +197,5 @@ def _disown() -> None:
         owned.close()
 
 
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=_disown)

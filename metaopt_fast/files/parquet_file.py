@@ -23,7 +23,7 @@ from metaopt_fast.files.table import (
     take_group,
     two_classes,
 )
-from metaopt_fast.validation.frames import missing_of, numbers_of, values_of
+from metaopt_fast.validation.frames import missing_of, values_of
 from metaopt_fast.validation.labels import Labels, labels_of_objects
 from metaopt_fast.validation.text import MISSING_CURE, VALUE_WANTED, quoted, shown
 from metaopt_fast.validation.values import to_float64
@@ -224,11 +224,7 @@ def _check_column(path: str, n_rows: int, column: _Column, values: Any, cure: st
 
 
 def _numbers(path: str, column: _Column, values: Any) -> npt.NDArray[np.float64]:
-    values = values_of(values)
-    found = numbers_of(values) if values.dtype.kind == "O" else values
-    if isinstance(found, tuple):
-        raise ValueError(f"column {quoted(column.name)} has {found[1]}")
-    numbers = to_float64(found)
+    numbers = to_float64(values_of(values))  # objects are decimals, and none is beyond all floats
     if not np.isfinite(numbers).all():
         row = int(np.argmin(np.isfinite(numbers)))
         what, cure = f"{numbers[row]}", "pass finite numbers"

@@ -100,8 +100,7 @@ class Reduction:
 
     def spread(self, thetas: Float64Array, n_threads: int) -> Float64Array:
         """Return models of the columns to fit as ones of all columns, centred and scaled."""
-        if self.reflections is None or self.taus is None:
-            return thetas
+        assert self.reflections is not None and self.taus is not None  # of `by_rows`
         n = len(self.taus)
         coefficients = np.zeros((len(thetas), self.X.shape[1]))
         coefficients[:, :n] = thetas[:, :n]

@@ -21,7 +21,8 @@ PACKAGE = __name__.partition(".")[0]
 
 # From ids to objects and their words. A child process has copies, which may change by themselves.
 _WORDS: dict[int, tuple[weakref.ref[Any], str]] = {}
-os.register_at_fork(after_in_child=_WORDS.clear)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_WORDS.clear)
 
 
 class Names:

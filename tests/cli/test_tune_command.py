@@ -14,14 +14,6 @@ from metaopt_fast.datasets import load_breast_cancer
 from metaopt_fast.selection.tune import tune
 
 SMALL = ["--candidates", "12"]
-CSV = "a,b,label\n" + "".join(f"{k % 7},{k * k % 11},{'p' if k % 3 else 'n'}\n" for k in range(40))
-
-
-@pytest.fixture
-def data(tmp_path):
-    path = tmp_path / "data.csv"
-    path.write_text(CSV)
-    return str(path)
 
 
 @pytest.fixture

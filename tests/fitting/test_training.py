@@ -343,6 +343,17 @@ def test_a_start_at_the_optimum_has_little_to_do(with_folds):
     assert_close(far.theta, fit_many(X, y, **settings, tol=1e-12).theta)
 
 
+@pytest.mark.parametrize("shape", [(60, 5), (20, 50)], ids=["tall", "wide"])
+def test_a_start_at_the_optimum_of_columns_far_from_0_has_little_to_do(shape):
+    X, y, _, _ = problem(*shape)
+    X, l2 = X + 1e4, [1e-2, 1.0]
+    cold = fit_many(X, y, l2=l2)
+    warm = fit_many(X, y, l2=l2, theta0=cold.theta)
+    assert cold.n_iter.min() > 2 and warm.n_iter.max() <= 1
+    assert warm.converged.all()
+    assert_close(warm.theta, cold.theta)
+
+
 def test_max_iter_says_that_models_have_not_converged():
     X, y, _, _ = problem()
     with pytest.warns(RuntimeWarning, match="1 of 1 models did not converge in 1 iterations"):

@@ -9,7 +9,9 @@ import numpy as np
 from checks import Report, digest, problem
 
 import metaopt_fast as mf
+from metaopt_fast import _kernels
 
+_kernels.insist(True)  # all threads, however busy the machine is
 X, Y = problem(3000)
 THETAS = np.random.default_rng(1).normal(size=(300, 10))
 CHILDREN = 200

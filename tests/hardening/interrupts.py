@@ -1,5 +1,6 @@
 """SIGINT at random times in every long call is answered at once, and the next call is right."""
 
+import argparse
 import random
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from checks import Report, digest, problem
 import metaopt_fast as mf
 from metaopt_fast.sklearn import LogisticRegressionSearchCV
 
-INTERRUPTS, LIMIT = 100, 0.2  # seconds to the answer
+LIMIT = 0.2  # seconds to the answer
 
 # For each line a number of seconds to wait, then a signal to the parent and the time of it.
 SENDER = """
@@ -127,21 +128,27 @@ def interrupt(call, sender, delay):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("calls", nargs="*", help="names of calls, all by default")
+    parser.add_argument("--interrupts", type=int, default=100, help="of each call")
+    options = parser.parse_args()
+    named = {call.__name__: call for call in CALLS}
+    calls = [named[name] for name in options.calls or named]
     # A shell's background job ignores it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     report, rng = Report(), random.Random(0)
     wanted = small_calls()
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", SENDER], **pipes) as sender:
-        for call in CALLS:
+        for call in calls:
             missed, wrong, seconds = 0, 0, []
-            for _ in range(INTERRUPTS):
+            for _ in range(options.interrupts):
                 answered, took = interrupt(call, sender, rng.uniform(0.02, 0.4))
                 missed += not answered
                 seconds.append(took)
                 wrong += small_calls() != wanted
             report.line(
-                f"{INTERRUPTS} interrupts of {call.__name__}",
+                f"{options.interrupts} interrupts of {call.__name__}",
                 missed == wrong == 0 and max(seconds) < LIMIT,
                 f"longest answer {max(seconds):.3f} s, median {np.median(seconds):.3f} s, "
                 f"{missed} not answered, {wrong} wrong calls after it",

@@ -48,6 +48,7 @@ RANDOM, PACKING, SIMD = "src/random.hpp", "src/packing.hpp", "src/simd.hpp"
 NEWTON, SYSTEMS, AUC = "src/newton.hpp", "src/systems.hpp", "src/histogram.hpp"
 TILES, COHORTS, RESULTS = "src/tiles.pxi", "src/cohorts.pxi", "src/results.pxi"
 BOUND = "src/bound.hpp"
+TEAM = "src/team.hpp"
 PY = "metaopt_fast/"
 
 MUTANTS = [
@@ -738,6 +739,42 @@ MUTANTS = [
         "return nextafterf(near, INFINITY)",
         "moments",
     ),
+    # --------------------------------------------------------------------------------- teams
+    Mutant(
+        "teams: intervals between trials do not grow",
+        TEAM,
+        "at_once ? 2 * size.wait : 0",
+        "0",
+        "teams",
+    ),
+    Mutant(
+        "teams: a team that does well on trial is not trusted",
+        TEAM,
+        "balance == MOST_CREDIT && size.is_tried",
+        "false && size.is_tried",
+        "teams",
+    ),
+    Mutant(
+        "teams: what holds one thread up is not held against it",
+        TEAM,
+        "now - size.below_at < FRESH ? (double)size.below : 1.0",
+        "1.0",
+        "teams",
+    ),
+    Mutant(
+        "teams: losses are forgotten at once",
+        TEAM,
+        "std::min<int64_t>(size.balance + gain, MOST_CREDIT)",
+        "std::min<int64_t>(MOST_CREDIT + gain, MOST_CREDIT)",
+        "teams",
+    ),
+    Mutant(
+        "teams: shorter regions learn nothing from longer ones",
+        TEAM,
+        "for (Size *other = sizes; other <= &size; other++)",
+        "for (Size *other = &size; other <= &size; other++)",
+        "teams",
+    ),
 ]
 
 
@@ -802,7 +839,8 @@ class Copy:
         path.write_text(sound.replace(mutant.old, mutant.new))
         names = ()
         if mutant.file.startswith("src/"):
-            names = KERNELS if mutant.file.endswith(".hpp") else ("_kernels",)
+            is_kernel = mutant.file.endswith(".hpp") and mutant.file != TEAM
+            names = KERNELS if is_kernel else ("_kernels",)
         try:
             if not all(self.compile(name, f"mutant_{name}.o") for name in names):
                 return "not compiled", ""

@@ -72,6 +72,25 @@ def test_an_import_brings_no_heavy_module(run_python):
     assert not set(HEAVY) & set(imported)
 
 
+WITHOUT_FORKS = """
+import logging, random, threading, numpy  # Python's own, which would miss it here
+import os
+del os.register_at_fork
+import metaopt_fast as mf
+objective = mf.LogisticLoss([[1.0], [2.0], [-1.0]], [1, 1, 0])
+print(mf.random_search(objective, mf.Normal(), 1000, checkpoint="run.db").index)
+"""
+
+
+def test_a_search_needs_no_forks(run_python, tmp_path, monkeypatch):
+    """As on Windows."""
+    monkeypatch.chdir(tmp_path)
+    objective = mf.LogisticLoss([[1.0], [2.0], [-1.0]], [1, 1, 0])
+    found = mf.random_search(objective, mf.Normal(), 1000).index
+    done = run_python(WITHOUT_FORKS)
+    assert (done.stdout, done.stderr) == (f"{found}\n", "")
+
+
 def test_all_public_names_are_there_and_documented():
     assert len(mf.__all__) == len(set(mf.__all__))
     for name in mf.__all__:

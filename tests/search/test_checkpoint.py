@@ -1,6 +1,8 @@
 """Checkpoints: nothing acknowledged is lost, whatever happens, and nothing damaged is used."""
 
 import contextlib
+import errno
+import fcntl
 import functools
 import hashlib
 import json
@@ -13,6 +15,7 @@ import sqlite3
 import subprocess
 import tempfile
 import time
+import types
 
 import numpy as np
 import pytest
@@ -20,6 +23,7 @@ from searches import LossesByNumber, digest, files_up_to, numbers, objective, py
 
 import metaopt_fast as mf
 from metaopt_fast import CheckpointError
+from metaopt_fast.files import owned
 from metaopt_fast.files.owned import OwnedFile
 from metaopt_fast.runs.ranking import TOP_DTYPE
 from metaopt_fast.search import checkpoint, shards
@@ -78,6 +82,24 @@ def test_a_stopped_search_goes_on_to_the_same_bits(path, every_shard, how):
     assert [part.n_evaluated for part in seen][:2] == [1180, 1436]
     assert digest(whole) == digest(search())
     assert whole.ranges == ((100, 4196),) and whole.stopped_by is None
+
+
+def test_a_commit_that_an_interrupt_has_ended_is_made_again(path, every_shard, monkeypatch):
+    execute, interrupted = Checkpoint._execute, []
+
+    def interrupt(file, statement, *values):
+        if statement == "COMMIT" and file._rows and not interrupted:
+            interrupted.append(len(file._rows))
+            raise KeyboardInterrupt
+        return execute(file, statement, *values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "_execute", interrupt)
+        part = search(path)
+    assert (part.stopped_by, part.n_evaluated, interrupted) == ("interrupt", 156, [1])
+    with Checkpoint(path) as file:
+        assert file.restore(shards.State.at(100, 5))[0].n_evaluated == 156
+    assert digest(search(path)) == digest(search())
 
 
 def test_a_finished_search_is_read_not_repeated(path):
@@ -203,6 +225,16 @@ def test_two_searches_do_not_share_a_checkpoint(path, every_shard):
             search(path)
         other.kill()
     assert digest(search(path)) == digest(search())
+
+
+def test_without_locks_of_open_files_those_of_sqlite_keep_others_out(path, monkeypatch):
+    """As on other systems than Linux."""
+    monkeypatch.setattr(owned, "sys", types.SimpleNamespace(platform="darwin"))
+    monkeypatch.setattr(checkpoint, "HAS_LOCKS", False)
+    part = search(path, 1000)
+    with Checkpoint(path), pytest.raises(CheckpointError, match="in use by another process: wait"):
+        search(path)
+    assert digest(search(path, 1000)) == digest(part)
 
 
 TRIES = """
@@ -339,6 +371,35 @@ def test_a_checkpoint_that_is_cut_while_it_is_written_is_noticed_then(
         search(path, callback=lambda result: told.append(result.n_evaluated))
     assert at and told == [156, 412, 668, 924]
     assert digest(caught.value.result) == digest(search(None, 1180))
+
+
+def test_a_checkpoint_that_is_gone_when_the_search_ends_is_noticed_then(path, monkeypatch):
+    monkeypatch.setattr("metaopt_fast.search.random_search.COMMIT_INTERVAL", 1e9)
+    losses = np.random.default_rng(0).normal(size=3000)
+
+    class Deletes(LossesByNumber):
+        def batch_loss(self, thetas):
+            if 2999 in thetas:
+                path.unlink()
+            return super().batch_loss(thetas)
+
+    options = {"checkpoint": path, "fingerprint": "losses by number"}
+    with pytest.raises(CheckpointError, match="was deleted, replaced or changed") as caught:
+        mf.random_search(Deletes(losses), numbers, 3000, **options)
+    assert caught.value.result.index == np.argmin(losses)
+    assert not path.exists()
+
+
+def test_a_file_that_is_replaced_before_it_is_locked_is_in_use(path, monkeypatch):
+    def lock_late(file, name):
+        replace(path, b"")
+        lock(file, name)
+
+    path.touch()
+    lock = owned.lock
+    monkeypatch.setattr(owned, "lock", lock_late)
+    with pytest.raises(CheckpointError, match=r"run\.db is in use by another process: wait for it"):
+        search(path)
 
 
 def test_what_happens_to_a_file_without_a_change_of_it_is_nothing(path, every_shard):
@@ -559,6 +620,23 @@ def test_paths_that_cannot_be_used(tmp_path, monkeypatch):
     assert (tmp_path / ":memory:").stat().st_size > 0
 
 
+def test_a_journal_that_cannot_be_made_is_one_sentence(path):
+    path.with_name("run.db-journal").mkdir()
+    with pytest.raises(OSError, match=r"run\.db cannot be opened for writing \(.*\): pass a path"):
+        search(path)
+
+
+def test_a_file_system_without_locks_is_one_sentence(path, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "fcntl", refuse)
+    with pytest.raises(OSError) as caught:
+        search(path)
+    sentence = "cannot be locked (No locks available): pass a path on a local disk."
+    assert str(caught.value) == f"{path} {sentence}"
+
+
 @pytest.mark.parametrize("content", [b"index,loss\n1,2\n" * 100, b"\0" * 5000, "database"])
 def test_files_of_others_are_refused_and_left_alone(path, content):
     if isinstance(content, bytes):
@@ -676,6 +754,7 @@ def test_a_row_that_its_page_names_in_the_place_of_another_is_noticed(path, name
         "UPDATE shards SET top = 'text' WHERE start = 512",
         "UPDATE shards SET seconds = seconds + 1 WHERE start = 512",
         "UPDATE shards SET digest = 0 WHERE start = 512",
+        "UPDATE shards SET top = CAST(x'ff' AS TEXT) WHERE start = 512",
         "UPDATE config SET text = replace(text, '\"seed\": 3', '\"seed\": 4')",
         "UPDATE config SET text = 7",
         "DELETE FROM config",

@@ -124,6 +124,19 @@ def test_a_file_of_0_1_0_without_a_name_takes_over_the_first(path, monkeypatch):
     assert digest(mf.resume_search(path, Own(), fingerprint="scale 1")) == digest(whole)
 
 
+def test_a_file_of_0_1_0_that_is_gone_before_it_has_a_name_is_noticed(path, monkeypatch):
+    class Deletes(Own):
+        def batch_loss(self, thetas):
+            path.unlink()  # when the best are evaluated again
+            return super().batch_loss(thetas)
+
+    Deletes.__name__ = "Own"
+    as_of_0_1_0(path, Own(), monkeypatch)
+    with pytest.raises(mf.CheckpointError, match="was deleted, replaced or changed"):
+        mf.resume_search(path, Deletes(), fingerprint="scale 1")
+    assert not path.exists()
+
+
 def test_an_evolutions_file_of_0_1_0_takes_over_the_first_name(path):
     options = {"population": 16, "checkpoint": path}
     mf.evolve(Own(), mf.Normal(), generations=3, fingerprint="any", **options)

@@ -378,6 +378,14 @@ NOT_LABELS = {
     "a dict": (dict(enumerate(Y)), r"y is \{0: .*\(of type dict\): pass one label for each row"),
     "a generator": ((k for k in Y), r"y is <generator .*\(of type generator\): pass one label"),
     "a sparse column": (scipy.sparse.csr_matrix(Y[:, None]), "y is a sparse matrix"),
+    "arrays of two shapes": (
+        [np.zeros((1, 2)), np.zeros((1, 3))] * 6,
+        "y cannot be read as an array of numbers: pass one label for each row",
+    ),
+    "numbers that have no order": (
+        [Fraction(1, 3), np.longdouble(0.5)] * 6,
+        "y has labels that have no order: pass one label for each row",
+    ),
 }
 
 
