@@ -65,8 +65,7 @@ class Teams {
     static constexpr int64_t TRIAL_CREDIT = 250'000;
     // A larger team is tried again after so many times what it lost, at least and at most; and
     // after twice as long as the last time, where it did not do well for as long as that.
-    static constexpr int64_t PATIENCE = 10, SHORTEST_WAIT = 20'000'000,
-                             LONGEST_WAIT = 1'000'000'000;
+    static constexpr int64_t PATIENCE = 3, SHORTEST_WAIT = 20'000'000, LONGEST_WAIT = 2'000'000'000;
     // After a trial that has failed, nothing is tried for so many times what it lost: trials of all
     // sizes together cost a twentieth of the time.
     static constexpr int64_t REST = 20;

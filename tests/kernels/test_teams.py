@@ -90,16 +90,16 @@ def test_a_larger_team_is_tried_again_after_growing_intervals():
     machine.run(2, 200_000, 30)
     waits = np.diff(machine.begun[2][-100:]) / MS
     waits = waits[waits > 15]  # the first failure takes more than one region
-    assert 100 <= waits[0] <= 300
-    assert (waits[1:6] >= np.minimum(1.8 * waits[:5], 900)).all()
-    assert waits.max() < 1100
+    assert waits[0] <= 250
+    assert (np.diff(waits) > -1).all()
+    assert 1900 <= waits[-1] <= 2200
 
 
-def test_the_team_is_whole_again_a_second_after_the_neighbours_have_gone():
+def test_the_team_is_whole_again_two_seconds_after_the_neighbours_have_gone():
     machine = Machine(busy)
     machine.run(2, 200_000, 20)
     machine.walls = quiet
-    machine.run(2, 200_000, 1.1)
+    machine.run(2, 200_000, 2.1)
     machine.counts()
     machine.run(2, 200_000, 10)
     assert set(machine.counts()) == {2}
