@@ -10,6 +10,7 @@ from bench_kernels import numpy_batch_loss, problem
 from conftest import seconds
 
 import metaopt_fast as mf
+from metaopt_fast.samplers.box import Box
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
@@ -39,12 +40,17 @@ def test_brute_force(measure, shape, n_threads):
     )
 
 
-@pytest.mark.parametrize("sampler", [mf.Normal(), mf.Uniform()], ids=repr)
+DRAWN = [mf.Normal(), mf.Uniform(), mf.Integers(), mf.Integers(-5, 5, 5), mf.Integers(-5, 5, 15)]
+BOXES = [mf.Integers(-1, 1), mf.Integers(0, 1, 5), mf.Integers(-5, 5, 4)]
+DRAWN += [Box(integers, 30) for integers in BOXES]
+
+
+@pytest.mark.parametrize("sampler", DRAWN, ids=repr)
 def test_drawing(measure, sampler):
     best, _ = measure(lambda: sampler.sample(0, 0, 100_000, 30))
     measure.row(
         f"{type(sampler).__name__}.sample",
-        "100000x30",
+        f"100000x30, {sampler!r}",
         "float64",
         1,
         f"{best / 3e6 * 1e9:.2f} ns a number",

@@ -55,7 +55,7 @@ extern "C" __attribute__((noinline)) bool measured(Problem *p, const char *name)
     else if (is(name, "pack_rows"))
         kernels->pack_rows(p->more, p->sums, 0, N_ROWS, N_PARAMS, N_PARAMS, p->out);
     else if (is(name, "draw"))
-        kernels->draw(&p->sampler, 0, kernels->lanes, p->out);
+        kernels->draw(&p->sampler, 0, kernels->lanes, p->out, (double *)p->scratch);
     else if (is(name, "add_hessian"))
         kernels->add_hessian(&p->rows, 0, N_BLOCKS, (const double *)p->thetas, 0, N_PARAMS,
                              (double *)p->out);

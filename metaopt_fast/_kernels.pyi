@@ -187,6 +187,32 @@ class Draws:
     ) -> None: ...
     def sample(self, start: int, out: _Float64Array) -> bool: ...
 
+@disjoint_base
+class SparseDraws(Draws):
+    def __init__(
+        self,
+        transform: _Bytes,
+        a: _Float64Array,
+        b: _Float64Array,
+        c: _Float64Array,
+        seed: int,
+        n_kept: int,
+        n_certain: int,
+    ) -> None: ...
+
+@disjoint_base
+class NumberedDraws(Draws):
+    def __init__(
+        self,
+        transform: _Bytes,
+        a: _Float64Array,
+        b: _Float64Array,
+        c: _Float64Array,
+        ways: _Float64Array,
+        firsts: _Float64Array,
+        n_models: int,
+    ) -> None: ...
+
 # What Cython adds to every module.
 __test__: dict[str, object]
 

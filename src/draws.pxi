@@ -38,6 +38,8 @@ cdef class Draws:
     cdef const unsigned char[::1] transform
     cdef const double[::1] a, b, c
     cdef bint bounded
+    # Candidates from it on there are none.
+    cdef uint64_t stop
 
     def __init__(self, const unsigned char[::1] transform, const double[::1] a,
                  const double[::1] b, const double[::1] c, uint64_t seed):
@@ -45,20 +47,30 @@ cdef class Draws:
         self.sampler.transform = &transform[0]
         self.sampler.a, self.sampler.b, self.sampler.c = &a[0], &b[0], &c[0]
         self.sampler.n_params, self.sampler.seed = transform.shape[0], seed
+        self.stop = <uint64_t>1 << 63
         # No draw can be infinite: normal numbers are less than 9 in size, uniform ones than 1.
         cdef Py_ssize_t j
         self.bounded = True
         for j in range(transform.shape[0]):
             self.bounded &= isfinite(abs(a[j]) + 9 * abs(b[j]))
 
+    cdef int check(self, uint64_t start, Py_ssize_t count) except -1:
+        """Raise ValueError where there are no such candidates."""
+        if start + count > self.stop:
+            raise ValueError(f"candidate {start + count - 1} is beyond the last one, "
+                             f"{self.stop - 1}: pass a smaller start or count.")
+        return 0
+
     def sample(self, uint64_t start, double[:, ::1] out):
         """Write candidates start .. into the rows of `out`; False where one is not finite."""
+        self.check(start, out.shape[0])
         cdef const Kernels *kernels = table(0, False)
         cdef Py_ssize_t n_params = out.shape[1], first = 0, count, lane, j
         cdef Py_ssize_t lanes = min(<Py_ssize_t>kernels.lanes, out.shape[0])
-        cdef double *tile = <double *>malloc(n_params * lanes * sizeof(double))
+        cdef double *tile = <double *>malloc(n_params * (lanes + PANEL) * sizeof(double))
         if tile == NULL:
             raise MemoryError
+        cdef double *scratch = tile + n_params * lanes
         cdef Py_ssize_t until, n_unchecked = lanes if self.bounded else 0
         cdef bint finite = True
         try:
@@ -66,7 +78,7 @@ cdef class Draws:
                 until = min(out.shape[0], first + max(1, DRAWS_AT_ONCE // n_params))
                 with nogil:
                     while first < until:
-                        kernels.draw(&self.sampler, start + first, lanes, tile)
+                        kernels.draw(&self.sampler, start + first, lanes, tile, scratch)
                         count = min(lanes, out.shape[0] - first)
                         transpose(tile, lanes, count, n_params, &out[first, 0])
                         # Not every number: that takes half as long as to draw it.
@@ -78,3 +90,33 @@ cdef class Draws:
         finally:
             free(tile)
         return finite
+
+
+cdef class SparseDraws(Draws):
+    """A sampler that keeps n_kept of its parameters, n_certain of them in any case.
+
+    The arrays have twice as many entries as there are parameters: behind those of the parameters,
+    those of their keys, of which the lowest are kept. Keys are within (0, 1], those of the
+    parameters that are certain below 0.
+    """
+
+    def __init__(self, const unsigned char[::1] transform, const double[::1] a,
+                 const double[::1] b, const double[::1] c, uint64_t seed, Py_ssize_t n_kept,
+                 Py_ssize_t n_certain):
+        super().__init__(transform, a, b, c, seed)
+        self.sampler.n_params //= 2
+        self.sampler.n_kept, self.sampler.n_certain = n_kept, n_certain
+
+
+cdef class NumberedDraws(Draws):
+    """The first n_models vectors of a box, by number: see whole.hpp."""
+    cdef const double[:, ::1] ways
+    cdef const double[::1] firsts
+
+    def __init__(self, const unsigned char[::1] transform, const double[::1] a,
+                 const double[::1] b, const double[::1] c, const double[:, ::1] ways,
+                 const double[::1] firsts, uint64_t n_models):
+        super().__init__(transform, a, b, c, 0)
+        self.ways, self.firsts, self.stop = ways, firsts, n_models
+        self.sampler.ways, self.sampler.firsts = &ways[0, 0], &firsts[0]
+        self.sampler.max_nonzero = ways.shape[1] - 1

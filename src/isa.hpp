@@ -7,11 +7,11 @@
 #include "newton.hpp"
 #include "packing.hpp"
 #include "products.hpp"
-#include "random.hpp"
 #include "ranks.hpp"
 #include "screen.hpp"
 #include "single.hpp"
 #include "systems.hpp"
+#include "whole.hpp"
 
 namespace metaopt::MF_ISA {
 

@@ -34,6 +34,12 @@ struct Sampler {
     const double *a, *b, *c;
     ptrdiff_t n_params;
     uint64_t seed;
+    // Where n_kept is not 0, so many parameters are kept and the others are 0: those of the lowest
+    // keys, which are n_params further columns; n_certain keys are below 0, all others above it.
+    ptrdiff_t n_kept, n_certain;
+    // Where `ways` is not null, candidates are numbered instead of drawn: see whole.hpp.
+    const double *ways, *firsts;
+    ptrdiff_t max_nonzero;
 };
 
 // Adds the losses of blocks [first, last) to sums[lane] and, unless `gradients` is null, their
@@ -82,8 +88,9 @@ struct Kernels {
     // thetas[candidate][parameter] into [parameter][lane], zeros beyond count.
     void (*pack_thetas)(const double *thetas, ptrdiff_t count, ptrdiff_t n_params, ptrdiff_t lanes,
                         void *tile);
-    // Candidates start .. of a sampler into [parameter][lane].
-    void (*draw)(const Sampler *, uint64_t start, ptrdiff_t lanes, void *tile);
+    // Candidates start .. of a sampler into [parameter][lane]; scratch holds n_params panels of
+    // double precision.
+    void (*draw)(const Sampler *, uint64_t start, ptrdiff_t lanes, void *tile, double *scratch);
     // See packing.hpp.
     int (*find_excesses)(void *tile, ptrdiff_t n_params, ptrdiff_t lanes, double extent);
     void (*shrink_thetas)(void *tile, ptrdiff_t n_params, ptrdiff_t lanes);

@@ -100,7 +100,7 @@ cdef struct Workspace:
     float *narrow_penalties
     float *narrow_bounds
     Py_ssize_t *narrow_candidates
-    # Of each thread that may work here: n_params panels.
+    # Of each thread that may work here: n_params panels, of double precision where a sampler draws.
     char *scratch
     # What stands above is apart from the next workspace's by a line of any cache.
     char apart[128]
@@ -176,7 +176,7 @@ cdef char *lay_out(const Plan *plan, Workspace *work, char *at, int n_threads) n
         at += aligned(n_tiles * plan.lanes * sizeof(double))
     work.n_pairs = 0
     work.scratch = at
-    at += aligned(n_threads * plan.n_params * PANEL * itemsize)
+    at += aligned(n_threads * plan.n_params * PANEL * sizeof(double))
     if plan.screen == NULL:
         return at
     # Two tiles of double precision make one of single precision.

@@ -34,9 +34,10 @@ struct Keys {
     }
 };
 
-// For N vectors of candidates at once: a round is a chain of a dozen cycles, N of them overlap.
+// For N vectors of candidates and of pairs at once: a round is a chain of a dozen cycles, N of them
+// overlap.
 template <int N>
-inline void philox(const u64v (&candidates)[N], uint64_t pair, const Keys &keys,
+inline void philox(const u64v (&candidates)[N], const u64v (&pairs)[N], const Keys &keys,
                    UniformPair (&uniforms)[N]) {
     const u64v multiplier0 = u64v{} + 0xD2511F53ULL, multiplier2 = u64v{} + 0xCD9E8D57ULL;
     // Only the lower half of each element counts; the upper one may hold anything.
@@ -44,7 +45,7 @@ inline void philox(const u64v (&candidates)[N], uint64_t pair, const Keys &keys,
     for (int n = 0; n < N; n++) {
         x[n][0] = candidates[n];
         x[n][1] = candidates[n] >> 32;
-        x[n][2] = u64v{} + pair;
+        x[n][2] = pairs[n];
         x[n][3] = u64v{};
     }
 #pragma GCC unroll 10
@@ -120,6 +121,12 @@ template <int N> inline void normals(const UniformPair (&u)[N], UniformPair (&z)
     }
 }
 
+// x rounded down, 0 <= x <= 2^52.
+inline f64v round_down(f64v x) {
+    const f64v rounded = (x + 0x1p52) - 0x1p52;
+    return rounded > x ? rounded - 1 : rounded;
+}
+
 // One parameter of a sampler, read once: what is written might be the sampler's own arrays, for
 // all that the compiler knows.
 struct Parameter {
@@ -132,10 +139,7 @@ struct Parameter {
     f64v operator()(f64v u, f64v normal) const {
         if (transform == NORMAL) return a + b * normal;
         f64v step = b * u;
-        if (transform == INTEGERS) {  // round down; b <= 2^52
-            const f64v rounded = (step + 0x1p52) - 0x1p52;
-            step = rounded > step ? rounded - 1 : rounded;
-        }
+        if (transform == INTEGERS) step = round_down(step);  // b <= 2^52
         const f64v value = a + step;
         return value > c ? splat<f64v>(c) : value;
     }
@@ -167,7 +171,9 @@ void draw_vectors(const Sampler *sampler, uint64_t start, ptrdiff_t count, ptrdi
         const bool both = j + 1 < n_params;
         const Parameter first(sampler, j), second(sampler, both ? j + 1 : j);
         UniformPair u[N], z[N] = {};
-        philox(candidates, j / 2, keys, u);
+        u64v pairs[N];
+        for (int n = 0; n < N; n++) pairs[n] = u64v{} + (uint64_t)(j / 2);
+        philox(candidates, pairs, keys, u);
         if (first.transform == NORMAL || second.transform == NORMAL) normals(u, z);
         for (int n = 0; n < N; n++) write(to + n * W, first(u[n].first, z[n].first), count);
         if (!both) break;
@@ -177,9 +183,8 @@ void draw_vectors(const Sampler *sampler, uint64_t start, ptrdiff_t count, ptrdi
 }
 
 // Candidates start .. start + lanes - 1 into tile[parameter][lane].
-template <class T> void draw(const Sampler *sampler, uint64_t start, ptrdiff_t lanes, void *tile) {
+template <class T> void draw_all(const Sampler *sampler, uint64_t start, ptrdiff_t lanes, T *to) {
     constexpr int W = lanes_of<f64v>;
-    T *to = (T *)tile;
     ptrdiff_t first = 0;
     for (; first + VECTORS * W <= lanes; first += VECTORS * W)  // all, of a kernel's tile
         draw_vectors<T, VECTORS>(sampler, start + first, W, lanes, to + first);

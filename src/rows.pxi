@@ -106,6 +106,7 @@ cdef class PackedRows:
     def evaluate_drawn(self, Draws draws, uint64_t start, double[::1] losses, int n_threads):
         """Write the losses of candidates start .. of a sampler; returns as `evaluate` does."""
         cdef Plan plan
+        draws.check(start, losses.shape[0])
         self.plan(&plan, losses, None, n_threads)
         plan.sampler, plan.start = &draws.sampler, start
         return evaluate(&plan)
@@ -137,6 +138,7 @@ cdef class PackedRows:
         self.plan(&plan, losses, None, n_threads)
         plan.threshold = threshold
         if thetas is None:
+            draws.check(start, losses.shape[0])
             plan.sampler, plan.start = &draws.sampler, start
         else:
             plan.thetas = &thetas[0, 0]

@@ -102,7 +102,8 @@ cdef void keep(const Plan *plan, Workspace *work, Py_ssize_t candidate) noexcept
     if lane == 0:  # idle lanes are zeros
         memset(to, 0, (plan.n_params + 1) * lanes * sizeof(double))
     if plan.thetas == NULL:
-        plan.kernels.draw(plan.sampler, plan.start + candidate, 1, work.drawn)
+        plan.kernels.draw(plan.sampler, plan.start + candidate, 1, work.drawn,
+                          <double *>work.scratch)
     else:
         thetas = plan.thetas + candidate * plan.n_params
     for j in range(plan.n_params):
@@ -186,7 +187,7 @@ cdef void draw_fresh(const Plan *plan, Workspace *work, Py_ssize_t first,
     for half in range(2):
         if plan.thetas == NULL:
             plan.kernels.draw(plan.sampler, plan.start + first + half * lanes, lanes,
-                              drawn + half * size)
+                              drawn + half * size, <double *>work.scratch)
         else:
             plan.kernels.pack_thetas(
                 plan.thetas + (first + half * lanes) * plan.n_params,

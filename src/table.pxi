@@ -26,6 +26,10 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         const double *c
         Py_ssize_t n_params
         uint64_t seed
+        Py_ssize_t n_kept, n_certain
+        const double *ways
+        const double *firsts
+        Py_ssize_t max_nonzero
 
     struct Moments:
         const float *panels
@@ -58,7 +62,7 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
                           Py_ssize_t, void *) noexcept nogil
         void (*pack_thetas)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                             void *) noexcept nogil
-        void (*draw)(const Sampler *, uint64_t, Py_ssize_t, void *) noexcept nogil
+        void (*draw)(const Sampler *, uint64_t, Py_ssize_t, void *, double *) noexcept nogil
         int (*find_excesses)(void *, Py_ssize_t, Py_ssize_t, double) noexcept nogil
         void (*shrink_thetas)(void *, Py_ssize_t, Py_ssize_t) noexcept nogil
         int (*narrow_tiles)(const double *, Py_ssize_t, const double *, float *) noexcept nogil

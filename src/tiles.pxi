@@ -30,7 +30,8 @@ cdef void fill_tile(const Plan *plan, Workspace *work, Py_ssize_t tile) noexcept
         memset(work.gradient_high + tile * size, 0, size * sizeof(double))
         memset(work.gradient_low + tile * size, 0, size * sizeof(double))
     if plan.thetas == NULL:
-        plan.kernels.draw(plan.sampler, plan.start + first, plan.lanes, thetas)
+        plan.kernels.draw(plan.sampler, plan.start + first, plan.lanes, thetas,
+                          <double *>work.scratch)
     else:
         plan.kernels.pack_thetas(plan.thetas + first * plan.n_params, count, plan.n_params,
                                  plan.lanes, thetas)

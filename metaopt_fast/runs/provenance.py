@@ -15,6 +15,7 @@ from metaopt_fast.files.owned import CheckpointError
 from metaopt_fast.runs.evaluation import batch_loss, draw, traits
 from metaopt_fast.runs.ranges import bounds
 from metaopt_fast.samplers.base import BuiltInSampler
+from metaopt_fast.samplers.box import Box
 from metaopt_fast.samplers.own import ANY_SAMPLER
 from metaopt_fast.typing import Array, Objective, SamplerLike
 from metaopt_fast.validation.identity import Names, is_built_in
@@ -110,7 +111,7 @@ def identify(objective: Objective, sampler: SamplerLike, seed: int, given: str |
     # A built-in sampler is in the configuration, by its arguments.
     samplers = (sampler, *sampler.parts) if isinstance(sampler, BuiltInSampler) else (sampler,)
     drawn = [names.of("sampler", part) for part in samplers if not is_built_in(part)]
-    is_box = not isinstance(sampler, ANY_SAMPLER) and not drawn
+    is_box = isinstance(sampler, Box) and not drawn
     first = draw(sampler, seed, 0, 1, objective.n_params).tobytes() if is_box else b""
     digest = hashlib.sha256(first)
     digest.update(_bytes(known))
@@ -131,7 +132,8 @@ def _probe(objective: Objective, sampler: SamplerLike, seed: int) -> str:
     # Of a box or a callable there may be no more; where shards have a size of their own, each loss
     # takes long.
     is_cheap = traits(objective).shard_size is None
-    count = 8 if is_cheap and isinstance(sampler, ANY_SAMPLER) else 1
+    has_more = isinstance(sampler, ANY_SAMPLER) and not isinstance(sampler, Box)
+    count = 8 if is_cheap and has_more else 1
     thetas = draw(sampler, seed, 0, count, objective.n_params)
     return "".join(f" {loss:.6g}" for loss in batch_loss(objective, thetas).tolist())
 

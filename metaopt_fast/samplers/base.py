@@ -78,14 +78,9 @@ class BuiltInSampler(ABC):
         return None
 
     @property
-    def in_kernel(self) -> bool:
-        """Whether kernels can draw from it; else `sample` is all there is."""
-        return True
-
-    @property
     def is_drawn_in_kernels(self) -> bool:
         """Whether kernels draw from it what `sample` returns: no subclass overrides that alone."""
-        return self.in_kernel and may_ask(self, "columns")
+        return may_ask(self, "columns")
 
     @property
     def parts(self) -> tuple[BuiltInSampler, ...]:
@@ -118,14 +113,10 @@ class BuiltInSampler(ABC):
         ValueError, TypeError
             If an argument is no integer in range, or arrays of the sampler have another length.
         """
-        return self._fill(self.draws(seed, n_params), start, count, n_params)
-
-    def _fill(
-        self, draws: _kernels.Draws, start: int, count: int, width: int
-    ) -> npt.NDArray[np.float64]:
+        draws = self.draws(seed, n_params)
         start = check_integer("start", start, 0, MAX_INDEX)
         count = check_integer("count", count, 1, MAX_INDEX - start)
-        out = allocate(count, width)
+        out = allocate(count, n_params)
         if not draws.sample(start, out):
             raise ValueError(
                 f"{describe(self)} draws numbers beyond the range of floats: pass smaller ones."

@@ -10,7 +10,7 @@ from metaopt_fast.samplers.independent import Integers, Normal, Uniform
 from metaopt_fast.samplers.mixture import Mixture
 
 
-def from_dict(arguments: dict[str, Any]) -> BuiltInSampler | Box:
+def from_dict(arguments: dict[str, Any]) -> BuiltInSampler:
     """Return the sampler that `BuiltInSampler.to_dict` or `Box.to_dict` described."""
     classes: dict[str, Any] = {"Normal": Normal, "Uniform": Uniform, "Integers": Integers}
     rest = dict(arguments)

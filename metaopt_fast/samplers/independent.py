@@ -21,7 +21,7 @@ from metaopt_fast.samplers.base import (
     BuiltInSampler,
     Columns,
 )
-from metaopt_fast.samplers.sparsity import check_free, drop, droppable
+from metaopt_fast.samplers.sparsity import check_free, droppable
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
 from metaopt_fast.validation.values import as_real_array, check_integer, describe, to_float64
 
@@ -247,7 +247,7 @@ class Integers(Independent):
         Bounds; low <= high, whole numbers of at most 2**31 in size.
     max_nonzero : int, optional
         From 1 to the number of parameters outside `free`, all of which must have 0 within their
-        bounds. Such a sampler draws outside the kernels, and is no part of a `Mixture`.
+        bounds. Such a sampler is no part of a `Mixture`.
     free : sequence of int, default ()
         Numbers of parameters that are neither dropped nor counted, -1 for the last one, where an
         intercept is.
@@ -306,10 +306,6 @@ class Integers(Independent):
         low, high = self._arguments.values()
         return low, high - low + 1, high
 
-    @property
-    def in_kernel(self) -> bool:
-        return self.max_nonzero is None
-
     def droppable(self, n_params: int) -> IndexArray:
         """Return the numbers of the parameters that `max_nonzero` counts."""
         low, high = self.bounds(n_params)
@@ -344,26 +340,29 @@ class Integers(Independent):
         return super().columns(n_params)
 
     def columns(self, n_params: int) -> Columns:
-        if not self.in_kernel:
+        if self.max_nonzero is not None:
             raise ValueError(
-                f"{describe(self)} is no sampler for kernels, mixtures and hyper-parameters: pass "
-                "one without max_nonzero, or the thetas that it samples."
+                f"{describe(self)} is no sampler for mixtures and hyper-parameters: pass one "
+                "without max_nonzero."
             )
         return super().columns(n_params)
 
-    def sample(self, seed: int, start: int, count: int, n_params: int) -> npt.NDArray[np.float64]:
+    def draws(self, seed: int, n_params: int) -> _kernels.Draws:
         if self.max_nonzero is None:
-            return super().sample(seed, start, count, n_params)
+            return super().draws(seed, n_params)
         n_params = check_integer("n_params", n_params, 1, MAX_PARAMS // 2)
-        others = self.droppable(n_params)
-        # One draw of twice the width: the integers as without a limit, and a key for each of them.
-        both: Any = zip(self._by_parameter(n_params), Uniform(0, 1).columns(n_params), strict=True)
+        counted, seed = self.droppable(n_params), check_integer("seed", seed, 0, MAX_SEED)
+        integers, n_free = self._by_parameter(n_params), n_params - len(counted)
+        if self.max_nonzero == len(counted):
+            return _kernels.Draws(*integers, seed)
+        # Twice the width: the integers as without a limit, and a key for each of them, -1 for those
+        # that are free, from 0 to 1 for the others.
+        low, width, high = np.full(n_params, -1.0), np.zeros(n_params), np.full(n_params, -1.0)
+        low[counted], width[counted], high[counted] = 0.0, 1.0, 1.0
+        keys = Columns(np.full(n_params, UNIFORM, np.uint8), low, width, high)
+        both: Any = zip(integers, keys, strict=True)
         columns = Columns(*(np.concatenate(pair) for pair in both))
-        draws = _kernels.Draws(*columns, check_integer("seed", seed, 0, MAX_SEED))
-        drawn = self._fill(draws, start, count, 2 * n_params)
-        thetas, keys = np.split(drawn, 2, axis=1)
-        drop(thetas, keys, others, self.max_nonzero)
-        return np.ascontiguousarray(thetas)
+        return _kernels.SparseDraws(*columns, seed, n_free + self.max_nonzero, n_free)
 
     def to_dict(self) -> dict[str, Any]:
         return {**super().to_dict(), **self._limit()}

@@ -1,4 +1,4 @@
-"""At most so many non-zero parameters: which of them may be dropped, and which are."""
+"""At most so many non-zero parameters: which of them may be dropped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.typing import Array
 from metaopt_fast.validation.values import check_integer, describe
 
 
@@ -53,20 +52,3 @@ def droppable(
             "bounds with 0 between them, or put its number in free."
         )
     return others
-
-
-def drop(thetas: Array, keys: Array, others: npt.NDArray[np.intp], max_nonzero: int) -> None:
-    """Set all of the parameters `others` to 0 but the max_nonzero of the lowest keys, in place.
-
-    Keys are within (0, 1), and lost; of equal ones, that of the lower parameter is the lower one.
-    """
-    never = np.ones(thetas.shape[1], bool)
-    never[others] = False
-    keys[:, never] = -1.0
-    n_kept = max_nonzero + np.count_nonzero(never)
-    dropped = keys > np.sort(keys, axis=1)[:, n_kept - 1 : n_kept]
-    # To sort only those rows stably that have equal keys, if any, takes a fraction of the time.
-    tied = np.flatnonzero(np.count_nonzero(dropped, axis=1) < thetas.shape[1] - n_kept)
-    order = np.argsort(keys[tied], axis=1, kind="stable")
-    dropped[tied[:, None], order] = np.arange(thetas.shape[1]) >= n_kept
-    np.copyto(thetas, 0.0, where=dropped)

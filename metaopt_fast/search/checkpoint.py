@@ -23,7 +23,6 @@ from typing import Any, Self
 from metaopt_fast.files.owned import HAS_LOCKS, CheckpointError, OwnedFile
 from metaopt_fast.runs.ranges import shard_count
 from metaopt_fast.samplers.base import BuiltInSampler
-from metaopt_fast.samplers.box import Box
 from metaopt_fast.search.checkpoint_contents import check_config, check_shard, make_sampler
 from metaopt_fast.search.shards import Shard, State
 from metaopt_fast.validation.values import check_path, describe
@@ -245,7 +244,7 @@ class Checkpoint:
         text = json.dumps(self.config)
         self._execute("UPDATE config SET text = ?, digest = ?", text, _digest(text))
 
-    def read_sampler(self, n_params: int) -> BuiltInSampler | Box:
+    def read_sampler(self, n_params: int) -> BuiltInSampler:
         """Return the search's sampler, for an objective of so many parameters."""
         config = self.config
         if config["n_params"] != n_params:

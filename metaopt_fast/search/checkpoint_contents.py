@@ -12,7 +12,6 @@ from metaopt_fast.runs.evaluation import draw
 from metaopt_fast.runs.ranges import shard_count
 from metaopt_fast.runs.ranking import TOP_DTYPE
 from metaopt_fast.samplers.base import MAX_INDEX, MAX_PARAMS, MAX_SEED, BuiltInSampler
-from metaopt_fast.samplers.box import Box
 from metaopt_fast.samplers.from_dict import from_dict
 from metaopt_fast.search.shards import Shard
 
@@ -67,7 +66,7 @@ def is_configuration(config: object) -> bool:
     )
 
 
-def make_sampler(config: dict[str, Any]) -> BuiltInSampler | Box | None:
+def make_sampler(config: dict[str, Any]) -> BuiltInSampler | None:
     """Return the sampler that a configuration describes, or None if it describes none."""
     try:
         sampler = from_dict(config["sampler"])

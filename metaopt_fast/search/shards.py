@@ -34,7 +34,6 @@ from metaopt_fast.runs.provenance import Identity, check_losses, configuration
 from metaopt_fast.runs.ranges import join_ranges
 from metaopt_fast.runs.ranking import TOP_DTYPE, entries, improvements, rank, select_best
 from metaopt_fast.samplers.base import MAX_SEED, BuiltInSampler
-from metaopt_fast.samplers.box import Box
 from metaopt_fast.samplers.own import ANY_SAMPLER
 from metaopt_fast.typing import Array, Objective, SamplerLike
 from metaopt_fast.validation.identity import is_built_in
@@ -218,7 +217,7 @@ def configuration_of(
 
 def _arguments(sampler: SamplerLike) -> dict[str, Any]:
     """Return all that a built-in sampler is made of, or what kind another one is."""
-    if isinstance(sampler, (BuiltInSampler, Box)) and is_built_in(sampler):
+    if isinstance(sampler, BuiltInSampler) and is_built_in(sampler):
         return sampler.to_dict()
     return {"name": "own" if isinstance(sampler, ANY_SAMPLER) else "callable"}
 

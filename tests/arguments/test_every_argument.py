@@ -185,9 +185,9 @@ def samplers():
         table[f"{name}.to_dict"] = Entry(sampler.to_dict, {})
         if name != "Mixture":
             table[f"{name}.values"] = Entry(sampler.values, {"coordinates": np.zeros(2)})
-        if sampler.in_kernel:
+        if sampler.nonzero_limit(3) is None:
             table[f"{name}.columns"] = Entry(sampler.columns, {"n_params": 3})
-            table[f"{name}.draws"] = Entry(sampler.draws, {"seed": 1, "n_params": 3})
+        table[f"{name}.draws"] = Entry(sampler.draws, {"seed": 1, "n_params": 3})
         for statement in ("mean", "std", "bounds", "is_integer"):
             table[f"{name}.{statement}"] = Entry(getattr(sampler, statement), {"n_params": 3})
         if isinstance(sampler, mf.Integers):

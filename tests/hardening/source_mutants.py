@@ -47,7 +47,7 @@ TILE, SINGLE, LOSSES = "src/tile.hpp", "src/single.hpp", "src/losses.hpp"
 RANDOM, PACKING, SIMD = "src/random.hpp", "src/packing.hpp", "src/simd.hpp"
 NEWTON, SYSTEMS, AUC = "src/newton.hpp", "src/systems.hpp", "src/histogram.hpp"
 TILES, COHORTS, RESULTS = "src/tiles.pxi", "src/cohorts.pxi", "src/results.pxi"
-BOUND = "src/bound.hpp"
+BOUND, WHOLE = "src/bound.hpp", "src/whole.hpp"
 TEAM = "src/team.hpp"
 PY = "metaopt_fast/"
 
@@ -300,8 +300,8 @@ MUTANTS = [
     Mutant(
         "whole numbers are rounded to the nearest",
         RANDOM,
-        "step = rounded > step ? rounded - 1 : rounded;",
-        "step = rounded;",
+        "return rounded > x ? rounded - 1 : rounded;",
+        "return rounded;",
         "samplers",
     ),
     Mutant(
@@ -317,6 +317,41 @@ MUTANTS = [
         "return (f64v)(bits | one) - (1 - 0x1p-53);",
         "return (f64v)(bits | one) - 1;",
         "samplers",
+    ),
+    Mutant(
+        "of equal keys, all are kept",
+        WHOLE,
+        "cut.n_equal = equal ? cut.n_equal - 1 : cut.n_equal;",
+        "",
+        "sparse_integers",
+    ),
+    Mutant(
+        "halves end a step too early",
+        WHOLE,
+        "const Mask tied = open & ((middle <= low) | (middle >= high));",
+        "const Mask tied = open;",
+        "sparse_integers",
+    ),
+    Mutant(
+        "the key of the neighbour of an odd number of parameters",
+        WHOLE,
+        "for (ptrdiff_t column = n / 2 * 2; column < 2 * n; column += 2 * VECTORS) {",
+        "for (ptrdiff_t column = (n + 1) / 2 * 2; column < 2 * n; column += 2 * VECTORS) {",
+        "sparse_integers",
+    ),
+    Mutant(
+        "values of a support are counted once too often",
+        WHOLE,
+        "n_values = taken ? n_values * sampler->b[j] : n_values;",
+        "n_values = n_values * sampler->b[j];",
+        "enumeration",
+    ),
+    Mutant(
+        "values other than 0 include 0",
+        WHOLE,
+        "(value >= 0 ? value + 1 : value)",
+        "value",
+        "enumeration",
     ),
     # ------------------------------------------------------------------------------ dropping early
     Mutant(

@@ -14,6 +14,7 @@ from refusals import assert_refused
 from searches import MeanSquare, digest, problem
 
 import metaopt_fast as mf
+from metaopt_fast import _kernels
 from metaopt_fast.samplers.box import MAX_MODELS, Box
 from metaopt_fast.samplers.from_dict import from_dict
 
@@ -120,6 +121,69 @@ def test_the_last_of_many_supports_is_found():
     last = box(box.n_models - 1, 1)[0]
     assert box.n_models > MAX_MODELS // 2**15
     assert last.tolist() == [0] * 55 + [5] * 6
+
+
+def test_many_boxes_are_numbered_as_ever_on_every_instruction_set(run_python):
+    program = (
+        "import hashlib, metaopt_fast as mf\n"
+        "from metaopt_fast.samplers.box import Box\n"
+        "digest = hashlib.sha256()\n"
+        "for low, high, n_params, limit, free in [\n"
+        "    (-1, 1, 30, None, ()), (0, 1, 60, 6, ()), (-1, 0, 33, 4, ()), (-5, 5, 61, 5, (-1,)),\n"
+        "    ([-2, 0, 0, -7, 1, 0], [3, 2, 0, 9, 1, 1], 6, 3, (4, -1)), (-9, 0, 200, 2, ()),\n"
+        "]:\n"
+        "    box = Box(mf.Integers(low, high, limit, free), n_params)\n"
+        "    last = min(box.n_models, 2**52)\n"
+        "    for start in (0, last // 3, last - 1001 if last > 2000 else 0):\n"
+        "        digest.update(box(start, min(1001, last - start)).tobytes())\n"
+        "print(digest.hexdigest())"
+    )
+    hashes = {run_python(program, METAOPT_FAST_ISA=isa).stdout for isa in _kernels.supported_isas()}
+    # As 0.1.0 numbered them.
+    assert hashes == {"f39196cf1610181ec13525ff9f666b937d7adab66fb31d9ef5c321b7d0122d34\n"}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("limit", [None, 3])
+def test_kernels_evaluate_the_vectors_of_a_box_by_number(dtype, limit):
+    objective = mf.LogisticLoss(*problem(200, 6), dtype=dtype)
+    box = Box(mf.Integers([-2, 0, -1, -3, 0, 0], [1, 1, 0, 2, 4, 1], limit), 6)
+    thetas = vectors([-2, 0, -1, -3, 0, 0], [1, 1, 0, 2, 4, 1], limit)
+    losses, start = objective.batch_loss(thetas)[7:], len(thetas) - 7
+    assert objective.sampled_loss(box, 1, 7, start).tobytes() == losses.tobytes()
+    threshold = float(np.median(losses))
+    found, _ = objective.pruned_loss(box, 1, 7, start, threshold)
+    kept = losses <= threshold
+    assert found[kept].tobytes() == losses[kept].tobytes() and (found[~kept] > threshold).all()
+    for ask in (
+        lambda count: objective.sampled_loss(box, 0, 7, count),
+        lambda count: objective.pruned_loss(box, 0, 7, count, 1.0),
+    ):
+        with pytest.raises(ValueError, match=f"beyond the last one, {len(thetas) - 1}: pass"):
+            ask(start + 1)
+
+
+@given(bounds=st.lists(BOUNDS_WITH_0, min_size=2, max_size=5), data=st.data())
+def test_a_box_states_the_moments_of_its_vectors(bounds, data):
+    low, high = zip(*bounds, strict=True)
+    n_params = len(low)
+    limit = data.draw(st.integers(1, n_params - 1) | st.none())
+    free = (0,) if limit else ()
+    box, every = Box(mf.Integers(low, high, limit, free), n_params), vectors(low, high, limit, free)
+    np.testing.assert_allclose(box.mean(n_params), every.mean(axis=0), rtol=1e-13, atol=1e-13)
+    np.testing.assert_allclose(box.std(n_params), every.std(axis=0), rtol=1e-12, atol=1e-7)
+    assert box.is_integer(n_params).all()
+    for ours, theirs in zip(box.bounds(n_params), (low, high), strict=True):
+        assert ours.tolist() == list(theirs)
+    assert (box.nonzero_limit(n_params) or (None,))[0] == limit
+
+
+def test_a_box_of_other_parameters_is_refused():
+    box = Box(mf.Integers(0, 1, 1), 3)
+    for ask in (box.mean, box.bounds, box.is_integer, box.nonzero_limit, box.columns):
+        assert_refused(ask, 4)
+    assert_refused(box.sample, 0, 0, 1, 4)
+    assert_refused(box.columns, 3)
 
 
 def test_a_box_goes_through_pickle_and_json():
