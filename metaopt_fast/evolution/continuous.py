@@ -65,6 +65,7 @@ class Shrinking(Continuous):
         "shrink": Option(0.95, check_fraction),
         "shrink_stuck": Option(0.7, check_fraction),
     }
+    n_best = 1
     shrink: float
     shrink_stuck: float
 
@@ -93,13 +94,13 @@ class CrossEntropy(Continuous):
 
     def __init__(self, setting: Setting, options: Mapping[str, Any]) -> None:
         super().__init__(setting, options)
-        self.n_elite = max(1, round(self.elite * self.population))
+        self.n_best = max(1, round(self.elite * self.population))
         self.first_scale = self.begin().scale
 
     def tell(
         self, generation: int, state: State, proposal: Proposal, ranks: Array, order: Array
     ) -> State:
-        elite = order[: self.n_elite]
+        elite = order[: self.n_best]
         elite = elite[ranks[elite] < np.inf]
         if len(elite) == 0:
             return state

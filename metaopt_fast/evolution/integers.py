@@ -30,6 +30,7 @@ class IntegerLocalSearch(Strategy):
 
     options: ClassVar = {"restart_after": Option(20, check_count)}
     is_of_integers = True
+    n_best = 1
     restart_after: int
 
     def __init__(self, setting: Setting, options: Mapping[str, Any]) -> None:

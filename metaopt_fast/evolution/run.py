@@ -14,12 +14,12 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from metaopt_fast.evolution.deciding import Losses, median
 from metaopt_fast.evolution.result import TOP_DTYPE, TRACE_DTYPE, EvolveResult
 from metaopt_fast.evolution.strategy import Proposal, State, Strategy
 from metaopt_fast.files.archive import check_array, read_arrays, write_arrays
 from metaopt_fast.files.owned import CheckpointError, OwnedFile
 from metaopt_fast.floating_errors import shielded
-from metaopt_fast.runs.evaluation import batch_loss
 from metaopt_fast.runs.options import CALLBACK_INTERVAL, COMMIT_INTERVAL
 from metaopt_fast.runs.progress import Progress
 from metaopt_fast.runs.provenance import Identity, check_losses
@@ -74,7 +74,7 @@ class Run:
         self, objective: Any, strategy: Strategy, config: dict[str, Any], identity: Identity
     ) -> None:
         self.objective, self.strategy, self.config = objective, strategy, config
-        self.identity = identity
+        self.identity, self.losses = identity, Losses(objective)
         nothing = np.empty(0, TOP_DTYPE), np.empty((0, config["n_params"]))
         self.state = RunState(0, strategy.begin(), *nothing, 0.0, 0.0)
         # Rows of generations; beyond the state's there may be one that was interrupted.
@@ -99,7 +99,7 @@ class Run:
             return
         thetas = proposal.thetas.copy()  # the objective's own, whatever it does with them
         asked = time.perf_counter()
-        losses = batch_loss(self.objective, thetas)
+        losses = self.losses.of(thetas, strategy.n_best, self._threshold())
         answered = time.perf_counter()
 
         with np.errstate(all="ignore"):
@@ -118,7 +118,7 @@ class Run:
         best = float(ranks[order[0]])
         so_far = min(best, self.trace[-1][2]) if generation else best
         self.trace.append(
-            (generation, best, so_far, _median(ranks[order]), float(learned.scale.mean()))
+            (generation, best, so_far, median(ranks[order]), float(learned.scale.mean()))
         )
         began, self.began = self.began, time.perf_counter()
         # One assignment: whenever Ctrl-C comes, the state is whole.
@@ -137,9 +137,8 @@ class Run:
         """Return the best of different thetas, and those thetas."""
         state, top_k = self.state, self.config["top_k"]
         top, n_before = state.top, len(state.top)
-        threshold = math.inf if n_before < top_k else float(rank(top["loss"])[-1])
         if n_before == top_k:
-            order = order[: np.searchsorted(ranks[order], threshold)]
+            order = order[: np.searchsorted(ranks[order], self._threshold())]
             if len(order) == 0:
                 return top, state.top_thetas
         new = np.empty(len(order), TOP_DTYPE)
@@ -158,6 +157,11 @@ class Run:
         kept = np.array(list(chosen.values()))
         all_thetas = np.concatenate([state.top_thetas, thetas[order]])
         return entries[kept], all_thetas[kept]
+
+    def _threshold(self) -> float:
+        """Return the loss that a candidate has to be below to be one of the best."""
+        top = self.state.top
+        return math.inf if len(top) < self.config["top_k"] else float(rank(top["loss"])[-1])
 
     def ending(self, limits: Limits) -> tuple[bool, str | None]:
         """Return whether nothing more is to be done, and why."""
@@ -345,12 +349,6 @@ def _check_state(arrays: dict[str, Array], config: dict[str, Any]) -> None:
 def _flat(config: dict[str, Any]) -> dict[str, Any]:
     """Return a configuration with the method's options among its entries, behind the others."""
     return {name: config[name] for name in config if name != "options"} | dict(config["options"])
-
-
-def _median(ranks: Array) -> float:
-    """Return the median of sorted losses, of which some may be infinite."""
-    low, high = float(ranks[(len(ranks) - 1) // 2]), float(ranks[len(ranks) // 2])
-    return low if low == high else low / 2 + high / 2
 
 
 def run_to_end(

@@ -68,10 +68,14 @@ class Strategy(ABC):
         Options that the rule takes, by name; their values become attributes of these names.
     is_of_integers : bool
         Whether the rule moves in whole numbers.
+    n_best : int or None
+        How many of a generation's best the rule looks at, which need exact losses: `tell` reads no
+        other rank and no later position of the order. None for all.
     """
 
     options: ClassVar[Mapping[str, Option]]
     is_of_integers: ClassVar[bool] = False
+    n_best: int | None = None
 
     def __init__(self, setting: Setting, options: Mapping[str, Any]) -> None:
         self.start, self.theta0, self.seed = setting.start, setting.theta0, setting.seed

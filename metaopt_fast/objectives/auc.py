@@ -227,6 +227,12 @@ class AUCObjective(LinearData):
             losses[left] = self._losses(thetas[left])
         return losses
 
+    def _loss_bounds(self, thetas: Float64Array) -> tuple[Float64Array, Float64Array]:
+        """Return a lower and an upper bound of each loss, by histograms."""
+        areas, bounds = self._estimates(thetas)
+        bounds += 2 * ROUNDING
+        return 1 - areas - bounds, 1 - areas + bounds
+
     def auc(self, theta: npt.ArrayLike) -> float:
         """Return the AUC of one theta, by sorting its decisions; equal ones count half.
 

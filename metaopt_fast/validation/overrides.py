@@ -17,6 +17,7 @@ from metaopt_fast.validation.values import describe
 FASTER = {
     "sampled_loss": ("batch_loss",),
     "pruned_loss": ("batch_loss", "sampled_loss"),
+    "_loss_bounds": ("batch_loss",),
     "batch_loss_gradient": ("loss_gradient",),
     "lipschitz": ("loss_gradient", "batch_loss_gradient"),
     # Of confusion counts, of metrics and of samplers.
