@@ -147,6 +147,9 @@ def solve(
     n_threads: int,
     alone: int = ...,
 ) -> None: ...
+def newton_steps(
+    rows: PackedRows, theta: _Float64Array, l2: float, tol: float, max_iter: int, n_threads: int
+) -> int: ...
 def make_reflections(rows: _Float64Array, taus: _Float64Array, n_threads: int) -> None: ...
 def reflect(
     rows: _Float64Array,

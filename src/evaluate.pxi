@@ -136,7 +136,7 @@ cdef void choose_tiles(Plan *plan) noexcept nogil:
     """Choose the candidates of a tile, and the blocks that tiles read together."""
     plan.n_all_spans = (plan.n_blocks + BLOCKS_PER_SPAN - 1) // BLOCKS_PER_SPAN
     plan.lanes, plan.evaluate = plan.kernels.lanes, plan.kernels.evaluate_tile
-    if plan.n_candidates <= FEW and plan.threshold == INFINITY:
+    if plan.n_candidates <= plan.few and plan.threshold == INFINITY:
         plan.lanes, plan.evaluate = 1, plan.kernels.evaluate_one
     plan.n_tiles = (plan.n_candidates + plan.lanes - 1) // plan.lanes
     plan.blocks_in_cache = max(1, CACHED_ROWS // (

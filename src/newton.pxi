@@ -68,6 +68,11 @@ def hessians(PackedRows data, const double[:, ::1] thetas, double[:, ::1] out, i
 
     Returns False where a theta is not finite. The rows are double precision.
     """
+    return add_up_hessians(data, thetas, out, n_threads)
+
+
+cdef bint add_up_hessians(PackedRows data, const double[:, ::1] thetas, double[:, ::1] out,
+                          int n_threads) except -1:
     cdef HessianPlan plan
     cdef Py_ssize_t n = thetas.shape[1], n_candidates = thetas.shape[0]
     cdef Py_ssize_t wave, n_units, k, slice

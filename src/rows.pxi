@@ -86,7 +86,7 @@ cdef class PackedRows:
         plan.losses = &losses[0]
         if gradients is not None:
             plan.gradients = &gradients[0, 0]
-        plan.n_threads = n_threads
+        plan.n_threads, plan.few = n_threads, self.few()
         plan.threshold = INFINITY
 
     def evaluate(self, const double[:, ::1] thetas, double[::1] losses, double[:, ::1] gradients,
@@ -95,6 +95,27 @@ cdef class PackedRows:
 
         Returns False where a theta is not finite in the rows' precision.
         """
+        cdef Py_ssize_t count = losses.shape[0], tail = count % self.kernels.lanes
+        # A few beyond the last full tile go one by one.
+        if 0 < tail < count and tail <= self.few():
+            count -= tail
+            if not self.evaluate_all(thetas[:count], losses[:count],
+                                     None if gradients is None else gradients[:count], n_threads):
+                return False
+            thetas, losses = thetas[count:], losses[count:]
+            gradients = None if gradients is None else gradients[count:]
+        return self.evaluate_all(thetas, losses, gradients, n_threads)
+
+    cdef Py_ssize_t few(self):
+        """Return how many candidates take one pass over the rows each, not a tile with idle lanes.
+        """
+        cdef Py_ssize_t n_rows = ROWS_PER_SPAN // BLOCKS_PER_SPAN * self.block_rows.shape[0]
+        cdef Py_ssize_t size = n_rows * self.rows.n_params * self.kernels.itemsize
+        return min(FEW_CACHED if size <= CACHED_ALL else FEW, self.kernels.lanes - 1)
+
+    cdef bint evaluate_all(self, const double[:, ::1] thetas, double[::1] losses,
+                           double[:, ::1] gradients, int n_threads) except -1:
+        """Write losses and gradients of candidates, all in tiles or all one by one."""
         cdef Plan plan
         # Over before a second thread is awake.
         if losses.shape[0] * work(self.n_rows, self.rows.n_params) < SERIAL_WORK:

@@ -20,8 +20,8 @@ cdef double SYSTEM_WORK = 1e8
 cdef struct SystemPlan:
     const Kernels *kernels
     Py_ssize_t n, n_penalised, n_systems
-    # How many systems a unit of work has.
-    Py_ssize_t lanes
+    # How many systems a unit of work has, and, where it is one, of how many steps its work is.
+    Py_ssize_t lanes, n_steps
     const double *matrices
     # Of each system: which matrix it has, and the place of its factor.
     const Py_ssize_t *which
@@ -85,7 +85,7 @@ cdef void factor_large_unit(const SystemPlan *plan, Py_ssize_t system, Py_ssize_
         row += stride
     plan.kernels.factor_one(work, n, plan.extents, plan.radii + system, plan.inflations + system,
                             work + n * stride, first_step, last_step)
-    for j in range(n if last_step == plan.kernels.system_steps(n) else 0):
+    for j in range(n if last_step == plan.n_steps else 0):
         memcpy(factor, work + j * stride + j, (n - j) * sizeof(double))
         factor += n - j
 
@@ -197,8 +197,7 @@ def factor(const double[:, ::1] matrices, const Py_ssize_t[::1] which, const dou
     `alone` says whether each is factored by itself, with the same bits; below 0, what is faster.
     """
     cdef SystemPlan plan
-    cdef Py_ssize_t n = extents.shape[0], numbers
-    cdef double work = <double>n * n * n / 8 + n * n
+    cdef Py_ssize_t n = extents.shape[0]
     plan.kernels = table(0, False)
     plan.n, plan.n_penalised, plan.n_systems = n, n_penalised, which.shape[0]
     if not plan.n_systems:
@@ -209,12 +208,27 @@ def factor(const double[:, ::1] matrices, const Py_ssize_t[::1] which, const dou
     plan.inflations = &inflations[0]
     plan.lanes = lanes_of_unit(&plan, alone)
     if plan.lanes == 1:
-        numbers = n * (2 * plan.kernels.system_stride(n) - n + 2)
-        for_each_unit(factor_large_unit, &plan, numbers, work, plan.kernels.system_steps(n),
-                      n_threads)
+        factor_alone(&plan, plan.kernels.system_steps(n), n_threads)
     else:
-        numbers = (pair_of(n, n) + 3 * n + 2) * plan.lanes
-        for_each_unit(factor_unit, &plan, numbers, work * plan.lanes, 1, n_threads)
+        for_each_unit(factor_unit, &plan, (pair_of(n, n) + 3 * n + 2) * plan.lanes,
+                      factor_work(n) * plan.lanes, 1, n_threads)
+
+
+cdef inline double factor_work(Py_ssize_t n) noexcept:
+    return <double>n * n * n / 8 + n * n
+
+
+cdef inline Py_ssize_t pivot_steps(Py_ssize_t n) noexcept:
+    """Return the steps after which a factor is complete, but not its radius and inflation."""
+    return table(0, False).system_steps(n) // 2
+
+
+cdef int factor_alone(SystemPlan *plan, Py_ssize_t n_steps, int n_threads) except -1:
+    """Factor each system by itself, by all steps, or by those that leave out radii."""
+    cdef Py_ssize_t n = plan.n
+    plan.kernels, plan.lanes, plan.n_steps = table(0, False), 1, n_steps
+    return for_each_unit(factor_large_unit, plan, n * (2 * plan.kernels.system_stride(n) - n + 2),
+                         factor_work(n), n_steps, n_threads)
 
 
 def solve(double[:, ::1] factors, const Py_ssize_t[::1] places, double[:, ::1] x,

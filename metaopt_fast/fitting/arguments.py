@@ -75,25 +75,47 @@ class Rows:
         if not isinstance(fit_intercept, (bool, np.bool_)):
             raise TypeError(f"fit_intercept is {describe(fit_intercept)}: pass True or False.")
         X = check_X(X)
-        if min(X.shape) + fit_intercept > MAX_PARAMS:
-            raise ValueError(
-                f"X has {len(X):,} rows and {X.shape[1]:,} columns, but fit_many keeps a Hessian "
-                f"of each model and takes {MAX_PARAMS:,} parameters, or as many rows, at most: use "
-                "gradient_descent(LogisticLoss(X, y), method='lbfgs', l2=...), which fits many at "
-                "once, too."
-            )
+        check_size(X.shape, fit_intercept)
         classes, positive = check_classes(y, len(X))
         weights = check_sample_weight(sample_weight, len(X))
         fold = check_folds(folds, len(X))
         n_folds = None if folds is None else int(fold.max()) + 1
-        sums = np.zeros((n_folds or 1, 2))
-        np.add.at(sums, (fold, positive.astype(np.intp)), weights)
+        sums = class_sums(fold, n_folds or 1, positive, weights)
         return cls(X, classes, positive, weights, fold, n_folds, sums, bool(fit_intercept))
+
+    @classmethod
+    def checked(
+        cls, X: Float64Array, positive: BoolArray, weights: Float64Array, fit_intercept: bool
+    ) -> Self:
+        """Return rows without folds, of arguments that were checked but for their sizes."""
+        check_size(X.shape, fit_intercept)
+        weights, fold = check_sample_weight(weights, len(X)), np.zeros(len(X), np.intp)
+        sums = class_sums(fold, 1, positive, weights)
+        return cls(X, [0, 1], positive, weights, fold, None, sums, fit_intercept)
 
     @property
     def left_out(self) -> list[int]:
         """The fold that each training set of a choice leaves out; -1: none."""
         return [-1] if self.n_folds is None else list(range(self.n_folds))
+
+
+def check_size(shape: tuple[int, ...], fit_intercept: bool) -> None:
+    """Raise an error where Hessians are too large."""
+    if min(shape) + fit_intercept > MAX_PARAMS:
+        raise ValueError(
+            f"X has {shape[0]:,} rows and {shape[1]:,} columns, but fit_many keeps a Hessian "
+            f"of each model and takes {MAX_PARAMS:,} parameters, or as many rows, at most: use "
+            "gradient_descent(LogisticLoss(X, y), method='lbfgs', l2=...), which fits many at "
+            "once, too."
+        )
+
+
+def class_sums(
+    fold: IndexArray, n_folds: int, positive: BoolArray, weights: Float64Array
+) -> Float64Array:
+    """Return the weights of class 0 and 1 in each fold."""
+    sums = np.bincount(2 * fold + positive, weights, 2 * n_folds).astype(np.float64)
+    return sums.reshape(n_folds, 2)
 
 
 def check_folds(folds: npt.ArrayLike | None, n_samples: int) -> IndexArray:

@@ -153,6 +153,7 @@ def fit_models(
     set_of = (choice_of[:, None] * n_sets + np.arange(n_sets)).ravel()
     l2_of = np.broadcast_to(strengths, shape).ravel()
     optima, validation = _fit(rows, choices, set_of, l2_of, near, effort)
+    validation_loss, validation_accuracy = validation or (None, None)
     certified = optima.gap_bounds <= effort.tol * np.maximum(1, optima.losses)
     certified &= np.isfinite(optima.gap_bounds)
     return FitResult(
@@ -162,9 +163,9 @@ def fit_models(
         certified.reshape(result_shape),
         optima.n_iter.reshape(result_shape),
         (optima.status == Status.CONVERGED).reshape(result_shape),
-        None if rows.n_folds is None else validation[0],
-        None if rows.n_folds is None else validation[1],
-        np.array(STATUSES)[optima.status].reshape(result_shape),
+        validation_loss,
+        validation_accuracy,
+        STATUSES[optima.status].reshape(result_shape),
     )
 
 
@@ -175,10 +176,10 @@ def _fit(
     l2: Float64Array,
     theta0: Float64Array | None,
     effort: Effort,
-) -> tuple[Optima, tuple[Float64Array, Float64Array]]:
+) -> tuple[Optima, tuple[Float64Array, Float64Array] | None]:
     """Fit models of training sets, one for each choice of class weights and each fold left out.
 
-    Returns them, and what they are worth on the folds."""
+    Returns them, and what they are worth on the folds, if there are any."""
     n_threads = effort.n_threads
     reduction = Reduction.of(rows.X, rows.weights, rows.fit_intercept)
     whole = Strata.of(rows, reduction.X, n_threads)
@@ -190,7 +191,9 @@ def _fit(
     given = None if theta0 is None else reduction.inward(theta0, n_threads)
     near = start(strata, models, choices) if given is None else given
     optima = fit(models, near, effort.tol, effort.max_iter)
-    validation = strata.validate(optima.thetas.reshape(-1, len(rows.left_out), models.n_params))
+    validation = None
+    if rows.n_folds is not None:
+        validation = strata.validate(optima.thetas.reshape(-1, rows.n_folds, models.n_params))
     if reduction.is_wide:
         of_all = whole.fold_models(choices, set_of, l2)
         optima = _of_all_columns(optima, reduction, of_all, effort.tol)

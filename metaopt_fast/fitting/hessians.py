@@ -2,11 +2,11 @@
 
 A model's Hessian H is taken at its origin, and is old as soon as the model leaves it. Its drift is
 a bound of how far the margin of any row has changed since: max |x_i (theta - origin)|. By
-self-concordance, exp(-drift) H <= the Hessian at theta <= exp(drift) H, so that all that H says is
-still a bound, times a power of exp(drift / 2). The drift has two parts: the measured drift, which a
-pass over the rows has found, and the distance that the model has moved since then, in H's norm: no
+self-concordance, the Hessian at theta is at least exp(-drift) H, so that all that H says is still a
+bound, times a power of exp(drift / 2). The drift has two parts: the measured drift, which a pass
+over the rows has found, and the distance that the model has moved since then, in H's norm: no
 margin changes by more than radius * distance, where the radius is the largest norm of a row in the
-norm of H's inverse.
+norm of H's inverse. A mean of others' Hessians has a drift of its own (`paths`), the base of both.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import metaopt_fast._kernels as _kernels
-from metaopt_fast.arithmetic import exp, log
+from metaopt_fast.arithmetic import exp
 from metaopt_fast.fitting.certificates import slack_of_factors
 from metaopt_fast.fitting.models import Models
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
@@ -69,8 +69,9 @@ class KeptHessians:
         Factors by which other norms may be larger than the factors say; infinite: a parameter was
         left out, or rounding has made another matrix of it.
     origins : array of shape (n, n_params)
-    measured_drifts, distances : arrays of shape (n,)
-        Parts of the drift; an infinite distance: there is no Hessian to speak of.
+    base_drifts, measured_drifts, distances : arrays of shape (n,)
+        Parts of the drift: that of a mean at its origin, where the model started, and those since;
+        an infinite distance: there is no Hessian to speak of.
     curvatures : array of shape (n,)
         The Hessian's entry for the last parameter.
     """
@@ -81,8 +82,17 @@ class KeptHessians:
         self.sums = np.empty((n, n_pairs)) if keep_sums else None
         self.factors, self.radii, self.slack = np.empty((n, n_pairs)), np.empty(n), np.empty(n)
         self.origins = np.empty((n, models.n_params))
-        self.measured_drifts, self.distances = np.zeros(n), np.full(n, np.inf)
+        self.base_drifts, self.measured_drifts = np.zeros((2, n))
+        self.distances = np.full(n, np.inf)
         self.curvatures = np.empty(n)
+
+    def adopt_between(
+        self, hessians: Float64Array, thetas: Float64Array, drifts: Float64Array
+    ) -> None:
+        """Take Hessians that have aged by some drifts at some thetas."""
+        everything = np.arange(len(self.members))
+        self._factor(everything, hessians, everything)
+        self.origins[:], self.base_drifts[:], self.distances[:] = thetas, drifts, 0.0
 
     def adopt(self, near: Nearby) -> None:
         """Take the Hessians of what is known nearby."""
@@ -99,7 +109,7 @@ class KeptHessians:
         if self.sums is not None:
             self.sums[at] = hessians
         self.origins[at] = thetas
-        self.measured_drifts[at] = self.distances[at] = 0.0
+        self.base_drifts[at] = self.measured_drifts[at] = self.distances[at] = 0.0
 
     def _factor(self, at: IndexArray, hessians: Float64Array, which: IndexArray) -> None:
         models, members = self.models, self.members[at]
@@ -114,17 +124,19 @@ class KeptHessians:
 
     def is_old(self, at: IndexArray) -> BoolArray:
         """Say which Hessians were taken elsewhere."""
-        return np.asarray((self.distances[at] > 0) | (self.measured_drifts[at] > 0))
+        return np.asarray(self.drifts(at) > 0)
 
     def drifts(self, at: IndexArray) -> Float64Array:
         """Return bounds of how far margins have changed since the Hessians were taken."""
         distances = self.distances[at]
         drifts: Float64Array = np.where(distances > 0, self.radii[at] * distances, 0.0)
-        return drifts + self.measured_drifts[at]
+        return drifts + self.measured_drifts[at] + self.base_drifts[at]
 
     def measure_drifts(self, at: IndexArray, thetas: Float64Array) -> None:
         """Replace the bounds of some models, at their thetas, by how far margins have changed."""
         left = self.distances[at] > 0
+        if not left.any():
+            return
         at = at[left]
         self.measured_drifts[at] = self.models.margin_changes(
             self.members[at], thetas[left] - self.origins[at]
@@ -134,31 +146,3 @@ class KeptHessians:
     def curvatures_after(self, at: IndexArray, drifts: Float64Array) -> Float64Array:
         """Return lower bounds of the second derivatives for the last parameter."""
         return np.where(drifts < 700, self.curvatures[at] * exp(-drifts) * 0.99, 0.0)
-
-    def nearby(
-        self, others: IndexArray, thetas: Float64Array, losses: Float64Array, slopes: Float64Array
-    ) -> Nearby:
-        """Return what other models know of the nearest one of the same set, given all thetas,
-        losses and gradients."""
-        models = self.models
-        assert self.sums is not None
-        theirs, mine = models.penalty.of(others), models.penalty.of(self.members)
-        of_theirs, of_mine = (log(np.maximum(one.strengths, TINY)) for one in (theirs, mine))
-        far = np.abs(of_theirs[:, None] - of_mine)
-        far[models.set_of[others][:, None] != models.set_of[self.members]] = np.inf
-        which = far.argmin(axis=1)
-        more, more_slopes = mine.of(which).change(theirs, thetas[which])
-        # A distance may be measured with any smaller penalty than the radius: with masses
-        # m_i = c_i (x_i v)^2 of the rows' parts c_i of a Hessian H, the mean of the squares of
-        # their changes d_i = x_i s is at most radius^2 sum_i c_i d_i^2, and, by Jensen's
-        # inequality, what is left of v'Hv is at least exp(-mean of |d_i|) of it.
-        return Nearby(
-            thetas[which],
-            losses[which] + more,
-            slopes[which] + more_slopes,
-            self.sums,
-            self.origins,
-            which,
-            self.distances[which],
-            self.measured_drifts[which],
-        )

@@ -66,6 +66,23 @@ class Models:
         values, slopes = self.penalty.of(models).value_gradient(thetas)
         return losses + values, gradients + slopes
 
+    def walk(
+        self, models: IndexArray, thetas: Float64Array, tol: float, max_iter: int
+    ) -> IndexArray:
+        """Move each theta by Newton steps of Hessians of its own to where the decrement is likely
+        to be below tol; return how many there were."""
+        of_each = zip(
+            self.set_of[models].tolist(),
+            thetas,
+            self.penalty.curvatures[models].tolist(),
+            strict=True,
+        )
+        n_steps = [
+            _kernels.newton_steps(self.sets[k].rows, theta, l2, tol, max_iter, self.n_threads)
+            for k, theta, l2 in of_each
+        ]
+        return np.array(n_steps, np.intp)
+
     def hessians(self, models: IndexArray, thetas: Float64Array) -> Float64Array:
         """Return sums of loss'' x x' over the training sets at each theta, without penalties."""
         found = np.empty((len(models), _kernels.n_pairs(self.n_params)))

@@ -4,7 +4,8 @@ Hessians are computed where a model needs one and kept for several steps (`KeptH
 drift, distance and origin are); what they say of an optimum elsewhere is bounded by
 self-concordance. Lengths of steps are in a Hessian's norm, and the length of the Newton step is the
 Newton decrement as that Hessian sees it: exp(drift / 2) times as much bounds the true one.
-Of each training set some models, the leads, are fitted before the others, which start from them.
+Of each training set some models, the leads, are fitted before the others, which start between them.
+A few models alone take a new Hessian for each step (`Models.walk`), and are judged like all others.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from metaopt_fast.fitting.certificates import (
 from metaopt_fast.fitting.hessians import KeptHessians, Nearby
 from metaopt_fast.fitting.last_steps import LastSteps
 from metaopt_fast.fitting.models import Models
+from metaopt_fast.fitting.paths import Between, between, choose
 from metaopt_fast.fitting.result import Status
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
 
@@ -46,12 +48,15 @@ PATIENCE = 0.5
 # Operations that an iteration takes beside the work on the rows: x 1.1 at 0 and at 8e7.
 ITERATION = 2e7
 # Radius times decrement below which a new Hessian leads to an optimum and proves it, as it must be
-# below 1 to prove anything: x 1.0 at 0.1.
+# below 1 to prove anything: x 1.0 at 0.1 and 4, x 1.1 at 1000.
 NEAR = 1.0
+# Up to so many models take Newton steps by themselves, with a Hessian for each: a fit of 569 x 30
+# takes 3.6 times as long without.
+FEW = 2
 # One in so many models of a training set is a lead: x 1.3 at 2, x 1.0 at 20.
 STRIDE = 6
-# Leads of a training set at least: x 1.1 at 4, x 1.2 at 32.
-MIN_LEADS = 16
+# Leads of a training set at least, as many as a tile has lanes: x 1.1 at 16 and at 32.
+MIN_LEADS = 24
 # Constants of rounding: log 2, and a hair more.
 LOSS_AT_ZERO = 0.6931472
 # Part of what the gradient promises by which the loss has to fall, as Armijo has it, and halvings
@@ -88,7 +93,7 @@ def fit(
     """Minimise the objective of each model; unless `prove`, a small decrement is enough.
 
     Models start from thetas, or by a step from what is nearby. Of each training set, one model in
-    STRIDE, in the order of penalties, comes first; the others start from the nearest of these.
+    STRIDE, in the order of penalties, comes first; the others start between these.
     """
     n = len(models.set_of)
     optima = Optima(
@@ -103,26 +108,19 @@ def fit(
     order = np.lexsort((models.penalty.strengths, models.set_of))
     for first in range(0, n, size):
         members = order[first : first + size]
-        is_lead = choose_leads(models.set_of[members])
+        is_lead = choose(models.set_of[members], STRIDE, MIN_LEADS)
         leads, rest = members[is_lead], members[~is_lead]
-        near = start.of(leads) if isinstance(start, Nearby) else start[leads]
-        batch = Batch(models, leads, near, tol, max_iter, prove, keep_hessians=len(rest) > 0)
+        batch = Batch(models, leads, tol, max_iter, prove, keep_hessians=len(rest) > 0)
+        if isinstance(start, Nearby):
+            batch.step_from(start.of(leads))
+        else:
+            batch.begin_at(start[leads])
         batch.run(optima)
         if len(rest):
-            Batch(models, rest, batch.nearby(rest), tol, max_iter, prove).run(optima)
+            others = Batch(models, rest, tol, max_iter, prove)
+            others.begin_between(batch.between(rest))
+            others.run(optima)
     return optima
-
-
-def choose_leads(set_of: IndexArray) -> BoolArray:
-    """Choose one in STRIDE of each training set's models, or MIN_LEADS; set_of is sorted."""
-    _, counts = np.unique(set_of, return_counts=True)
-    leads = []
-    for count in counts.tolist():
-        n_leads = min(count, max(MIN_LEADS, round(count / STRIDE)))
-        rank = np.arange(count)
-        # Evenly spread, from one end to the other.
-        leads.append((rank + 1) * n_leads // count > rank * n_leads // count)
-    return np.concatenate(leads)
 
 
 class _Findings(NamedTuple):
@@ -156,7 +154,6 @@ class Batch:
         self,
         models: Models,
         members: IndexArray,
-        start: Float64Array | Nearby,
         tol: float,
         max_iter: int,
         prove: bool,
@@ -169,14 +166,18 @@ class Batch:
         self.kept = KeptHessians(models, members, keep_sums=keep_hessians)
         self.lengths_before, self.falls = np.full(n, np.inf), np.full(n, np.inf)
         self.idle, self.stuck = np.zeros(n, np.intp), np.zeros(n, np.bool_)
-        self.last = LastSteps(n, models.n_params)
-        if isinstance(start, Nearby):
-            self.step_from(start)
-        else:
-            self.thetas = start.copy()
-            self.losses, self.gradients = models.evaluate(members, self.thetas)
-            if len(worse := np.flatnonzero(~(self.losses <= LOSS_AT_ZERO))):
-                self.leave(worse)
+        self.last, self.n_iter = LastSteps(n, models.n_params), np.zeros(n, np.intp)
+        self.thetas, self.gradients = np.zeros((2, n, models.n_params))
+        self.losses: Float64Array = np.full(n, np.inf)
+
+    def begin_at(self, thetas: Float64Array) -> None:
+        """Start from thetas; a few models have come near their optima before they are judged."""
+        self.thetas = thetas.copy()
+        if len(thetas) <= FEW:
+            self.n_iter = self.models.walk(self.members, self.thetas, self.tol, self.max_iter)
+        self.losses, self.gradients = self.models.evaluate(self.members, self.thetas)
+        if len(worse := np.flatnonzero(~(self.losses <= LOSS_AT_ZERO))):
+            self.leave(worse)
 
     def leave(self, at: IndexArray) -> None:
         """Start at zero instead, where a start is worse: far off, Hessians vanish."""
@@ -199,19 +200,28 @@ class Batch:
         self.gradients[worse] = near.gradients[worse]
         self.kept.distances[worse] = self.lengths_before[worse] = np.inf
 
+    def begin_between(self, start: Between) -> None:
+        """Start between others, or from the nearest of them where that is better."""
+        self.thetas = start.thetas
+        self.losses, self.gradients = self.models.evaluate(self.members, self.thetas)
+        worse = ~(self.losses <= start.safe_losses)
+        self.thetas[worse], self.losses[worse] = start.safe_thetas[worse], start.safe_losses[worse]
+        self.gradients[worse] = start.safe_gradients[worse]
+        drifts = start.drifts(self.models, self.members, self.thetas)
+        self.kept.adopt_between(start.hessians, self.thetas, drifts)
+
     def run(self, optima: Optima) -> None:
         """Iterate until every model is done, and write its results."""
-        active, n_iter = np.arange(len(self.members)), 0
+        active = np.arange(len(self.members))
         gaps, drifts = np.empty((2, len(self.members)))
         while True:
             self.renew(active[self.kept.is_missing(active)])
-            found = self.ask(active)
-            if n_iter < self.max_iter:
-                found = self.ask_again(active, found)
+            may_step = self.n_iter[active] < self.max_iter
+            found = self.ask_again(active, self.ask(active), may_step)
             converged, ended = self.judge_progress(active, found)
-            done = converged | ended | (n_iter == self.max_iter)
+            done = converged | ended | ~may_step
             at = self.members[active[done]]
-            optima.n_iter[at] = n_iter
+            optima.n_iter[at] = self.n_iter[active[done]]
             statuses = np.where(ended[done], Status.ROUNDING.value, Status.MAX_ITER.value)
             optima.status[at] = np.where(converged[done], Status.CONVERGED.value, statuses)
             gaps[active], drifts[active] = found.gaps, found.drifts
@@ -219,11 +229,11 @@ class Batch:
                 return self.write(gaps, drifts, optima)
             active = active[~done]
             self.step(active, found.steps[~done], found.lengths[~done])
-            n_iter += 1
+            self.n_iter[active] += 1
 
-    def ask_again(self, at: IndexArray, found: _Findings) -> _Findings:
+    def ask_again(self, at: IndexArray, found: _Findings, may_step: BoolArray) -> _Findings:
         """Measure the drifts of Hessians that are stale, and take those anew that still are."""
-        stale = self.is_stale(at, found)
+        stale = self.is_stale(at, found) & may_step
         if not stale.any():
             return found
         self.kept.measure_drifts(at[stale], self.thetas[at[stale]])
@@ -298,9 +308,9 @@ class Batch:
             gaps = np.minimum(gaps, others)
         optima.gap_bounds[at] = gaps
 
-    def nearby(self, others: IndexArray) -> Nearby:
-        """Return what other models know: the nearest one of the same set."""
-        return self.kept.nearby(others, self.thetas, self.losses, self.gradients)
+    def between(self, others: IndexArray) -> Between:
+        """Return starts of others, at penalties between those of these models."""
+        return between(self.kept, others, self.thetas, self.losses, self.gradients)
 
     def renew(self, at: IndexArray) -> None:
         """Take Hessians at the thetas of some models, which then have no last step."""
@@ -342,10 +352,10 @@ class Batch:
         rows = self.models.n_rows
         evaluation = (4 * self.models.n_params + 40) * rows + ITERATION / len(at)
         cost = 2 * self.kept.factors.shape[1] * rows / evaluation
-        needed = (rate >= SLOW) | (left > 2 + PATIENCE * cost)
+        is_near = found.lengths * found.radii <= NEAR
+        needed = (rate >= SLOW) | (is_near & (left > 2 + PATIENCE * cost))
         needed &= found.decrements > self.tol
         if self.prove:
-            is_near = found.lengths * found.radii <= NEAR
             needed |= (found.drifts > MAX_DRIFT) & is_near
             needed |= (found.decrements <= self.tol) & ~self.is_proven(at, found.gaps)
         return needed & (found.drifts > 0)

@@ -20,7 +20,7 @@ class Status(IntEnum):
     ROUNDING = 2
 
 
-STATUSES = tuple(status.name.lower() for status in Status)
+STATUSES = np.array([status.name.lower() for status in Status])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

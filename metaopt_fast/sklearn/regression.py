@@ -124,7 +124,7 @@ class LogisticRegression(BinaryClassifier):
         weights = weights * np.where(positive, factors[1], factors[0])
         l2 = float(np.ldexp(1 / (C * weights.sum()), -exponent)) if l2 is None else l2
         effort = Effort.of(self.tol, self.max_iter, self.n_threads)
-        rows = Rows.of(X, positive, sample_weight=weights, fit_intercept=self.fit_intercept)
+        rows = Rows.checked(X, positive, weights, check_flag("fit_intercept", self.fit_intercept))
         fits = fit_models(effort, rows, l2=[l2], theta0=start)
         theta, n_features = fits.theta[0], X.shape[1]
         self.coef_ = theta[None, :n_features]

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.interpolate import CubicHermiteSpline
 
 import metaopt_fast as mf
 from metaopt_fast import _kernels
-from metaopt_fast.fitting import newton
+from metaopt_fast.fitting import newton, paths
 from metaopt_fast.fitting.certificates import logistic_gap_bound
 from metaopt_fast.fitting.last_steps import LastSteps
 from metaopt_fast.fitting.models import Models, TrainingSet
@@ -20,6 +21,13 @@ from metaopt_fast.objectives.penalties import L2
 
 def pairs_of(matrix):
     return matrix[np.triu_indices(len(matrix))]
+
+
+def matrix_of(pairs):
+    n = int(np.sqrt(2 * len(pairs)))
+    matrix = np.zeros((n, n))
+    matrix[np.triu_indices(n)] = pairs
+    return matrix + np.triu(matrix, 1).T
 
 
 def problem(seed, n_samples, n_features, weighted):
@@ -131,6 +139,71 @@ def test_a_step_is_improved_by_the_update_of_bfgs():
     last.forget(at)
     steps, _ = last.improve(at, next_gradient[None], newton[None], np.array([length]))
     assert (steps[0] == newton).all()
+
+
+# ------------------------------------------------------------------------- steps of a single model
+
+
+def reference_optimum(X, y, l2):
+    """The optimum of rows and their intercept by Newton's method in NumPy."""
+    rows = np.column_stack([X, np.ones(len(X))]) * np.where(y, -1.0, 1.0)[:, None]
+    ridge, theta = np.diag([*[l2] * X.shape[1], 0.0]), np.zeros(X.shape[1] + 1)
+
+    def objective(theta):
+        return np.logaddexp(0, rows @ theta).mean() + theta @ ridge @ theta / 2
+
+    for _ in range(100):
+        p = 1 / (1 + np.exp(-rows @ theta))
+        gradient = rows.T @ p / len(X) + ridge @ theta
+        hessian = (rows.T * (p * (1 - p))) @ rows / len(X) + ridge
+        step, size = np.linalg.solve(hessian, gradient), 1.0
+        while objective(theta - size * step) > objective(theta) and size > 1e-3:
+            size /= 2
+        theta = theta - size * step
+    return theta
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_samples=st.integers(4, 150),
+    n_features=st.integers(1, 12),
+    l2=st.sampled_from([1e-4, 1e-2, 1.0]),
+    far=st.sampled_from([0.0, 1.0, 1e3]),
+)
+def test_newton_steps_lead_to_the_optimum(seed, n_samples, n_features, l2, far):
+    X, y, _, objective, rng = problem(seed, n_samples, n_features, False)
+    wanted = reference_optimum(X, y, l2)
+    theta = far * rng.normal(size=n_features + 1)
+    n_steps = _kernels.newton_steps(objective._rows, theta, l2, 1e-8, 100, 1)
+    assert 0 < n_steps < 30
+    np.testing.assert_allclose(theta, wanted, rtol=1e-5, atol=1e-6)
+    again = theta.copy()
+    assert _kernels.newton_steps(objective._rows, again, l2, 1e-6, 100, 1) == 0
+    assert (again == theta).all()
+
+
+def test_each_newton_step_lowers_the_objective_and_there_are_no_more_than_wanted():
+    X, y, _, _, _ = problem(3, 100, 5, False)
+    X = X + y[:, None]
+    objective = mf.LogisticLoss(X, y, l2=1e-6, fit_intercept=True)
+    losses = [objective.loss(np.zeros(6))]
+    for max_iter in range(1, 8):
+        theta = np.zeros(6)
+        n_steps = _kernels.newton_steps(objective._rows, theta, 1e-6, 1e-12, max_iter, 1)
+        assert n_steps == max_iter
+        losses.append(objective.loss(theta))
+    assert (np.diff(losses) < 0).all()
+
+
+@pytest.mark.parametrize("n_features", [3, 60])
+def test_newton_steps_have_the_same_bits_on_any_number_of_threads(n_features):
+    _, _, _, objective, _ = problem(1, 4000, n_features, True)
+    found = []
+    for n_threads in (1, 2, 5):
+        theta = np.zeros(n_features + 1)
+        n_steps = _kernels.newton_steps(objective._rows, theta, 1e-3, 1e-8, 100, n_threads)
+        found.append((n_steps, theta.tobytes()))
+    assert len(set(found)) == 1
 
 
 def solve(matrices, which, scales, shifts, n_penalised, extents, right, n_threads=1, alone=-1):
@@ -337,21 +410,60 @@ print(hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest())
 """
 
 
-def test_what_the_nearest_model_knows_is_true_of_another_penalty(monkeypatch):
-    nearby, seen = newton.Batch.nearby, []
+def test_what_is_known_between_models_is_true_of_the_penalties_there(monkeypatch):
+    between, seen = newton.Batch.between, []
 
     def checked(batch, others):
-        near = nearby(batch, others)
-        losses, gradients = batch.models.evaluate(others, near.thetas)
-        np.testing.assert_allclose(near.losses, losses, rtol=1e-12)
-        np.testing.assert_allclose(near.gradients, gradients, rtol=1e-9, atol=1e-13)
+        start, models = between(batch, others), batch.models
+        losses, gradients = models.evaluate(others, start.safe_thetas)
+        np.testing.assert_allclose(start.safe_losses, losses, rtol=1e-12)
+        np.testing.assert_allclose(start.safe_gradients, gradients, rtol=1e-9, atol=1e-13)
+        # The start is nearer to the optimum than any other model is.
+        assert (models.evaluate(others, start.thetas)[0] <= losses).all()
+        drifts = start.drifts(models, others, start.thetas)
+        hessians = models.hessians(others, start.thetas)
+        for kept, true, drift in zip(start.hessians, hessians, drifts, strict=True):
+            assert np.linalg.eigvalsh(matrix_of(true) - np.exp(-drift) * matrix_of(kept))[0] >= -(
+                1e-12 * np.abs(true).max()
+            )
         seen.append(len(others))
-        return near
+        return start
 
-    monkeypatch.setattr(newton.Batch, "nearby", checked)
+    monkeypatch.setattr(newton.Batch, "between", checked)
     X, y, _, _, _ = problem(0, 150, 4, False)
-    assert mf.fit_many(X + y[:, None], y, l2=np.logspace(-3, 2, 40)).certified.all()
+    assert mf.fit_many(X + y[:, None], y, l2=np.logspace(-3, 2, 50)).certified.all()
     assert sum(seen) >= 20
+
+
+@given(st.data())
+def test_brackets_are_the_nearest_models_of_the_set_on_both_sides(data):
+    some = st.lists(st.tuples(st.integers(0, 3), st.integers(-9, 9)), min_size=1, max_size=30)
+    models = sorted(data.draw(some))
+    numbers = st.sampled_from(models).map(lambda model: model[0])
+    others = data.draw(st.lists(st.tuples(numbers, st.integers(-9, 9)), min_size=1, max_size=20))
+    sets, positions = np.array(models).T
+    their_sets, theirs = np.array(others).T
+    left, right, part = paths.brackets(sets, positions / 2.0, their_sets, theirs / 2.0)
+    for (number, position), a, b, t in zip(others, left, right, part, strict=True):
+        below = [p for n, p in models if n == number and p <= position]
+        above = [p for n, p in models if n == number and p > position]
+        assert models[a][0] == models[b][0] == number
+        if below and above and above[0] - below[-1] <= 2 * paths.MAX_WIDTH:
+            assert (models[a][1], models[b][1]) == (below[-1], above[0])
+            assert t == (position - below[-1]) / (above[0] - below[-1])
+        else:
+            assert models[a] == models[b] and t == 0
+            assert abs(models[a][1] - position) == min(abs(p - position) for p in below + above)
+
+
+def test_a_cubic_has_the_ends_and_slopes_that_it_is_given():
+    rng = np.random.default_rng(0)
+    part, width = rng.uniform(0, 1, 30), rng.uniform(0.1, 3, 30)
+    ends, slopes = rng.normal(size=(2, 2, 30, 4))
+    found = paths.on_cubics(part, width, tuple(ends), tuple(slopes))
+    for i in range(30):
+        wanted = CubicHermiteSpline([0, width[i]], ends[:, i], slopes[:, i])(part[i] * width[i])
+        np.testing.assert_allclose(found[i], wanted, rtol=1e-12, atol=1e-12)
 
 
 def test_fits_have_one_hash_over_threads_and_instruction_sets(run_python):

@@ -68,6 +68,7 @@ TESTS = {
     "fitting/hessians": ["newton", "training"],
     "fitting/last_steps": ["newton"],
     "fitting/models": ["newton", "training"],
+    "fitting/paths": ["newton", "training"],
     "fitting/reductions": ["training", "newton"],
     "fitting/result": ["training"],
     "fitting/starts": ["training"],

@@ -1,0 +1,147 @@
+"""Where models start between others of the same training set, at penalties on both sides.
+
+Along the logarithm of the penalty, thetas and Hessians are smooth. A model between two others
+begins on the cubic polynomial that has their thetas and their slopes (Hermite), with the mean of
+their Hessians, weighted by how near they are. Its drift (see `hessians`) is that of such a mean:
+what is at least exp(-d) A and exp(-e) B is at least the mean of A and B, divided by the mean of
+exp(d) and exp(e).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from metaopt_fast.arithmetic import exp, log
+from metaopt_fast.fitting.hessians import KeptHessians
+from metaopt_fast.fitting.models import Models
+from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
+
+TINY = np.finfo(np.float64).tiny
+# Logarithms of penalties that are further apart say too little of what is between them.
+MAX_WIDTH = 3.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Between:
+    """Starts of some models.
+
+    Attributes
+    ----------
+    thetas : array of shape (n, n_params)
+    safe_thetas, safe_losses, safe_gradients : arrays of shape (n, n_params) and (n,)
+        The theta of the nearest other model, where its loss is the lesser one.
+    hessians : array of shape (n, n_pairs)
+        Without penalties.
+    left_origins, right_origins : arrays of shape (n, n_params)
+        Where the Hessians of the mean were taken.
+    parts : array of shape (n,)
+        Weights of the right ones.
+    """
+
+    thetas: Float64Array
+    safe_thetas: Float64Array
+    safe_losses: Float64Array
+    safe_gradients: Float64Array
+    hessians: Float64Array
+    left_origins: Float64Array
+    right_origins: Float64Array
+    parts: Float64Array
+
+    def drifts(self, models: Models, members: IndexArray, thetas: Float64Array) -> Float64Array:
+        """Return bounds of how far the Hessians have aged at some thetas of the models."""
+        left, right = (
+            exp(models.margin_changes(members, thetas - origins))
+            for origins in (self.left_origins, self.right_origins)
+        )
+        drifts = log((1 - self.parts) * left + self.parts * right)
+        return np.maximum(np.where(self.parts > 0, drifts, log(left)), 0.0)
+
+
+def choose(set_of: IndexArray, stride: int, least: int) -> BoolArray:
+    """Choose one in `stride` of each training set's models, or the `least` number of them, evenly
+    spread from one end to the other; set_of is sorted."""
+    _, counts = np.unique(set_of, return_counts=True)
+    found = []
+    for count in counts.tolist():
+        wanted = min(count, max(least, round(count / stride)))
+        chosen, gaps = np.zeros(count, np.bool_), max(1, wanted - 1)
+        chosen[(2 * np.arange(wanted) * (count - 1) + gaps) // (2 * gaps)] = True
+        found.append(chosen)
+    return np.concatenate(found)
+
+
+def brackets(
+    sets: IndexArray, positions: Float64Array, others: IndexArray, theirs: Float64Array
+) -> tuple[IndexArray, IndexArray, Float64Array]:
+    """Return the models on both sides of others, and how far along the way these are, from 0 to 1.
+
+    `sets` and `positions` are those of models, in order; `others` and `theirs` those of the others.
+    Where there is a model on one side alone, or the other one is far, the nearest is on both.
+    """
+    order = np.lexsort((np.append(positions, theirs), np.append(sets, others)))
+    n = len(positions)
+    rank = np.empty(len(order), np.intp)
+    rank[order] = np.cumsum(order < n)
+    right = np.minimum(rank[n:], n - 1)
+    left = np.maximum(rank[n:] - 1, 0)
+    left = np.where(sets[left] == others, left, right)
+    right = np.where(sets[right] == others, right, left)
+    width = positions[right] - positions[left]
+    part = np.where(width > 0, (theirs - positions[left]) / np.where(width > 0, width, 1.0), 0.0)
+    alone = ~((width > 0) & (width <= MAX_WIDTH))
+    nearest = np.where(part > 0.5, right, left)
+    left, right = np.where(alone, nearest, left), np.where(alone, nearest, right)
+    return left, right, np.where(alone, 0.0, part)
+
+
+def on_cubics(
+    part: Float64Array,
+    width: Float64Array,
+    ends: tuple[Float64Array, Float64Array],
+    slopes: tuple[Float64Array, Float64Array],
+) -> Float64Array:
+    """Return points of the polynomials that have some ends and slopes, a part of the way."""
+    t, rest = part[:, None], 1 - part[:, None]
+    left, right = ends
+    curved: Float64Array = rest * slopes[0] - t * slopes[1]
+    curved = width[:, None] * curved + (1 - 2 * t) * (left - right)
+    return rest * left + t * right + t * rest * curved
+
+
+def between(
+    kept: KeptHessians,
+    others: IndexArray,
+    thetas: Float64Array,
+    losses: Float64Array,
+    gradients: Float64Array,
+) -> Between:
+    """Return starts of other models, given all thetas, losses and gradients of those that keep
+    Hessians, in the order of their sets and penalties."""
+    models, members = kept.models, kept.members
+    assert kept.sums is not None
+    mine, theirs = models.penalty.of(members), models.penalty.of(others)
+    of_mine, of_theirs = (log(np.maximum(one.strengths, TINY)) for one in (mine, theirs))
+    left, right, part = brackets(models.set_of[members], of_mine, models.set_of[others], of_theirs)
+    # The gradient's change along the logarithm of an l2 penalty is that of the penalty itself.
+    turned, _ = models.solve(kept.factors, np.arange(len(members)), mine.value_gradient(thetas)[1])
+    starts = on_cubics(
+        part,
+        of_mine[right] - of_mine[left],
+        (thetas[left], thetas[right]),
+        (-turned[left], -turned[right]),
+    )
+    hessians = (1 - part)[:, None] * kept.sums[left] + part[:, None] * kept.sums[right]
+    nearest = np.where(part > 0.5, right, left)
+    more, more_slopes = mine.of(nearest).change(theirs, thetas[nearest])
+    return Between(
+        starts,
+        thetas[nearest],
+        losses[nearest] + more,
+        gradients[nearest] + more_slopes,
+        hessians,
+        kept.origins[left],
+        kept.origins[right],
+        part,
+    )
