@@ -16,6 +16,14 @@ THREADS = [1, 2]
 BATCH_SHAPES = [(1000, 10, 4800), (10_000, 30, 1920), (100_000, 100, 1008), (20_000, 784, 1008)]
 GRADIENT_SHAPES = [(10_000, 30, 256), (100_000, 100, 256)]
 SINGLE_SHAPES = [(1_000_000, 20), (200_000, 100), (50_000, 1000)]
+PACKED_SHAPES = [(1_000_000, 20), (200_000, 100), (50_000, 1000)]
+ONCE_SHAPES = [(569, 30), (20_000, 200)]
+LAYOUTS = {
+    "float64": lambda X: X,
+    "float64 in columns": np.asfortranarray,
+    "float32": lambda X: X.astype(np.float32),
+    "int64": lambda X: (8 * X).astype(np.int64),
+}
 
 
 def problem(n_samples, n_features, n_candidates=1, **options):
@@ -108,6 +116,48 @@ def test_single_theta(measure, limits, kernel, shape, n_threads):
         f"{limit / 1e9:.1f} GB/s",
         f"{rate / limit:.2f}",
         f"{best * 1e3:.2f} ms",
+    )
+
+
+@pytest.mark.parametrize("n_threads", THREADS)
+@pytest.mark.parametrize("shape", PACKED_SHAPES, ids=str)
+@pytest.mark.parametrize("of_X", LAYOUTS)
+def test_packing(measure, of_X, shape, n_threads):
+    """An objective made of X, beside a copy of X as float64 into new memory."""
+    X, y, _, _ = problem(*shape)
+    X = LAYOUTS[of_X](X)
+    best, _ = measure(lambda: mf.LogisticLoss(X, y, n_threads=n_threads))
+    copy = min(seconds(lambda: X.astype(np.float64, order="K"), 5))
+    rate, limit = 8 * X.size / best, 8 * X.size / copy
+    measure.row(
+        f"packing of {of_X}",
+        f"{shape[0]}x{shape[1]}",
+        "float64",
+        n_threads,
+        f"{rate / 1e9:.2f} GB/s",
+        f"{limit / 1e9:.2f} GB/s copied",
+        f"{rate / limit:.2f}",
+        f"{best * 1e3:.1f} ms",
+    )
+
+
+@pytest.mark.parametrize("n_threads", THREADS)
+@pytest.mark.parametrize("shape", ONCE_SHAPES, ids=str)
+def test_an_objective_for_one_loss(measure, shape, n_threads):
+    """Packing and one loss, beside one product by NumPy."""
+    X, y, thetas, _ = problem(*shape)
+    best, _ = measure(lambda: mf.LogisticLoss(X, y, n_threads=n_threads).loss(thetas[0]))
+    product = min(seconds(lambda: X @ thetas[0], 15))
+    time.sleep(0.5)  # until the threads of a BLAS are asleep
+    measure.row(
+        "an objective made for one loss",
+        f"{shape[0]}x{shape[1]}",
+        "float64",
+        n_threads,
+        f"{best * 1e3:.2f} ms",
+        f"{product * 1e3:.2f} ms for X @ theta",
+        f"{best / product:.1f} times",
+        f"{8 * X.size / best / 1e9:.2f} GB/s",
     )
 
 

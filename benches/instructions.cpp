@@ -35,6 +35,7 @@ struct Problem {
     Sampler sampler;
     void *thetas, *scratch, *out;
     double *sums, *range, *matrix, *more, *square;
+    Packing packing;
 };
 
 bool is(const char *name, const char *other) { return strcmp(name, other) == 0; }
@@ -53,7 +54,7 @@ extern "C" __attribute__((noinline)) bool measured(Problem *p, const char *name)
     else if (is(name, "evaluate_one, gradient"))
         kernels->evaluate_one(&p->rows, 0, N_BLOCKS, p->thetas, p->sums, p->out, p->scratch);
     else if (is(name, "pack_rows"))
-        kernels->pack_rows(p->more, p->sums, 0, N_ROWS, N_PARAMS, N_PARAMS, p->out);
+        kernels->pack_rows(&p->packing, 0, N_ROWS / PANEL, 0, N_PARAMS);
     else if (is(name, "draw"))
         kernels->draw(&p->sampler, 0, kernels->lanes, p->out, (double *)p->scratch);
     else if (is(name, "add_hessian"))
@@ -121,6 +122,16 @@ int main(int count, char **arguments) {
         (double *)numbers(false),
         (double *)calloc(N_PARAMS * (size_t)kernels->system_stride(N_PARAMS), sizeof(double)),
     };
+    static ptrdiff_t row_at[N_ROWS];
+    for (ptrdiff_t i = 0; i < N_ROWS; i++) row_at[i] = i;
+    constexpr ptrdiff_t size = sizeof(double);
+    problem.packing = {
+        {(const char *)problem.more, nullptr, N_PARAMS * size, size, N_PARAMS, FLOAT64, false},
+        row_at,
+        nullptr,
+        1,
+        N_PARAMS,
+        problem.out};
     const ptrdiff_t lanes = kernels->lanes;
     // No margin of a tile of thetas, nor of a single one, may leave the range.
     for (ptrdiff_t l = 0; l < lanes; l++)

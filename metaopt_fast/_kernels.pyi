@@ -1,7 +1,7 @@
 """Types of src/_kernels.pyx."""
 
 from collections.abc import Sequence
-from typing import Never, TypeVar
+from typing import Any, Never, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ from typing_extensions import disjoint_base
 _Float64Array = npt.NDArray[np.float64]
 _Bytes = npt.NDArray[np.uint8]
 _Real = TypeVar("_Real", np.float32, np.float64)
+_Whole = TypeVar("_Whole", np.int32, np.int64)
 
 ISAS: tuple[str, ...]
 LOSSES: dict[str, int]
@@ -20,15 +21,15 @@ def supported_isas() -> list[str]: ...
 def isa() -> tuple[str, str]: ...
 def max_threads() -> int: ...
 def work(n_samples: int, n_params: int) -> float: ...
-def pack_rows(
-    X: _Float64Array,
-    signs: _Float64Array,
-    first: int,
-    n_params: int,
-    single_precision: bool,
-    panels: _Bytes,
+def sort_rows(
+    keys: npt.NDArray[np.uint64],
+    descending: bool,
+    rows: npt.NDArray[np.intp],
+    scratch: _Bytes,
+    n_threads: int,
 ) -> None: ...
-def row_norms(X: _Float64Array, norms: _Float64Array) -> None: ...
+def find_positions(row_at: npt.NDArray[np.intp], positions: npt.NDArray[_Whole]) -> None: ...
+def add_by_exponent(numbers: _Float64Array, sums: npt.NDArray[np.uint64]) -> None: ...
 def pointwise(
     loss: int, z: npt.NDArray[_Real], value: npt.NDArray[_Real], derivative: npt.NDArray[_Real]
 ) -> None: ...
@@ -45,6 +46,29 @@ def insist(on: bool) -> None: ...
 class Teams:
     def choose(self, most: int, visits: float, now: int) -> int: ...
     def record(self, members: int, visits: float, wall: int, cpu: int, now: int) -> None: ...
+
+@disjoint_base
+class Numbers:
+    def __new__(
+        cls,
+        array: npt.NDArray[Any],
+        starts: npt.NDArray[np.intp] | None = None,
+        n_columns: int = -1,
+    ) -> Self: ...
+    def row_norms(
+        self, n_columns: int, single_precision: bool, norms: _Float64Array, n_threads: int
+    ) -> int: ...
+    def pack(
+        self,
+        row_at: npt.NDArray[np.intp],
+        negative: _Bytes | None,
+        scale: float,
+        first_panel: npt.NDArray[np.intp],
+        n_params: int,
+        single_precision: bool,
+        panels: _Bytes,
+        n_threads: int,
+    ) -> float: ...
 
 @disjoint_base
 class PackedRows:

@@ -52,6 +52,7 @@ template <class T, class Loss> const Kernels *table() {
                                     evaluate_tile<T, Loss>,
                                     evaluate_one<T, Loss>,
                                     evaluate_wide<T, Loss>,
+                                    row_norms<T>,
                                     pack_rows<T>,
                                     pack_thetas<T>,
                                     draw<T>,

@@ -25,6 +25,40 @@ struct Rows {
     double extent;  // the largest absolute value in the panels
 };
 
+// Numbers where and as a caller's array has them: entry j of row i is at
+// numbers + (starts ? starts[i] : i * row_step) + j * column_step, in bytes.
+enum NumberType : int {
+    FLOAT64,
+    FLOAT32,
+    INT8,
+    INT16,
+    INT32,
+    INT64,
+    UINT8,
+    UINT16,
+    UINT32,
+    UINT64
+};
+struct Source {
+    const char *numbers;
+    const ptrdiff_t *starts;
+    ptrdiff_t row_step, column_step, n_columns;
+    int type;
+    bool by_columns;  // columns, not rows, are in one piece
+};
+
+// Rows of a source that become panels: row_at[panel][8] has their numbers, -1 for rows of zeros.
+// They are multiplied by `scale`, those with a 1 in `negative`, unless that is null, by -scale; and
+// columns of ones follow, up to n_params.
+struct Packing {
+    Source source;
+    const ptrdiff_t *row_at;
+    const unsigned char *negative;
+    double scale;
+    ptrdiff_t n_params;
+    void *panels;
+};
+
 enum Transform : unsigned char { NORMAL = 0, UNIFORM = 1, INTEGERS = 2 };
 
 // Parameter j of a candidate: NORMAL a + b * normal, UNIFORM a + b * u, INTEGERS a + floor(b * u),
@@ -82,9 +116,11 @@ struct Kernels {
     void (*evaluate_wide)(const Rows *, ptrdiff_t n_blocks, const void *thetas, ptrdiff_t stride,
                           double unit, CarefulSum *sum, CarefulSum *gradient, void *scratch);
 
-    // X[row][feature] with signs folded in, into panels from row `first` on.
-    void (*pack_rows)(const double *X, const double *signs, ptrdiff_t first, ptrdiff_t count,
-                      ptrdiff_t n_features, ptrdiff_t n_params, void *panels);
+    // See packing.hpp.
+    ptrdiff_t (*row_norms)(const Source *, ptrdiff_t first, ptrdiff_t last, ptrdiff_t n_columns,
+                           double *norms);
+    double (*pack_rows)(const Packing *, ptrdiff_t first_panel, ptrdiff_t last_panel,
+                        ptrdiff_t first_column, ptrdiff_t last_column);
     // thetas[candidate][parameter] into [parameter][lane], zeros beyond count.
     void (*pack_thetas)(const double *thetas, ptrdiff_t count, ptrdiff_t n_params, ptrdiff_t lanes,
                         void *tile);

@@ -5,17 +5,221 @@
 
 namespace metaopt::MF_ISA {
 
-template <class T>
-void pack_rows(const double *X, const double *signs, ptrdiff_t first, ptrdiff_t count,
-               ptrdiff_t n_features, ptrdiff_t n_params, void *panels) {
-    for (ptrdiff_t i = 0; i < count; i++) {
-        const ptrdiff_t row = first + i;
-        T *to = (T *)panels + row / PANEL * n_params * PANEL + row % PANEL;
-        for (ptrdiff_t j = 0; j < n_features; j++)
-            to[j * PANEL] = (T)(signs[i] * X[i * n_features + j]);
-        for (ptrdiff_t j = n_features; j < n_params; j++) to[j * PANEL] = (T)signs[i];
+template <class S> inline double number_at(const char *from) {
+    S number;
+    __builtin_memcpy(&number, from, sizeof number);
+    return (double)number;
+}
+
+inline const char *row_of(const Source &from, ptrdiff_t row) {
+    return from.numbers + (from.starts ? from.starts[row] : row * from.row_step);
+}
+
+// Calls f with a number of the source's type.
+template <class F> auto with_type(int type, F f) {
+    switch (type) {
+    case FLOAT32: return f(float{});
+    case INT8: return f(int8_t{});
+    case INT16: return f(int16_t{});
+    case INT32: return f(int32_t{});
+    case INT64: return f(int64_t{});
+    case UINT8: return f(uint8_t{});
+    case UINT16: return f(uint16_t{});
+    case UINT32: return f(uint32_t{});
+    case UINT64: return f(uint64_t{});
+    default: return f(double{});
     }
 }
+
+// ------------------------------------------------------------------------------- norms of rows
+
+// Rows whose norms are summed together where columns are in one piece.
+constexpr ptrdiff_t NORMS_AT_ONCE = 512;
+
+// Adds the squares of a row's entries, as T holds them, in the order of the columns: one rounding
+// for each square and each sum, as everywhere, so that rows have one order.
+template <class T, class S>
+void add_squares(const Source &from, ptrdiff_t first, ptrdiff_t count, ptrdiff_t n_columns,
+                 double *sums) {
+    const ptrdiff_t step = from.column_step;
+    if (from.by_columns) {
+        for (ptrdiff_t j = 0; j < n_columns; j++)
+            for (ptrdiff_t i = 0; i < count; i++) {
+                const double x = (T)number_at<S>(row_of(from, first + i) + j * step);
+                sums[i] += x * x;
+            }
+        return;
+    }
+    // Eight at a time: a single sum would wait for each addition.
+    for (ptrdiff_t i = 0; i < count; i += PANEL) {
+        const char *row[PANEL];
+        double sum[PANEL] = {};
+        for (int l = 0; l < PANEL; l++)
+            row[l] = row_of(from, first + (i + l < count ? i + l : count - 1));
+        for (ptrdiff_t j = 0; j < n_columns; j++)
+            for (int l = 0; l < PANEL; l++) {
+                const double x = (T)number_at<S>(row[l] + j * step);
+                sum[l] += x * x;
+            }
+        for (int l = 0; l < PANEL && i + l < count; l++) sums[i + l] = sum[l];
+    }
+}
+
+template <class T, class S>
+bool is_in_range(const Source &from, ptrdiff_t row, ptrdiff_t n_columns) {
+    bool found = true;
+    for (ptrdiff_t j = 0; j < n_columns; j++) {
+        const double x = number_at<S>(row_of(from, row) + j * from.column_step);
+        found &= (x < 0 ? -x : x) <= (double)layout<T>::largest;
+    }
+    return found;
+}
+
+// The squared norm of each row as T holds it; NaN of rows that are not within its range, whose
+// number is returned.
+template <class T>
+ptrdiff_t row_norms(const Source *source, ptrdiff_t first, ptrdiff_t last, ptrdiff_t n_columns,
+                    double *norms) {
+    const Source &from = *source;
+    // A row with an entry beyond the range has a norm beyond this.
+    constexpr double largest = layout<T>::largest;
+    constexpr double bound = sizeof(T) == sizeof(double) ? largest : largest * largest;
+    ptrdiff_t n_outside = 0;
+    for (; first < last; first += NORMS_AT_ONCE) {
+        const ptrdiff_t count = last - first < NORMS_AT_ONCE ? last - first : NORMS_AT_ONCE;
+        double sums[NORMS_AT_ONCE] = {};
+        with_type(from.type, [&](auto number) {
+            using S = decltype(number);
+            add_squares<T, S>(from, first, count, n_columns, sums);
+            for (ptrdiff_t i = 0; i < count; i++)
+                if (!(sums[i] < bound) && !is_in_range<T, S>(from, first + i, n_columns)) {
+                    sums[i] = __builtin_nan("");
+                    n_outside++;
+                }
+        });
+        __builtin_memcpy(norms + first, sums, (size_t)count * sizeof(double));
+    }
+    return n_outside;
+}
+
+// --------------------------------------------------------------------------------------- panels
+
+// Rows that are sorted lie anywhere in memory: those of the panel after the next one are asked for
+// in time, the first lines of each, which the processor's own guesses then continue. Into the
+// second-level cache: it waits for more lines at once than the first one, which took half as long
+// again for a million rows of 160 bytes.
+constexpr ptrdiff_t PANELS_AHEAD = 2, BYTES_AHEAD = 512, LINE = 64;
+constexpr int SECOND_LEVEL = 2;  // as __builtin_prefetch counts
+
+// Always inline: gcc takes a function that only asks for memory for one without effects, and leaves
+// its calls out.
+__attribute__((always_inline)) inline void ask_for(const Packing &to, const ptrdiff_t *rows,
+                                                   ptrdiff_t first, ptrdiff_t bytes) {
+    for (int l = 0; l < PANEL; l++) {
+        if (rows[l] < 0) return;
+        const char *at = row_of(to.source, rows[l]) + first;
+        for (ptrdiff_t b = 0; b < bytes; b += LINE) __builtin_prefetch(at + b, 0, SECOND_LEVEL);
+    }
+}
+
+// The rows of a panel, and their factors; returns how many there are: zeros are the last ones.
+inline int find_rows(const Packing &to, const ptrdiff_t *rows, const char **row, double *factors) {
+    int count = 0;
+    for (int l = 0; l < PANEL; l++) {
+        const ptrdiff_t number = rows[l] < 0 ? rows[0] : rows[l];
+        row[l] = row_of(to.source, number);
+        // Without a branch, which nobody could predict.
+        factors[l] = to.scale * (1 - 2 * (to.negative && to.negative[number] == 1));
+        count += rows[l] >= 0;
+    }
+    return count;
+}
+
+// Columns [first, last) of a panel that no row fills: ones from the source's last column on, and
+// zeros for all rows from `count` on.
+template <class T>
+__attribute__((noinline)) void complete_panel(const Packing &to, const double *factors, int count,
+                                              ptrdiff_t first, ptrdiff_t last, T *panel) {
+    const ptrdiff_t n_columns = to.source.n_columns;
+    for (ptrdiff_t j = first < n_columns ? n_columns : first; j < last; j++)
+        for (int l = 0; l < PANEL; l++) panel[j * PANEL + l] = (T)factors[l];
+    for (ptrdiff_t j = first; j < last; j++)
+        for (int l = count; l < PANEL; l++) panel[j * PANEL + l] = 0;
+}
+
+// Columns [j, until) of eight rows whose entries are side by side, as far as they make squares;
+// returns the first column that is left. `largest`: the largest absolute values so far.
+template <class T, class S>
+inline ptrdiff_t pack_squares(const char *const *row, const double *factors, ptrdiff_t j,
+                              ptrdiff_t until, T *panel, square_vector *largest) {
+    constexpr int W = lanes_of<square_vector>;
+    for (; j + W <= until; j += W)
+        for (int l = 0; l < PANEL; l += W) {
+            square_vector square[W];
+            for (int i = 0; i < W; i++) {
+                vector<S, W * sizeof(S)> entries;
+                __builtin_memcpy(&entries, row[l + i] + j * (ptrdiff_t)sizeof(S), sizeof entries);
+                square[i] = __builtin_convertvector(entries, square_vector) * factors[l + i];
+                *largest = max(*largest, max(square[i], -square[i]));
+            }
+            transpose(square);
+            for (int i = 0; i < W; i++) {
+                const auto column = __builtin_convertvector(square[i], vector<T, W * sizeof(T)>);
+                __builtin_memcpy(panel + (j + i) * PANEL + l, &column, sizeof column);
+            }
+        }
+    return j;
+}
+
+// Columns [first, last) of panels; returns the largest absolute value that was written. Each panel
+// is written from its first line to its last one, while eight rows are read beside each other.
+template <class T, class S>
+double pack_columns(const Packing &to, ptrdiff_t first_panel, ptrdiff_t last_panel, ptrdiff_t first,
+                    ptrdiff_t last) {
+    const ptrdiff_t step = to.source.column_step, n_columns = to.source.n_columns;
+    const ptrdiff_t until = last < n_columns ? last : n_columns;
+    const ptrdiff_t bytes = (until - first) * (step < 0 ? -step : step);
+    const ptrdiff_t asked = bytes < BYTES_AHEAD ? bytes : BYTES_AHEAD;
+    const ptrdiff_t first_asked = step < 0 ? (first + 1) * step - asked : first * step;
+    square_vector of_squares = {};
+    double largest = 0;
+    for (ptrdiff_t p = first_panel; p < last_panel; p++) {
+        const ptrdiff_t *rows = to.row_at + p * PANEL;
+        if (p + PANELS_AHEAD < last_panel)
+            ask_for(to, rows + PANELS_AHEAD * PANEL, first_asked, asked);
+        const char *row[PANEL];
+        double factors[PANEL], of_rows[PANEL] = {};
+        const int count = find_rows(to, rows, row, factors);
+        T *panel = (T *)to.panels + p * to.n_params * PANEL;
+        ptrdiff_t j = first;
+        if (step == sizeof(S)) j = pack_squares<T, S>(row, factors, j, until, panel, &of_squares);
+        for (; j < until; j++)
+            for (int l = 0; l < PANEL; l++) {
+                const double x = factors[l] * number_at<S>(row[l] + j * step);
+                const double size = x < 0 ? -x : x;
+                panel[j * PANEL + l] = (T)x;
+                of_rows[l] = size > of_rows[l] ? size : of_rows[l];
+            }
+        for (int l = 0; l < PANEL; l++) largest = of_rows[l] > largest ? of_rows[l] : largest;
+        if (count < PANEL || until < last) complete_panel(to, factors, count, first, last, panel);
+    }
+    for (int l = 0; l < lanes_of<square_vector>; l++)
+        largest = of_squares[l] > largest ? of_squares[l] : largest;
+    if (last > n_columns && to.scale > largest) largest = to.scale;
+    return (T)largest;
+}
+
+template <class T>
+double pack_rows(const Packing *to, ptrdiff_t first_panel, ptrdiff_t last_panel, ptrdiff_t first,
+                 ptrdiff_t last) {
+    double largest = 0;
+    with_type(to->source.type, [&](auto number) {
+        largest = pack_columns<T, decltype(number)>(*to, first_panel, last_panel, first, last);
+    });
+    return largest;
+}
+
+// --------------------------------------------------------------------------------------- thetas
 
 template <class T>
 void pack_thetas(const double *thetas, ptrdiff_t count, ptrdiff_t n_params, ptrdiff_t lanes,

@@ -6,24 +6,12 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
 
-def pack_rows(const double[:, ::1] X, const double[::1] signs, Py_ssize_t first,
-              Py_ssize_t n_params, bint single_precision, unsigned char[::1] panels):
-    """Write rows X, times their signs, into the panels from place `first` on, 8 to a panel."""
-    cdef const Kernels *kernels = table(0, single_precision)
-    with nogil:
-        kernels.pack_rows(&X[0, 0], &signs[0], first, X.shape[0], X.shape[1], n_params, &panels[0])
-
-
-def row_norms(const double[:, ::1] X, double[::1] norms):
-    """Write the squared norm of each row: in one order of sums, unlike NumPy's on some layouts."""
-    cdef Py_ssize_t i, j
-    cdef double total
-    with nogil:
-        for i in range(X.shape[0]):
-            total = 0
-            for j in range(X.shape[1]):
-                total += X[i, j] * X[i, j]
-            norms[i] = total
+cdef Py_ssize_t rows_of(const int[::1] block_rows) noexcept nogil:
+    """Return how many rows there are in all blocks."""
+    cdef Py_ssize_t block, total = 0
+    for block in range(block_rows.shape[0]):
+        total += block_rows[block]
+    return total
 
 
 cdef class PackedRows:
@@ -39,7 +27,7 @@ cdef class PackedRows:
     first_panel, block_rows, block_weights : arrays of shape (n_blocks,)
         Where each block starts, how many rows it holds (1..64), and their weight.
     panels, row_weights : arrays of bytes, aligned to 64
-        What `pack_rows` wrote, and a weight of each row or None.
+        What `Numbers.pack` wrote, and a weight of each row or None.
     total_weight, l2 : float
     extent : float
         The largest absolute value in the rows, 1 included where there is an intercept.
@@ -66,7 +54,7 @@ cdef class PackedRows:
         self.first_panel, self.block_rows = first_panel, block_rows
         self.block_weights = block_weights
         self.panels, self.row_weights = panels, row_weights
-        self.n_penalised, self.n_rows = n_penalised, sum(block_rows)
+        self.n_penalised, self.n_rows = n_penalised, rows_of(block_rows)
         self.total_weight, self.l2 = total_weight, l2
         self.rows.panels = &panels[0]
         if row_weights is not None:

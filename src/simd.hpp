@@ -28,15 +28,17 @@ using f32v = vector<float, MF_BYTES>;
 using u64v = vector<unsigned long long, MF_BYTES>;
 
 // Bits of a floating-point type: the integer of its width, the place of its exponent and the
-// largest of its exponents.
+// largest of its exponents; and its largest number.
 template <class T> struct layout;
 template <> struct layout<double> {
     using bits = unsigned long long;
     static constexpr int mantissa = 52, bias = 1023;
+    static constexpr double largest = __DBL_MAX__;
 };
 template <> struct layout<float> {
     using bits = unsigned int;
     static constexpr int mantissa = 23, bias = 127;
+    static constexpr float largest = __FLT_MAX__;
 };
 
 template <class V> struct element {
@@ -127,6 +129,28 @@ inline u64v multiply_low_halves(u64v x, u64v y) {
 #else
     return (x & 0xffffffffULL) * (y & 0xffffffffULL);
 #endif
+}
+#endif
+
+// A square of numbers, whose rows become its columns.
+#if MF_BYTES >= 32
+using square_vector = f64x4;
+inline void transpose(f64x4 (&rows)[4]) {
+    const __m256d a = _mm256_unpacklo_pd((__m256d)rows[0], (__m256d)rows[1]);
+    const __m256d b = _mm256_unpackhi_pd((__m256d)rows[0], (__m256d)rows[1]);
+    const __m256d c = _mm256_unpacklo_pd((__m256d)rows[2], (__m256d)rows[3]);
+    const __m256d d = _mm256_unpackhi_pd((__m256d)rows[2], (__m256d)rows[3]);
+    rows[0] = (f64x4)_mm256_permute2f128_pd(a, c, 0x20);
+    rows[1] = (f64x4)_mm256_permute2f128_pd(b, d, 0x20);
+    rows[2] = (f64x4)_mm256_permute2f128_pd(a, c, 0x31);
+    rows[3] = (f64x4)_mm256_permute2f128_pd(b, d, 0x31);
+}
+#else
+using square_vector = f64v;
+inline void transpose(f64v (&rows)[2]) {
+    const f64v second = {rows[0][1], rows[1][1]};
+    rows[0] = f64v{rows[0][0], rows[1][0]};
+    rows[1] = second;
 }
 #endif
 

@@ -19,6 +19,35 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         Py_ssize_t n_params
         double extent
 
+    enum NumberType:
+        FLOAT64
+        FLOAT32
+        INT8
+        INT16
+        INT32
+        INT64
+        UINT8
+        UINT16
+        UINT32
+        UINT64
+
+    struct Source:
+        const char *numbers
+        const Py_ssize_t *starts
+        Py_ssize_t row_step
+        Py_ssize_t column_step
+        Py_ssize_t n_columns
+        int type
+        bint by_columns
+
+    struct Packing:
+        Source source
+        const Py_ssize_t *row_at
+        const unsigned char *negative
+        double scale
+        Py_ssize_t n_params
+        void *panels
+
     struct Sampler:
         const unsigned char *transform
         const double *a
@@ -58,8 +87,10 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         Evaluate evaluate_one
         void (*evaluate_wide)(const Rows *, Py_ssize_t, const void *, Py_ssize_t, double,
                               CarefulSum *, CarefulSum *, void *) noexcept nogil
-        void (*pack_rows)(const double *, const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
-                          Py_ssize_t, void *) noexcept nogil
+        Py_ssize_t (*row_norms)(const Source *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                                double *) noexcept nogil
+        double (*pack_rows)(const Packing *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                            Py_ssize_t) noexcept nogil
         void (*pack_thetas)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                             void *) noexcept nogil
         void (*draw)(const Sampler *, uint64_t, Py_ssize_t, void *, double *) noexcept nogil

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.data.checks import check_classes, check_sample_weight, check_X
-from metaopt_fast.data.packing import chunks
+from metaopt_fast.data.numbers import chunks
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.typing import Array
 from metaopt_fast.validation.frames import as_numbers
@@ -70,7 +70,7 @@ def groups(X: Array, positive: Array) -> tuple[Array, Array]:
     first: list[int] = []
     group = np.empty(len(X), np.intp)
     done = 0
-    for chunk in chunks(X, np.arange(len(X)), "float64"):
+    for chunk in chunks(X, "float64"):
         part = np.arange(done, done + len(chunk))
         done += len(chunk)
         # Rows are compared by their bytes: + 0.0 turns -0.0 into 0.0.

@@ -93,6 +93,14 @@ class Packed:
             at = self.origin.positions[rows[first : first + CHUNK_ROWS]]
             yield np.ascontiguousarray(panels[at // PANEL_ROWS, :, at % PANEL_ROWS], np.float64)
 
+    def numbers(self, rows: IndexArray) -> _kernels.Numbers:
+        """Return rows of X as they lie in the panels; of those of weight 0, the first row."""
+        size = np.dtype(self.dtype).itemsize
+        at = np.maximum(self.origin.positions[rows], 0).astype(np.intp)
+        starts = (at // PANEL_ROWS * self.n_columns * PANEL_ROWS + at % PANEL_ROWS) * size
+        columns = self.panels.view(self.dtype).reshape(-1, PANEL_ROWS).T
+        return _kernels.Numbers(columns, starts, self.n_columns)
+
     def weighted_rows(self) -> Iterator[tuple[Float64Array, Float64Array]]:
         """Yield the rows of the blocks as they are packed, some at a time, and their weights."""
         weights = self._weights_of_positions().reshape(-1, PANEL_ROWS)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from functools import partial
 from typing import TypeVar
 
 import numpy as np
 
+from metaopt_fast.data.order import lay_out
 from metaopt_fast.data.packed import Packed
-from metaopt_fast.data.packing import Unpacked, arrange, row_norms
+from metaopt_fast.data.packing import Unpacked, arrange
 from metaopt_fast.data.rows import Rows
 from metaopt_fast.floating_errors import shielded
-from metaopt_fast.typing import Float64Array, IndexArray
+from metaopt_fast.typing import IndexArray
 
 SomeRows = TypeVar("SomeRows", bound=Rows)
 
 
 @shielded
-def subset(packed: Packed, rows: IndexArray) -> Packed:
+def subset(packed: Packed, rows: IndexArray, n_threads: int = 1) -> Packed:
     """Return what `pack` would make of these rows of X, y and sample_weight."""
     labels, weights = packed.origin.labels[rows], packed.origin.weights
     if labels.min() == labels.max():
@@ -34,12 +33,13 @@ def subset(packed: Packed, rows: IndexArray) -> Packed:
             )
         weights = np.ldexp(weights, 1 - math.frexp(weights.max())[1])
 
-    read = partial(_gathered, packed, rows)
-    signs = np.ones(len(rows))  # the panels have the classes' own
+    # The panels have the classes' signs, and the columns of ones.
     n_constants = packed.n_columns - packed.n_features
+    numbers = packed.numbers(rows)
     some = Unpacked(
-        read,
-        signs,
+        numbers,
+        1.0,
+        False,
         packed.signed,
         labels,
         weights,
@@ -47,12 +47,9 @@ def subset(packed: Packed, rows: IndexArray) -> Packed:
         n_constants,
         packed.dtype,
     )
-    kept = np.arange(len(rows)) if weights is None else np.flatnonzero(weights)
-    return arrange(some, row_norms(some, kept))
-
-
-def _gathered(packed: Packed, rows: IndexArray, which: IndexArray) -> Iterator[Float64Array]:
-    return packed.gather(rows[which])
+    norms = np.empty(len(rows))
+    numbers.row_norms(packed.n_features, packed.dtype == "float32", norms, n_threads)
+    return arrange(some, lay_out(len(rows), norms, weights, None, n_threads), n_threads)
 
 
 def permutation(seed: int, epoch: int, n: int) -> IndexArray:

@@ -54,6 +54,7 @@ class Strata:
             rows.fit_intercept,
             "float64",
             strata=rows.fold * 2 + rows.positive,
+            n_threads=n_threads,
         )
         n_params = columns.shape[1] + rows.fit_intercept
         return cls(packed, rows.fold, rows.sums, rows.left_out, n_params, n_threads)

@@ -111,7 +111,15 @@ class AUCObjective(LinearData):
         weights = class_weights(check_sample_weight(sample_weight, len(X)), positive)
         # Classes share no block, so that the kernels know the class of each.
         strata = positive.astype(np.intp)
-        self._packed = pack(X, positive, weights, self.fit_intercept, self.dtype, strata=strata)
+        self._packed = pack(
+            X,
+            positive,
+            weights,
+            self.fit_intercept,
+            self.dtype,
+            strata=strata,
+            n_threads=self._threads(),
+        )
         self._digest: bytes | None = None
         self._connect()
 

@@ -100,7 +100,15 @@ class ConfusionCounts(LinearData):
         self._shifts = [-_cut(threshold, self.dtype) for threshold in self.thresholds]
         # A shift has a column of its own, so that the sum is rounded before they are compared.
         n_constants = int(self.fit_intercept) + any(self._shifts)
-        self._packed = pack(X, positive, weights, n_constants, self.dtype, strata=strata)
+        self._packed = pack(
+            X,
+            positive,
+            weights,
+            n_constants,
+            self.dtype,
+            strata=strata,
+            n_threads=self._threads(),
+        )
         self._grain = _grain(self._packed, weights)
         self._check_dtype_of_weights(weights)
         self._stratum = self._packed.of_blocks(strata)

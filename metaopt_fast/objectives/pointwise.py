@@ -63,7 +63,15 @@ class PointwiseLoss(LinearData):
         if sample_weight is not None:
             weights = check_sample_weight(sample_weight, len(X))
         scale = self._scale()
-        self._packed = pack(X, positive, weights, self.fit_intercept, self.dtype, scale=scale)
+        self._packed = pack(
+            X,
+            positive,
+            weights,
+            self.fit_intercept,
+            self.dtype,
+            scale=scale,
+            n_threads=self._threads(),
+        )
         self._digest: bytes | None = None
         self._connect()
 
@@ -285,7 +293,7 @@ class PointwiseLoss(LinearData):
         >>> objective.subset([0, 2]).loss([1.0]) == mf.LogisticLoss([[1], [-1]], [1, 0]).loss([1.0])
         True
         """
-        packed = subset(self._packed, check_rows(rows, self.n_samples))
+        packed = subset(self._packed, check_rows(rows, self.n_samples), self._threads())
         return self._on(packed)
 
     def minibatches(self, batch_size: int, *, seed: int = 0, epoch: int = 0) -> list[Self]:

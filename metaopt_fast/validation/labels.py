@@ -45,8 +45,24 @@ def read_labels(name: str, given: Any, wanted: str, *, may_be_column: bool = Fal
     if array.dtype.kind == "f" and np.isnan(array).any():
         row = int(np.isnan(array).argmax())
         raise ValueError(f"{name} has nan in row {row}: fill it, or drop the row.")
+    found = _of_two_numbers(array) if array.dtype.kind in "biuf" else None
+    if found is not None:
+        return found
     values, codes = np.unique(array, return_inverse=True)
     return Labels(values.tolist(), codes.astype(np.intp))
+
+
+def _of_two_numbers(array: npt.NDArray[Any]) -> Labels | None:
+    """Return labels that are two numbers, without sorting them; None of any others."""
+    if array.size == 0:
+        return None
+    least, largest = array.min(), array.max()
+    is_largest = array == largest
+    n_others = np.count_nonzero(array == least)
+    if n_others == len(array) or n_others + np.count_nonzero(is_largest) != len(array):
+        return None
+    values = np.array([least, largest], array.dtype).tolist()
+    return Labels(values, is_largest.astype(np.intp))
 
 
 def _as_they_are(name: str, given: Any, wanted: str) -> npt.NDArray[Any]:

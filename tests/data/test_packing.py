@@ -1,6 +1,8 @@
 """Packed rows: the four questions, the labels beside the rows, and what the data is known by."""
 
+import math
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import metaopt_fast as mf
-from metaopt_fast.data.packing import pack
+from metaopt_fast import _kernels
+from metaopt_fast.data import order
+from metaopt_fast.data.packing import exact_sum, pack
 from metaopt_fast.data.subsets import minibatches, subset
 
 WEIGHTS = {
@@ -182,3 +186,267 @@ LABELS, OWN_WEIGHTS = [0, 1, 0, 1, 1], [1.0, 2.0, 1.0, 0.0, 1.0]
 )
 def test_what_data_is_known_by_does_not_change(make, fingerprint):
     assert make().fingerprint == fingerprint
+
+
+# ------------------------------------------------------------------------ packing, by plain NumPy
+
+
+def groups_of(weights, strata, n_samples):
+    """Rows of one weight and stratum, in the order of the panels, and the weight of each group."""
+    if weights is None:
+        groups, has_row_weights = [(np.arange(n_samples), 1.0)], False
+    else:
+        values = np.unique(weights[weights > 0])[::-1]
+        kept = np.flatnonzero(weights)
+        has_row_weights = len(values) > 1 and len(values) * 32 > len(kept)
+        groups = [(np.flatnonzero(weights == value), value) for value in values]
+        if has_row_weights:
+            groups = [(kept, 1.0)]
+    if strata is not None:
+        groups = [
+            (rows[strata[rows] == stratum], weight)
+            for rows, weight in groups
+            for stratum in np.unique(strata[rows])
+        ]
+    return groups, has_row_weights
+
+
+def packed_by_numpy(X, labels, weights, n_constants, dtype, strata, scale, signed):
+    """What `pack` promises, in the plainest way."""
+    X = X.astype(np.float64)
+    norms = np.zeros(len(X))
+    for column in X.astype(dtype).astype(np.float64).T:
+        norms += column * column
+    signs = np.where(labels == 1, -scale, scale) if signed else np.full(len(X), scale)
+    rows = (np.column_stack([X, np.ones((len(X), n_constants))]) * signs[:, None]).astype(dtype)
+    groups, has_row_weights = groups_of(weights, strata, len(X))
+    positions, first_panel, block_rows, block_weights, n_panels = {}, [], [], [], 0
+    for group, weight in groups:
+        group = group[np.argsort(-norms[group], kind="stable")]
+        positions |= {int(row): 8 * n_panels + k for k, row in enumerate(group)}
+        for first in range(0, len(group), 64):
+            first_panel.append(n_panels)
+            block_rows.append(min(64, len(group) - first))
+            block_weights.append(weight)
+            n_panels += -(-block_rows[-1] // 8)
+    panels = np.zeros((n_panels, rows.shape[1], 8), dtype)
+    row_weights = np.zeros(8 * n_panels, dtype)
+    at_positions = np.zeros(8 * n_panels, labels.dtype)
+    for row, position in positions.items():
+        panels[position // 8, :, position % 8] = rows[row]
+        at_positions[position] = labels[row]
+        row_weights[position] = 1 if weights is None else weights[row]
+    kept = list(positions)
+    return {
+        "panels": panels.tobytes(),
+        "row_weights": row_weights.tobytes() if has_row_weights else None,
+        "first_panel": np.array(first_panel, np.intp).tobytes(),
+        "block_rows": np.array(block_rows, np.intc).tobytes(),
+        "block_weights": np.array(block_weights, np.float64).tobytes(),
+        "labels": at_positions.tolist(),
+        "positions": [positions.get(row, -1) for row in range(len(X))],
+        "total_weight": float(len(X)) if weights is None else math.fsum(weights),
+        "extent": float(np.abs(rows[kept]).max()),
+    }
+
+
+def facts_of(packed):
+    found = {
+        name: None if (array := getattr(packed, name)) is None else array.tobytes()
+        for name in ("panels", "row_weights", "first_panel", "block_rows", "block_weights")
+    }
+    return found | {
+        "labels": packed.labels.tolist(),
+        "positions": packed.origin.positions.tolist(),
+        "total_weight": packed.total_weight,
+        "extent": packed.extent,
+    }
+
+
+def unaligned(X):
+    memory = np.zeros(X.nbytes + 1, np.uint8)[1:]
+    found = memory.view(X.dtype).reshape(X.shape)
+    found[:] = X
+    return found
+
+
+LAYOUTS = {
+    "rows": np.ascontiguousarray,
+    "columns": np.asfortranarray,
+    "every other column": lambda X: np.repeat(X, 2, axis=1)[:, ::2],
+    "every other row": lambda X: np.repeat(X, 2, axis=0)[::2],
+    "columns, every other row": lambda X: np.asfortranarray(np.repeat(X, 2, axis=0))[::2],
+    "backwards": lambda X: X[::-1, ::-1].copy()[::-1, ::-1],
+    "columns, backwards": lambda X: np.asfortranarray(X[::-1, ::-1])[::-1, ::-1],
+    "unaligned": unaligned,
+    "swapped bytes": lambda X: X.astype(X.dtype.newbyteorder()),
+}
+# Those of tests/hardening/layouts.py; "g" is a long double.
+DTYPES = ("f8", "f4", "f2", "g", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")
+
+
+@given(
+    **SHAPES,
+    of_X=st.sampled_from(DTYPES),
+    layout=st.sampled_from(sorted(LAYOUTS)),
+    ties=st.booleans(),
+    signed=st.booleans(),
+    by_stratum=st.booleans(),
+    scale=st.sampled_from([1.0, 0.3, 7.0]),
+)
+def test_packing_has_the_bits_of_plain_numpy(
+    n_samples,
+    n_features,
+    n_constants,
+    weights,
+    dtype,
+    seed,
+    of_X,
+    layout,
+    ties,
+    signed,
+    by_stratum,
+    scale,
+):
+    X, labels, w = data(n_samples, n_features, 2 if signed else 5, weights, seed)
+    rng = np.random.default_rng(seed)
+    if ties or of_X[0] not in "fg":
+        X = rng.integers(0, 3 if ties else 120, X.shape)
+    elif of_X == "f2":
+        X = rng.normal(size=X.shape)
+    X = LAYOUTS[layout](X.astype(of_X))
+    X.flags.writeable = False
+    strata = rng.integers(0, 4, n_samples) if by_stratum else None
+    packed = pack(X, labels, w, n_constants, dtype, strata=strata, scale=scale, signed=signed)
+    wanted = packed_by_numpy(X, labels, w, n_constants, dtype, strata, scale, signed)
+    assert facts_of(packed) == wanted
+    assert packed.panels.ctypes.data % 64 == 0
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("layout", ["rows", "columns", "swapped bytes"])
+def test_any_number_of_threads_packs_the_same_bits(layout, weights, dtype):
+    n_samples, n_features = 20_001, 11
+    X, labels, w = data(n_samples, n_features, 2, weights)
+    X = LAYOUTS[layout](X)
+    strata = np.arange(n_samples) % 3
+    one, *others = (
+        pack(X, labels, w, 1, dtype, strata=strata, n_threads=n_threads)
+        for n_threads in (1, 2, 3, 64)
+    )
+    rows = np.random.default_rng(0).permutation(n_samples)[:18_000]
+    parts = [subset(one, rows, n_threads) for n_threads in (1, 2, 3)]
+    for other in others:
+        assert facts_of(other) == facts_of(one)
+    for part in parts:
+        assert facts_of(part) == facts_of(parts[0])
+
+
+def test_many_rows_in_columns_are_packed_a_few_columns_at_a_time():
+    rng = np.random.default_rng(0)
+    X, labels = rng.normal(size=(40, 60_000)).T, np.arange(60_000) % 2
+    assert facts_of(pack(X, labels, None, 1, "float64", n_threads=2)) == facts_of(
+        pack(X.copy(order="C"), labels, None, 1, "float64")
+    )
+
+
+# ------------------------------------------------------------------------------- the order of rows
+
+# Keys that differ in their first bits, in their last ones, in both, or not at all.
+KEYS = st.one_of(
+    st.integers(0, 2**64 - 1),
+    st.integers(0, 3),
+    st.builds(lambda high, low: high << 62 | low, st.integers(0, 3), st.integers(0, 3)),
+    st.builds(lambda high, low: high << 33 | low, st.integers(0, 2), st.integers(0, 2**33 - 1)),
+)
+
+
+def in_order(keys, rows, descending):
+    """The rows sorted, with whole keys, by NumPy."""
+    return rows[np.argsort(~keys[rows] if descending else keys[rows], kind="stable")]
+
+
+def sorted_rows(keys, rows, descending, n_threads=1):
+    found = rows.copy()
+    scratch = np.empty(16 * len(rows), np.uint8)
+    _kernels.sort_rows(keys, descending, found, scratch, n_threads)
+    return found
+
+
+@given(st.lists(KEYS, min_size=1, max_size=300), st.booleans(), st.integers(0, 99))
+def test_rows_are_sorted_by_whole_keys_and_stay_in_order_where_they_tie(keys, descending, seed):
+    keys = np.array(keys, np.uint64)
+    for rows in (np.arange(len(keys)), np.random.default_rng(seed).permutation(len(keys))):
+        found = sorted_rows(keys, rows, descending)
+        np.testing.assert_array_equal(found, in_order(keys, rows, descending))
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3, 64])
+@pytest.mark.parametrize("n_leading", [1, 3, 1000, 2**40])
+def test_threads_share_a_sort_of_many_rows(n_leading, n_threads):
+    rng = np.random.default_rng(n_leading)
+    n_rows = 60_000  # more than one thread's work
+    leading = np.uint64(2**64 // n_leading - 1) * rng.integers(0, n_leading, n_rows, np.uint64)
+    keys = leading + rng.integers(0, 50, n_rows, np.uint64)
+    rows = np.arange(n_rows)
+    found = sorted_rows(keys, rows, True, n_threads)
+    np.testing.assert_array_equal(found, in_order(keys, rows, True))
+
+
+def test_more_rows_than_the_kernels_number_are_sorted_by_numpy(monkeypatch):
+    X, labels, w = data(500, 3, 2, "few")
+    strata = np.arange(500) % 3
+    here = facts_of(pack(X, labels, w, 0, "float64", strata=strata))
+    monkeypatch.setattr(order, "SORTED_ROWS", 100)
+    assert facts_of(pack(X, labels, w, 0, "float64", strata=strata)) == here
+
+
+def test_rows_that_differ_in_the_last_bit_of_their_norms_are_in_order():
+    numbers = 1 + np.random.default_rng(0).integers(0, 40, 3000) * 2.0**-52
+    X = np.where(np.arange(3000) == 7, 1e150, numbers)[:, None]
+    packed = pack(X, np.arange(3000) % 2, None, 0, "float64")
+    np.testing.assert_array_equal(
+        packed.origin.positions[np.argsort(-X[:, 0] * X[:, 0], kind="stable")], np.arange(3000)
+    )
+
+
+# ----------------------------------------------------------------------------- sums, range, memory
+
+
+@given(st.lists(st.floats(0, 1e300), min_size=1, max_size=50))
+def test_total_weights_are_rounded_once(numbers):
+    assert exact_sum(np.array(numbers)) == math.fsum(numbers)
+
+
+@pytest.mark.parametrize("layout", ["rows", "columns", "swapped bytes"])
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_the_first_number_out_of_range_is_named(layout, n_threads, dtype):
+    X = np.ones((20_000, 10))
+    X[8000, 3] = X[19_999, 0] = np.nan
+    X[7001, 9] = -np.inf
+    with pytest.raises(ValueError, match=f"X has -inf in row 7001, column 9: .* of {dtype}"):
+        pack(LAYOUTS[layout](X), np.arange(20_000) % 2, None, 0, dtype, n_threads=n_threads)
+
+
+@pytest.mark.parametrize("layout", ["rows", "columns"])
+def test_numbers_at_the_end_of_the_range_are_taken(layout, dtype):
+    largest = np.finfo(dtype).max
+    X = LAYOUTS[layout](np.full((9, 3), float(largest)))
+    assert pack(X, np.arange(9) % 2, None, 0, dtype).extent == float(largest)
+    if dtype == "float32":  # rounded, it would be in range
+        X[5, 1] = np.nextafter(float(largest), np.inf)
+        with pytest.raises(ValueError, match="in row 5, column 1: pass finite numbers"):
+            pack(X, np.arange(9) % 2, None, 0, dtype)
+
+
+@pytest.mark.parametrize("of_X", ["f8", "f4", "i8", "f2"])
+@pytest.mark.parametrize("layout", ["rows", "columns", "every other column"])
+def test_packing_takes_the_memory_of_x_once_more(layout, of_X):
+    X = LAYOUTS[layout](np.random.default_rng(0).integers(0, 99, (30_000, 64)).astype(of_X))
+    labels, weights = np.arange(30_000) % 2, np.arange(30_000) % 7 / 4.0
+    tracemalloc.start()
+    packed = pack(X, labels, weights, 0, "float64", n_threads=2)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # A chunk of a dtype that the kernels do not read is converted first.
+    assert peak < packed.panels.nbytes * (1.06 if of_X != "f2" else 1.4)

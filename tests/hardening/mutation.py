@@ -33,6 +33,8 @@ TESTS = {
     "cli/tune_report": ["tune_command"],
     "cli/values": ["cli", "tune_command"],
     "data/checks": ["bad_input", "frames", "subset"],
+    "data/numbers": ["packing", "bad_input"],
+    "data/order": ["packing", "kernels", "subset"],
     "data/packed": ["packing", "subset", "eigenvalues"],
     "data/packing": ["packing", "kernels", "subset"],
     "data/rows": ["packing"],

@@ -45,6 +45,7 @@ class Mutant(NamedTuple):
 SUMS = "kernels pruning losses"
 TILE, SINGLE, LOSSES = "src/tile.hpp", "src/single.hpp", "src/losses.hpp"
 RANDOM, PACKING, SIMD = "src/random.hpp", "src/packing.hpp", "src/simd.hpp"
+RADIX = "src/radix.hpp"
 NEWTON, SYSTEMS, AUC = "src/newton.hpp", "src/systems.hpp", "src/histogram.hpp"
 TILES, COHORTS, RESULTS = "src/tiles.pxi", "src/cohorts.pxi", "src/results.pxi"
 BOUND, WHOLE = "src/bound.hpp", "src/whole.hpp"
@@ -500,10 +501,10 @@ MUTANTS = [
     # ---------------------------------------------------------------------------- rows and thetas
     Mutant(
         "extents forget negative values",
-        PY + "data/packing.py",
-        ", -scale * float(chunk.min()))",
-        ")",
-        "kernels",
+        PACKING,
+        "max(*largest, max(square[i], -square[i]))",
+        "max(*largest, square[i])",
+        "kernels packing",
     ),
     Mutant(
         "two bits less of headroom",
@@ -514,10 +515,31 @@ MUTANTS = [
     ),
     Mutant(
         "rows of small norm come first",
-        PY + "data/packing.py",
-        'np.argsort(-norms[rows], kind="stable")',
-        'np.argsort(norms[rows], kind="stable")',
-        "pruning subset kernels",
+        PY + "data/order.py",
+        "sort(order, norms.view(np.uint64), descending=True, n_threads=n_threads)",
+        "sort(order, norms.view(np.uint64), descending=False, n_threads=n_threads)",
+        "pruning packing",
+    ),
+    Mutant(
+        "rows are sorted by the leading bits of their norms alone",
+        RADIX,
+        "if (sorted) return rows;",
+        "return rows;",
+        "packing",
+    ),
+    Mutant(
+        "a thread's rows are put behind those of the next one",
+        RADIX,
+        "for (int part = 0; part < sort->n_parts; part++) {\n            const ptrdiff_t count",
+        "for (int part = sort->n_parts; part-- > 0;) {\n            const ptrdiff_t count",
+        "packing",
+    ),
+    Mutant(
+        "a run of rows that agree is cut between two threads",
+        RADIX,
+        "while (first > 0 && first < sort->count &&",
+        "while (false && first > 0 && first < sort->count &&",
+        "packing",
     ),
     Mutant(
         "weights are not brought to [1, 2)",
@@ -874,7 +896,7 @@ class Copy:
         path.write_text(sound.replace(mutant.old, mutant.new))
         names = ()
         if mutant.file.startswith("src/"):
-            is_kernel = mutant.file.endswith(".hpp") and mutant.file != TEAM
+            is_kernel = mutant.file.endswith(".hpp") and mutant.file not in (RADIX, TEAM)
             names = KERNELS if is_kernel else ("_kernels",)
         try:
             if not all(self.compile(name, f"mutant_{name}.o") for name in names):

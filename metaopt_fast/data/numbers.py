@@ -1,0 +1,118 @@
+"""Rows of an array as the kernels read them: where and as they lie, or made float64."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+import metaopt_fast._kernels as _kernels
+from metaopt_fast.data.packed import CHUNK_ROWS, PANEL_ROWS
+from metaopt_fast.typing import Float64Array, IndexArray
+from metaopt_fast.validation.values import to_float64
+
+# Letters of the dtypes that the kernels read; half and long double are not among them.
+KERNEL_DTYPES = "?bBhHiIlLqQfd"
+
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+
+
+class Numbers(Protocol):
+    """Rows of numbers, of which the kernels make norms and panels."""
+
+    def row_norms(
+        self, n_columns: int, single_precision: bool, norms: Float64Array, n_threads: int, /
+    ) -> int:
+        """Write each row's squared norm of the first columns, as the precision holds them, NaN
+        where it does not; return how many rows those are."""
+
+    def pack(
+        self,
+        row_at: IndexArray,
+        negative: Bytes | None,
+        scale: float,
+        first_panel: IndexArray,
+        n_params: int,
+        single_precision: bool,
+        panels: Bytes,
+        n_threads: int,
+        /,
+    ) -> float:
+        """Write the rows at each position of panels, and return the largest absolute value."""
+
+
+class Converted:
+    """Rows of a dtype that the kernels do not read, converted some at a time."""
+
+    def __init__(self, X: npt.NDArray[Any]) -> None:
+        self.X = X
+
+    def row_norms(
+        self, n_columns: int, single_precision: bool, norms: Float64Array, n_threads: int, /
+    ) -> int:
+        n_outside = 0
+        for first in range(0, len(self.X), CHUNK_ROWS):
+            chunk = to_float64(self.X[first : first + CHUNK_ROWS])
+            own = norms[first : first + CHUNK_ROWS]
+            numbers = _kernels.Numbers(chunk)
+            n_outside += numbers.row_norms(n_columns, single_precision, own, n_threads)
+        return n_outside
+
+    def pack(
+        self,
+        row_at: IndexArray,
+        negative: Bytes | None,
+        scale: float,
+        first_panel: IndexArray,
+        n_params: int,
+        single_precision: bool,
+        panels: Bytes,
+        n_threads: int,
+        /,
+    ) -> float:
+        largest, panel_size = 0.0, len(panels) // (len(row_at) // PANEL_ROWS)
+        for first in range(0, len(row_at), CHUNK_ROWS):
+            rows = row_at[first : first + CHUNK_ROWS]
+            panel, n_panels = first // PANEL_ROWS, len(rows) // PANEL_ROWS
+            extent = _kernels.Numbers(
+                to_float64(self.X[rows])
+            ).pack(
+                np.where(rows < 0, -1, np.arange(len(rows))),
+                None if negative is None else negative[rows],
+                scale,
+                np.zeros(1, np.intp),  # the first of as many panels as there are
+                n_params,
+                single_precision,
+                panels[panel * panel_size : (panel + n_panels) * panel_size],
+                n_threads,
+            )
+            largest = max(largest, extent)
+        return largest
+
+
+def numbers_of(X: npt.NDArray[Any]) -> Numbers:
+    """Return the rows of X, not copied where the kernels read its dtype."""
+    if X.dtype.isnative and X.dtype.char in KERNEL_DTYPES:
+        return _kernels.Numbers(X)
+    return Converted(X)
+
+
+def chunks(X: npt.NDArray[Any], dtype: str) -> Iterator[Float64Array]:
+    """Yield the rows in C order as float64, some at a time, each checked."""
+    for first in range(0, len(X), CHUNK_ROWS):
+        chunk = to_float64(X[first : first + CHUNK_ROWS])
+        check_range(chunk, first, dtype)
+        yield chunk
+
+
+def check_range(chunk: Float64Array, first_row: int, dtype: str) -> None:
+    """Raise ValueError where a number is not finite, or beyond the range of the dtype."""
+    is_in_range = np.abs(chunk) <= np.finfo(dtype).max
+    if not is_in_range.all():
+        row, column = np.argwhere(~is_in_range)[0]
+        raise ValueError(
+            f"X has {chunk[row, column]} in row {first_row + row}, column {column}: pass finite "
+            f"numbers in the range of {dtype}."
+        )
