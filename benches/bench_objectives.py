@@ -13,6 +13,11 @@ from conftest import seconds
 import metaopt_fast as mf
 
 SHAPES = [(1000, 10, 4800), (10_000, 30, 1920)]
+# Rows, features, groups and candidates of counts.
+COUNTED = [
+    *((1000, 10, 1, 4800), (10_000, 30, 1, 1920), (100_000, 100, 1, 480), (20_000, 784, 1, 480)),
+    *((1000, 10, 4, 4800), (4000, 30, 4, 4800)),
+]
 # Those of an example's output that have its figures.
 LAST_LINES = {"wrong_labels": 2, "fairness": 4, "scorecard": 2}
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -74,6 +79,32 @@ def test_beside_batch_loss(measure, name, shape, n_threads):
         f"{beside / pairs * 1e9:.3f} ns/pair of batch_loss",
         f"{beside / best:.2f}",
         note,
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("shape", COUNTED, ids=str)
+def test_counts_beside_a_call_for_each_stratum(measure, shape, dtype):
+    """Counts in one call, in single precision where that is certain; and stratum by stratum."""
+    n_samples, n_features, n_groups, n_candidates = shape
+    X, y, thetas = problem(n_samples, n_features, n_candidates)
+    groups = np.arange(n_samples) // 2 % n_groups
+    counts = mf.ConfusionCounts(X, y, groups=groups, dtype=dtype, n_threads=1)
+    counts.batch_counts(np.zeros((512, n_features)))  # from then on in single precision
+    cells = np.empty((n_candidates, n_groups, 1, 4))
+    counts._count_strata(thetas, cells, 1)
+    np.testing.assert_array_equal(counts.batch_counts(thetas), cells)
+    best, _ = measure(lambda: counts.batch_counts(thetas))
+    apart = min(seconds(lambda: counts._count_strata(thetas, cells, 1), 7))
+    pairs = n_samples * n_candidates
+    measure.row(
+        "counts, strata together",
+        f"{n_samples}x{n_features}, {n_groups} groups, K = {n_candidates}",
+        dtype,
+        1,
+        f"{best / pairs * 1e9:.3f} ns/pair",
+        f"{apart / pairs * 1e9:.3f} ns/pair one by one",
+        f"{apart / best:.2f}",
     )
 
 

@@ -35,8 +35,14 @@ struct Problem {
     Sampler sampler;
     void *thetas, *scratch, *out;
     double *sums, *range, *matrix, *more, *square;
+    void *narrow;
     Packing packing;
 };
+
+// Of cuts at 0, for rows whose sums in single precision are exact.
+constexpr double EXACT = 0;
+constexpr float NARROW = 0, ABOVE = 1, NO_SLOPES[64] = {}, NORMS[N_BLOCKS] = {};
+constexpr Cuts CUTS = {&EXACT, &NARROW, &ABOVE, 1, 0};
 
 bool is(const char *name, const char *other) { return strcmp(name, other) == 0; }
 
@@ -62,7 +68,12 @@ extern "C" __attribute__((noinline)) bool measured(Problem *p, const char *name)
                              (double *)p->out);
     else if (is(name, "largest_margins"))
         kernels->largest_margins(&p->rows, 0, N_BLOCKS, (const double *)p->thetas, p->sums);
-    else if (is(name, "narrow_rows"))
+    else if (is(name, "count_tile"))
+        kernels->count_tile(&p->rows, 0, N_BLOCKS, p->thetas, &CUTS, p->sums, kernels->lanes);
+    else if (is(name, "count_narrow")) {
+        const NarrowTile tile = {(const float *)p->narrow, NO_SLOPES, p->matrix, p->more, 24};
+        kernels->count_narrow(&p->rows, p->narrow, NORMS, 0, N_BLOCKS, &tile, &CUTS, p->sums, 24);
+    } else if (is(name, "narrow_rows"))
         kernels->narrow_rows(p->more, N_ROWS / PANEL, N_PARAMS, p->sums, p->out);
     else if (is(name, "narrow_tiles"))
         kernels->narrow_tiles((const double *)p->thetas, N_PARAMS, p->more, (float *)p->out);
@@ -121,6 +132,7 @@ int main(int count, char **arguments) {
         (double *)numbers(false),
         (double *)numbers(false),
         (double *)calloc(N_PARAMS * (size_t)kernels->system_stride(N_PARAMS), sizeof(double)),
+        numbers(true),
     };
     static ptrdiff_t row_at[N_ROWS];
     for (ptrdiff_t i = 0; i < N_ROWS; i++) row_at[i] = i;

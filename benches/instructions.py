@@ -23,10 +23,19 @@ ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "benches" / "instructions.json"
 SLACK = 1.03
 # What is the same for every loss.
-COMMON = ["pack_rows", "draw", "find_ranges", "add_histograms", "find_aucs", "find_margins"]
+COMMON = [
+    "pack_rows",
+    "draw",
+    "find_ranges",
+    "add_histograms",
+    "find_aucs",
+    "find_margins",
+    "count_tile",
+]
 DOUBLE_ONLY = [
     *("add_hessian", "largest_margins", "factor_tile", "solve_tile"),
     *("factor_one", "solve_one", "make_reflections", "narrow_rows", "narrow_tiles"),
+    "count_narrow",
 ]
 OF_A_LOSS = ["evaluate_tile", "evaluate_tile, gradient", "evaluate_one", "evaluate_one, gradient"]
 

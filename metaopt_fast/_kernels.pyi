@@ -119,6 +119,23 @@ def column_factors(panels: _Bytes, single_precision: bool, factors: _Float64Arra
 @disjoint_base
 class NarrowRows: ...
 
+@disjoint_base
+class Counts:
+    def __init__(
+        self,
+        rows: PackedRows,
+        spans: npt.NDArray[np.intp],
+        strata: npt.NDArray[np.intp],
+        exact: _Float64Array,
+        narrow: npt.NDArray[np.float32] | None,
+        above: npt.NDArray[np.float32],
+        totals: _Float64Array,
+        both: bool,
+    ) -> None: ...
+    def serves(self, count: int, n_threads: int) -> bool: ...
+    def count(self, thetas: _Float64Array, cells: _Float64Array, n_threads: int) -> bool: ...
+    def release(self) -> None: ...
+
 CURVES: tuple[str, ...]
 MAX_MOMENT_PARAMS: int
 

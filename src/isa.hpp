@@ -2,6 +2,7 @@
 #pragma once
 
 #include "bound.hpp"
+#include "counts.hpp"
 #include "elementwise.hpp"
 #include "histogram.hpp"
 #include "newton.hpp"
@@ -64,6 +65,11 @@ template <class T, class Loss> const Kernels *table() {
                                     find_factors<T>,
                                     measure_columns,
                                     penalties_below,
+                                    count_tile<T>,
+                                    count_narrow,
+                                    find_slopes,
+                                    measure_rows,
+                                    find_grains,
                                     add_hessian<Logistic>,
                                     largest_margins,
                                     factor_tile,

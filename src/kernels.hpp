@@ -97,6 +97,34 @@ struct Moments {
     int curve;
 };
 
+// What z of a row is compared with: above it, the decision is wrong. `narrow` is the largest number
+// of single precision that is not above it, and `above` the next one.
+struct Cuts {
+    const double *exact;
+    const float *narrow, *above;
+    ptrdiff_t count;
+    int both;  // whether weights of right decisions are summed, too
+};
+
+// Adds the weights of rows of blocks [first, last) that are decided wrong to sums[cut * stride +
+// lane] and, behind these, of those that are decided right.
+using Count = void (*)(const Rows *, ptrdiff_t first, ptrdiff_t last, const void *thetas,
+                       const Cuts *, double *sums, ptrdiff_t stride);
+
+// A tile of single precision, and what its margins are computed from in double precision.
+struct NarrowTile {
+    const float *thetas, *slopes;  // [parameter][lane], [lane]: see counts.hpp
+    const double *wide;            // two tiles of double precision: thetas, excesses
+    const double *candidates;      // [lane][parameter]
+    int count;                     // of the candidates
+};
+
+// The same by rows in single precision, `panels`, of blocks of norms[b] at most: returns how many
+// panels of a candidate were computed again.
+using CountNarrow = ptrdiff_t (*)(const Rows *, const void *panels, const float *norms,
+                                  ptrdiff_t first, ptrdiff_t last, const NarrowTile *, const Cuts *,
+                                  double *sums, ptrdiff_t stride);
+
 // A sum, and what its additions rounded off.
 struct CarefulSum {
     double high, low;
@@ -142,6 +170,13 @@ struct Kernels {
                             const double *factors, double *sizes);
     void (*penalties_below)(const float *tile, ptrdiff_t n_penalised, const float *halves,
                             const float *doubts, float *penalties);
+    // See counts.hpp: in double precision or single, and from double to single.
+    Count count_tile;
+    CountNarrow count_narrow;
+    void (*find_slopes)(const double *wide, ptrdiff_t n_params, const double *spreads,
+                        const double *units, double largest, float *slopes);
+    void (*measure_rows)(const Rows *, ptrdiff_t n_blocks, double *spreads, float *norms);
+    void (*find_grains)(const Rows *, ptrdiff_t n_blocks, const double *factors, double *grains);
     // In double precision alone: see newton.hpp.
     void (*add_hessian)(const Rows *, ptrdiff_t first, ptrdiff_t last, const double *theta,
                         ptrdiff_t first_row, ptrdiff_t last_row, double *lanes);

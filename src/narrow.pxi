@@ -45,7 +45,7 @@ cdef class NarrowRows:
         if self.screen.has_rows or self.is_refused:
             return
         self.is_refused = True
-        if kernels.slope == 0 or unit >= 0.1:
+        if unit >= 0.1:
             return
         if rows.row_weights != NULL:
             weights_size = aligned(self.n_panels * PANEL * sizeof(float))

@@ -68,6 +68,20 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         float constant, amplitude, dispersion, less, more
         int curve
 
+    struct Cuts:
+        const double *exact
+        const float *narrow
+        const float *above
+        Py_ssize_t count
+        int both
+
+    struct NarrowTile:
+        const float *thetas
+        const float *slopes
+        const double *wide
+        const double *candidates
+        int count
+
     struct CarefulSum:
         double high
         double low
@@ -105,6 +119,15 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
                                 double *) noexcept nogil
         void (*penalties_below)(const float *, Py_ssize_t, const float *, const float *,
                                 float *) noexcept nogil
+        void (*count_tile)(const Rows *, Py_ssize_t, Py_ssize_t, const void *, const Cuts *,
+                           double *, Py_ssize_t) noexcept nogil
+        Py_ssize_t (*count_narrow)(const Rows *, const void *, const float *, Py_ssize_t,
+                                   Py_ssize_t, const NarrowTile *, const Cuts *, double *,
+                                   Py_ssize_t) noexcept nogil
+        void (*find_slopes)(const double *, Py_ssize_t, const double *, const double *, double,
+                            float *) noexcept nogil
+        void (*measure_rows)(const Rows *, Py_ssize_t, double *, float *) noexcept nogil
+        void (*find_grains)(const Rows *, Py_ssize_t, const double *, double *) noexcept nogil
         void (*add_hessian)(const Rows *, Py_ssize_t, Py_ssize_t, const double *, Py_ssize_t,
                             Py_ssize_t, double *) noexcept nogil
         void (*largest_margins)(const Rows *, Py_ssize_t, Py_ssize_t, const double *,

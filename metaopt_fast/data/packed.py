@@ -21,6 +21,7 @@ from metaopt_fast.typing import Array, Float64Array, IndexArray
 # As in src/kernels.hpp.
 PANEL_ROWS = 8
 BLOCK_ROWS = 64
+BLOCKS_PER_SPAN = 8
 ALIGNMENT = 64
 
 # Rows that are converted at a time: X itself is never copied as a whole.
@@ -231,12 +232,13 @@ class Packed:
 
     def blocks(
         self,
-        which: npt.NDArray[np.bool_],
+        which: npt.NDArray[np.bool_] | IndexArray,
         *,
         total_weight: float,
         factors: Float64Array | None = None,
     ) -> Self:
-        """Return some of the blocks, each one's weight times a factor: the panels are shared."""
+        """Return some of the blocks, in any order, each one's weight times a factor: the panels are
+        shared."""
         weights = self.block_weights if factors is None else self.block_weights * factors
         return replace(
             self,

@@ -276,6 +276,10 @@ class CountObjective:
         other.confusion = self.confusion.with_threads(n_threads)
         return other
 
+    def _release(self) -> None:
+        """Give back the memory that only a search needs."""
+        self.confusion._release()
+
     @property
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal digits, of the data and of what is made of the counts.

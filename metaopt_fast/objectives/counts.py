@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,16 +12,33 @@ import numpy.typing as npt
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.arithmetic import last_margin
 from metaopt_fast.data.checks import check_groups, check_sample_weight, check_X, check_y
-from metaopt_fast.data.packed import Packed
+from metaopt_fast.data.packed import BLOCKS_PER_SPAN, Packed
 from metaopt_fast.data.packing import pack
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.base import LinearData
-from metaopt_fast.typing import Float64Array
+from metaopt_fast.typing import Array, Float64Array, IndexArray
 from metaopt_fast.validation.values import (
     as_real_array,
     check_number,
     to_float64,
 )
+
+
+class Stratum(NamedTuple):
+    """The rows of one class of a group: those whose loss is that of wrong decisions, and of right
+    ones where these are not exactly the total less the wrong ones."""
+
+    group: int
+    label: int
+    wrong: _kernels.PackedRows
+    right: _kernels.PackedRows | None
+
+
+class Connected(NamedTuple):
+    """What counts: for many candidates all rows together; for a few, one stratum by one."""
+
+    together: _kernels.Counts
+    strata: list[Stratum]
 
 
 class ConfusionCounts(LinearData):
@@ -136,29 +153,43 @@ class ConfusionCounts(LinearData):
                 "of which float32 holds one alone: pass dtype='float64'."
             )
 
+    @shielded
     def _connect(self) -> None:
         packed, n_groups = self._packed, len(self.group_labels)
         self._set_shape(packed)
         # Weights of the negative and the positive rows of each group, as they are packed.
         self._totals = np.zeros((n_groups, 2))
-        # Of each group and class: rows whose loss is that of wrong decisions, and of right ones
-        # where these are not exactly the total less the wrong ones.
-        self._rows: list[tuple[int, int, _kernels.PackedRows, _kernels.PackedRows | None]] = []
+        strata: list[Stratum] = []
         for stratum in np.unique(self._stratum).tolist():
-            blocks = self._stratum == stratum
-            part = packed.blocks(blocks, total_weight=1.0)
+            group, label = divmod(stratum, 2)
+            part = packed.blocks(self._stratum == stratum, total_weight=1.0)
             # A decision of 0 is negative: right for a negative row, wrong for a positive one.
-            wrong = ("zero_one", "zero_one_and_ties")[stratum % 2]
-            right = ("right", "right_but_for_ties")[stratum % 2]
-            self._rows.append(
-                (
-                    stratum // 2,
-                    stratum % 2,
-                    part.rows(wrong, 0.0),
-                    part.rows(right, 0.0) if self._grain is None else None,
-                )
-            )
-            self._totals[stratum // 2, stratum % 2] = math.fsum(part.weights())
+            wrong = part.rows(("zero_one", "zero_one_and_ties")[label], 0.0)
+            right = ("right", "right_but_for_ties")[label]
+            own = part.rows(right, 0.0) if self._grain is None else None
+            strata.append(Stratum(group, label, wrong, own))
+            self._totals[group, label] = math.fsum(part.weights())
+        self._rows = Connected(self._together(), strata)
+
+    def _together(self) -> _kernels.Counts:
+        """Return what counts all strata in one call."""
+        order = np.argsort(self._stratum, kind="stable")
+        rows = self._packed.blocks(order, total_weight=1.0).rows("zero_one", 0.0)
+        firsts, strata = _spans(self._stratum[order])
+        exact, narrow = _cuts(-np.array(self._shifts), self.dtype)
+        above = np.nextafter(narrow, np.float32(np.inf))
+        # Thresholds that single precision does not tell apart are those of double precision alone.
+        is_told = len(np.unique(narrow)) == len(np.unique(exact))
+        return _kernels.Counts(
+            rows,
+            firsts,
+            strata,
+            exact,
+            narrow if is_told else None,
+            above,
+            self._totals.ravel(),
+            self._grain is None,
+        )
 
     def counts(self, theta: npt.ArrayLike) -> Float64Array:
         """Return the counts of one theta, shape (n_groups, n_thresholds, 4). See `batch_counts`."""
@@ -191,22 +222,34 @@ class ConfusionCounts(LinearData):
     @shielded
     def _count(self, thetas: Float64Array) -> Float64Array:
         threads = self._threads()
-        shape = (len(thetas), len(self.group_labels), len(self.thresholds))
-        cells = np.zeros((*shape, 4))
+        cells = np.zeros((len(thetas), len(self.group_labels), len(self.thresholds), 4))
+        if self._rows.together.serves(len(thetas), threads):
+            if not self._rows.together.count(self._shifted(thetas, 0.0), cells, threads):
+                raise self._not_finite(thetas)
+        else:
+            self._count_strata(thetas, cells, threads)
+        if self._unit != 1:
+            cells *= self._unit
+        return cells
+
+    def _count_strata(self, thetas: Float64Array, cells: Float64Array, threads: int) -> None:
+        """Count the strata one after the other, each read at the speed of memory."""
         wrong, right = np.empty(len(thetas)), np.empty(len(thetas))
         for t, shift in enumerate(self._shifts):
             shifted = self._shifted(thetas, shift)
-            for group, k, wrong_rows, right_rows in self._rows:
-                if not wrong_rows.evaluate(shifted, wrong, None, threads):
+            for stratum in self._rows.strata:
+                if not stratum.wrong.evaluate(shifted, wrong, None, threads):
                     raise self._not_finite(thetas)
-                if right_rows is None:
-                    np.subtract(self._totals[group, k], wrong, out=right)
+                if stratum.right is None:
+                    np.subtract(self._totals[stratum.group, stratum.label], wrong, out=right)
                 else:
-                    right_rows.evaluate(shifted, right, None, threads)
-                cells[:, group, t, (1, 2)[k]] = wrong
-                cells[:, group, t, (3, 0)[k]] = right
-        cells *= self._unit
-        return cells
+                    stratum.right.evaluate(shifted, right, None, threads)
+                cells[:, stratum.group, t, (1, 2)[stratum.label]] = wrong
+                cells[:, stratum.group, t, (3, 0)[stratum.label]] = right
+
+    def _release(self) -> None:
+        """Give back the memory of the rows in single precision."""
+        self._rows.together.release()
 
     @shielded
     def _shifted(self, thetas: Float64Array, shift: float) -> Float64Array:
@@ -301,6 +344,29 @@ def _cut(threshold: float, dtype: str) -> float:
     cut = last_margin(threshold)
     nearest = np.dtype(dtype).type(cut)
     return float(nearest if nearest <= cut else np.nextafter(nearest, -np.inf, dtype=dtype))
+
+
+def _cuts(margins: Float64Array, dtype: str) -> tuple[Float64Array, Array]:
+    """Return what z of a row has to be above for a wrong decision, of negative and of positive
+    rows, whose z has the other sign: exactly, and rounded down to single precision."""
+    real = np.dtype(dtype).type
+    positive = np.nextafter(-margins.astype(dtype), real(-np.inf)).astype(np.float64)
+    exact = np.array([margins, positive])
+    narrow = exact.astype(np.float32)
+    return exact, np.where(narrow > exact, np.nextafter(narrow, np.float32(-np.inf)), narrow)
+
+
+def _spans(strata: IndexArray) -> tuple[IndexArray, IndexArray]:
+    """Return the first block of each span, and of what would follow; and the spans' strata.
+
+    A span has blocks of one stratum.
+    """
+    starts = np.flatnonzero(np.diff(strata, prepend=-1))
+    ends = np.append(starts[1:], len(strata))
+    firsts = np.concatenate(
+        [np.arange(a, b, BLOCKS_PER_SPAN) for a, b in zip(starts, ends, strict=True)]
+    )
+    return np.append(firsts, len(strata)), strata[firsts]
 
 
 def _check_thresholds(thresholds: Sequence[float]) -> tuple[float, ...]:

@@ -64,3 +64,43 @@ def gap(counts: Array, rate: str) -> Fraction:
             rates.append(Fraction(part, whole))
         gaps.append(max(rates) - min(rates))
     return max(gaps)
+
+
+def narrow_margins(X: Array, theta: Array) -> tuple[Array, Array]:
+    """Return margins in single precision, and how far each may be from that of double precision.
+
+    Columns are divided by powers of two, lest numbers leave the range. By Cauchy's inequality, and
+    (1 + u)**(n + 2) - 1 <= gamma: a rounding of x, one of theta, and n of products or sums.
+    """
+    n, u = X.shape[1], 2.0**-24
+    unit = np.ldexp(1.0, np.frexp(np.abs(X).max(axis=0))[1])
+    narrow, narrow_theta = (X / unit).astype(np.float32), (theta * unit).astype(np.float32)
+    margins = np.zeros(len(X), np.float32)
+    for j in range(n):
+        margins += narrow[:, j] * narrow_theta[j]
+    gamma = (n + 4) * u / (1 - (n + 4) * u)
+    norms = np.linalg.norm(X / unit, axis=1) * np.linalg.norm(theta * unit)
+    return margins, gamma * norms + n * 2.0**-108
+
+
+def is_exact(X: Array, theta: Array) -> bool:
+    """Whether no sum of whole numbers x . theta is rounded in single precision."""
+    is_whole = (np.rint(X) == X).all() and (np.rint(theta) == theta).all()
+    sizes = np.linalg.norm(X, axis=1) * np.linalg.norm(theta)
+    return bool(is_whole and sizes.max() < 2**24)
+
+
+def errors_in_single_precision(
+    theta: Array, X: Array, positive: Array, margin: float = 0.0
+) -> tuple[int, int]:
+    """Return the false positives and false negatives of decisions x . theta > margin.
+
+    In single precision where that is certain, in double precision where it is not.
+    """
+    margins, reach = narrow_margins(X, theta)
+    if is_exact(X, theta):
+        reach = np.zeros(len(X))
+    chosen = margins > margin
+    open_ = np.abs(margins - margin) <= reach + 2.0**-23 * abs(margin)
+    chosen[open_ & (reach > 0)] = X[open_ & (reach > 0)] @ theta > margin
+    return int((chosen & ~positive).sum()), int((~chosen & positive).sum())

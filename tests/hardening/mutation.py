@@ -80,7 +80,7 @@ TESTS = {
     "metrics": ["counts", "every_argument"],
     "objectives/base": ["losses", "kernels", "bad_input"],
     "objectives/count_objective": ["counts", "every_argument"],
-    "objectives/counts": ["counts", "every_argument"],
+    "objectives/counts": ["counts", "exact_counts", "every_argument"],
     "objectives/limits": ["counts"],
     "objectives/pointwise": ["kernels", "bad_input", "pruning", "subset", "threads", "descent"],
     "plots": ["plots"],

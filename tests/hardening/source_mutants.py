@@ -49,6 +49,7 @@ RADIX = "src/radix.hpp"
 NEWTON, SYSTEMS, AUC = "src/newton.hpp", "src/systems.hpp", "src/histogram.hpp"
 TILES, COHORTS, RESULTS = "src/tiles.pxi", "src/cohorts.pxi", "src/results.pxi"
 BOUND, WHOLE = "src/bound.hpp", "src/whole.hpp"
+COUNTS = "src/counts.hpp"
 TEAM = "src/team.hpp"
 PY = "metaopt_fast/"
 
@@ -424,6 +425,49 @@ MUTANTS = [
         "    for j in range(n_rows):\n",
         "    for j in range(n_rows - 1):\n",
         "pruning range",
+    ),
+    # ---------------------------------------------------------------- counts in single precision
+    Mutant(
+        "decisions of single precision are taken for certain",
+        COUNTS,
+        "low[v] = at - reach;",
+        "low[v] = at + reach;",
+        "exact_counts",
+    ),
+    Mutant(
+        "whole numbers are exact whatever their size",
+        COUNTS,
+        "norm * largest < 0x1p24;",
+        "norm * largest < 0x1p60;",
+        "exact_counts",
+    ),
+    Mutant(
+        "fractions are taken for whole numbers",
+        COUNTS,
+        "lost = multiple == whole ? lost : splat<F>(1);",
+        "lost = multiple < whole ? splat<F>(1) : lost;",
+        "exact_counts",
+    ),
+    Mutant(
+        "a margin computed again is on the side of the first cut alone",
+        COUNTS,
+        "t < cuts->count; t++)\n                if (exact[r]",
+        "t < 1; t++)\n                if (exact[r]",
+        "exact_counts",
+    ),
+    Mutant(
+        "sums of a stratum begin with those of the one before",
+        "src/counts.pxi",
+        "    memset(work.high, 0, size * sizeof(double))\n    memset(work.low, 0, size",
+        "    memset(work.low, 0, size",
+        "exact_counts",
+    ),
+    Mutant(
+        "right decisions of rows with weights are not all the others",
+        COUNTS,
+        "lane[1] = lane[1] + (is_wrong ? V{} : weight);",
+        "lane[1] = lane[1] + weight;",
+        "exact_counts",
     ),
     # -------------------------------------------------------------------------- Hessians, systems
     Mutant(
