@@ -53,8 +53,10 @@ class Teams {
         size.balance = balance;
         if (balance < 0)
             step_down(index, fewer, balance, now);
-        else if (balance == MOST_CREDIT && size.is_tried)
-            size.retry_at = now;
+        else if (balance == MOST_CREDIT) {
+            size.does_well = true;
+            if (size.is_tried) size.retry_at = now;
+        }
     }
 
   private:
@@ -67,8 +69,8 @@ class Teams {
     // after twice as long as the last time, where it did not do well for as long as that.
     static constexpr int64_t PATIENCE = 3, SHORTEST_WAIT = 20'000'000, LONGEST_WAIT = 2'000'000'000;
     // After a trial that has failed, nothing is tried for so many times what it lost: trials of all
-    // sizes together cost a twentieth of the time.
-    static constexpr int64_t REST = 20;
+    // sizes together cost a fortieth of the time.
+    static constexpr int64_t REST = 40;
     // How long a smaller team's hold-ups say something of what it would be held up by.
     static constexpr int64_t FRESH = 1'000'000'000;
     // How much of the latest regions' time hold-ups are measured on: many time slices.
@@ -82,6 +84,8 @@ class Teams {
         // Since when the limit is tried, if it is not one that others were halved to.
         std::atomic<bool> is_tried{false};
         std::atomic<int64_t> since{0}, wait{0}, retry_at{0};
+        // Whether the limit has had the most credit.
+        std::atomic<bool> does_well{false};
         // Of the latest regions at the limit: members times wall, and cpu.
         std::atomic<int64_t> away{0}, at_work{0};
         // By how much teams of half the limit were held up, when they were left.
@@ -96,6 +100,7 @@ class Teams {
         void begin(int new_limit) {
             limit = new_limit;
             balance = TRIAL_CREDIT;
+            does_well = false;
             away = at_work = 0;
         }
     };
@@ -127,14 +132,16 @@ class Teams {
             std::max<int64_t>(at_once ? 2 * size.wait : 0, PATIENCE * (MOST_CREDIT - balance)),
             SHORTEST_WAIT, LONGEST_WAIT);
         size.wait = wait;
-        if (size.is_tried) next_trial = now + REST * (TRIAL_CREDIT - balance);
-        // What has cost a long region too much costs a short one more.
-        for (Size *other = sizes; other <= &size; other++) {
-            if (other->limit <= fewer) continue;
-            other->begin(fewer);
-            other->is_tried = false;
-            other->below_at = now - FRESH;
-            other->retry_at = now + wait;
+        if (size.is_tried)
+            next_trial = now + std::min(REST * (TRIAL_CREDIT - balance), LONGEST_WAIT);
+        // What has cost a long region too much costs a short one more; and a longer one that has
+        // not done well so far has to be tried as well.
+        for (Size &other : sizes) {
+            if (other.limit <= fewer || (&other > &size && other.does_well)) continue;
+            other.begin(fewer);
+            other.is_tried = false;
+            other.below_at = now - FRESH;
+            other.retry_at = now + wait;
         }
     }
 };

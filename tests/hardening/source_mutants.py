@@ -851,8 +851,8 @@ MUTANTS = [
     Mutant(
         "teams: a team that does well on trial is not trusted",
         TEAM,
-        "balance == MOST_CREDIT && size.is_tried",
-        "false && size.is_tried",
+        "if (size.is_tried) size.retry_at = now;",
+        "",
         "teams",
     ),
     Mutant(
@@ -872,8 +872,8 @@ MUTANTS = [
     Mutant(
         "teams: shorter regions learn nothing from longer ones",
         TEAM,
-        "for (Size *other = sizes; other <= &size; other++)",
-        "for (Size *other = &size; other <= &size; other++)",
+        "other.limit <= fewer || (&other > &size",
+        "other.limit <= fewer || (&other != &size",
         "teams",
     ),
 ]
