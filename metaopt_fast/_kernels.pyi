@@ -114,6 +114,13 @@ class PackedRows:
     def narrow_lanes(self) -> int: ...
     def release(self) -> None: ...
 
+@disjoint_base
+class NarrowDraws:
+    doubts: memoryview
+    is_near: bool
+    def __init__(self, draws: Draws, factors: _Float64Array) -> None: ...
+    def sample(self, start: int, out: npt.NDArray[np.float32], rare: _Bytes) -> None: ...
+
 def column_factors(panels: _Bytes, single_precision: bool, factors: _Float64Array) -> None: ...
 
 @disjoint_base
@@ -145,6 +152,7 @@ class MomentBound:
     amplitude: float
     dispersion: float
     error: float
+    of_draws: bool
     def __init__(
         self,
         curve: int,

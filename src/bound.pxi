@@ -36,6 +36,8 @@ cdef class MomentBound:
     cdef const float[::1] ridge, anchor
     cdef const double[::1] factors
     cdef readonly double constant, amplitude, dispersion, error
+    # Whether it holds for candidates drawn in single precision, too: see narrow.pxi.
+    cdef public bint of_draws
 
     def __init__(self, int curve, double constant, double amplitude, double dispersion,
                  double error, const float[:, :, ::1] panels, const float[::1] ridge,

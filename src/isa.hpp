@@ -5,6 +5,7 @@
 #include "counts.hpp"
 #include "elementwise.hpp"
 #include "histogram.hpp"
+#include "narrow_random.hpp"
 #include "newton.hpp"
 #include "packing.hpp"
 #include "products.hpp"
@@ -57,6 +58,7 @@ template <class T, class Loss> const Kernels *table() {
                                     pack_rows<T>,
                                     pack_thetas<T>,
                                     draw<T>,
+                                    draw_narrow,
                                     find_excesses<T>,
                                     shrink_thetas<T>,
                                     narrow_tiles,

@@ -76,6 +76,14 @@ struct Sampler {
     ptrdiff_t max_nonzero;
 };
 
+// A sampler of normal and uniform numbers, in single precision.
+struct NarrowSampler {
+    const unsigned char *transform;
+    const float *a, *b;
+    ptrdiff_t n_params;
+    uint64_t seed;
+};
+
 // Adds the losses of blocks [first, last) to sums[lane] and, unless `gradients` is null, their
 // gradients to gradients[parameter][lane]. thetas[parameter][lane] and, one row more,
 // excesses[lane]: see find_excesses. scratch holds n_params panels.
@@ -155,6 +163,8 @@ struct Kernels {
     // Candidates start .. of a sampler into [parameter][lane]; scratch holds n_params panels of
     // double precision.
     void (*draw)(const Sampler *, uint64_t start, ptrdiff_t lanes, void *tile, double *scratch);
+    // See narrow_random.hpp.
+    int (*draw_narrow)(const NarrowSampler *, uint64_t start, float *tile, unsigned int *rare);
     // See packing.hpp.
     int (*find_excesses)(void *tile, ptrdiff_t n_params, ptrdiff_t lanes, double extent);
     void (*shrink_thetas)(void *tile, ptrdiff_t n_params, ptrdiff_t lanes);

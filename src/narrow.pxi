@@ -1,8 +1,10 @@
-# Rows in single precision, by which candidates are screened. Needs table.pxi, plan.pxi and
-# bound.pxi.
+# Rows and candidates in single precision, by which candidates are screened. Needs table.pxi,
+# plan.pxi, draws.pxi and bound.pxi.
 
-from libc.stdint cimport uintptr_t
+from libc.stdint cimport uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
+
+from cython cimport view
 
 # Weights that are normal numbers in single precision, and so are their products with losses.
 cdef double SMALL_WEIGHT = 2.0 ** -80
@@ -10,6 +12,85 @@ cdef double LARGE_WEIGHT = 2.0 ** 20
 # Halves of l2 by which penalties of single precision do not overflow, nor lose all their digits.
 cdef double SMALL_HALF = 2.0 ** -60
 cdef double LARGE_HALF = 2.0 ** 40
+
+
+# No normal number is further from 0: see LARGEST_NORMAL of the samplers.
+cdef double LARGEST = 8.572
+# How far normal and uniform numbers of single precision are from those of double precision, times
+# the scale, and a rounding of all parts: see narrow_random.hpp.
+cdef double NORMAL_ERROR = 2.0 ** -18
+cdef double UNIFORM_ERROR = 2.0 ** -23 + 2.0 ** -33
+cdef double SINGLE = 2.0 ** -24
+# Up to which parameters are drawn in single precision, and more than what numbers lose there that
+# are not normal ones.
+cdef double LARGE_PARAMETER = 2.0 ** 40
+cdef double LEAST = 2.0 ** -140
+
+
+cdef class NarrowDraws:
+    """A sampler of candidates in single precision, in units of the columns.
+
+    Parameters
+    ----------
+    draws : Draws
+    factors : array of shape (n_params,)
+
+    Attributes
+    ----------
+    doubts : array of shape (n_params,), float32
+        How far each parameter may be from the one of `draws`.
+    is_near : bool
+        Whether there are such bounds: all parameters are normal or uniform numbers, and moderate.
+    """
+    cdef NarrowSampler sampler
+    cdef Draws draws  # whose transforms and seed these are
+    cdef float[::1] a, b
+    cdef readonly float[::1] doubts
+    cdef readonly bint is_near
+
+    def __init__(self, Draws draws, const double[::1] factors):
+        cdef Py_ssize_t n = draws.sampler.n_params, j
+        cdef double a, b, size, error
+        cdef bint is_normal
+        self.draws = draws
+        self.is_near = (draws.bounded and draws.sampler.n_kept == 0
+                        and draws.sampler.ways == NULL)
+        self.a, self.b, self.doubts = (
+            view.array((n,), sizeof(float), "f") for _ in range(3))
+        for j in range(n):
+            a, b = draws.sampler.a[j] * factors[j], draws.sampler.b[j] * factors[j]
+            is_normal = draws.sampler.transform[j] == NORMAL
+            self.is_near &= is_normal or draws.sampler.transform[j] == UNIFORM
+            size = abs(a) + abs(b) * (LARGEST if is_normal else 1)
+            error = NORMAL_ERROR if is_normal else UNIFORM_ERROR
+            self.is_near &= size <= LARGE_PARAMETER
+            self.a[j], self.b[j] = <float>a, <float>b
+            self.doubts[j] = -rounded_down(-(error * abs(b) + 4 * SINGLE * size + LEAST))
+        self.sampler.transform, self.sampler.seed = draws.sampler.transform, draws.sampler.seed
+        self.sampler.a, self.sampler.b, self.sampler.n_params = &self.a[0], &self.b[0], n
+
+    def sample(self, uint64_t start, float[:, ::1] out, unsigned char[::1] rare):
+        """Write candidates start .., times the factors; rare says which have to be drawn again."""
+        cdef const Kernels *kernels = table(0, True)
+        cdef Py_ssize_t lanes = kernels.lanes, n = self.sampler.n_params, first = 0, lane, j
+        cdef float[::1] tile = view.array(((n + 1) * lanes,), sizeof(float), "f")
+        cdef unsigned int[::1] found = view.array((lanes,), sizeof(int), "I")
+        while first < out.shape[0]:
+            kernels.draw_narrow(&self.sampler, start + first, &tile[0], &found[0])
+            for lane in range(min(lanes, out.shape[0] - first)):
+                rare[first + lane] = found[lane] != 0
+                for j in range(n):
+                    out[first + lane, j] = tile[j * lanes + lane]
+            first += lanes
+
+    cdef void into(self, Screen *screen) noexcept:
+        """Let candidates be screened as they are drawn here."""
+        cdef Py_ssize_t j
+        screen.sampler, screen.doubts = &self.sampler, &self.doubts[0]
+        screen.doubt = 0
+        for j in range(self.sampler.n_params):
+            screen.doubt += screen.sizes[j] * self.doubts[j]
+        screen.doubt *= 1 + 1e-3
 
 
 def column_factors(const unsigned char[::1] panels, bint single_precision, double[::1] factors):
@@ -84,6 +165,7 @@ cdef NarrowRows narrow_columns(const Kernels *kernels, const Rows *rows, Py_ssiz
     cdef NarrowRows narrow = NarrowRows.__new__(NarrowRows)
     cdef Py_ssize_t n = rows.n_params, j
     cdef double half
+    cdef float *no_doubts
     narrow.n_panels = size // (n * PANEL * kernels.itemsize)
     narrow.columns = <char *>malloc(2 * n * (sizeof(double) + sizeof(float)))
     if narrow.columns == NULL:
@@ -91,12 +173,12 @@ cdef NarrowRows narrow_columns(const Kernels *kernels, const Rows *rows, Py_ssiz
     narrow.screen.factors = <double *>narrow.columns
     narrow.screen.sizes = narrow.screen.factors + n
     narrow.screen.halves = <float *>(narrow.screen.sizes + n)
-    narrow.screen.doubts = narrow.screen.halves + n
+    narrow.screen.doubts = no_doubts = narrow.screen.halves + n
     narrow.screen.kernels = table(0, True)
     with nogil:
         kernels.find_factors(rows.panels, narrow.n_panels, n, narrow.screen.factors)
     for j in range(n):
-        narrow.screen.sizes[j], narrow.screen.doubts[j] = 0, 0
+        narrow.screen.sizes[j], no_doubts[j] = 0, 0
         half = l2 / 2 / narrow.screen.factors[j] / narrow.screen.factors[j]
         if j >= n_penalised or not half >= SMALL_HALF:
             half = 0

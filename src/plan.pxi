@@ -57,8 +57,11 @@ cdef struct Screen:
     double *factors
     double *sizes
     float *halves
-    float *doubts
+    const float *doubts
     double gamma
+    # Candidates drawn in single precision, or null, and a bound of the error of their margins.
+    const NarrowSampler *sampler
+    double doubt
     CheckPoint[MAX_POINTS] points
     int n_points
 
@@ -90,12 +93,14 @@ cdef struct Workspace:
     double n_pairs
     # Of screening: how many candidates wait in single precision, and how many of them were kept
     # and wait in double precision; two tiles that are drawn, and what they are in single precision,
-    # with bounds of penalties and losses; and over the candidates that wait, thetas, sums, bounds
-    # of errors, penalties and the loss of further rows, and numbers.
+    # which of them are not exact enough, and bounds of their penalties and losses; and over the
+    # candidates that wait, thetas, sums, bounds of errors, penalties and the loss of further rows,
+    # and numbers.
     Py_ssize_t n_narrow, n_kept
     Tally tally
     char *drawn
     float *fresh
+    unsigned int *rare
     float *fresh_penalties
     float *fresh_bounds
     float *narrow
@@ -193,6 +198,8 @@ cdef char *lay_out(const Plan *plan, Workspace *work, char *at, int n_threads) n
     at += aligned(n_fresh * (plan.n_params + 1) * sizeof(double))
     work.fresh = <float *>at
     at += aligned(n_fresh * (plan.n_params + 1) * sizeof(float))
+    work.rare = <unsigned int *>at
+    at += aligned(n_fresh * sizeof(int))
     work.fresh_penalties = <float *>at
     at += aligned(n_fresh * sizeof(float))
     work.fresh_bounds = <float *>at

@@ -34,14 +34,13 @@ struct Keys {
     }
 };
 
-// For N vectors of candidates and of pairs at once: a round is a chain of a dozen cycles, N of them
-// overlap.
+// The four words of each candidate, in the lower halves of the elements; the upper ones may hold
+// anything. For N vectors of candidates and of pairs at once: a round is a chain of a dozen cycles,
+// N of them overlap.
 template <int N>
-inline void philox(const u64v (&candidates)[N], const u64v (&pairs)[N], const Keys &keys,
-                   UniformPair (&uniforms)[N]) {
+inline void philox_words(const u64v (&candidates)[N], const u64v (&pairs)[N], const Keys &keys,
+                         u64v (&x)[N][4]) {
     const u64v multiplier0 = u64v{} + 0xD2511F53ULL, multiplier2 = u64v{} + 0xCD9E8D57ULL;
-    // Only the lower half of each element counts; the upper one may hold anything.
-    u64v x[N][4];
     for (int n = 0; n < N; n++) {
         x[n][0] = candidates[n];
         x[n][1] = candidates[n] >> 32;
@@ -59,6 +58,14 @@ inline void philox(const u64v (&candidates)[N], const u64v (&pairs)[N], const Ke
             x[n][3] = product0;
         }
     }
+}
+
+// The uniform numbers of those words.
+template <int N>
+inline void philox(const u64v (&candidates)[N], const u64v (&pairs)[N], const Keys &keys,
+                   UniformPair (&uniforms)[N]) {
+    u64v x[N][4];
+    philox_words(candidates, pairs, keys, x);
     for (int n = 0; n < N; n++)
         uniforms[n] = {uniform(x[n][0], x[n][1]), uniform(x[n][2], x[n][3])};
 }

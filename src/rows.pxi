@@ -142,6 +142,8 @@ cdef class PackedRows:
         cdef Plan plan
         cdef Screen screen
         cdef NarrowRows narrow = None
+        cdef NarrowDraws fresh = None
+        cdef bint of_draws
         cdef MomentBound moments
         cdef int point
         self.plan(&plan, losses, None, n_threads)
@@ -156,11 +158,17 @@ cdef class PackedRows:
         if narrow is not None:
             screen = narrow.screen
             screen.has_rows = single_precision and screen.has_rows
+            of_draws = thetas is None
             for block, moments in points[:MAX_POINTS]:
+                of_draws = of_draws and moments.of_draws
                 if block == 0 or screen.has_rows:
                     screen.points[screen.n_points].block = block
                     screen.points[screen.n_points].moments = &moments.moments
                     screen.n_points += 1
+            if of_draws:
+                fresh = NarrowDraws(draws, <double[:self.rows.n_params]>screen.factors)
+                if fresh.is_near:
+                    fresh.into(&screen)
             if screen.has_rows or screen.n_points > 0:
                 plan.screen = &screen
         if not evaluate(&plan):

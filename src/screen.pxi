@@ -152,7 +152,7 @@ cdef void screen_narrow(const Plan *plan, Workspace *work) noexcept nogil:
     for i in range(count):
         # Infinite or not a number where single precision is not enough: cannot_rank keeps it.
         work.narrow_errors[i] = plan.kernels.slope * (
-            screen.gamma * work.narrow_errors[i] + UNDERFLOWS)
+            screen.gamma * work.narrow_errors[i] + screen.doubt + UNDERFLOWS)
     while block < plan.n_blocks and count > 0:
         until = next_look(plan, block)
         point = next_point(screen, block + 1)
@@ -179,11 +179,29 @@ cdef void screen_narrow(const Plan *plan, Workspace *work) noexcept nogil:
         keep(plan, work, work.narrow_candidates[i])
 
 
+cdef void draw_again(const Plan *plan, Workspace *work, Py_ssize_t first,
+                     Py_ssize_t lane) noexcept nogil:
+    """Draw a candidate of the fresh tile in double precision."""
+    cdef Py_ssize_t j
+    cdef const double *drawn = <const double *>work.drawn
+    plan.kernels.draw(plan.sampler, plan.start + first + lane, 1, work.drawn,
+                      <double *>work.scratch)
+    for j in range(plan.n_params):
+        work.fresh[j * 2 * plan.lanes + lane] = <float>(drawn[j] * plan.screen.factors[j])
+
+
 cdef void draw_fresh(const Plan *plan, Workspace *work, Py_ssize_t first,
                      Py_ssize_t count) noexcept nogil:
     """Draw candidates `first` .., a tile of single precision."""
     cdef Py_ssize_t lanes = plan.lanes, size = (plan.n_params + 1) * lanes, half, lane, j
     cdef double *drawn = <double *>work.drawn
+    if plan.screen.sampler != NULL:
+        if plan.kernels.draw_narrow(plan.screen.sampler, plan.start + first, work.fresh,
+                                    work.rare):
+            for lane in range(count):
+                if work.rare[lane] != 0:
+                    draw_again(plan, work, first, lane)
+        return
     for half in range(2):
         if plan.thetas == NULL:
             plan.kernels.draw(plan.sampler, plan.start + first + half * lanes, lanes,

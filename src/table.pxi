@@ -9,6 +9,8 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
     enum: PANELS_PER_BLOCK
     enum: BLOCKS_PER_SPAN
     enum: MOMENT_PARAMS
+    enum: NORMAL
+    enum: UNIFORM
 
     struct Rows:
         const void *panels
@@ -60,6 +62,13 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         const double *firsts
         Py_ssize_t max_nonzero
 
+    struct NarrowSampler:
+        const unsigned char *transform
+        const float *a
+        const float *b
+        Py_ssize_t n_params
+        uint64_t seed
+
     struct Moments:
         const float *panels
         const float *ridge
@@ -108,6 +117,8 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         void (*pack_thetas)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                             void *) noexcept nogil
         void (*draw)(const Sampler *, uint64_t, Py_ssize_t, void *, double *) noexcept nogil
+        int (*draw_narrow)(const NarrowSampler *, uint64_t, float *,
+                           unsigned int *) noexcept nogil
         int (*find_excesses)(void *, Py_ssize_t, Py_ssize_t, double) noexcept nogil
         void (*shrink_thetas)(void *, Py_ssize_t, Py_ssize_t) noexcept nogil
         int (*narrow_tiles)(const double *, Py_ssize_t, const double *, float *) noexcept nogil

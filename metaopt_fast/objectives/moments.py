@@ -73,6 +73,7 @@ class Directions(NamedTuple):
     spread: Float64Array  # root of the mean square of each parameter's distance from the anchor
     reach: Float64Array  # its largest
     sizes: Float64Array  # the largest of its absolute values
+    doubts: Float64Array  # how far one that is drawn in single precision is from its own
 
 
 class Sums(NamedTuple):
@@ -89,7 +90,11 @@ class Sums(NamedTuple):
 
 @shielded
 def moments_of(
-    packed: Packed, loss: str, sampler: Sampler, anchor: Float64Array | None = None
+    packed: Packed,
+    loss: str,
+    sampler: Sampler,
+    anchor: Float64Array | None = None,
+    draws: _kernels.Draws | None = None,
 ) -> _kernels.MomentBound | None:
     """Return a lower bound of the mean loss of what a sampler draws, or None where there is none.
 
@@ -106,11 +111,14 @@ def moments_of(
         of thetas within them is a bound below the loss.
     anchor : numpy.ndarray of shape (n_params,), optional
         Where the bound is closest; by default the sampler's mean.
+    draws : Draws, optional
+        What draws the candidates in the kernels: the bound holds for those that are drawn in single
+        precision, too.
     """
     if not has_moments(packed, loss):
         return None
     n_params, factors = packed.n_columns, column_factors(packed)
-    ways = _directions(sampler, factors, anchor)
+    ways = _directions(sampler, factors, anchor, draws)
     if ways is None or not _is_exact_enough(packed.n_rows, ways.anchor):
         return None
     curve = _curve(loss, ways.anchor)
@@ -138,7 +146,10 @@ def moments_of(
             return None
     if dispersion is None:
         return None
-    return _rounded(curve, sums, ways, dispersion, factor / spread[:, None], ridge, factors)
+    bound = _rounded(curve, sums, ways, dispersion, factor / spread[:, None], ridge, factors)
+    if bound is not None:
+        bound.of_draws = draws is not None
+    return bound
 
 
 def has_moments(packed: Packed, loss: str) -> bool:
@@ -165,7 +176,10 @@ def column_factors(packed: Packed) -> Float64Array:
 
 
 def _directions(
-    sampler: Sampler, factors: Float64Array, anchor: Float64Array | None
+    sampler: Sampler,
+    factors: Float64Array,
+    anchor: Float64Array | None,
+    draws: _kernels.Draws | None,
 ) -> Directions | None:
     """Return where a sampler draws, or None where single precision is not enough for that."""
     n_params = len(factors)
@@ -179,9 +193,13 @@ def _directions(
         return None
     # Any will do: this is for columns of zeros, and for parameters that never move.
     spread = np.where(spread < SMALL, spread[spread > SMALL].min(), spread)
+    doubts = np.zeros(n_params)
+    if draws is not None:
+        near = _kernels.NarrowDraws(draws, factors)
+        doubts = np.asarray(near.doubts, np.float64) if near.is_near else doubts
     sizes = np.maximum(np.abs(low), np.abs(high))
-    reach = np.maximum(np.abs(low - at), np.abs(high - at)) + 2 * SINGLE * sizes
-    found = Directions(at, spread, reach, sizes)
+    reach = np.maximum(np.abs(low - at), np.abs(high - at)) + 2 * SINGLE * sizes + doubts
+    found = Directions(at, spread, reach, sizes, doubts)
     # Not above, rather than below: what is not a number is refused, too.
     return found if all(np.abs(part).max() <= LARGE for part in found) else None
 
@@ -358,7 +376,7 @@ def _rounded(
 def absolute_error(curve: str, sums: Sums, ways: Directions) -> float:
     """Return what the bound may be too high by, but for what is relative to its curvature."""
     n = len(ways.anchor)
-    moves = (2 * SINGLE + n * 2 * DOUBLE) * ways.sizes + SINGLE * ways.reach + LEAST
+    moves = (2 * SINGLE + n * 2 * DOUBLE) * ways.sizes + SINGLE * ways.reach + LEAST + ways.doubts
     if curve == "square":
         roots = np.sqrt(sums.squares)
         moved = float((roots * moves).sum())

@@ -132,7 +132,8 @@ class Screening:
             if not (ours and self._is_worth_a_bound(n_candidates)):
                 return None
             try:
-                bound = moments_of(self._packed, self._loss, sampler)
+                draws = sampler.drawn(0, self._packed.n_columns)
+                bound = moments_of(self._packed, self._loss, sampler, draws=draws)
             except MemoryError:
                 bound = None
             tried = self._bounds[sampler] = Tried(sampler, bound)
@@ -180,7 +181,7 @@ class Screening:
             )
             if fraction < 0:
                 return fraction
-            self._learn(size, single, points, tally)
+            self._learn(size, single, points, tally.tolist())
             visited += fraction * size
             first += size
         self._to_come = max(0, self._to_come - count)
@@ -211,7 +212,7 @@ class Screening:
             return min(count, 8 * first) if points else first, single, points
         return count, single, points
 
-    def _learn(self, size: int, single: bool, points: Points, tally: Float64Array) -> None:
+    def _learn(self, size: int, single: bool, points: Points, tally: list[float]) -> None:
         """Take note of what the stages dropped."""
         if points:
             self._bounding.learn(tally[0], tally[1])
