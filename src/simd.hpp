@@ -132,25 +132,46 @@ inline u64v multiply_low_halves(u64v x, u64v y) {
 }
 #endif
 
-// A square of numbers, whose rows become its columns.
+// Vectors of as many lanes as a square of doubles has rows that are read together.
 #if MF_BYTES >= 32
 using square_vector = f64x4;
-inline void transpose(f64x4 (&rows)[4]) {
-    const __m256d a = _mm256_unpacklo_pd((__m256d)rows[0], (__m256d)rows[1]);
-    const __m256d b = _mm256_unpackhi_pd((__m256d)rows[0], (__m256d)rows[1]);
-    const __m256d c = _mm256_unpacklo_pd((__m256d)rows[2], (__m256d)rows[3]);
-    const __m256d d = _mm256_unpackhi_pd((__m256d)rows[2], (__m256d)rows[3]);
-    rows[0] = (f64x4)_mm256_permute2f128_pd(a, c, 0x20);
-    rows[1] = (f64x4)_mm256_permute2f128_pd(b, d, 0x20);
-    rows[2] = (f64x4)_mm256_permute2f128_pd(a, c, 0x31);
-    rows[3] = (f64x4)_mm256_permute2f128_pd(b, d, 0x31);
-}
 #else
 using square_vector = f64v;
-inline void transpose(f64v (&rows)[2]) {
-    const f64v second = {rows[0][1], rows[1][1]};
-    rows[0] = f64v{rows[0][0], rows[1][0]};
-    rows[1] = second;
+#endif
+
+// v[i][j] = what v[j][i] was, in log2(lanes) steps.
+#if defined(__clang__) || __GNUC__ >= 12
+template <int... I> struct Indices {};
+template <int N, int... I> struct indices_below : indices_below<N - 1, N - 1, I...> {};
+template <int... I> struct indices_below<0, I...> {
+    using type = Indices<I...>;
+};
+
+// Of two vectors, the lanes whose numbers have the bit STEP (IS_HIGH) or have it not, by turns: the
+// second one's behind the first one's.
+template <int STEP, bool IS_HIGH, class V, int... I> inline V interleave(V a, V b, Indices<I...>) {
+    constexpr int W = lanes_of<V>, HIGH = IS_HIGH ? STEP : 0;
+    return __builtin_shufflevector(a, b, ((I & STEP) ? I - STEP + HIGH + W : I + HIGH)...);
+}
+
+template <int STEP = 1, class V> inline void transpose(V (&v)[lanes_of<V>]) {
+    constexpr int W = lanes_of<V>;
+    using All = typename indices_below<W>::type;
+    for (int i = 0; i < W; i++) {
+        if (i & STEP) continue;
+        const V a = v[i], b = v[i + STEP];
+        v[i] = interleave<STEP, false>(a, b, All{});
+        v[i + STEP] = interleave<STEP, true>(a, b, All{});
+    }
+    if constexpr (2 * STEP < W) transpose<2 * STEP>(v);
+}
+#else
+template <class V> inline void transpose(V (&v)[lanes_of<V>]) {
+    for (int i = 0; i < lanes_of<V>; i++)
+        for (int j = 0; j < i; j++) {
+            const scalar<V> x = v[i][j];
+            v[i][j] = v[j][i], v[j][i] = x;
+        }
 }
 #endif
 

@@ -195,6 +195,16 @@ def test_a_candidate_has_the_same_bits_in_any_batch(problem, data):
     assert bits(objective.batch_loss(thetas[order])) == bits(losses[order])
 
 
+@pytest.mark.parametrize("n_features", [513, 1100, 4200])
+def test_rows_too_wide_for_a_cache_have_the_same_bits_alone_and_in_a_batch(n_features, dtype):
+    problem = Problem(130, n_features, 6, "none", 2, dtype=dtype, l2=0.1, scale=0.1)
+    objective = problem.objective()
+    losses, gradients = objective.batch_loss_gradient(problem.thetas)
+    for k, theta in enumerate(problem.thetas):
+        assert bits(*objective.loss_gradient(theta)) == bits(losses[k], gradients[k])
+        assert bits(objective.loss(theta)) == bits(losses[k])
+
+
 @pytest.mark.parametrize("weights", ["none", "all distinct"])
 def test_losses_have_the_same_bits_for_any_number_of_threads(dtype, weights):
     problem = Problem(3000, 9, 700, weights, 3, dtype=dtype, fit_intercept=True, l2=0.1)
