@@ -53,6 +53,7 @@ template <class T, class Loss> const Kernels *table() {
                                     Loss::of_root,
                                     evaluate_tile<T, Loss>,
                                     evaluate_one<T, Loss>,
+                                    fold_spans<T>,
                                     evaluate_wide<T, Loss>,
                                     row_norms<T>,
                                     pack_rows<T>,

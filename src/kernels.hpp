@@ -148,6 +148,10 @@ struct Kernels {
     Evaluate evaluate_tile;  // `lanes` candidates
     Evaluate evaluate_one;   // a single one: the same bits, read at the speed of memory
 
+    // See tile.hpp: of gradients.
+    void (*fold_spans)(const void *partial, ptrdiff_t n_spans, ptrdiff_t count, double *high,
+                       double *low);
+
     // For one candidate, thetas[parameter * stride]: see single.hpp.
     void (*evaluate_wide)(const Rows *, ptrdiff_t n_blocks, const void *thetas, ptrdiff_t stride,
                           double unit, CarefulSum *sum, CarefulSum *gradient, void *scratch);

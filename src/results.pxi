@@ -66,14 +66,14 @@ cdef double loss_of_lane(const Plan *plan, const Workspace *work, Py_ssize_t pla
 
 cdef void write_gradient(const Plan *plan, const Workspace *work, Py_ssize_t tile, Py_ssize_t lane,
                          const real *thetas, double *gradient) noexcept nogil:
-    """Divide the totals of a candidate's gradient by the weights, and add the penalty's."""
+    """Write the means of a candidate's gradient, and add the penalty's."""
     cdef CarefulSum *again = <CarefulSum *>work.scratch
     cdef Py_ssize_t j, i
     cdef bint is_lost = False
     cdef double slope
     for j in range(plan.n_params):
         i = (tile * plan.n_params + j) * plan.lanes + lane
-        gradient[j] = (work.gradient_high[i] + work.gradient_low[i]) / plan.total_weight
+        gradient[j] = work.gradient_high[i]
         is_lost = is_lost or not isfinite(gradient[j])
     if is_lost:
         mean_again(plan, work, thetas + lane, again)
@@ -87,7 +87,13 @@ cdef void write_gradient(const Plan *plan, const Workspace *work, Py_ssize_t til
 cdef void write_results(const Plan *plan, const Workspace *work, Py_ssize_t tile,
                         const real *thetas) noexcept nogil:
     """Write the losses and the gradients of a tile, penalties included."""
-    cdef Py_ssize_t lane, candidate
+    cdef Py_ssize_t lane, candidate, i, size = plan.n_params * plan.lanes
+    cdef double *high = work.gradient_high + tile * size
+    cdef const double *low = work.gradient_low + tile * size
+    cdef double weight = plan.total_weight
+    if plan.gradients != NULL:  # all lanes at once: the totals become means
+        for i in range(size):
+            high[i] = (high[i] + low[i]) / weight
     for lane in range(plan.lanes):
         candidate = (work.first_tile + tile) * plan.lanes + lane
         if candidate >= plan.n_candidates:

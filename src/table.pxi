@@ -108,6 +108,8 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         int of_root
         Evaluate evaluate_tile
         Evaluate evaluate_one
+        void (*fold_spans)(const void *, Py_ssize_t, Py_ssize_t, double *,
+                           double *) noexcept nogil
         void (*evaluate_wide)(const Rows *, Py_ssize_t, const void *, Py_ssize_t, double,
                               CarefulSum *, CarefulSum *, void *) noexcept nogil
         Py_ssize_t (*row_norms)(const Source *, Py_ssize_t, Py_ssize_t, Py_ssize_t,

@@ -254,10 +254,39 @@ void add_all_gradients(const T *panels, int n_rows, ptrdiff_t n_params, const T 
                        T weight, T *gradients) {
     const int n_panels = (n_rows + PANEL - 1) / PANEL;
     ptrdiff_t j = 0;
-    j = add_gradients<T, MARGIN_ROWS>(panels, n_panels, n_params, j, derivatives, weight,
-                                      gradients);
     j = add_gradients<T, 4>(panels, n_panels, n_params, j, derivatives, weight, gradients);
+    j = add_gradients<T, 2>(panels, n_panels, n_params, j, derivatives, weight, gradients);
     add_gradients<T, 1>(panels, n_panels, n_params, j, derivatives, weight, gradients);
+}
+
+// high[i] + low[i] += partial[span][i] for one span after the other, what each addition rounds off
+// kept in `low`: Knuth's two-sum. An overflow has no rounding error to keep. For the lanes of V.
+template <class V, class T>
+inline void fold_some(const T *partial, ptrdiff_t n_spans, ptrdiff_t count, double *high,
+                      double *low) {
+    V sum = load<V>(high), rest = load<V>(low);
+    for (ptrdiff_t span = 0; span < n_spans; span++) {
+        vector<T, lanes_of<V> * sizeof(T)> some;
+        __builtin_memcpy(&some, partial + span * count, sizeof some);
+        const V x = __builtin_convertvector(some, V), total = sum + x, added = total - sum;
+        const V lost = (sum - (total - added)) + (x - added);
+        rest = total - total == 0 ? rest + lost : rest;
+        sum = total;
+    }
+    store(high, sum);
+    store(low, rest);
+}
+
+// The same for `count` sums.
+template <class T>
+void fold_spans(const void *partial, ptrdiff_t n_spans, ptrdiff_t count, double *high,
+                double *low) {
+    const T *from = (const T *)partial;
+    ptrdiff_t i = 0;
+    for (constexpr int W = lanes_of<f64v>; i + W <= count; i += W)
+        fold_some<f64v>(from + i, n_spans, count, high + i, low + i);
+    for (; i < count; i++)
+        fold_some<vector<double, 8>>(from + i, n_spans, count, high + i, low + i);
 }
 
 // The kernel of batch_loss and batch_loss_gradient: see Evaluate.

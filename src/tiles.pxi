@@ -63,25 +63,14 @@ cdef void evaluate_tiles(const Plan *plan, Workspace *work, Py_ssize_t first_til
         block = until
 
 
-cdef void fold_gradients(const Plan *plan, Workspace *work, Py_ssize_t tile,
-                         const real *partial) noexcept nogil:
-    cdef Py_ssize_t size = plan.n_params * plan.lanes, span, i
-    cdef double *high = work.gradient_high + tile * size
-    cdef double *low = work.gradient_low + tile * size
-    for span in range(work.n_spans):
-        for i in range(size):
-            add_exactly(high + i, low + i, partial[(tile * work.n_spans + span) * size + i])
-
-
 cdef void fold_tile(const Plan *plan, Workspace *work, Py_ssize_t tile) noexcept nogil:
     """Add a tile's partial sums to its totals, span by span."""
-    cdef Py_ssize_t span, lane, place = tile * plan.lanes
+    cdef Py_ssize_t span, lane, place = tile * plan.lanes, size = plan.n_params * plan.lanes
     for span in range(work.n_spans):
         for lane in range(plan.lanes):
             add_exactly(work.loss_high + place + lane, work.loss_low + place + lane,
                         work.partial_losses[(tile * work.n_spans + span) * plan.lanes + lane])
     if plan.gradients:
-        if plan.kernels.itemsize == sizeof(double):
-            fold_gradients(plan, work, tile, <const double *>work.partial_gradients)
-        else:
-            fold_gradients(plan, work, tile, <const float *>work.partial_gradients)
+        plan.kernels.fold_spans(
+            work.partial_gradients + tile * work.n_spans * size * plan.kernels.itemsize,
+            work.n_spans, size, work.gradient_high + tile * size, work.gradient_low + tile * size)

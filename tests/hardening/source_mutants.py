@@ -129,7 +129,7 @@ MUTANTS = [
     Mutant(
         "rows beyond the last one count for a single theta",
         SINGLE,
-        "for (int row = n_rows; row < until * PANEL; row++)\n"
+        "for (int row = rows->rows[b] - visit * PANEL; row < count * PANEL; row++)\n"
         "                z[row] = Loss::template absent<row_vector<T>>;",
         "",
         SUMS,
@@ -144,16 +144,30 @@ MUTANTS = [
     Mutant(
         "margins of a single theta that left the range stay as they are",
         SINGLE,
-        "for (int p = visit; theta[n_params] != 0 && p < until; p++)",
-        "for (int p = visit; theta[n_params] < 0 && p < until; p++)",
+        "for (int p = 0; theta[n_params] != 0 && p < count; p++)",
+        "for (int p = 0; theta[n_params] < 0 && p < count; p++)",
         "range",
     ),
     Mutant(
         "sums in lanes of a single theta in another order",
         SINGLE,
-        "for (int c = 0; c < PANEL; c++) total += lanes[j * PANEL + c];",
-        "for (int c = PANEL - 1; c >= 0; c--) total += lanes[j * PANEL + c];",
+        "for (int i = 0; i < W; i++) total = total + square[i];",
+        "for (int i = W - 1; i >= 0; i--) total = total + square[i];",
         SUMS,
+    ),
+    Mutant(
+        "a visit's gradients take the place of those before",
+        SINGLE,
+        "count, n_params, z, visit > 0, next, lanes);",
+        "count, n_params, z, visit > 8, next, lanes);",
+        SUMS,
+    ),
+    Mutant(
+        "rounding of gradients is not kept",
+        TILE,
+        "rest = total - total == 0 ? rest + lost : rest;",
+        "rest = total - total == 0 ? rest : rest + lost;",
+        "kernels",
     ),
     Mutant(
         "rounding of sums is not kept",
