@@ -8,15 +8,31 @@ from typing import ClassVar
 import numpy as np
 
 from metaopt_fast.descent.options import Flag, Number, Option, Pair
-from metaopt_fast.descent.rule import Rule, row_dot
+from metaopt_fast.descent.rule import Rule, less, row_dot
 from metaopt_fast.typing import Float64Array
+
+
+def decay(mean: Float64Array, kept: Float64Array, rest: Float64Array, news: Float64Array) -> None:
+    """mean <- kept * mean + rest * news. The news are lost."""
+    mean *= kept
+    news *= rest
+    mean += news
+
+
+def scale(
+    gradient: Float64Array, squares: Float64Array, eps: Float64Array, out: Float64Array
+) -> None:
+    """out <- g / (sqrt(G) + eps)."""
+    np.sqrt(squares, out=out)
+    out += eps
+    np.divide(gradient, out, out=out)
 
 
 class GradientDescent(Rule):
     """theta <- theta - learning_rate * g."""
 
     def step(self, theta: Float64Array, gradient: Float64Array) -> Float64Array:
-        return theta - self.learning_rate * gradient
+        return less(theta, self.learning_rate * gradient)
 
 
 class Momentum(Rule):
@@ -31,8 +47,9 @@ class Momentum(Rule):
         self.velocity = np.zeros(shape)
 
     def step(self, theta: Float64Array, gradient: Float64Array) -> Float64Array:
-        self.velocity = self.momentum * self.velocity + gradient
-        return theta - self.learning_rate * self.velocity
+        self.velocity *= self.momentum
+        self.velocity += gradient
+        return less(theta, self.learning_rate * self.velocity)
 
 
 class Nesterov(Rule):
@@ -61,7 +78,8 @@ class Nesterov(Rule):
         self.t = np.ones((shape[0], 1))
 
     def step(self, theta: Float64Array, gradient: Float64Array) -> Float64Array:
-        self.velocity = self.momentum * self.velocity + gradient
+        self.velocity *= self.momentum
+        self.velocity += gradient
         if not self.is_constant:
             following = (1 + np.sqrt(1 + 4 * self.t * self.t)) / 2
             self.momentum, self.t = (self.t - 1) / following, following
@@ -70,7 +88,10 @@ class Nesterov(Rule):
             if uphill.any():
                 self.velocity[uphill] = 0
                 self.t[uphill] = 1
-        return theta - self.learning_rate * (gradient + self.momentum * self.velocity)
+        step = self.momentum * self.velocity
+        step += gradient
+        step *= self.learning_rate
+        return less(theta, step)
 
 
 class AdaGrad(Rule):
@@ -86,8 +107,11 @@ class AdaGrad(Rule):
         self.squares = np.zeros(shape)
 
     def step(self, theta: Float64Array, gradient: Float64Array) -> Float64Array:
-        self.squares = self.squares + gradient * gradient
-        return theta - self.learning_rate * (gradient / (np.sqrt(self.squares) + self.eps))
+        step = gradient * gradient
+        self.squares += step
+        scale(gradient, self.squares, self.eps, step)
+        step *= self.learning_rate
+        return less(theta, step)
 
 
 class RMSProp(Rule):
@@ -114,10 +138,12 @@ class RMSProp(Rule):
         self.squares, self.velocity = np.zeros((2, *shape))
 
     def step(self, theta: Float64Array, gradient: Float64Array) -> Float64Array:
-        self.squares = self.alpha * self.squares + self.rest * (gradient * gradient)
-        scaled = gradient / (np.sqrt(self.squares) + self.eps)
-        self.velocity = self.momentum * self.velocity + scaled
-        return theta - self.learning_rate * self.velocity
+        step = gradient * gradient
+        decay(self.squares, self.alpha, self.rest, step)
+        scale(gradient, self.squares, self.eps, step)
+        self.velocity *= self.momentum
+        self.velocity += step
+        return less(theta, np.multiply(self.learning_rate, self.velocity, out=step))
 
 
 class Adam(Rule):
@@ -140,16 +166,22 @@ class Adam(Rule):
     ) -> None:
         self.learning_rate, self.eps = learning_rate, eps
         self.beta1, self.beta2 = betas
-        self.power1, self.power2 = np.ones((2, shape[0], 1))
+        self.power1, self.power2 = np.ones_like(self.beta1), np.ones_like(self.beta2)
         self.mean, self.squares = np.zeros((2, *shape))
 
     def step(self, theta: Float64Array, gradient: Float64Array) -> Float64Array:
-        self.mean = self.beta1 * self.mean + (1 - self.beta1) * gradient
-        self.squares = self.beta2 * self.squares + (1 - self.beta2) * (gradient * gradient)
+        step = np.array(gradient)
+        decay(self.mean, self.beta1, 1 - self.beta1, step)
+        decay(self.squares, self.beta2, 1 - self.beta2, np.multiply(gradient, gradient, out=step))
         # Products, not powers: those may differ between one number and a vector of them.
-        self.power1, self.power2 = self.power1 * self.beta1, self.power2 * self.beta2
-        spread = np.sqrt(self.squares) / np.sqrt(1 - self.power2) + self.eps
-        return theta - self.learning_rate / (1 - self.power1) * (self.mean / spread)
+        self.power1 *= self.beta1
+        self.power2 *= self.beta2
+        np.sqrt(self.squares, out=step)
+        step /= np.sqrt(1 - self.power2)
+        step += self.eps
+        np.divide(self.mean, step, out=step)
+        step *= self.learning_rate / (1 - self.power1)
+        return less(theta, step)
 
 
 class AdamW(Adam):

@@ -213,7 +213,8 @@ def gradient_descent(
     penalty = None
     if strength is not None:
         told = traits(objective)
-        more = descents.spread(strength)[:, 0] - float(told.l2 or 0.0)
+        more = np.empty(descents.n_runs or 1)
+        more[:] = strength - float(told.l2 or 0.0)
         penalty = L2(more, objective.n_params - bool(told.fit_intercept))
     evaluation = Evaluation(objective, penalty)
     if rate is None and kind.default_rate is not None:

@@ -23,7 +23,8 @@ class SteepestDescent(Rule):
     decrease = 0.5
 
     def __init__(self, shape: tuple[int, int], learning_rate: Float64Array) -> None:
-        self.learning_rate = learning_rate
+        # Each run has one of its own, which changes.
+        self.learning_rate = np.array(np.broadcast_to(learning_rate, (shape[0], 1)))
         self.direction = np.zeros(shape)
         self.is_new = np.ones(shape[0], bool)
 
@@ -76,7 +77,7 @@ class LBFGS(SteepestDescent):
         self, shape: tuple[int, int], learning_rate: Float64Array, history_size: int
     ) -> None:
         super().__init__(shape, learning_rate)
-        self.first_rate = learning_rate.copy()
+        self.first_rate = self.learning_rate.copy()
         # Steps, changes of the gradient and 1 / (step . change), the newest last; a step of zeros
         # and 0 do nothing.
         self.steps = np.zeros((shape[0], history_size, shape[1]))

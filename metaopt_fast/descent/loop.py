@@ -12,6 +12,7 @@ from metaopt_fast.descent.rule import Point, Rule
 from metaopt_fast.objectives.penalties import Penalty
 from metaopt_fast.runs.evaluation import is_batch_differentiable, traits
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
+from metaopt_fast.validation.identity import is_built_in
 
 # A loss this many times 1 and the first one, or one that is not finite, is taken for a divergence.
 # By benches/descent_constants.py, of descents at up to 30,000 times the usual rates: those by gd,
@@ -47,6 +48,7 @@ class Evaluation:
     def __init__(self, objective: Any, penalty: Penalty | None) -> None:
         self.objective, self.penalty = objective, penalty
         self.is_batched = is_batch_differentiable(objective)
+        self.is_built_in = self.is_batched and is_built_in(objective)
         single = traits(objective).dtype == "float32"
         self.largest = float(np.finfo(np.float32 if single else np.float64).max)
 
@@ -67,7 +69,8 @@ class Evaluation:
 
         A theta beyond the objective's range is not asked for: its loss and gradient are infinite.
         """
-        if np.maximum.reduce(np.abs(theta), axis=None) <= self.largest:
+        # Comparisons with what is not a number are False.
+        if -self.largest <= theta.min() and theta.max() <= self.largest:
             loss, gradient = self._ask(objective, theta)
         else:
             inside = np.maximum.reduce(np.abs(theta), axis=1) <= self.largest
@@ -79,12 +82,20 @@ class Evaluation:
                 more, pull = self.penalty.value_gradient(theta)
                 # The penalty is below 0 where the objective has the larger one: what is infinite
                 # there stays so, instead of inf - inf.
-                loss = np.where(loss == np.inf, loss, loss + more)
-                gradient = np.where(np.isinf(gradient), gradient, gradient + pull)
+                more += loss
+                pull += gradient
+                more[loss == np.inf] = np.inf
+                lost = np.isinf(gradient)
+                if lost.any():
+                    pull[lost] = gradient[lost]
+            return more, pull
         return loss, gradient
 
     def _ask(self, objective: Any, theta: Float64Array) -> tuple[Float64Array, Float64Array]:
-        # Mini-batches may be objectives of another class.
+        if self.is_built_in:  # so are its mini-batches, and each call has arrays of its own
+            losses, gradients = objective.batch_loss_gradient(theta)
+            return losses, gradients
+        # Mini-batches of users' own may be objectives of another class.
         is_same = objective is self.objective
         if self.is_batched if is_same else is_batch_differentiable(objective):
             losses, gradients = objective.batch_loss_gradient(theta)
@@ -113,7 +124,7 @@ class _State(NamedTuple):
 
     runs: IndexArray  # their numbers
     point: Point
-    best: Point  # of the lowest loss; its gradient is not kept up
+    best: Point  # of the lowest loss; its gradient is another's
     ceiling: Float64Array  # a loss above it is a divergence
     rate: Float64Array
     n_iter: IndexArray
@@ -159,7 +170,7 @@ class _State(NamedTuple):
             progress = point.loss < target
             waited = np.where(progress, 0, waited + (n_iter - self.n_iter))
             target = np.where(progress, point.loss - limits.min_delta, target)
-        best = trial if better.all() else _where(better, trial, self.best)
+        best = trial if better.all() else _where(better, trial, self.best, trial.gradient)
         return self._replace(
             point=point, best=best, rate=rate, n_iter=n_iter, target=target, waited=waited
         )
@@ -201,12 +212,13 @@ def descend(
                         theta = rule.step(theta, gradient)
             trial = evaluation.point(theta)
             accepted, stalled = rule.accept(state.point, trial)
-            made = slice(None) if accepted is None else accepted
-            history.append((state.runs[made], trial.loss[made]))
-            rate = rule.learning_rate[:, 0].copy()
-            moved = state.moved(trial, accepted, rate, limits)
-            if accepted is not None:
-                moved = moved._replace(stalled=stalled)
+            if accepted is None:
+                history.append((state.runs, trial.loss))
+                moved = state.moved(trial, None, state.rate, limits)
+            else:
+                history.append((state.runs[accepted], trial.loss[accepted]))
+                rate = rule.learning_rate[:, 0].copy()
+                moved = state.moved(trial, accepted, rate, limits)._replace(stalled=stalled)
             state = moved._replace(entries=len(history))
             n_rounds += 1
     except KeyboardInterrupt:
@@ -226,7 +238,7 @@ def _start(point: Point, rule: Rule, limits: Limits) -> _State:
         point=point,
         best=point,
         ceiling=np.minimum(ceiling, np.finfo(np.float64).max),
-        rate=rule.learning_rate[:, 0],
+        rate=np.array(np.broadcast_to(rule.learning_rate[:, 0], runs.shape)),
         n_iter=zeros,
         stalled=zeros > 0,
         target=point.loss - limits.min_delta,
@@ -235,15 +247,17 @@ def _start(point: Point, rule: Rule, limits: Limits) -> _State:
     )
 
 
-def _where(chosen: BoolArray, a: Point, b: Point) -> Point:
-    """Return a's rows where chosen, else b's."""
+def _where(chosen: BoolArray, a: Point, b: Point, gradient: Float64Array | None = None) -> Point:
+    """Return a's rows where chosen, else b's; gradients are chosen, too, unless they are given."""
     if not chosen.any():
         return b
     column = chosen[:, None]
+    if gradient is None:
+        gradient = np.where(column, a.gradient, b.gradient)
     return Point(
         np.where(column, a.theta, b.theta),
         np.where(chosen, a.loss, b.loss),
-        np.where(column, a.gradient, b.gradient),
+        gradient,
         np.where(chosen, a.norm, b.norm),
     )
 

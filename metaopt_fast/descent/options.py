@@ -78,10 +78,8 @@ class PerDescent:
             )
 
     def spread(self, value: npt.ArrayLike) -> Float64Array:
-        """Return a column of the numbers of all descents."""
-        spread = np.empty((self.n_runs or 1, 1))
-        spread[:, 0] = value
-        return spread
+        """Return a column of the numbers of all descents, or of the only one that all share."""
+        return np.array(value, np.float64).reshape(-1, 1)
 
 
 @dataclass(frozen=True, slots=True)

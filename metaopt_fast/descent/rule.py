@@ -1,7 +1,8 @@
 """What update rules of gradient descent share: K descents step together.
 
-Arguments of a rule are columns (K, 1), its states arrays of K rows. All is elementwise or a sum
-along a row, in an order that does not depend on K: a descent has the same bits alone as in company.
+Arguments of a rule are columns (K, 1), or (1, 1) where all descents share a number; its states are
+arrays of K rows, which steps change in place. All is elementwise or a sum along a row, in an order
+that does not depend on K: a descent has the same bits alone as in company.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ class Point(NamedTuple):
     def take(self, rows: BoolArray | IndexArray) -> Point:
         """Return some of them, by a mask or by numbers."""
         return Point(*(array[rows] for array in self))
+
+
+def less(theta: Float64Array, step: Float64Array) -> Float64Array:
+    """Return theta - step, in the memory of the step."""
+    return np.subtract(theta, step, out=step)
 
 
 def row_dot(a: Float64Array, b: Float64Array) -> Float64Array:
@@ -78,7 +84,7 @@ class Rule(ABC):
 
     @abstractmethod
     def step(self, theta: Float64Array, gradient: Float64Array) -> Float64Array:
-        """Return the thetas one step on."""
+        """Return the thetas one step on, in an array of their own."""
 
     def propose(self, point: Point) -> Float64Array:
         """Return the thetas to be evaluated next."""
@@ -91,5 +97,5 @@ class Rule(ABC):
     def keep(self, rows: BoolArray) -> None:
         """Drop the other runs."""
         for name, value in vars(self).items():
-            if isinstance(value, np.ndarray):
+            if isinstance(value, np.ndarray) and len(value) == len(rows):
                 setattr(self, name, value[rows])
