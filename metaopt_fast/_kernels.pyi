@@ -94,6 +94,9 @@ class PackedRows:
         gradients: _Float64Array | None,
         n_threads: int,
     ) -> bool: ...
+    def evaluate_one(
+        self, theta: _Float64Array, gradient: _Float64Array | None, n_threads: int
+    ) -> float: ...
     def evaluate_drawn(
         self, draws: Draws, start: int, losses: _Float64Array, n_threads: int
     ) -> bool: ...

@@ -1,7 +1,7 @@
 # Rows as the kernels read them, and what is asked of them. Needs table.pxi, plan.pxi, evaluate.pxi,
 # draws.pxi, bound.pxi and narrow.pxi.
 
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, NAN
 from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
@@ -65,15 +65,17 @@ cdef class PackedRows:
         self.rows.n_params, self.rows.extent = n_params, extent
 
     cdef void plan(self, Plan *plan, double[::1] losses, double[:, ::1] gradients, int n_threads):
+        self.plan_for(plan, losses.shape[0], &losses[0], n_threads)
+        if gradients is not None:
+            plan.gradients = &gradients[0, 0]
+
+    cdef void plan_for(self, Plan *plan, Py_ssize_t n_candidates, double *losses, int n_threads):
         memset(plan, 0, sizeof(Plan))
         plan.kernels, plan.rows = self.kernels, &self.rows
         plan.n_params, plan.n_penalised = self.rows.n_params, self.n_penalised
         plan.n_blocks = self.block_rows.shape[0]
         plan.total_weight, plan.l2 = self.total_weight, self.l2
-        plan.n_candidates = losses.shape[0]
-        plan.losses = &losses[0]
-        if gradients is not None:
-            plan.gradients = &gradients[0, 0]
+        plan.n_candidates, plan.losses = n_candidates, losses
         plan.n_threads, plan.few = n_threads, self.few()
         plan.threshold = INFINITY
 
@@ -106,11 +108,26 @@ cdef class PackedRows:
         """Write losses and gradients of candidates, all in tiles or all one by one."""
         cdef Plan plan
         # Over before a second thread is awake.
-        if losses.shape[0] * work(self.n_rows, self.rows.n_params) < SERIAL_WORK:
+        if losses.shape[0] * candidate_visits(self.n_rows, self.rows.n_params) < SERIAL_WORK:
             n_threads = 1
         self.plan(&plan, losses, gradients, n_threads)
         plan.thetas = &thetas[0, 0]
         return evaluate(&plan)
+
+    def evaluate_one(self, const double[::1] theta, double[::1] gradient, int n_threads):
+        """Return the loss of one theta and, unless None, write its gradient.
+
+        Returns NaN where theta is not finite in the rows' precision.
+        """
+        cdef Plan plan
+        cdef double loss
+        if candidate_visits(self.n_rows, self.rows.n_params) < SERIAL_WORK:
+            n_threads = 1
+        self.plan_for(&plan, 1, &loss, n_threads)
+        plan.thetas = &theta[0]
+        if gradient is not None:
+            plan.gradients = &gradient[0]
+        return loss if evaluate(&plan) else NAN
 
     def evaluate_drawn(self, Draws draws, uint64_t start, double[::1] losses, int n_threads):
         """Write the losses of candidates start .. of a sampler; returns as `evaluate` does."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,17 @@ SMALLEST_SHARD, LARGEST_SHARD = 64, 2**18
 
 # What is made anew from the packed rows in each process, and never pickled.
 OF_PROCESS = ("_rows", "_screening")
+
+
+DOUBLE = np.dtype(np.float64)
+
+
+def _is_ready(array: npt.ArrayLike) -> TypeGuard[Float64Array]:
+    """Whether an array is one that the kernels read as it is: what small calls pass."""
+    if type(array) is not np.ndarray or array.dtype is not DOUBLE:
+        return False
+    flags = array.flags
+    return flags.c_contiguous and flags.aligned
 
 
 def check_sampler(sampler: object) -> None:
@@ -148,19 +159,22 @@ class LinearData(ABC):
     def _threads(self) -> int:
         return default_n_threads()[0] if self.n_threads is None else self.n_threads
 
-    def _one(self, theta: npt.ArrayLike) -> Float64Array:
-        if (
-            type(theta) is np.ndarray
-            and theta.dtype == np.float64
-            and theta.shape == (self.n_params,)
-        ):
-            as_is = theta.flags.c_contiguous and theta.flags.aligned
-            return (theta if as_is else to_float64(theta)).reshape(1, -1)
+    def _vector(self, theta: npt.ArrayLike) -> Float64Array:
+        """Return one theta as the kernels read it, shape (n_params,)."""
+        if _is_ready(theta) and theta.shape == (self.n_params,):
+            return theta
         theta = as_real_array("theta", theta, 1, f"an array of shape ({self.n_params},)")
         self._check_n_params("theta", "entries", theta.shape[0], f"({self.n_params},)")
-        return to_float64(theta).reshape(1, -1)
+        return to_float64(theta)
+
+    def _one(self, theta: npt.ArrayLike) -> Float64Array:
+        """Return one theta as the kernels read many, shape (1, n_params)."""
+        return self._vector(theta).reshape(1, -1)
 
     def _many(self, thetas: npt.ArrayLike, name: str = "thetas") -> Float64Array:
+        """Return thetas as the kernels read them, shape (n_candidates, n_params)."""
+        if _is_ready(thetas) and thetas.shape[1:] == (self.n_params,) and len(thetas):
+            return thetas
         wanted = f"(n_candidates, {self.n_params})"
         thetas = as_real_array(name, thetas, 2, f"an array of shape {wanted}")
         self._check_n_params(name, "columns", thetas.shape[1], wanted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -108,17 +108,18 @@ class PointwiseLoss(LinearData):
         ValueError, TypeError
             If theta has another shape, is not finite or not real.
         """
-        return float(self._evaluate(self._one(theta), gradient=False)[0][0])
+        return self._evaluate_one(theta, None)
 
     def gradient(self, theta: npt.ArrayLike) -> Float64Array:
         """Return the gradient of L at theta, shape (n_params,). See `loss`."""
-        gradients = self._evaluate(self._one(theta), gradient=True)[1]
-        return cast(Float64Array, gradients[0])
+        gradient = np.empty(self.n_params)
+        self._evaluate_one(theta, gradient)
+        return gradient
 
     def loss_gradient(self, theta: npt.ArrayLike) -> tuple[float, Float64Array]:
         """Return L(theta) and its gradient, as ``scipy.optimize.minimize(..., jac=True)`` wants."""
-        losses, gradients = self._evaluate(self._one(theta), gradient=True)
-        return float(losses[0]), gradients[0]
+        gradient = np.empty(self.n_params)
+        return self._evaluate_one(theta, gradient), gradient
 
     def batch_loss(self, thetas: npt.ArrayLike) -> Float64Array:
         """Return L of many thetas.
@@ -342,6 +343,16 @@ class PointwiseLoss(LinearData):
     def _moment_bound(self, sampler: object) -> str:
         """Return what the bound by moments of a sampler's candidates is doing."""
         return self._screening.state_of_bound(sampler)
+
+    def _evaluate_one(self, theta: npt.ArrayLike, gradient: Float64Array | None) -> float:
+        """Return the loss of one theta and, unless that is None, write its gradient."""
+        vector = self._vector(theta)
+        # Asking the system for threads takes longer than a small call.
+        threads = 1 if self._work < _kernels.SERIAL_WORK else self._threads()
+        loss = self._rows.evaluate_one(vector, gradient, threads)
+        if math.isnan(loss):
+            raise self._not_finite(vector[None])
+        return loss
 
     def _evaluate(self, thetas: Float64Array, *, gradient: bool) -> tuple[Float64Array, Any]:
         losses = np.empty(thetas.shape[0])
