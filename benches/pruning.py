@@ -52,7 +52,7 @@ PROBLEMS = {
     "1000x10": (lambda: synthetic(1000, 10), False, 1_000_000, 0.1),
     "10000x30": (lambda: synthetic(10_000, 30), False, 1_000_000, 0.1),
     "digits": (digits, True, 200_000, 0.1),
-    "heavy tails 10000x31": (lambda: synthetic(10_000, 31, 4), False, 100_000, 0.1),
+    "heavy tails 10000x31": (lambda: synthetic(10_000, 31, 4.0), False, 100_000, 0.1),
     "100000x100": (lambda: synthetic(100_000, 100), False, 100_000, 0.1),
     "20000x784": (lambda: synthetic(20_000, 784), False, 10_000, 0.1),
     "one shard of breast_cancer": (breast_cancer, True, 100_000, 0.1),

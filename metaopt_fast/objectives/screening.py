@@ -25,7 +25,7 @@ from metaopt_fast.validation.identity import is_built_in
 FIRST, FIRST_PART = 2048, 10
 # The part of candidates that a stage has to drop. Single precision takes 0.43 of the time of double
 # precision, so that it loses where more than 0.57 survive; a bound takes less.
-SINGLE_DROPS, BOUND_DROPS = 0.5, 0.3
+SINGLE_DROPS, BOUND_DROPS, SINGLE_WORK = 0.5, 0.3, 0.43
 # Fewer candidates say nothing of a stage.
 FEWEST = 48
 # How many times as many candidates pass before a stage that was left is tried again: thresholds get
@@ -34,6 +34,9 @@ PATIENCE = 20
 # How many times the work of its set-up the candidates to come have to be, for a bound: where single
 # precision is known to pay, and where nothing is.
 WORTH, WORTH_UNTRIED = 5, 20
+# Where the rows that follow are bounded by moments of their own, as parts of all blocks: those of
+# large norms, which come first, leave a bound of the others closer to their loss.
+PARTS = (1 / 16, 3 / 16)
 # Rows for each of a bound's pseudo-rows, without which it saves little.
 ROWS_OF_EACH = 4
 
@@ -45,10 +48,11 @@ NONE, USED, REFUSED = "none", "used", "refused"
 
 
 class Tried(NamedTuple):
-    """A sampler whose bound by moments was set up, and the bound if there is one."""
+    """A sampler whose bound by moments was set up, and where: nowhere if that was refused."""
 
     sampler: BuiltInSampler
-    bound: _kernels.MomentBound | None
+    points: Points
+    n_tried: int  # check points after some blocks
 
 
 class Trial:
@@ -98,6 +102,8 @@ class Screening:
         self._single, self._bounding = Trial(SINGLE_DROPS), Trial(BOUND_DROPS)
         self._bounds: dict[BuiltInSampler, Tried] = {}
         self._last: Tried | None = None
+        # Of the last candidates: the part of pairs that they took, and that reached the rows.
+        self._pairs = self._screened = 0.0
         self._to_come = 0
 
     def expect(self, n_candidates: int) -> None:
@@ -109,7 +115,7 @@ class Screening:
         tried = self._tried_for(sampler) if isinstance(sampler, BuiltInSampler) else None
         if tried is None:
             return NONE
-        return REFUSED if tried.bound is None else USED
+        return USED if tried.points else REFUSED
 
     def _tried_for(self, sampler: BuiltInSampler) -> Tried | None:
         """Return what was set up for a sampler, or for one that is equal, as workers are sent."""
@@ -121,24 +127,53 @@ class Screening:
             self._last = None if found is None else found._replace(sampler=sampler)
         return self._last
 
-    def _bound_of(self, sampler: BuiltInSampler, n_candidates: int) -> _kernels.MomentBound | None:
-        """Return the bound by moments of a sampler's candidates, set up if that pays for so many.
-
-        None if it does not, or if there is none.
-        """
+    def _points_of(self, sampler: BuiltInSampler, n_candidates: int) -> Points:
+        """Return where moments bound the loss of a sampler's candidates, set up as far as that pays
+        for so many; nowhere if it does not, or if there is no bound."""
         tried = self._tried_for(sampler)
         if tried is None:
             ours = is_built_in(sampler) and sampler.is_drawn_in_kernels
             if not (ours and self._is_worth_a_bound(n_candidates)):
-                return None
-            try:
-                draws = sampler.drawn(0, self._packed.n_columns)
-                bound = moments_of(self._packed, self._loss, sampler, draws=draws)
-            except MemoryError:
-                bound = None
-            tried = self._bounds[sampler] = Tried(sampler, bound)
+                return ()
+            tried = self._bounds[sampler] = Tried(sampler, self._set_up(sampler, 0), 0)
             self._bounding = Trial(BOUND_DROPS)
-        return tried.bound
+        elif self._is_worth_a_point(tried, n_candidates):
+            point = self._set_up(sampler, self._blocks()[tried.n_tried])
+            tried = Tried(sampler, tried.points + point, tried.n_tried + 1)
+            self._bounds[sampler] = self._last = tried
+            self._pairs = 0.0  # until the next candidates tell
+        return tried.points
+
+    def _set_up(self, sampler: BuiltInSampler, block: int) -> Points:
+        """Return the check point of a block, if there is a bound of the rows from there on."""
+        packed, draws = self._packed, sampler.drawn(0, self._packed.n_columns)
+        if block > 0:
+            rest = np.arange(packed.n_blocks) >= block
+            packed = packed.blocks(rest, total_weight=packed.total_weight)
+        try:
+            bound = moments_of(packed, self._loss, sampler, draws=draws)
+        except MemoryError:
+            bound = None
+        return () if bound is None else ((block, bound),)
+
+    def _blocks(self) -> list[int]:
+        """Return the blocks that a check point may come before, after the first."""
+        n_blocks = self._packed.n_blocks
+        return sorted({block for part in PARTS if (block := round(part * n_blocks)) > 0})
+
+    def _is_worth_a_point(self, tried: Tried, n_candidates: int) -> bool:
+        """Whether the rows that candidates still take are worth the set-up of one more point."""
+        n_rows, n_params = self._packed.n_rows, self._packed.n_columns
+        blocks = self._blocks()
+        if not (tried.points and self._single.pays) or self._loss != "logistic":
+            return False
+        if tried.n_tried >= len(blocks):
+            return False
+        # What is left to gain: rows before it are read, and the bound takes as long as some more.
+        before = blocks[tried.n_tried] / self._packed.n_blocks + (n_params + 1) / n_rows
+        pairs = max(0.0, self._pairs - self._screened * before)
+        work = SINGLE_WORK * pairs * self._work * n_candidates
+        return work > WORTH * set_up_work(n_rows, n_params)
 
     def _is_worth_a_bound(self, n_candidates: int) -> bool:
         n_rows, n_params = self._packed.n_rows, self._packed.n_columns
@@ -157,7 +192,8 @@ class Screening:
         n_threads: int,
     ) -> float:
         """Write the losses of candidates up to a threshold; see `_kernels.evaluate_below`."""
-        draws, thetas, bound = None, None, None
+        draws, thetas = None, None
+        bounds: Points = ()
         if isinstance(candidates, BuiltInSampler):
             draws = candidates.drawn(seed, self._packed.n_columns)
         else:
@@ -165,8 +201,8 @@ class Screening:
         count, first, visited = len(losses), 0, 0.0
         while first < count:
             if isinstance(candidates, BuiltInSampler) and threshold < math.inf:
-                bound = self._bound_of(candidates, self._to_come - first)
-            size, single, points = self._next(losses[first:], threshold, bound, n_threads)
+                bounds = self._points_of(candidates, self._to_come - first)
+            size, single, points = self._next(losses[first:], threshold, bounds, n_threads)
             part, tally = losses[first : first + size], np.zeros(2 * len(points) + 2)
             fraction = self._rows.evaluate_below(
                 None if thetas is None else thetas[first : first + size],
@@ -181,7 +217,7 @@ class Screening:
             )
             if fraction < 0:
                 return fraction
-            self._learn(size, single, points, tally.tolist())
+            self._learn(size, single, points, tally.tolist(), fraction)
             visited += fraction * size
             first += size
         self._to_come = max(0, self._to_come - count)
@@ -191,31 +227,36 @@ class Screening:
         self,
         losses: Float64Array,
         threshold: float,
-        bound: _kernels.MomentBound | None,
+        bounds: Points,
         n_threads: int,
     ) -> tuple[int, bool, Points]:
         """Return how many candidates come next, and through which stages: rows, and moments."""
         count = len(losses)
         if not (threshold < math.inf and self._rows.may_screen(losses, n_threads)):
             return count, False, ()
-        is_tried = bound is not None and self._bounding.pays is not False
-        points: Points = ((0, bound),) if bound is not None and is_tried else ()
+        points = bounds
+        if self._bounding.pays is False:
+            points = tuple(point for point in bounds if point[0] > 0)
         # Outside a search, each call is all there is.
         to_come, tile = max(count, self._to_come), self._rows.narrow_lanes * n_threads
         first = min(count, max(tile, min(FIRST, to_come // FIRST_PART)))
         single = self._single.pays
         if single is None:
             single = self._to_come == 0 or FIRST_PART * first <= to_come
-        if points and self._bounding.pays is None:
+        if points and points[0][0] == 0 and self._bounding.pays is None:
             return first, single, points
         if single and self._single.pays is None:  # few candidates reach the rows after a bound
             return min(count, 8 * first) if points else first, single, points
         return count, single, points
 
-    def _learn(self, size: int, single: bool, points: Points, tally: list[float]) -> None:
-        """Take note of what the stages dropped."""
-        if points:
+    def _learn(
+        self, size: int, single: bool, points: Points, tally: list[float], fraction: float
+    ) -> None:
+        """Take note of what the stages dropped, and of the part of pairs that it took."""
+        self._pairs, self._screened = fraction, tally[-2] / size
+        if points and points[0][0] == 0:
             self._bounding.learn(tally[0], tally[1])
+            self._pairs -= (self._packed.n_columns + 1) / self._packed.n_rows
         else:
             self._bounding.passed(size)
         if single:

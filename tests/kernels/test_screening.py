@@ -652,11 +652,11 @@ def test_a_stage_is_left_where_it_drops_too_few_and_tried_again_later():
 def stages(objective, sampler, n_candidates):
     """How many candidates of a search went through rows in single precision, and through bounds."""
     seen = []
-    evaluate_below = screening.Screening._learn
+    learn = screening.Screening._learn
 
-    def spy(self, size, single, points, tally):
+    def spy(self, size, single, points, tally, fraction):
         seen.append((size * single, size * len(points)))
-        evaluate_below(self, size, single, points, tally)
+        learn(self, size, single, points, tally, fraction)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(screening.Screening, "_learn", spy)
@@ -673,3 +673,65 @@ def test_around_a_narrow_optimum_few_candidates_are_screened():
         assert single <= 0.11
         assert bounds <= 0.11
     assert stages(objective, mf.Normal(), 20_000)[1] > 0.9
+
+
+# ------------------------------------------------------------------- check points after some blocks
+
+
+@pytest.mark.parametrize("weights", [None, "few", "distinct"])
+@pytest.mark.parametrize("where", [0.0, 0.3])
+def test_a_candidate_at_the_threshold_passes_bounds_of_the_rows_that_follow(weights, where):
+    rng = np.random.default_rng(8)
+    X = rng.standard_t(4, (700, 6))
+    sample_weight = {
+        None: None,
+        "few": rng.integers(1, 4, 700),
+        "distinct": rng.random(700) + 0.1,
+    }[weights]
+    objective = mf.LogisticLoss(X, X[:, 0] > 0, sample_weight, l2=1e-3, n_threads=1)
+    sampler, packed = mf.Normal(where, 1.0), objective._packed
+    draws = sampler.draws(5, 6)
+    points = [
+        (
+            block,
+            moments.moments_of(
+                packed.blocks(
+                    np.arange(packed.n_blocks) >= block, total_weight=packed.total_weight
+                ),
+                "logistic",
+                sampler,
+                draws=draws,
+            ),
+        )
+        for block in (0, 1, 4)
+    ]
+    losses, tally = objective.sampled_loss(sampler, 5, 0, 500), np.zeros(8)
+    for number in np.argsort(losses)[:200:3].tolist():
+        for ulps in (-1, 0, 1):
+            threshold = np.nextafter(losses[number], ulps * np.inf) if ulps else losses[number]
+            found = np.empty(500)
+            objective._rows.evaluate_below(None, draws, 0, threshold, found, 1, True, points, tally)
+            kept = losses <= threshold
+            np.testing.assert_array_equal(found[kept], losses[kept])
+    # Each of them drops some of those that reach it.
+    assert (tally[1:6:2] < tally[0:6:2]).all()
+
+
+def test_a_search_whose_rows_take_long_gets_check_points():
+    rng = np.random.default_rng(1)
+    X = rng.standard_t(3, (3000, 8)) * np.exp2(np.arange(8) - 4)
+    objective = mf.LogisticLoss(X, X[:, 0] + rng.logistic(size=3000) > 0, n_threads=1)
+    seen = []
+    learn = screening.Screening._learn
+
+    def spy(self, size, single, points, tally, fraction):
+        seen.append([block for block, _ in points])
+        learn(self, size, single, points, tally, fraction)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(screening, "WORTH", 0)
+        patch.setattr(screening.Screening, "_learn", spy)
+        found = mf.random_search(objective, mf.Normal(), 20_000, top_k=20)
+    assert seen[-1] == [0, 3, 9]
+    wanted = mf.random_search(objective, mf.Normal(), 20_000, top_k=20, prune=False)
+    assert alike(found, wanted)
