@@ -234,7 +234,7 @@ def newton(rows, w, ridge, has_intercept):
             new_loss = w @ softplus(-new_margins) + ridge @ moved**2 / 2
             if new_loss <= loss - size * decrement**2 / 8:
                 break
-            if decrement**2 <= 1e-12 * loss and new_loss <= loss * (1 + 8 * EPS):
+            if decrement**2 <= 1e-12 * loss and new_loss <= loss * (1 + 64 * EPS):
                 break
             size /= 2
         else:

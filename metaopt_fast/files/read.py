@@ -105,8 +105,5 @@ def read_stream(
                 copy.flush()
                 return READERS[suffix](DataFile(copy.name, name), target, group)
     except OSError as error:
-        if error.errno is None:
-            raise
-        raise type(error)(
-            f"{shown(name)} cannot be read ({error.strerror}): pass another file."
-        ) from None
+        reason = error.strerror or error
+        raise type(error)(f"{shown(name)} cannot be read ({reason}): pass another file.") from None

@@ -182,7 +182,7 @@ def _fit(
     Returns them, and what they are worth on the folds, if there are any."""
     n_threads = effort.n_threads
     reduction = Reduction.of(rows.X, rows.weights, rows.fit_intercept)
-    whole = Strata.of(rows, reduction.X, n_threads)
+    whole = Strata.of(rows, reduction.columns, n_threads)
     strata, l2 = whole, reduction.l2(l2)
     if reduction.is_wide:
         reduction = reduction.by_rows(n_threads)

@@ -176,11 +176,10 @@ def values_of(column: Any) -> npt.NDArray[Any]:
     """Return the values of a column that misses none as an array, of objects if need be."""
     dtype = str(getattr(column, "dtype", None) or getattr(column, "type", ""))
     if dtype.startswith(BY_LIST):
-        for method in ("to_pylist", "to_list", "tolist"):
-            if hasattr(column, method):
-                values = np.empty(len(column), object)
-                values[:] = getattr(column, method)()
-                return values
+        methods = ("to_pylist", "to_list", "tolist")
+        values = np.empty(len(column), object)
+        values[:] = next(getattr(column, method) for method in methods if hasattr(column, method))()
+        return values
     return np.asarray(column)
 
 

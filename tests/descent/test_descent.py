@@ -94,10 +94,19 @@ def test_data_whose_squares_overflow_get_searched_steps_too():
     assert run.loss < math.log(2)
 
 
-def test_eigenvalues_that_a_users_own_objective_cannot_find_lead_to_searched_steps():
+def not_a_number():
+    return np.linalg.eigvalsh([[np.inf, 0], [0, np.nan]])[-1]
+
+
+def not_found():
+    raise np.linalg.LinAlgError("Eigenvalues did not converge")
+
+
+@pytest.mark.parametrize("answer", [not_a_number, not_found])
+def test_eigenvalues_that_a_users_own_objective_cannot_find_lead_to_searched_steps(answer):
     class Unsure(Quadratic):
         def lipschitz(self):
-            return np.linalg.eigvalsh([[np.inf, 0], [0, np.nan]])[-1]
+            return answer()
 
     assert mf.gradient_descent(Unsure([1.0, 2.0])).status == "converged"
 

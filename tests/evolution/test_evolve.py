@@ -120,6 +120,18 @@ def test_an_array_is_the_mean_of_the_first_generation_and_its_first_candidate(me
     assert (thetas[0, 0] == theta0).all()
 
 
+def test_a_single_direction_is_first_that_of_the_start_itself():
+    def numbers(generation):
+        return mf.Normal().sample(SEED, 2 * generation, 1, 3) * (generation > 0)
+
+    objective, theta0 = Quadratic(), np.array([0.3, -0.2, 0.1])
+    mf.evolve(objective, theta0, method="ars", population=2, generations=15, seed=SEED)
+    reference = reference_evolve.ars(objective.loss, None, numbers, theta0, np.ones(3))
+    wanted = check(np.array(objective.asked[-15:]), reference)
+    assert wanted[0].tolist() == [theta0.tolist()] * 2
+    assert len(np.unique(wanted.reshape(-1, 3), axis=0)) == 1 + 2 * 14
+
+
 @pytest.mark.parametrize("population", [2, 24])
 @pytest.mark.parametrize("method", CONTINUOUS)
 def test_a_start_that_is_the_best_is_found(method, population):

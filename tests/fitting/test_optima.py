@@ -52,6 +52,12 @@ def test_the_judge_proves_its_optimum_where_one_direction_is_1e15_times_another(
     assert abs(optimum.gap) <= 1e-12 * optimum.loss
 
 
+def test_the_judge_proves_its_optimum_where_rounding_hides_the_last_steps():
+    case = draw(181)
+    found = Exact(case.X, case.y, case.weights, l2=case.l2, fit_intercept=False).minimise()
+    assert abs(found.gap) < 1e-15 * found.loss  # 1.5e-9 by steps that rounding had halved
+
+
 @pytest.mark.parametrize("centred", [False, True])
 @pytest.mark.parametrize("shape", [(9, 4), (5, 12)], ids=["tall", "wide"])
 def test_rotated_rows_have_the_products_of_the_rows(shape, centred):

@@ -15,6 +15,7 @@ from sklearn.metrics import accuracy_score, log_loss
 import metaopt_fast as mf
 from metaopt_fast.data.packing import pack
 from metaopt_fast.fitting.fit_many import fit_many
+from metaopt_fast.fitting.models import Models
 from metaopt_fast.fitting.training_sets import SKETCH, Strata
 from metaopt_fast.reference import fitting as reference_training
 
@@ -362,6 +363,23 @@ def test_max_iter_says_that_models_have_not_converged():
     assert fits.n_iter[0] == 1
 
 
+def test_models_that_no_step_leads_downhill_end_where_they_are(monkeypatch):
+    """As where their Hessians have overflown."""
+
+    def overflown(*arguments):
+        steps, lengths = solve(*arguments)
+        return np.full_like(steps, np.inf), lengths
+
+    solve = Models.solve
+    monkeypatch.setattr(Models, "solve", overflown)
+    X, y, _, _ = problem()
+    with pytest.warns(RuntimeWarning, match="5 of 5 models ended where rounding hides"):
+        fits = fit_many(X, y, l2=L2)
+    assert fits.status.tolist() == ["rounding"] * 5 and not fits.converged.any()
+    assert not fits.theta.any()
+    assert_close(fits.loss, np.log(2))
+
+
 def test_a_result_is_frozen_and_its_repr_fits_a_screen():
     X, y, folds, _ = problem()
     fits = fit_many(X, y, l2=L2, folds=folds)
@@ -568,6 +586,7 @@ WRONG = [
     ({"folds": FOLDS0 - 1}, "folds"),
     ({"folds": FOLDS0 * 2}, "folds"),
     ({"folds": FOLDS0 + 0.5}, "folds"),
+    ({"folds": FOLDS0 > 0}, "folds has dtype bool"),
     ({"folds": np.zeros(30, int)}, "folds"),
     ({"sample_weight": -WEIGHTS0}, "sample_weight"),
     ({"sample_weight": WEIGHTS0 * 0}, "sample_weight"),
@@ -576,6 +595,7 @@ WRONG = [
     ({"class_weight": {0: -1.0}}, "class_weight"),
     ({"class_weight": {0: np.nan}}, "class_weight"),
     ({"class_weight": {2: 1.0}}, "class_weight"),
+    ({"class_weight": {0: 9e-201}}, "class_weight has 9e-201 for one class and 1 for the other"),
     ({"class_weight": [None, None]}, "class_weight"),
     ({"fit_intercept": 1}, "fit_intercept"),
     ({"tol": 0.0}, "tol"),

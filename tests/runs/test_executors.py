@@ -8,6 +8,7 @@ import random
 import signal
 import threading
 import time
+import types
 from concurrent.futures import (
     BrokenExecutor,
     Executor,
@@ -649,6 +650,34 @@ def test_a_client_of_dask_that_is_closed_ends_this_search_and_refuses_the_next()
     for n_threads in (None, 1):
         with pytest.raises(ValueError, match=r"executor takes no shard \(its client is closed\)"):
             search(executor, n_threads=n_threads)
+
+
+class HasClient(AtOnce):
+    """Has a client that may be closed, as Dask's has."""
+
+    def __init__(self):
+        self._client = types.SimpleNamespace(status="running")
+
+    def close(self, result=None):
+        self._client.status = "closed"
+
+
+def test_a_client_that_is_closed_between_two_shards_ends_the_search(monkeypatch):
+    monkeypatch.setattr(workers, "LOOK_INTERVAL", -1.0)  # it is not asked for its workers then
+    executor = HasClient()
+    with pytest.raises(RuntimeError, match=SHUT_DOWN):
+        search(executor, callback=executor.close)
+
+
+def test_a_client_that_is_closed_while_all_shards_are_under_way_ends_the_search():
+    class Keeps(HasClient):
+        def submit(self, *arguments):
+            future = Future()
+            future.done = lambda: self.close()  # when it is asked about, it never is
+            return future
+
+    with pytest.raises(RuntimeError, match=SHUT_DOWN):
+        search(Keeps())
 
 
 def test_a_client_of_dask_that_is_closed_while_it_takes_a_shard_is_a_sentence():

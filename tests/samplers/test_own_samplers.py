@@ -54,6 +54,13 @@ class Named(Own):
     fingerprint = "as ours"
 
 
+class Derived(Sampler):
+    """Has the protocol for a base, and states no limit."""
+
+    __init__, sample, mean = Own.__init__, Own.sample, Own.mean
+    std, bounds, is_integer = Own.std, Own.bounds, Own.is_integer
+
+
 def digest(result):
     arrays = result.top, result.top_thetas, result.trace
     return tuple(array.tobytes() for array in arrays)
@@ -121,6 +128,12 @@ def test_an_evolution_in_whole_numbers_keeps_the_bounds_and_the_limit_that_are_s
     assert digest(own) == digest(mf.evolve(OBJECTIVE, inside, restart_after=2, **options))
     if name == "sparse":
         assert ((own.top_thetas[:, :3] != 0).sum(axis=1) <= 2).all()
+
+
+def test_a_sampler_that_derives_from_the_protocol_has_no_limit_unless_it_states_one():
+    options = {"method": "integer_local_search", "population": 8, "generations": 5}
+    found = mf.evolve(OBJECTIVE, Derived(mf.Integers(-3, 3)), **options)
+    assert digest(found) == digest(mf.evolve(OBJECTIVE, mf.Integers(-3, 3), **options))
 
 
 def test_what_a_method_does_not_rely_on_need_not_be_finite():

@@ -385,6 +385,34 @@ def test_an_array_that_unpacks_to_more_than_the_file_takes_no_memory(tmp_path, k
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("kind", RESULTS)
+def test_a_result_without_a_configuration_is_refused(tmp_path, kind):
+    path = tmp_path / "result.npz"
+    result = search() if kind is mf.SearchResult else evolution("cem", generations=2)
+    write_arrays(str(path), RESULTS[kind][0], parts(result)[0], [])
+    assert_refused(path, kind)
+
+
+@pytest.mark.parametrize("kind", RESULTS)
+def test_an_array_that_is_shorter_than_the_file_says_is_refused(tmp_path, kind):
+    path = tmp_path / "result.npz"
+    result = search() if kind is mf.SearchResult else evolution("cem", generations=2)
+    result.save(path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    size = len(members["top.npy"])
+    members["top.npy"] = members["top.npy"][:-8]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"top.npy") - 46  # in the directory: a header of so many bytes, the name
+    assert content[entry : entry + 4] == b"PK\x01\x02"
+    content[entry + 24 : entry + 28] = size.to_bytes(4, "little")
+    path.write_bytes(content)
+    assert_refused(path, kind)
+
+
 @pytest.mark.parametrize(
     "change",
     [

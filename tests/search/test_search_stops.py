@@ -203,6 +203,20 @@ def test_an_error_of_a_users_objective_comes_out_as_it_is():
         mf.random_search(objective, numbers, 1000)
 
 
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda objective: mf.random_search(objective, numbers, 1000),
+        lambda objective: mf.evolve(objective, mf.Normal(), generations=2),
+    ],
+    ids=["search", "evolution"],
+)
+def test_a_users_checkpoint_error_before_anything_is_done_has_no_result(run):
+    with pytest.raises(mf.CheckpointError, match=r"^mine$") as caught:
+        run(Prescribed(np.zeros(1000), {1: mf.CheckpointError("mine")}))
+    assert caught.value.result is None
+
+
 @pytest.fixture
 def alarm():
     """A function that lets Ctrl-C come after some seconds, and takes it back with 0."""

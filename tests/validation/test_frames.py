@@ -82,6 +82,20 @@ def arrow_table(columns):
     return pa.table({f"x{j}": ARROW[kind](k) for j, (kind, k) in enumerate(columns)})
 
 
+class Plain:
+    """A frame of none of these libraries, whose columns are arrays."""
+
+    def __init__(self, array):
+        self.iloc, self.columns = array, [f"x{j}" for j in range(array.shape[1])]
+        self.dtypes = [array.dtype] * array.shape[1]
+
+    def __len__(self):
+        return len(self.iloc)
+
+
+Plain.iloc = Plain.columns = None  # that its class has them
+
+
 def array_of(columns):
     """What NumPy makes of the same numbers, by a formula for each kind."""
     found = []
@@ -397,6 +411,11 @@ def test_what_is_not_two_labels_gets_a_sentence(name):
     assert str(caught.value).endswith(".") and len(str(caught.value)) < 300
 
 
+def test_a_frame_of_another_library_has_the_bits_of_its_arrays():
+    found = mf.LogisticLoss(Plain(ARRAY), Y).batch_loss(THETAS)
+    assert found.tobytes() == mf.LogisticLoss(ARRAY, Y).batch_loss(THETAS).tobytes()
+
+
 def test_columns_without_a_frame_are_called_what_they_are():
     with pytest.raises(
         TypeError, match=r"X is \{'a': \[1, 2\]\} \(of type dict\): pass an array of "
@@ -436,6 +455,8 @@ def test_weights_and_folds_may_be_columns_without_missing_values():
         ValueError, match=r"folds holds the numbers 0\.5, 1\.5, 2\.5: pass an array"
     ):
         mf.fit_many(ARRAY, Y, l2=0.1, folds=folds + 0.5)
+    with pytest.raises(ValueError, match=r"sample_weight is a frame of shape \(12, 1\): pass an "):
+        mf.LogisticLoss(ARRAY, Y, pd.DataFrame({"w": weights}))
     with pytest.raises(ValueError, match="sample_weight has a missing value in row 0"):
         mf.LogisticLoss(ARRAY, Y, pl.Series([None, *weights[1:].tolist()]))
 
