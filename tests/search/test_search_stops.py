@@ -206,8 +206,8 @@ def test_an_error_of_a_users_objective_comes_out_as_it_is():
 @pytest.mark.parametrize(
     "run",
     [
-        lambda objective: mf.random_search(objective, numbers, 1000),
-        lambda objective: mf.evolve(objective, mf.Normal(), generations=2),
+        lambda objective: mf.random_search(objective, numbers, 1000, fingerprint="mine"),
+        lambda objective: mf.evolve(objective, mf.Normal(), generations=2, fingerprint="mine"),
     ],
     ids=["search", "evolution"],
 )
