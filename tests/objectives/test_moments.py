@@ -399,6 +399,34 @@ def test_without_memory_for_the_pairs_there_is_no_bound(monkeypatch):
     assert moments.moments_of(plain()._packed, "logistic", mf.Normal()) is None
 
 
+def test_what_lapack_cannot_factor_has_no_bound(monkeypatch):
+    def fails(matrix):
+        raise np.linalg.LinAlgError("Matrix is not positive definite")
+
+    monkeypatch.setattr(np.linalg, "cholesky", fails)
+    assert moments.moments_of(plain()._packed, "logistic", mf.Normal()) is None
+
+
+def test_an_inverse_that_is_none_has_no_bound(monkeypatch):
+    inverse = np.linalg.inv
+    monkeypatch.setattr(np.linalg, "inv", lambda matrix: inverse(matrix) * (1 + 1e-6))
+    assert moments.moments_of(plain()._packed, "logistic", mf.Normal()) is None
+
+
+def test_a_power_method_that_is_cut_short_leads_to_a_bound_all_the_same(monkeypatch):
+    monkeypatch.setattr(moments, "ROUNDS", 1)
+    rows = np.random.default_rng(3).normal(size=(6, 40)) * np.arange(1, 7)[:, None]
+    matrix = rows @ rows.T / 40
+    assert moments.certified(matrix) >= np.linalg.eigvalsh(matrix)[-1]
+
+
+def test_a_ridge_below_single_precision_has_no_bound():
+    X, weights = [[1.0, 0.0], [-1.0, 0.0], [0.5, 0.0], [0.0, 1.0]], [1.0, 1.0, 1.0, 1e-25]
+    packed = mf.LogisticLoss(X, [1, 0, 1, 0], weights)._packed
+    assert moments.moments_of(packed, "logistic", mf.Normal()) is not None
+    assert moments.moments_of(packed, "logistic", mf.Normal(0.0, [1.0, 2.0**36])) is None
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_numbers_that_are_not_finite_certify_nothing(bad):
     matrix = covariances()
