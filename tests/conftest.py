@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, settings
 from metaopt_fast import _kernels
 from metaopt_fast.search import shards
 
-# Scripts that run longer; --doctest-modules would import them.
-collect_ignore = ["hardening", "typing"]
+# What --doctest-modules would import: scripts that run longer, and two modules of one name.
+collect_ignore = ["hardening", "typing", "conftest.py", "cli/conftest.py"]
 
 settings.register_profile(
     "default",
