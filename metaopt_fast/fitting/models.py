@@ -69,8 +69,8 @@ class Models:
     def walk(
         self, models: IndexArray, thetas: Float64Array, tol: float, max_iter: int
     ) -> IndexArray:
-        """Move each theta by Newton steps of Hessians of its own to where the decrement is likely
-        to be below tol; return how many there were."""
+        """Move each theta by Newton steps of its own to where the decrement is likely to be below
+        tol; return how many there were."""
         of_each = zip(
             self.set_of[models].tolist(),
             thetas,
@@ -100,6 +100,8 @@ class Models:
 
     def by_set(self, models: IndexArray) -> list[tuple[TrainingSet, slice]]:
         """Return the runs of models of one training set: one for each set, if models are sorted."""
+        if len(self.sets) == 1:
+            return [(self.sets[0], slice(None))]
         numbers = self.set_of[models]
         starts = np.flatnonzero(np.diff(numbers, prepend=-1)).tolist()
         return [

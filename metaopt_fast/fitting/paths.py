@@ -62,6 +62,8 @@ class Between:
 def choose(set_of: IndexArray, stride: int, least: int) -> BoolArray:
     """Choose one in `stride` of each training set's models, or the `least` number of them, evenly
     spread from one end to the other; set_of is sorted."""
+    if len(set_of) <= least:
+        return np.ones(len(set_of), np.bool_)
     _, counts = np.unique(set_of, return_counts=True)
     found = []
     for count in counts.tolist():

@@ -137,7 +137,9 @@ def far_centres(X: npt.NDArray[Any], weights: Float64Array) -> Float64Array | No
     rows = rows[np.arange(count) * len(rows) // count]
     sample = np.ascontiguousarray(to_float64(X[rows]))
     middle = (len(sample) - 1) // 2
-    medians: Float64Array = np.partition(sample, middle, axis=0)[middle]
+    # Of columns in one piece it takes a fifth of the time.
+    columns = np.ascontiguousarray(sample.T)
+    medians: Float64Array = np.partition(columns, middle, axis=1)[:, middle]
     deviations = np.abs(sample - medians).sum(axis=0) / len(sample)
     is_far = np.isfinite(deviations) & (np.abs(medians) > FAR * deviations)
     return np.where(is_far, medians, 0.0) if is_far.any() else None
