@@ -336,7 +336,6 @@ cdef class Counts:
     cdef bint run(self, CountPlan *plan) except -1:
         cdef CountWorkspace layout
         cdef int thread
-        cdef bint finite
         cut_counts(plan)
         cdef Py_ssize_t heads = aligned(plan.plan.n_threads * sizeof(CountWorkspace))
         cdef Py_ssize_t size = lay_out_counts(plan, &layout, NULL) - <char *>NULL
@@ -348,12 +347,12 @@ cdef class Counts:
         for thread in range(plan.plan.n_threads):
             lay_out_counts(plan, plan.workspaces + thread, at + heads + thread * size)
         try:
-            finite = run_counts(plan)
+            return run_counts(plan)
+        finally:
             for thread in range(plan.plan.n_threads):
                 if plan.plan.screen != NULL and not plan.workspaces[thread].is_narrow:
                     self.may_be_narrowed = False
-            return finite
-        finally:
+                    self.release()
             free(memory)
 
     cdef NarrowRows narrowed(self, Py_ssize_t count):
