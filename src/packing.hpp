@@ -179,16 +179,17 @@ double pack_columns(const Packing &to, ptrdiff_t first_panel, ptrdiff_t last_pan
     const ptrdiff_t step = to.source.column_step, n_columns = to.source.n_columns;
     const ptrdiff_t until = last < n_columns ? last : n_columns;
     const ptrdiff_t bytes = (until - first) * (step < 0 ? -step : step);
-    const ptrdiff_t asked = bytes < BYTES_AHEAD ? bytes : BYTES_AHEAD;
+    // In columns, a row has no line of its own.
+    const ptrdiff_t asked = to.source.by_columns ? 0 : bytes < BYTES_AHEAD ? bytes : BYTES_AHEAD;
     const ptrdiff_t first_asked = step < 0 ? (first + 1) * step - asked : first * step;
     square_vector of_squares = {};
-    double largest = 0;
+    double of_rows[PANEL] = {};
     for (ptrdiff_t p = first_panel; p < last_panel; p++) {
         const ptrdiff_t *rows = to.row_at + p * PANEL;
-        if (p + PANELS_AHEAD < last_panel)
+        if (asked > 0 && p + PANELS_AHEAD < last_panel)
             ask_for(to, rows + PANELS_AHEAD * PANEL, first_asked, asked);
         const char *row[PANEL];
-        double factors[PANEL], of_rows[PANEL] = {};
+        double factors[PANEL];
         const int count = find_rows(to, rows, row, factors);
         T *panel = (T *)to.panels + p * to.n_params * PANEL;
         ptrdiff_t j = first;
@@ -196,13 +197,15 @@ double pack_columns(const Packing &to, ptrdiff_t first_panel, ptrdiff_t last_pan
         for (; j < until; j++)
             for (int l = 0; l < PANEL; l++) {
                 const double x = factors[l] * number_at<S>(row[l] + j * step);
-                const double size = x < 0 ? -x : x;
+                // No branch on a number that is still on its way from memory.
+                const double size = __builtin_fabs(x);
                 panel[j * PANEL + l] = (T)x;
                 of_rows[l] = size > of_rows[l] ? size : of_rows[l];
             }
-        for (int l = 0; l < PANEL; l++) largest = of_rows[l] > largest ? of_rows[l] : largest;
         if (count < PANEL || until < last) complete_panel(to, factors, count, first, last, panel);
     }
+    double largest = 0;
+    for (int l = 0; l < PANEL; l++) largest = of_rows[l] > largest ? of_rows[l] : largest;
     for (int l = 0; l < lanes_of<square_vector>; l++)
         largest = of_squares[l] > largest ? of_squares[l] : largest;
     if (last > n_columns && to.scale > largest) largest = to.scale;

@@ -31,7 +31,7 @@ cdef extern from "radix.hpp" namespace "metaopt" nogil:
     void choose_bits(Sort *) noexcept
     void number_rows(const Sort *, Py_ssize_t, int) noexcept
     void count_digits(const Sort *, Py_ssize_t, int) noexcept
-    void find_places(Sort *) noexcept
+    bint find_places(Sort *) noexcept
     void scatter(const Sort *, Py_ssize_t, int) noexcept
     void exchange(Sort *) noexcept
     void cut_at_runs(Sort *) noexcept
@@ -258,9 +258,9 @@ def sort_rows(const uint64_t[::1] keys, bint descending, Py_ssize_t[::1] rows,
         while sort.bit < sort.n_bits:
             with nogil:
                 share_step(count_digits, &sort)
-                find_places(&sort)
-                share_step(scatter, &sort)
-                exchange(&sort)
+                if find_places(&sort):
+                    share_step(scatter, &sort)
+                    exchange(&sort)
             PyErr_CheckSignals()
             sort.bit += 8
         with nogil:

@@ -74,8 +74,8 @@ inline void choose_bits(Sort *sort) {
 inline void number_rows(const Sort *sort, ptrdiff_t part, int) {
     for (ptrdiff_t i = start_of(sort, part); i < start_of(sort, part + 1); i++) {
         const ptrdiff_t row = sort->rows[i];
-        sort->from[i].key = (uint32_t)((key_of(sort, row) - sort->least) >> sort->shift);
-        sort->from[i].row = (uint32_t)row;
+        const uint64_t key = (key_of(sort, row) - sort->least) >> sort->shift;
+        sort->from[i] = {(uint32_t)key, (uint32_t)row};
     }
 }
 
@@ -86,15 +86,20 @@ inline void count_digits(const Sort *sort, ptrdiff_t part, int) {
         counts[sort->from[i].key >> sort->bit & (DIGITS - 1)]++;
 }
 
-// Where the rows of each digit and part go: digit by digit, part by part.
-inline void find_places(Sort *sort) {
+// Where the rows of each digit and part go: digit by digit, part by part. False where all rows have
+// one digit, and stay.
+inline bool find_places(Sort *sort) {
     ptrdiff_t place = 0;
-    for (int digit = 0; digit < DIGITS; digit++)
+    for (int digit = 0; digit < DIGITS; digit++) {
+        const ptrdiff_t first = place;
         for (int part = 0; part < sort->n_parts; part++) {
             const ptrdiff_t count = sort->places[part * DIGITS + digit];
             sort->places[part * DIGITS + digit] = place;
             place += count;
         }
+        if (place - first == sort->count) return false;
+    }
+    return true;
 }
 
 inline void scatter(const Sort *sort, ptrdiff_t part, int) {
