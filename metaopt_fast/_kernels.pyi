@@ -115,6 +115,13 @@ class PackedRows:
     def may_screen(self, losses: _Float64Array, n_threads: int) -> bool: ...
     @property
     def narrow_lanes(self) -> int: ...
+    def bound(
+        self,
+        thetas: _Float64Array,
+        lower: _Float64Array,
+        upper: _Float64Array,
+        n_threads: int,
+    ) -> bool: ...
     def release(self) -> None: ...
 
 @disjoint_base

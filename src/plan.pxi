@@ -136,6 +136,9 @@ cdef struct Plan:
     # What candidates are screened with before they are evaluated, or null, and what that dropped.
     const Screen *screen
     Tally tally
+    # Where upper bounds of the losses go, if candidates that are screened are bounded instead of
+    # evaluated, and lower bounds take the place of losses; or null.
+    double *upper
     # How the work is cut: tiles of `lanes` candidates, in groups that read each run of blocks
     # together while it is in cache.
     Py_ssize_t lanes, n_tiles, first_group, n_groups, n_ranges, blocks_in_cache

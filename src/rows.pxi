@@ -1,6 +1,7 @@
 # Rows as the kernels read them, and what is asked of them. Needs table.pxi, plan.pxi, evaluate.pxi,
 # draws.pxi, bound.pxi and narrow.pxi.
 
+from libc.float cimport DBL_MAX
 from libc.math cimport INFINITY, NAN
 from libc.stdint cimport uint64_t
 from libc.string cimport memset
@@ -200,6 +201,29 @@ cdef class PackedRows:
         if plan.n_pairs == 0:
             return 1.0
         return min(1.0, plan.n_pairs / self.n_rows / losses.shape[0])
+
+    def bound(self, const double[:, ::1] thetas, double[::1] lower, double[::1] upper,
+              int n_threads):
+        """Write a lower and an upper bound of each loss, from sums in single precision.
+
+        For candidates that `may_screen`. Returns False where there are none: the rows in single
+        precision do not serve, or a theta is not finite. Both are the loss where all threads share
+        the rows of a tile.
+        """
+        cdef Plan plan
+        cdef Screen screen
+        cdef NarrowRows narrow = self.narrowed(True)
+        if narrow is None or not narrow.screen.has_rows:
+            return False
+        screen = narrow.screen
+        self.plan(&plan, lower, None, n_threads)
+        plan.thetas, plan.screen, plan.upper = &thetas[0, 0], &screen, &upper[0]
+        plan.threshold = DBL_MAX  # nothing is dropped
+        if not evaluate(&plan):
+            return False
+        if plan.screen == NULL:
+            upper[:] = lower
+        return True
 
     def may_screen(self, double[::1] losses, int n_threads):
         """Whether candidates with these losses may be screened at all.

@@ -138,6 +138,28 @@ cdef void bound_further(const Plan *plan, Workspace *work, Py_ssize_t block,
     work.tally.reached[point] += count
 
 
+cdef void write_bounds(const Plan *plan, const Workspace *work, Py_ssize_t i) noexcept nogil:
+    """Write bounds of the loss of a theta that is screened, infinite ones where its sum says
+    nothing."""
+    cdef Py_ssize_t candidate = work.narrow_candidates[i], j
+    cdef double mean = work.narrow_sums[i] / plan.total_weight, error = work.narrow_errors[i]
+    cdef double lower = mean * (1 - NARROW_ROUNDING), upper = mean * (1 + NARROW_ROUNDING)
+    cdef const double *theta = plan.thetas + candidate * plan.n_params
+    cdef double added = 0
+    if plan.kernels.of_root:
+        lower, upper = max(0.0, sqrt(lower) - error), sqrt(upper) + error
+        lower, upper = lower * lower, upper * upper
+    else:
+        lower, upper = lower - error, upper + error
+    for j in range(plan.n_penalised if plan.l2 > 0 else 0):
+        added += plan.l2 * theta[j] * theta[j] / 2
+    lower, upper = lower + added, upper + added
+    lower, upper = lower - WIDE_ROUNDING * abs(lower), upper + WIDE_ROUNDING * abs(upper)
+    if not (isfinite(lower) and isfinite(upper)):
+        lower, upper = -INFINITY, INFINITY
+    plan.losses[candidate], plan.upper[candidate] = lower, upper
+
+
 cdef void screen_narrow(const Plan *plan, Workspace *work) noexcept nogil:
     """Screen the candidates that wait in single precision."""
     cdef const Screen *screen = plan.screen
@@ -176,7 +198,10 @@ cdef void screen_narrow(const Plan *plan, Workspace *work) noexcept nogil:
     work.n_narrow = 0
     work.tally.survived += count
     for i in range(count):
-        keep(plan, work, work.narrow_candidates[i])
+        if plan.upper != NULL:
+            write_bounds(plan, work, i)
+        else:
+            keep(plan, work, work.narrow_candidates[i])
 
 
 cdef void draw_again(const Plan *plan, Workspace *work, Py_ssize_t first,

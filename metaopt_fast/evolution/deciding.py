@@ -17,8 +17,8 @@ from metaopt_fast.runs.evaluation import batch_loss
 from metaopt_fast.typing import Array, BoolArray
 from metaopt_fast.validation.overrides import may_ask
 
-# Part of a generation whose exact losses make bounds worth while: those of areas take a tenth of
-# their time, those of sums 0.43.
+# Part of a generation that may need exact losses, for bounds to pay: those of areas take a sixth of
+# their time (2000 x 20 rows), those of sums 0.43 (bench_objectives.py has an evolution by them).
 WORTH_BOUNDING = 0.5
 # Generations without bounds after one where these did not help: they double up to so many.
 LONGEST_PAUSE = 64

@@ -20,6 +20,7 @@ from metaopt_fast.evolution.strategy import Proposal, State, Strategy
 from metaopt_fast.files.archive import check_array, read_arrays, write_arrays
 from metaopt_fast.files.owned import CheckpointError, OwnedFile
 from metaopt_fast.floating_errors import shielded
+from metaopt_fast.runs.evaluation import release
 from metaopt_fast.runs.options import CALLBACK_INTERVAL, COMMIT_INTERVAL
 from metaopt_fast.runs.progress import Progress
 from metaopt_fast.runs.provenance import Identity, check_losses
@@ -366,6 +367,7 @@ def run_to_end(
     try:
         with ExitStack() as stack:
             line = stack.enter_context(Progress(progress, total, done, n_samples))
+            stack.callback(release, run.objective)
             stack.enter_context(run)
             began, called = time.perf_counter(), -math.inf
             run.began = began

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from evolutions import digest
+from evolutions import digest, logistic, start_of
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -10,6 +10,7 @@ from searches import problem
 
 import metaopt_fast as mf
 from metaopt_fast.evolution.deciding import LONGEST_PAUSE, Losses, decides, median
+from metaopt_fast.objectives import pointwise
 
 ELITISTS = ("cem", "shrinking", "integer_local_search")
 LOSSES = st.one_of(st.sampled_from([0.0, 1.0, 2.0, 3.0]), st.floats(0, 3, width=16))
@@ -76,6 +77,64 @@ def test_an_evolution_by_areas_has_the_bits_of_one_that_sorts_all(method, top_k)
     n_sorted = objective.n_sorted
     assert digest(ours) == digest(mf.evolve(Exact(objective), start, **options))
     assert (n_sorted < 1000) == (method in ELITISTS)
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    name=st.sampled_from(
+        ["LogisticLoss", "HingeLoss", "SquaredHingeLoss", "SquaredLoss", "SmoothedZeroOneLoss"]
+    ),
+    n_samples=st.sampled_from([40, 513, 1100]),
+    n_features=st.integers(1, 12),
+    decades=st.integers(0, 200),
+    l2=st.sampled_from([0.0, 1e-3, 1e-300, 1.0]),
+    is_weighted=st.booleans(),
+)
+def test_losses_are_within_their_bounds(
+    seed, name, n_samples, n_features, decades, l2, is_weighted
+):
+    rng = np.random.default_rng(seed)
+    units = 10.0 ** rng.uniform(-decades, decades, n_features)
+    X = rng.standard_t(2, (n_samples, n_features)) * units
+    weights = rng.random(n_samples) + 0.01 if is_weighted else None
+    options = {"l2": l2, "fit_intercept": bool(seed % 2), "n_threads": 1 + seed % 3}
+    objective = getattr(mf, name)(X, np.arange(n_samples) % 2, weights, **options)
+    thetas = rng.standard_normal((150, objective.n_params)) * 10.0 ** rng.integers(-3, 4)
+    thetas[:, :n_features] /= units
+    thetas[rng.integers(0, 150, 3)] = 0.0
+    losses, (lower, upper) = objective.batch_loss(thetas), np.empty((2, 150))
+    assert objective._rows.bound(thetas, lower, upper, 1 + seed % 2)
+    assert ((lower <= losses) & (losses <= upper)).all()
+
+
+def test_what_single_precision_does_not_hold_has_no_bounds(monkeypatch):
+    monkeypatch.setattr(pointwise, "WORTH_BOUNDING", 0)
+    objective, bounds = logistic(), np.empty((2, 150))
+    thetas = np.zeros((150, objective.n_params))
+    assert objective._rows.bound(thetas, *bounds, 1)
+    thetas[77, 0] = 1e200
+    assert objective._rows.bound(thetas, *bounds, 1)
+    assert bounds[0, 77] == -np.inf and np.isfinite(np.delete(bounds, 77, axis=1)).all()
+    thetas[77, 0] = np.nan
+    assert not objective._rows.bound(thetas, *bounds, 1)
+    assert objective._loss_bounds(thetas) is None
+    assert logistic(dtype="float32")._loss_bounds(np.zeros_like(thetas)) is None
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 16])
+@pytest.mark.parametrize("method", [*ELITISTS, "snes", "ars"])
+def test_an_evolution_by_losses_has_the_bits_of_one_that_sums_all(method, n_threads, monkeypatch):
+    monkeypatch.setattr(pointwise, "WORTH_BOUNDING", 0)
+    objective = logistic()
+    asked = []
+    bound = mf.LogisticLoss._loss_bounds
+    monkeypatch.setattr(
+        mf.LogisticLoss, "_loss_bounds", lambda *a: asked.append(bound(*a)) or asked[-1]
+    )
+    options = {"method": method, "population": 100, "generations": 30, "top_k": 3}
+    ours = mf.evolve(objective, start_of(method), n_threads=n_threads, **options)
+    assert digest(ours) == digest(mf.evolve(Exact(objective), start_of(method), **options))
+    assert any(bounds is not None for bounds in asked) == (method in ELITISTS)
 
 
 def test_a_subclass_that_overrides_the_losses_is_asked_for_all_of_them():
