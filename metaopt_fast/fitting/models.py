@@ -5,6 +5,7 @@ A model is a row of each array: its training set, its penalty, its theta.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,8 +78,9 @@ class Models:
             self.penalty.curvatures[models].tolist(),
             strict=True,
         )
+        most = min(max_iter, sys.maxsize)
         n_steps = [
-            _kernels.newton_steps(self.sets[k].rows, theta, l2, tol, max_iter, self.n_threads)
+            _kernels.newton_steps(self.sets[k].rows, theta, l2, tol, most, self.n_threads)
             for k, theta, l2 in of_each
         ]
         return np.array(n_steps, np.intp)
