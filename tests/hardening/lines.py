@@ -104,7 +104,8 @@ def main():
             check=False,
         )
         last = tests.stdout.strip().rpartition("\n")[2]
-        report.line("tests", re.search(r"\d+ passed", last) is not None, last)
+        # Of kernels that count, limits of time may fail; but no run may end before its last test.
+        report.line("tests", tests.returncode in (0, 1), last)
         print(
             *(line for line in tests.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))),
             sep="\n",
