@@ -48,14 +48,14 @@ PATIENCE = 0.5
 # Operations that an iteration takes beside the work on the rows: x 1.1 at 0 and at 8e7.
 ITERATION = 2e7
 # Radius times decrement below which a new Hessian leads to an optimum and proves it, as it must be
-# below 1 to prove anything: x 1.0 at 0.1 and 4, x 1.1 at 1000.
+# below 1 to prove anything: x 1.1 at 0.1, x 1.0 at 4.
 NEAR = 1.0
 # Up to so many models take Newton steps by themselves, with a Hessian for each: a fit of 569 x 30
 # takes 3.6 times as long without.
 FEW = 2
 # One in so many models of a training set is a lead: x 1.3 at 2, x 1.0 at 20.
 STRIDE = 6
-# Leads of a training set at least, as many as a tile has lanes: x 1.1 at 16 and at 32.
+# Leads of a training set at least, as many as a tile has lanes: x 1.2 at 4 and 8, x 1.3 at 32.
 MIN_LEADS = 24
 # Constants of rounding: log 2, and a hair more.
 LOSS_AT_ZERO = 0.6931472
