@@ -125,10 +125,12 @@ def test_a_cost_matrix_and_a_utility_weigh_the_four_cells():
 @pytest.mark.parametrize("metric", ["error", "balanced_error", Cost(fp=1, fn=7), Cost(fp=0, fn=1)])
 @pytest.mark.parametrize("limit", [None, "penalty", "strict"])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_candidates_are_dropped_early_without_a_change(metric, limit, weighted, many):
+def test_candidates_are_dropped_early_without_a_change(metric, limit, weighted, many, dtype):
     X, y, groups, rng = data(2, 700, 4, 2)
     w = rng.uniform(0.5, 3, len(y)) if weighted else None
-    counts = mf.ConfusionCounts(X, y, groups=groups, sample_weight=w, thresholds=(0.45,))
+    counts = mf.ConfusionCounts(
+        X, y, groups=groups, sample_weight=w, thresholds=(0.45,), dtype=dtype
+    )
     options = (
         {} if limit is None else {"max_gap": 0.05, "penalty": 3 if limit == "penalty" else None}
     )
@@ -138,7 +140,8 @@ def test_candidates_are_dropped_early_without_a_change(metric, limit, weighted, 
     whole = mf.random_search(objective, mf.Normal(), many, prune=False, **search)
     np.testing.assert_array_equal(pruned.top, whole.top)
     np.testing.assert_array_equal(pruned.trace, whole.trace)
-    assert pruned.rows_evaluated_fraction < 0.9
+    # In double precision, to count all takes about the time of the rows until they are dropped.
+    assert pruned.rows_evaluated_fraction < (0.9 if dtype == "float32" else 1)
     np.testing.assert_array_equal(objective.batch_loss(pruned.top_thetas), pruned.top["loss"])
 
 
