@@ -106,8 +106,10 @@ class Packed:
         """Yield the rows of the blocks as they are packed, some at a time, and their weights."""
         weights = self._weights_of_positions().reshape(-1, PANEL_ROWS)
         for some, part in _some(self._panels()[: len(weights)], weights):
-            rows = some.transpose(0, 2, 1).reshape(-1, self.n_columns).astype(np.float64)
             used = part.ravel() > 0
+            if not used.any():
+                continue
+            rows = some.transpose(0, 2, 1).reshape(-1, self.n_columns).astype(np.float64)
             yield (rows, part.ravel()) if used.all() else (rows[used], part.ravel()[used])
 
     def column_extents(self) -> Float64Array:

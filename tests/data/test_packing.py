@@ -67,6 +67,14 @@ def test_weighted_rows_are_those_of_the_blocks_with_their_weights(
         np.testing.assert_array_equal(rows, gathered(packed, kept[order]))
 
 
+def test_weighted_rows_of_late_blocks_are_never_an_empty_part():
+    X, labels, w = data(20_000, 2, 2, "none", 0)
+    packed = pack(X, labels, w, 1, "float64")
+    some = np.arange(packed.n_blocks) == 200
+    parts = list(packed.blocks(some, total_weight=1.0).weighted_rows())
+    assert [rows.shape for rows, _ in parts] == [(64, 3)]
+
+
 @given(**SHAPES, signed=st.booleans(), by_class=st.booleans())
 def test_packed_rows_are_those_of_x_with_their_signs_or_without(
     n_samples, n_features, n_constants, weights, dtype, seed, signed, by_class

@@ -717,10 +717,12 @@ def test_a_candidate_at_the_threshold_passes_bounds_of_the_rows_that_follow(weig
     assert (tally[1:6:2] < tally[0:6:2]).all()
 
 
-def test_a_search_whose_rows_take_long_gets_check_points():
+# Of 30,000 rows, the second point comes after more than sums of moments take at a time.
+@pytest.mark.parametrize(("n_samples", "blocks"), [(3000, [0, 3, 9]), (30_000, [0, 29, 88])])
+def test_a_search_whose_rows_take_long_gets_check_points(n_samples, blocks):
     rng = np.random.default_rng(1)
-    X = rng.standard_t(3, (3000, 8)) * np.exp2(np.arange(8) - 4)
-    objective = mf.LogisticLoss(X, X[:, 0] + rng.logistic(size=3000) > 0, n_threads=1)
+    X = rng.standard_t(3, (n_samples, 8)) * np.exp2(np.arange(8) - 4)
+    objective = mf.LogisticLoss(X, X[:, 0] + rng.logistic(size=n_samples) > 0, n_threads=1)
     seen = []
     learn = screening.Screening._learn
 
@@ -732,6 +734,6 @@ def test_a_search_whose_rows_take_long_gets_check_points():
         patch.setattr(screening, "WORTH", 0)
         patch.setattr(screening.Screening, "_learn", spy)
         found = mf.random_search(objective, mf.Normal(), 20_000, top_k=20)
-    assert seen[-1] == [0, 3, 9]
+    assert seen[-1] == blocks
     wanted = mf.random_search(objective, mf.Normal(), 20_000, top_k=20, prune=False)
     assert alike(found, wanted)
