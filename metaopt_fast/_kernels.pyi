@@ -206,6 +206,11 @@ def solve(
     n_threads: int,
     alone: int = ...,
 ) -> None: ...
+
+@disjoint_base
+class Walk:
+    def __new__(cls, rows: PackedRows, theta: _Float64Array, l2: float, n_threads: int) -> Self: ...
+
 def newton_steps(
     rows: PackedRows, theta: _Float64Array, l2: float, tol: float, max_iter: int, n_threads: int
 ) -> int: ...
@@ -249,7 +254,6 @@ class Draws:
     ) -> None: ...
     def sample(self, start: int, out: _Float64Array) -> bool: ...
 
-@disjoint_base
 class SparseDraws(Draws):
     def __init__(
         self,

@@ -5,6 +5,7 @@
 # folded in the order of the spans, and written where a stratum ends. Tiles are as wide as those of
 # single precision: two of double precision, or one.
 
+cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport INFINITY, isfinite
 from libc.stdint cimport uintptr_t
@@ -267,6 +268,8 @@ cdef bint run_counts(CountPlan *plan) except -1:
     return True
 
 
+# Cython would pickle `measures` as a string.
+@cython.auto_pickle(False)
 cdef class Counts:
     """Counts of decisions on rows of two classes and of some groups.
 

@@ -1,6 +1,7 @@
 """Counts of many candidates, in one call and in single precision, are those of each one alone."""
 
 import math
+import pickle
 from fractions import Fraction
 
 import numpy as np
@@ -392,3 +393,14 @@ def test_a_search_that_drops_candidates_has_the_bytes_of_one_that_drops_none(
     assert found.top.tobytes() == wanted.top.tobytes()
     assert found.top_thetas.tobytes() == wanted.top_thetas.tobytes()
     assert found.trace.tobytes() == wanted.trace.tobytes()
+
+
+def test_counts_that_were_used_are_pickled_without_what_kernels_hold():
+    X, y = np.random.default_rng(0).normal(size=(200, 3)), np.arange(200) % 2
+    thetas = np.random.default_rng(1).normal(size=(1000, 3))
+    counts = mf.ConfusionCounts(X, y)
+    wanted = counts.batch_counts(thetas)
+    again = pickle.loads(pickle.dumps(counts))
+    assert again.batch_counts(thetas).tobytes() == wanted.tobytes()
+    with pytest.raises(TypeError, match="pickle"):
+        pickle.dumps(counts._rows.together)
