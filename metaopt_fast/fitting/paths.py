@@ -134,7 +134,11 @@ def between(
         (thetas[left], thetas[right]),
         (-turned[left], -turned[right]),
     )
-    hessians = (1 - part)[:, None] * kept.sums[left] + part[:, None] * kept.sums[right]
+    # In place: each array is of megabytes.
+    hessians, of_right = kept.sums[left], kept.sums[right]
+    hessians *= (1 - part)[:, None]
+    of_right *= part[:, None]
+    hessians += of_right
     nearest = np.where(part > 0.5, right, left)
     more, more_slopes = mine.of(nearest).change(theirs, thetas[nearest])
     return Between(
