@@ -13,6 +13,7 @@ import sys
 
 import numpy as np
 import pytest
+from awkward_rows import rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import iv
@@ -24,22 +25,6 @@ from metaopt_fast.objectives import moments, screening
 LOSSES = ["LogisticLoss", "HingeLoss", "SquaredHingeLoss", "SquaredLoss", "SmoothedZeroOneLoss"]
 KINDS = ["normal", "heavy tails", "binary", "far from 0", "repeated"]
 N_CANDIDATES = 150  # more than two tiles of single precision, and not a multiple
-
-
-def rows(rng, kind, n_samples, n_features):
-    """Data whose margins single precision has few digits of, among others."""
-    X = rng.standard_normal((n_samples, n_features))
-    if kind == "heavy tails":
-        X = rng.standard_t(1.5, X.shape) * 10 ** rng.uniform(-2, 2, n_features)
-    elif kind == "binary":
-        X = rng.integers(0, 2, X.shape).astype(float)
-    elif kind == "far from 0":
-        X += 1e4 * rng.choice([-1, 1], n_features)
-    elif kind == "repeated":
-        X = X[rng.integers(0, max(2, n_samples // 5), n_samples)]
-    elif kind == "any units":
-        X *= np.exp2(rng.uniform(-900, 900, n_features))
-    return X
 
 
 def thetas_for(rng, X, cancel):

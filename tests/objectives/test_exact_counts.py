@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from awkward_rows import rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import iv
@@ -24,27 +25,6 @@ U = Fraction(1, 2**24)
 FEW = 4  # candidates of a call whose rows are read for each of them, in double precision
 KINDS = ["normal", "heavy tails", "binary", "whole", "far from 0", "repeated", "zeros", "any units"]
 COUNTED_BEFORE = 512  # candidates before rows are copied in single precision
-
-
-def rows(rng, kind, n_samples, n_features):
-    """Data whose margins single precision has few digits of, among others."""
-    X = rng.standard_normal((n_samples, n_features))
-    if kind == "heavy tails":
-        X = rng.standard_t(1.5, X.shape) * 10 ** rng.uniform(-2, 2, n_features)
-    elif kind == "binary":
-        X = rng.integers(0, 2, X.shape).astype(float)
-    elif kind == "whole":
-        X = rng.integers(-5, 6, X.shape).astype(float)
-    elif kind == "far from 0":
-        X += 1e3 * rng.choice([-1, 1], n_features)
-    elif kind == "repeated":
-        X = X[rng.integers(0, max(2, n_samples // 5), n_samples)]
-    elif kind == "zeros":
-        X[rng.random(n_samples) < 0.3] = 0
-        X[:, rng.random(n_features) < 0.3] = 0
-    elif kind == "any units":
-        X *= np.exp2(rng.uniform(-900, 900, n_features))
-    return X
 
 
 def candidates(rng, X, kind, n_candidates):
@@ -117,7 +97,7 @@ def test_counts_of_many_are_those_of_each(
     rng = np.random.default_rng(seed)
     if dtype == "float32" and kind == "any units":
         kind = "normal"
-    X, y = rows(rng, kind, n_samples, n_features), np.arange(n_samples) % 2
+    X, y = rows(rng, kind, n_samples, n_features, far=1e3), np.arange(n_samples) % 2
     counts = mf.ConfusionCounts(
         X,
         y,
@@ -172,7 +152,7 @@ def test_ties_of_whole_numbers_are_decided_as_they_are(
 )
 def test_counts_are_those_of_the_reference_in_single_precision(seed, kind, whole, n_features):
     rng = np.random.default_rng(seed)
-    X, y = rows(rng, kind, 120, n_features), np.arange(120) % 2 == 1
+    X, y = rows(rng, kind, 120, n_features, far=1e3), np.arange(120) % 2 == 1
     thetas = candidates(rng, X, "whole" if whole else "normal", 10)
     found = counted(mf.ConfusionCounts(X, y), thetas)
     wanted = [errors_in_single_precision(theta, X, y) for theta in thetas]
@@ -346,7 +326,7 @@ def test_no_candidate_whose_cost_is_at_the_threshold_is_lost(
     seed, kind, thetas, weights, n_samples, n_features, metric, threshold, rank, ulps
 ):
     rng = np.random.default_rng(seed)
-    X, y = rows(rng, kind, n_samples, n_features), np.arange(n_samples) % 2
+    X, y = rows(rng, kind, n_samples, n_features, far=1e3), np.arange(n_samples) % 2
     counts = mf.ConfusionCounts(
         X,
         y,
@@ -382,7 +362,7 @@ def test_a_search_that_drops_candidates_has_the_bytes_of_one_that_drops_none(
     seed, kind, sampler, n_samples, n_features, metric, top_k, n_threads
 ):
     rng = np.random.default_rng(seed)
-    X, y = rows(rng, kind, n_samples, n_features), np.arange(n_samples) % 2
+    X, y = rows(rng, kind, n_samples, n_features, far=1e3), np.arange(n_samples) % 2
     counts = mf.ConfusionCounts(X, y, fit_intercept=bool(seed % 2), n_threads=n_threads)
     objective = mf.CountObjective(counts, metric)
     draws = mf.Normal() if sampler == "normal" else mf.Integers(-2, 2)
