@@ -48,8 +48,9 @@ ctypedef fused whole:
 cdef double NORM_WORK = 8
 cdef double PACK_WORK = 20
 cdef double SORT_WORK = 20
-# Bytes read or written between two looks at signals, for each thread: about 50 milliseconds.
-cdef Py_ssize_t PACKED_AT_ONCE = 128 * 1024 * 1024
+# Bytes read or written between two looks at signals, for each thread: about 8 milliseconds, and ten
+# times that where the system is slow to give memory.
+cdef Py_ssize_t PACKED_AT_ONCE = 16 * 1024 * 1024
 # Bytes of columns that are packed together where columns, not rows, are in one piece: they stay in
 # a third-level cache while their rows are taken in another order.
 cdef Py_ssize_t CACHED_COLUMNS = 8 * 1024 * 1024
