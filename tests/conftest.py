@@ -82,6 +82,19 @@ def memory(tmp_path):
 
 
 @pytest.fixture
+def alarm(monkeypatch):
+    """A function that lets Ctrl-C come after some seconds, and takes it back with 0."""
+    # An interrupt in a `__del__`, or in a callback of a weak reference, is not raised, but shown by
+    # this hook. pytest's reads the source for it by ast.parse, within which CPython 3.11 cannot
+    # parse once more: where it is NumPy that parses, the header of a file, NumPy gets a SystemError.
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
 def run_python():
     """A function that runs a program in a process of its own: (program, **environment)."""
     return _run_python

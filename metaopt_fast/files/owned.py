@@ -44,7 +44,10 @@ class CheckpointError(ValueError):
 
 
 class OwnedFile:
-    """A file that is open, and locked until it is closed.
+    """A file that is open, and locked until it is closed, or collected.
+
+    An interrupt may keep the owner from closing it. What ends the lock then is C: Python drops the
+    interrupts that come while it runs a `__del__` or the callback of a weak reference.
 
     Parameters
     ----------
@@ -81,7 +84,7 @@ class OwnedFile:
         except CheckpointError:
             self.close()
             raise
-        _OWNED.add(self)
+        _OWNED.add(weakref.ref(self, _OWNED.discard))
 
     def begin(self) -> None:
         """Raise CheckpointError unless the file is as it was left; what follows may change it."""
@@ -120,13 +123,8 @@ class OwnedFile:
 
     def close(self) -> None:
         """Give the file up."""
-        _OWNED.discard(self)
         for file in self._files:
             file.close()
-
-    def __del__(self) -> None:
-        """Close it where an interrupt has kept the owner from that."""
-        self.close()
 
     def _changed(self) -> CheckpointError:
         return CheckpointError(
@@ -187,14 +185,17 @@ def _in_use(path: str) -> CheckpointError:
     )
 
 
-_OWNED: weakref.WeakSet[OwnedFile] = weakref.WeakSet()
+# No WeakSet, whose callbacks are Python.
+_OWNED: set[weakref.ref[OwnedFile]] = set()
 
 
 def _disown() -> None:
     """Close what a forked child has inherited: it may outlive the owner, and its lock with it."""
-    for owned in list(_OWNED):
-        owned.is_ours = False
-        owned.close()
+    for reference in _OWNED.copy():
+        owned = reference()
+        if owned is not None:
+            owned.is_ours = False
+            owned.close()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import time
 
@@ -503,24 +502,19 @@ def test_an_interrupt_while_the_checkpoint_is_written_keeps_the_result(path, mon
     assert digest(run("cem", checkpoint=path)) == digest(result) == digest(run("cem"))
 
 
-def test_interrupts_at_any_moment_lose_nothing(path, eager):
-    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+def test_interrupts_at_any_moment_lose_nothing(path, eager, alarm):
     rng, objective, done = random.Random(0), logistic(n_threads=1), 0
-    try:
-        for life in range(1000):
-            try:
-                signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.001, 0.02) + life / 1e4)
-                part = run("ars", objective, checkpoint=path, generations=40)
-                signal.setitimer(signal.ITIMER_REAL, 0)
-            except KeyboardInterrupt:
-                continue
-            assert part.n_generations >= done
-            done = part.n_generations
-            if not part.interrupted:
-                break
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    for life in range(1000):
+        try:
+            alarm(rng.uniform(0.001, 0.02) + life / 1e4)
+            part = run("ars", objective, checkpoint=path, generations=40)
+            alarm(0)
+        except KeyboardInterrupt:
+            continue
+        assert part.n_generations >= done
+        done = part.n_generations
+        if not part.interrupted:
+            break
     assert digest(part) == digest(run("ars", objective, generations=40))
 
 

@@ -13,6 +13,7 @@ import random
 import shutil
 import sqlite3
 import subprocess
+import sys
 import tempfile
 import time
 import types
@@ -301,6 +302,22 @@ def test_a_child_that_was_forked_writes_nothing(path):
         assert process.communicate()[0] == b"3000\n"
     with Checkpoint(path) as file:
         assert file.restore(shards.State.at(0, 1))[0].n_evaluated == 3000
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of the file, which nobody has closed
+def test_an_owner_that_is_collected_gives_the_file_up_without_a_line_of_python(path, monkeypatch):
+    """In which Python would drop an interrupt."""
+    monkeypatch.setattr(owned, "PATIENCE", 0.0)
+    others, events = owned._OWNED.copy(), []
+    owner = OwnedFile(str(path), create=True)
+    with pytest.raises(CheckpointError, match="in use by another process"):
+        OwnedFile(str(path), create=True)
+    sys.setprofile(lambda frame, event, argument: events.append(event))
+    del owner
+    sys.setprofile(None)
+    assert "call" not in events
+    assert owned._OWNED == others
+    OwnedFile(str(path), create=True).close()
 
 
 # ---------------------------------------------------------------------------- gone while it is used

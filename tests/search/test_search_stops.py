@@ -4,7 +4,6 @@ import gc
 import itertools
 import json
 import random
-import signal
 
 import numpy as np
 import pytest
@@ -215,15 +214,6 @@ def test_a_users_checkpoint_error_before_anything_is_done_has_no_result(run):
     with pytest.raises(mf.CheckpointError, match=r"^mine$") as caught:
         run(Prescribed(np.zeros(1000), {1: mf.CheckpointError("mine")}))
     assert caught.value.result is None
-
-
-@pytest.fixture
-def alarm():
-    """A function that lets Ctrl-C come after some seconds, and takes it back with 0."""
-    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
