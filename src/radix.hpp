@@ -141,9 +141,11 @@ inline Numbered *sort_by_digits(Numbered *rows, Numbered *spare, ptrdiff_t count
     return rows;
 }
 
-inline void sort_by_insertion(Numbered *rows, ptrdiff_t count) {
+// Sorts a few rows, or rows that are nearly in order, stably. A template: a type of an instruction
+// set has a function of its own.
+template <class Row> void sort_by_insertion(Row *rows, ptrdiff_t count) {
     for (ptrdiff_t i = 1; i < count; i++) {
-        const Numbered row = rows[i];
+        const Row row = rows[i];
         ptrdiff_t place = i;
         for (; place > 0 && rows[place - 1].key > row.key; place--) rows[place] = rows[place - 1];
         rows[place] = row;

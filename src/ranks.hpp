@@ -6,6 +6,7 @@
 // same bits.
 #pragma once
 
+#include "radix.hpp"
 #include "single.hpp"
 
 namespace metaopt::MF_ISA {
@@ -65,16 +66,6 @@ ptrdiff_t rank_rows(const Rows *rows, ptrdiff_t n_blocks, const T *theta, double
     return count;
 }
 
-// Sorts a few rows, or rows that are nearly in order, stably.
-inline void sort_in_place(Ranked *rows, ptrdiff_t count) {
-    for (ptrdiff_t i = 1; i < count; i++) {
-        const Ranked row = rows[i];
-        ptrdiff_t place = i;
-        for (; place > 0 && rows[place - 1].key > row.key; place--) rows[place] = rows[place - 1];
-        rows[place] = row;
-    }
-}
-
 // Sorts stably into `to`, by one pass over buckets of equal width and one over neighbours; false
 // where so many decisions share a bucket that bytes are faster. `places`: count + 2 of them.
 inline bool sort_by_bucket(const Ranked *rows, Ranked *to, ptrdiff_t *places, ptrdiff_t count) {
@@ -100,7 +91,7 @@ inline bool sort_by_bucket(const Ranked *rows, Ranked *to, ptrdiff_t *places, pt
     }
     if (squares > 16.0 * (double)count) return false;
     for (ptrdiff_t i = 0; i < count; i++) to[places[bucket(rows[i])]++] = rows[i];
-    sort_in_place(to, count);
+    sort_by_insertion(to, count);
     return true;
 }
 
@@ -130,7 +121,7 @@ inline Ranked *sort_by_bytes(Ranked *rows, Ranked *spare, ptrdiff_t count) {
 // Sorts stably by key, in whichever way is fast; returns where the sorted rows are.
 inline Ranked *sort_by_key(Ranked *rows, Ranked *spare, ptrdiff_t *places, ptrdiff_t count) {
     if (count < 16) {
-        sort_in_place(rows, count);
+        sort_by_insertion(rows, count);
         return rows;
     }
     if (sort_by_bucket(rows, spare, places, count)) return spare;

@@ -1,4 +1,4 @@
-"""Data whose margins single precision has few digits of, among others."""
+"""Data whose margins single precision has few digits of, or that are far from normal otherwise."""
 
 import numpy as np
 
@@ -19,6 +19,9 @@ def rows(rng, kind, n_samples, n_features, far=1e4):
     elif kind == "zeros":
         X[rng.random(n_samples) < 0.3] = 0
         X[:, rng.random(n_features) < 0.3] = 0
+    elif kind == "constant":
+        X[:, 0] = 2.5
+        X[:, -1] = 0
     elif kind == "any units":
         X *= np.exp2(rng.uniform(-900, 900, n_features))
     return X

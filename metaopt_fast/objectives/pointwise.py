@@ -357,9 +357,9 @@ class PointwiseLoss(LinearData):
         """Take note that `pruned_loss` will be asked for so many candidates."""
         self._screening.expect(n_candidates)
 
-    def _moment_bound(self, sampler: object) -> str:
-        """Return what the bound by moments of a sampler's candidates is doing."""
-        return self._screening.state_of_bound(sampler)
+    def _n_moment_bounds(self, sampler: object) -> int | None:
+        """Return how many bounds by moments a sampler's candidates have; None if none was tried."""
+        return self._screening.n_bounds(sampler)
 
     def _evaluate_one(self, theta: npt.ArrayLike, gradient: Float64Array | None) -> float:
         """Return the loss of one theta and, unless that is None, write its gradient."""

@@ -43,9 +43,6 @@ ROWS_OF_EACH = 4
 # Blocks, and bounds of the rows from there on.
 Points: TypeAlias = tuple[tuple[int, _kernels.MomentBound], ...]
 
-# What a bound by moments is doing.
-NONE, USED, REFUSED = "none", "used", "refused"
-
 
 class Tried(NamedTuple):
     """A sampler whose bound by moments was set up, and where: nowhere if that was refused."""
@@ -110,12 +107,10 @@ class Screening:
         """Take note that the next calls of `evaluate` are for so many candidates of a search."""
         self._to_come = n_candidates
 
-    def state_of_bound(self, sampler: object) -> str:
-        """Return what the bound by moments of a sampler's candidates is doing."""
+    def n_bounds(self, sampler: object) -> int | None:
+        """Return how many bounds by moments a sampler's candidates have; None if none was tried."""
         tried = self._tried_for(sampler) if isinstance(sampler, BuiltInSampler) else None
-        if tried is None:
-            return NONE
-        return USED if tried.points else REFUSED
+        return None if tried is None else len(tried.points)
 
     def _tried_for(self, sampler: BuiltInSampler) -> Tried | None:
         """Return what was set up for a sampler, or for one that is equal, as workers are sent."""

@@ -39,7 +39,7 @@ SAME_DRAW = 1e-6
 
 # What a bound by moments is doing: nothing, as it would not pay or is not for this objective; its
 # work; nothing, as its certificate failed.
-MOMENT_BOUND = ("none", "used", "refused")
+MOMENT_BOUND = NONE, USED, REFUSED = "none", "used", "refused"
 
 # Rows of an objective that does not say how many it has; sizes of batches and shards alone hang on
 # them.
@@ -112,8 +112,11 @@ def expect(objective: object, n_candidates: int) -> None:
 
 def moment_bound(objective: Any, sampler: SamplerLike) -> str:
     """Return what the bound of an objective of ours is doing, one of MOMENT_BOUND."""
-    has_one = has_method(objective, "_moment_bound")
-    return str(objective._moment_bound(sampler)) if has_one else MOMENT_BOUND[0]
+    tells = has_method(objective, "_n_moment_bounds")
+    n_bounds = objective._n_moment_bounds(sampler) if tells else None
+    if n_bounds is None:
+        return NONE
+    return USED if n_bounds else REFUSED
 
 
 def check_objective(objective: Any) -> int:

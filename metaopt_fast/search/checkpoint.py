@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import repeat
-from types import TracebackType
 from typing import Any, Self
 
 from metaopt_fast.files.owned import HAS_LOCKS, CheckpointError, OwnedFile
@@ -341,12 +340,7 @@ class Checkpoint:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def _execute(self, statement: str, *values: object) -> list[Any]:

@@ -12,7 +12,13 @@ from dataclasses import replace
 from typing import Any
 
 from metaopt_fast.files.owned import CheckpointError
-from metaopt_fast.runs.evaluation import MOMENT_BOUND, check_draws, check_objective, release
+from metaopt_fast.runs.evaluation import (
+    MOMENT_BOUND,
+    NONE,
+    check_draws,
+    check_objective,
+    release,
+)
 from metaopt_fast.runs.options import CALLBACK_INTERVAL, COMMIT_INTERVAL, check_options
 from metaopt_fast.runs.progress import Progress
 from metaopt_fast.runs.provenance import Identity, check_named, identify
@@ -289,7 +295,7 @@ class _Search:
     ) -> None:
         self.task, self.config, self.file = task, config, None
         self.state, self.restored_seconds = State.at(config["start"], task.top_k), 0.0
-        self.moment_bound = MOMENT_BOUND[0]
+        self.moment_bound = NONE
         if checkpoint is not None:
             from metaopt_fast.search.checkpoint import Checkpoint
 

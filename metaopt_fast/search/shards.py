@@ -17,7 +17,7 @@ import numpy as np
 
 from metaopt_fast.objectives.base import KERNEL_WORK, LARGEST_SHARD, SMALLEST_SHARD
 from metaopt_fast.runs.evaluation import (
-    MOMENT_BOUND,
+    NONE,
     batch_size,
     check_objective,
     check_sampler,
@@ -72,7 +72,7 @@ class Shard:
     top: Array
     trace: Array
     rows_evaluated_fraction: float
-    moment_bound: str = MOMENT_BOUND[0]
+    moment_bound: str = NONE
 
     def threshold(self, top_k: int, before: Threshold) -> Threshold:
         """Return what candidates after this shard's have to reach, where others set `before`."""

@@ -21,6 +21,7 @@ from mpmath import iv
 import metaopt_fast as mf
 from metaopt_fast import _kernels
 from metaopt_fast.objectives import moments, screening
+from metaopt_fast.runs.evaluation import moment_bound
 
 LOSSES = ["LogisticLoss", "HingeLoss", "SquaredHingeLoss", "SquaredLoss", "SmoothedZeroOneLoss"]
 KINDS = ["normal", "heavy tails", "binary", "far from 0", "repeated"]
@@ -471,10 +472,10 @@ def test_what_is_set_up_for_a_search_is_given_back_and_never_pickled():
     size = len(pickle.dumps(objective))
     objective._expect_candidates(20_000)
     objective.pruned_loss(sampler, 0, 0, 20_000, 0.6)
-    assert objective._moment_bound(sampler) == "used"
+    assert moment_bound(objective, sampler) == "used"
     assert len(pickle.dumps(objective)) == size
     mf.random_search(objective, mf.Normal(), 20_000)
-    assert objective._moment_bound(sampler) == "none"
+    assert moment_bound(objective, sampler) == "none"
 
 
 # --------------------------------------------------------------------- draws in single precision
