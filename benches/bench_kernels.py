@@ -50,50 +50,41 @@ def numpy_batch_loss(signed_X, thetas, block=1024, group=256):
     return losses / len(signed_X)
 
 
-@pytest.mark.parametrize("n_threads", THREADS)
-@pytest.mark.parametrize("shape", BATCH_SHAPES, ids=str)
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_batch_loss(measure, limits, shape, dtype, n_threads):
+def row_of_pairs(measure, limits, kernel, operations, where, shape, dtype, n_threads):
+    """Measure a kernel of so many operations for each feature of a pair, which are `where`."""
     n_samples, n_features, n_candidates = shape
     _, _, thetas, objective = problem(*shape, dtype=dtype, n_threads=n_threads)
+    function = getattr(objective, kernel)
     before = limits.flops(dtype, n_threads)
-    best, _ = measure(lambda: objective.batch_loss(thetas))
+    best, _ = measure(lambda: function(thetas))
     peak = max(before, limits.flops(dtype, n_threads))
     pair = best / n_samples / n_candidates
-    limit = (2 * n_features + 40) / peak
+    limit = (operations * n_features + 40) / peak
+    rate = operations * n_features / pair
     measure.row(
-        "batch_loss",
+        kernel,
         f"{n_samples}x{n_features}, K = {n_candidates}",
         dtype,
         n_threads,
         f"{pair * 1e9:.3f} ns/pair",
         f"{limit * 1e9:.3f} ns/pair",
         f"{limit / pair:.2f}",
-        f"{2 * n_features / pair / 1e9:.0f} of {peak / 1e9:.0f} GFLOP/s in margins alone",
+        f"{rate / 1e9:.0f} of {peak / 1e9:.0f} GFLOP/s in {where} alone",
     )
+
+
+@pytest.mark.parametrize("n_threads", THREADS)
+@pytest.mark.parametrize("shape", BATCH_SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_batch_loss(measure, limits, shape, dtype, n_threads):
+    row_of_pairs(measure, limits, "batch_loss", 2, "margins", shape, dtype, n_threads)
 
 
 @pytest.mark.parametrize("n_threads", THREADS)
 @pytest.mark.parametrize("shape", GRADIENT_SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_batch_loss_gradient(measure, limits, shape, dtype, n_threads):
-    n_samples, n_features, n_candidates = shape
-    _, _, thetas, objective = problem(*shape, dtype=dtype, n_threads=n_threads)
-    before = limits.flops(dtype, n_threads)
-    best, _ = measure(lambda: objective.batch_loss_gradient(thetas))
-    peak = max(before, limits.flops(dtype, n_threads))
-    pair = best / n_samples / n_candidates
-    limit = (4 * n_features + 40) / peak
-    measure.row(
-        "batch_loss_gradient",
-        f"{n_samples}x{n_features}, K = {n_candidates}",
-        dtype,
-        n_threads,
-        f"{pair * 1e9:.3f} ns/pair",
-        f"{limit * 1e9:.3f} ns/pair",
-        f"{limit / pair:.2f}",
-        f"{4 * n_features / pair / 1e9:.0f} of {peak / 1e9:.0f} GFLOP/s in products alone",
-    )
+    row_of_pairs(measure, limits, "batch_loss_gradient", 4, "products", shape, dtype, n_threads)
 
 
 @pytest.mark.parametrize("n_threads", THREADS)

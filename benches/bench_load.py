@@ -26,20 +26,11 @@ def thetas_of(count, n):
     return np.random.default_rng(1).normal(size=(count, n))
 
 
-def losses(n_rows, n, count):
+def of_many(method, n_rows, n, count):
     def make(n_threads):
-        objective = problem(n_rows, n, n_threads=n_threads)[3]
+        function = getattr(problem(n_rows, n, n_threads=n_threads)[3], method)
         thetas = thetas_of(count, n)
-        return lambda: objective.batch_loss(thetas)
-
-    return make
-
-
-def gradients(n_rows, n, count):
-    def make(n_threads):
-        objective = problem(n_rows, n, n_threads=n_threads)[3]
-        thetas = thetas_of(count, n)
-        return lambda: objective.batch_loss_gradient(thetas)
+        return lambda: function(thetas)
 
     return make
 
@@ -94,12 +85,12 @@ def auc(n_threads):
 
 
 CALLS = {
-    "loss, 1000x10, K = 24": losses(1000, 10, 24),
-    "loss, 1000x10, K = 240": losses(1000, 10, 240),
-    "loss, 10000x30, K = 240": losses(10_000, 30, 240),
-    "loss, 10000x30, K = 1920": losses(10_000, 30, 1920),
-    "gradient, 10000x30, K = 1": gradients(10_000, 30, 1),
-    "gradient, 3000x25, K = 64": gradients(3000, 25, 64),
+    "loss, 1000x10, K = 24": of_many("batch_loss", 1000, 10, 24),
+    "loss, 1000x10, K = 240": of_many("batch_loss", 1000, 10, 240),
+    "loss, 10000x30, K = 240": of_many("batch_loss", 10_000, 30, 240),
+    "loss, 10000x30, K = 1920": of_many("batch_loss", 10_000, 30, 1920),
+    "gradient, 10000x30, K = 1": of_many("batch_loss_gradient", 10_000, 30, 1),
+    "gradient, 3000x25, K = 64": of_many("batch_loss_gradient", 3000, 25, 64),
     "random_search, 1000x10, 50,000 candidates": search,
     "evolve, 3000x25, 20 generations of 256": evolve,
     "64 descents, 3000x25, 30 steps": descents,

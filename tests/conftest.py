@@ -62,6 +62,12 @@ def many(monkeypatch):
     return 100_000
 
 
+@pytest.fixture
+def shards_of_256(monkeypatch):
+    """So small that a search of a thousand candidates has several, and drops by those before."""
+    monkeypatch.setattr(shards, "LARGEST_SHARD", 256)
+
+
 @pytest.fixture(params=["pyarrow", "polars"])
 def parquet_library(request, monkeypatch):
     """Each library that reads Parquet, the other one being absent."""
@@ -82,11 +88,17 @@ def memory(tmp_path):
 
 
 @pytest.fixture
+def path(memory):
+    """Where a search may have its checkpoint."""
+    return memory / "run.db"
+
+
+@pytest.fixture
 def alarm(monkeypatch):
     """A function that lets Ctrl-C come after some seconds, and takes it back with 0."""
     # An interrupt in a `__del__`, or in a callback of a weak reference, is not raised, but shown by
     # this hook. pytest's reads the source for it by ast.parse, within which CPython 3.11 cannot
-    # parse once more: where it is NumPy that parses, the header of a file, NumPy gets a SystemError.
+    # parse once more: NumPy, where it is parsing the header of a file, would get a SystemError.
     monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
     yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -98,6 +110,23 @@ def alarm(monkeypatch):
 def run_python():
     """A function that runs a program in a process of its own: (program, **environment)."""
     return _run_python
+
+
+@pytest.fixture
+def outputs():
+    """A function of a program with N_THREADS in it: what it prints, over threads and sets of
+    instructions that promise the same bits."""
+    return _outputs
+
+
+def _outputs(program):
+    found = set()
+    for isa in set(_kernels.supported_isas()) - {"baseline"}:
+        for n_threads in (1, 2, 5):
+            done = _run_python(program.replace("N_THREADS", str(n_threads)), METAOPT_FAST_ISA=isa)
+            assert done.returncode == 0, done.stderr
+            found.add(done.stdout.strip())
+    return found
 
 
 def _run_python(program, **environment):

@@ -34,36 +34,29 @@ def test_version(run):
     assert run("--version") == (0, f"metaopt-fast {mf.__version__}\n", "")
 
 
+WRONG = {
+    "--candidates": ["0", "-5", "1.5", "nan", "1e400", "many", str(2**63)],
+    "--candidate": ["5"],
+    "--seed": ["-1", str(2**64)],
+    "--scale": ["0", "-1", "inf", "wide"],
+    "--l2": ["-1", "nan"],
+    "--sampler": ["cauchy"],
+    "--dtype": ["float16"],
+    "--threads": ["0", "1025"],
+    "--top": ["0"],
+    "--target": ["y"],
+    "--plot": ["picture.bmp"],
+    "--progress": ["maybe"],
+}
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         [],
         ["find"],
-        ["search", "--candidates", "0"],
-        ["search", "--candidates", "-5"],
-        ["search", "--candidates", "1.5"],
-        ["search", "--candidates", "nan"],
-        ["search", "--candidates", "1e400"],
-        ["search", "--candidates", "many"],
-        ["search", "--candidates", str(2**63)],
-        ["search", "--candidate", "5"],
-        ["search", "--seed", "-1"],
-        ["search", "--seed", str(2**64)],
-        ["search", "--scale", "0"],
-        ["search", "--scale", "-1"],
-        ["search", "--scale", "inf"],
-        ["search", "--scale", "wide"],
-        ["search", "--l2", "-1"],
-        ["search", "--l2", "nan"],
-        ["search", "--sampler", "cauchy"],
-        ["search", "--dtype", "float16"],
-        ["search", "--threads", "0"],
-        ["search", "--threads", "1025"],
-        ["search", "--top", "0"],
+        *(["search", option, value] for option, values in WRONG.items() for value in values),
         ["search", "--top", "6", "--candidates", "5"],
-        ["search", "--target", "y"],
-        ["search", "--plot", "picture.bmp"],
-        ["search", "--progress", "maybe"],
         ["search", "--unknown"],
         ["search", "a.csv", "b.csv"],
         ["search", "--\x1b[2J"],

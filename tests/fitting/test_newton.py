@@ -466,13 +466,7 @@ def test_a_cubic_has_the_ends_and_slopes_that_it_is_given():
         np.testing.assert_allclose(found[i], wanted, rtol=1e-12, atol=1e-12)
 
 
-def test_fits_have_one_hash_over_threads_and_instruction_sets(run_python):
-    hashes = set()
-    for isa in set(_kernels.supported_isas()) - {"baseline"}:
-        for n_threads in (1, 2, 5):
-            program = HASH_OF_FITS.replace("N_THREADS", str(n_threads))
-            done = run_python(program, METAOPT_FAST_ISA=isa)
-            assert done.returncode == 0, done.stderr
-            hashes.add(done.stdout.strip())
-    assert len(hashes) <= 1
+def test_fits_have_one_hash_over_threads_and_instruction_sets(outputs):
+    hashes = outputs(HASH_OF_FITS)
+    assert len(hashes) <= 1  # none where the baseline is all there is
     assert all(len(found) == len(hashlib.sha256().hexdigest()) for found in hashes)

@@ -48,6 +48,21 @@ class Report:
         sys.exit(int(self.failed))
 
 
+def try_examples(check, n_examples, *strategies):
+    """Call a check on so many examples of its arguments, the same ones in each run."""
+    # Not everywhere that other scripts run in, an emulated processor's system for one.
+    from hypothesis import HealthCheck, given, settings
+
+    is_tried = settings(
+        max_examples=n_examples,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    given(*strategies)(is_tried(check))()
+
+
 def digest(*arrays):
     """A hash of the bits of arrays."""
     return hashlib.sha256(b"|".join(np.asarray(a).tobytes() for a in arrays)).hexdigest()

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import mpmath
 import numpy as np
-from checks import Report
-from hypothesis import HealthCheck, given, settings
+from checks import Report, try_examples
 from hypothesis import strategies as st
 
 import metaopt_fast as mf
@@ -118,7 +117,9 @@ def main():
         f"{len(found)} of {EXAMPLES // 5:,} examples outside the bound {found[:3] or ''}",
     )
     exponents = st.sampled_from([-8, -3, -1, 0, 0, 0, 1, 2, 3])
-    given(
+    try_examples(
+        check,
+        EXAMPLES,
         st.integers(0, 2**32),
         st.integers(2, 12),
         st.integers(1, 5),
@@ -128,15 +129,7 @@ def main():
         st.booleans(),
         st.booleans(),
         st.booleans(),
-    )(
-        settings(
-            max_examples=EXAMPLES,
-            derandomize=True,
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        )(check)
-    )()
+    )
     report.line(
         "loss and gradient against 50 digits",
         seen["outside"] == 0 and seen["examples"] >= EXAMPLES,

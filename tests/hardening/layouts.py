@@ -4,8 +4,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from checks import Report, digest
-from hypothesis import HealthCheck, given, settings
+from checks import Report, digest, try_examples
 from hypothesis import strategies as st
 
 import metaopt_fast as mf
@@ -85,22 +84,16 @@ def evaluate(X, y, weights, thetas, dtype):
 def main():
     report = Report()
     with tempfile.TemporaryDirectory() as folder:
-        given(
+        try_examples(
+            check,
+            EXAMPLES,
             st.just(Path(folder)),
             st.integers(0, 2**32),
             st.integers(2, 40),
             st.integers(1, 9),
             *[layouts] * 4,
             st.booleans(),
-        )(
-            settings(
-                max_examples=EXAMPLES,
-                derandomize=True,
-                deadline=None,
-                database=None,
-                suppress_health_check=list(HealthCheck),
-            )(check)
-        )()
+        )
     wrong = len(seen["wrong"])
     report.line(
         "layouts of X, y, sample_weight and thetas",

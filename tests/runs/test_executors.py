@@ -30,10 +30,7 @@ from metaopt_fast.search.checkpoint import Checkpoint
 
 N_CANDIDATES = 20_000
 
-
-@pytest.fixture(autouse=True)
-def small_shards(monkeypatch):
-    monkeypatch.setattr(shards, "LARGEST_SHARD", 256)
+pytestmark = pytest.mark.usefixtures("shards_of_256")
 
 
 @pytest.fixture(scope="module")

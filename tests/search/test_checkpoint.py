@@ -30,15 +30,7 @@ from metaopt_fast.runs.ranking import TOP_DTYPE
 from metaopt_fast.search import checkpoint, shards
 from metaopt_fast.search.checkpoint import APPLICATION_ID, Checkpoint
 
-
-@pytest.fixture(autouse=True)
-def small_shards(monkeypatch):
-    monkeypatch.setattr(shards, "LARGEST_SHARD", 256)
-
-
-@pytest.fixture
-def path(memory):
-    return memory / "run.db"
+pytestmark = pytest.mark.usefixtures("shards_of_256")
 
 
 class StopAfter:
@@ -316,7 +308,7 @@ def test_an_owner_that_is_collected_gives_the_file_up_without_a_line_of_python(p
     del owner
     sys.setprofile(None)
     assert "call" not in events
-    assert owned._OWNED == others
+    assert others == owned._OWNED
     OwnedFile(str(path), create=True).close()
 
 

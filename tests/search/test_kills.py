@@ -14,15 +14,7 @@ import metaopt_fast as mf
 from metaopt_fast.search import shards
 from metaopt_fast.search.checkpoint import Checkpoint
 
-
-@pytest.fixture(autouse=True)
-def small_shards(monkeypatch):
-    monkeypatch.setattr(shards, "LARGEST_SHARD", 256)
-
-
-@pytest.fixture
-def path(memory):
-    return memory / "run.db"
+pytestmark = pytest.mark.usefixtures("shards_of_256")
 
 
 # --------------------------------------------------------------------------------------- full disks

@@ -13,17 +13,9 @@ from metaopt_fast.files.archive import read_arrays, write_arrays
 from metaopt_fast.metrics import METRICS, Cost
 from metaopt_fast.runs import provenance
 from metaopt_fast.samplers.box import Box
-from metaopt_fast.search import checkpoint, shards
+from metaopt_fast.search import checkpoint
 
-
-@pytest.fixture(autouse=True)
-def many_shards(monkeypatch):
-    monkeypatch.setattr(shards, "LARGEST_SHARD", 256)
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "run.db"
+pytestmark = pytest.mark.usefixtures("shards_of_256")
 
 
 # ------------------------------------------------------------------------------- files of 0.1.0

@@ -16,7 +16,6 @@ from searches import LossesByNumber, digest, numbers, objective
 
 import metaopt_fast as mf
 from metaopt_fast.files.archive import write_arrays
-from metaopt_fast.search import shards
 
 
 def search(start=0, n_candidates=1000, **options):
@@ -592,18 +591,13 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch, name):
 # ----------------------------------------------------------------------------------------- progress
 
 
-@pytest.fixture
-def small_shards(monkeypatch):
-    monkeypatch.setattr(shards, "LARGEST_SHARD", 256)
-
-
-def test_progress_is_silent_where_stderr_is_no_terminal(small_shards, capsys):
+def test_progress_is_silent_where_stderr_is_no_terminal(shards_of_256, capsys):
     search(progress=True)
     assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("installed", [True, False])
-def test_progress_tells_rates_and_the_best_loss(small_shards, capsys, monkeypatch, installed):
+def test_progress_tells_rates_and_the_best_loss(shards_of_256, capsys, monkeypatch, installed):
     if not installed:
         monkeypatch.setitem(sys.modules, "tqdm", None)
     result = search(progress="always", n_candidates=20_000)

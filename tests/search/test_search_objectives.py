@@ -13,15 +13,9 @@ from searches import LossesByNumber, MeanSquare, numbers, objective, problem
 import metaopt_fast as mf
 from metaopt_fast import reference
 from metaopt_fast.runs.progress import Progress
-from metaopt_fast.search import shards
 
 
-@pytest.fixture
-def small_shards(monkeypatch):
-    monkeypatch.setattr(shards, "LARGEST_SHARD", 256)
-
-
-def test_any_objective_will_do(small_shards):
+def test_any_objective_will_do(shards_of_256):
     own = MeanSquare()
     result = mf.random_search(own, mf.Normal(), 3000, top_k=4)
     losses = (mf.Normal().sample(0, 0, 3000, 3) ** 2).sum(axis=1)
@@ -60,7 +54,7 @@ def test_a_callable_over_a_table_is_asked_for_its_own_rows_alone():
     assert result.index == np.argmin(objective().batch_loss(table))
 
 
-def test_candidates_of_a_callable_are_pruned_to_the_same_bits(small_shards):
+def test_candidates_of_a_callable_are_pruned_to_the_same_bits(shards_of_256):
     options = {"top_k": 3}
     callable_sampler = AsCallable(mf.Normal(scale=4.0))
     brute = mf.random_search(objective(), callable_sampler, 3000, prune=False, **options)
@@ -77,7 +71,7 @@ class AsCallable:
         return self.sampler.sample(0, start, count, 8)
 
 
-def test_a_search_without_one_finite_loss_gives_the_first_candidates(small_shards):
+def test_a_search_without_one_finite_loss_gives_the_first_candidates(shards_of_256):
     result = mf.random_search(LossesByNumber([np.nan, np.inf]), numbers, 1000, top_k=3)
     assert result.top["index"].tolist() == [0, 1, 2]
     assert result.trace["index"].tolist() == [0]

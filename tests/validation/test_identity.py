@@ -35,19 +35,10 @@ from searches import digest
 import metaopt_fast as mf
 from metaopt_fast.runs import workers
 from metaopt_fast.samplers.box import Box
-from metaopt_fast.search import shards
 from metaopt_fast.selection.descents import Descents
 from metaopt_fast.validation import identity
 
-
-@pytest.fixture(autouse=True)
-def many_shards(monkeypatch):
-    monkeypatch.setattr(shards, "LARGEST_SHARD", 256)
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "run.db"
+pytestmark = pytest.mark.usefixtures("shards_of_256")
 
 
 @pytest.fixture(params=METRICS_OF_ONES_OWN)

@@ -8,7 +8,6 @@ import pytest
 
 import metaopt_fast as mf
 from metaopt_fast.metrics import Cost
-from metaopt_fast.search import shards
 from metaopt_fast.validation import overrides
 
 RNG = np.random.default_rng(0)
@@ -18,11 +17,7 @@ SIGNED = np.where(Y == 1, 1.0, -1.0)[:, None] * X
 SEED, N = 1, 3000
 THETAS = mf.Normal().sample(SEED, 0, N, 4)
 
-
-@pytest.fixture(autouse=True)
-def many_shards(monkeypatch):
-    """Candidates are dropped from the second shard on."""
-    monkeypatch.setattr(shards, "LARGEST_SHARD", 256)
+pytestmark = pytest.mark.usefixtures("shards_of_256")
 
 
 def penalty(thetas):
@@ -63,8 +58,8 @@ class Below(InClass):
         return "nothing more"
 
 
-class Behind:
-    """Everything but the losses is another objective's, its faster methods too."""
+class Delegates:
+    """Everything that a subclass does not have is another object's."""
 
     def __init__(self, inner):
         self.inner = inner
@@ -73,6 +68,10 @@ class Behind:
         if name == "inner":
             raise AttributeError(name)
         return getattr(self.inner, name)
+
+
+class Behind(Delegates):
+    """Everything but the losses is another objective's, its faster methods too."""
 
     def batch_loss(self, thetas):
         return self.inner.batch_loss(thetas) + penalty(thetas)
@@ -207,21 +206,13 @@ def test_an_override_of_a_metric_counts_where_candidates_are_dropped():
         def __call__(self, counts):
             return 1 / (1 + super().__call__(counts))
 
-    class Delegates:
-        def __init__(self, inner):
-            self.inner = inner
-
-        def __getattr__(self, name):
-            if name == "inner":
-                raise AttributeError(name)
-            return getattr(self.inner, name)
-
+    class BehindACall(Delegates):
         def __call__(self, counts):
             return 1 / (1 + self.inner(counts))
 
     counts = mf.ConfusionCounts(X, Y)
     wrong = ((THETAS @ X.T > 0) != (Y == 1)).mean(axis=1)
-    for metric in (ToThePowerOfMinusOne(), Delegates(Cost())):
+    for metric in (ToThePowerOfMinusOne(), BehindACall(Cost())):
         result = mf.random_search(mf.CountObjective(counts, metric), mf.Normal(), N, seed=SEED)
         assert result.index == wrong.argmax()
 
