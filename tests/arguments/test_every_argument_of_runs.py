@@ -186,11 +186,14 @@ def test_a_limit_of_steps_without_end_takes_no_memory_and_can_be_interrupted(nam
     started = time.monotonic()
     try:
         result = STEPS[name](10**12)
+    except KeyboardInterrupt:  # a machine so slow that there was nothing to return
+        stopped = "interrupt"
+    else:
+        stopped = result.status if isinstance(result, mf.DescentResult) else result.stopped_by
     finally:
         largest = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         timer.join()
-    stopped = result.status if isinstance(result, mf.DescentResult) else result.stopped_by
     assert set(np.atleast_1d(stopped)) <= {"interrupted", "interrupt"}
     assert time.monotonic() - started < 5
     assert largest < 64 * 2**20
