@@ -11,7 +11,7 @@ from metaopt_fast.cli import values
 from metaopt_fast.cli.options import Command, Option, Options, Switch
 from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED
 from metaopt_fast.selection.scores import SCORES
-from metaopt_fast.validation.text import shown
+from metaopt_fast.validation.text import shown, similar
 from metaopt_fast.validation.values import DTYPES, MAX_THREADS
 
 PROGRAM = "metaopt-fast"
@@ -28,7 +28,11 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{PROGRAM}: error: {shown(message)}; see {self.prog} --help.\n")
 
     def parse_args(self, *arguments: Any, **options: Any) -> Any:
-        found = super().parse_args(*arguments, **options)
+        found, unknown = self.parse_known_args(*arguments, **options)
+        if unknown:
+            known = [flag for action in found.parser._actions for flag in action.option_strings]
+            meant = similar(unknown[0].partition("=")[0], known)
+            found.parser.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
         for name, value in vars(found).items():
             if value == []:  # what some versions of Python make of "--seed=--"
                 option = f"--{name.replace('_', '-')}"
@@ -62,9 +66,10 @@ DATA: Options = (
     Option(
         "file",
         values.path,
-        ".csv (a header; features that are numbers, or True and False; a target of two "
-        "values, numbers or text), .parquet, .npz (arrays X and y), .npy (the target is the last "
-        "column), a pipe, or - for stdin",
+        ".csv or .tsv (a header; features that are numbers, or True and False; a target of two "
+        "values, numbers or text; commas, semicolons, tabs, decimal commas and .gz, .bz2, .zst are "
+        "detected), .parquet, .npz (arrays X and y), .npy (the target is the last column), a pipe, "
+        "or - for stdin",
         metavar="FILE",
         further={"nargs": "?"},
     ),

@@ -38,6 +38,13 @@ class Data:
     table: Table
     standardization: Standardization | None
 
+    @property
+    def name(self) -> str:
+        """The name of the data in a line of a terminal."""
+        if self.file is None:
+            return "breast_cancer, carried by the package"
+        return shown(os.path.basename(self.file)) if self.file != STDIN else "stdin"
+
     def to_dict(self) -> dict[str, Any]:
         """Return what the data was and how it was prepared, for JSON."""
         table, standardization = self.table, self.standardization
@@ -58,12 +65,9 @@ class Data:
         """Return what the data was, for a terminal, and how it was `standardized`, if it was."""
         table = self.table
         n_samples, n_features = table.X.shape
-        name = "breast_cancer, carried by the package"
-        if self.file is not None:
-            name = shown(os.path.basename(self.file)) if self.file != STDIN else "stdin"
         negative, positive = map(shown, table.class_names)
         return [
-            ("data", f"{name}: {n_samples:,} rows, {n_features:,} features"),
+            ("data", f"{self.name}: {n_samples:,} rows, {n_features:,} features"),
             ("features", standardized if self.standardization else "as they are"),
             ("positive class", f"{positive} ({int(table.y.sum()):,} rows), beside {negative}"),
             *(("note", shown(note)) for note in table.notes),

@@ -16,6 +16,7 @@ from metaopt_fast.cli.values import COUNTED, LOSSES
 from metaopt_fast.data.standardize import standardize
 from metaopt_fast.files.read import read_stream, read_table
 from metaopt_fast.files.table import Table
+from metaopt_fast.files.wanted import Wanted
 from metaopt_fast.metrics import Cost
 from metaopt_fast.objectives.count_objective import CountObjective
 from metaopt_fast.objectives.counts import ConfusionCounts
@@ -92,12 +93,14 @@ def read_data(
 def _read_table(file: str | None, target: str | None, group: str | None) -> Table:
     from metaopt_fast.datasets import BREAST_CANCER
 
-    columns = {"target": target, "group": group}
     if file is None:
         return read_table(BREAST_CANCER, "target", group=group)
+    wanted = Wanted(target, group)
     if file == STDIN:
-        return read_stream("stdin", 0, **columns)
-    return read_stream(file, file, **columns) if is_pipe(file) else read_table(file, **columns)
+        return read_stream("stdin", 0, wanted)
+    if is_pipe(file):
+        return read_stream(file, file, wanted)
+    return read_table(file, wanted=wanted)
 
 
 def is_pipe(path: str) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from metaopt_fast.cli.arguments import PROGRAM, make_parser
-from metaopt_fast.cli.data_report import STDIN
+from metaopt_fast.cli.data_report import STDIN, Data
 from metaopt_fast.cli.job import Job, Settings, absolute, check_usage, read_data, sampler_of
 from metaopt_fast.cli.output import check_output, check_picture, draw, write_output
 from metaopt_fast.cli.report import Report
@@ -157,6 +157,12 @@ def _complain(text: str, status: int) -> int:
     return status
 
 
+def _note(data: Data) -> None:
+    """Say on stderr what was detected in a file that is not written as most are."""
+    if data.table.notes:
+        _complain(f"note: {data.name}: {' '.join(map(shown, data.table.notes))}", SUCCESS)
+
+
 def _abandon_stdout() -> None:
     """Let what could not be written go, or Python would try again at exit, and say so."""
     # Suppressed: where stdout is no file of the system.
@@ -195,6 +201,7 @@ def _search(arguments: argparse.Namespace) -> int:
     settings = Settings.of(arguments)
     job = Job(settings, arguments.threads)
     arguments.stop.check()
+    _note(job.data)
     given = job.objective, sampler_of(arguments)
     options: dict[str, Any] = {
         "seed": arguments.seed,
@@ -222,6 +229,7 @@ def _resume(arguments: argparse.Namespace) -> int:
     _check_outputs(arguments, settings.file)
     job = Job(settings, arguments.threads)
     arguments.stop.check()
+    _note(job.data)
     run = partial(
         resume_search,
         arguments.checkpoint,
@@ -243,6 +251,7 @@ def _tune(arguments: argparse.Namespace) -> int:
     _check_outputs(arguments, arguments.file)
     data = read_data(absolute(arguments.file), arguments.target, None, arguments.standardize)
     arguments.stop.check()
+    _note(data)
     drawn = {"seed": arguments.seed, "low": arguments.low, "high": arguments.high}
     try:
         result = tune(

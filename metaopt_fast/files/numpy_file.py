@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from metaopt_fast.files.errors import DAMAGED, damaged
 from metaopt_fast.files.npy_header import Header, read_header
-from metaopt_fast.files.table import DataFile, Table, check_n_groups, take_group, two_classes
+from metaopt_fast.files.table import DataFile, Table, check_n_groups, complete, two_classes
+from metaopt_fast.files.wanted import Wanted, roles_of
 from metaopt_fast.validation.text import VALUE_WANTED, listed, quoted, shown
 
 # Bytes of a compressed array to read at a time.
@@ -23,22 +24,23 @@ PIECE = 2**20
 CGROUP_LIMIT = "/sys/fs/cgroup/memory.max"
 
 
-def read_npz(file: DataFile, target: str | None, group: str | None) -> Table:
-    path, name = file.name, "y" if target is None else target
+def read_npz(file: DataFile, wanted: Wanted) -> Table:
+    """Read the features, array X, and the target, array y or of the name that is given."""
+    path, name = file.name, "y" if wanted.target is None else wanted.target
     try:
         with zipfile.ZipFile(file.path) as archive:
             members = [member.removesuffix(".npy") for member in archive.namelist()]
-            for wanted in ("X", name):
-                if wanted not in members:
+            needed = ("X", name) if wanted.is_labelled else ("X",)
+            for array in needed:
+                if array not in members:
                     raise ValueError(
-                        f"{shown(path)} has no array {quoted(wanted)} (it has {listed(members)}): "
+                        f"{shown(path)} has no array {quoted(array)} (it has {listed(members)}): "
                         "save the features as X and the target as y."
                     )
-            X = _read_member(path, archive, "X")
-            y = _read_member(path, archive, name)
+            X, *labels = (_read_member(path, archive, array) for array in needed)
     except DAMAGED as error:
         raise damaged(path, error, ".npz") from None
-    return _from_arrays(path, X, y, f"array {quoted(name)}", group)
+    return _from_arrays(path, X, labels[0] if labels else None, f"array {quoted(name)}", wanted)
 
 
 def _read_member(path: str, archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
@@ -58,12 +60,13 @@ def _read_member(path: str, archive: zipfile.ZipFile, name: str) -> npt.NDArray[
     return np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C")
 
 
-def read_npy(file: DataFile, target: str | None, group: str | None) -> Table:
-    path = file.name
-    if target is not None:
+def read_npy(file: DataFile, wanted: Wanted) -> Table:
+    """Read the features, and the target, which is the last column."""
+    path, n_labels = file.name, int(wanted.is_labelled)
+    if wanted.target is not None:
         raise ValueError(
-            f"{shown(path)} has columns without names: leave the target {quoted(target)} out, "
-            "it is the last column of an .npy file."
+            f"{shown(path)} has columns without names: leave the target {quoted(wanted.target)} "
+            "out, it is the last column of an .npy file."
         )
     try:
         with open(file.path, "rb") as stream:
@@ -71,7 +74,7 @@ def read_npy(file: DataFile, target: str | None, group: str | None) -> Table:
             size = math.prod(shape) * dtype.itemsize
             if size != os.path.getsize(file.path) - stream.tell():
                 raise ValueError("the array does not have the size that its header says")
-            if len(shape) != 2 or shape[1] < 2 or shape[0] == 0:
+            if len(shape) != 2 or shape[1] < 1 + n_labels or shape[0] == 0:
                 raise ValueError(
                     f"{shown(path)} has an array of shape {shape}: save one of shape "
                     "(n_samples, n_features + 1), the target last."
@@ -80,7 +83,9 @@ def read_npy(file: DataFile, target: str | None, group: str | None) -> Table:
             table = np.memmap(file.path, dtype, "r", stream.tell(), shape, order)
     except DAMAGED as error:
         raise damaged(path, error, ".npy") from None
-    return _from_arrays(path, table[:, :-1], table[:, -1], "the last column", group)
+    labels = table[:, -1] if wanted.is_labelled else None
+    X = table[:, : shape[1] - n_labels]
+    return _from_arrays(path, X, labels, "the last column", wanted)
 
 
 def _checked_header(path: str, file: Any, what: str) -> Header:
@@ -91,8 +96,9 @@ def _checked_header(path: str, file: Any, what: str) -> Header:
 
 
 def _from_arrays(
-    path: str, X: npt.NDArray[Any], y: npt.NDArray[Any], where: str, group: str | None
+    path: str, X: npt.NDArray[Any], y: npt.NDArray[Any] | None, where: str, wanted: Wanted
 ) -> Table:
+    y = np.zeros(X.shape[:1], np.uint8) if y is None else y
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if X.ndim != 2 or y.shape != X.shape[:1] or 0 in X.shape or X.dtype.kind not in "biuf":
@@ -101,31 +107,46 @@ def _from_arrays(
             f"shape {y.shape}: save numbers of shape (n_samples, n_features), and (n_samples,)."
         )
     names = [f"x{j}" for j in range(X.shape[1])]
-    position, groups = take_group(path, names, group), None
-    if position is not None and group is not None:
-        groups = np.array(X[:, position])  # before it is rounded to a float
-        if groups.dtype.kind == "f" and np.isnan(groups).any():
-            row = int(np.isnan(groups).argmax())
-            raise ValueError(
-                f"{shown(path)}, row {row}, column {quoted(group)} has nan: {VALUE_WANTED}."
-            )
-        check_n_groups(path, group, len(np.unique(groups)))
-        X = np.delete(X, position, axis=1)
+    roles, groups = roles_of(path, names, wanted._replace(target=None, is_labelled=False)), None
+    if roles.group is not None:
+        groups = _groups(path, X[:, roles.group], names[roles.group])
+    positions = np.array(roles.features)
+    if len(positions) < len(names):
+        X = X[:, positions]
     if X.dtype != np.float64 or not (X.flags.writeable and X.flags.c_contiguous):
         with np.errstate(over="ignore"):
             X = np.array(X, np.float64, order="C")
-    finite = np.isfinite(X)
+    finite = ~np.isinf(X) if wanted.may_miss else np.isfinite(X)
     if not finite.all():
         row, column = np.argwhere(~finite)[0]
+        cure = "pass --missing mean or drop" if np.isnan(X[row, column]) else "pass finite numbers"
         raise ValueError(
-            f"{shown(path)}, row {row}, column {column} has {X[row, column]}: pass finite numbers."
+            f"{shown(path)}, row {row}, column {positions[column]} has {X[row, column]}: {cure}."
         )
+    classes, class_names = _classes(path, y, where) if wanted.is_labelled else (y, ())
+    feature_names = tuple(names[j] for j in roles.features)
+    return complete(path, Table(X, classes, feature_names, class_names, groups), wanted)
+
+
+def _groups(path: str, column: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+    groups = np.array(column)  # before it is rounded to a float
+    if groups.dtype.kind == "f" and np.isnan(groups).any():
+        row = int(np.isnan(groups).argmax())
+        raise ValueError(
+            f"{shown(path)}, row {row}, column {quoted(name)} has nan: {VALUE_WANTED}."
+        )
+    check_n_groups(path, name, len(np.unique(groups)))
+    return groups
+
+
+def _classes(
+    path: str, y: npt.NDArray[Any], where: str
+) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         row = int(np.argmin(np.isfinite(y)))
         raise ValueError(f"{shown(path)}, row {row}, {where} has {y[row]}: {VALUE_WANTED}.")
     values, codes = np.unique(y, return_inverse=True)
-    classes, class_names = two_classes(path, values.tolist(), codes, where)
-    return Table(X, classes, tuple(names), class_names, groups)
+    return two_classes(path, values.tolist(), codes, where)
 
 
 def check_size(what: str, size: int) -> None:

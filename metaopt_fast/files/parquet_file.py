@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,16 +16,20 @@ import numpy.typing as npt
 from metaopt_fast.files.errors import DAMAGED, damaged
 from metaopt_fast.files.numpy_file import check_size
 from metaopt_fast.files.table import (
+    MAX_CATEGORIES,
+    MISSING_CURE,
+    TEXT_CURE,
     DataFile,
     Table,
     check_n_groups,
-    position_of_target,
-    take_group,
+    complete,
+    too_many_categories,
     two_classes,
 )
-from metaopt_fast.validation.frames import missing_of, values_of
+from metaopt_fast.files.wanted import Wanted, roles_of
+from metaopt_fast.validation.frames import missing_mask, missing_of, values_of
 from metaopt_fast.validation.labels import Labels, labels_of_objects
-from metaopt_fast.validation.text import MISSING_CURE, VALUE_WANTED, quoted, shown
+from metaopt_fast.validation.text import VALUE_WANTED, quoted, shown
 from metaopt_fast.validation.values import to_float64
 
 # What pyarrow calls the level of an index that has no name.
@@ -145,11 +149,12 @@ class _Polars:
         return Labels(texts.unique().sort().to_list(), codes)
 
 
-def read_parquet(file: DataFile, target: str | None, group: str | None) -> Table:
+def read_parquet(file: DataFile, wanted: Wanted) -> Table:
+    """Read a Parquet file by pyarrow or polars."""
     path, source = file.name, _library(file.path)
     try:
         source.open()
-        return _read(path, source, target, group)
+        return _read(path, source, wanted)
     except source.errors as error:
         raise damaged(path, error, ".parquet") from None
 
@@ -166,43 +171,76 @@ def _library(path: str) -> _Arrow | _Polars:
     )
 
 
-def _read(path: str, source: _Arrow | _Polars, target: str | None, group: str | None) -> Table:
+def _read(path: str, source: _Arrow | _Polars, wanted: Wanted) -> Table:
     index = index_of(source.metadata)
     left_out = [c for c in source.columns if c.name in index or INDEX_LEVEL.fullmatch(c.name)]
     columns = [c for c in source.columns if c not in left_out]
-    names = [column.name for column in columns]
-    label = columns.pop(position_of_target(path, names, target))
-    names.remove(label.name)
-    position = take_group(path, names, group)
-    grouping = None if position is None else columns.pop(position)
+    roles = roles_of(path, [column.name for column in columns], wanted)
+    label = None if roles.target is None else columns[roles.target]
+    grouping = None if roles.group is None else columns[roles.group]
+    columns = [columns[position] for position in roles.features]
     if source.n_rows == 0:
         raise ValueError(f"{shown(path)} has columns but no rows: pass a file with rows.")
     for column in columns:
-        if column.kind != "number":
-            raise ValueError(
-                f"{shown(path)}, column {quoted(column.name)} does not hold numbers alone "
-                f"({column.dtype[:40]}): drop it, or convert it."
-            )
+        _check_kind(path, column, wanted)
     size = source.n_rows * (8 * len(columns) + ROW_BYTES)
     check_size(f"{shown(path)}, of {source.n_rows:,} rows,", max(size, source.n_bytes))
-    # The labels first: what they lack is said before the features are read.
-    where = f"column {quoted(label.name)}"
-    y, class_names = two_classes(path, *_labels(path, source, label), where)
+    y, class_names = np.zeros(source.n_rows, np.uint8), cast(tuple[str, ...], ())
+    if label is not None:
+        # The labels first: what they lack is said before the features are read.
+        where = f"column {quoted(label.name)}"
+        y, class_names = two_classes(path, *_labels(path, source, label), where)
     groups = None if grouping is None else _groups(path, source, grouping)
     X = np.empty((source.n_rows, len(columns)))
-    for j, (column, values) in enumerate(_columns(path, source, columns, MISSING_CURE)):
-        X[:, j] = _numbers(path, column, values)
+    cure = None if wanted.may_miss else MISSING_CURE
+    categories = {}
+    for j, (column, values) in enumerate(_columns(path, source, columns, cure)):
+        X[:, j], texts = _feature(path, source, column, values, wanted.may_miss)
+        if texts is not None:
+            categories[j] = texts
     notes = [
         f"column {quoted(column.name)} is the index of the frame that was saved: it was left out."
         for column in left_out
     ]
-    return Table(X, y, tuple(names), class_names, groups, tuple(notes))
+    names = tuple(column.name for column in columns)
+    table = Table(X, y, names, class_names, groups, tuple(notes), categories)
+    return complete(path, table, wanted)
+
+
+def _check_kind(path: str, column: _Column, wanted: Wanted) -> None:
+    """Raise the error of a feature that is of no kind that is wanted."""
+    where, is_text = f"{shown(path)}, column {quoted(column.name)}", wanted.is_text(column.name)
+    if column.kind == "number" and is_text:
+        raise ValueError(f"{where} holds numbers where text is wanted: convert it.")
+    if column.kind == "other" or (column.kind == "text" and is_text is False):
+        cure = TEXT_CURE if column.kind == "text" and wanted.texts is None else "drop or convert it"
+        raise ValueError(f"{where} does not hold numbers alone ({column.dtype[:40]}): {cure}.")
+
+
+def _feature(
+    path: str, source: _Arrow | _Polars, column: _Column, values: Any, may_miss: bool
+) -> tuple[npt.NDArray[np.float64], tuple[str, ...] | None]:
+    """Return the numbers of a feature, or the codes and the values of one that is text."""
+    is_there = ~missing_mask(values) if may_miss else np.ones(len(values), bool)
+    present = values
+    if not is_there.all():
+        present = (values.drop_nulls if hasattr(values, "drop_nulls") else values.drop_null)()
+    numbers = np.full(len(values), np.nan)
+    if column.kind == "number":
+        numbers[is_there] = _numbers(path, column, present, may_miss)
+        return numbers, None
+    labels = source.labels(present) if is_there.any() else Labels([], np.zeros(0, np.intp))
+    texts, codes = labels
+    if len(texts) > MAX_CATEGORIES:
+        raise too_many_categories(path, column.name)
+    numbers[is_there] = codes
+    return numbers, tuple(texts)
 
 
 def _columns(
-    path: str, source: _Arrow | _Polars, columns: list[_Column], cure: str
+    path: str, source: _Arrow | _Polars, columns: list[_Column], cure: str | None
 ) -> Iterator[tuple[_Column, Any]]:
-    """Yield columns that miss no value, of as many rows as the file claims."""
+    """Yield columns of as many rows as the file claims, that miss no value if there is a cure."""
     # Some at a time: each reading begins with all that the file says of its columns.
     at_a_time = max(1, PIECE // (8 * source.n_rows))
     for first in range(0, len(columns), at_a_time):
@@ -212,10 +250,10 @@ def _columns(
             yield column, values
 
 
-def _check_column(path: str, n_rows: int, column: _Column, values: Any, cure: str) -> None:
+def _check_column(path: str, n_rows: int, column: _Column, values: Any, cure: str | None) -> None:
     if len(values) != n_rows:
         raise ValueError(f"column {quoted(column.name)} has {len(values)} rows")
-    if (row := missing_of(values)) is not None:
+    if cure is not None and (row := missing_of(values)) is not None:
         is_float = column.kind == "number" and "bool" not in column.dtype.lower()
         what = "nan or nothing" if is_float else "nothing"
         raise ValueError(
@@ -223,10 +261,11 @@ def _check_column(path: str, n_rows: int, column: _Column, values: Any, cure: st
         )
 
 
-def _numbers(path: str, column: _Column, values: Any) -> npt.NDArray[np.float64]:
+def _numbers(path: str, column: _Column, values: Any, may_miss: bool) -> npt.NDArray[np.float64]:
     numbers = to_float64(values_of(values))  # objects are decimals, and none is beyond all floats
-    if not np.isfinite(numbers).all():
-        row = int(np.argmin(np.isfinite(numbers)))
+    finite = ~np.isinf(numbers) if may_miss else np.isfinite(numbers)
+    if not finite.all():
+        row = int(np.argmin(finite))
         what, cure = f"{numbers[row]}", "pass finite numbers"
         if np.isnan(numbers[row]):
             what, cure = "nan or nothing", MISSING_CURE

@@ -1,4 +1,4 @@
-"""Readers of data files: features, and a target of two values, out of CSV, npz, npy or Parquet.
+"""Readers of data files: features, and a target of two values, out of text, npz, npy or Parquet.
 
 Files come from strangers: what is read is checked, nothing in it is executed, and an error is one
 sentence that names the file, the row and the column.
@@ -11,42 +11,53 @@ import shutil
 import tempfile
 from collections.abc import Callable
 
+from metaopt_fast.files.compressed import SUFFIXES as COMPRESSED
 from metaopt_fast.files.csv_file import read_csv
 from metaopt_fast.files.numpy_file import read_npy, read_npz
 from metaopt_fast.files.parquet_file import read_parquet
 from metaopt_fast.files.table import DataFile, Table, check_file
+from metaopt_fast.files.wanted import Wanted
 from metaopt_fast.validation.text import shown
 from metaopt_fast.validation.values import describe
 
-READERS: dict[str, Callable[[DataFile, str | None, str | None], Table]] = {
+READERS: dict[str, Callable[[DataFile, Wanted], Table]] = {
     ".csv": read_csv,
+    ".tsv": read_csv,
     ".npz": read_npz,
     ".npy": read_npy,
     ".parquet": read_parquet,
 }
-# The first bytes of what comes through a pipe, which has no suffix; anything else is CSV.
+# The first bytes of what comes through a pipe, which has no suffix; anything else is text.
 FIRST_BYTES = {b"PAR1": ".parquet", b"PK\x03\x04": ".npz", b"\x93NUM": ".npy"}
 
 
 def read_table(
-    path: str | os.PathLike[str], target: str | None = None, *, group: str | None = None
+    path: str | os.PathLike[str],
+    target: str | None = None,
+    *,
+    group: str | None = None,
+    wanted: Wanted | None = None,
 ) -> Table:
     """Read features and a target of two values, numbers or text, from a file.
 
     Parameters
     ----------
     path : path-like
-        Data file. .csv: UTF-8, separated by commas, with a header of names; .parquet (needs
-        pyarrow or polars); .npz: the features as array X and the target as array y; .npy: the
-        target is the last column. Features are numbers, or True and False. An index that pandas
-        saved with its frame is left out, with a note: the first columns of a .csv file where they
-        have no name, and what `pandas.read_parquet` makes an index.
+        Data file. .csv and .tsv, which may be compressed (.csv.gz, .bz2, .zst): UTF-8, with a
+        header of names, separated by commas, semicolons, tabs, vertical bars or spaces, with
+        decimal points or commas, as the file itself shows; .parquet (needs pyarrow or polars);
+        .npz: the features as array X and the target as array y; .npy: the target is the last
+        column. Features are numbers, or True and False, or text if `wanted` says so. An index that
+        pandas saved with its frame is left out, with a note: the first columns of a .csv file
+        where they have no name, and what `pandas.read_parquet` makes an index.
     target : str, optional
-        The target's column; all other columns are features. CSV and Parquet need it; of an .npz
+        The target's column; all other columns are features. Text and Parquet need it; of an .npz
         file it is the name of the target's array, "y" by default; an .npy file has no names.
     group : str, optional
         The column of each row's group, which is no feature then: numbers or text of at most 100
         values. Without names, columns are x0, x1, ...
+    wanted : Wanted, optional
+        All that is asked of the file, instead of `target` and `group`.
 
     Returns
     -------
@@ -79,17 +90,26 @@ def read_table(
         raise TypeError(f"group is {describe(group)}: pass the name of a column.")
     path = os.fspath(path)
     check_file(path)
-    suffix = os.path.splitext(path)[1].lower()
+    return _reader_of(path)(
+        DataFile(path, path), Wanted(target, group) if wanted is None else wanted
+    )
+
+
+def _reader_of(path: str) -> Callable[[DataFile, Wanted], Table]:
+    """Return the reader of files of a name."""
+    stem, suffix = os.path.splitext(path.lower())
+    inner = os.path.splitext(stem)[1]
+    if suffix in COMPRESSED and READERS.get(inner) is read_csv:
+        return read_csv
     if suffix not in READERS:
         raise ValueError(
-            f"{shown(path)} has the suffix {suffix!r}: pass a file of {', '.join(READERS)}."
+            f"{shown(path)} has the suffix {suffix!r}: pass a file of {', '.join(READERS)}, or a "
+            f"compressed .csv ({', '.join(COMPRESSED)})."
         )
-    return READERS[suffix](DataFile(path, path), target, group)
+    return READERS[suffix]
 
 
-def read_stream(
-    name: str, path: str | int, target: str | None = None, group: str | None = None
-) -> Table:
+def read_stream(name: str, path: str | int, wanted: Wanted) -> Table:
     """Read what comes through a pipe or a descriptor, as `read_table` reads a file.
 
     Its kind is told by its first bytes.
@@ -98,12 +118,12 @@ def read_stream(
         with open(path, "rb", closefd=isinstance(path, str)) as stream:
             suffix = FIRST_BYTES.get(stream.peek(4)[:4], ".csv")
             if suffix == ".csv":
-                return read_csv(DataFile(name, name, stream), target, group)
+                return read_csv(DataFile(name, name, stream), wanted)
             # The others are read from their ends.
             with tempfile.NamedTemporaryFile(suffix=suffix) as copy:
                 shutil.copyfileobj(stream, copy)
                 copy.flush()
-                return READERS[suffix](DataFile(copy.name, name), target, group)
+                return READERS[suffix](DataFile(copy.name, name), wanted)
     except OSError as error:
         reason = error.strerror or error
         raise type(error)(f"{shown(name)} cannot be read ({reason}): pass another file.") from None

@@ -150,15 +150,19 @@ def is_column(value: Any) -> bool:
 
 def missing_of(column: Any) -> int | None:
     """Return the first row of a column that has no value; None if all have one."""
+    missing = missing_mask(column)
+    return int(missing.argmax()) if missing.any() else None
+
+
+def missing_mask(column: Any) -> npt.NDArray[np.bool_]:
+    """Return which rows of a column have no value; NaN is one to polars and pyarrow."""
     if hasattr(column, "isna"):
-        missing = np.asarray(column.isna())
-    elif hasattr(column, "is_null"):
+        return np.asarray(column.isna(), bool)
+    if hasattr(column, "is_null"):
         if hasattr(column, "alias"):
             column = column.alias("values")  # polars takes a name such as "^a$" for a pattern
-        missing = np.asarray(column.is_null())
-    else:
-        return None
-    return int(missing.argmax()) if missing.any() else None
+        return np.asarray(column.is_null(), bool)
+    return np.zeros(len(column), bool)
 
 
 def check_not_missing(name: str, column: Any, label: Any) -> None:

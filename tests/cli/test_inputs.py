@@ -1,5 +1,6 @@
 """What the command line reads: pipes, tables with an index, groups of text."""
 
+import gzip
 import json
 import os
 import re
@@ -66,7 +67,7 @@ def test_a_pipe_is_read_as_a_file(run, tmp_path, way):
     [
         (b"", "stdin is empty: pass a file with a header and rows."),
         (b"a,t\n1,0\nx,1\n", "stdin, line 3, column 'a' has 'x' where a finite number is wanted"),
-        (b"a;t\n1;0\n", "stdin is separated by semicolons"),
+        (b"\x1f\x8b", "stdin is not a whole gzip-compressed file"),
         (b"PAR1 he said", "stdin is not a whole .parquet file"),
         (b"PK\x03\x04", "stdin is not a whole .npz file"),
         (b"\x93NUMPY", "stdin is not a whole .npy file"),
@@ -117,9 +118,11 @@ def test_an_index_that_was_saved_is_left_out_with_a_note(run, tmp_path, command)
     path, options = tmp_path / "data.csv", SMALL if command == "search" else ["--candidates", "3"]
     rows = [f"{k},{line}" if k else f",{line}" for k, line in enumerate(CSV.splitlines())]
     path.write_text("\n".join(rows) + "\n")
-    status, stdout, _ = run(command, path, "--target", "label", *options)
+    status, stdout, stderr = run(command, path, "--target", "label", *options)
     assert status == 0
     assert re.search(r"^note +column 1 has no name \(''\), as an index that", stdout, re.MULTILINE)
+    assert stderr.startswith("metaopt-fast: note: data.csv: column 1 has no name")
+    assert stderr.count("\n") == 1
     _, stdout, _ = run(command, path, "--target", "label", *options, "--json")
     found = json.loads(stdout)["data"]
     assert found["feature_names"] == ["a", "b"] and len(found["notes"]) == 1
@@ -140,3 +143,38 @@ def test_a_limit_on_groups_of_text_is_that_of_their_numbers(run, grouped, tmp_pa
         assert (status, stderr) == (0, "")
         found.append(json.loads(stdout)["top"])
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("command", ["search", "tune"])
+def test_how_a_file_is_written_is_detected_and_said_in_one_line(run, tmp_path, command):
+    options = SMALL if command == "search" else ["--candidates", "3"]
+    plain, written = tmp_path / "plain.csv", tmp_path / "written.tsv.gz"
+    lines = [line.split(",") for line in CSV.replace("\n1,", "\n1.5,").splitlines()]
+    plain.write_text("\n".join(map(",".join, lines)))
+    text = "\n".join("\t".join(line).replace(".", ",") for line in lines)
+    written.write_bytes(gzip.compress(text.encode()))
+    results = []
+    for path in (plain, written):
+        status, stdout, stderr = run(command, path, "--target", "label", *options, "--json")
+        assert status == 0
+        found = json.loads(stdout)
+        results.append(found["theta"])
+    assert results[0] == results[1]
+    sentence = "compressed by gzip, separated by tabs ('\\t'), with decimal commas: read as such."
+    assert stderr == f"metaopt-fast: note: written.tsv.gz: {sentence}\n"
+    assert found["data"]["notes"] == [sentence]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--candidate", "5"], "--candidate 5 (did you mean '--candidates'?); see"),
+        (["--sed=1"], "--sed=1 (did you mean '--seed'?); see metaopt-fast search --help"),
+        (["--qqq"], "unrecognized arguments: --qqq; see"),
+        (["--target", "lable"], "has no column 'lable' (did you mean 'label'?): name one of 'a'"),
+    ],
+)
+def test_what_was_meant_is_asked(run, data, arguments, sentence):
+    _, _, stderr = run("search", data, *arguments)
+    assert_complaint(stderr)
+    assert sentence in stderr

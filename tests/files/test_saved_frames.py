@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_tables import CSV, X, Y, csv, write_parquet
 
-from metaopt_fast.files import csv_file as csvfiles
+from metaopt_fast.files import csv_lines as csvfiles
 from metaopt_fast.files import numpy_file as arrayfiles
 from metaopt_fast.files import parquet_file as parquetfiles
 from metaopt_fast.files.read import read_table

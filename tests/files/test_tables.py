@@ -1,7 +1,6 @@
 """Readers of data files: what they accept, and one sentence for what they do not."""
 
 import builtins
-import bz2
 import gzip
 import io
 import lzma
@@ -91,7 +90,7 @@ def test_a_target_may_be_written_in_very_many_ways(tmp_path):
     content = "x,t\n" + "".join(f"{k},{k % 2}.{'0' * k}\n" for k in range(150))
     table = read_table(csv(tmp_path, content), "t")
     np.testing.assert_array_equal(table.y, np.arange(150) % 2)
-    assert table.class_names == ("0.", "1.0")
+    assert table.class_names == ("0", "1")
 
 
 def test_csv_numbers_have_all_their_bits(tmp_path):
@@ -281,14 +280,6 @@ HOSTILE = {
         "name one of 'c0', 'c1', 'c2', 'c3', 'c4' and 4 more",
     ),
     "target alone": ("x.csv", b"t\n1\n0\n", "has no column but the target"),
-    "semicolons": ("x.csv", b"a;t\n1;0\n2;1\n", "is separated by semicolons .';'.: save it with"),
-    "semicolons and decimal commas": ("x.csv", b"a;t\n1,5;0\n2,5;1\n", "separated by semicolons"),
-    "commas in names": ("x.csv", b'"a, b";t\n1;0\n2;1\n', "is separated by semicolons"),
-    "quotes and semicolons": ("x.csv", b'"a";"t"\n1;"p"\n2;"q"\n', "separated by semicolons"),
-    "tabs": ("x.csv", b"a\tt\n1\t0\n2\t1\n", r"is separated by tabs .'\\t'.: save it with commas"),
-    "vertical bars": ("x.csv", b"a|t\n1|0\n2|1\n", "is separated by vertical bars"),
-    "spaces": ("x.csv", b"a t\n1 0\n2 1\n", "is separated by spaces"),
-    "what a spreadsheet writes first": ("x.csv", b"sep=;\na;t\n1;0\n", "separated by semicolons"),
     "names twice": ("x.csv", b"a,a,t\n1,2,0\n", "has two columns named 'a'"),
     "a column without a name": ("x.csv", b"a,,t\n0,1,0\n", "line 1 names column 2 ''"),
     "an index alone": ("x.csv", b",t\n0,1\n", "has no column but the target"),
@@ -379,10 +370,20 @@ HOSTILE = {
     "points of thousands": ("x.csv", b"a,t\n1.000.000,0\n", "column 'a' has '1.000.000'"),
     "a carriage return in a number": ("x.csv", b'a,t\n"1\r2",0\n', r"column 'a' has '1\\r2'"),
     "mixed ends of lines": ("x.csv", b"a,t\r\n1,0\n2,1\r3,0\r\n", "is not CSV"),
-    "gzip": ("x.csv", gzip.compress(CSV.encode()), "is compressed by gzip: unpack it, e.g. by"),
-    "bzip2": ("x.csv", bz2.compress(CSV.encode()), "is compressed by bzip2"),
-    "xz": ("x.csv", lzma.compress(CSV.encode()), "is compressed by xz"),
-    "zstd": ("x.csv", pyarrow.compress(CSV.encode(), "zstd", asbytes=True), "compressed by zstd"),
+    "gzip, cut": (
+        "x.csv",
+        gzip.compress(b"a,t\n1,0\n2,1\n")[:-9],
+        "is not a whole gzip-compressed file",
+    ),
+    "gzip, damaged": ("x.csv", b"\x1f\x8b" + b"\x08" * 40, "is not a whole gzip-compressed file"),
+    "gzip of zeros": ("x.csv", gzip.compress(bytes(20 * 2**20)), "line 1 has more than 16,777,216"),
+    "bzip2, damaged": ("x.csv", b"BZh9" + b"1" * 40, "is not a whole bzip2-compressed file"),
+    "xz": ("x.csv", lzma.compress(CSV.encode()), "is compressed by xz: unpack it, e.g. by xz -d"),
+    "zstd, cut": (
+        "x.csv",
+        pyarrow.compress(CSV.encode(), "zstd", asbytes=True)[:-9],
+        "is not a whole zstd-compressed file",
+    ),
     "an image": ("x.csv", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "line 1 is not UTF-8 text"),
     # npz.
     "npz: empty": ("x.npz", b"", "is not a whole .npz file"),
@@ -465,9 +466,11 @@ HOSTILE = {
     "parquet: text": ("x.parquet", b"PAR1, he said", "is not a whole .parquet file"),
     "parquet: cut": ("x.parquet", b"PAR1" + bytes(20) + b"PAR1", "is not a whole .parquet file"),
     # No such kind of file.
-    "another suffix": ("x.txt", CSV.encode(), "has the suffix '.txt': pass a file of .csv, .npz"),
+    "another suffix": ("x.txt", CSV.encode(), "has the suffix '.txt': pass a file of .csv, .tsv"),
     "no suffix": ("x", CSV.encode(), "has the suffix ''"),
-    "a compressed CSV": ("x.csv.gz", b"\x1f\x8b", "has the suffix '.gz'"),
+    "a compressed CSV of no bytes": ("x.csv.gz", b"\x1f\x8b", "is not a whole gzip-compressed"),
+    "compressed, of no kind": ("x.gz", b"\x1f\x8b", "has the suffix '.gz'"),
+    "a compressed .npz": ("x.npz.gz", b"\x1f\x8b", "has the suffix '.gz'"),
 }
 
 
@@ -480,7 +483,7 @@ def test_a_hostile_file_is_refused_in_one_sentence_and_little_memory(tmp_path, m
     else:
         path.write_bytes(content)
     monkeypatch.chdir(tmp_path)
-    target = "t" if path.suffix in (".csv", ".parquet") else None
+    target = "t" if path.suffix in (".csv", ".parquet", ".gz") else None
     tracemalloc.start()
     try:
         with pytest.raises((ValueError, OSError), match=sentence) as caught:

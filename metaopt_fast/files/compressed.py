@@ -1,0 +1,70 @@
+"""Compressed files, unpacked as they are read: gzip, bzip2, and zstd where something reads it."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import IO, Any
+
+from metaopt_fast.files.errors import DAMAGED, damaged
+from metaopt_fast.validation.text import shown
+
+# The first bytes of files that are compressed, and what packed them.
+BEGINNINGS = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
+SUFFIXES = (".gz", ".bz2", ".zst")
+
+
+class Unpacked:
+    """Lines of a compressed file; an error of its packer is a sentence about the file."""
+
+    def __init__(self, name: str, packer: str, file: IO[bytes]) -> None:
+        self.packer = packer
+        self._name, self._file = name, _opened(name, packer, file)
+
+    def readline(self, limit: int) -> bytes:
+        """Return the bytes up to the end of a line, `limit` at most."""
+        try:
+            line: bytes = self._file.readline(limit)
+        except DAMAGED as error:
+            raise damaged(self._name, error, f"{self.packer}-compressed") from None
+        return line
+
+
+def packer_of(beginning: bytes) -> str | None:
+    """Return what packed a file that begins so; None if nothing did."""
+    return next((BEGINNINGS[first] for first in BEGINNINGS if beginning.startswith(first)), None)
+
+
+def _opened(name: str, packer: str, file: IO[bytes]) -> Any:
+    if packer == "gzip":
+        import gzip
+
+        return gzip.GzipFile(fileobj=file)
+    if packer == "bzip2":
+        import bz2
+
+        return bz2.BZ2File(file)
+    if packer == "zstd":
+        return _zstd(name, file)
+    # Not xz: a file may ask for gigabytes of memory before its first byte is there.
+    raise ValueError(f"{shown(name)} is compressed by {packer}: unpack it, e.g. by {packer} -d.")
+
+
+def _zstd(name: str, file: IO[bytes]) -> Any:
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+
+        return zstd.ZstdFile(file)
+    try:
+        import pyarrow
+    except ImportError:
+        raise ImportError(
+            f"{shown(name)} is compressed by zstd, which needs Python 3.14 or pyarrow: pip install "
+            "'metaopt_fast[parquet]', or unpack it by zstd -d."
+        ) from None
+    return io.BufferedReader(pyarrow.CompressedInputStream(file, "zstd"))

@@ -1,0 +1,135 @@
+"""Rows of a text file one by one, and sentences about the row at hand."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import re
+from collections.abc import Collection, Iterator
+from typing import IO
+
+from metaopt_fast.files.compressed import Unpacked, packer_of
+from metaopt_fast.files.dialect import DECLARED, MOST_FIELDS, SEPARATORS, options, separator_of
+from metaopt_fast.validation.text import quoted, shown
+
+# A longer row means that the file is no table.
+LONGEST_LINE = 2**24
+# What pandas calls a column that has no name, such as an index that was saved.
+NAMELESS = re.compile(r"(Unnamed: \d+(\.\d+)?)?")
+
+
+class Lines:
+    """The rows of a text file, and sentences about the row at hand.
+
+    Attributes
+    ----------
+    path : str
+        Name of the file in errors.
+    separator : str
+    decimal : str or None
+        Mark of decimals, "." or ","; None until a number has one.
+    has_underscore : bool
+        Whether the row at hand has an underscore, which `float` takes for none.
+    """
+
+    def __init__(self, path: str, file: IO[bytes]) -> None:
+        self.path, self.separator, self.has_underscore = path, ",", False
+        self.decimal: str | None = "."
+        self._file: IO[bytes] | Unpacked = file
+        self._packer, self._line, self._bytes, self._fields = "", 0, 0, 0
+        beginning = file.peek(8)[:8] if hasattr(file, "peek") else b""
+        if (packer := packer_of(beginning)) is not None:
+            self._file, self._packer = Unpacked(path, packer, file), packer
+
+    def _lines(self) -> Iterator[str]:
+        while line := self._file.readline(LONGEST_LINE):
+            self._line += 1
+            # Of the row, which goes on over the lines of a quoted field.
+            self._bytes += len(line)
+            self._fields += line.count(self.separator.encode())
+            self.has_underscore = self.has_underscore or b"_" in line
+            if self._bytes >= LONGEST_LINE:
+                raise self.wrong(None, f"has more than {LONGEST_LINE:,} bytes", "pass a CSV file")
+            self._check_fields(self._fields)
+            if self._line == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            try:
+                text = line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                what = f"byte {line[error.start]:#04x} at position {error.start + 1}"
+                raise self.wrong(
+                    None, f"is not UTF-8 text ({what})", "save the file as UTF-8"
+                ) from None
+            yield text
+
+    def _check_fields(self, n_fields: int) -> None:
+        if n_fields >= MOST_FIELDS:
+            raise self.wrong(
+                None, f"has more than {MOST_FIELDS:,} fields", "pass a file of fewer columns"
+            )
+
+    def rows(self) -> Iterator[list[str]]:
+        """Yield rows that are not blank."""
+        while True:
+            self._bytes = self._fields = 0
+            self.has_underscore = False
+            try:
+                row = next(self._reader, None)
+            except csv.Error as error:
+                raise self.wrong(
+                    None,
+                    f"is not CSV ({error})",
+                    'end each line by "\\n" or "\\r\\n", and each quoted field by a quote',
+                ) from None
+            if row is None:
+                return
+            if row:
+                yield row
+
+    def header(self, wanted: Collection[str]) -> tuple[list[str], list[str]]:
+        """Return the names of the index that a frame was saved with, and those of its columns.
+
+        The separator is what finds columns that are wanted.
+        """
+        lines = self._lines()
+        first = next((line for line in lines if line.strip()), "")
+        if declared := DECLARED.fullmatch(first):
+            self.separator = declared[1]
+            first = next(lines, "")
+        else:
+            self.separator = separator_of(first, wanted)
+        self._check_fields(first.count(self.separator))
+        if self.separator != ",":
+            self.decimal = None
+        self._reader = csv.reader(itertools.chain([first], lines), **options(self.separator))
+        row = next(self.rows(), None)
+        if row is None:
+            raise ValueError(f"{shown(self.path)} is empty: pass a file with a header and rows.")
+        names = [name.strip() for name in row]
+        start = 0
+        while start < len(names) - 1 and NAMELESS.fullmatch(names[start]):
+            if names[start] in wanted:
+                break
+            start += 1
+        for k, name in enumerate(names[start:], start=start + 1):
+            if name == "" or "\0" in name:
+                raise self.wrong(None, f"names column {k} {quoted(name)}", "name each column")
+        return names[:start], names[start:]
+
+    @property
+    def notes(self) -> list[str]:
+        """How the file is written, in a sentence, if not as most are."""
+        parts = []
+        if self._packer:
+            parts.append(f"compressed by {self._packer}")
+        if self.separator != ",":
+            word = SEPARATORS.get(self.separator, "a character of its own")
+            parts.append(f"separated by {word} ({self.separator!r})")
+        if self.decimal == ",":
+            parts.append("with decimal commas")
+        return [f"{', '.join(parts)}: read as such."] if parts else []
+
+    def wrong(self, name: str | None, what: str, cure: str) -> ValueError:
+        """Return an error about the line at hand, and a column if one is given."""
+        column = "" if name is None else f", column {quoted(name)}"
+        return ValueError(f"{shown(self.path)}, line {self._line}{column} {what}: {cure}.")

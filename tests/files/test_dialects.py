@@ -1,0 +1,225 @@
+"""Text files of any separator, decimal mark and compression, and what is asked of their columns."""
+
+import bz2
+import gzip
+import io
+import sys
+
+import numpy as np
+import pandas
+import pyarrow
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_tables import CSV, X, Y, csv, write_parquet
+
+from metaopt_fast.files import csv_columns, csv_lines
+from metaopt_fast.files.csv_file import read_csv
+from metaopt_fast.files.read import read_table
+from metaopt_fast.files.table import DataFile
+from metaopt_fast.files.wanted import Wanted
+
+PACKED = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "zst": lambda content: pyarrow.compress(content, "zstd", asbytes=True),
+}
+
+
+def read_text(text, wanted):
+    content = text if isinstance(text, bytes) else text.encode()
+    return read_csv(DataFile("x.csv", "x.csv", io.BufferedReader(io.BytesIO(content))), wanted)
+
+
+@pytest.mark.parametrize(
+    ("content", "rows", "note"),
+    [
+        ("a;t\n1;0\n2;1\n", [1, 2], "separated by semicolons (';')"),
+        ("a;t\n1,5;0\n2;1\n", [1.5, 2], "separated by semicolons (';'), with decimal commas"),
+        ("a;t\n1.5;0\n2;1\n", [1.5, 2], "separated by semicolons (';')"),
+        ("a;t\n1;0\n-2,5e-3;1\n", [1, -2.5e-3], "separated by semicolons (';'), with decimal"),
+        ('"a, b";t\n1;0\n2;1\n', [1, 2], "separated by semicolons (';')"),
+        ('"a";"t"\n1;"p"\n2;"q"\n', [1, 2], "separated by semicolons (';')"),
+        ("a\tt\n1\t0\n2\t1\n", [1, 2], "separated by tabs ('\\t')"),
+        ("a|t\n1|0\n2|1\n", [1, 2], "separated by vertical bars ('|')"),
+        ("a    t\n1    0\n2.5  1\n", [1, 2.5], "separated by spaces (' ')"),
+        ("sep=;\na;t\n1,5;0\n2;1\n", [1.5, 2], "separated by semicolons (';'), with decimal"),
+        ("sep=~\na~t\n1~0\n2~1\n", [1, 2], "separated by a character of its own ('~')"),
+        ("\n\na;t\n1;0\n\n2;1\n", [1, 2], "separated by semicolons (';')"),
+        ("a;t\n1;0,5\n2;0\n", [1, 2], "separated by semicolons (';')"),
+    ],
+)
+def test_the_separator_and_the_mark_of_decimals_are_seen(content, rows, note):
+    table = read_text(content, Wanted("t"))
+    assert table.X[:, 0].tolist() == rows
+    assert len(table.notes) == 1 and table.notes[0].startswith(note)
+
+
+@given(
+    separator=st.sampled_from(";\t|"),
+    decimal=st.sampled_from(",."),
+    rows=st.lists(
+        st.tuples(st.floats(-1e9, 1e9), st.integers(-5, 5), st.floats(-1, 1)), min_size=2
+    ),
+)
+def test_a_frame_is_read_as_pandas_wrote_it(separator, decimal, rows):
+    frame = pandas.DataFrame(rows, columns=["a", "b, c", "d"])
+    frame["t"] = ["yes" if k % 2 else "no" for k in range(len(rows))]
+    text = frame.to_csv(sep=separator, decimal=decimal, index=False, lineterminator="\n")
+    table = read_text(text, Wanted("t"))
+    np.testing.assert_array_equal(table.X, frame[["a", "b, c", "d"]].to_numpy(float))
+    assert table.feature_names == ("a", "b, c", "d")
+
+
+@pytest.mark.parametrize("suffix", PACKED)
+@pytest.mark.parametrize("name", ["data.csv.{}", "data.csv"])
+def test_a_compressed_file_is_unpacked_as_it_is_read(tmp_path, suffix, name):
+    path = csv(tmp_path, PACKED[suffix](CSV.encode()), name.format(suffix))
+    table, plain = read_table(path, "label"), read_table(csv(tmp_path, CSV, "plain.csv"), "label")
+    assert table.X.tobytes() == plain.X.tobytes()
+    assert table.notes[0].startswith("compressed by ")
+
+
+def test_zstd_without_what_reads_it_names_the_extra(tmp_path, monkeypatch):
+    path = csv(tmp_path, PACKED["zst"](CSV.encode()), "data.csv.zst")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    if sys.version_info >= (3, 14):
+        assert len(read_table(path, "label").y) == 3
+        return
+    with pytest.raises(ImportError, match=r"by zstd, which needs .* or unpack it by zstd -d\.$"):
+        read_table(path, "label")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("a;t\n1,5;0\n1.000;1\n", r"line 3, column 'a' has '1\.000' where a finite number"),
+        ("a;t\n1.5;0\n1,5;1\n", r"line 3, column 'a' has '1,5' where a finite number"),
+        ("a;t\n1,5,0;0\n", r"line 2, column 'a' has '1,5,0' where a finite number"),
+    ],
+)
+def test_a_number_of_the_other_mark_is_refused_not_guessed(content, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        read_text(content, Wanted("t"))
+
+
+def test_a_row_of_too_many_fields_is_refused_for_any_separator(monkeypatch):
+    monkeypatch.setattr(csv_lines, "MOST_FIELDS", 8)
+    with pytest.raises(ValueError, match="line 1 has more than 8 fields"):
+        read_text("a;" * 10 + "t\n", Wanted("t"))
+    with pytest.raises(ValueError, match="line 2 has more than 8 fields"):
+        read_text("a;t\n" + ";" * 10, Wanted("t"))
+
+
+ROWS = "city,age,flag,w,y\nBern,30,True,1,no\nRome,,False,2,yes\n,41,True,0.5,no\nBern,25,,1,yes\n"
+
+
+def test_values_that_are_missing_are_nan_or_their_rows_are_left_out():
+    table = read_text(ROWS, Wanted("y", weight="w", missing="mean", categories="onehot"))
+    assert table.feature_names == ("city", "age", "flag")
+    assert table.categories == {0: ("Bern", "Rome")}
+    nan = np.nan
+    np.testing.assert_array_equal(table.X, [[0, 30, 1], [1, nan, 0], [nan, 41, 1], [0, 25, nan]])
+    assert table.weights.tolist() == [1, 2, 0.5, 1]
+    kept = read_text(ROWS, Wanted("y", drop=("flag",), missing="drop", categories="onehot"))
+    np.testing.assert_array_equal(kept.X, [[0, 30, 1], [0, 25, 1]])
+    assert kept.notes == ("2 rows that missed a value: left out.",)
+    assert kept.y.tolist() == [0, 1]
+
+
+def test_a_row_without_a_label_is_left_out_with_the_others_that_miss_a_value():
+    table = read_text("a,t\n1,p\n2,\n3,q\n4,NA\n", Wanted("t", missing="drop"))
+    assert (table.X[:, 0].tolist(), table.y.tolist()) == ([1, 3], [0, 1])
+
+
+@pytest.mark.parametrize("mark", ["", "NA", "NaN", "nan", "null", "?", "N/A", " ", "None", "-"])
+def test_what_is_written_for_no_value_is_missing(mark):
+    table = read_text(f"a,t\n1,0\n{mark},1\n", Wanted("t", missing="mean"))
+    assert np.isnan(table.X[1, 0])
+    with pytest.raises(ValueError, match=r"pass --missing mean, --missing drop or --drop COLUMN"):
+        read_text(f"a,t\n1,0\n{mark},1\n", Wanted("t"))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sentence"),
+    [
+        (Wanted("y", missing="mean"), r"'city' has 'Bern' where .*: drop it \(--drop COLUMN\), or"),
+        (Wanted("y", drop=("aeg",)), r"has no feature 'aeg' \(did you mean 'age'\?\): name one"),
+        (Wanted("y", drop=("y",)), "has no feature 'y': name one of 'city'"),
+        (Wanted("y", features=("ag",)), r"has no feature 'ag' \(did you mean 'age'\?\)"),
+        (Wanted("y", features=("age",), drop=("age",)), "has no feature left"),
+        (Wanted("y", features=("w",), weight="w"), "column 'w' is the only feature"),
+        (Wanted("y", features=("flag",), positive="maybe", missing="mean"), "has no class 'maybe'"),
+        (Wanted("y", weight="city", categories="onehot", missing="mean"), "'city' is text: choose"),
+        (Wanted("y", weight="age", features=("flag",), missing="mean"), "has nan as the weight of"),
+        (
+            Wanted("y", drop=("city",), missing="drop", features=("flag", "age")),
+            "rows of one class",
+        ),
+    ],
+)
+def test_a_wrong_wish_is_a_sentence_with_the_cure(wanted, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        read_text(ROWS.replace("Bern,25,,1,yes", "Bern,25,,1,yes\nBern,25,,1,yes"), wanted)
+
+
+def test_the_positive_class_is_the_one_that_is_named():
+    table = read_text(ROWS, Wanted("y", features=("w",), positive="no"))
+    assert table.class_names == ("yes", "no")
+    assert table.y.tolist() == [1, 0, 1, 0]
+    numbers = read_text("a,t\n1,0.0\n2,1\n", Wanted("t", positive="0"))
+    assert (numbers.class_names, numbers.y.tolist()) == (("1", "0"), [1, 0])
+
+
+def test_a_text_of_very_many_values_is_refused(monkeypatch):
+    monkeypatch.setattr(csv_columns, "MAX_CATEGORIES", 3)
+    content = "a,t\n" + "".join(f"v{k},{k % 2}\n" for k in range(5))
+    with pytest.raises(
+        ValueError, match="column 'a' has more than 1,000 values of text: pass --dr"
+    ):
+        read_text(content, Wanted("t", categories="onehot"))
+
+
+def test_what_is_text_may_be_told_and_a_target_left_out():
+    wanted = Wanted(features=("zip", "n"), texts=frozenset(["zip"]), is_labelled=False)
+    table = read_text("n,zip,other\n1,0800,x\n2,0123,y\n", wanted)
+    assert table.feature_names == ("n", "zip")
+    assert table.categories == {1: ("0123", "0800")}
+    np.testing.assert_array_equal(table.X, [[1, 1], [2, 0]])
+    assert table.class_names == () and table.y.tolist() == [0, 0]
+
+
+def test_parquet_has_the_table_of_its_text(tmp_path, parquet_library):
+    path = tmp_path / "data.parquet"
+    write_parquet(
+        path,
+        {
+            "city": ["Bern", "Rome", None, "Bern"],
+            "age": [30, None, 41, 25],
+            "flag": [True, False, True, None],
+            "w": [1, 2, 0.5, 1],
+            "y": ["no", "yes", "no", "yes"],
+        },
+    )
+    for options in ({"missing": "mean"}, {"missing": "drop", "drop": ("flag",)}):
+        wanted = Wanted("y", weight="w", positive="no", categories="onehot", **options)
+        text, table = read_text(ROWS, wanted), read_table(path, wanted=wanted)
+        np.testing.assert_array_equal(table.X, text.X)
+        assert table.categories == text.categories
+        assert (table.class_names, table.y.tolist()) == (text.class_names, text.y.tolist())
+        assert table.weights.tolist() == text.weights.tolist()
+
+
+def test_arrays_may_miss_values_and_have_weights(tmp_path):
+    rows = np.where(X > 1, np.nan, X)
+    rows[:, 2] = np.arange(7)
+    np.savez(tmp_path / "data.npz", X=rows, y=Y)
+    np.save(tmp_path / "data.npy", np.column_stack([rows, Y]))
+    for path in (tmp_path / "data.npz", tmp_path / "data.npy"):
+        table = read_table(path, wanted=Wanted(weight="x2", missing="mean"))
+        np.testing.assert_array_equal(table.X, rows[:, :2])
+        assert table.weights.tolist() == list(range(7)) and table.y.tolist() == Y.tolist()
+        unlabelled = read_table(
+            path, wanted=Wanted(drop=("x1",), missing="mean", is_labelled=False)
+        )
+        assert unlabelled.feature_names == ("x0", "x2", "x3")[: unlabelled.X.shape[1]]
