@@ -9,7 +9,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 for program in cython aarch64-linux-gnu-g++ qemu-aarch64; do
     if ! command -v "$program" >/dev/null; then
         echo "not run: $program is not installed: apt install g++-aarch64-linux-gnu qemu-user, and" \
-            "pip install -e '.[hardening]'." >&2
+            "pip install -e '.[test]'." >&2
         exit 1
     fi
 done

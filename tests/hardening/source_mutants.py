@@ -2,15 +2,16 @@
 
 Each is a mistake that somebody might make: a row left out, a fold in another order, a margin cut in
 half, a check skipped. In a copy of the sources one text is put in the place of another, what holds
-it is compiled again (of a header all instruction sets, lest one of them be compared with another
-that has no mistake), and a few test files are run with AVX2. `source_mutants.py` tries all (half
-an hour on one core), `source_mutants.py 30` a draw of 30, `source_mutants.py --seed 7 30` another
-one; `--from N` and `--only TEXT` choose from the list, to go on after a cut or to try one again.
-A text that is not there, or not once, is an error: whoever changes such a line changes it here,
-too.
+it is compiled again, and a few test files are run until a test fails, those first that have noticed
+another mistake. A test that fails without the mistake, too, kills nothing. The copy knows AVX2
+alone, so that no test compares it with an instruction set that has no mistake. `source_mutants.py`
+tries all, `source_mutants.py 30` a draw of 30, `source_mutants.py --seed 7 30` another one;
+`--from N` and `--only TEXT` choose from the list, to go on after a cut or to try one again. A text
+that is not there, or not once, is an error: whoever changes such a line changes it here, too.
 """
 
 import argparse
+import json
 import os
 import random
 import re
@@ -19,7 +20,6 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,7 +29,14 @@ ROOT = Path(__file__).parents[2]
 SECONDS = 600
 SHARE = 0.95
 FLAGS = ["-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fopenmp", "-fPIC", "-Isrc"]
-KERNELS = ("isa_baseline", "isa_avx2", "isa_avx512")
+KERNELS, CYTHON, OTHERS, MUTANT = "isa_avx2", "_kernels", "isa_others", "mutant"
+# In the place of the other instruction sets.
+NO_OTHERS = """
+#include "kernels.hpp"
+extern "C" const metaopt::Kernels *metaopt_kernels_avx512(int, int) { return nullptr; }
+extern "C" const metaopt::Kernels *metaopt_kernels_baseline(int, int) { return nullptr; }
+extern "C" int metaopt_supports(const char *isa) { return !__builtin_strcmp(isa, "avx2"); }
+"""
 
 
 class Mutant(NamedTuple):
@@ -894,17 +901,18 @@ MUTANTS = [
 
 
 class Copy:
-    """A copy of the sources with objects compiled once; a mutant's are put beside them."""
+    """A copy of the sources whose parts are compiled once, but for the one that has a mistake."""
 
     def __init__(self, folder):
         self.folder = folder
         ignored = shutil.ignore_patterns(".git", "__pycache__", ".venv", "build", "docs", "*.so")
         shutil.copytree(ROOT, folder, ignore=ignored)
-        self.objects = {}
-        for name in (*KERNELS, "_kernels"):
-            self.objects[name] = f"{name}.o"
-            if not self.compile(name, f"{name}.o"):
-                sys.exit(f"source_mutants.py: {name} cannot be compiled")
+        Path(folder, f"src/{OTHERS}.cpp").write_text(NO_OTHERS)
+        self.module = folder / f"metaopt_fast/_kernels{sysconfig.get_config_var('EXT_SUFFIX')}"
+        self.noticed, self.sound = {}, {}  # tests that did, and those that pass without a mistake
+        compiled = self.translate(CYTHON) and all(map(self.compile, (KERNELS, CYTHON, OTHERS)))
+        if not (compiled and self.link()):
+            sys.exit("source_mutants.py: the sources cannot be compiled")
 
     def run(self, *command, **environment):
         return subprocess.run(
@@ -919,55 +927,84 @@ class Copy:
             check=False,
         )
 
-    def compile(self, name, to):
-        """Compile one object; return whether the compilers took it."""
-        source, level = f"src/{name}.cpp", "-O1"
-        if name == "_kernels":
-            source, level = "_kernels.cpp", "-O0"
-            cython = [sys.executable, "-m", "cython", "--cplus", "-3", "-I", "src"]
-            if self.run(*cython, "src/_kernels.pyx", "-o", source).returncode != 0:
-                return False
-        include = f"-I{sysconfig.get_path('include')}"
-        return self.run("g++", level, *FLAGS, include, "-c", source, "-o", to).returncode == 0
+    def translate(self, name):
+        """Translate the Cython sources to src/`name`.cpp; return whether Cython took them."""
+        command = [sys.executable, "-m", "cython", "--cplus", "-3", "-I", "src"]
+        return self.run(*command, "src/_kernels.pyx", "-o", f"src/{name}.cpp").returncode == 0
 
-    def link(self, objects):
-        suffix = sysconfig.get_config_var("EXT_SUFFIX")
-        to = f"metaopt_fast/_kernels{suffix}"
-        done = self.run("g++", "-shared", "-fopenmp", "-s", *objects.values(), "-o", to)
-        if done.returncode != 0:
-            sys.exit(f"source_mutants.py: no module could be linked:\n{done.stdout}")
+    def compile(self, name, to=None):
+        """Compile src/`name`.cpp to an object; return whether the compiler took it."""
+        level, include = "-O1" if name == KERNELS else "-O0", sysconfig.get_path("include")
+        flags = [level, *FLAGS, f"-I{include}", "-c", f"src/{name}.cpp", "-o", f"{to or name}.o"]
+        return self.run("g++", *flags).returncode == 0
 
-    def test(self, names):
-        """Return what the tests say where they fail, "" where they pass."""
-        files = [path_of_tests(name) for name in names.split()]
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *files]
+    def link(self, replaced=None):
+        """Link the module, one object being a mutant's; return whether the linker could."""
+        names = {name: name for name in (KERNELS, CYTHON, OTHERS)} | {replaced: MUTANT}
+        objects = [f"{names[name]}.o" for name in (KERNELS, CYTHON, OTHERS)]
+        self.module.unlink(missing_ok=True)
+        done = self.run("g++", "-shared", "-fopenmp", "-s", *objects, "-o", str(self.module))
+        return done.returncode == 0
+
+    def build(self, mutant):
+        """Build the module with a mistake in src/; return whether that can be compiled."""
+        if mutant.file.endswith(".pxi"):
+            done = self.translate(MUTANT) and self.compile(MUTANT)
+            return done and self.link(CYTHON)
+        name = CYTHON if mutant.file in (RADIX, TEAM) else KERNELS
+        return self.compile(name, MUTANT) and self.link(name)
+
+    def failing(self, *tests):
+        """Return which of some tests is the first to fail, and what it says; "" where none does."""
+        # What pytest takes for the tests that failed last, it runs first.
+        cache = self.folder / ".pytest_cache/v/cache"
+        cache.mkdir(parents=True, exist_ok=True)
+        Path(cache, "lastfailed").write_text(json.dumps(self.noticed))
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "--ff", *tests]
+        done = self.run(*command, METAOPT_FAST_ISA="avx2", OMP_NUM_THREADS="2")
+        if done.returncode == 0:
+            return "", ""
+        if failed := re.search(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", done.stdout, re.MULTILINE):
+            return failed[1], done.stdout
+        # What ended the process, as Python tells where it was.
+        if crashed := re.search(r'(tests/\S+\.py)", line \d+ in (test_\w+)', done.stdout):
+            return "::".join(crashed.groups()), done.stdout
+        return "no test", done.stdout
+
+    def judge(self, mutant):
+        """Return the outcome of a mistake that is in the copy, and the test that noticed it."""
+        if mutant.file.startswith("src/") and not self.build(mutant):
+            return "not compiled", ""
         try:
-            done = self.run(*command, METAOPT_FAST_ISA="avx2", OMP_NUM_THREADS="2")
+            test, said = self.failing(*(path_of_tests(name) for name in mutant.tests.split()))
         except subprocess.TimeoutExpired:
-            return f"no end within {SECONDS} s"
-        return "" if done.returncode == 0 else done.stdout
+            return "not ended", ""
+        if test == "no test":
+            return "not tested", said[-300:]
+        return ("killed", test) if test else ("lived", "")
 
     def outcome(self, mutant):
         """Put a mistake in, test, and take it out again: the outcome, and which test noticed."""
         path = self.folder / mutant.file
         sound = path.read_text()
         path.write_text(sound.replace(mutant.old, mutant.new))
-        names = ()
-        if mutant.file.startswith("src/"):
-            is_kernel = mutant.file.endswith(".hpp") and mutant.file not in (RADIX, TEAM)
-            names = KERNELS if is_kernel else ("_kernels",)
         try:
-            if not all(self.compile(name, f"mutant_{name}.o") for name in names):
-                return "not compiled", ""
-            if names:
-                self.link(self.objects | {name: f"mutant_{name}.o" for name in names})
-            said = self.test(mutant.tests)
+            outcome, test = self.judge(mutant)
         finally:
             path.write_text(sound)
-            if names:
-                self.link(self.objects)
-        failed = re.search(r"^(?:FAILED|ERROR) \S*?(test_\w+\.py\S*)", said, re.MULTILINE)
-        return ("killed" if said else "lived"), failed[1] if failed else said[-200:]
+            if mutant.file.startswith("src/"):
+                self.link()
+        if outcome == "killed":
+            self.noticed[test] = True
+            if not self.passes_without(test.partition("[")[0]):
+                outcome = "not judged by what fails without it, too:"
+        return outcome, test
+
+    def passes_without(self, test):
+        """Whether a test passes in the copy as it is, all of its parameters together."""
+        if test not in self.sound:
+            self.sound[test] = not self.failing(test)[0]
+        return self.sound[test]
 
 
 def check_anchors():
@@ -1008,15 +1045,12 @@ def main():
     report, outcomes = Report(), []
     with tempfile.TemporaryDirectory() as temporary:
         copy = Copy(Path(temporary, "copy"))
-        copy.link(copy.objects)
-        for name in sorted({name for _, mutant in chosen for name in mutant.tests.split()}):
-            if said := copy.test(name):
-                sys.exit(f"source_mutants.py: without a mutant the tests of {name} fail:\n{said}")
         for number, mutant in chosen:
-            began = time.perf_counter()
+            began = os.times()
             outcome, noticed = copy.outcome(mutant)
             outcomes.append(outcome)
-            figure = f"{outcome} in {time.perf_counter() - began:.0f} s {noticed}".rstrip()
+            taken = sum(os.times()[2:4]) - sum(began[2:4])
+            figure = f"{outcome} in {taken:.0f} s of a processor's time {noticed}".rstrip()
             report.line(f"{number} {mutant.file}: {mutant.what}", outcome == "killed", figure)
     killed = outcomes.count("killed")
     report.failed = killed < SHARE * len(chosen)
