@@ -58,7 +58,7 @@ RADIX = "src/radix.hpp"
 NEWTON, SYSTEMS, AUC = "src/newton.hpp", "src/systems.hpp", "src/histogram.hpp"
 TILES, COHORTS, RESULTS = "src/tiles.pxi", "src/cohorts.pxi", "src/results.pxi"
 BOUND, WHOLE = "src/bound.hpp", "src/whole.hpp"
-COUNTS = "src/counts.hpp"
+COUNTS, SCREEN, RANKS = "src/counts.hpp", "src/screen.hpp", "src/ranks.hpp"
 TEAM = "src/team.hpp"
 PY = "metaopt_fast/"
 
@@ -449,6 +449,83 @@ MUTANTS = [
         "    for j in range(n_rows - 1):\n",
         "pruning range",
     ),
+    Mutant(
+        "sizes of columns forget negative values",
+        SCREEN,
+        "of_root ? x * x : x < 0 ? -x : x;",
+        "of_root ? x * x : x;",
+        "screening",
+    ),
+    Mutant(
+        "penalties forget how near draws of single precision are",
+        SCREEN,
+        "max(max(theta, -theta) - doubts[j], V{})",
+        "max(theta, -theta)",
+        "screening",
+    ),
+    Mutant(
+        "penalties of single precision are not rounded down",
+        SCREEN,
+        "1 - (float)(n_penalised + 8) * 0x1p-23f",
+        "1",
+        "screening",
+    ),
+    Mutant(
+        "draws of single precision are taken for those of double precision",
+        "src/narrow.pxi",
+        "error * abs(b) + 4 * SINGLE * size + LEAST",
+        "LEAST",
+        "screening",
+    ),
+    Mutant(
+        "a candidate dropped in single precision leaves its penalty behind",
+        "src/screen.pxi",
+        "            work.narrow_penalties[kept] = work.narrow_penalties[i]\n",
+        "",
+        "screening",
+    ),
+    Mutant(
+        "a candidate dropped in single precision leaves its error behind",
+        "src/screen.pxi",
+        "            work.narrow_errors[kept] = work.narrow_errors[i]\n",
+        "",
+        "screening",
+    ),
+    Mutant(
+        "no word is too rare for single precision",
+        "src/narrow_random.hpp",
+        "RARE = 1u << 17;",
+        "RARE = 1u;",
+        "screening",
+    ),
+    Mutant(
+        "normal numbers of single precision of another sign in two quadrants",
+        "src/narrow_random.hpp",
+        "^ ((quadrant[n] + 1) >> 1 << 31);",
+        "^ (quadrant[n] >> 1 << 31);",
+        "screening",
+    ),
+    Mutant(
+        "bounds of both sides: the upper one is the sum itself",
+        "src/screen.pxi",
+        "lower, upper = lower - error, upper + error\n",
+        "lower, upper = lower - error, upper\n",
+        "deciding",
+    ),
+    Mutant(
+        "losses that may be below the threshold are not looked at",
+        PY + "evolution/deciding.py",
+        "(below < n_best) | (lower < threshold)",
+        "(below < n_best) | (upper < threshold)",
+        "deciding",
+    ),
+    Mutant(
+        "of an even number, the lower one is the middle",
+        PY + "evolution/deciding.py",
+        "return (n - 1) // 2, n // 2",
+        "return (n - 1) // 2, (n - 1) // 2",
+        "deciding",
+    ),
     # ---------------------------------------------------------------- counts in single precision
     Mutant(
         "decisions of single precision are taken for certain",
@@ -521,6 +598,48 @@ MUTANTS = [
         "        for (ptrdiff_t j = n - 2; j >= 0; j--) {",
         "newton training",
     ),
+    Mutant(
+        "a Newton step of one model is that of the sums' Hessian",
+        "src/steps.pxi",
+        "cdef double scale = 1 / self.rows.total_weight, square",
+        "cdef double scale = 1, square",
+        "newton",
+    ),
+    Mutant(
+        "a Newton step is taken that leads uphill",
+        "src/steps.pxi",
+        "if loss <= self.loss - ARMIJO * size * slope + ROUNDING * fabs(self.loss):",
+        "if loss < INFINITY:",
+        "newton",
+    ),
+    Mutant(
+        "Newton steps begin where theta is worse than zero",
+        "src/steps.pxi",
+        "if not self.loss <= LOSS_AT_ZERO:",
+        "if self.loss == INFINITY:",
+        "newton",
+    ),
+    Mutant(
+        "the mean of two Hessians is as old as the left one",
+        PY + "fitting/paths.py",
+        "np.maximum(np.where(self.parts > 0, drifts, log(left)), 0.0)",
+        "np.maximum(log(left), 0.0)",
+        "newton gap_bounds",
+    ),
+    Mutant(
+        "starts between models leave the right one uphill",
+        PY + "fitting/paths.py",
+        "rest * slopes[0] - t * slopes[1]",
+        "rest * slopes[0] + t * slopes[1]",
+        "newton",
+    ),
+    Mutant(
+        "corrected steps are no longer than those that were corrected",
+        PY + "fitting/last_steps.py",
+        "        bounds += np.abs(second) * self.norms[at]\n",
+        "",
+        "newton gap_bounds",
+    ),
     # ------------------------------------------------------------------------------ gaps, proofs
     Mutant(
         "certified at twice the tolerance",
@@ -563,6 +682,27 @@ MUTANTS = [
         PY + "objectives/auc.py",
         "np.minimum(ties / 2 + rounding, 1)",
         "np.minimum(ties / 2.25, 1)",
+        "auc",
+    ),
+    Mutant(
+        "exact areas: ties count whole",
+        RANKS,
+        "(below.value() + tied / 2)",
+        "(below.value() + tied)",
+        "auc",
+    ),
+    Mutant(
+        "exact areas: the zeros of both signs are two decisions",
+        RANKS,
+        "    decision += 0.0;  // -0.0 ties with 0.0\n",
+        "",
+        "auc",
+    ),
+    Mutant(
+        "exact areas: decisions are sorted by all bytes but the first",
+        RANKS,
+        "for (int byte = 0; byte < BYTES; byte++) {\n",
+        "for (int byte = 0; byte < BYTES - 1; byte++) {\n",
         "auc",
     ),
     # ---------------------------------------------------------------------------- rows and thetas
