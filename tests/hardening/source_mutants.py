@@ -6,8 +6,9 @@ it is compiled again, and a few test files are run until a test fails, those fir
 another mistake. A test that fails without the mistake, too, kills nothing. The copy knows AVX2
 alone, so that no test compares it with an instruction set that has no mistake. `source_mutants.py`
 tries all, `source_mutants.py 30` a draw of 30, `source_mutants.py --seed 7 30` another one;
-`--from N` and `--only TEXT` choose from the list, to go on after a cut or to try one again. A text
-that is not there, or not once, is an error: whoever changes such a line changes it here, too.
+`--from N`, `--to N` and `--only TEXT` choose from the list, to go on after a cut or to try one
+again. A text that is not there, or not once, is an error: whoever changes such a line changes it
+here, too.
 """
 
 import argparse
@@ -1168,7 +1169,7 @@ def chosen_mutants(given):
     chosen = [
         (number, mutant)
         for number, mutant in enumerate(MUTANTS)
-        if number >= given.start and given.only in mutant.what
+        if given.first <= number <= given.last and given.only in mutant.what
     ]
     if given.count is None or given.count >= len(chosen):
         return chosen
@@ -1179,7 +1180,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("count", nargs="?", type=int)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--from", dest="start", type=int, default=0, help="number of the first")
+    parser.add_argument("--from", dest="first", type=int, default=0, help="number of the first")
+    parser.add_argument("--to", dest="last", type=int, default=len(MUTANTS), help="and the last")
     parser.add_argument("--only", default="", help="those whose description holds this text")
     given = parser.parse_args()
     check_anchors()
