@@ -116,6 +116,18 @@ def test_errors_of_single_precision_that_all_rows_share_lose_no_candidate(name):
             np.testing.assert_array_equal(found[kept], losses[kept])
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_candidate_keeps_its_error_of_single_precision_in_the_place_of_others(name):
+    X, y, thetas = one_row_of_large_terms(np.random.default_rng(0), 700, 4)
+    # Every other one is dropped by the first rows, and single precision has it nearly right.
+    thetas[::2] = -30 * X[0] / np.square(X[0]).sum()
+    objective = getattr(mf, name)(X, y, n_threads=1)
+    losses = objective.batch_loss(thetas)
+    for number in np.argsort(losses)[:40].tolist():
+        found, _ = objective.pruned_loss(thetas, 0, 0, N_CANDIDATES, losses[number])
+        assert found[number] == losses[number]
+
+
 def test_most_candidates_are_told_apart_without_double_precision():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((5000, 20))
@@ -332,6 +344,22 @@ def test_where_a_bound_is_nearly_the_loss_no_candidate_at_its_own_loss_is_lost()
             for number in range(0, 300, 7):
                 found, _ = by_moments(objective, sampler, 9, 300, losses[number])
                 assert found[number] == losses[number]
+
+
+@pytest.mark.parametrize("n_features", [1, 3, 30])
+def test_where_the_penalty_is_nearly_the_loss_no_candidate_at_its_own_loss_is_lost(n_features):
+    # Thetas, squares and sums of single precision are rounded, and nothing else hides that.
+    X = np.random.default_rng(5).standard_normal((100, n_features))
+    objective = mf.LogisticLoss(X, np.arange(100) % 2, l2=1e9, n_threads=1)
+    sampler = mf.Normal(1.0, 1.3)  # whose sums cancel, in some draws
+    thetas, draws = sampler.sample(9, 0, 300, n_features), sampler.draws(9, n_features)
+    bound = moments.moments_of(objective._packed, "logistic", sampler, draws=draws)
+    losses, found, tally = objective.batch_loss(thetas), np.empty(300), np.zeros(4)
+    for number in np.argsort(losses)[:200].tolist():
+        loss = losses[number]
+        objective._rows.evaluate_below(None, draws, 0, loss, found, 1, True, ((0, bound),), tally)
+        assert found[number] == loss
+        assert objective.pruned_loss(thetas, 0, 0, 300, loss)[0][number] == loss
 
 
 def large_problem(**options):

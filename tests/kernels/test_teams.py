@@ -130,6 +130,15 @@ def test_what_costs_a_long_region_too_much_is_not_tried_on_short_ones():
     assert machine.teams.choose(2, SHORT, machine.now) == 1
 
 
+def test_what_costs_a_long_region_too_much_is_given_up_by_short_ones_that_did_well():
+    machine = Machine(quiet)
+    machine.run(2, 200_000, 1)
+    assert set(machine.counts()) == {2}
+    machine.walls = busy
+    machine.run(2, 1 * MS, 0.03, LONG)
+    assert machine.teams.choose(2, SHORT, machine.now) == 1
+
+
 def test_what_has_cost_one_region_too_much_is_on_trial_for_longer_ones_that_are_new():
     machine = Machine(busy)
     machine.run(2, 100_000, 0.03, SHORT)
