@@ -19,6 +19,9 @@ from metaopt_fast.validation.values import to_float64
 # The least positive float, as a power of two.
 LEAST_EXPONENT = -1074
 
+# Positions in panels that 32 bits hold.
+SHORT_POSITIONS = 2**31
+
 
 class Unpacked(NamedTuple):
     """Rows that are to be packed."""
@@ -116,13 +119,10 @@ def arrange(rows: Unpacked, layout: Layout, n_threads: int = 1) -> Packed:
 
 def find_positions(row_at: IndexArray, n_samples: int) -> npt.NDArray[np.signedinteger[Any]]:
     """Return the position of each row in the panels, -1 where it is in none."""
-    if len(row_at) < 2**31:
-        positions = np.full(n_samples, -1, np.int32)
-        _kernels.find_positions(row_at, positions)
-        return positions
-    wide = np.full(n_samples, -1, np.int64)
-    _kernels.find_positions(row_at, wide)
-    return wide
+    kind = "int32" if len(row_at) <= SHORT_POSITIONS else "int64"
+    positions: npt.NDArray[Any] = np.full(n_samples, -1, kind)
+    _kernels.find_positions(row_at, positions)
+    return positions
 
 
 def exact_sum(numbers: Float64Array) -> float:

@@ -80,14 +80,11 @@ class Evaluation:
         if self.penalty is not None:
             with np.errstate(all="ignore"):
                 more, pull = self.penalty.value_gradient(theta)
-                # The penalty is below 0 where the objective has the larger one: what is infinite
-                # there stays so, instead of inf - inf.
+                # The penalty is below 0 where the objective has the larger one: a loss that is
+                # infinite there stays so, instead of inf - inf, and ends the run.
                 more += loss
                 pull += gradient
                 more[loss == np.inf] = np.inf
-                lost = np.isinf(gradient)
-                if lost.any():
-                    pull[lost] = gradient[lost]
             return more, pull
         return loss, gradient
 

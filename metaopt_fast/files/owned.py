@@ -191,11 +191,9 @@ _OWNED: set[weakref.ref[OwnedFile]] = set()
 
 def _disown() -> None:
     """Close what a forked child has inherited: it may outlive the owner, and its lock with it."""
-    for reference in _OWNED.copy():
-        owned = reference()
-        if owned is not None:
-            owned.is_ours = False
-            owned.close()
+    for owned in filter(None, [reference() for reference in _OWNED.copy()]):
+        owned.is_ours = False
+        owned.close()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import metaopt_fast as mf
 from metaopt_fast import _kernels
-from metaopt_fast.data import order
+from metaopt_fast.data import order, packing
 from metaopt_fast.data.packing import exact_sum, pack
 from metaopt_fast.data.subsets import minibatches, subset
 
@@ -407,6 +407,15 @@ def test_more_rows_than_the_kernels_number_are_sorted_by_numpy(monkeypatch):
     here = facts_of(pack(X, labels, w, 0, "float64", strata=strata))
     monkeypatch.setattr(order, "SORTED_ROWS", 100)
     assert facts_of(pack(X, labels, w, 0, "float64", strata=strata)) == here
+
+
+def test_rows_at_more_positions_than_32_bits_hold_are_found(monkeypatch):
+    X, labels, w = data(500, 3, 2, "few")
+    wanted = pack(X, labels, w, 0, "float64").origin.positions
+    monkeypatch.setattr(packing, "SHORT_POSITIONS", 100)
+    found = pack(X, labels, w, 0, "float64").origin.positions
+    assert (wanted.dtype, found.dtype) == (np.int32, np.int64)
+    np.testing.assert_array_equal(found, wanted)
 
 
 def test_rows_that_differ_in_the_last_bit_of_their_norms_are_in_order():
