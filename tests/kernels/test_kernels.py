@@ -498,3 +498,13 @@ def test_weights_of_any_size_have_the_same_losses_bit_for_bit(exponent):
     scaled = mf.LogisticLoss(X, y, np.ldexp(weights, exponent)).batch_loss_gradient(thetas)
     for one, other in zip(plain, scaled, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+def test_runs_at_the_limits_of_the_machine_tell_what_they_did(n_threads):
+    numbers = np.ones(6 * 4096 // 8)
+    assert _kernels.read_run(numbers.view(np.uint8), n_threads) == len(numbers)
+    for single_precision in (False, True):
+        one = _kernels.fma_run(single_precision, 100, 1)
+        assert one > 0
+        assert _kernels.fma_run(single_precision, 100, n_threads) == n_threads * one
