@@ -23,6 +23,7 @@ from metaopt_fast.reference.losses import (
     softplus,
     uniforms,
 )
+from metaopt_fast.reference.softmax import SoftmaxLoss
 
 __all__ = [
     "Descent",
@@ -33,6 +34,7 @@ __all__ = [
     "PointwiseLoss",
     "SearchResult",
     "SmoothedZeroOneLoss",
+    "SoftmaxLoss",
     "SquaredHingeLoss",
     "SquaredLoss",
     "Uniform",

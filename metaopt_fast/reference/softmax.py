@@ -1,0 +1,80 @@
+"""Softmax regression of K classes in plain NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+class SoftmaxLoss:
+    """L(theta) = sum_i w_i (log sum_k exp(z_ik) - z_i,y_i) / sum_i w_i + l2/2 sum theta^2.
+
+    z_ik = x_i . theta_k; theta is (K, n_features + fit_intercept) in C order, flattened, and the
+    last entry of each class is not penalised. With dtype "float32", z is in single precision.
+    """
+
+    def __init__(
+        self,
+        X: npt.ArrayLike,
+        y: npt.ArrayLike,
+        sample_weight: npt.ArrayLike | None = None,
+        *,
+        n_classes: int | None = None,
+        l2: float = 0.0,
+        fit_intercept: bool = False,
+        dtype: str = "float64",
+    ) -> None:
+        X, y = np.asarray(X, dtype), np.asarray(y, np.intp)
+        self.n_samples, self.n_features = X.shape
+        self.n_classes = int(y.max()) + 1 if n_classes is None else n_classes
+        self.X = np.column_stack([X, np.ones(len(X), dtype)]) if fit_intercept else X
+        self.is_class = np.eye(self.n_classes)[y]
+        w = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, np.float64)
+        self.w = w / w.sum()
+        self.l2, self.dtype = l2, dtype
+        self.n_params = self.n_classes * self.X.shape[1]
+        self.penalised = np.arange(self.X.shape[1]) < self.n_features
+
+    def margins(self, theta: Array) -> Array:
+        """Return z, shape (n_samples, K)."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            z = self.X @ theta.reshape(self.n_classes, -1).astype(self.dtype).T
+        return np.asarray(z, np.float64)
+
+    def loss_gradient(self, theta: npt.ArrayLike) -> tuple[float, Array]:
+        """Return the loss and the gradient of one theta (n_params,)."""
+        theta = np.asarray(theta, self.dtype).astype(np.float64)
+        z = self.margins(theta)
+        z -= z.max(axis=1, keepdims=True)
+        e = np.exp(z)
+        # The sum over the other classes: beside it, a loss near 0 would lose its digits.
+        others = (e * (1 - self.is_class)).sum(axis=1)
+        own, own_z = (e * self.is_class).sum(axis=1), (z * self.is_class).sum(axis=1)
+        losses = np.where(own_z == 0, np.log1p(others), np.log(others + own) - own_z)
+        total = (others + own)[:, None]
+        slopes = np.where(self.is_class == 1, -others[:, None] / total, e / total)
+        penalised = np.where(self.penalised, theta.reshape(self.n_classes, -1), 0)
+        loss = self.w @ losses + self.l2 / 2 * (penalised**2).sum()
+        gradient = (self.w[:, None] * slopes).T @ self.X + self.l2 * penalised
+        return float(loss), gradient.ravel()
+
+    def batch_loss_gradient(self, thetas: npt.ArrayLike) -> tuple[Array, Array]:
+        """Return the losses (M,) and the gradients (M, n_params) of thetas (M, n_params)."""
+        found = [self.loss_gradient(theta) for theta in np.asarray(thetas)]
+        return np.array([loss for loss, _ in found]), np.array([slopes for _, slopes in found])
+
+    def batch_loss(self, thetas: npt.ArrayLike) -> Array:
+        """Return the losses alone."""
+        return self.batch_loss_gradient(thetas)[0]
+
+    def loss(self, theta: npt.ArrayLike) -> float:
+        """Return L(theta)."""
+        return self.loss_gradient(theta)[0]
+
+    def gradient(self, theta: npt.ArrayLike) -> Array:
+        """Return sum_i w_i (p_i - y_i) x_i' / sum_i w_i + l2 theta, flattened."""
+        return self.loss_gradient(theta)[1]
