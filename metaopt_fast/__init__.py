@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from metaopt_fast.objectives.auc import AUCObjective
     from metaopt_fast.objectives.count_objective import CountObjective
     from metaopt_fast.objectives.counts import ConfusionCounts
+    from metaopt_fast.objectives.softmax import SoftmaxLoss
     from metaopt_fast.samplers.log_uniform import LogUniform
     from metaopt_fast.search.enumeration import enumerate_search
     from metaopt_fast.search.scorecard import Scorecard
@@ -72,6 +73,7 @@ __all__ = [
     "Scorecard",
     "SearchResult",
     "SmoothedZeroOneLoss",
+    "SoftmaxLoss",
     "SquaredHingeLoss",
     "SquaredLoss",
     "Uniform",
@@ -104,6 +106,7 @@ _LATER = {
     "FitResult": "fitting.result",
     "LogUniform": "samplers.log_uniform",
     "Scorecard": "search.scorecard",
+    "SoftmaxLoss": "objectives.softmax",
     "enumerate_search": "search.enumeration",
     "fit_many": "fitting.fit_many",
     "gradient_descent": "descent.gradient_descent",

@@ -8,10 +8,12 @@
 #include "narrow_random.hpp"
 #include "newton.hpp"
 #include "packing.hpp"
+#include "pairs.hpp"
 #include "products.hpp"
 #include "ranks.hpp"
 #include "screen.hpp"
 #include "single.hpp"
+#include "softmax.hpp"
 #include "systems.hpp"
 #include "whole.hpp"
 
@@ -73,6 +75,10 @@ template <class T, class Loss> const Kernels *table() {
                                     find_slopes,
                                     measure_rows,
                                     find_grains,
+                                    evaluate_softmax<T>,
+                                    count_predictions<T>,
+                                    add_covariances,
+                                    softmax_memory<T>,
                                     add_hessian<Logistic>,
                                     largest_margins,
                                     factor_tile,
@@ -83,6 +89,9 @@ template <class T, class Loss> const Kernels *table() {
                                     solve_one,
                                     make_reflections,
                                     reflect,
+                                    apply_pairs,
+                                    apply_pairs_again,
+                                    dot,
                                     find_ranges<T>,
                                     add_histograms<T>,
                                     find_aucs<T>,

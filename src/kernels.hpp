@@ -133,6 +133,28 @@ using CountNarrow = ptrdiff_t (*)(const Rows *, const void *panels, const float 
                                   ptrdiff_t first, ptrdiff_t last, const NarrowTile *, const Cuts *,
                                   double *sums, ptrdiff_t stride);
 
+// Softmax regressions of n_classes each, the columns of whose thetas lie in the lanes of tiles,
+// model by model. All rows of a block are of one stratum, s, and of class s % n_classes.
+struct Softmax {
+    const int *strata;      // of each block
+    const double *factors;  // [model][stratum]: of the weights of its rows; 0: it is left out
+    ptrdiff_t n_models, n_classes, n_strata;
+    ptrdiff_t tile_step;  // from one tile's gradients to the next one's
+    double unit;          // a power of two that weights are multiplied by
+};
+
+// Adds what is found in blocks [first, last) to sums, and gradients to gradients[tile][parameter]
+// [lane], unless that is null: see softmax.hpp. thetas as for Evaluate, tile by tile.
+using EvaluateSoftmax = void (*)(const Rows *, const Softmax *, ptrdiff_t first, ptrdiff_t last,
+                                 const void *thetas, double *sums, void *gradients, void *scratch);
+
+// What L-BFGS remembers of a model: steps s, and changes y of the gradient, `count` of them in a
+// ring of `capacity`; curvatures are s . y.
+struct Pairs {
+    const double *steps, *changes, *curvatures;
+    ptrdiff_t first, count, capacity, n;
+};
+
 // A sum, and what its additions rounded off.
 struct CarefulSum {
     double high, low;
@@ -191,6 +213,11 @@ struct Kernels {
                         const double *units, double largest, float *slopes);
     void (*measure_rows)(const Rows *, ptrdiff_t n_blocks, double *spreads, float *norms);
     void (*find_grains)(const Rows *, ptrdiff_t n_blocks, const double *factors, double *grains);
+    // See softmax.hpp.
+    EvaluateSoftmax evaluate_softmax;   // sums[model]
+    EvaluateSoftmax count_predictions;  // sums[model][class][predicted class]
+    EvaluateSoftmax add_covariances;    // sums[model][class][class], in double precision alone
+    ptrdiff_t (*softmax_memory)(ptrdiff_t n_columns);  // bytes of scratch
     // In double precision alone: see newton.hpp.
     void (*add_hessian)(const Rows *, ptrdiff_t first, ptrdiff_t last, const double *theta,
                         ptrdiff_t first_row, ptrdiff_t last_row, double *lanes);
@@ -209,6 +236,10 @@ struct Kernels {
                              double *taus);
     void (*reflect)(const double *rows, ptrdiff_t n_columns, const double *taus, ptrdiff_t first,
                     ptrdiff_t last, int backwards, double *row);
+    // See pairs.hpp.
+    void (*apply_pairs)(const Pairs *, double *x, double *alphas);
+    void (*apply_pairs_again)(const Pairs *, double *x, double *alphas);
+    double (*dot)(const double *a, const double *b, ptrdiff_t n);
     // See histogram.hpp.
     void (*find_ranges)(const Rows *, ptrdiff_t n_blocks, ptrdiff_t stride, const void *thetas,
                         double sign, double *range);

@@ -13,13 +13,18 @@ cdef inline double overflow_to_infinity(double x) noexcept nogil:
 
 
 cdef double penalty(const Plan *plan, const real *thetas, Py_ssize_t lane) noexcept nogil:
-    cdef double total = 0, theta, l2 = plan.l2, half = 0.5
+    return penalty_of(plan.l2, thetas, lane, plan.n_penalised, plan.lanes)
+
+
+cdef double penalty_of(double l2, const real *thetas, Py_ssize_t lane, Py_ssize_t n_penalised,
+                       Py_ssize_t lanes) noexcept nogil:
+    cdef double total = 0, theta, half = 0.5
     cdef Py_ssize_t j
     # Of a subnormal l2, neither the half nor the product with theta has all digits.
     if l2 < SMALL:
         l2, half = l2 / SMALL, half * SMALL
-    for j in range(plan.n_penalised):
-        theta = thetas[j * plan.lanes + lane]
+    for j in range(n_penalised):
+        theta = thetas[j * lanes + lane]
         total += l2 * theta * (theta * half)
     return total
 

@@ -91,12 +91,28 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         const double *candidates
         int count
 
+    struct Softmax:
+        const int *strata
+        const double *factors
+        Py_ssize_t n_models, n_classes, n_strata
+        Py_ssize_t tile_step
+        double unit
+
+    struct Pairs:
+        const double *steps
+        const double *changes
+        const double *curvatures
+        Py_ssize_t first, count, capacity, n
+
     struct CarefulSum:
         double high
         double low
 
     ctypedef void (*Evaluate)(const Rows *, Py_ssize_t, Py_ssize_t, const void *, double *, void *,
                               void *) noexcept nogil
+
+    ctypedef void (*EvaluateSoftmax)(const Rows *, const Softmax *, Py_ssize_t, Py_ssize_t,
+                                     const void *, double *, void *, void *) noexcept nogil
 
     ctypedef void (*Elementwise)(const double *, Py_ssize_t, double *) noexcept nogil
 
@@ -141,6 +157,10 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
                             float *) noexcept nogil
         void (*measure_rows)(const Rows *, Py_ssize_t, double *, float *) noexcept nogil
         void (*find_grains)(const Rows *, Py_ssize_t, const double *, double *) noexcept nogil
+        EvaluateSoftmax evaluate_softmax
+        EvaluateSoftmax count_predictions
+        EvaluateSoftmax add_covariances
+        Py_ssize_t (*softmax_memory)(Py_ssize_t) noexcept nogil
         void (*add_hessian)(const Rows *, Py_ssize_t, Py_ssize_t, const double *, Py_ssize_t,
                             Py_ssize_t, double *) noexcept nogil
         void (*largest_margins)(const Rows *, Py_ssize_t, Py_ssize_t, const double *,
@@ -157,6 +177,9 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
                                  double *) noexcept nogil
         void (*reflect)(const double *, Py_ssize_t, const double *, Py_ssize_t, Py_ssize_t, int,
                         double *) noexcept nogil
+        void (*apply_pairs)(const Pairs *, double *, double *) noexcept nogil
+        void (*apply_pairs_again)(const Pairs *, double *, double *) noexcept nogil
+        double (*dot)(const double *, const double *, Py_ssize_t) noexcept nogil
         void (*find_ranges)(const Rows *, Py_ssize_t, Py_ssize_t, const void *, double,
                             double *) noexcept nogil
         void (*add_histograms)(const Rows *, Py_ssize_t, Py_ssize_t, const void *, double,

@@ -69,9 +69,7 @@ template <class V> struct Loaded {
     V operator[](ptrdiff_t j) const { return load<V>(from + j * stride); }
 };
 
-// Those margins z = x . theta that are not finite, because a partial sum left the range, as they
-// should be: infinite only where they are beyond the range themselves. In the order of margins();
-// the others are as they were.
+// Powers of two by which products are scaled whose partial sums left the range.
 //
 // The larger factor of each product is multiplied by 2^-shift, so that no sum reaches
 // 2^(bias + 1), with n_params products below 2^(highest + 2). Nothing is lost. Where the larger
@@ -81,31 +79,60 @@ template <class V> struct Loaded {
 // bias + 3 + log2(n_params): together, this is less than n_params^2 2^(8 - 2 bias - mantissa) of
 // the largest product. Less still is what sums lose that are subnormal. In the end, the sum is
 // multiplied by 2^shift: that is exact up to the end of the range, since shift is not negative.
+template <class V> struct Scaling {
+    using B = bits_of<V>;
+    V down, down_again, up, up_again;
+
+    // `highest` is that of the sums of two exponents, which have the bias twice.
+    Scaling(B highest, ptrdiff_t n_params) {
+        using bits = typename layout<scalar<V>>::bits;
+        constexpr int mantissa = layout<scalar<V>>::mantissa;
+        constexpr bits bias = layout<scalar<V>>::bias;
+        const B needed = highest + (bits)(__builtin_ilogb((double)n_params) + 3);
+        // Where a sum left the range, it is 1 at least. In two steps, since 2^-shift may be
+        // subnormal.
+        const B shift = needed > 3 * bias ? needed - 3 * bias : B{}, half = shift >> 1;
+        down = (V)((bias - half) << mantissa), down_again = (V)((bias - shift + half) << mantissa);
+        up = (V)((bias + half) << mantissa), up_again = (V)((bias + shift - half) << mantissa);
+    }
+
+    template <class X, class Theta> V scaled_sum(ptrdiff_t n_params, X x, Theta theta) const {
+        V sum = {};
+        for (ptrdiff_t j = 0; j < n_params; j++) {
+            const V a = x[j], b = theta[j];
+            const auto is_larger = max(a, -a) > max(b, -b);
+            const V larger = is_larger ? a : b, smaller = is_larger ? b : a;
+            sum = fma(larger * down * down_again, smaller, sum);
+        }
+        return sum;
+    }
+
+    V restored(V sum) const { return sum * up * up_again; }
+};
+
+// The highest of the sums of the exponents of two factors.
 template <class V, class X, class Theta>
-inline V recomputed(V z, ptrdiff_t n_params, X x, Theta theta) {
+inline bits_of<V> highest_exponents(ptrdiff_t n_params, X x, Theta theta) {
     using B = bits_of<V>;
     using bits = typename layout<scalar<V>>::bits;
     constexpr int mantissa = layout<scalar<V>>::mantissa;
-    constexpr bits bias = layout<scalar<V>>::bias, exponent = 2 * bias + 1;
-    B highest = {};  // of the sums of two exponents, which have the bias twice
+    constexpr bits exponent = 2 * (bits)layout<scalar<V>>::bias + 1;
+    B highest = {};
     for (ptrdiff_t j = 0; j < n_params; j++) {
         const B found = ((B)x[j] >> mantissa & exponent) + ((B)theta[j] >> mantissa & exponent);
         highest = found > highest ? found : highest;
     }
-    const B needed = highest + (bits)(__builtin_ilogb((double)n_params) + 3);
-    // Where a sum left the range, it is 1 at least. In two steps, since 2^-shift may be subnormal.
-    const B shift = needed > 3 * bias ? needed - 3 * bias : B{}, half = shift >> 1;
-    const V down = (V)((bias - half) << mantissa),
-            down_again = (V)((bias - shift + half) << mantissa);
-    V sum = {};
-    for (ptrdiff_t j = 0; j < n_params; j++) {
-        const V a = x[j], b = theta[j];
-        const auto is_larger = max(a, -a) > max(b, -b);
-        const V larger = is_larger ? a : b, smaller = is_larger ? b : a;
-        sum = fma(larger * down * down_again, smaller, sum);
-    }
-    const V up = (V)((bias + half) << mantissa), up_again = (V)((bias + shift - half) << mantissa);
-    return z - z == 0 ? z : sum * up * up_again;
+    return highest;
+}
+
+// Those margins z = x . theta that are not finite, because a partial sum left the range, as they
+// should be: infinite only where they are beyond the range themselves. In the order of margins();
+// the others are as they were.
+template <class V, class X, class Theta>
+inline V recomputed(V z, ptrdiff_t n_params, X x, Theta theta) {
+    const Scaling<V> scaling(highest_exponents<V>(n_params, x, theta), n_params);
+    const V sum = scaling.scaled_sum(n_params, x, theta);
+    return z - z == 0 ? z : scaling.restored(sum);
 }
 
 template <class V> inline bool all_finite(V z) {

@@ -69,6 +69,14 @@ def losses(name, dtype):
     return made.loss(THETAS[0]), made.batch_loss_gradient(THETAS), one, curvature
 
 
+def softmax(dtype):
+    y = Y + 2 * (X[:, 1] > 0.4) + 4 * (X[:, 2] > 1)
+    options = {"sample_weight": WEIGHTS, "fit_intercept": True, "dtype": dtype, "l2": 2.0**-10}
+    made, thetas = mf.SoftmaxLoss(X, y, **options), np.tile(THETAS, (1, 8))
+    thetas += np.arange(56) / 64
+    return made.batch_loss_gradient(thetas), made.loss_gradient(thetas[3]), made.lipschitz()
+
+
 def wide_curvature():
     y = np.arange(len(WIDE)) % 2
     return [mf.LogisticLoss(WIDE, y, dtype=dtype).lipschitz() for dtype in ("float64", "float32")]
@@ -165,6 +173,7 @@ CALLS = {
         for name in LOSSES
         for dtype in ("float64", "float32")
     },
+    **{f"SoftmaxLoss of {d}": lambda d=d: softmax(d) for d in ("float64", "float32")},
     "lipschitz of wide data": wide_curvature,
     "counts": counts,
     "auc": auc,

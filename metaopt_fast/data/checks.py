@@ -11,8 +11,8 @@ import numpy.typing as npt
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.typing import IndexArray
 from metaopt_fast.validation.frames import as_numbers
-from metaopt_fast.validation.labels import read_labels, short
-from metaopt_fast.validation.values import as_real_array, describe, to_float64
+from metaopt_fast.validation.labels import Labels, read_labels, short
+from metaopt_fast.validation.values import as_real_array, check_integer, describe, to_float64
 
 
 def check_X(X: npt.ArrayLike) -> npt.NDArray[Any]:
@@ -30,6 +30,14 @@ def check_y(y: npt.ArrayLike, n_samples: int) -> npt.NDArray[np.bool_]:
 
 def check_classes(y: npt.ArrayLike, n_samples: int) -> tuple[list[Any], npt.NDArray[np.bool_]]:
     """Return the two labels, the lesser first, and which rows have the greater one."""
+    classes, codes = check_labels(y, n_samples)
+    if len(classes) != 2:
+        raise ValueError(f"y holds {shown(classes)}: pass labels of two.")
+    return classes, codes == 1
+
+
+def check_labels(y: npt.ArrayLike, n_samples: int) -> Labels:
+    """Return the different labels, the least first, and which one is each row's."""
     wanted = "one label for each row, a number, a string or a truth value"
     labels = read_labels("y", y, wanted, may_be_column=True)
     if len(labels.codes) != n_samples:
@@ -42,11 +50,42 @@ def check_classes(y: npt.ArrayLike, n_samples: int) -> tuple[list[Any], npt.NDAr
         if isinstance(label, (float, np.floating)) and not math.isfinite(float(label)):
             row = int(np.argmax(labels.codes == classes.index(label)))
             raise ValueError(f"y has {label} in row {row}: pass {wanted}.")
-    if len(classes) != 2:
-        shown = ", ".join(map(short, classes[:4])) + (", ..." if len(classes) > 4 else "")
-        noun = "class" if len(classes) == 1 else "classes"
-        raise ValueError(f"y holds {len(classes):,} {noun} ({shown}): pass labels of two.")
-    return classes, labels.codes == 1
+    return labels
+
+
+def shown(classes: list[Any]) -> str:
+    """Return how many classes there are, and the first ones, for an error."""
+    some = ", ".join(map(short, classes[:4])) + (", ..." if len(classes) > 4 else "")
+    return f"{len(classes):,} {'class' if len(classes) == 1 else 'classes'} ({some})"
+
+
+def check_whole_labels(
+    y: npt.ArrayLike, n_samples: int, n_classes: int | None, most: int
+) -> tuple[int, IndexArray]:
+    """Return the number of classes, and that of each row, from 0 on."""
+    classes, codes = check_labels(y, n_samples)
+    cure = "numpy.unique(y, return_inverse=True)[1]"
+    if not all(_is_whole(label) for label in classes):
+        raise ValueError(f"y holds {shown(classes)}: pass whole numbers from 0 on, as {cure}.")
+    greatest = int(classes[-1])
+    count = greatest + 1 if n_classes is None else check_integer("n_classes", n_classes, 2, most)
+    if greatest >= count:
+        raise ValueError(f"y holds {greatest}, but n_classes is {count}: pass a larger one.")
+    if n_classes is None and len(classes) < count:
+        raise ValueError(
+            f"y holds {shown(classes)}, not all from 0 to {greatest}: pass n_classes, or {cure}."
+        )
+    if not 2 <= count <= most:
+        raise ValueError(
+            f"y holds {shown(classes)}: pass labels of 2 to {most:,} classes, or n_classes."
+        )
+    return count, np.array([int(label) for label in classes], np.intp)[codes]
+
+
+def _is_whole(label: Any) -> bool:
+    """Whether a label is a number 0, 1, 2, ..."""
+    is_number = isinstance(label, (int, float)) and not isinstance(label, bool)
+    return is_number and label >= 0 and label == int(label)
 
 
 @shielded

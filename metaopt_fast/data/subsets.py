@@ -18,10 +18,15 @@ SomeRows = TypeVar("SomeRows", bound=Rows)
 
 
 @shielded
-def subset(packed: Packed, rows: IndexArray, n_threads: int = 1) -> Packed:
-    """Return what `pack` would make of these rows of X, y and sample_weight."""
+def subset(
+    packed: Packed, rows: IndexArray, n_threads: int = 1, *, by_class: bool = False
+) -> Packed:
+    """Return what `pack` would make of these rows of X, y and sample_weight.
+
+    Where rows are packed class by class, they need not hold all classes.
+    """
     labels, weights = packed.origin.labels[rows], packed.origin.weights
-    if labels.min() == labels.max():
+    if not by_class and labels.min() == labels.max():
         raise ValueError(
             f"the {len(rows)} rows are all of one class: pass rows that hold both of them."
         )
@@ -49,7 +54,8 @@ def subset(packed: Packed, rows: IndexArray, n_threads: int = 1) -> Packed:
     )
     norms = np.empty(len(rows))
     numbers.row_norms(packed.n_features, packed.dtype == "float32", norms, n_threads)
-    return arrange(some, lay_out(len(rows), norms, weights, None, n_threads), n_threads)
+    strata = labels.astype(np.intp) if by_class else None
+    return arrange(some, lay_out(len(rows), norms, weights, strata, n_threads), n_threads)
 
 
 def permutation(seed: int, epoch: int, n: int) -> IndexArray:

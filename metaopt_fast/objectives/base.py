@@ -120,9 +120,19 @@ class LinearData(ABC):
             x . theta of each row, with the intercept if there is one, above 0 for the positive
             class; in double precision whatever the dtype.
         """
-        thetas, wanted = self._one(theta), f"(n_rows, {self.n_features})"
+        return decisions_of(self._checked_rows(X), self._checked_theta(theta))
+
+    def _checked_theta(self, theta: npt.ArrayLike) -> Float64Array:
+        """Return one theta of finite numbers, shape (n_params,)."""
+        thetas = self._one(theta)
         if not np.isfinite(thetas).all():
             raise self._not_finite(thetas)
+        theta_of_one: Float64Array = thetas[0]
+        return theta_of_one
+
+    def _checked_rows(self, X: npt.ArrayLike) -> Float64Array:
+        """Return rows of finite numbers, with the column of ones where there is an intercept."""
+        wanted = f"(n_rows, {self.n_features})"
         rows = to_float64(as_numbers("X", X, 2, f"an array of shape {wanted}"))
         if rows.shape[1] != self.n_features:
             raise ValueError(
@@ -134,9 +144,7 @@ class LinearData(ABC):
             raise ValueError(
                 f"X has {rows[row, column]} in row {row}, column {column}: pass finite numbers."
             )
-        if self.fit_intercept:
-            rows = np.column_stack([rows, np.ones(len(rows))])
-        return decisions_of(rows, thetas[0])
+        return np.column_stack([rows, np.ones(len(rows))]) if self.fit_intercept else rows
 
     def with_threads(self, n_threads: int | None) -> Self:
         """Return the same objective, its data shared, with another number of threads."""
@@ -196,15 +204,17 @@ class LinearData(ABC):
 
     def _check_n_params(self, name: str, unit: str, given: int, wanted: str) -> None:
         if given != self.n_params:
-            parts = (
-                f"{self.n_features} features and the intercept"
-                if self.fit_intercept
-                else "one for each feature"
-            )
             raise ValueError(
                 f"{name} has {given} {unit}, but the objective has {self.n_params} parameters "
-                f"({parts}): pass {name} of shape {wanted}."
+                f"({self._parts}): pass {name} of shape {wanted}."
             )
+
+    @property
+    def _parts(self) -> str:
+        """What the parameters are, for an error."""
+        if self.fit_intercept:
+            return f"{self.n_features} features and the intercept"
+        return "one for each feature"
 
     def _not_finite(self, thetas: Float64Array) -> ValueError:
         """Return the error of thetas that are not finite as the kernels read them."""

@@ -82,7 +82,7 @@ def entries():
         table[f"Scorecard.{name}"] = Entry(getattr(CARD, name), {"X": X})
     for name in ("to_dict", "to_text"):
         table[f"Scorecard.{name}"] = Entry(getattr(CARD, name), {})
-    for part in (objectives(), samplers()):
+    for part in (objectives(), softmax(), samplers()):
         table.update(part)
     return table
 
@@ -155,6 +155,28 @@ def objectives():
         ),
         "CountObjective.with_threads": Entry(made.with_threads, {"n_threads": 1}),
     }
+
+
+def softmax():
+    made = mf.SoftmaxLoss(X, Y, n_classes=3)
+    thetas = np.arange(18.0).reshape(2, 9)
+    one = {name: {"theta": thetas[0]} for name in ("loss", "gradient", "loss_gradient")}
+    valid = one | {
+        "batch_loss": {"thetas": thetas},
+        "batch_loss_gradient": {"thetas": thetas},
+        "decisions": {"theta": thetas[0], "X": X},
+        "with_threads": {"n_threads": 1},
+        "subset": {"rows": [0, 1, 3]},
+        "lipschitz": {},
+    }
+    table = {
+        f"SoftmaxLoss.{name}": Entry(
+            getattr(made, name), given, aliases=THETAS_BY_NUMBER if "thetas" in given else {}
+        )
+        for name, given in valid.items()
+    }
+    of_class = {**DATA, "n_classes": 3, "fit_intercept": False}
+    return table | {"SoftmaxLoss": Entry(mf.SoftmaxLoss, of_class)}
 
 
 PRUNED = {"candidates": mf.Normal(), "seed": 1, "start": 2, "count": 3, "threshold": 0.7}

@@ -196,8 +196,8 @@ MUTANTS = [
     Mutant(
         "the intercept is penalised",
         RESULTS,
-        "for j in range(plan.n_penalised):",
-        "for j in range(plan.n_params):",
+        "for j in range(n_penalised):",
+        "for j in range(n_penalised + 1):",
         SUMS,
     ),
     Mutant(
