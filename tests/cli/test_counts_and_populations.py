@@ -129,7 +129,10 @@ def test_options_that_do_not_go_together_are_wrong_usage(run, options, message):
 
 @pytest.mark.parametrize(
     ("column", "message"),
-    [("sexe", "has no feature 'sexe': name one of"), ("a", "'a' has 300 values")],
+    [
+        ("sexe", "has no feature 'sexe' (did you mean 'sex'?): name one of"),
+        ("a", "'a' has 300 values"),
+    ],
 )
 def test_a_column_that_is_no_group_gets_a_sentence(run, grouped, column, message):
     limit = ["--objective", "error", "--group", column, "--max-gap", "0.1"]
