@@ -38,6 +38,7 @@ from metaopt_fast.search.result import SearchResult, merge_results
 if TYPE_CHECKING:
     from metaopt_fast import metrics, reference
     from metaopt_fast.data.duplicates import merge_duplicates
+    from metaopt_fast.data.standardize import standardize
     from metaopt_fast.descent.gradient_descent import gradient_descent
     from metaopt_fast.descent.result import DescentResult
     from metaopt_fast.evolution.evolve import evolve
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from metaopt_fast.files.owned import CheckpointError
     from metaopt_fast.fitting.fit_many import fit_many
     from metaopt_fast.fitting.result import FitResult
+    from metaopt_fast.models.model import Model
+    from metaopt_fast.models.model_file import load_model
     from metaopt_fast.objectives.auc import AUCObjective
     from metaopt_fast.objectives.count_objective import CountObjective
     from metaopt_fast.objectives.counts import ConfusionCounts
@@ -69,6 +72,7 @@ __all__ = [
     "LogUniform",
     "LogisticLoss",
     "Mixture",
+    "Model",
     "Normal",
     "Scorecard",
     "SearchResult",
@@ -83,6 +87,7 @@ __all__ = [
     "evolve",
     "fit_many",
     "gradient_descent",
+    "load_model",
     "merge_duplicates",
     "merge_results",
     "metrics",
@@ -91,6 +96,7 @@ __all__ = [
     "resume_search",
     "search_descents",
     "show_config",
+    "standardize",
 ]
 
 
@@ -105,16 +111,19 @@ _LATER = {
     "EvolveResult": "evolution.result",
     "FitResult": "fitting.result",
     "LogUniform": "samplers.log_uniform",
+    "Model": "models.model",
     "Scorecard": "search.scorecard",
     "SoftmaxLoss": "objectives.softmax",
     "enumerate_search": "search.enumeration",
     "fit_many": "fitting.fit_many",
     "gradient_descent": "descent.gradient_descent",
+    "load_model": "models.model_file",
     "merge_duplicates": "data.duplicates",
     "evolve": "evolution.evolve",
     "metrics": "metrics",
     "reference": "reference",
     "search_descents": "selection.descents",
+    "standardize": "data.standardize",
 }
 
 

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import numpy as np
 
 import metaopt_fast as mf
-from metaopt_fast.data.standardize import standardize
+from metaopt_fast.data.standardize import standardize_in_place as standardize
 from metaopt_fast.selection.scores import SCORES
 from metaopt_fast.selection.tune import tune
 

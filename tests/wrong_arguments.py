@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 import metaopt_fast as mf
+from metaopt_fast.models.model import Model
+from metaopt_fast.models.preparation import Preparation, RawRows
 from metaopt_fast.samplers.base import BuiltInSampler
 
 SECONDS = 5
@@ -40,6 +42,9 @@ SEARCH = mf.random_search(OBJECTIVE, mf.Integers(), 20, top_k=2)
 EVOLUTION = mf.evolve(OBJECTIVE, mf.Normal(), population=4, generations=2)
 DESCENT = mf.gradient_descent(OBJECTIVE, THETAS, max_iter=2)
 CARD = mf.Scorecard.from_theta(WHOLE)
+MODEL = Model.linear(
+    np.append(THETA, 0.5), Preparation.fit(RawRows(X, ("a", "b", "c"), {})), [0, 1]
+)
 
 
 @dataclasses.dataclass
@@ -155,6 +160,7 @@ def files(tmp_path_factory):
         patch.chdir(tmp_path_factory.mktemp("arguments"))
         patch.setenv("MPLBACKEND", "agg")
         SEARCH.save("search.npz")
+        MODEL.save("model.json")
         EVOLUTION.save("evolution.npz")
         mf.random_search(OBJECTIVE, mf.Normal(), 20, checkpoint="search.db")
         yield

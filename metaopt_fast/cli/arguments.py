@@ -80,10 +80,63 @@ DATA: Options = (
         "the positive class",
         metavar="COLUMN",
     ),
+    Option(
+        "--positive",
+        None,
+        "the value of the target that is the positive class; by default the greater one",
+        metavar="VALUE",
+    ),
+    Option(
+        "--features",
+        values.columns,
+        "the columns that are features, separated by commas; by default all that are nothing else",
+        metavar="COLUMNS",
+        further={"action": "extend"},
+    ),
+    Option(
+        "--drop",
+        values.columns,
+        "columns to leave out, separated by commas",
+        metavar="COLUMNS",
+        further={"action": "extend"},
+    ),
+    Option(
+        "--weight",
+        None,
+        "the column of the rows' weights, numbers >= 0, which is no feature",
+        metavar="COLUMN",
+    ),
+    Option(
+        "--missing",
+        ("error", "mean", "drop"),
+        "what to do where a feature has no value (an empty field, NA, nan, null, ?): end, take the "
+        "mean of the training rows (of text: none of its values), or drop the row",
+        "error",
+    ),
+    Option(
+        "--categories",
+        ("error", "onehot"),
+        "what to do with features of text: end, or make a column of 0 and 1 for each value of the "
+        "training rows",
+        "error",
+    ),
     Switch(
         "--no-standardize",
         "leave the features as they are; by default each gets mean 0 and standard deviation "
-        "1 over all rows, and a constant one becomes 0",
+        "1 over the training rows, and a constant one becomes 0",
+    ),
+    Option(
+        "--test",
+        values.path,
+        "a file of rows that are kept from all choices, and scored once at the end",
+        metavar="FILE",
+    ),
+    Option(
+        "--holdout",
+        values.part,
+        "the part of the rows of each class, drawn by --seed, that is kept from all choices, and "
+        "scored once at the end",
+        metavar="PART",
     ),
 )
 
@@ -243,15 +296,24 @@ def outputs(picture: str) -> Options:
         Switch("--json", "print JSON instead of a table, and nothing else"),
         Option("--output", values.path, "write the JSON to FILE, too", metavar="FILE"),
         Option(
+            "--model",
+            values.path,
+            "write the model that was scored to FILE, as JSON, for predict, score and "
+            "metaopt_fast.load_model",
+            metavar="FILE",
+        ),
+        Option(
             "--plot",
             values.picture,
             f"draw {picture}, to a .png, .svg or .pdf file",
             metavar="FILE",
         ),
-        Switch("--force", "replace the files of --output and --plot if they exist"),
+        Switch("--force", "replace the files of --output, --model and --plot if they exist"),
     )
 
 
+MODEL = Option("model", values.path, "what --model has written", None, "MODEL")
+ROWS = Option("file", values.path, "rows, in any kind of file that search reads", None, "FILE")
 OF_A_SEARCH = (*PROGRESS, *outputs("the best loss against the candidates"))
 
 COMMANDS = (
@@ -287,6 +349,38 @@ COMMANDS = (
         "C is scikit-learn's: l2 = 1 / (C * training rows). Exit status: 0, or 1 if the job "
         "failed, 2 for wrong usage; 130 after Ctrl-C and 143 after SIGTERM, which leave nothing: "
         "all models are trained together.",
+    ),
+    Command(
+        "predict",
+        "predict the classes of the rows of a file",
+        "Predict the class of each row of FILE by a model that --model has written, and print one "
+        "line each, after a header. The columns are found by their names and prepared as the "
+        "training rows were; others are ignored.",
+        (
+            MODEL,
+            ROWS,
+            Switch("--proba", "print the probability of each class instead"),
+            Option("--output", values.path, "write to FILE instead of stdout", metavar="FILE"),
+            Switch("--force", "replace the file of --output if it exists"),
+        ),
+    ),
+    Command(
+        "score",
+        "score a model on the rows of a file",
+        "Predict the rows of FILE by a model that --model has written, and print how well that "
+        "agrees with their classes.",
+        (
+            MODEL,
+            ROWS,
+            Option(
+                "--target",
+                None,
+                "the column of the classes; by default that of the training rows",
+                metavar="COLUMN",
+            ),
+            Option("--weight", None, "the column of the rows' weights", metavar="COLUMN"),
+            Switch("--json", "print JSON instead of a table"),
+        ),
     ),
     Command(
         "info",

@@ -6,16 +6,18 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from metaopt_fast.files.table import Table
-from metaopt_fast.typing import Float64Array
+from metaopt_fast.models.preparation import Preparation
 from metaopt_fast.validation.text import shown
 
 Lines = list[tuple[str, str]]
-# Means that were subtracted from the features, and deviations that they were divided by.
-Standardization = tuple[Float64Array, Float64Array]
 
 # The file that means the standard input.
 STDIN = "-"
+# The target of the data set that the package carries.
+TARGET_OF_PACKAGE = "target"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,14 +31,23 @@ class Data:
     target : str or None
         Column that is predicted, where it was given.
     table : Table
-    standardization : tuple of two arrays of shape (n_features,), or None
-        Means that were subtracted from the features, and deviations that they were divided by.
+        Training rows, their columns as they were prepared.
+    raw : Table
+        Training rows as they were read.
+    preparation : Preparation
+    held_out : Table or None
+        Rows that were kept from all choices, as they were read.
+    how_held_out : str
+        Which ones these are.
     """
 
     file: str | None
     target: str | None
     table: Table
-    standardization: Standardization | None
+    raw: Table
+    preparation: Preparation
+    held_out: Table | None
+    how_held_out: str
 
     @property
     def name(self) -> str:
@@ -45,9 +56,30 @@ class Data:
             return "breast_cancer, carried by the package"
         return shown(os.path.basename(self.file)) if self.file != STDIN else "stdin"
 
+    @property
+    def depends_on_rows(self) -> bool:
+        """Whether other training rows would prepare the columns otherwise."""
+        preparation = self.preparation
+        return preparation.is_standardized or any(
+            feature.values is not None or feature.fill is not None
+            for feature in preparation.features
+        )
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What a model that is kept says of its data."""
+        return {
+            "file": None if self.file is None else os.path.basename(self.file),
+            "target": TARGET_OF_PACKAGE if self.file is None else self.target,
+            "n_samples": len(self.table.y),
+            "n_held_out": 0 if self.held_out is None else len(self.held_out.y),
+            "how_held_out": self.how_held_out or None,
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Return what the data was and how it was prepared, for JSON."""
-        table, standardization = self.table, self.standardization
+        table, preparation, held_out = self.table, self.preparation, self.held_out
+        measured = preparation.measured if preparation.is_standardized else None
         return {
             "file": self.file,
             "target": self.target,
@@ -57,8 +89,11 @@ class Data:
             "class_names": list(table.class_names),
             "positive_class": table.class_names[1],
             "notes": list(table.notes),
-            "standardization": standardization
-            and {"mean": standardization[0].tolist(), "scale": standardization[1].tolist()},
+            "standardization": measured
+            and {"mean": measured.mean.tolist(), "scale": measured.scale.tolist()},
+            "preparation": preparation.to_dict(),
+            "n_held_out": 0 if held_out is None else len(held_out.y),
+            "how_held_out": self.how_held_out or None,
         }
 
     def to_lines(self, standardized: str) -> Lines:
@@ -68,12 +103,34 @@ class Data:
         negative, positive = map(shown, table.class_names)
         return [
             ("data", f"{self.name}: {n_samples:,} rows, {n_features:,} features"),
-            ("features", standardized if self.standardization else "as they are"),
+            ("features", standardized if self.preparation.is_standardized else "as they are"),
             ("positive class", f"{positive} ({int(table.y.sum()):,} rows), beside {negative}"),
+            *self._prepared(),
             *(("note", shown(note)) for note in table.notes),
         ]
+
+    def _prepared(self) -> Lines:
+        """Return what was done to the columns beside."""
+        lines = []
+        texts = [f for f in self.preparation.features if f.values is not None]
+        if texts:
+            names = ", ".join(shown(feature.name) for feature in texts)
+            lines.append(("text", f"a column for each value of {names}"))
+        if self.preparation.missing == "mean":
+            missing = int(np.count_nonzero(np.isnan(self.raw.X)))
+            lines.append(("missing values", f"{missing:,}, by the mean of the training rows"))
+        if self.held_out is not None:
+            n_rows = len(self.held_out.y)
+            lines.append(("held out", f"{n_rows:,} rows {shown(self.how_held_out)}"))
+        return lines
 
 
 def lines_to_text(parts: list[Lines]) -> str:
     """Return the parts of a report, a blank line between them."""
     return "\n".join("".join(f"{label:<18}{value}\n" for label, value in part) for part in parts)
+
+
+def candidate_name(found: Any) -> str:
+    """Return the number of an entry of a result's `top`."""
+    of = f" of generation {found['generation']:,}" if "generation" in found.dtype.names else ""
+    return f"{found['index']:,}{of}"

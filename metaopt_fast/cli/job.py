@@ -1,52 +1,45 @@
-"""What the command line searches: the data of a file, and the objective of its options."""
+"""What the command line searches: its settings, its data, the objective of its options."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
-import stat
 from dataclasses import dataclass, fields
-from typing import Any, Self, TypeGuard, get_args, get_type_hints
+from typing import Any, Self, TypeGuard, get_args, get_origin, get_type_hints
 
+from metaopt_fast._version import __version__
 from metaopt_fast.cli import values
 from metaopt_fast.cli.arguments import PROGRAM
-from metaopt_fast.cli.data_report import STDIN, Data
+from metaopt_fast.cli.data import DataSettings, read_data
+from metaopt_fast.cli.data_report import STDIN, candidate_name
 from metaopt_fast.cli.values import COUNTED, LOSSES
-from metaopt_fast.data.standardize import standardize
-from metaopt_fast.files.read import read_stream, read_table
-from metaopt_fast.files.table import Table
-from metaopt_fast.files.wanted import Wanted
+from metaopt_fast.evolution.result import EvolveResult
+from metaopt_fast.files.table import Table, label_of_class
 from metaopt_fast.metrics import Cost
+from metaopt_fast.models.model import LOGISTIC, Model
 from metaopt_fast.objectives.count_objective import CountObjective
 from metaopt_fast.objectives.counts import ConfusionCounts
 from metaopt_fast.objectives.pointwise import PointwiseLoss
 from metaopt_fast.samplers.base import BuiltInSampler
 from metaopt_fast.samplers.independent import Integers, Normal, Uniform
+from metaopt_fast.search.result import SearchResult
 from metaopt_fast.validation.text import shown
 
+# Settings that checkpoints of 0.1.0 do not have.
+SINCE_0_2 = frozenset(
+    ("weight", "features", "drop", "positive", "missing", "categories", "test", "holdout")
+) | {"split_seed"}
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(DataSettings):
     """What makes the job of a search again: its checkpoint and its result keep this as metadata."""
 
-    program: str
-    file: str | None
-    target: str | None
-    standardize: bool
+    program: str = f"{PROGRAM} search"
     objective: str
     l2: int | float
-    group: str | None
     gap: str
     max_gap: int | float | None
     dtype: str
-
-    @classmethod
-    def of(cls, arguments: argparse.Namespace) -> Self:
-        """Return the settings of a command."""
-        given = {**vars(arguments), "program": f"{PROGRAM} search"}
-        given["file"] = absolute(arguments.file)
-        return cls(**{field.name: given[field.name] for field in fields(cls)})
 
     @classmethod
     def read(cls, path: str) -> Self:
@@ -60,56 +53,27 @@ class Settings:
                 f"{shown(path)} was not written by {PROGRAM} search: resume it in Python, by "
                 "resume_search with its objective."
             )
-        return cls(**{field.name: found[field.name] for field in fields(cls)})
+        return cls(**cls._chosen(found))
 
 
 def _are_settings(found: object) -> TypeGuard[dict[str, Any]]:
     """Return whether these may be settings as a dict: a checkpoint is a stranger's file."""
     if not isinstance(found, dict):
         return False
-    for name, hint in get_type_hints(Settings).items():
-        if type(found.get(name, ...)) not in (get_args(hint) or (hint,)):
+    hints = get_type_hints(Settings)
+    for field in fields(Settings):
+        hint = hints[field.name]
+        kinds = [get_origin(kind) or kind for kind in get_args(hint) or (hint,)]
+        if field.name not in found and field.name in SINCE_0_2:
+            continue
+        if type(found.get(field.name, ...)) not in kinds:
             return False
     try:
         values.objective(found["objective"])
     except argparse.ArgumentTypeError:
         return False
-    return True
-
-
-def absolute(file: str | None) -> str | None:
-    """Return the path of the data as resume finds it, from whatever folder."""
-    return file if file in (None, STDIN) else os.path.abspath(file)
-
-
-def read_data(
-    file: str | None, target: str | None, group: str | None, is_standardized: bool
-) -> Data:
-    """Return the data of the file, of a pipe or of the package."""
-    table = _read_table(file, target, group)
-    return Data(file, target, table, standardize(table.X) if is_standardized else None)
-
-
-def _read_table(file: str | None, target: str | None, group: str | None) -> Table:
-    from metaopt_fast.datasets import BREAST_CANCER
-
-    if file is None:
-        return read_table(BREAST_CANCER, "target", group=group)
-    wanted = Wanted(target, group)
-    if file == STDIN:
-        return read_stream("stdin", 0, wanted)
-    if is_pipe(file):
-        return read_stream(file, file, wanted)
-    return read_table(file, wanted=wanted)
-
-
-def is_pipe(path: str) -> bool:
-    """Whether a path is one of a pipe, a terminal or another open file: /dev/stdin, /dev/fd/3."""
-    with contextlib.suppress(OSError, ValueError):
-        mode = os.stat(path).st_mode
-        is_file = stat.S_ISREG(mode) and not path.startswith(("/dev/", "/proc/"))
-        return not is_file and not stat.S_ISDIR(mode)
-    return False
+    names = (*(found.get("features") or ()), *(found.get("drop") or ()))
+    return all(isinstance(name, str) for name in names)
 
 
 class Job:
@@ -117,8 +81,29 @@ class Job:
 
     def __init__(self, settings: Settings, n_threads: int | None) -> None:
         self.settings = settings
-        self.data = read_data(settings.file, settings.target, settings.group, settings.standardize)
+        self.data = read_data(settings)
         self.objective = objective_of(settings, self.data.table, n_threads)
+
+
+def model_of(job: Job, result: SearchResult | EvolveResult) -> Model:
+    """Return the best candidate as a model."""
+    settings, data = job.settings, job.data
+    is_logistic = settings.objective == "logistic"
+    return Model.linear(
+        result.theta,
+        data.preparation,
+        [label_of_class(name) for name in data.table.class_names],
+        link=LOGISTIC if is_logistic else None,
+        provenance={
+            "program": settings.program,
+            "version": __version__,
+            **data.provenance,
+            "objective": settings.objective,
+            "l2": settings.l2,
+            "seed": result.config["seed"],
+            "candidate": candidate_name(result.top[0]),
+        },
+    )
 
 
 def objective_of(
@@ -130,6 +115,7 @@ def objective_of(
         "fit_intercept": True,
         "dtype": settings.dtype,
         "n_threads": n_threads,
+        "sample_weight": table.weights,
     }
     if name in LOSSES:
         loss = LOSSES[name]
@@ -141,11 +127,21 @@ def objective_of(
     return CountObjective(counts, metric, gap=gap, max_gap=settings.max_gap)
 
 
-def check_usage(arguments: argparse.Namespace) -> None:
-    """End the program where options do not go together."""
+def check_data_usage(arguments: argparse.Namespace) -> None:
+    """End the program where options of the data do not go together."""
     error = arguments.parser.error
     if arguments.file is None and arguments.target is not None:
         error("--target is of a FILE, and there is none")
+    if arguments.test is not None and arguments.holdout is not None:
+        error("--test and --holdout both say what is held out: pass one of them")
+    if arguments.test is not None and arguments.test == arguments.file == STDIN:
+        error("FILE and --test are both stdin")
+
+
+def check_usage(arguments: argparse.Namespace) -> None:
+    """End the program where options do not go together."""
+    error = arguments.parser.error
+    check_data_usage(arguments)
     if arguments.top > arguments.candidates:
         error("--top is greater than --candidates")
     if arguments.objective in LOSSES:

@@ -95,6 +95,6 @@ class Command:
             allow_abbrev=False,
         )
         # What is asked of every command, also of one without such an option.
-        parser.set_defaults(parser=parser, checkpoint=None)
+        parser.set_defaults(parser=parser, checkpoint=None, model=None, plot=None, test=None)
         for option in self.options:
             option.add_to(parser)

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from metaopt_fast.files.atomic import replace_file
 from metaopt_fast.validation.text import shown
+
+
+def printable(text: str) -> str:
+    """Return text as stdout can write it."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def draw(plot: Callable[[Any], Any], kind: str) -> bytes:

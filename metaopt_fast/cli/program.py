@@ -7,8 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,10 +15,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from metaopt_fast.cli.arguments import PROGRAM, make_parser
+from metaopt_fast.cli.data import DataSettings, read_data
 from metaopt_fast.cli.data_report import STDIN, Data
-from metaopt_fast.cli.job import Job, Settings, absolute, check_usage, read_data, sampler_of
-from metaopt_fast.cli.output import check_output, check_picture, draw, write_output
+from metaopt_fast.cli.job import (
+    Job,
+    Settings,
+    check_data_usage,
+    check_usage,
+    model_of,
+    sampler_of,
+)
+from metaopt_fast.cli.output import check_output, check_picture, draw, printable, write_output
 from metaopt_fast.cli.report import Report
+from metaopt_fast.cli.stop import TERMINATED, Stop, taken_for_ctrl_c
 from metaopt_fast.cli.values import kind_of
 from metaopt_fast.descent.gradient_descent import gradient_descent
 from metaopt_fast.evolution.result import EvolveResult
@@ -34,7 +42,7 @@ from metaopt_fast.validation.text import shown
 if TYPE_CHECKING:
     from metaopt_fast.cli.tune_report import TuneReport
 
-SUCCESS, FAILURE, INTERRUPTED, TERMINATED = 0, 1, 130, 143
+SUCCESS, FAILURE = 0, 1
 
 # Limits of the gradient descent for comparison: its steps, and its visits of a feature of a row,
 # which take a second or so.
@@ -59,58 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         the same.
     """
     stop = Stop()
-    with _taken_for_ctrl_c(stop):
+    with taken_for_ctrl_c(stop):
         status = _main(argv, stop)
     if stop.came and argv is None:  # the process ends: with this status, if it comes once more
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     return TERMINATED if stop.came and status == SUCCESS else status
-
-
-class Stop:
-    """Ctrl-C, and SIGTERM, as schedulers send it: Ctrl-C for the search, nothing for its report."""
-
-    def __init__(self) -> None:
-        self.came = self.was_pressed = self.is_reporting = False
-
-    def __call__(self, number: int, frame: object) -> None:
-        """Take SIGTERM, once: who repeats it does not keep the best so far from its report."""
-        if number == signal.SIGINT:
-            self.was_pressed = True
-            raise KeyboardInterrupt
-        is_first, self.came = not self.came, True
-        if is_first and not self.is_reporting:
-            raise KeyboardInterrupt
-
-    def check(self) -> None:
-        """Raise once more what did not come out of the libraries that read the data.
-
-        pyarrow takes an interrupt while it imports pandas for the news that there is no pandas.
-        """
-        if self.came or self.was_pressed:
-            raise KeyboardInterrupt
-
-    @property
-    def status(self) -> int:
-        """The exit status of a search that was interrupted."""
-        return TERMINATED if self.came else INTERRUPTED
-
-
-@contextlib.contextmanager
-def _taken_for_ctrl_c(stop: Stop) -> Iterator[None]:
-    """Let SIGTERM do what Ctrl-C does, unless either does something of the caller's own."""
-    usual: dict[int, Any] = {
-        signal.SIGTERM: signal.SIG_DFL,
-        signal.SIGINT: signal.default_int_handler,
-    }
-    is_main = threading.current_thread() is threading.main_thread()
-    taken = [number for number in usual if is_main and signal.getsignal(number) is usual[number]]
-    for number in taken:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number in taken:
-            signal.signal(number, usual[number])
 
 
 def _main(argv: Sequence[str] | None, stop: Stop) -> int:
@@ -241,51 +202,53 @@ def _resume(arguments: argparse.Namespace) -> int:
 
 
 def _tune(arguments: argparse.Namespace) -> int:
-    from metaopt_fast.cli.tune_report import TuneReport
-    from metaopt_fast.selection.tune import tune
+    from metaopt_fast.cli.tuning import run_tune
 
-    if arguments.file is None and arguments.target is not None:
-        arguments.parser.error("--target is of a FILE, and there is none")
+    check_data_usage(arguments)
     if arguments.low > arguments.high:
         arguments.parser.error("--low is greater than --high")
     _check_outputs(arguments, arguments.file)
-    data = read_data(absolute(arguments.file), arguments.target, None, arguments.standardize)
+    settings = DataSettings.of(arguments)
+    data = read_data(settings)
     arguments.stop.check()
     _note(data)
-    drawn = {"seed": arguments.seed, "low": arguments.low, "high": arguments.high}
     try:
-        result = tune(
-            data.table.X,
-            data.table.y,
-            arguments.candidates,
-            cv=arguments.cv,
-            scoring=arguments.scoring,
-            n_threads=arguments.threads,
-            **drawn,
-        )
-        arguments.stop.is_reporting = True
+        report = run_tune(arguments, settings, data)
     except KeyboardInterrupt:
         what = "all models are trained together, so that none was finished, and no file was written"
         text = f"interrupted before there was a result: {what}; run it again"
         return _complain(text, arguments.stop.status)
-    found = config()
-    report = TuneReport(
-        data=data,
-        config=drawn,
-        result=result,
-        isa=found["isa"],
-        n_threads=arguments.threads or found["n_threads"],
-    )
     _deliver(arguments, report)
+    return SUCCESS
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from metaopt_fast.cli.predicting import predict
+
+    return _print(*predict(arguments))
+
+
+def _score(arguments: argparse.Namespace) -> int:
+    from metaopt_fast.cli.predicting import score
+
+    return _print(*score(arguments))
+
+
+def _print(text: str, notes: list[str]) -> int:
+    if notes:
+        _complain(f"note: {' '.join(map(shown, notes))}", SUCCESS)
+    sys.stdout.write(printable(text))
     return SUCCESS
 
 
 def _check_outputs(arguments: argparse.Namespace, file: str | None) -> None:
     """Raise before the search what would keep its result from being written after it."""
-    paths = [path for path in (arguments.output, arguments.plot) if path is not None]
+    given = (arguments.output, arguments.model, arguments.plot)
+    paths = [path for path in given if path is not None]
     for path in paths:
         check_output(path, arguments.force)
-    taken = [path for path in (file, arguments.checkpoint, *paths) if path not in (None, STDIN)]
+    read = (file, arguments.test)
+    taken = [path for path in (*read, arguments.checkpoint, *paths) if path not in (None, STDIN)]
     if len({os.path.realpath(path) for path in taken}) < len(taken):
         arguments.parser.error("two of the given files are the same")
     if arguments.plot is not None:
@@ -325,6 +288,8 @@ def _finish(arguments: argparse.Namespace, job: Job, result: SearchResult | Evol
         descent=descent,
         isa=found["isa"],
         n_threads=arguments.threads or found["n_threads"],
+        model=model_of(job, result),
+        kept=arguments.model,
     )
     _deliver(arguments, report)
     if not result.interrupted and (descent is None or descent.status != "interrupted"):
@@ -342,14 +307,14 @@ def _deliver(arguments: argparse.Namespace, report: Report | TuneReport) -> None
     try:
         _write(arguments, report)
     finally:  # the result of hours is printed even if its file cannot be written
-        text = report.to_json() if arguments.json else report.to_text()
-        encoding = sys.stdout.encoding or "utf-8"
-        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        sys.stdout.write(printable(report.to_json() if arguments.json else report.to_text()))
 
 
 def _write(arguments: argparse.Namespace, report: Report | TuneReport) -> None:
     if arguments.output is not None:
         write_output(arguments.output, report.to_json().encode(), arguments.force)
+    if arguments.model is not None:
+        write_output(arguments.model, report.model.to_json().encode(), arguments.force)
     if arguments.plot is not None:
         write_output(arguments.plot, report.to_picture(kind_of(arguments.plot)), arguments.force)
 
@@ -358,6 +323,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "search": _search,
     "resume": _resume,
     "tune": _tune,
+    "predict": _predict,
+    "score": _score,
     "info": _info,
     "bench": _bench,
 }

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from metaopt_fast.cli.data_report import Data, Lines, lines_to_text
+from metaopt_fast.cli.data_report import Data, Lines, candidate_name, lines_to_text
+from metaopt_fast.cli.figures import (
+    coefficients_to_lines,
+    finite,
+    fitted_to_dict,
+    fitted_to_lines,
+)
 from metaopt_fast.cli.job import Settings
 from metaopt_fast.cli.output import draw
 from metaopt_fast.descent.gradient_descent import DescentResult
 from metaopt_fast.evolution.result import EvolveResult
 from metaopt_fast.floating_errors import shielded
+from metaopt_fast.models.model import Model
 from metaopt_fast.objectives.count_objective import INFEASIBLE, CountObjective
 from metaopt_fast.objectives.pointwise import PointwiseLoss
 from metaopt_fast.samplers.from_dict import from_dict
@@ -40,6 +46,10 @@ class Report:
         no gradient.
     isa : str
     n_threads : int
+    model : Model
+        The best candidate with its preparation.
+    kept : str or None
+        Path of the file that the model is written to.
     """
 
     settings: Settings
@@ -50,13 +60,18 @@ class Report:
     descent: DescentResult | None
     isa: str
     n_threads: int
+    model: Model
+    kept: str | None
 
     @shielded
     def accuracy(self, theta: Float64Array) -> float:
-        """Return the part of the rows whose class has the sign of x . theta, the intercept last."""
+        """Return the part of the training rows whose class has the sign of x . theta, by weight."""
         table = self.data.table
         decisions = self.objective.decisions(theta, table.X)
-        return float(((decisions > 0) == (table.y == 1)).mean())
+        is_right = (decisions > 0) == (table.y == 1)
+        if table.weights is None:
+            return float(is_right.mean())
+        return float((is_right * table.weights).sum() / table.weights.sum())
 
     @property
     def n_candidates(self) -> int:
@@ -88,6 +103,8 @@ class Report:
                 "status": descent.status,
             },
             "data": self.data.to_dict(),
+            **fitted_to_dict(self.model, self.data),
+            "model_file": self.kept,
             "objective": settings.objective,
             "l2": settings.l2,
             "group": settings.group,
@@ -99,11 +116,12 @@ class Report:
 
     def to_json(self) -> str:
         """Return `to_dict` as JSON; numbers that are not finite become null."""
-        return json.dumps(_finite(self.to_dict()), indent=1, allow_nan=False) + "\n"
+        return json.dumps(finite(self.to_dict()), indent=1, allow_nan=False) + "\n"
 
     def to_text(self) -> str:
         """Return tables for a terminal."""
-        parts = [self._what(), self._found(), self._comparison()]
+        parts = [self._what(), self._found(), fitted_to_lines(self.model, self.data, self.kept)]
+        parts += [coefficients_to_lines(self.model), self._comparison()]
         if len(self.result.top) > 1:
             parts.append(self._ranking())
         return lines_to_text(parts)
@@ -152,7 +170,6 @@ class Report:
         return [
             ("best loss", f"{result.loss:.10g}"),
             *self._limit(),
-            ("accuracy", f"{self.accuracy(result.theta):.2%}"),
             ("best candidate", candidate_name(result.top[0])),
             ("pairs per second", f"{rate:.3g}{computed}"),
             ("seconds", f"{result.elapsed:.2f}"),
@@ -192,18 +209,3 @@ class Report:
     def to_picture(self, kind: str) -> bytes:
         """Return the best loss against the candidates as a PNG, SVG or PDF file."""
         return draw(self.result.plot_trace, kind)
-
-
-def candidate_name(found: Any) -> str:
-    """Return the number of an entry of a result's `top`."""
-    of = f" of generation {found['generation']:,}" if "generation" in found.dtype.names else ""
-    return f"{found['index']:,}{of}"
-
-
-def _finite(value: Any) -> Any:
-    """Return `value` with None for numbers that are not finite."""
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

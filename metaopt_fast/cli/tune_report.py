@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from metaopt_fast.cli.data_report import Data, Lines, lines_to_text
+from metaopt_fast.cli.figures import (
+    coefficients_to_lines,
+    finite,
+    fitted_to_dict,
+    fitted_to_lines,
+)
 from metaopt_fast.cli.output import draw
+from metaopt_fast.models.model import Model
 from metaopt_fast.selection.tune import TuneResult
 
 # Candidates in the table.
@@ -28,6 +35,10 @@ class TuneReport:
     result : TuneResult
     isa : str
     n_threads : int
+    model : Model
+        The model of the best C, trained on all training rows.
+    kept : str or None
+        Path of the file that the model is written to.
     """
 
     data: Data
@@ -35,6 +46,8 @@ class TuneReport:
     result: TuneResult
     isa: str
     n_threads: int
+    model: Model
+    kept: str | None
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain numbers, strings, lists and dicts, for JSON."""
@@ -53,6 +66,8 @@ class TuneReport:
             "n_threads": self.n_threads,
             "config": self.config,
             "data": self.data.to_dict(),
+            **fitted_to_dict(self.model, self.data),
+            "model_file": self.kept,
         }
 
     def _candidate(self, index: int) -> dict[str, Any]:
@@ -70,17 +85,18 @@ class TuneReport:
 
     def to_json(self) -> str:
         """Return `to_dict` as JSON."""
-        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
+        return json.dumps(finite(self.to_dict()), indent=1, allow_nan=False) + "\n"
 
     def to_text(self) -> str:
         """Return tables for a terminal."""
-        parts = [self._what(), self._found(), self._ranking()]
+        parts = [self._what(), self._found(), fitted_to_lines(self.model, self.data, self.kept)]
+        parts += [coefficients_to_lines(self.model), self._ranking()]
         return lines_to_text(parts)
 
     def _what(self) -> Lines:
         config, result = self.config, self.result
         return [
-            *self.data.to_lines("standardized over all rows, before the folds are cut"),
+            *self.data.to_lines("standardized by the training rows, of each fold anew"),
             ("model", "logistic, with intercept, l2 = 1 / (C * training rows)"),
             (
                 "candidates",

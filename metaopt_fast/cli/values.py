@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import math
 import os
 
@@ -83,6 +84,27 @@ def box(text: str) -> tuple[int, int]:
             f"{text!r} given, but LOW:HIGH, two integers up to {MAX_INTEGER} wanted"
         )
     return low, high
+
+
+def columns(text: str) -> list[str]:
+    """Return names separated by commas; one that has a comma itself is quoted."""
+    try:
+        (row,) = csv.reader([text], strict=True)
+    except (ValueError, csv.Error):
+        row = []
+    if not row or not all(row):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} given, but names of columns, separated by commas, wanted"
+        )
+    return row
+
+
+def part(text: str) -> float:
+    """Return a number between 0 and 1, exclusive."""
+    value = _as_float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} given, but a number between 0 and 1 wanted")
+    return value
 
 
 def path(text: str) -> str:

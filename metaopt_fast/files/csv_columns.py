@@ -40,11 +40,11 @@ NO_NUMBER = NO_TEXT | {"None", "none", "-"}
 class Labels:
     """The target's column of a CSV file: a number for each of two values, and what they mean."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: tuple[str, ...] | None = None) -> None:
         self.codes: dict[str, int] = {}
         self.column = bytearray()
-        self.texts: list[str] = []
-        self.keys: list[Decimal | str] = []
+        self.texts = list(classes or ())
+        self.keys = [as_label(text) for text in self.texts]
 
     def add(self, text: str, source: Lines, name: str, may_miss: bool = False) -> None:
         """Add the label of a row."""

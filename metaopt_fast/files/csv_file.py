@@ -30,7 +30,11 @@ def _read(path: str, stream: IO[bytes], wanted: Wanted) -> Table:
     roles = roles_of(path, names, wanted)
     feature_names = [names[j] for j in roles.features]
     pick = _picker([len(index) + j for j in roles.features])
-    features, labels, groups = Features(feature_names, source, wanted), Labels(), Groups()
+    features, labels, groups = (
+        Features(feature_names, source, wanted),
+        Labels(wanted.classes),
+        Groups(),
+    )
     target = None if roles.target is None else len(index) + roles.target
     group = None if roles.group is None else len(index) + roles.group
     name, may_miss = str(wanted.target), wanted.missing == "drop"

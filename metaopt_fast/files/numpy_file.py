@@ -123,7 +123,9 @@ def _from_arrays(
         raise ValueError(
             f"{shown(path)}, row {row}, column {positions[column]} has {X[row, column]}: {cure}."
         )
-    classes, class_names = _classes(path, y, where) if wanted.is_labelled else (y, ())
+    classes, class_names = (
+        _classes(path, y, where, wanted.classes) if wanted.is_labelled else (y, ())
+    )
     feature_names = tuple(names[j] for j in roles.features)
     return complete(path, Table(X, classes, feature_names, class_names, groups), wanted)
 
@@ -140,13 +142,13 @@ def _groups(path: str, column: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
 
 
 def _classes(
-    path: str, y: npt.NDArray[Any], where: str
+    path: str, y: npt.NDArray[Any], where: str, classes: tuple[str, ...] | None
 ) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         row = int(np.argmin(np.isfinite(y)))
         raise ValueError(f"{shown(path)}, row {row}, {where} has {y[row]}: {VALUE_WANTED}.")
     values, codes = np.unique(y, return_inverse=True)
-    return two_classes(path, values.tolist(), codes, where)
+    return two_classes(path, values.tolist(), codes, where, classes)
 
 
 def check_size(what: str, size: int) -> None:

@@ -126,7 +126,7 @@ def complete(path: str, table: Table, wanted: Wanted) -> Table:
     """Return what was read with all that is asked of it but the roles of columns."""
     table = _with_weights(path, table, wanted)
     if wanted.missing == "drop":
-        table = _without_missing(path, table)
+        table = _without_missing(path, table, wanted)
     return _with_positive(path, table, wanted.positive)
 
 
@@ -153,7 +153,7 @@ def _with_weights(path: str, table: Table, wanted: Wanted) -> Table:
     return table._replace(X=X, feature_names=tuple(names), categories=categories, weights=weights)
 
 
-def _without_missing(path: str, table: Table) -> Table:
+def _without_missing(path: str, table: Table, wanted: Wanted) -> Table:
     """Leave out the rows that miss a value."""
     is_whole_row = ~np.isnan(table.X).any(axis=1) & (table.y != MISSING_LABEL)
     left_out = int(np.count_nonzero(~is_whole_row))
@@ -162,7 +162,7 @@ def _without_missing(path: str, table: Table) -> Table:
     if left_out == len(is_whole_row):
         raise ValueError(f"{shown(path)} misses a value in every row: pass --missing mean.")
     table = table.take(np.flatnonzero(is_whole_row))
-    if table.class_names and len(np.unique(table.y)) == 1:
+    if wanted.classes is None and table.class_names and len(np.unique(table.y)) == 1:
         raise ValueError(
             f"{shown(path)} has rows of one class alone where no value is missing: pass --missing "
             "mean."
@@ -189,13 +189,31 @@ def _with_positive(path: str, table: Table, positive: str | None) -> Table:
 
 
 def two_classes(
-    path: str, values: Sequence[Any], codes: npt.NDArray[np.intp], where: str
-) -> tuple[npt.NDArray[np.uint8], tuple[str, str]]:
-    """Return the labels as 0 and 1, and what these mean, of their values and the value of each."""
+    path: str,
+    values: Sequence[Any],
+    codes: npt.NDArray[np.intp],
+    where: str,
+    classes: tuple[str, ...] | None = None,
+) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
+    """Return the labels as 0 and 1, and what these mean, of their values and the value of each.
+
+    The two classes may be known before; else there must be two values.
+    """
     texts = [
         value.decode(errors="replace") if isinstance(value, bytes) else str(value)
         for value in values[:5]
     ]
+    if classes is not None and len(values) <= 2:
+        known = [as_label(name) for name in classes]
+        unknown = [text for text in texts if as_label(text) not in known]
+        if unknown:
+            first, second = map(quoted, classes)
+            raise ValueError(
+                f"{shown(path)}, {where} has the value {quoted(unknown[0])}: pass rows of the "
+                f"classes {first} and {second}."
+            )
+        numbers = np.array([known.index(as_label(text)) for text in texts], np.uint8)
+        return numbers[codes], classes
     if len(values) == 1:
         raise one_class(path, where, texts[0])
     if len(values) > 2:

@@ -31,6 +31,8 @@ class Wanted(NamedTuple):
         Whether features may be text.
     texts : frozenset of str or None
         Features that are text whatever their values look like; None: their first values decide.
+    classes : tuple of two str, or None
+        Values that the target may have, the lesser first, where they are known before.
     is_labelled : bool
         Whether there is a target.
     """
@@ -44,6 +46,7 @@ class Wanted(NamedTuple):
     missing: str = "error"
     categories: str = "error"
     texts: frozenset[str] | None = None
+    classes: tuple[str, ...] | None = None
     is_labelled: bool = True
 
     @property

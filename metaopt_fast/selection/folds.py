@@ -17,6 +17,7 @@ Split = tuple[IndexArray, IndexArray]
 
 # Random numbers of the folds: far behind those of any candidate, so that one more moves no row.
 FOLD_START = 2**62
+HOLDOUT_START = 2**62 + 2**61
 
 
 def stratified_folds(y: npt.NDArray[Any], n_folds: int, seed: int) -> npt.NDArray[np.intp]:
@@ -32,6 +33,28 @@ def stratified_folds(y: npt.NDArray[Any], n_folds: int, seed: int) -> npt.NDArra
     folds = np.empty(len(y), np.intp)
     folds[np.lexsort((keys, y))] = np.arange(len(y)) % n_folds
     return folds
+
+
+def stratified_holdout(y: npt.NDArray[Any], part: float, seed: int) -> Split:
+    """Return rows to train on, and a part of each class to hold out, drawn at random.
+
+    Each class keeps a row on either side.
+
+    Examples
+    --------
+    >>> train, held_out = stratified_holdout(np.array([0, 1, 1, 0, 1, 1, 0, 1]), 0.25, seed=0)
+    >>> len(train), len(held_out)
+    (6, 2)
+    """
+    keys = Uniform(0.0, 1.0).sample(seed, HOLDOUT_START, len(y), 1)[:, 0]
+    is_held_out = np.zeros(len(y), bool)
+    for label in np.unique(y):
+        rows = np.flatnonzero(y == label)
+        if len(rows) < 2:
+            raise ValueError("a class has one row, and none can be held out: pass more rows.")
+        count = min(max(round(part * len(rows)), 1), len(rows) - 1)
+        is_held_out[rows[np.argsort(keys[rows], kind="stable")[:count]]] = True
+    return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
 
 
 def check_splits(splits: Iterable[Any], n_samples: int) -> list[Split]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +15,13 @@ from metaopt_fast.arithmetic import exp, log
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.samplers.independent import Uniform
 from metaopt_fast.selection.choice import standard_error, within_one_standard_error
-from metaopt_fast.selection.folds import stratified_folds
+from metaopt_fast.selection.folds import Split, stratified_folds
 from metaopt_fast.selection.scores import SCORES
-from metaopt_fast.selection.splits import fit_splits, score_splits
-from metaopt_fast.typing import Float64Array
+from metaopt_fast.selection.splits import SplitFits, fit_splits, score_splits
+from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.values import check_integer, describe
+
+Prepare = Callable[[IndexArray], Float64Array]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,6 +125,8 @@ def tune(
     seed: int = 0,
     low: float = 1e-4,
     high: float = 1e4,
+    sample_weight: Float64Array | None = None,
+    prepare: Prepare | None = None,
     n_threads: int | None = None,
 ) -> TuneResult:
     """Cross-validate logistic regressions with an l2 penalty over many C.
@@ -129,6 +134,7 @@ def tune(
     Parameters
     ----------
     X : numpy.ndarray of shape (n_samples, n_features)
+        What models are trained on, if there is no `prepare`.
     y : numpy.ndarray of shape (n_samples,)
         Labels 0 and 1.
     n_candidates : int, default 200
@@ -141,6 +147,12 @@ def tune(
         Seed of the candidates and of the folds.
     low, high : float
         Bounds of C.
+    sample_weight : numpy.ndarray of shape (n_samples,), optional
+        Weights of the rows, in training and in scores.
+    prepare : callable, optional
+        Function of the numbers of training rows, that returns the columns of all rows as they are
+        prepared by these: it is asked for the training rows of each fold, then for all. Without
+        it, X is the same for all folds.
     n_threads : int, optional
 
     Returns
@@ -171,27 +183,54 @@ def tune(
     C = np.clip(exp(exponents.sample(seed, 0, n_candidates, 1)[:, 0]), low, high)
     folds = stratified_folds(y, cv, seed)
     parts = [(np.flatnonzero(folds != k), np.flatnonzero(folds == k)) for k in range(cv)]
-    positive = y == 1
-    fits = fit_splits(
-        X, positive, parts, C=C, class_weight=[None] * n_candidates, n_threads=n_threads
+    data = _Data(X, y == 1, sample_weight, prepare, n_threads)
+    # Columns that are the same for all folds are one computation.
+    runs = [parts] if prepare is None else [[part] for part in parts]
+    found = [data.cross_validate(run, C, scoring) for run in runs]
+    scores, gap_bound, converged = (
+        np.concatenate(arrays, axis=1) for arrays in zip(*found, strict=True)
     )
-    scores = score_splits([scoring], fits.theta, X, positive, parts)[scoring]
     everything = np.arange(len(X))
-    last = fit_splits(
-        X,
-        positive,
-        [(everything, everything)],
-        C=C[[scores.mean(axis=1).argmax()]],
-        class_weight=[None],
-        n_threads=n_threads,
-    )
+    last, _ = data.fit([(everything, everything)], C[[scores.mean(axis=1).argmax()]])
     return TuneResult(
         C=C,
         scores=scores,
-        gap_bound=fits.gap_bound,
-        converged=fits.converged,
+        gap_bound=gap_bound,
+        converged=converged,
         scoring=scoring,
         theta=last.theta[0, 0],
         folds=folds,
         elapsed=time.perf_counter() - started,
     )
+
+
+class _Data(NamedTuple):
+    """Rows, and how their columns are prepared."""
+
+    X: Float64Array
+    positive: npt.NDArray[np.bool_]
+    weights: Float64Array | None
+    prepare: Prepare | None
+    n_threads: int | None
+
+    def fit(self, splits: list[Split], C: Float64Array) -> tuple[SplitFits, Float64Array]:
+        """Return models of splits with the columns that they share, and these columns."""
+        X = self.X if self.prepare is None else self.prepare(splits[0][0])
+        fits = fit_splits(
+            X,
+            self.positive,
+            splits,
+            C=C,
+            class_weight=[None] * len(C),
+            sample_weight=self.weights,
+            n_threads=self.n_threads,
+        )
+        return fits, X
+
+    def cross_validate(
+        self, splits: list[Split], C: Float64Array, scoring: str
+    ) -> tuple[Float64Array, Float64Array, npt.NDArray[np.bool_]]:
+        """Return scores, bounds of gaps, and what has converged, each of C and split."""
+        fits, X = self.fit(splits, C)
+        scores = score_splits([scoring], fits.theta, X, self.positive, splits, self.weights)
+        return scores[scoring], fits.gap_bound, fits.converged

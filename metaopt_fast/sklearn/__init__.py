@@ -1,5 +1,7 @@
 """Estimators in scikit-learn's protocol: the only wing that imports scikit-learn or SciPy.
 
+But for one module, ``models.pipeline``, which makes scikit-learn's own of a model.
+
 Only users import it.
 """
 

@@ -22,11 +22,13 @@ from wrong_arguments import (  # noqa: F401 - fixtures, and the tests of the swe
     DRAWN,
     EVOLUTION,
     GROUPS,
+    MODEL,
     OBJECTIVE,
     PATHS,
     SEARCH,
     THETA,
     THETAS,
+    WEIGHTS,
     WHOLE,
     Entry,
     X,
@@ -50,6 +52,16 @@ def entries():
         "config": Entry(mf.config, {}),
         "show_config": Entry(mf.show_config, {}),
         "merge_duplicates": Entry(mf.merge_duplicates, DATA),
+        "standardize": Entry(mf.standardize, {"X": X, "sample_weight": WEIGHTS}),
+        "load_model": Entry(mf.load_model, {"path": "model.json"}),
+        "Model.save": Entry(MODEL.save, {"path": "kept.json"}),
+        "Model.coefficients": Entry(MODEL.coefficients, {}),
+        "Model.to_json": Entry(MODEL.to_json, {}),
+        "Model.to_sklearn": Entry(MODEL.to_sklearn, {}),
+        **{
+            f"Model.{name}": Entry(getattr(MODEL, name), {"X": X})
+            for name in ("decision_function", "predict", "predict_proba")
+        },
         "merge_results": Entry(
             mf.merge_results, {"results": [SEARCH]}, aliases={"results": "result"}
         ),
@@ -228,6 +240,11 @@ NOT_IN_TABLE = {
     "DescentSearchResult": RECORD,
     "EvolveResult": RECORD,
     "FitResult": RECORD,
+    "Model": RECORD,
+    **{
+        f"Model.{name}": OWN
+        for name in ("linear", "decisions_of", "codes_of", "probabilities_of", "label_array")
+    },
     "Scorecard": RECORD,
     "SearchResult": RECORD,
     "CheckpointError": "an exception",

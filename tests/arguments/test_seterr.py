@@ -18,7 +18,7 @@ from wrong_arguments import files, limited_memory  # noqa: F401 - fixtures
 import metaopt_fast as mf
 from metaopt_fast import metrics
 from metaopt_fast.cli import program as cli
-from metaopt_fast.data.standardize import standardize
+from metaopt_fast.data.standardize import standardize_in_place as standardize
 from metaopt_fast.descent.gradient_descent import METHODS
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.selection.tune import tune

@@ -7,7 +7,7 @@ import pytest
 from programs import SMALL, assert_complaint
 
 import metaopt_fast as mf
-from metaopt_fast.data.standardize import standardize
+from metaopt_fast.data.standardize import standardize_in_place as standardize
 from metaopt_fast.datasets import load_breast_cancer
 
 

@@ -22,6 +22,8 @@ VALID = {
     "search": ["data.csv", "--target", "t", "--candidates", "20"],
     "resume": ["search.db"],
     "tune": ["data.csv", "--target", "t", "--candidates", "2", "--cv", "2"],
+    "predict": ["model.json", "data.csv"],
+    "score": ["model.json", "data.csv"],
     "info": [],
     "bench": ["--seconds", "0.01", "--threads", "1"],
 }
@@ -106,6 +108,7 @@ def given_files(files, tmp_path_factory):  # noqa: F811
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         (folder / "data.csv").write_text(f"a,b,t\n{rows}")
-        assert cli.main(["search", *VALID["search"], "--checkpoint", "search.db"]) == 0
+        kept = ["--checkpoint", "search.db", "--model", "model.json"]
+        assert cli.main(["search", *VALID["search"], *kept]) == 0
     (folder / "data.npz").write_bytes(b"PK\x03\x04")
     return {path.name: path.read_bytes() for path in folder.iterdir()}

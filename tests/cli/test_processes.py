@@ -15,13 +15,12 @@ from programs import CSV, SMALL, assert_complaint, process
 from searches import files_up_to
 
 import metaopt_fast as mf
-from metaopt_fast.cli import job
+from metaopt_fast.cli import job, tuning
 from metaopt_fast.cli import program as cli
 from metaopt_fast.cli.report import Report
 from metaopt_fast.search import random_search as search
 from metaopt_fast.search import shards
 from metaopt_fast.search.checkpoint import Checkpoint
-from metaopt_fast.selection import tune
 
 
 def test_python_m_is_the_same_program():
@@ -89,7 +88,7 @@ def test_sigterm_before_there_is_a_result(run, data, tmp_path, monkeypatch, comm
     run("search", data, *target, *SMALL, "--checkpoint", path)
     monkeypatch.setattr(cli, "random_search", terminated)
     monkeypatch.setattr(cli, "resume_search", terminated)
-    monkeypatch.setattr(tune, "tune", terminated)
+    monkeypatch.setattr(tuning, "tune", terminated)
     status = run(command, *([path] if command == "resume" else [data, *target]))
     why = f": {NO_PART_OF_TUNE}" if command == "tune" else ""
     assert status == (143, "", f"metaopt-fast: interrupted before there was a result{why}\n")
@@ -147,7 +146,7 @@ def test_an_interrupt_that_a_reader_of_data_has_swallowed_counts(
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(cli, "read_data", swallow)
     monkeypatch.setattr(job, "read_data", swallow)
-    monkeypatch.setattr(tune, "tune", pytest.fail)
+    monkeypatch.setattr(tuning, "tune", pytest.fail)
     monkeypatch.setattr(cli, "random_search", pytest.fail)
     monkeypatch.setattr(cli, "resume_search", pytest.fail)
     status = run(command, *([path] if command == "resume" else [data, *target]))

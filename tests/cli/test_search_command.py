@@ -15,7 +15,7 @@ from programs import CSV, SMALL, assert_complaint
 import metaopt_fast as mf
 from metaopt_fast.cli import program as cli
 from metaopt_fast.cli.arguments import make_parser
-from metaopt_fast.data.standardize import standardize
+from metaopt_fast.data.standardize import standardize_in_place as standardize
 from metaopt_fast.datasets import BREAST_CANCER, load_breast_cancer
 from metaopt_fast.files.read import read_table
 
@@ -46,7 +46,7 @@ def test_search_prints_what_a_search_of_the_library_finds(run):
     accuracy = np.mean((X @ result.theta[:-1] + result.theta[-1] > 0) == y)
     for label, value in {
         "best loss": f"{result.loss:.10g}",
-        "accuracy": f"{accuracy:.2%}",
+        "training accuracy": f"{accuracy:.2%}",
         "best candidate": f"{result.index:,}",
         "instruction set": mf.config()["isa"],
         "threads": str(mf.config()["n_threads"]),

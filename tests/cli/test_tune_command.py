@@ -4,16 +4,26 @@ import json
 import os
 import re
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from metaopt_fast.cli import program as cli
-from metaopt_fast.data.standardize import standardize
 from metaopt_fast.datasets import load_breast_cancer
+from metaopt_fast.selection.folds import stratified_folds
 from metaopt_fast.selection.tune import tune
 
 SMALL = ["--candidates", "12"]
+
+
+def standardized_by(X, rows):
+    """All rows, with mean 0 and deviation 1 over some of them, by NumPy's own digits."""
+    return (X - X[rows].mean(axis=0)) / X[rows].std(axis=0)
 
 
 @pytest.fixture
@@ -37,11 +47,10 @@ def test_the_table_has_the_best_ten(run):
     status, stdout, stderr = run(*SMALL, "--seed", 3, "--cv", 4)
     assert (status, stderr) == (0, "")
     X, y, _ = load_breast_cancer()
-    standardize(X)
-    result = tune(X, y, 12, seed=3, cv=4)
+    result = tune(X, y, 12, seed=3, cv=4, prepare=partial(standardized_by, X))
     for label, value in {
         "data": "breast_cancer, carried by the package: 569 rows, 30 features",
-        "features": "standardized over all rows, before the folds are cut",
+        "features": "standardized by the training rows, of each fold anew",
         "positive class": r"malignant \(212 rows\), beside benign",
         "candidates": "12 values of C, log-uniform from 0.0001 to 10000, seed 3",
         "score": "neg_log_loss of 4 stratified folds",
@@ -146,3 +155,42 @@ def test_no_picture_without_matplotlib(run, monkeypatch, tmp_path):
     found = run(*SMALL, "--plot", tmp_path / "a.png")
     assert_complaint(found, 1, "--plot needs matplotlib: pip install 'metaopt_fast[plot]'.")
     assert not os.listdir(tmp_path)
+
+
+def test_each_fold_is_prepared_by_its_training_rows_as_in_a_pipeline_of_scikit_learn(run):
+    """StandardScaler and LogisticRegression, with the folds and C of the command."""
+    status, stdout, _ = run(*SMALL, "--json", "--low", "0.01", "--high", "10", "--cv", "3")
+    found = json.loads(stdout)
+    X, y, _ = load_breast_cancer()
+    folds = stratified_folds(y, 3, 0)
+    splits = [(np.flatnonzero(folds != k), np.flatnonzero(folds == k)) for k in range(3)]
+    for candidate in found["candidates"][:3]:
+        estimator = LogisticRegression(C=candidate["C"], solver="newton-cholesky", tol=1e-12)
+        pipeline = make_pipeline(StandardScaler(), estimator)
+        scores = cross_val_score(pipeline, X, y, cv=splits, scoring="neg_log_loss")
+        np.testing.assert_allclose(candidate["scores"], scores, rtol=1e-6)
+    assert status == 0
+
+
+def test_weights_count_in_means_deviations_models_and_scores(run, tmp_path):
+    """A row of weight 2 is two rows."""
+    rng = np.random.default_rng(3)
+    rows, weights = rng.normal(size=(60, 2)) * [1, 100], rng.integers(1, 3, 60)
+    labels = rows[:, 0] + rng.normal(size=60) > 0
+    weighted, repeated = tmp_path / "weighted.csv", tmp_path / "repeated.csv"
+    write(weighted, [*zip(*rows.T, labels, weights, strict=True)], "a,b,y,w")
+    copies = [(*row, y) for row, y, w in zip(rows, labels, weights, strict=True) for _ in range(w)]
+    write(repeated, copies, "a,b,y")
+    same = ["--target", "y", "--low", "0.5", "--high", "0.5", "--candidates", "1", "--json"]
+    one = json.loads(run(weighted, *same, "--weight", "w")[1])
+    two = json.loads(run(repeated, *same)[1])
+    np.testing.assert_allclose(one["theta"], two["theta"], rtol=1e-7)
+    for name in ("mean", "scale"):
+        values = [found["data"]["standardization"][name] for found in (one, two)]
+        np.testing.assert_allclose(*values, rtol=1e-12)
+    for figure in ("accuracy", "log_loss", "roc_auc", "f1", "brier"):
+        assert one["training"][figure] == pytest.approx(two["training"][figure], rel=1e-6)
+
+
+def write(path, rows, header):
+    path.write_text("\n".join([header, *(",".join(map(str, row)) for row in rows)]) + "\n")

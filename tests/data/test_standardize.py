@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metaopt_fast.data.standardize import standardize
+from metaopt_fast.data.standardize import standardize_in_place as standardize
 
 X = np.random.default_rng(0).normal(size=(7, 3))
 

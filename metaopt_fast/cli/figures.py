@@ -1,0 +1,120 @@
+"""How well a model agrees with rows: the figures of training rows, and of rows held out."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from metaopt_fast.cli.data import raw_rows
+from metaopt_fast.cli.data_report import Data, Lines
+from metaopt_fast.files.table import Table
+from metaopt_fast.models.model import Coefficient, Model
+from metaopt_fast.selection import scores
+from metaopt_fast.validation.text import shown
+
+Figures = dict[str, float | int | None]
+# Those of a report for a terminal.
+LABELS = {
+    "accuracy": "accuracy",
+    "f1": "F1",
+    "roc_auc": "AUC",
+    "log_loss": "log loss",
+    "brier": "Brier",
+}
+# Of the coefficients in a table for a terminal, the largest.
+MAX_COEFFICIENTS = 12
+
+
+def figures_of(model: Model, table: Table) -> Figures:
+    """Return scores of the rows of a table, whose positive class is the model's.
+
+    None where a score is not defined: roc_auc of one class, losses without probabilities.
+    """
+    decisions = model.decisions_of(raw_rows(table)).T
+    positive = table.y == 1
+    weights = np.ones(len(positive)) if table.weights is None else table.weights
+    found: Figures = {"n_rows": len(positive)}
+    for name in ("accuracy", "balanced_accuracy", "f1", "roc_auc"):
+        found[name] = _defined(scores.SCORES[name](decisions, positive, weights))
+    has_probabilities = model.link is not None
+    for name, score in (("log_loss", "neg_log_loss"), ("brier", "neg_brier_score")):
+        value = _defined(-scores.SCORES[score](decisions, positive, weights))
+        found[name] = value if has_probabilities else None
+    return found
+
+
+def _defined(values: Any) -> float | None:
+    value = float(values[0])
+    return value if math.isfinite(value) else None
+
+
+def figures_to_lines(name: str, figures: Figures) -> Lines:
+    """Return figures as lines of a report."""
+    lines = [(f"{name} rows", f"{figures['n_rows']:,}")]
+    for figure, label in LABELS.items():
+        if (value := figures[figure]) is not None:
+            text = f"{value:.2%}" if figure == "accuracy" else f"{value:.6g}"
+            lines.append((f"{name} {label}", text))
+    return lines
+
+
+def fitted_to_dict(model: Model, data: Data) -> dict[str, Any]:
+    """Return a model's coefficients, and its figures of training and held-out rows, for JSON."""
+    held_out = data.held_out
+    return {
+        **coefficients_to_dict(model),
+        "training": figures_of(model, data.raw),
+        "held_out": None if held_out is None else figures_of(model, held_out),
+    }
+
+
+def fitted_to_lines(model: Model, data: Data, kept: str | None) -> Lines:
+    """Return the figures of training and held-out rows, and where the model is kept."""
+    lines = figures_to_lines("training", figures_of(model, data.raw))
+    if data.held_out is not None:
+        lines += figures_to_lines("held-out", figures_of(model, data.held_out))
+    else:
+        lines.append(("held-out rows", "none: pass --holdout 0.2, or --test FILE"))
+    if kept is not None:
+        lines.append(("model", f"{shown(kept)}: the one that these figures are of"))
+    return lines
+
+
+def finite(value: Any) -> Any:
+    """Return `value` with None for numbers that are not finite."""
+    if isinstance(value, dict):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def coefficients_to_dict(model: Model) -> dict[str, Any]:
+    """Return the coefficients of a model of two classes, for JSON."""
+    table, intercept = model.coefficients()
+    return {
+        "coefficients": [coefficient._asdict() for coefficient in table],
+        "intercept": intercept,
+    }
+
+
+def coefficients_to_lines(model: Model) -> Lines:
+    """Return the table of coefficients, the largest ones first."""
+    table, intercept = model.coefficients()
+    ranked = sorted(
+        table, key=lambda c: -abs(c.weight if c.standardized is None else c.standardized)
+    )
+    lines = [("weight", f"{'standardized':<16}{'odds ratio':<14}column")]
+    lines += [_line(coefficient) for coefficient in ranked[:MAX_COEFFICIENTS]]
+    if len(ranked) > MAX_COEFFICIENTS:
+        lines.append(("", f"({MAX_COEFFICIENTS} of {len(ranked):,}, the largest: --json has all)"))
+    return [*lines, (f"{intercept:.6g}", f"{'':<30}(intercept)")]
+
+
+def _line(coefficient: Coefficient) -> tuple[str, str]:
+    name, weight, standardized, odds = coefficient
+    of_deviation = "" if standardized is None else f"{standardized:.6g}"
+    ratio = "" if odds is None else f"{odds:.6g}"
+    return f"{weight:.6g}", f"{of_deviation:<16}{ratio:<14}{shown(name)}"

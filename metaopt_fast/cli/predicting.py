@@ -1,0 +1,92 @@
+"""The commands that use a model which was kept: predict, and score."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+
+from metaopt_fast.cli.data import raw_rows, read
+from metaopt_fast.cli.data_report import lines_to_text
+from metaopt_fast.cli.figures import figures_of, figures_to_lines
+from metaopt_fast.cli.output import check_output, write_output
+from metaopt_fast.files.table import Table
+from metaopt_fast.files.wanted import Wanted
+from metaopt_fast.models.model import Model
+from metaopt_fast.models.model_file import load_model
+from metaopt_fast.models.preparation import unknown_values
+from metaopt_fast.validation.text import shown
+
+
+def predict(arguments: argparse.Namespace) -> tuple[str, list[str]]:
+    """Return the predictions of a file as lines of CSV, and notes; nothing where it is written."""
+    if arguments.output is not None:
+        check_output(arguments.output, arguments.force)
+    model = load_model(arguments.model)
+    if arguments.proba and model.link is None:
+        model.probabilities_of(model.intercept)  # raises what is to be said
+    table = read(arguments.file, _wanted(model, is_labelled=False))
+    decisions = model.decisions_of(raw_rows(table))
+    decisions = decisions if model.positive is None else decisions[:, 0]
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    if arguments.proba:
+        lines.writerow(map(str, model.classes))
+        lines.writerows(model.probabilities_of(decisions).tolist())
+    else:
+        lines.writerow(["prediction"])
+        lines.writerows([model.classes[code]] for code in model.codes_of(decisions).tolist())
+    if arguments.output is not None:
+        write_output(arguments.output, text.getvalue().encode(), arguments.force)
+        return "", _notes(model, table)
+    return text.getvalue(), _notes(model, table)
+
+
+def score(arguments: argparse.Namespace) -> tuple[str, list[str]]:
+    """Return how well a model agrees with a file, and notes."""
+    model = load_model(arguments.model)
+    if model.positive is None:
+        raise ValueError(
+            f"{shown(arguments.model)} is of {len(model.classes)} classes, and files of data have "
+            "two: use predict."
+        )
+    target = arguments.target
+    if target is None:
+        kept = model.provenance.get("target")
+        target = kept if isinstance(kept, str) else None
+    wanted = _wanted(model, is_labelled=True)._replace(
+        target=target,
+        weight=arguments.weight,
+        classes=tuple(map(str, model.classes)),
+        positive=str(model.positive),
+    )
+    table = read(arguments.file, wanted)
+    figures = figures_of(model, table)
+    if arguments.json:
+        return json.dumps(figures, indent=1, allow_nan=False) + "\n", _notes(model, table)
+    return lines_to_text([figures_to_lines("scored", figures)]), _notes(model, table)
+
+
+def _wanted(model: Model, *, is_labelled: bool) -> Wanted:
+    """Return what is asked of a file that has a model's features."""
+    features = model.preparation.features
+    texts = frozenset(feature.name for feature in features if feature.values is not None)
+    # A row that is not there has no prediction: only where rows are counted are they left out.
+    missing = model.preparation.missing
+    return Wanted(
+        features=model.features,
+        missing="error" if missing == "drop" and not is_labelled else missing,
+        texts=texts,
+        is_labelled=is_labelled,
+    )
+
+
+def _notes(model: Model, table: Table) -> list[str]:
+    """Return what was detected in a file, and the values that the training rows did not have."""
+    unknown = [
+        f"column {shown(name)} has values that no training row had, in {n_rows:,} of the rows: "
+        "taken as none of them."
+        for name, n_rows in unknown_values(model.preparation, raw_rows(table))
+    ]
+    return [*table.notes, *unknown]

@@ -1,0 +1,251 @@
+"""A fitted linear model that knows its columns and classes."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from metaopt_fast.arithmetic import exp, expit, products
+from metaopt_fast.files.atomic import replace_file
+from metaopt_fast.floating_errors import shielded
+from metaopt_fast.models.preparation import Preparation, RawRows
+from metaopt_fast.models.raw_rows import raw_rows_of
+from metaopt_fast.typing import Float64Array
+from metaopt_fast.validation.values import check_path
+
+Label = str | int | float
+# How decisions become probabilities: of two classes, of any number, or not at all.
+LOGISTIC, SOFTMAX = "logistic", "softmax"
+
+
+class Coefficient(NamedTuple):
+    """A column's part in a model of two classes.
+
+    Attributes
+    ----------
+    name : str
+        Name of the column; of a text's value, "feature=value".
+    weight : float
+        What a unit of the column adds to the decision.
+    standardized : float or None
+        What a standard deviation of the training rows adds, where it is known.
+    odds_ratio : float or None
+        Factor of the odds of the positive class for a unit more; None of a model without
+        probabilities.
+    """
+
+    name: str
+    weight: float
+    standardized: float | None
+    odds_ratio: float | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """A fitted linear model, with what was done to its columns: what `load_model` returns.
+
+    Attributes
+    ----------
+    classes : tuple of str, int or float
+        The labels, sorted.
+    positive : str, int, float or None
+        The class that decisions above 0 are for; None of more than two classes.
+    preparation : Preparation
+        What is done to the columns before the coefficients.
+    coef : numpy.ndarray of shape (1, n_columns), or (n_classes, n_columns)
+        Coefficients of the prepared columns.
+    intercept : numpy.ndarray of shape (1,) or (n_classes,)
+    link : {"logistic", "softmax", None}
+        How decisions become probabilities; None: the model has none, as one that counts errors.
+    provenance : dict
+        Where it is from: plain numbers, strings, lists and dicts.
+    """
+
+    classes: tuple[Label, ...]
+    positive: Label | None
+    preparation: Preparation
+    coef: Float64Array
+    intercept: Float64Array
+    link: str | None = LOGISTIC
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def linear(
+        cls,
+        theta: Float64Array,
+        preparation: Preparation,
+        classes: Sequence[Label],
+        *,
+        link: str | None = LOGISTIC,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> Model:
+        """Return a model of two classes, the positive one last, the intercept last in theta.
+
+        A column that is constant on the training rows, and so decides nothing, has coefficient 0.
+        """
+        coef = np.array(theta[:-1], np.float64)
+        if preparation.is_standardized:
+            coef[preparation.is_constant] = 0.0
+        ordered = classes if classes[0] < classes[1] else classes[::-1]  # type: ignore[operator]
+        return cls(
+            tuple(ordered),
+            classes[1],
+            preparation,
+            coef[None],
+            np.array(theta[-1:], np.float64),
+            link,
+            dict(provenance or {}),
+        )
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The names of the columns that rows need."""
+        return tuple(feature.name for feature in self.preparation.features)
+
+    @property
+    def negative(self) -> Label | None:
+        """The other one of two classes."""
+        if self.positive is None:
+            return None
+        return self.classes[0] if self.positive == self.classes[1] else self.classes[1]
+
+    @shielded
+    def decisions_of(self, rows: RawRows) -> Float64Array:
+        """Return the decision of each row for the positive class, or each class: (n_rows, K)."""
+        X = self.preparation.apply(rows)
+        found = products(self.coef, X).T + self.intercept
+        return np.ascontiguousarray(found)
+
+    def decision_function(self, X: Any) -> Float64Array:
+        """Return the decision of each row, above 0 for the positive class, shape (n_rows,).
+
+        Of more than two classes, or by softmax, shape (n_rows, n_classes): the greatest decides.
+        """
+        found = self.decisions_of(raw_rows_of(X, self.preparation))
+        if np.isnan(found).any():
+            row = int(np.isnan(found).any(axis=1).argmax())
+            raise ValueError(
+                f"X has numbers too large for the model in row {row}: pass rows like those that it "
+                "was trained on."
+            )
+        return found if self.positive is None else np.ascontiguousarray(found[:, 0])
+
+    def predict(self, X: Any) -> npt.NDArray[Any]:
+        """Return the class of each row, shape (n_rows,).
+
+        Parameters
+        ----------
+        X : frame, mapping of names to columns, or array_like of shape (n_rows, n_features)
+            Columns as they are before any preparation, by name, in any order; others are ignored,
+            and those that are missing are named. An array has the features in the model's order.
+        """
+        return self.label_array()[self.codes_of(self.decision_function(X))]
+
+    @shielded
+    def predict_proba(self, X: Any) -> Float64Array:
+        """Return the probability of each class, in the order of `classes`: (n_rows, n_classes)."""
+        return self.probabilities_of(self.decision_function(X))
+
+    def codes_of(self, decisions: Float64Array) -> npt.NDArray[np.intp]:
+        """Return the number of each row's class; of two that are as good, the first."""
+        if self.positive is None:
+            return np.asarray(np.argmax(decisions, axis=1), np.intp)
+        of_positive = self.classes.index(self.positive)
+        return np.where(decisions > 0, of_positive, 1 - of_positive).astype(np.intp)
+
+    def probabilities_of(self, decisions: Float64Array) -> Float64Array:
+        """Return what decisions mean for each class."""
+        if self.link is None:
+            raise ValueError(
+                "this model was not trained for probabilities: use predict, or train by the "
+                "logistic loss."
+            )
+        if self.positive is not None:
+            both = [expit(-decisions), expit(decisions)]
+            return np.column_stack(both if self.positive == self.classes[1] else both[::-1])
+        powers = exp(np.ascontiguousarray(decisions - decisions.max(axis=1, keepdims=True)))
+        # Column by column: in one order, whatever the processor.
+        total = np.zeros(len(powers))
+        for column in powers.T:
+            total += column
+        return np.asarray(powers / total[:, None])
+
+    def label_array(self) -> npt.NDArray[Any]:
+        """Return the classes as an array, whole numbers of any size as they are."""
+        kinds = set(map(type, self.classes))
+        labels = np.empty(len(self.classes), object)
+        labels[:] = self.classes
+        if kinds == {str} or (kinds == {int} and all(abs(int(c)) < 2**63 for c in self.classes)):
+            return np.array(self.classes)
+        return labels.astype(np.float64) if kinds <= {int, float} and float in kinds else labels
+
+    @shielded
+    def coefficients(self) -> tuple[list[Coefficient], float]:
+        """Return each column's part, and the intercept, of columns in their original units.
+
+        Only of models of two classes.
+        """
+        if self.positive is None:
+            raise ValueError(
+                "this model has coefficients for each of its classes: see coef and intercept."
+            )
+        measured, theta, shift = self.preparation.measured, self.coef[0], 0.0
+        weights, of_deviations = theta, [None] * len(theta)
+        if measured is not None and self.preparation.is_standardized:
+            weights, of_deviations = theta / measured.scale, theta.tolist()
+            shift = _sum(weights * measured.mean)
+        elif measured is not None:
+            scale = np.where(self.preparation.is_constant, 0, measured.scale)
+            of_deviations = (theta * scale).tolist()
+        ratios = exp(np.ascontiguousarray(weights)).tolist()
+        table = [
+            Coefficient(name, weight, of_deviation, ratio if self.link else None)
+            for name, weight, of_deviation, ratio in zip(
+                self.preparation.names, weights.tolist(), of_deviations, ratios, strict=True
+            )
+        ]
+        return table, float(self.intercept[0]) - shift
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a JSON file, whole or not at all; `load_model` reads it."""
+        replace_file(check_path("path", path), self.to_json().encode())
+
+    def to_json(self) -> str:
+        """Return the model as JSON, its numbers as hexadecimal floats: each bit is kept."""
+        from metaopt_fast.models.model_file import to_json
+
+        return to_json(self)
+
+    def to_sklearn(self) -> Any:
+        """Return scikit-learn's own Pipeline, fitted: its probabilities are these but for rounding.
+
+        Columns of text need frames; a model without probabilities becomes a LinearSVC.
+        """
+        from metaopt_fast.models.pipeline import to_pipeline
+
+        return to_pipeline(self)
+
+    def __repr__(self) -> str:
+        lines = [f"Model of {len(self.features):,} features, classes {list(self.classes)}"]
+        if self.positive is None:
+            return lines[0]
+        lines[0] += f", {self.positive!r} the positive one"
+        table, intercept = self.coefficients()
+        lines += [f"  {c.weight:>12.6g}  {c.name}" for c in table[:20]]
+        if len(table) > 20:
+            lines.append(f"  ({len(table) - 20:,} more)")
+        return "\n".join([*lines, f"  {intercept:>12.6g}  intercept"])
+
+
+def _sum(values: Float64Array) -> float:
+    """Return an exact sum, or what it would be without the range of floats."""
+    try:
+        return math.fsum(values.tolist())
+    except (OverflowError, ValueError):  # beyond the range, or infinities of both signs
+        return float(values.sum())

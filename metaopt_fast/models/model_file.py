@@ -1,0 +1,260 @@
+"""Files of models: JSON with hexadecimal floats, read without executing anything in it.
+
+A file comes from a stranger: its size is bounded, and all that it says is checked.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from metaopt_fast.data.standardize import Standardization
+from metaopt_fast.files.table import check_file
+from metaopt_fast.models.model import LOGISTIC, SOFTMAX, Label, Model
+from metaopt_fast.models.preparation import Feature, Preparation
+from metaopt_fast.typing import Float64Array
+from metaopt_fast.validation.text import shown
+from metaopt_fast.validation.values import describe
+
+FORMAT, SCHEMA = "metaopt_fast model", 1
+# Of a file: a hundred coefficients for each of ten thousand columns are 25 MB.
+MAX_BYTES = 2**26
+# Of a number's text: "-0x1.fffffffffffffp+1023" has 23 letters.
+LONGEST_NUMBER = 32
+LARGEST_EXPONENT = 1100
+MISSING = ("error", "mean", "drop")
+
+
+def to_json(model: Model) -> str:
+    """Return a model as JSON."""
+    preparation, measured = model.preparation, model.preparation.measured
+    content = {
+        "format": FORMAT,
+        "schema": SCHEMA,
+        "classes": [_label_to_json(label) for label in model.classes],
+        "positive": None if model.positive is None else model.classes.index(model.positive),
+        "link": model.link,
+        "features": [
+            {
+                "name": feature.name,
+                "values": None if feature.values is None else list(feature.values),
+                "fill": None if feature.fill is None else feature.fill.hex(),
+            }
+            for feature in preparation.features
+        ],
+        "missing": preparation.missing,
+        "standardized": preparation.is_standardized,
+        "columns": measured
+        and {
+            "exponent": measured.exponent.tolist(),
+            "center": _hexadecimal(measured.center),
+            "remainder": _hexadecimal(measured.remainder),
+            "deviation": _hexadecimal(measured.deviation),
+        },
+        "coefficients": [_hexadecimal(row) for row in model.coef],
+        "intercepts": _hexadecimal(model.intercept),
+        "provenance": model.provenance,
+    }
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def _hexadecimal(values: Float64Array) -> list[str]:
+    return [value.hex() for value in values.tolist()]
+
+
+def _label_to_json(label: Label) -> Any:
+    """Return a text as it is, a whole number in its digits, any other as a hexadecimal float."""
+    if isinstance(label, str):
+        return label
+    return {"integer": str(label)} if isinstance(label, int) else {"float": label.hex()}
+
+
+def load_model(path: str | os.PathLike[str]) -> Model:
+    """Read a model from the JSON file that ``metaopt-fast ... --model`` or `Model.save` wrote.
+
+    Nothing in it is executed.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    ValueError
+        If it is no such file, is damaged, or is of a newer version.
+    OSError
+        If it cannot be read.
+    """
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
+        raise TypeError(f"path is {describe(path)}: pass the path of a model's file.")
+    name = os.fspath(path)
+    check_file(name)
+    content = b""
+    # One of claims alone takes no memory.
+    if (size := os.path.getsize(name)) <= MAX_BYTES:
+        with open(name, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    if max(size, len(content)) > MAX_BYTES:
+        raise ValueError(
+            f"{shown(name)} has more than {MAX_BYTES:,} bytes: pass what --model has written."
+        )
+    return parse(name, content)
+
+
+def parse(name: str, content: bytes) -> Model:
+    """Return the model that a file's content says; `name` is the file's in errors."""
+    try:
+        found = json.loads(content, parse_constant=_nothing)
+    except (ValueError, RecursionError):
+        raise _no_model(name) from None
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise _no_model(name)
+    schema = found.get("schema")
+    if type(schema) is int and schema > SCHEMA:
+        raise ValueError(
+            f"{shown(name)} has schema {str(schema)[:20]}, and this version of metaopt_fast reads "
+            f"up to {SCHEMA}: update it, by pip install -U metaopt_fast."
+        )
+    return _Contents(name, found).model()
+
+
+def _nothing(_: str) -> None:
+    """Take NaN and the infinities, which are no JSON, for nothing."""
+
+
+def _no_model(name: str) -> ValueError:
+    return ValueError(f"{shown(name)} is no model: pass a file that --model has written.")
+
+
+class _Contents:
+    """What a file of a model says, checked entry by entry."""
+
+    def __init__(self, path: str, found: dict[str, Any]) -> None:
+        self._path, self._found = path, found
+
+    def model(self) -> Model:
+        """Return the model."""
+        self._check(
+            type(self._found.get("schema")) is int and self._found["schema"] == SCHEMA, "schema"
+        )
+        classes = self._list("classes", self._label, 2)
+        self._check(len(set(classes)) == len(classes), "classes")
+        try:
+            self._check(sorted(classes) == classes, "classes")  # of one kind, too
+        except TypeError:
+            self._check(False, "classes")
+        positive = self._positive(classes)
+        link = self._found.get("link")
+        links = (LOGISTIC, None) if positive is not None else (SOFTMAX, None)
+        self._check(link in links and not isinstance(link, (list, dict)), "link")
+        preparation = self._preparation()
+        shape = (1 if positive is not None else len(classes)), len(preparation.names)
+        provenance = self._found.get("provenance")
+        self._check(isinstance(provenance, dict), "provenance")
+        return Model(
+            tuple(classes),
+            positive,
+            preparation,
+            self._matrix("coefficients", shape),
+            self._numbers(self._found, "intercepts", shape[0]),
+            link,
+            dict(provenance or {}),
+        )
+
+    def _check(self, is_right: bool, what: str) -> None:
+        if not is_right:
+            raise ValueError(
+                f"{shown(self._path)} is not a whole model (its entry {what!r}): save it again."
+            )
+
+    def _list(self, name: str, read: Callable[[Any], Any], at_least: int) -> list[Any]:
+        entries = self._found.get(name)
+        self._check(isinstance(entries, list) and len(entries) >= at_least, name)
+        return [read(entry) for entry in entries or ()]
+
+    def _label(self, entry: Any) -> Label:
+        if isinstance(entry, str):
+            return entry
+        self._check(isinstance(entry, dict) and len(entry) == 1, "classes")
+        (kind, text), *_ = entry.items()
+        if kind == "float":
+            return self._number(text, "classes")
+        digits = text.removeprefix("-") if isinstance(text, str) else ""
+        self._check(
+            kind == "integer" and len(digits) <= 50 and digits.isascii() and digits.isdecimal(),
+            "classes",
+        )
+        return int(text)
+
+    def _positive(self, classes: list[Label]) -> Label | None:
+        number = self._found.get("positive", "")
+        if number is None:
+            return None
+        self._check(type(number) is int and number in (0, 1) and len(classes) == 2, "positive")
+        return classes[int(number)]
+
+    def _number(self, text: Any, name: str) -> float:
+        # "0x" told: a number that somebody has written in decimals would be taken for another one.
+        is_hexadecimal = isinstance(text, str) and text.lstrip("-").startswith("0x")
+        self._check(is_hexadecimal and len(text) <= LONGEST_NUMBER, name)
+        try:
+            number = float.fromhex(text)
+        except (ValueError, OverflowError):
+            number = math.nan
+        self._check(math.isfinite(number), name)
+        return number
+
+    def _numbers(self, where: Any, name: str, count: int) -> Float64Array:
+        texts = where.get(name) if isinstance(where, dict) else None
+        self._check(isinstance(texts, list) and len(texts) == count, name)
+        return np.array([self._number(text, name) for text in texts or ()], np.float64)
+
+    def _matrix(self, name: str, shape: tuple[int, int]) -> Float64Array:
+        rows = self._found.get(name)
+        self._check(isinstance(rows, list) and len(rows) == shape[0], name)
+        return np.array([self._numbers({name: row}, name, shape[1]) for row in rows or ()])
+
+    def _preparation(self) -> Preparation:
+        features = tuple(self._list("features", self._feature, 1))
+        self._check(len({feature.name for feature in features}) == len(features), "features")
+        missing, is_standardized = self._found.get("missing"), self._found.get("standardized")
+        self._check(isinstance(missing, str) and missing in MISSING, "missing")
+        for feature in features:  # exactly where a number may be missing, something stands for it
+            is_filled = missing == "mean" and feature.values is None
+            self._check((feature.fill is not None) == is_filled, "features")
+        self._check(isinstance(is_standardized, bool), "standardized")
+        n_columns = sum(len(feature.columns) for feature in features)
+        columns = self._found.get("columns", "")
+        if columns is None:
+            self._check(not is_standardized, "columns")
+            return Preparation(features, str(missing), None, False)
+        exponents = columns.get("exponent") if isinstance(columns, dict) else None
+        self._check(isinstance(exponents, list) and len(exponents) == n_columns, "columns")
+        for exponent in exponents or ():
+            self._check(type(exponent) is int and abs(exponent) <= LARGEST_EXPONENT, "columns")
+        center, remainder, deviation = (
+            self._numbers(columns, name, n_columns) for name in ("center", "remainder", "deviation")
+        )
+        self._check(bool((deviation > 0).all()), "columns")
+        measured = Standardization(np.array(exponents, np.int64), center, remainder, deviation)
+        return Preparation(features, str(missing), measured, bool(is_standardized))
+
+    def _feature(self, entry: Any) -> Feature:
+        self._check(isinstance(entry, dict) and isinstance(entry.get("name"), str), "features")
+        values, fill = entry.get("values", ""), entry.get("fill", "")
+        if values is not None:
+            is_text = isinstance(values, list) and all(isinstance(value, str) for value in values)
+            self._check(is_text and 0 < len(set(values)) == len(values), "features")
+            values = tuple(values)
+        return Feature(
+            entry["name"], values, None if fill is None else self._number(fill, "features")
+        )

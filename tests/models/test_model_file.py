@@ -1,0 +1,149 @@
+"""Files of models from strangers: read without running anything, or refused in one sentence."""
+
+import copy
+import json
+import math
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import metaopt_fast as mf
+from metaopt_fast.models import model_file
+from metaopt_fast.models.model import Model
+from metaopt_fast.models.preparation import Preparation, RawRows
+
+ROWS = RawRows(np.array([[1.0, 0], [2.5, 1], [math.nan, 1], [0.5, 0]]), ("a", "b"), {1: ("x", "y")})
+MODEL = Model.linear([1.0, -2.0, 3.0, 0.5], Preparation.fit(ROWS, missing="mean"), ["no", "yes"])
+CONTENT = json.loads(MODEL.to_json())
+WRONG = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**30), 10**30),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=8),
+    st.sampled_from(["0x1p0", "inf", "nan", "0x1p9999", "-0x0p+0", "text", "integer", "logistic"]),
+    st.lists(st.integers(), max_size=3),
+    st.dictionaries(st.sampled_from(["text", "integer", "float", "name"]), st.text(max_size=4)),
+)
+
+
+def load(tmp_path, content):
+    path = tmp_path / "model.json"
+    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    return mf.load_model(path)
+
+
+def places(content, path=()):
+    """The path to each entry of JSON."""
+    entries = content.items() if isinstance(content, dict) else enumerate(content)
+    for key, entry in entries:
+        yield (*path, key)
+        if isinstance(entry, (dict, list)):
+            yield from places(entry, (*path, key))
+
+
+def put(content, path, value):
+    found = content
+    for key in path[:-1]:
+        found = found[key]
+    if value is ...:
+        del found[path[-1]]
+    else:
+        found[path[-1]] = value
+
+
+@given(place=st.sampled_from(list(places(CONTENT))), value=WRONG | st.just(...))
+def test_a_file_of_any_other_entry_is_a_model_or_refused_in_a_sentence(
+    place, value, tmp_path_factory
+):
+    content = copy.deepcopy(CONTENT)
+    put(content, place, value)
+    try:
+        model = load(tmp_path_factory.mktemp("model"), content)
+    except ValueError as error:
+        assert str(error).endswith(".") and str(error).isprintable() and "\n" not in str(error)
+        return
+    text = model.to_json()
+    assert model_file.parse("again", text.encode()).to_json() == text
+    rows = {f.name: [1.0] if f.values is None else ["x"] for f in model.preparation.features}
+    assert model.predict(rows).tolist()[0] in model.classes
+
+
+@given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
+def test_any_bytes_are_no_model(content):
+    with pytest.raises(ValueError, match=r"is no model: pass a file that --model has written\.$"):
+        model_file.parse("model.json", content)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"[" * 100_000, "is no model"),
+        (b'{"format": "metaopt_fast model", "schema": NaN}', "its entry 'schema'"),
+        ({**CONTENT, "schema": 2}, "has schema 2, and this version of metaopt_fast reads up to 1"),
+        ({**CONTENT, "schema": 10**40}, "has schema 1000.*: update it, by pip install -U"),
+        ({**CONTENT, "schema": "1"}, "is not a whole model .its entry 'schema'.: save it again"),
+        ({**CONTENT, "schema": True}, "its entry 'schema'"),
+        ({**CONTENT, "schema": 0}, "its entry 'schema'"),
+        ({**CONTENT, "classes": ["yes", "no"]}, "its entry 'classes'"),
+        ({**CONTENT, "classes": ["no", {"integer": "1"}]}, "its entry 'classes'"),
+        ({**CONTENT, "classes": ["no", {"integer": "1" * 60}]}, "its entry 'classes'"),
+        ({**CONTENT, "coefficients": [["0x1p0"] * 2]}, "its entry 'coefficients'"),
+        ({**CONTENT, "coefficients": [["inf"] * 3]}, "its entry 'coefficients'"),
+        ({**CONTENT, "intercepts": ["1.5"]}, "its entry 'intercepts'"),
+        ({**CONTENT, "intercepts": [0.5]}, "its entry 'intercepts'"),
+        ({**CONTENT, "features": []}, "its entry 'features'"),
+        ({**CONTENT, "columns": None}, "its entry 'columns'"),
+        ({**CONTENT, "missing": "error"}, "its entry 'features'"),
+        ({**CONTENT, "link": "softmax"}, "its entry 'link'"),
+        ({**CONTENT, "provenance": []}, "its entry 'provenance'"),
+    ],
+)
+def test_a_wrong_file_is_one_sentence(tmp_path, content, sentence):
+    with pytest.raises(ValueError, match=sentence) as caught:
+        load(tmp_path, content)
+    assert str(caught.value).endswith(".") and str(caught.value).isprintable()
+
+
+def test_a_large_file_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(model_file, "MAX_BYTES", 2**20)
+    path = tmp_path / "model.json"
+    with open(path, "wb") as file:
+        file.truncate(2**30)
+    tracemalloc.start()
+    try:
+        with pytest.raises(
+            ValueError, match="has more than 1,048,576 bytes: pass what --model has"
+        ):
+            mf.load_model(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_path_without_a_model(tmp_path):
+    with pytest.raises(FileNotFoundError, match="does not exist: pass the path of a file"):
+        mf.load_model(tmp_path / "none.json")
+    with pytest.raises(TypeError, match=r"path is 3 .*: pass the path of a model's file"):
+        mf.load_model(3)
+
+
+def test_a_model_replaces_a_file_as_a_whole(tmp_path):
+    path = tmp_path / "model.json"
+    path.write_text("before")
+    MODEL.save(path)
+    assert mf.load_model(path).classes == ("no", "yes")
+    assert [file.name for file in tmp_path.iterdir()] == ["model.json"]
+
+
+@pytest.mark.parametrize("classes", [[10**30, -(10**30)], [0.1, 2], ["", "\x1b[2J"], [5e-324, 1]])
+def test_classes_of_any_kind_are_kept_exactly(tmp_path, classes):
+    model = Model.linear([1.0, 0.0], Preparation.none(["a"]), classes)
+    model.save(tmp_path / "model.json")
+    again = mf.load_model(tmp_path / "model.json")
+    assert again.classes == model.classes == tuple(sorted(classes))
+    assert list(map(type, again.classes)) == list(map(type, model.classes))
+    assert again.predict([[1.0]]).tolist() == [classes[1]]
