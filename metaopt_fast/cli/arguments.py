@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from metaopt_fast._version import __version__
 from metaopt_fast.cli import values
+from metaopt_fast.cli.data_options import DATA, MODEL, ROWS
 from metaopt_fast.cli.options import Command, Option, Options, Switch
 from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED
 from metaopt_fast.selection.scores import SCORES
@@ -61,84 +62,6 @@ SEED = partial(values.integer, 0, MAX_SEED)
 THREADS = partial(values.integer, 1, MAX_THREADS)
 POSITIVE = partial(values.number, 0.0, False)
 NOT_NEGATIVE = partial(values.number, 0.0, True)
-
-DATA: Options = (
-    Option(
-        "file",
-        values.path,
-        ".csv or .tsv (a header; features that are numbers, or True and False; a target of two "
-        "values, numbers or text; commas, semicolons, tabs, decimal commas and .gz, .bz2, .zst are "
-        "detected), .parquet, .npz (arrays X and y), .npy (the target is the last column), a pipe, "
-        "or - for stdin",
-        metavar="FILE",
-        further={"nargs": "?"},
-    ),
-    Option(
-        "--target",
-        None,
-        "the column to predict, of .csv and .parquet files; the greater of its two values is "
-        "the positive class",
-        metavar="COLUMN",
-    ),
-    Option(
-        "--positive",
-        None,
-        "the value of the target that is the positive class; by default the greater one",
-        metavar="VALUE",
-    ),
-    Option(
-        "--features",
-        values.columns,
-        "the columns that are features, separated by commas; by default all that are nothing else",
-        metavar="COLUMNS",
-        further={"action": "extend"},
-    ),
-    Option(
-        "--drop",
-        values.columns,
-        "columns to leave out, separated by commas",
-        metavar="COLUMNS",
-        further={"action": "extend"},
-    ),
-    Option(
-        "--weight",
-        None,
-        "the column of the rows' weights, numbers >= 0, which is no feature",
-        metavar="COLUMN",
-    ),
-    Option(
-        "--missing",
-        ("error", "mean", "drop"),
-        "what to do where a feature has no value (an empty field, NA, nan, null, ?): end, take the "
-        "mean of the training rows (of text: none of its values), or drop the row",
-        "error",
-    ),
-    Option(
-        "--categories",
-        ("error", "onehot"),
-        "what to do with features of text: end, or make a column of 0 and 1 for each value of the "
-        "training rows",
-        "error",
-    ),
-    Switch(
-        "--no-standardize",
-        "leave the features as they are; by default each gets mean 0 and standard deviation "
-        "1 over the training rows, and a constant one becomes 0",
-    ),
-    Option(
-        "--test",
-        values.path,
-        "a file of rows that are kept from all choices, and scored once at the end",
-        metavar="FILE",
-    ),
-    Option(
-        "--holdout",
-        values.part,
-        "the part of the rows of each class, drawn by --seed, that is kept from all choices, and "
-        "scored once at the end",
-        metavar="PART",
-    ),
-)
 
 CANDIDATES: Options = (
     Option("--candidates", COUNT, "how many vectors to draw", 1_000_000, "N"),
@@ -312,8 +235,6 @@ def outputs(picture: str) -> Options:
     )
 
 
-MODEL = Option("model", values.path, "what --model has written", None, "MODEL")
-ROWS = Option("file", values.path, "rows, in any kind of file that search reads", None, "FILE")
 OF_A_SEARCH = (*PROGRESS, *outputs("the best loss against the candidates"))
 
 COMMANDS = (

@@ -1,0 +1,87 @@
+"""The options of data and of models: files, and what their columns and rows are for."""
+
+from __future__ import annotations
+
+from metaopt_fast.cli import values
+from metaopt_fast.cli.options import Option, Options, Switch
+
+DATA: Options = (
+    Option(
+        "file",
+        values.path,
+        ".csv or .tsv (a header; features that are numbers, or True and False; a target of two "
+        "values, numbers or text; commas, semicolons, tabs, decimal commas and .gz, .bz2, .zst are "
+        "detected), .parquet, .npz (arrays X and y), .npy (the target is the last column), a pipe, "
+        "or - for stdin",
+        metavar="FILE",
+        further={"nargs": "?"},
+    ),
+    Option(
+        "--target",
+        None,
+        "the column to predict, of .csv and .parquet files; the greater of its two values is "
+        "the positive class",
+        metavar="COLUMN",
+    ),
+    Option(
+        "--positive",
+        None,
+        "the value of the target that is the positive class; by default the greater one",
+        metavar="VALUE",
+    ),
+    Option(
+        "--features",
+        values.columns,
+        "the columns that are features, separated by commas; by default all that are nothing else",
+        metavar="COLUMNS",
+        further={"action": "extend"},
+    ),
+    Option(
+        "--drop",
+        values.columns,
+        "columns to leave out, separated by commas",
+        metavar="COLUMNS",
+        further={"action": "extend"},
+    ),
+    Option(
+        "--weight",
+        None,
+        "the column of the rows' weights, numbers >= 0, which is no feature",
+        metavar="COLUMN",
+    ),
+    Option(
+        "--missing",
+        ("error", "mean", "drop"),
+        "what to do where a feature has no value (an empty field, NA, nan, null, ?): end, take the "
+        "mean of the training rows (of text: none of its values), or drop the row",
+        "error",
+    ),
+    Option(
+        "--categories",
+        ("error", "onehot"),
+        "what to do with features of text: end, or make a column of 0 and 1 for each value of the "
+        "training rows",
+        "error",
+    ),
+    Switch(
+        "--no-standardize",
+        "leave the features as they are; by default each gets mean 0 and standard deviation "
+        "1 over the training rows, and a constant one becomes 0",
+    ),
+    Option(
+        "--test",
+        values.path,
+        "a file of rows that are kept from all choices, and scored once at the end",
+        metavar="FILE",
+    ),
+    Option(
+        "--holdout",
+        values.part,
+        "the part of the rows of each class, drawn by --seed, that is kept from all choices, and "
+        "scored once at the end",
+        metavar="PART",
+    ),
+)
+
+MODEL = Option("model", values.path, "what --model has written", None, "MODEL")
+ROWS = Option("file", values.path, "rows, in any kind of file that search reads", None, "FILE")
