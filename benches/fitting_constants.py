@@ -1,7 +1,7 @@
 """What the tuning constants of fits cost: the CPU time of grids of fits with each at other values.
 
 Prints, for each constant and value, the time of one thread beside that of the value in the source,
-the least of several rounds in which all values take turns. `fitting_constants.py MAX_DRIFT STRIDE`
+the least of several rounds in which all values take turns. `fitting_constants.py SLOW STRIDE`
 measures two of them alone.
 """
 
@@ -15,7 +15,6 @@ from metaopt_fast.fitting.fit_many import fit_many
 
 ROUNDS = 5
 CONSTANTS = {
-    "MAX_DRIFT": (newton, (1.0, 2.0, 8.0, 16.0)),
     "SLOW": (newton, (0.25, 0.7)),
     "PATIENCE": (newton, (0.1, 0.25, 1.0, 2.0)),
     "ITERATION": (newton, (0.0, 5e6, 8e7)),

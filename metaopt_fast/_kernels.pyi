@@ -232,6 +232,8 @@ def factor(
     inflations: _Float64Array,
     n_threads: int,
     alone: int = ...,
+    others: npt.NDArray[np.intp] | None = ...,
+    parts: _Float64Array | None = ...,
 ) -> None: ...
 def solve(
     factors: _Float64Array,
@@ -241,14 +243,54 @@ def solve(
     n_threads: int,
     alone: int = ...,
 ) -> None: ...
+def kept_steps(
+    rows: PackedRows,
+    l2: _Float64Array,
+    factors: _Float64Array,
+    places: npt.NDArray[np.intp],
+    radii: _Float64Array,
+    drifts: _Float64Array,
+    most: npt.NDArray[np.intp],
+    thetas: _Float64Array,
+    losses: _Float64Array,
+    gradients: _Float64Array,
+    newton: _Float64Array,
+    lengths: _Float64Array,
+    before: _Float64Array,
+    falls: _Float64Array,
+    sizes: _Float64Array,
+    distances: _Float64Array,
+    n_steps: npt.NDArray[np.intp],
+    tol: float,
+    slow: float,
+    near: float,
+    patience: int,
+    n_threads: int,
+) -> None: ...
 
 @disjoint_base
 class Walk:
-    def __new__(cls, rows: PackedRows, theta: _Float64Array, l2: float, n_threads: int) -> Self: ...
+    def __new__(
+        cls,
+        rows: PackedRows,
+        theta: _Float64Array,
+        l2: float,
+        hessian: _Float64Array,
+        origin: _Float64Array,
+        n_threads: int,
+    ) -> Self: ...
 
 def newton_steps(
-    rows: PackedRows, theta: _Float64Array, l2: float, tol: float, max_iter: int, n_threads: int
-) -> int: ...
+    rows: PackedRows,
+    theta: _Float64Array,
+    gradient: _Float64Array,
+    hessian: _Float64Array,
+    origin: _Float64Array,
+    l2: float,
+    tol: float,
+    max_iter: int,
+    n_threads: int,
+) -> tuple[float, int, float]: ...
 def make_reflections(rows: _Float64Array, taus: _Float64Array, n_threads: int) -> None: ...
 def reflect(
     rows: _Float64Array,

@@ -86,16 +86,25 @@ cdef class PackedRows:
 
         Returns False where a theta is not finite in the rows' precision.
         """
-        cdef Py_ssize_t count = losses.shape[0], tail = count % self.kernels.lanes
+        cdef double *to = NULL
+        if gradients is not None:
+            to = &gradients[0, 0]
+        return self.evaluate_at(&thetas[0, 0], losses.shape[0], &losses[0], to, n_threads)
+
+    cdef bint evaluate_at(self, const double *thetas, Py_ssize_t count, double *losses,
+                          double *gradients, int n_threads) except -1:
+        """Do what `evaluate` does, for so many thetas."""
+        cdef Py_ssize_t tail = count % self.kernels.lanes, n = self.rows.n_params
         # A few beyond the last full tile go one by one.
         if 0 < tail < count and tail <= self.few():
             count -= tail
-            if not self.evaluate_all(thetas[:count], losses[:count],
-                                     None if gradients is None else gradients[:count], n_threads):
+            if not self.evaluate_all(thetas, count, losses, gradients, n_threads):
                 return False
-            thetas, losses = thetas[count:], losses[count:]
-            gradients = None if gradients is None else gradients[count:]
-        return self.evaluate_all(thetas, losses, gradients, n_threads)
+            thetas, losses = thetas + count * n, losses + count
+            if gradients != NULL:
+                gradients += count * n
+            count = tail
+        return self.evaluate_all(thetas, count, losses, gradients, n_threads)
 
     cdef Py_ssize_t few(self):
         """Return how many candidates take one pass over the rows each, not a tile with idle lanes.
@@ -104,15 +113,15 @@ cdef class PackedRows:
         cdef Py_ssize_t size = n_rows * self.rows.n_params * self.kernels.itemsize
         return min(FEW_CACHED if size <= CACHED_ALL else FEW, self.kernels.lanes - 1)
 
-    cdef bint evaluate_all(self, const double[:, ::1] thetas, double[::1] losses,
-                           double[:, ::1] gradients, int n_threads) except -1:
+    cdef bint evaluate_all(self, const double *thetas, Py_ssize_t count, double *losses,
+                           double *gradients, int n_threads) except -1:
         """Write losses and gradients of candidates, all in tiles or all one by one."""
         cdef Plan plan
         # Over before a second thread is awake.
-        if losses.shape[0] * candidate_visits(self.n_rows, self.rows.n_params) < SERIAL_WORK:
+        if count * candidate_visits(self.n_rows, self.rows.n_params) < SERIAL_WORK:
             n_threads = 1
-        self.plan(&plan, losses, gradients, n_threads)
-        plan.thetas = &thetas[0, 0]
+        self.plan_for(&plan, count, losses, n_threads)
+        plan.thetas, plan.gradients = thetas, gradients
         return evaluate(&plan)
 
     def evaluate_one(self, const double[::1] theta, double[::1] gradient, int n_threads):

@@ -23,9 +23,12 @@ cdef struct SystemPlan:
     # How many systems a unit of work has, and, where it is one, of how many steps its work is.
     Py_ssize_t lanes, n_steps
     const double *matrices
-    # Of each system: which matrix it has, and the place of its factor.
+    # Of each system: which matrix it has, and the place of its factor. Unless null: another matrix,
+    # and its weight in the mean of both.
     const Py_ssize_t *which
     const Py_ssize_t *places
+    const Py_ssize_t *others
+    const double *parts
     const double *scales
     const double *shifts
     const double *extents
@@ -41,6 +44,23 @@ ctypedef void (*SystemTask)(const SystemPlan *, Py_ssize_t, Py_ssize_t, Py_ssize
                             double *) noexcept nogil
 
 
+cdef void spread(const SystemPlan *plan, Py_ssize_t system, Py_ssize_t first, Py_ssize_t count,
+                 double *to, Py_ssize_t stride) noexcept nogil:
+    """Write some entries of a system's matrix, without its shift, so far apart."""
+    cdef Py_ssize_t size = pair_of(plan.n, plan.n), pair
+    cdef const double *matrix = plan.matrices + plan.which[system] * size + first
+    cdef const double *other
+    cdef double scale = plan.scales[system], part, rest
+    if plan.others == NULL:
+        for pair in range(count):
+            to[pair * stride] = matrix[pair] * scale
+        return
+    other, part = plan.matrices + plan.others[system] * size + first, plan.parts[system] * scale
+    rest = (1 - plan.parts[system]) * scale
+    for pair in range(count):
+        to[pair * stride] = rest * matrix[pair] + part * other[pair]
+
+
 cdef void factor_unit(const SystemPlan *plan, Py_ssize_t tile, Py_ssize_t first_step,
                       Py_ssize_t last_step, double *work) noexcept nogil:
     """Factor a tile of systems."""
@@ -48,14 +68,11 @@ cdef void factor_unit(const SystemPlan *plan, Py_ssize_t tile, Py_ssize_t first_
     cdef Py_ssize_t count = min(lanes, plan.n_systems - first), lane, j, pair, system
     cdef double *radii = work + pair_of(n, n) * lanes
     cdef double *inflations = radii + lanes
-    cdef const double *matrix
     cdef double *factor
     for lane in range(lanes):
         # Idle lanes repeat the first system.
         system = first + (lane if lane < count else 0)
-        matrix = plan.matrices + plan.which[system] * pair_of(n, n)
-        for pair in range(pair_of(n, n)):
-            work[pair * lanes + lane] = matrix[pair] * plan.scales[system]
+        spread(plan, system, 0, pair_of(n, n), work + lane, lanes)
         for j in range(plan.n_penalised):
             work[pair_of(n, j) * lanes + lane] += plan.shifts[system]
     plan.kernels.factor_tile(work, n, plan.extents, radii, inflations, inflations + lanes)
@@ -70,18 +87,15 @@ cdef void factor_unit(const SystemPlan *plan, Py_ssize_t tile, Py_ssize_t first_
 cdef void factor_large_unit(const SystemPlan *plan, Py_ssize_t system, Py_ssize_t first_step,
                             Py_ssize_t last_step, double *work) noexcept nogil:
     """Factor one system, or do some of it: its matrix is spread out by rows, and put together."""
-    cdef Py_ssize_t n = plan.n, stride = plan.kernels.system_stride(n), j, k
-    cdef const double *pairs = plan.matrices + plan.which[system] * pair_of(n, n)
-    cdef double scale = plan.scales[system]
+    cdef Py_ssize_t n = plan.n, stride = plan.kernels.system_stride(n), j, pair = 0
     cdef double *factor = plan.factors + plan.places[system] * pair_of(n, n)
     cdef double *row = work
     for j in range(n if first_step == 0 else 0):
         memset(row, 0, stride * sizeof(double))
-        for k in range(j, n):
-            row[k] = pairs[k - j] * scale
+        spread(plan, system, pair, n - j, row + j, 1)
         if j < plan.n_penalised:
             row[j] += plan.shifts[system]
-        pairs += n - j
+        pair += n - j
         row += stride
     plan.kernels.factor_one(work, n, plan.extents, plan.radii + system, plan.inflations + system,
                             work + n * stride, first_step, last_step)
@@ -187,13 +201,15 @@ cdef Py_ssize_t lanes_of_unit(const SystemPlan *plan, int alone) noexcept:
 def factor(const double[:, ::1] matrices, const Py_ssize_t[::1] which, const double[::1] scales,
            const double[::1] shifts, Py_ssize_t n_penalised, const double[::1] extents,
            double[:, ::1] factors, const Py_ssize_t[::1] places, double[::1] radii,
-           double[::1] inflations, int n_threads, int alone=-1):
+           double[::1] inflations, int n_threads, int alone=-1,
+           const Py_ssize_t[::1] others=None, const double[::1] parts=None):
     """Factor many symmetric matrices.
 
     System i has the matrix scales[i] * matrices[which[i]], in pairs, plus shifts[i] on the first
-    n_penalised entries of the diagonal; its factor goes to factors[places[i]]. radii[i] becomes a
-    bound of sqrt(v' matrix^-1 v) over all |v_j| <= extents[j], and inflations[i] the trace of
-    matrix^-1 times the matrix's diagonal: infinite where the matrix is singular.
+    n_penalised entries of the diagonal; with `others`, the mean of matrices which[i] and others[i],
+    which has the weight parts[i], is in place of the former. Its factor goes to factors[places[i]].
+    radii[i] becomes a bound of sqrt(v' matrix^-1 v) over all |v_j| <= extents[j], and inflations[i]
+    the trace of matrix^-1 times the matrix's diagonal: infinite where the matrix is singular.
     `alone` says whether each is factored by itself, with the same bits; below 0, what is faster.
     """
     cdef SystemPlan plan
@@ -206,6 +222,9 @@ def factor(const double[:, ::1] matrices, const Py_ssize_t[::1] which, const dou
     plan.shifts, plan.extents = &shifts[0], &extents[0]
     plan.factors, plan.places, plan.radii = &factors[0, 0], &places[0], &radii[0]
     plan.inflations = &inflations[0]
+    plan.others = plan.parts = NULL
+    if others is not None:
+        plan.others, plan.parts = &others[0], &parts[0]
     plan.lanes = lanes_of_unit(&plan, alone)
     if plan.lanes == 1:
         factor_alone(&plan, plan.kernels.system_steps(n), n_threads)
@@ -238,19 +257,23 @@ def solve(double[:, ::1] factors, const Py_ssize_t[::1] places, double[:, ::1] x
     squares[i] becomes b' matrix^-1 b. `alone` is as in `factor`.
     """
     cdef SystemPlan plan
-    cdef Py_ssize_t n = x.shape[1]
-    plan.kernels = table(0, False)
-    plan.n, plan.n_systems = n, x.shape[0]
+    plan.n, plan.n_systems = x.shape[1], x.shape[0]
     if not plan.n_systems:
         return
     plan.factors, plan.places = &factors[0, 0], &places[0]
     plan.x, plan.squares = &x[0, 0], &squares[0]
-    plan.lanes = lanes_of_unit(&plan, alone)
+    solve_systems(&plan, n_threads, alone)
+
+
+cdef int solve_systems(SystemPlan *plan, int n_threads, int alone) except -1:
+    """Solve all systems of a plan by their factors."""
+    cdef Py_ssize_t n = plan.n
+    plan.kernels = table(0, False)
+    plan.lanes = lanes_of_unit(plan, alone)
     if plan.lanes == 1:
-        for_each_unit(solve_large_unit, &plan, 1, <double>n * n, 1, n_threads)
-    else:
-        for_each_unit(solve_unit, &plan, (pair_of(n, n) + n + 1) * plan.lanes,
-                      <double>n * n * plan.lanes, 1, n_threads)
+        return for_each_unit(solve_large_unit, plan, 1, <double>n * n, 1, n_threads)
+    return for_each_unit(solve_unit, plan, (pair_of(n, n) + n + 1) * plan.lanes,
+                         <double>n * n * plan.lanes, 1, n_threads)
 
 
 def make_reflections(double[:, ::1] rows, double[::1] taus, int n_threads):

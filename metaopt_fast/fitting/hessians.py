@@ -6,7 +6,9 @@ self-concordance, the Hessian at theta is at least exp(-drift) H, so that all th
 bound, times a power of exp(drift / 2). The drift has two parts: the measured drift, which a pass
 over the rows has found, and the distance that the model has moved since then, in H's norm: no
 margin changes by more than radius * distance, where the radius is the largest norm of a row in the
-norm of H's inverse. A mean of others' Hessians has a drift of its own (`paths`), the base of both.
+norm of H's inverse. A mean of others' Hessians has a drift of its own, the base of both: what is at
+least exp(-d) A and exp(-e) B is at least the mean of A and B, divided by the mean of exp(d) and
+exp(e).
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import metaopt_fast._kernels as _kernels
-from metaopt_fast.arithmetic import exp
+from metaopt_fast.arithmetic import exp, log
 from metaopt_fast.fitting.certificates import slack_of_factors
 from metaopt_fast.fitting.models import Models
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
@@ -55,6 +57,27 @@ class Nearby:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Means:
+    """Means of two Hessians each, without penalties: hessians[left[i]], and hessians[right[i]] with
+    the weight parts[i]. They were taken at the thetas `origins`."""
+
+    hessians: Float64Array
+    origins: Float64Array
+    left: IndexArray
+    right: IndexArray
+    parts: Float64Array
+
+    def drifts(self, models: Models, members: IndexArray, thetas: Float64Array) -> Float64Array:
+        """Return bounds of how far the means have aged at some thetas of the models."""
+        left, right = (
+            exp(models.margin_changes(members, thetas - self.origins[at]))
+            for at in (self.left, self.right)
+        )
+        drifts = log((1 - self.parts) * left + self.parts * right)
+        return np.maximum(np.where(self.parts > 0, drifts, log(left)), 0.0)
+
+
 class KeptHessians:
     """The Hessian of each model of a batch, factored, and its age. Arrays over the models.
 
@@ -86,12 +109,10 @@ class KeptHessians:
         self.distances = np.full(n, np.inf)
         self.curvatures = np.empty(n)
 
-    def adopt_between(
-        self, hessians: Float64Array, thetas: Float64Array, drifts: Float64Array
-    ) -> None:
-        """Take Hessians that have aged by some drifts at some thetas."""
+    def adopt_between(self, means: Means, thetas: Float64Array, drifts: Float64Array) -> None:
+        """Take means of others' Hessians, which have aged by some drifts at some thetas."""
         everything = np.arange(len(self.members))
-        self._factor(everything, hessians, everything)
+        self._factor(everything, means.hessians, means.left, means.right, means.parts)
         self.origins[:], self.base_drifts[:], self.distances[:] = thetas, drifts, 0.0
 
     def adopt(self, near: Nearby) -> None:
@@ -111,12 +132,22 @@ class KeptHessians:
         self.origins[at] = thetas
         self.base_drifts[at] = self.measured_drifts[at] = self.distances[at] = 0.0
 
-    def _factor(self, at: IndexArray, hessians: Float64Array, which: IndexArray) -> None:
+    def _factor(
+        self,
+        at: IndexArray,
+        hessians: Float64Array,
+        which: IndexArray,
+        others: IndexArray | None = None,
+        parts: Float64Array | None = None,
+    ) -> None:
         models, members = self.models, self.members[at]
-        radii, inflations = models.factor(members, hessians, which, self.factors, at)
+        radii, inflations = models.factor(members, hessians, which, self.factors, at, others, parts)
         self.slack[at] = slack = slack_of_factors(inflations, models.n_params, models.chain)
         self.radii[at] = radii * slack
-        self.curvatures[at] = hessians[which, -1] * models.scales(members)
+        last = hessians[which, -1]
+        if others is not None and parts is not None:
+            last = (1 - parts) * last + parts * hessians[others, -1]
+        self.curvatures[at] = last * models.scales(members)
 
     def is_missing(self, at: IndexArray) -> BoolArray:
         """Say which models have no Hessian to speak of."""

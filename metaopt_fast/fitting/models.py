@@ -5,7 +5,6 @@ A model is a row of each array: its training set, its penalty, its theta.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,24 +66,6 @@ class Models:
         values, slopes = self.penalty.of(models).value_gradient(thetas)
         return losses + values, gradients + slopes
 
-    def walk(
-        self, models: IndexArray, thetas: Float64Array, tol: float, max_iter: int
-    ) -> IndexArray:
-        """Move each theta by Newton steps of its own to where the decrement is likely to be below
-        tol; return how many there were."""
-        of_each = zip(
-            self.set_of[models].tolist(),
-            thetas,
-            self.penalty.curvatures[models].tolist(),
-            strict=True,
-        )
-        most = min(max_iter, sys.maxsize)
-        n_steps = [
-            _kernels.newton_steps(self.sets[k].rows, theta, l2, tol, most, self.n_threads)
-            for k, theta, l2 in of_each
-        ]
-        return np.array(n_steps, np.intp)
-
     def hessians(self, models: IndexArray, thetas: Float64Array) -> Float64Array:
         """Return sums of loss'' x x' over the training sets at each theta, without penalties."""
         found = np.empty((len(models), _kernels.n_pairs(self.n_params)))
@@ -118,10 +99,13 @@ class Models:
         which: IndexArray,
         factors: Float64Array,
         positions: IndexArray,
+        others: IndexArray | None = None,
+        parts: Float64Array | None = None,
     ) -> tuple[Float64Array, Float64Array]:
-        """Factor the Hessian of each model, penalty included: matrices[which] become
-        factors[positions]. Return bounds of the rows' norms in the inverse Hessian's norm, rounding
-        left out, and how far rounding may have inflated the factors: see `slack_of_factors`."""
+        """Factor the Hessian of each model, penalty included: matrices[which], or their means with
+        matrices[others], which have the weights `parts`, become factors[positions]. Return bounds
+        of the rows' norms in the inverse Hessian's norm, rounding left out, and how far rounding
+        may have inflated the factors: see `slack_of_factors`."""
         radii, inflations = np.empty((2, len(models)))
         _kernels.factor(
             matrices,
@@ -135,6 +119,8 @@ class Models:
             radii,
             inflations,
             self.n_threads,
+            others=others,
+            parts=parts,
         )
         return radii, inflations
 

@@ -5,11 +5,12 @@ drift, distance and origin are); what they say of an optimum elsewhere is bounde
 self-concordance. Lengths of steps are in a Hessian's norm, and the length of the Newton step is the
 Newton decrement as that Hessian sees it: exp(drift / 2) times as much bounds the true one.
 Of each training set some models, the leads, are fitted before the others, which start between them.
-A few models alone take a new Hessian for each step (`Models.walk`), and are judged like all others.
+A few models alone are walked to their optima one by one (`walks`), and are judged like all others.
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,10 +27,10 @@ from metaopt_fast.fitting.certificates import (
     rounding_of_margins,
 )
 from metaopt_fast.fitting.hessians import KeptHessians, Nearby
-from metaopt_fast.fitting.last_steps import LastSteps
 from metaopt_fast.fitting.models import Models
 from metaopt_fast.fitting.paths import Between, between, choose
 from metaopt_fast.fitting.result import Status
+from metaopt_fast.fitting.walks import walk
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
 
 # Constants of speed, measured by benches/fitting_constants.py: "x 1.1 at 2" is the most CPU time in
@@ -37,8 +38,6 @@ from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
 # Bytes of Hessians at work, beyond which models come batch after batch: x 1.0 at a quarter, at four
 # times as much.
 BATCH_BYTES = 64 * 1024 * 1024
-# Drift beyond which a Hessian says too little to prove much: x 1.0 at 1 to 16.
-MAX_DRIFT = 4.0
 # A decrement that falls to no less than this part of the last one calls for a new Hessian: x 1.0 at
 # 0.25 and 0.7.
 SLOW = 0.5
@@ -59,9 +58,6 @@ STRIDE = 6
 MIN_LEADS = 24
 # Constants of rounding: log 2, and a hair more.
 LOSS_AT_ZERO = 0.6931472
-# Part of what the gradient promises by which the loss has to fall, as Armijo has it, and halvings
-# of a step until it does: what is left of it then is rounding.
-ARMIJO, HALVINGS = 1e-4, 60
 # Part of the loss below which differences of losses are rounding.
 ROUNDING = 1e-13
 # Steps of new Hessians, one after the other, that change nothing but by rounding before a model
@@ -87,10 +83,8 @@ def fit(
     start: Float64Array | Nearby,
     tol: float,
     max_iter: int,
-    *,
-    prove: bool = True,
 ) -> Optima:
-    """Minimise the objective of each model; unless `prove`, a small decrement is enough.
+    """Minimise the objective of each model.
 
     Models start from thetas, or by a step from what is nearby. Of each training set, one model in
     STRIDE, in the order of penalties, comes first; the others start between these.
@@ -110,25 +104,24 @@ def fit(
         members = order[first : first + size]
         is_lead = choose(models.set_of[members], STRIDE, MIN_LEADS)
         leads, rest = members[is_lead], members[~is_lead]
-        batch = Batch(models, leads, tol, max_iter, prove, keep_hessians=len(rest) > 0)
+        batch = Batch(models, leads, tol, max_iter, keep_hessians=len(rest) > 0)
         if isinstance(start, Nearby):
             batch.step_from(start.of(leads))
         else:
             batch.begin_at(start[leads])
         batch.run(optima)
         if len(rest):
-            others = Batch(models, rest, tol, max_iter, prove)
+            others = Batch(models, rest, tol, max_iter)
             others.begin_between(batch.between(rest))
             others.run(optima)
     return optima
 
 
 class _Findings(NamedTuple):
-    """What Hessians say: the Newton steps, their lengths, the radii and the drifts; hence bounds of
-    the Newton decrements and of the objectives' distance to their optimum. Whole: no parameter was
+    """What Hessians say: the lengths of Newton steps, the radii and the drifts; hence bounds of the
+    Newton decrements and of the objectives' distance to their optimum. Whole: no parameter was
     left out of the factor, and rounding did not make it another matrix's."""
 
-    steps: Float64Array
     lengths: Float64Array
     radii: Float64Array
     drifts: Float64Array
@@ -144,9 +137,9 @@ class _Findings(NamedTuple):
 class Batch:
     """Models that are fitted together.
 
-    Arrays over them; `at` are the numbers of some, by default those not yet done. `lengths_before`
-    are those of the last steps, or rather what the Newton steps were before, as the same Hessian
-    measures them; `falls` are how far the losses fell; `idle` counts steps of new Hessians, one
+    Arrays over them; `at` are the numbers of some, by default those not yet done. `newton` are the
+    Newton steps of kept Hessians, `lengths` theirs, and `lengths_before` what they were where the
+    last steps began; `falls` are how far the losses fell; `idle` counts steps of new Hessians, one
     after the other, that changed nothing, and `stuck` are models that no step leads downhill.
     """
 
@@ -156,25 +149,27 @@ class Batch:
         members: IndexArray,
         tol: float,
         max_iter: int,
-        prove: bool,
         *,
         keep_hessians: bool = False,
     ) -> None:
         self.models, self.members, self.tol = models, members, tol
-        self.max_iter, self.prove = max_iter, prove
+        self.max_iter = min(max_iter, sys.maxsize)
         n = len(members)
         self.kept = KeptHessians(models, members, keep_sums=keep_hessians)
-        self.lengths_before, self.falls = np.full(n, np.inf), np.full(n, np.inf)
+        self.lengths, self.lengths_before, self.falls = np.full((3, n), np.inf)
         self.idle, self.stuck = np.zeros(n, np.intp), np.zeros(n, np.bool_)
-        self.last, self.n_iter = LastSteps(n, models.n_params), np.zeros(n, np.intp)
-        self.thetas, self.gradients = np.zeros((2, n, models.n_params))
+        self.n_iter = np.zeros(n, np.intp)
+        self.thetas, self.gradients, self.newton = np.zeros((3, n, models.n_params))
         self.losses: Float64Array = np.full(n, np.inf)
 
     def begin_at(self, thetas: Float64Array) -> None:
         """Start from thetas; a few models have come near their optima before they are judged."""
-        self.thetas = thetas.copy()
         if len(thetas) <= FEW:
-            self.n_iter = self.models.walk(self.members, self.thetas, self.tol, self.max_iter)
+            near, self.n_iter = walk(self.models, self.members, thetas, self.tol, self.max_iter)
+            self.kept.adopt(near)
+            self.thetas, self.losses, self.gradients = near.thetas, near.losses, near.gradients
+            return
+        self.thetas = thetas.copy()
         self.losses, self.gradients = self.models.evaluate(self.members, self.thetas)
         if len(worse := np.flatnonzero(~(self.losses <= LOSS_AT_ZERO))):
             self.leave(worse)
@@ -207,17 +202,18 @@ class Batch:
         worse = ~(self.losses <= start.safe_losses)
         self.thetas[worse], self.losses[worse] = start.safe_thetas[worse], start.safe_losses[worse]
         self.gradients[worse] = start.safe_gradients[worse]
-        drifts = start.drifts(self.models, self.members, self.thetas)
-        self.kept.adopt_between(start.hessians, self.thetas, drifts)
+        drifts = start.means.drifts(self.models, self.members, self.thetas)
+        self.kept.adopt_between(start.means, self.thetas, drifts)
 
     def run(self, optima: Optima) -> None:
         """Iterate until every model is done, and write its results."""
         active = np.arange(len(self.members))
         gaps, drifts = np.empty((2, len(self.members)))
+        self.turn(active[~self.kept.is_missing(active)])
         while True:
             self.renew(active[self.kept.is_missing(active)])
             may_step = self.n_iter[active] < self.max_iter
-            found = self.ask_again(active, self.ask(active), may_step)
+            found = self.judge_again(active, self.judge(active), may_step)
             converged, ended = self.judge_progress(active, found)
             done = converged | ended | ~may_step
             at = self.members[active[done]]
@@ -228,19 +224,19 @@ class Batch:
             if done.all():
                 return self.write(gaps, drifts, optima)
             active = active[~done]
-            self.step(active, found.steps[~done], found.lengths[~done])
-            self.n_iter[active] += 1
+            self.step(active)
 
-    def ask_again(self, at: IndexArray, found: _Findings, may_step: BoolArray) -> _Findings:
+    def judge_again(self, at: IndexArray, found: _Findings, may_step: BoolArray) -> _Findings:
         """Measure the drifts of Hessians that are stale, and take those anew that still are."""
         stale = self.is_stale(at, found) & may_step
         if not stale.any():
             return found
         self.kept.measure_drifts(at[stale], self.thetas[at[stale]])
-        found = self.judge(at, found.steps, found.lengths)
+        found = self.judge(at)
         stale &= self.is_stale(at, found)
-        self.renew(at[stale])
-        found.replace(stale, self.ask(at[stale]))
+        if stale.any():
+            self.renew(at[stale])
+            found.replace(stale, self.judge(at[stale]))
         return found
 
     def judge_progress(self, at: IndexArray, found: _Findings) -> tuple[BoolArray, BoolArray]:
@@ -259,10 +255,7 @@ class Batch:
         ended = self.stuck[at] | (self.idle[at] >= IDLE)
         near = found.decrements <= self.tol
         tells = found.whole & is_new & (found.radii * found.lengths < 1)
-        if self.prove:
-            converged = near & (tells | self.is_proven(at, found.gaps))
-        else:
-            converged = near & found.whole
+        converged = near & (tells | self.is_proven(at, found.gaps))
         unclear = np.flatnonzero((ended | near | ~found.whole) & ~converged)
         if len(unclear):
             gaps = np.where(tells, np.square(found.decrements), np.inf)[unclear]
@@ -300,36 +293,36 @@ class Batch:
         at, everything = self.members, np.arange(len(self.members))
         optima.thetas[at], optima.losses[at] = self.thetas, self.losses
         optima.curvatures[at] = curvatures = self.kept.curvatures_after(everything, drifts)
-        if self.prove:
-            # Far away, or where a Hessian is nearly singular, convexity proves more than it does.
-            others = logistic_convexity_gaps(
-                self.models, at, self.thetas, self.losses, self.gradients, curvatures
-            )
-            gaps = np.minimum(gaps, others)
-        optima.gap_bounds[at] = gaps
+        # Far away, or where a Hessian is nearly singular, convexity proves more than it does.
+        others = logistic_convexity_gaps(
+            self.models, at, self.thetas, self.losses, self.gradients, curvatures
+        )
+        optima.gap_bounds[at] = np.minimum(gaps, others)
 
     def between(self, others: IndexArray) -> Between:
         """Return starts of others, at penalties between those of these models."""
         return between(self.kept, others, self.thetas, self.losses, self.gradients)
 
     def renew(self, at: IndexArray) -> None:
-        """Take Hessians at the thetas of some models, which then have no last step."""
+        """Take Hessians at the thetas of some models, and their Newton steps."""
         if len(at):
             self.kept.renew(at, self.thetas[at])
-            self.last.forget(at)
+            self.turn(at)
 
-    def ask(self, at: IndexArray) -> _Findings:
-        """Ask the Hessians of some models what they say of the gradients."""
-        return self.judge(at, *self.models.solve(self.kept.factors, at, self.gradients[at]))
+    def turn(self, at: IndexArray) -> None:
+        """Take the Newton steps of the kept Hessians of some models."""
+        solved = self.models.solve(self.kept.factors, at, self.gradients[at])
+        self.newton[at], self.lengths[at] = solved
 
-    def judge(self, at: IndexArray, steps: Float64Array, lengths: Float64Array) -> _Findings:
-        """Say what the steps mean, given how much the Hessians have aged."""
+    def judge(self, at: IndexArray) -> _Findings:
+        """Say what Newton steps mean, given how much the Hessians have aged."""
         models, radii, slack, thetas = (
             self.models,
             self.kept.radii[at],
             self.kept.slack[at],
             self.thetas[at],
         )
+        lengths = self.lengths[at]
         drifts = self.kept.drifts(at)
         of_margins = rounding_of_margins(models, thetas)
         noise = rounding_of_logistic_decrements(
@@ -340,60 +333,68 @@ class Batch:
         fading = exp(drifts / 2)
         growth = fading * growth_by(of_margins)
         gaps = logistic_gap_bound(growth * (slack * lengths + noise), growth * radii)
-        return _Findings(steps, lengths, radii, drifts, fading * lengths, gaps, np.isfinite(slack))
+        return _Findings(lengths, radii, drifts, fading * lengths, gaps, np.isfinite(slack))
 
     def is_stale(self, at: IndexArray, found: _Findings) -> BoolArray:
         """Say which Hessians are too old to prove an optimum, or to lead to one soon."""
-        rate = np.where(
-            np.isfinite(self.lengths_before[at]), found.lengths / self.lengths_before[at], 0.1
-        )
-        left = log(self.tol / found.decrements) / log(np.minimum(rate, 0.99))
-        # Few models share the cost of an iteration, and a Hessian costs no more than for many.
-        rows = self.models.n_rows
-        evaluation = (4 * self.models.n_params + 40) * rows + ITERATION / len(at)
-        cost = 2 * self.kept.factors.shape[1] * rows / evaluation
+        # Infinite lengths before: no step has told yet.
+        rate = found.lengths / self.lengths_before[at]
+        left = log(self.tol / found.decrements) / log(np.clip(rate, 1e-9, 0.99))
         is_near = found.lengths * found.radii <= NEAR
-        needed = (rate >= SLOW) | (is_near & (left > 2 + PATIENCE * cost))
+        needed = (rate >= SLOW) | (is_near & (left > self.patience(len(at))))
         needed &= found.decrements > self.tol
-        if self.prove:
-            needed |= (found.drifts > MAX_DRIFT) & is_near
-            needed |= (found.decrements <= self.tol) & ~self.is_proven(at, found.gaps)
-        return needed & (found.drifts > 0)
+        needed |= (found.decrements <= self.tol) & ~self.is_proven(at, found.gaps)
+        return np.asarray(needed & (found.drifts > 0))
 
     def is_proven(self, at: IndexArray, gaps: Float64Array) -> BoolArray:
         return gaps <= self.tol * np.maximum(1, self.losses[at])
 
-    def step(self, at: IndexArray, newton: Float64Array, lengths: Float64Array) -> None:
-        """Move models along their Newton steps, improved, and halved until the loss falls."""
-        gradients = self.gradients[at]
-        steps, norms = self.last.improve(at, gradients, newton, lengths)
-        slopes = (steps * gradients).sum(axis=1)
-        size, waiting = 1.0, np.arange(len(at))
-        for _ in range(HALVINGS):
-            models = at[waiting]
-            thetas = self.thetas[models] - size * steps[waiting]
-            losses, next_gradients = self.models.evaluate(self.members[models], thetas)
-            fall = ARMIJO * size * slopes[waiting]
-            good = losses <= self.losses[models] - fall + ROUNDING * np.abs(self.losses[models])
-            moved, done = models[good], waiting[good]
-            self.last.remember(
-                moved,
-                gradients[done],
-                newton[done],
-                lengths[done],
-                -size * steps[done],
-                size * norms[done],
+    def patience(self, n_models: int) -> int:
+        """Return how many steps more a Hessian should lead to an optimum in."""
+        # Few models share the cost of an iteration, and a Hessian costs no more than for many.
+        rows = self.models.n_rows
+        evaluation = (4 * self.models.n_params + 40) * rows + ITERATION / n_models
+        return int(2 + PATIENCE * 2 * self.kept.factors.shape[1] * rows / evaluation)
+
+    def step(self, at: IndexArray) -> None:
+        """Move models by steps of their Hessians, as long as these lead on."""
+        kept, members = self.kept, self.members[at]
+        radii, drifts, was_old = kept.radii[at], kept.drifts(at), kept.is_old(at)
+        l2, most = self.models.penalty.curvatures[members], self.max_iter - self.n_iter[at]
+        thetas, gradients, newton = self.thetas[at], self.gradients[at], self.newton[at]
+        losses, lengths = self.losses[at], self.lengths[at]
+        before, falls, sizes, distances = np.empty((4, len(at)))
+        n_steps, patience = np.empty(len(at), np.intp), self.patience(len(at))
+        for one, run in self.models.by_set(members):
+            _kernels.kept_steps(
+                one.rows,
+                l2[run],
+                kept.factors,
+                at[run],
+                radii[run],
+                drifts[run],
+                most[run],
+                thetas[run],
+                losses[run],
+                gradients[run],
+                newton[run],
+                lengths[run],
+                before[run],
+                falls[run],
+                sizes[run],
+                distances[run],
+                n_steps[run],
+                self.tol,
+                SLOW,
+                NEAR,
+                patience,
+                self.models.n_threads,
             )
-            self.falls[moved] = self.losses[moved] - losses[good]
-            self.thetas[moved], self.losses[moved] = thetas[good], losses[good]
-            self.gradients[moved] = next_gradients[good]
-            self.kept.distances[moved] += size * norms[done]
-            self.lengths_before[moved] = lengths[done]
-            waiting = waiting[~good]
-            if not len(waiting):
-                return
-            size /= 2
-            # A Hessian from elsewhere may be to blame.
-            blamed = at[waiting]
-            self.kept.distances[blamed[self.kept.is_old(blamed)]] = np.inf
-        self.stuck[at[waiting]] = True
+        self.thetas[at], self.gradients[at], self.newton[at] = thetas, gradients, newton
+        self.losses[at], self.lengths[at] = losses, lengths
+        self.lengths_before[at], self.falls[at] = before, falls
+        self.n_iter[at] += n_steps
+        kept.distances[at] += distances
+        # Where a step is too long, a Hessian from elsewhere may be to blame.
+        kept.distances[at[(sizes < 1) & (was_old | (n_steps > 1))]] = np.inf
+        self.stuck[at] = sizes == 0

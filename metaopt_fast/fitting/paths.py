@@ -2,9 +2,7 @@
 
 Along the logarithm of the penalty, thetas and Hessians are smooth. A model between two others
 begins on the cubic polynomial that has their thetas and their slopes (Hermite), with the mean of
-their Hessians, weighted by how near they are. Its drift (see `hessians`) is that of such a mean:
-what is at least exp(-d) A and exp(-e) B is at least the mean of A and B, divided by the mean of
-exp(d) and exp(e).
+their Hessians, weighted by how near they are.
 """
 
 from __future__ import annotations
@@ -13,9 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metaopt_fast.arithmetic import exp, log
-from metaopt_fast.fitting.hessians import KeptHessians
-from metaopt_fast.fitting.models import Models
+from metaopt_fast.arithmetic import log
+from metaopt_fast.fitting.hessians import KeptHessians, Means
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
 
 TINY = np.finfo(np.float64).tiny
@@ -32,31 +29,15 @@ class Between:
     thetas : array of shape (n, n_params)
     safe_thetas, safe_losses, safe_gradients : arrays of shape (n, n_params) and (n,)
         The theta of the nearest other model, where its loss is the lesser one.
-    hessians : array of shape (n, n_pairs)
-        Without penalties.
-    left_origins, right_origins : arrays of shape (n, n_params)
-        Where the Hessians of the mean were taken.
-    parts : array of shape (n,)
-        Weights of the right ones.
+    means : Means
+        Of the others' Hessians.
     """
 
     thetas: Float64Array
     safe_thetas: Float64Array
     safe_losses: Float64Array
     safe_gradients: Float64Array
-    hessians: Float64Array
-    left_origins: Float64Array
-    right_origins: Float64Array
-    parts: Float64Array
-
-    def drifts(self, models: Models, members: IndexArray, thetas: Float64Array) -> Float64Array:
-        """Return bounds of how far the Hessians have aged at some thetas of the models."""
-        left, right = (
-            exp(models.margin_changes(members, thetas - origins))
-            for origins in (self.left_origins, self.right_origins)
-        )
-        drifts = log((1 - self.parts) * left + self.parts * right)
-        return np.maximum(np.where(self.parts > 0, drifts, log(left)), 0.0)
+    means: Means
 
 
 def choose(set_of: IndexArray, stride: int, least: int) -> BoolArray:
@@ -134,11 +115,6 @@ def between(
         (thetas[left], thetas[right]),
         (-turned[left], -turned[right]),
     )
-    # In place: each array is of megabytes.
-    hessians, of_right = kept.sums[left], kept.sums[right]
-    hessians *= (1 - part)[:, None]
-    of_right *= part[:, None]
-    hessians += of_right
     nearest = np.where(part > 0.5, right, left)
     more, more_slopes = mine.of(nearest).change(theirs, thetas[nearest])
     return Between(
@@ -146,8 +122,5 @@ def between(
         thetas[nearest],
         losses[nearest] + more,
         gradients[nearest] + more_slopes,
-        hessians,
-        kept.origins[left],
-        kept.origins[right],
-        part,
+        Means(kept.sums, kept.origins, left, right, part),
     )

@@ -15,8 +15,8 @@ from metaopt_fast.arithmetic import geometric, log
 from metaopt_fast.fitting.class_weights import ClassWeight
 from metaopt_fast.fitting.hessians import Nearby
 from metaopt_fast.fitting.models import Models, TrainingSet
-from metaopt_fast.fitting.newton import fit
 from metaopt_fast.fitting.training_sets import Strata
+from metaopt_fast.fitting.walks import walk_along
 from metaopt_fast.typing import Float64Array, IndexArray
 
 # Constants of speed, measured by benches/fitting_constants.py, as in newton.py.
@@ -98,18 +98,23 @@ def tell(
 
 def sketched(strata: Strata, choice: ClassWeight, l2: Float64Array) -> Float64Array:
     """Return models of some of all rows, where these are many; else zeros."""
-    thetas, sketch = np.zeros((len(l2), strata.n_params)), strata.sketch(choice)
-    return thetas if sketch is None else approach(strata, sketch, l2, thetas)
+    sketch, (different, which) = strata.sketch(choice), np.unique(l2, return_inverse=True)
+    if sketch is None:
+        return np.zeros((len(l2), strata.n_params))
+    return near_optima(strata, sketch, different[::-1])[::-1][which]
 
 
 def anchors(strata: Strata, choice: ClassWeight, l2: Float64Array) -> Float64Array:
     """Return models of all rows, near their optimum."""
-    return approach(strata, strata.training_set(choice, -1), l2, sketched(strata, choice, l2))
+    sketch, one = strata.sketch(choice), strata.training_set(choice, -1)
+    start = None if sketch is None else near_optima(strata, sketch, l2)
+    return near_optima(strata, one, l2, start)
 
 
-def approach(
-    strata: Strata, one: TrainingSet, l2: Float64Array, thetas: Float64Array
+def near_optima(
+    strata: Strata, one: TrainingSet, l2: Float64Array, start: Float64Array | None = None
 ) -> Float64Array:
-    """Return models of one training set, near their optimum."""
+    """Return models of one training set, near their optimum; each starts where the one before it
+    has ended, or from a theta of its own."""
     models = strata.models([one], np.zeros(len(l2), np.intp), l2)
-    return fit(models, thetas, ANCHOR_DECREMENT, MAX_STEPS, prove=False).thetas
+    return walk_along(models, start, ANCHOR_DECREMENT, MAX_STEPS)

@@ -14,7 +14,6 @@ import metaopt_fast as mf
 from metaopt_fast import _kernels
 from metaopt_fast.fitting import newton, paths
 from metaopt_fast.fitting.certificates import logistic_gap_bound
-from metaopt_fast.fitting.last_steps import LastSteps
 from metaopt_fast.fitting.models import Models, TrainingSet
 from metaopt_fast.objectives.penalties import L2
 
@@ -110,35 +109,143 @@ def test_a_step_of_no_number_changes_margins_by_any_amount():
     assert models.margin_changes(set_of, np.array([[np.nan]])).tolist() == [np.inf]
 
 
-def test_a_step_is_improved_by_the_update_of_bfgs():
-    rng = np.random.default_rng(0)
-    n = 5
-    root, other = rng.normal(size=(2, n, n))
-    kept, true = root @ root.T + np.eye(n), other @ other.T + np.eye(n)
-    inverse = np.linalg.inv(kept)
-    theta = rng.normal(size=n)
-    gradient, last = true @ theta, LastSteps(1, n)
-    newton = inverse @ gradient
-    length = np.sqrt(gradient @ newton)
-    at = np.zeros(1, np.intp)
-    same, norms = last.improve(at, gradient[None], newton[None], np.array([length]))
-    assert (same[0] == newton).all() and norms[0] == length  # nothing is known yet
-    s, next_gradient = -newton / 4, true @ (theta - newton / 4)
-    last.remember(
-        at, gradient[None], newton[None], np.array([length]), s[None], np.array([length / 4])
+# ------------------------------------------------------------------ steps of Hessians that are kept
+
+
+def logistic(X, y, l2):
+    """The objective of rows and their intercept, its gradient and its Hessian, in NumPy."""
+    rows = np.column_stack([X, np.ones(len(X))]) * np.where(y, -1.0, 1.0)[:, None]
+    ridge = np.diag([*[l2] * X.shape[1], 0.0])
+
+    def loss(theta):
+        return np.logaddexp(0, rows @ theta).mean() + theta @ ridge @ theta / 2
+
+    def gradient(theta):
+        return rows.T @ (1 / (1 + np.exp(-rows @ theta))) / len(X) + ridge @ theta
+
+    def hessian(theta):
+        p = 1 / (1 + np.exp(-rows @ theta))
+        return (rows.T * (p * (1 - p))) @ rows / len(X) + ridge
+
+    return loss, gradient, hessian
+
+
+def take_kept_steps(
+    X, y, l2, theta, matrix, *, most=1, tol=1e-9, patience=99, drift=0.0, n_threads=1
+):
+    """Steps of models at theta with penalties l2 and the Hessian `matrix`, penalty included: where
+    they end, and what is said of the way."""
+    objective, k = mf.LogisticLoss(X, y, fit_intercept=True), len(l2)
+    thetas = np.tile(theta, (k, 1))
+    gradients = np.array([logistic(X, y, strength)[1](theta) for strength in l2])
+    losses = np.array([logistic(X, y, strength)[0](theta) for strength in l2])
+    newton, places = gradients.copy(), np.arange(k)[::-1].copy()
+    squares, radii, inflations, before, falls, sizes, distances = np.empty((7, k))
+    factors, n_steps = np.empty((k, len(pairs_of(matrix)))), np.empty(k, np.intp)
+    extents = np.append(np.abs(X).max(axis=0), 1)
+    of_factor = (np.zeros(k, np.intp), np.ones(k), np.zeros(k), len(theta), extents)
+    _kernels.factor(pairs_of(matrix)[None], *of_factor, factors, places, radii, inflations, 1)
+    _kernels.solve(factors, places, newton, squares, 1)
+    lengths = np.sqrt(squares)
+    known = (l2, factors, places, radii, np.full(k, drift), np.full(k, most))
+    state = (thetas, losses, gradients, newton, lengths)
+    way = (before, falls, sizes, distances, n_steps)
+    _kernels.kept_steps(objective._rows, *known, *state, *way, tol, 0.9, 1.0, patience, n_threads)
+    return *state, *way, radii
+
+
+def test_a_step_of_a_kept_hessian_is_corrected_by_the_update_of_bfgs():
+    X, y, _, _, rng = problem(0, 60, 4, False)
+    l2 = np.array([0.3, 0.1])
+    start = rng.normal(size=5) / 4
+    matrix = logistic(X, y, 0.2)[2](np.zeros(5))
+    inverse = np.linalg.inv(matrix)
+    thetas, losses, gradients, newton, lengths, before, falls, sizes, distances, n_steps, _ = (
+        take_kept_steps(X, y, l2, start, matrix, most=2, tol=1e-15)
     )
-    y = next_gradient - gradient
-    rho = 1 / (s @ y)
-    left = np.eye(n) - rho * np.outer(s, y)
-    updated = left @ inverse @ left.T + rho * np.outer(s, s)
-    newton = inverse @ next_gradient
-    length = np.sqrt(next_gradient @ newton)
-    steps, norms = last.improve(at, next_gradient[None], newton[None], np.array([length]))
-    np.testing.assert_allclose(steps[0], updated @ next_gradient, rtol=1e-9)
-    assert norms[0] >= np.sqrt(steps[0] @ kept @ steps[0])
-    last.forget(at)
-    steps, _ = last.improve(at, next_gradient[None], newton[None], np.array([length]))
-    assert (steps[0] == newton).all()
+    assert n_steps.tolist() == [2, 2] and sizes.tolist() == [1, 1]
+    for i, strength in enumerate(l2):
+        loss, gradient, _ = logistic(X, y, strength)
+        first = start - inverse @ gradient(start)
+        s, change = first - start, gradient(first) - gradient(start)
+        left = np.eye(5) - np.outer(s, change) / (s @ change)
+        updated = left @ inverse @ left.T + np.outer(s, s) / (s @ change)
+        wanted = first - updated @ gradient(first)
+        np.testing.assert_allclose(thetas[i], wanted, rtol=1e-9)
+        assert losses[i] == pytest.approx(loss(wanted), rel=1e-13)
+        assert falls[i] == pytest.approx(loss(first) - loss(wanted), rel=1e-6)
+        np.testing.assert_allclose(gradients[i], gradient(wanted), rtol=1e-6, atol=1e-12)
+        np.testing.assert_allclose(newton[i], inverse @ gradients[i], rtol=1e-9)
+        assert lengths[i] == pytest.approx(np.sqrt(gradients[i] @ inverse @ gradients[i]))
+        of_first = gradient(first)
+        assert before[i] == pytest.approx(np.sqrt(of_first @ inverse @ of_first), rel=1e-6)
+        gone = sum(np.sqrt(d @ matrix @ d) for d in (first - start, wanted - first))
+        assert distances[i] >= gone * (1 - 1e-12)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_samples=st.integers(20, 150),
+    n_features=st.integers(1, 8),
+    n_models=st.integers(1, 30),
+    drift=st.floats(0, 6),
+)
+def test_kept_steps_lead_to_the_optimum_whatever_the_drift(
+    seed, n_samples, n_features, n_models, drift
+):
+    X, y, _, _, rng = problem(seed, n_samples, n_features, False)
+    l2, tol = rng.uniform(0.1, 1, n_models), 1e-6
+    matrix = logistic(X, y, 0.3)[2](np.zeros(n_features + 1))
+    start = np.zeros(n_features + 1)
+    found = take_kept_steps(X, y, l2, start, matrix, most=60, tol=tol, drift=drift)
+    thetas, losses, _, _, lengths, before, falls, sizes, distances, n_steps, radii = found
+    assert (n_steps < 60).all()
+    ended = (lengths < before / 2) & (sizes == 1) & (falls > 1e-12 * losses)
+    within = lengths * np.exp((drift + radii * distances) / 2) <= tol
+    assert (within | (lengths <= 0.01 * tol))[ended].all()
+    for theta, strength in zip(thetas[ended][:3], l2[ended][:3], strict=True):
+        np.testing.assert_allclose(theta, reference_optimum(X, y, strength), atol=1e-5)
+
+
+def test_a_kept_step_is_halved_until_the_loss_falls_and_is_the_last_one():
+    X, y, _, _, rng = problem(2, 80, 3, False)
+    start, l2 = rng.normal(size=4), np.array([0.1])
+    loss, gradient, hessian = logistic(X, y, 0.1)
+    found = take_kept_steps(X, y, l2, start, hessian(start) / 20, most=9)
+    size, theta, fall = found[7][0], found[0][0], found[6][0]
+    step = 20 * np.linalg.solve(hessian(start), gradient(start))
+    assert 0 < size < 1 and np.log2(size) % 1 == 0 and found[9].tolist() == [1]
+    np.testing.assert_allclose(theta, start - size * step, rtol=1e-9)
+    assert loss(start - 2 * size * step) > loss(start) > loss(theta)
+    assert fall == pytest.approx(loss(start) - loss(theta))
+
+
+def test_a_model_whose_step_is_no_number_stays_and_its_neighbours_go_on():
+    X, y, _, _, _ = problem(2, 80, 3, False)
+    matrix = logistic(X, y, 0.1)[2](np.zeros(4))
+    l2 = np.array([0.1, 1e308, 0.2])  # where the gradient of the penalty is beyond the range
+    with np.errstate(over="ignore"):
+        found = take_kept_steps(X, y, l2, np.full(4, 1e3), matrix, most=1)
+    assert found[7].tolist()[1] == 0 and (found[0][1] == 1e3).all()
+    assert (found[0][[0, 2]] != 1e3).all() and found[9].tolist() == [1, 1, 1]
+
+
+def test_kept_steps_have_the_same_bits_on_any_number_of_threads_and_in_any_company():
+    X, y, _, _, rng = problem(5, 3000, 20, False)
+    l2, start = rng.uniform(0.01, 1, 60), np.zeros(21)
+    matrix = logistic(X, y, 0.1)[2](start)
+    found = {
+        b"".join(
+            array.tobytes()
+            for array in take_kept_steps(X, y, l2, start, matrix, most=3, n_threads=n_threads)
+        )
+        for n_threads in (1, 2, 5)
+    }
+    assert len(found) == 1
+    together = take_kept_steps(X, y, l2, start, matrix, most=3)
+    for i in (0, 33, 59):
+        alone = take_kept_steps(X, y, l2[i : i + 1], start, matrix, most=3)
+        assert alone[0][0].tobytes() == together[0][i].tobytes()
 
 
 # ------------------------------------------------------------------------- steps of a single model
@@ -146,21 +253,22 @@ def test_a_step_is_improved_by_the_update_of_bfgs():
 
 def reference_optimum(X, y, l2):
     """The optimum of rows and their intercept by Newton's method in NumPy."""
-    rows = np.column_stack([X, np.ones(len(X))]) * np.where(y, -1.0, 1.0)[:, None]
-    ridge, theta = np.diag([*[l2] * X.shape[1], 0.0]), np.zeros(X.shape[1] + 1)
-
-    def objective(theta):
-        return np.logaddexp(0, rows @ theta).mean() + theta @ ridge @ theta / 2
-
+    objective, gradient, hessian = logistic(X, y, l2)
+    theta = np.zeros(X.shape[1] + 1)
     for _ in range(100):
-        p = 1 / (1 + np.exp(-rows @ theta))
-        gradient = rows.T @ p / len(X) + ridge @ theta
-        hessian = (rows.T * (p * (1 - p))) @ rows / len(X) + ridge
-        step, size = np.linalg.solve(hessian, gradient), 1.0
+        step, size = np.linalg.solve(hessian(theta), gradient(theta)), 1.0
         while objective(theta - size * step) > objective(theta) and size > 1e-3:
             size /= 2
         theta = theta - size * step
     return theta
+
+
+def walk(objective, theta, l2, tol, max_iter=100, n_threads=1):
+    """The theta that Newton steps lead to, and what they leave there: see `newton_steps`."""
+    theta, gradient, origin = theta.copy(), np.empty_like(theta), np.empty_like(theta)
+    hessian = np.empty((1, _kernels.n_pairs(len(theta))))
+    arguments = (objective._rows, theta, gradient, hessian, origin, l2, tol, max_iter, n_threads)
+    return theta, gradient, hessian, origin, *_kernels.newton_steps(*arguments)
 
 
 @given(
@@ -173,13 +281,21 @@ def reference_optimum(X, y, l2):
 def test_newton_steps_lead_to_the_optimum(seed, n_samples, n_features, l2, far):
     X, y, _, objective, rng = problem(seed, n_samples, n_features, False)
     wanted = reference_optimum(X, y, l2)
-    theta = far * rng.normal(size=n_features + 1)
-    n_steps = _kernels.newton_steps(objective._rows, theta, l2, 1e-8, 100, 1)
+    start = far * rng.normal(size=n_features + 1)
+    theta, gradient, hessian, origin, loss, n_steps, distance = walk(objective, start, l2, 1e-8)
     assert 0 < n_steps < 30
     np.testing.assert_allclose(theta, wanted, rtol=1e-5, atol=1e-6)
-    again = theta.copy()
-    assert _kernels.newton_steps(objective._rows, again, l2, 1e-6, 100, 1) == 0
-    assert (again == theta).all()
+    penalised = theta * np.append(np.ones(n_features), 0)
+    slope = objective.loss_gradient(theta)[1] + l2 * penalised
+    assert loss == pytest.approx(objective.loss(theta) + l2 / 2 * penalised @ penalised, rel=1e-12)
+    np.testing.assert_allclose(gradient, slope, rtol=1e-9, atol=1e-14)
+    # The last Hessian, where it was taken, and how far that is.
+    np.testing.assert_array_equal(hessian, hessians(objective, origin[None]))
+    matrix = matrix_of(hessian[0]) / n_samples + np.diag([*[l2] * n_features, 0.0])
+    moved = theta - origin
+    assert np.sqrt(moved @ matrix @ moved) <= distance * (1 + 1e-9) + 1e-12
+    again = walk(objective, theta, l2, 1e-6)
+    assert again[5] == 0 and again[6] == 0 and (again[0] == theta).all()
 
 
 def test_each_newton_step_lowers_the_objective_and_there_are_no_more_than_wanted():
@@ -188,8 +304,7 @@ def test_each_newton_step_lowers_the_objective_and_there_are_no_more_than_wanted
     objective = mf.LogisticLoss(X, y, l2=1e-6, fit_intercept=True)
     losses = [objective.loss(np.zeros(6))]
     for max_iter in range(1, 8):
-        theta = np.zeros(6)
-        n_steps = _kernels.newton_steps(objective._rows, theta, 1e-6, 1e-12, max_iter, 1)
+        theta, *_, n_steps, _ = walk(objective, np.zeros(6), 1e-6, 1e-12, max_iter)
         assert n_steps == max_iter
         losses.append(objective.loss(theta))
     assert (np.diff(losses) < 0).all()
@@ -200,9 +315,8 @@ def test_newton_steps_have_the_same_bits_on_any_number_of_threads(n_features):
     _, _, _, objective, _ = problem(1, 4000, n_features, True)
     found = []
     for n_threads in (1, 2, 5):
-        theta = np.zeros(n_features + 1)
-        n_steps = _kernels.newton_steps(objective._rows, theta, 1e-3, 1e-8, 100, n_threads)
-        found.append((n_steps, theta.tobytes()))
+        arrays = walk(objective, np.zeros(n_features + 1), 1e-3, 1e-8, n_threads=n_threads)
+        found.append(b"".join(np.asarray(array).tobytes() for array in arrays))
     assert len(set(found)) == 1
 
 
@@ -336,6 +450,27 @@ def test_a_system_has_the_same_bits_alone_and_in_a_tile(n):
     assert np.isfinite(alone[3][0::3]).all()
 
 
+@pytest.mark.parametrize("alone", [0, 1])
+def test_a_mean_of_two_matrices_is_factored_as_that_matrix(alone):
+    rng, n = np.random.default_rng(0), 7
+    rows = rng.normal(size=(3, 2 * n, n))
+    packed = np.array([pairs_of(block.T @ block) for block in rows])
+    which, others, parts = np.array([0, 2, 1]), np.array([1, 2, 0]), np.array([0.25, 0.0, 0.9])
+    means = (1 - parts)[:, None] * packed[which] + parts[:, None] * packed[others]
+    places, found = np.arange(3), []
+    for matrices, of, more in (
+        (packed, which, {"others": others, "parts": parts}),
+        (means, places, {}),
+    ):
+        factors, (radii, inflations) = np.empty_like(packed), np.empty((2, 3))
+        of_all = (np.array([1.0, 2.0, 0.5]), np.full(3, 0.1), n - 1, np.ones(n))
+        arguments = (matrices, of, *of_all, factors, places, radii, inflations, 1, alone)
+        _kernels.factor(*arguments, **more)
+        found.append((factors, radii, inflations))
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5), (3, 3), (20, 37), (60, 400)])
 def test_reflections_leave_a_triangle_of_the_rows(shape):
     rng = np.random.default_rng(shape[1])
@@ -420,9 +555,11 @@ def test_what_is_known_between_models_is_true_of_the_penalties_there(monkeypatch
         np.testing.assert_allclose(start.safe_gradients, gradients, rtol=1e-9, atol=1e-13)
         # The start is nearer to the optimum than any other model is.
         assert (models.evaluate(others, start.thetas)[0] <= losses).all()
-        drifts = start.drifts(models, others, start.thetas)
-        hessians = models.hessians(others, start.thetas)
-        for kept, true, drift in zip(start.hessians, hessians, drifts, strict=True):
+        means = start.means
+        drifts = means.drifts(models, others, start.thetas)
+        hessians, parts = models.hessians(others, start.thetas), means.parts[:, None]
+        mixed = (1 - parts) * means.hessians[means.left] + parts * means.hessians[means.right]
+        for kept, true, drift in zip(mixed, hessians, drifts, strict=True):
             assert np.linalg.eigvalsh(matrix_of(true) - np.exp(-drift) * matrix_of(kept))[0] >= -(
                 1e-12 * np.abs(true).max()
             )
