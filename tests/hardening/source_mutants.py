@@ -602,14 +602,14 @@ MUTANTS = [
     Mutant(
         "a Newton step of one model is that of the sums' Hessian",
         "src/steps.pxi",
-        "cdef double scale = 1 / self.rows.total_weight, square",
-        "cdef double scale = 1, square",
+        "cdef double scale = 1 / self.rows.total_weight, unused",
+        "cdef double scale = 1, unused",
         "newton",
     ),
     Mutant(
         "a Newton step is taken that leads uphill",
         "src/steps.pxi",
-        "if loss <= self.loss - ARMIJO * size * slope + ROUNDING * fabs(self.loss):",
+        "if loss <= self.loss - ARMIJO * size * self.slope + ROUNDING * fabs(self.loss):",
         "if loss < INFINITY:",
         "newton",
     ),
@@ -622,7 +622,7 @@ MUTANTS = [
     ),
     Mutant(
         "the mean of two Hessians is as old as the left one",
-        PY + "fitting/paths.py",
+        PY + "fitting/hessians.py",
         "np.maximum(np.where(self.parts > 0, drifts, log(left)), 0.0)",
         "np.maximum(log(left), 0.0)",
         "newton gap_bounds",
@@ -636,10 +636,31 @@ MUTANTS = [
     ),
     Mutant(
         "corrected steps are no longer than those that were corrected",
-        PY + "fitting/last_steps.py",
-        "        bounds += np.abs(second) * self.norms[at]\n",
-        "",
-        "newton gap_bounds",
+        "src/kept.pxi",
+        "            here.norm = norm\n",
+        "            here.norm = here.length\n",
+        "newton",
+    ),
+    Mutant(
+        "steps of a kept Hessian end without regard to its drift",
+        "src/kept.pxi",
+        "wanted = plan.tol * part_after(plan.drifts[i] + plan.radii[i] * plan.distances[i])",
+        "wanted = plan.tol",
+        "newton",
+    ),
+    Mutant(
+        "a kept Hessian leads on after a step of it was halved",
+        "src/kept.pxi",
+        "if plan.sizes[i] < 1 or plan.n_steps[i] == plan.most[i]:",
+        "if plan.n_steps[i] == plan.most[i]:",
+        "newton",
+    ),
+    Mutant(
+        "the mean of two matrices has the weights the other way round",
+        "src/systems.pxi",
+        "rest * matrix[pair] + part * other[pair]",
+        "part * matrix[pair] + rest * other[pair]",
+        "newton",
     ),
     # ------------------------------------------------------------------------------ gaps, proofs
     Mutant(
