@@ -21,8 +21,8 @@ from metaopt_fast.fitting.certificates import (
     logistic_gap_after_rounding,
 )
 from metaopt_fast.fitting.class_weights import ClassWeight, check_class_weight
-from metaopt_fast.fitting.models import Models
-from metaopt_fast.fitting.newton import Optima, fit
+from metaopt_fast.fitting.models import Models, Optima
+from metaopt_fast.fitting.newton import fit
 from metaopt_fast.fitting.reductions import Reduction
 from metaopt_fast.fitting.result import (
     STATUSES,

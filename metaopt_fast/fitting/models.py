@@ -6,6 +6,7 @@ A model is a row of each array: its training set, its penalty, its theta.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -141,3 +142,22 @@ class Models:
     def chain(self) -> int:
         """The most additions, one after the other, in a sum over rows."""
         return SPAN_PANELS + self.n_blocks // SPAN_BLOCKS + 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Optima:
+    """Where models have ended: arrays over models. `curvatures` are lower bounds of the objectives'
+    second derivatives for the last parameter."""
+
+    thetas: Float64Array
+    losses: Float64Array
+    gap_bounds: Float64Array
+    curvatures: Float64Array
+    n_iter: IndexArray
+    status: IndexArray
+
+    @classmethod
+    def empty(cls, n: int, n_params: int) -> Self:
+        """Return arrays for so many models."""
+        numbers, counts = np.empty((3, n)), np.empty((2, n), np.intp)
+        return cls(np.empty((n, n_params)), *numbers, *counts)

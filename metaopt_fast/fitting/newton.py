@@ -11,7 +11,6 @@ A few models alone are walked to their optima one by one (`walks`), and are judg
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +26,7 @@ from metaopt_fast.fitting.certificates import (
     rounding_of_margins,
 )
 from metaopt_fast.fitting.hessians import KeptHessians, Nearby
-from metaopt_fast.fitting.models import Models
+from metaopt_fast.fitting.models import Models, Optima
 from metaopt_fast.fitting.paths import Between, between, choose
 from metaopt_fast.fitting.result import Status
 from metaopt_fast.fitting.walks import walk
@@ -52,6 +51,9 @@ NEAR = 1.0
 # Up to so many models take Newton steps by themselves, with a Hessian for each: a fit of 569 x 30
 # takes 3.6 times as long without.
 FEW = 2
+# Part of the tolerance that they are walked to, as an old Hessian measures it: one that has aged by
+# a drift of up to 7 needs no second look.
+WALKED = 0.03
 # One in so many models of a training set is a lead: x 1.3 at 2, x 1.0 at 20.
 STRIDE = 6
 # Leads of a training set at least, as many as a tile has lanes: x 1.2 at 4 and 8, x 1.3 at 32.
@@ -63,19 +65,6 @@ ROUNDING = 1e-13
 # Steps of new Hessians, one after the other, that change nothing but by rounding before a model
 # ends: the search of tests/hardening/optima.py for models that stop short judges it.
 IDLE = 2
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Optima:
-    """Where models have ended: arrays over models. `curvatures` are lower bounds of the objectives'
-    second derivatives for the last parameter."""
-
-    thetas: Float64Array
-    losses: Float64Array
-    gap_bounds: Float64Array
-    curvatures: Float64Array
-    n_iter: IndexArray
-    status: IndexArray
 
 
 def fit(
@@ -90,14 +79,7 @@ def fit(
     STRIDE, in the order of penalties, comes first; the others start between these.
     """
     n = len(models.set_of)
-    optima = Optima(
-        np.empty((n, models.n_params)),
-        np.empty(n),
-        np.empty(n),
-        np.empty(n),
-        np.empty(n, np.intp),
-        np.empty(n, np.intp),
-    )
+    optima = Optima.empty(n, models.n_params)
     size = max(24, BATCH_BYTES // (8 * _kernels.n_pairs(models.n_params)))
     order = np.lexsort((models.penalty.strengths, models.set_of))
     for first in range(0, n, size):
@@ -165,7 +147,8 @@ class Batch:
     def begin_at(self, thetas: Float64Array) -> None:
         """Start from thetas; a few models have come near their optima before they are judged."""
         if len(thetas) <= FEW:
-            near, self.n_iter = walk(self.models, self.members, thetas, self.tol, self.max_iter)
+            tol = WALKED * self.tol
+            near, self.n_iter = walk(self.models, self.members, thetas, tol, self.max_iter)
             self.kept.adopt(near)
             self.thetas, self.losses, self.gradients = near.thetas, near.losses, near.gradients
             return
@@ -294,10 +277,17 @@ class Batch:
         optima.thetas[at], optima.losses[at] = self.thetas, self.losses
         optima.curvatures[at] = curvatures = self.kept.curvatures_after(everything, drifts)
         # Far away, or where a Hessian is nearly singular, convexity proves more than it does.
-        others = logistic_convexity_gaps(
-            self.models, at, self.thetas, self.losses, self.gradients, curvatures
-        )
-        optima.gap_bounds[at] = np.minimum(gaps, others)
+        if len(left := np.flatnonzero(~self.is_proven(everything, gaps))):
+            others = logistic_convexity_gaps(
+                self.models,
+                at[left],
+                self.thetas[left],
+                self.losses[left],
+                self.gradients[left],
+                curvatures[left],
+            )
+            gaps[left] = np.minimum(gaps[left], others)
+        optima.gap_bounds[at] = gaps
 
     def between(self, others: IndexArray) -> Between:
         """Return starts of others, at penalties between those of these models."""

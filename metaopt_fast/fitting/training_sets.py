@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 import metaopt_fast._kernels as _kernels
-from metaopt_fast.data.packed import Packed
+from metaopt_fast.data.packed import BLOCK_ROWS, Packed
 from metaopt_fast.data.packing import pack
 from metaopt_fast.fitting.arguments import Rows
 from metaopt_fast.fitting.class_weights import ClassWeight, class_factors, split_exponent
@@ -90,6 +90,8 @@ class Strata:
 
     def sketch(self, choice: ClassWeight) -> TrainingSet | None:
         """Return some of all rows, where they are many: enough to say where an optimum is near."""
+        if BLOCK_ROWS * (1 + len(self.block_fold) // SKETCH) < SKETCH * self.n_params:
+            return None
         blocks = np.zeros(len(self.block_fold), np.bool_)
         blocks[::SKETCH] = True
         n_rows = self.packed.blocks(blocks, total_weight=1.0).n_rows
