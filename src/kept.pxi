@@ -1,4 +1,5 @@
-# Steps of many models of one training set by Hessians that are kept. Needs rows.pxi and systems.pxi.
+# Steps of many models of one training set by Hessians that are kept. Needs rows.pxi and
+# systems.pxi.
 
 from libc.math cimport fabs, isfinite, sqrt
 from libc.stdlib cimport free, malloc
