@@ -105,6 +105,18 @@ def log_expit(x: Float64Array) -> Float64Array:
     return np.asarray(np.minimum(x, 0) - log1p(exp(-np.abs(x))))
 
 
+def softmax(z: Float64Array) -> Float64Array:
+    """Return exp(z_k) / sum over k of exp(z_k) along the last axis; the small ones are exact."""
+    e = exp(z - z.max(axis=-1, keepdims=True))
+    return np.asarray(e / e.sum(axis=-1, keepdims=True))
+
+
+def log_softmax(z: Float64Array) -> Float64Array:
+    """Return the logarithm of `softmax`, finite for any finite z."""
+    below = z - z.max(axis=-1, keepdims=True)
+    return np.asarray(below - log(exp(below).sum(axis=-1, keepdims=True)))
+
+
 def products(thetas: Float64Array, X: Float64Array) -> Float64Array:
     """Return the sum of theta[j] * x[j] for each theta and row x, shape (len(thetas), len(X))."""
     found = np.zeros((len(thetas), len(X)))

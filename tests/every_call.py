@@ -77,6 +77,12 @@ def softmax(dtype):
     return made.batch_loss_gradient(thetas), made.loss_gradient(thetas[3]), made.lipschitz()
 
 
+def fit_classes():
+    y = (X[:, 0] > 0) + 2 * (X[:, 1] > 0.4)
+    options = {"folds": GROUPS, "sample_weight": WEIGHTS, "class_weight": "balanced"}
+    return mf.fit_many(X, y, l2=[2.0**-12, 0.25], **options), mf.fit_many(X[:, :3], y, l2=0.125)
+
+
 def wide_curvature():
     y = np.arange(len(WIDE)) % 2
     return [mf.LogisticLoss(WIDE, y, dtype=dtype).lipschitz() for dtype in ("float64", "float32")]
@@ -202,6 +208,7 @@ CALLS = {
     "fit_many of 40 with folds": lambda: fit(FORTY, folds=GROUPS),
     "fit_many without a penalty": lambda: fit([0.0], class_weight="balanced"),
     "fit_many of wide data": fit_wide,
+    "fit_many of 4 classes": fit_classes,
 }
 if find_spec("sklearn"):
     CALLS |= {"LogisticRegression": estimator, "LogisticRegressionSearchCV": estimators_search}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.data.checks import check_classes, check_sample_weight, check_X
+from metaopt_fast.data.checks import check_labels, check_sample_weight, check_X, shown
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.machine import default_n_threads
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
@@ -28,11 +29,15 @@ MAX_PARAMS = 2048
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """When steps end, and on how many threads they run: `fit_many` says what each number means."""
+    """When steps end, and on how many threads they run: `fit_many` says what each number means.
+
+    Of more than two classes, the gap is to be `share` of the tolerance, where rounding allows it.
+    """
 
     tol: float
     max_iter: int
     n_threads: int
+    share: float = 0.4
 
     @classmethod
     def of(cls, tol: float = 1e-8, max_iter: int = 100, n_threads: int | None = None) -> Self:
@@ -43,18 +48,23 @@ class Effort:
             check_n_threads(n_threads) or default_n_threads()[0],
         )
 
+    @property
+    def to_the_last_digits(self) -> Self:
+        """The same, with gaps as small as Newton's steps leave: less than the tolerance squared."""
+        return replace(self, share=min(self.share, self.tol / 100))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
     """Rows to train on: X, what is known of the rows whatever their columns are, and folds.
 
-    `n_folds` is None where there are none: `fold` is 0 then. `sums` are the weights of class 0 and
-    1 in each fold.
+    `codes` are the classes' numbers. `n_folds` is None where there are none: `fold` is 0 then.
+    `sums` are the weights of each class in each fold.
     """
 
     X: npt.NDArray[Any]
     classes: list[Any]
-    positive: BoolArray
+    codes: IndexArray
     weights: Float64Array
     fold: IndexArray
     n_folds: int | None
@@ -75,23 +85,44 @@ class Rows:
         if not isinstance(fit_intercept, (bool, np.bool_)):
             raise TypeError(f"fit_intercept is {describe(fit_intercept)}: pass True or False.")
         X = check_X(X)
-        check_size(X.shape, fit_intercept)
-        classes, positive = check_classes(y, len(X))
+        labels = check_labels(y, len(X))
+        classes, codes = labels.values, labels.codes
+        if len(classes) < 2:
+            raise ValueError(f"y holds {shown(classes)}: pass labels of two, or more.")
+        if len(classes) == 2:
+            check_size(X.shape, fit_intercept)
         weights = check_sample_weight(sample_weight, len(X))
         fold = check_folds(folds, len(X))
         n_folds = None if folds is None else int(fold.max()) + 1
-        sums = class_sums(fold, n_folds or 1, positive, weights)
-        return cls(X, classes, positive, weights, fold, n_folds, sums, bool(fit_intercept))
+        sums = class_sums(fold, n_folds or 1, codes, len(classes), weights)
+        return cls(X, classes, codes, weights, fold, n_folds, sums, bool(fit_intercept))
 
     @classmethod
     def checked(
-        cls, X: Float64Array, positive: BoolArray, weights: Float64Array, fit_intercept: bool
+        cls,
+        X: Float64Array,
+        codes: IndexArray,
+        n_classes: int,
+        weights: Float64Array,
+        fit_intercept: bool,
     ) -> Self:
         """Return rows without folds, of arguments that were checked but for their sizes."""
-        check_size(X.shape, fit_intercept)
+        if n_classes == 2:
+            check_size(X.shape, fit_intercept)
         weights, fold = check_sample_weight(weights, len(X)), np.zeros(len(X), np.intp)
-        sums = class_sums(fold, 1, positive, weights)
-        return cls(X, [0, 1], positive, weights, fold, None, sums, fit_intercept)
+        sums = class_sums(fold, 1, codes, n_classes, weights)
+        return cls(X, list(range(n_classes)), codes, weights, fold, None, sums, fit_intercept)
+
+    @property
+    def positive(self) -> BoolArray:
+        """Which rows are of the greater one of two classes."""
+        return np.asarray(self.codes == 1)
+
+    @property
+    def theta_shape(self) -> tuple[int, ...]:
+        """The shape of a model's parameters: with a row for each class, where they are many."""
+        n_params = self.X.shape[1] + self.fit_intercept
+        return (n_params,) if len(self.classes) == 2 else (len(self.classes), n_params)
 
     @property
     def left_out(self) -> list[int]:
@@ -111,11 +142,11 @@ def check_size(shape: tuple[int, ...], fit_intercept: bool) -> None:
 
 
 def class_sums(
-    fold: IndexArray, n_folds: int, positive: BoolArray, weights: Float64Array
+    fold: IndexArray, n_folds: int, codes: IndexArray, n_classes: int, weights: Float64Array
 ) -> Float64Array:
-    """Return the weights of class 0 and 1 in each fold."""
-    sums = np.bincount(2 * fold + positive, weights, 2 * n_folds).astype(np.float64)
-    return sums.reshape(n_folds, 2)
+    """Return the weights of each class in each fold."""
+    sums = np.bincount(n_classes * fold + codes, weights, n_classes * n_folds).astype(np.float64)
+    return sums.reshape(n_folds, n_classes)
 
 
 def check_folds(folds: npt.ArrayLike | None, n_samples: int) -> IndexArray:
@@ -133,8 +164,8 @@ def check_folds(folds: npt.ArrayLike | None, n_samples: int) -> IndexArray:
         raise TypeError(f"folds has dtype {array.dtype}: pass {wanted}.")
     numbers = np.unique(array)
     if len(numbers) < 2 or not np.array_equal(numbers, np.arange(len(numbers))):
-        shown = ", ".join(map(str, numbers[:5].tolist())) + (", ..." if len(numbers) > 5 else "")
-        raise ValueError(f"folds holds the numbers {shown}: pass {wanted}.")
+        some = ", ".join(map(str, numbers[:5].tolist())) + (", ..." if len(numbers) > 5 else "")
+        raise ValueError(f"folds holds the numbers {some}: pass {wanted}.")
     return array.astype(np.intp)
 
 
@@ -184,7 +215,7 @@ def _numbers(name: str, given: object, n_axes: int, wanted: str) -> Float64Array
 
 
 def check_theta0(theta0: npt.ArrayLike, shape: tuple[int, ...]) -> Float64Array:
-    """Return a start for each model, shape (M * n_folds, n_params)."""
+    """Return a start for each model, shape (M * n_folds, n_params), or with all classes' rows."""
     wanted = f"finite numbers of a shape that broadcasts to {shape}"
     array = _numbers("theta0", theta0, _n_axes(theta0), f"an array of {wanted}")
     try:
@@ -196,19 +227,32 @@ def check_theta0(theta0: npt.ArrayLike, shape: tuple[int, ...]) -> Float64Array:
     return np.ascontiguousarray(full.reshape(-1, shape[-1]))
 
 
-def check_training_sets(sums: Float64Array, has_folds: bool) -> None:
-    """Raise an error where the rows to train on are of one class, or none are to validate on."""
+def check_training_sets(sums: Float64Array, classes: Sequence[Any], has_folds: bool) -> None:
+    """Raise an error where the rows to train on lack a class, or none are to validate on."""
+    is_binary = len(classes) == 2
     if not sums.sum(axis=0).all():
+        if is_binary:
+            raise ValueError(
+                "sample_weight is 0 for all rows of one class: pass positive weights in both."
+            )
+        label = classes[int(sums.sum(axis=0).argmin())]
         raise ValueError(
-            "sample_weight is 0 for all rows of one class: pass positive weights in both."
+            f"sample_weight is 0 for all rows of class {label!r} of y: pass positive weights in "
+            "each class."
         )
     # Counted, as the difference of sums of weights may round to 0.
     positive = sums > 0
     for f, others in enumerate(positive.sum(axis=0) - positive):
         if has_folds and not others.all():
+            if is_binary:
+                raise ValueError(
+                    f"folds: without fold {f}, the rows are of one class: pass folds that leave "
+                    "both classes to train on."
+                )
+            label = classes[int(others.argmin())]
             raise ValueError(
-                f"folds: without fold {f}, the rows are of one class: pass folds that leave both "
-                "classes to train on."
+                f"folds: without fold {f}, the rows lack class {label!r} of y: pass folds that "
+                "leave each class to train on."
             )
         if has_folds and not positive[f].any():
             raise ValueError(

@@ -57,7 +57,7 @@ def _check_choice(choice: ClassWeight, classes: Sequence[Any]) -> ClassWeight:
         if not isinstance(weight, (int, float, np.number)) or not 0 < weight < math.inf:
             raise ValueError(f"class_weight has {weight!r} for class {label!r}: pass {wanted}.")
     weights = {k: float(choice.get(key, 1.0)) for k, key in enumerate(keys)}
-    low, high = sorted(weights.values())
+    low, high = min(weights.values()), max(weights.values())
     if low / high < LEAST_RATIO:
         raise ValueError(
             f"class_weight has {low:g} for one class and {high:g} for the other: pass weights of "
@@ -67,12 +67,12 @@ def _check_choice(choice: ClassWeight, classes: Sequence[Any]) -> ClassWeight:
 
 
 def class_factors(choice: ClassWeight, sums: Float64Array) -> Float64Array:
-    """Return what the weights of class 0 and 1 are multiplied by, given their sums."""
+    """Return what the weights of each class are multiplied by, given their sums."""
     if isinstance(choice, Mapping):
-        return np.array([choice.get(0, 1.0), choice.get(1, 1.0)])
+        return np.array([choice.get(k, 1.0) for k in range(len(sums))])
     if choice is None:
-        return np.ones(2)
-    return cast(Float64Array, sums.sum() / (2 * sums))
+        return np.ones(len(sums))
+    return cast(Float64Array, sums.sum() / (len(sums) * sums))
 
 
 def split_exponent(factors: Float64Array) -> tuple[Float64Array, int]:

@@ -31,6 +31,7 @@ from metaopt_fast.fitting.result import (
     reasons_of,
     warn_if_unbounded,
 )
+from metaopt_fast.fitting.softmax import fit_softmax
 from metaopt_fast.fitting.starts import start
 from metaopt_fast.fitting.training_sets import Strata
 from metaopt_fast.floating_errors import shielded
@@ -54,15 +55,17 @@ def fit_many(
     """Fit M regularised logistic regressions, for each fold that is left out, as one computation.
 
     Each minimises sum_i w_i softplus(-m_i) / sum_i w_i + l2 / 2 theta'theta over its training rows,
-    the intercept not penalised: scikit-learn's C is 1 / (l2 * sum_i w_i). The bits of the results
-    are the same for any number of threads.
+    the intercept not penalised: scikit-learn's C is 1 / (l2 * sum_i w_i). Where y holds more than
+    two classes, a model has a row of theta for each, and the loss is that of `SoftmaxLoss`. The
+    bits of the results are the same for any number of threads.
 
     Parameters
     ----------
     X : array_like of shape (n_samples, n_features)
         Finite numbers, of any layout and real dtype.
     y : array_like of shape (n_samples,)
-        Labels of two classes, of which the greater one is positive; see `LogisticLoss`.
+        Labels of two classes, of which the greater one is positive, or of more: numbers, strings
+        or bool, as of `LogisticLoss`, in the order of `FitResult.classes`.
     l2 : float, or array_like of shape (M,) or (M, n_folds)
         Strengths of the penalty, >= 0.
     folds : array_like of int of shape (n_samples,), optional
@@ -78,9 +81,11 @@ def fit_many(
     tol : float, default 1e-8
         Threshold of the Newton decrement, sqrt(g' H^-1 g): a model has converged when it is at most
         tol, and the gap proven to be small: about tol^2 / 2. Where rounding ends the steps before
-        that, it has converged if the gap is at most about tol * max(1, loss).
+        that, it has converged if the gap is at most about tol * max(1, loss). Of more than two
+        classes, threshold of the gap: a model has converged when it is proven to be at most
+        tol * max(1, loss).
     max_iter : int, default 100
-        Largest number of Newton steps.
+        Largest number of Newton steps; of more than two classes, a tenth of that of L-BFGS's.
     theta0 : array_like, optional
         Thetas to start from, of a shape that broadcasts to that of ``FitResult.theta``. By default
         models start from those of all rows at penalties nearby.
@@ -94,7 +99,7 @@ def fit_many(
     Raises
     ------
     ValueError, TypeError
-        If an argument is not as described, or the training rows of a fold are of one class.
+        If an argument is not as described, or the training rows of a fold lack a class.
 
     Warns
     -----
@@ -142,22 +147,23 @@ def fit_models(
     n_choices = None if choice_of is None else len(choice_of)
     strengths, n_sets = check_l2(l2, rows.n_folds, n_choices), len(rows.left_out)
     shape = (len(strengths), n_sets)
-    check_training_sets(rows.sums, rows.n_folds is not None)
+    check_training_sets(rows.sums, rows.classes, rows.n_folds is not None)
     if choice_of is None:
         choice_of = np.zeros(len(strengths), np.intp)
     result_shape = shape[:1] if rows.n_folds is None else shape
     near = None
     if theta0 is not None:
-        near = check_theta0(theta0, (*result_shape, rows.X.shape[1] + rows.fit_intercept))
+        near = check_theta0(theta0, (*result_shape, *rows.theta_shape))
 
     set_of = (choice_of[:, None] * n_sets + np.arange(n_sets)).ravel()
     l2_of = np.broadcast_to(strengths, shape).ravel()
-    optima, validation = _fit(rows, choices, set_of, l2_of, near, effort)
+    fit_all = fit_softmax if len(rows.classes) > 2 else _fit
+    optima, validation = fit_all(rows, choices, set_of, l2_of, near, effort)
     validation_loss, validation_accuracy = validation or (None, None)
     certified = optima.gap_bounds <= effort.tol * np.maximum(1, optima.losses)
     certified &= np.isfinite(optima.gap_bounds)
     return FitResult(
-        optima.thetas.reshape(*result_shape, -1),
+        optima.thetas.reshape(*result_shape, *rows.theta_shape),
         optima.losses.reshape(result_shape),
         optima.gap_bounds.reshape(result_shape),
         certified.reshape(result_shape),
@@ -166,6 +172,7 @@ def fit_models(
         validation_loss,
         validation_accuracy,
         STATUSES[optima.status].reshape(result_shape),
+        rows.classes,
     )
 
 

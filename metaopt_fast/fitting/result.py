@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ class Status(IntEnum):
     CONVERGED = 0
     MAX_ITER = 1
     ROUNDING = 2
+    UNPROVEN = 3
 
 
 STATUSES = np.array([status.name.lower() for status in Status])
@@ -30,24 +32,29 @@ class FitResult:
     Attributes
     ----------
     theta : numpy.ndarray of shape (M, n_params), or (M, n_folds, n_params) with folds
-        The intercept, if any, is the last entry.
+        The intercept, if any, is the last entry. Of K > 2 classes, shape (M, K, n_params) or
+        (M, n_folds, K, n_params): a row for each class.
     loss : numpy.ndarray of shape (M,) or (M, n_folds)
         The objective on the training rows, penalty included.
     gap_bound : numpy.ndarray, shaped as loss
         The objective is proven to be at most this far above its optimum, by self-concordance or
-        by strong convexity; infinite: nothing is proven.
+        by strong convexity, or, of more than two classes, by duality; infinite: nothing is proven.
     certified : numpy.ndarray of bool, shaped as loss
         Whether gap_bound is finite and at most tol * max(1, loss).
     n_iter : numpy.ndarray of int, shaped as loss
-        Newton steps.
+        Newton steps; of more than two classes, steps of L-BFGS.
     converged : numpy.ndarray of bool, shaped as loss
         Whether the Newton decrement is at most tol, or steps changed nothing any more but by
-        rounding, and the gap is at most about tol * max(1, loss), proven or not.
+        rounding, and the gap is at most about tol * max(1, loss), proven or not; of more than two
+        classes, whether gap_bound is at most tol * max(1, loss).
     validation_loss, validation_accuracy : numpy.ndarray of shape (M, n_folds), or None
         Means over the rows of the fold that was held out, weighted by sample_weight.
     status : numpy.ndarray of str, shaped as loss
         "converged"; "max_iter": there were no more steps; "rounding": steps changed nothing any
-        more, though the gap may be above tol.
+        more, though the gap may be above tol; "unproven": of more than two classes without a
+        penalty, as near an optimum as can be told.
+    classes : list
+        Labels, as `numpy.unique` orders them.
     """
 
     theta: Float64Array
@@ -59,15 +66,20 @@ class FitResult:
     validation_loss: Float64Array | None
     validation_accuracy: Float64Array | None
     status: npt.NDArray[np.str_]
+    classes: list[Any]
 
     def __repr__(self) -> str:
         folds = "" if self.loss.ndim == 1 else f" x {self.loss.shape[1]} folds"
+        n_classes = len(self.classes)
+        each = f" of each of {n_classes} classes" if n_classes > 2 else ""
+        steps = "Newton steps" if n_classes == 2 else "L-BFGS steps"
         lines = [
-            f"FitResult of {len(self.loss):,} models{folds}, {self.theta.shape[-1]:,} parameters",
+            f"FitResult of {len(self.loss):,} models{folds}, {self.theta.shape[-1]:,} parameters"
+            + each,
             f"  converged    {np.count_nonzero(self.converged):,} of {self.converged.size:,}",
             f"  certified    {np.count_nonzero(self.certified):,}, "
             f"gap bounds up to {self.gap_bound.max():.2g}",
-            f"  Newton steps {self.n_iter.min()} to {self.n_iter.max()}",
+            f"  {steps} {self.n_iter.min()} to {self.n_iter.max()}",
             f"  loss         {self.loss.min():.6g} to {self.loss.max():.6g}",
         ]
         if self.validation_loss is not None:

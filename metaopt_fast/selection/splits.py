@@ -14,6 +14,7 @@ from metaopt_fast.fitting.fit_many import fit_models
 from metaopt_fast.fitting.result import warn_if_unbounded
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.selection.folds import Split, partitions
+from metaopt_fast.selection.multiclass_scores import score_classes
 from metaopt_fast.selection.scores import score_many
 from metaopt_fast.typing import Float64Array, IndexArray
 
@@ -24,6 +25,7 @@ class SplitFits(NamedTuple):
     Attributes
     ----------
     theta : numpy.ndarray of shape (n_candidates, n_splits, n_params)
+        Of K > 2 classes, (n_candidates, n_splits, K, n_params).
     gap_bound : numpy.ndarray of shape (n_candidates, n_splits)
     converged, certified : numpy.ndarray of shape (n_candidates, n_splits), bool
     status : numpy.ndarray of shape (n_candidates, n_splits), str
@@ -40,7 +42,7 @@ class SplitFits(NamedTuple):
 @shielded
 def fit_splits(
     X: Float64Array,
-    positive: npt.NDArray[np.bool_],
+    codes: IndexArray,
     splits: Sequence[Split],
     *,
     C: Float64Array,
@@ -54,14 +56,15 @@ def fit_splits(
     Parameters
     ----------
     X : numpy.ndarray of shape (n_samples, n_features)
-    positive : numpy.ndarray of shape (n_samples,), bool
+    codes : numpy.ndarray of shape (n_samples,), int
+        Classes of the rows, from 0 to K - 1.
     splits : sequence of (train, test)
         Numbers of rows. Splits that follow each other and cut the rows into parts, each of them
         held out once, are one call of `fit_many`; any other split is a call of its own.
     C : numpy.ndarray of shape (n_candidates,)
         scikit-learn's: 1 / (l2 * sum of the training rows' weights).
     class_weight : sequence of n_candidates
-        Weights of each candidate's classes: None, "balanced", or a dict of 0 and 1.
+        Weights of each candidate's classes: None, "balanced", or a dict of 0 .. K - 1.
     sample_weight : numpy.ndarray of shape (n_samples,), optional
     fit_intercept : bool, default True
     **effort
@@ -74,16 +77,18 @@ def fit_splits(
     Raises
     ------
     ValueError
-        If the training rows of a split are of one class.
+        If the training rows of a split are of one class, or lack one.
     """
     of_rows = np.ones(len(X)) if sample_weight is None else sample_weight
+    n_classes = int(codes.max()) + 1
     sums = np.array(
-        [np.bincount(positive[train], of_rows[train], minlength=2) for train, _ in splits]
+        [np.bincount(codes[train], of_rows[train], minlength=n_classes) for train, _ in splits]
     )
     for number, of_class in enumerate(sums):
         if not of_class.all():
+            what = "of one class" if n_classes == 2 else f"without class {int(of_class.argmin())}"
             raise ValueError(
-                f"split {number} trains on rows of one class: pass other splits, stratified ones."
+                f"split {number} trains on rows {what}: pass other splits, stratified ones."
             )
     totals, exponents = total_weights(sums, class_weight)
     l2 = np.ldexp(1 / (C[:, None] * totals), -exponents)
@@ -96,7 +101,7 @@ def fit_splits(
         weights = None if sample_weight is None else sample_weight[some]
         fits = fit_models(
             until,
-            Rows.of(X[some], positive[some], folds, weights, fit_intercept),
+            Rows.of(X[some], codes[some], folds, weights, fit_intercept),
             l2=l2[:, run] if folds is not None else l2[:, run.start],
             class_weight=choices[0] if alike else choices,
         )
@@ -104,7 +109,7 @@ def fit_splits(
         shape = (len(C), run.stop - run.start)
         parts.append(
             (
-                fits.theta.reshape(*shape, -1),
+                fits.theta.reshape(*shape, *fits.theta.shape[fits.loss.ndim :]),
                 *(getattr(fits, name).reshape(shape) for name in SplitFits._fields[1:]),
             )
         )
@@ -116,11 +121,12 @@ def score_splits(
     names: Iterable[str],
     thetas: Float64Array,
     X: Float64Array,
-    positive: npt.NDArray[np.bool_],
+    codes: IndexArray,
     splits: Sequence[Split],
     sample_weight: Float64Array | None = None,
 ) -> dict[str, Float64Array]:
-    """Score each candidate on the rows that each split holds out, by `score_many`.
+    """Score each candidate on the rows that each split holds out, by `score_many`, or, of more than
+    two classes, by `score_classes`.
 
     Returns
     -------
@@ -129,7 +135,10 @@ def score_splits(
     scores = {name: np.empty(thetas.shape[:2]) for name in names}
     for k, (_, test) in enumerate(splits):
         weights = None if sample_weight is None else sample_weight[test]
-        found = score_many(scores, thetas[:, k], X[test], positive[test], weights)
+        if thetas.ndim == 3:
+            found = score_many(scores, thetas[:, k], X[test], codes[test] == 1, weights)
+        else:
+            found = score_classes(scores, thetas[:, k], X[test], codes[test], weights)
         for name, values in found.items():
             scores[name][:, k] = values
     return scores
@@ -141,13 +150,14 @@ def total_weights(
     """Return the weight of the training rows, classes weighted, shape (n_candidates, n_splits), as
     numbers to be multiplied by 2 to powers of shape (n_candidates, 1).
 
-    `sums` has the weight of each split's training rows of class 0 and 1. "balanced" does not change
+    `sums` has the weight of each split's training rows of each class. "balanced" does not change
     their sum.
     """
     totals, exponents = [], []
     for choice in class_weight:
         given = choice if isinstance(choice, dict) else {}
-        factors, exponent = split_exponent(np.array([given.get(0, 1.0), given.get(1, 1.0)]))
+        of_class = np.array([given.get(k, 1.0) for k in range(sums.shape[1])])
+        factors, exponent = split_exponent(of_class)
         totals.append((sums * factors).sum(axis=1))
         exponents.append([exponent])
     return np.array(totals), np.array(exponents, np.intp)

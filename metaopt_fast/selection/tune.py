@@ -16,6 +16,7 @@ from metaopt_fast.floating_errors import shielded
 from metaopt_fast.samplers.independent import Uniform
 from metaopt_fast.selection.choice import standard_error, within_one_standard_error
 from metaopt_fast.selection.folds import Split, stratified_folds
+from metaopt_fast.selection.multiclass_scores import MULTICLASS_SCORES
 from metaopt_fast.selection.scores import SCORES
 from metaopt_fast.selection.splits import SplitFits, fit_splits, score_splits
 from metaopt_fast.typing import Float64Array, IndexArray
@@ -38,7 +39,7 @@ class TuneResult:
         Upper bounds of what each model's mean training loss with penalty is above its optimum.
     converged : numpy.ndarray of shape (n_candidates, n_folds), bool
     scoring : str
-    theta : numpy.ndarray of shape (n_features + 1,)
+    theta : numpy.ndarray of shape (n_features + 1,), or (K, n_features + 1) of K > 2 classes
         Trained with the best C on all rows, the intercept last.
     folds : numpy.ndarray of shape (n_samples,)
         The fold that holds out each row.
@@ -136,13 +137,14 @@ def tune(
     X : numpy.ndarray of shape (n_samples, n_features)
         What models are trained on, if there is no `prepare`.
     y : numpy.ndarray of shape (n_samples,)
-        Labels 0 and 1.
+        Labels from 0 to K - 1.
     n_candidates : int, default 200
         Number of values of C to draw, log-uniform from `low` to `high`.
     cv : int, default 5
         Number of folds, stratified and in random order by `seed`.
     scoring : str, default "neg_log_loss"
-        Name of the score, one of `metaopt_fast.selection.scores.SCORES`.
+        Name of the score, one of `metaopt_fast.selection.scores.SCORES`, or, of more than two
+        classes, of `multiclass_scores.MULTICLASS_SCORES`.
     seed : int, default 0
         Seed of the candidates and of the folds.
     low, high : float
@@ -167,12 +169,15 @@ def tune(
     >>> result.scores.shape
     (20, 5)
     """
-    if scoring not in SCORES:
-        raise ValueError(f"scoring is {describe(scoring)}: pass one of {', '.join(SCORES)}.")
-    rarest, cv = int(np.bincount(y, minlength=2).min()), check_integer("cv", cv, 2)
+    sizes = np.bincount(y, minlength=2)
+    known = list(SCORES if len(sizes) == 2 else MULTICLASS_SCORES)
+    if scoring not in known:
+        raise ValueError(f"scoring is {describe(scoring)}: pass one of {', '.join(known)}.")
+    rarest, cv = int(sizes.min()), check_integer("cv", cv, 2)
     if rarest < cv:
+        kind = "rarer" if len(sizes) == 2 else "rarest"
         raise ValueError(
-            f"the rarer class has {rarest} rows, too few for {cv} folds: use at most {rarest} "
+            f"the {kind} class has {rarest} rows, too few for {cv} folds: use at most {rarest} "
             "folds, and at least 2, or more rows."
         )
     if not 0 < low <= high < math.inf:
@@ -183,7 +188,7 @@ def tune(
     C = np.clip(exp(exponents.sample(seed, 0, n_candidates, 1)[:, 0]), low, high)
     folds = stratified_folds(y, cv, seed)
     parts = [(np.flatnonzero(folds != k), np.flatnonzero(folds == k)) for k in range(cv)]
-    data = _Data(X, y == 1, sample_weight, prepare, n_threads)
+    data = _Data(X, y.astype(np.intp), sample_weight, prepare, n_threads)
     # Columns that are the same for all folds are one computation.
     runs = [parts] if prepare is None else [[part] for part in parts]
     found = [data.cross_validate(run, C, scoring) for run in runs]
@@ -208,7 +213,7 @@ class _Data(NamedTuple):
     """Rows, and how their columns are prepared."""
 
     X: Float64Array
-    positive: npt.NDArray[np.bool_]
+    codes: IndexArray
     weights: Float64Array | None
     prepare: Prepare | None
     n_threads: int | None
@@ -218,7 +223,7 @@ class _Data(NamedTuple):
         X = self.X if self.prepare is None else self.prepare(splits[0][0])
         fits = fit_splits(
             X,
-            self.positive,
+            self.codes,
             splits,
             C=C,
             class_weight=[None] * len(C),
@@ -232,5 +237,5 @@ class _Data(NamedTuple):
     ) -> tuple[Float64Array, Float64Array, npt.NDArray[np.bool_]]:
         """Return scores, bounds of gaps, and what has converged, each of C and split."""
         fits, X = self.fit(splits, C)
-        scores = score_splits([scoring], fits.theta, X, self.positive, splits, self.weights)
+        scores = score_splits([scoring], fits.theta, X, self.codes, splits, self.weights)
         return scores[scoring], fits.gap_bound, fits.converged

@@ -14,12 +14,13 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import brier_score_loss, f1_score, get_scorer, make_scorer
 from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from metaopt_fast.fitting.result import reasons_of
+from metaopt_fast.selection.multiclass_scores import MULTICLASS_SCORES
 from metaopt_fast.selection.scores import SCORES
-from metaopt_fast.typing import Float64Array
+from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.frames import as_frame, as_numbers
 from metaopt_fast.validation.values import check_number, describe
 
@@ -27,13 +28,8 @@ from metaopt_fast.validation.values import check_number, describe
 MAX_WEIGHT = 1e300
 
 
-class BinaryClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # without types
-    """What both estimators check, and say of themselves."""
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
-        return tags
+class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # without types
+    """What both estimators check."""
 
     def _features(self, X: Any) -> Float64Array:
         check_is_fitted(self)
@@ -56,22 +52,19 @@ class BinaryClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
 
     def _training_data(
         self, X: Any, y: Any, sample_weight: Any
-    ) -> tuple[Float64Array, npt.NDArray[np.bool_], Float64Array | None]:
-        """Check the arguments of fit, set classes_; return X, the positive rows, and weights."""
+    ) -> tuple[Float64Array, IndexArray, Float64Array | None]:
+        """Check the arguments of fit, set classes_; return X, the rows' classes, and weights."""
         with named_columns(X):
             X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite=False)
         self._finite(X)
         # What scikit-learn takes a sixth of a fit for is plain of whole numbers.
         if y.dtype.kind not in "biu":
-            check_targets(y)
+            check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
-        if len(self.classes_) > 2:
-            check_targets(y)
         if len(self.classes_) < 2:
             raise ValueError(
-                f"y holds one class, {self.classes_.tolist()[0]!r}: pass labels of two."
+                f"y holds one class, {self.classes_.tolist()[0]!r}: pass labels of two or more."
             )
-        positive = codes == 1
         if sample_weight is not None:
             sample_weight = _check_sample_weight(
                 sample_weight, X, dtype=np.float64, ensure_non_negative=True
@@ -83,22 +76,15 @@ class BinaryClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
                     f"sample_weight sums to {total:g}: pass weights whose sum is at most "
                     f"{MAX_WEIGHT:g}."
                 )
-            for label, rows in zip(self.classes_.tolist(), (~positive, positive), strict=True):
-                if not sample_weight[rows].any():
+            sums = np.bincount(codes, sample_weight)
+            for label, of_class in zip(self.classes_.tolist(), sums, strict=True):
+                if of_class == 0:
+                    each = "both classes" if len(sums) == 2 else "each class"
                     raise ValueError(
-                        f"sample_weight is 0 for each row of class {label!r}: give both classes a "
+                        f"sample_weight is 0 for each row of class {label!r}: give {each} a "
                         "positive weight."
                     )
-        return X, positive, sample_weight
-
-
-def check_targets(y: npt.NDArray[Any]) -> None:
-    """Raise an error unless labels are of two classes, or of one."""
-    check_classification_targets(y)
-    if (kind := type_of_target(y, input_name="y")) != "binary":
-        raise ValueError(
-            f"Only binary classification is supported. The type of the target is {kind}."
-        )
+        return X, codes.astype(np.intp), sample_weight
 
 
 @contextmanager
@@ -127,7 +113,7 @@ def check_C(C: object) -> float:
 
 
 def check_class_weight(class_weight: Any, classes: npt.NDArray[Any]) -> Any:
-    """Return None, "balanced", or the weights as a dict of 0 and 1."""
+    """Return None, "balanced", or the weights as a dict of the classes' numbers."""
     if class_weight is None or (isinstance(class_weight, str) and class_weight == "balanced"):
         return class_weight
     if not isinstance(class_weight, Mapping):
@@ -141,8 +127,9 @@ def check_class_weight(class_weight: Any, classes: npt.NDArray[Any]) -> Any:
     return dict(enumerate(weights.tolist()))
 
 
-def check_scoring(scoring: Any) -> dict[str, str]:
+def check_scoring(scoring: Any, n_classes: int) -> dict[str, str]:
     """Return the metric of each score by its name in cv_results_: "score" if there is one."""
+    known = list(SCORES if n_classes == 2 else MULTICLASS_SCORES)
     if isinstance(scoring, str):
         metrics = {"score": scoring}
     elif isinstance(scoring, Mapping):
@@ -150,13 +137,13 @@ def check_scoring(scoring: Any) -> dict[str, str]:
     elif isinstance(scoring, (list, tuple, set)):
         metrics = {str(name): name for name in scoring}
     else:
-        raise ValueError(
-            f"scoring is {describe(scoring)}: pass one or many of {', '.join(SCORES)}."
-        )
-    unknown = [m for m in metrics.values() if not isinstance(m, str) or m not in SCORES]
+        raise ValueError(f"scoring is {describe(scoring)}: pass one or many of {', '.join(known)}.")
+    unknown = [m for m in metrics.values() if not isinstance(m, str) or m not in known]
     if unknown or not metrics:
         what = describe(unknown[0]) if unknown else "empty"
-        raise ValueError(f"scoring is {what}: pass one or many of {', '.join(SCORES)}.")
+        if unknown and n_classes > 2 and unknown[0] in SCORES:
+            what += f", which is of two classes, and y holds {n_classes}"
+        raise ValueError(f"scoring is {what}: pass one or many of {', '.join(known)}.")
     return metrics
 
 

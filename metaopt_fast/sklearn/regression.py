@@ -7,29 +7,30 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.arithmetic import expit, log_expit, products
+from metaopt_fast.arithmetic import expit, log_expit, log_softmax, products, softmax
 from metaopt_fast.fitting.arguments import Effort, Rows
 from metaopt_fast.fitting.class_weights import class_factors, split_exponent
 from metaopt_fast.fitting.fit_many import fit_models
 from metaopt_fast.fitting.result import warn_if_unbounded
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.sklearn.classifier import (
-    BinaryClassifier,
+    LinearClassifier,
     check_C,
     check_class_weight,
     check_flag,
     warn_unless_converged,
 )
-from metaopt_fast.typing import Float64Array
+from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.values import check_number
 
 
-class LogisticRegression(BinaryClassifier):
-    """Logistic regression of two classes with an l2 penalty, and a proof of how good it is.
+class LogisticRegression(LinearClassifier):
+    """Logistic regression with an l2 penalty, and a proof of how good it is.
 
-    Minimises C * sum_i w_i softplus(-m_i) + coef'coef / 2, as scikit-learn's estimator of this name
-    does: m_i is the margin of row i, w_i its sample weight times that of its class, and the
-    intercept is not penalised.
+    Minimises C * sum_i w_i loss_i + coef'coef / 2, as scikit-learn's estimator of this name does:
+    w_i is the sample weight of row i times that of its class, and the intercept is not penalised.
+    The loss is softplus(-m_i), m_i the margin, for two classes, and minus the logarithm of the
+    softmax of the row's class for more: one model of all classes (multinomial).
 
     Parameters
     ----------
@@ -38,12 +39,13 @@ class LogisticRegression(BinaryClassifier):
     l2 : float, optional
         Strength of the penalty beside the mean loss, 1 / (C * sum_i w_i), instead of C.
     class_weight : dict of label to float, or "balanced", optional
-        "balanced" weighs a class by n / (2 n_class), n sums of sample weights.
+        "balanced" weighs each of K classes by n / (K n_class), n sums of sample weights.
     fit_intercept : bool, default True
     warm_start : bool, default False
         Whether fit starts from the solution before.
     tol : float, default 1e-8
-        Tolerance of the Newton decrement, as in `metaopt_fast.fit_many`.
+        Tolerance of the Newton decrement, as in `metaopt_fast.fit_many`; of more than two classes,
+        of the gap to the optimum.
     max_iter : int, default 100
     n_threads : int, optional
         Number of threads, from 1 to 1024; by default OMP_NUM_THREADS, the affinity mask and the
@@ -51,10 +53,10 @@ class LogisticRegression(BinaryClassifier):
 
     Attributes
     ----------
-    classes_ : numpy.ndarray of shape (2,)
-        Labels of the classes, the second one of the positive class.
-    coef_ : numpy.ndarray of shape (1, n_features)
-    intercept_ : numpy.ndarray of shape (1,)
+    classes_ : numpy.ndarray of shape (n_classes,)
+        Labels of the classes; of two, the second one is the positive class.
+    coef_ : numpy.ndarray of shape (1, n_features), or (n_classes, n_features) of more than two
+    intercept_ : numpy.ndarray of shape (1,), or (n_classes,)
     n_iter_ : numpy.ndarray of shape (1,)
     gap_bound_ : float
         An upper bound of the distance of the mean loss with its penalty to its optimum; infinite:
@@ -110,7 +112,7 @@ class LogisticRegression(BinaryClassifier):
     def _train(
         self,
         X: Float64Array,
-        positive: npt.NDArray[np.bool_],
+        codes: IndexArray,
         weights: Float64Array | None,
         start: Float64Array | None,
     ) -> npt.NDArray[np.str_]:
@@ -118,17 +120,19 @@ class LogisticRegression(BinaryClassifier):
         C, l2 = check_C(self.C), None if self.l2 is None else check_number("l2", self.l2, 0.0)
         choice = check_class_weight(self.class_weight, self.classes_)
         weights = np.ones(len(X)) if weights is None else weights
-        sums = np.array([weights[~positive].sum(), weights[positive].sum()])
+        n_classes = len(self.classes_)
+        sums = np.array([weights[codes == k].sum() for k in range(n_classes)])
         factors, exponent = split_exponent(class_factors(choice, sums))
         # An infinite weight is refused, an infinite C is none.
-        weights = weights * np.where(positive, factors[1], factors[0])
+        weights = weights * factors[codes]
         l2 = float(np.ldexp(1 / (C * weights.sum()), -exponent)) if l2 is None else l2
-        effort = Effort.of(self.tol, self.max_iter, self.n_threads)
-        rows = Rows.checked(X, positive, weights, check_flag("fit_intercept", self.fit_intercept))
+        effort = Effort.of(self.tol, self.max_iter, self.n_threads).to_the_last_digits
+        has_intercept = check_flag("fit_intercept", self.fit_intercept)
+        rows = Rows.checked(X, codes, n_classes, weights, has_intercept)
         fits = fit_models(effort, rows, l2=[l2], theta0=start)
-        theta, n_features = fits.theta[0], X.shape[1]
-        self.coef_ = theta[None, :n_features]
-        self.intercept_ = theta[n_features:] if self.fit_intercept else np.zeros(1)
+        thetas, n_features = np.atleast_2d(fits.theta[0]), X.shape[1]
+        self.coef_ = thetas[:, :n_features]
+        self.intercept_ = thetas[:, -1] if has_intercept else np.zeros(len(thetas))
         self.n_iter_ = fits.n_iter.astype(np.int32)
         self.gap_bound_ = float(fits.gap_bound[0])
         self.certified_ = bool(fits.certified[0])
@@ -136,30 +140,39 @@ class LogisticRegression(BinaryClassifier):
         return fits.status
 
     def _start(self) -> Float64Array:
-        parts = [self.coef_, self.intercept_[None, :]] if self.fit_intercept else [self.coef_]
+        parts = [self.coef_, self.intercept_[:, None]] if self.fit_intercept else [self.coef_]
         return np.concatenate(parts, axis=1)
 
     @shielded
     def decision_function(self, X: npt.ArrayLike) -> Float64Array:
-        """Return x . coef + intercept of each row, positive for the second class."""
+        """Return x . coef + intercept of each row, positive for the second class.
+
+        Of more than two classes, those of each class, shape (n_samples, n_classes).
+        """
         X = self._features(X)
-        decisions: Float64Array = products(self.coef_, X)[0] + self.intercept_[0]
-        return decisions
+        decisions: Float64Array = products(self.coef_, X) + self.intercept_[:, None]
+        return decisions[0] if len(decisions) == 1 else np.ascontiguousarray(decisions.T)
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
         """Return the label of each row."""
-        positive = self.decision_function(X) > 0
-        labels: npt.NDArray[Any] = self.classes_[positive.astype(np.intp)]
+        decisions = self.decision_function(X)
+        codes = decisions > 0 if decisions.ndim == 1 else decisions.argmax(axis=1)
+        labels: npt.NDArray[Any] = self.classes_[codes.astype(np.intp)]
         return labels
 
     @shielded
     def predict_proba(self, X: npt.ArrayLike) -> Float64Array:
-        """Return the probability of each class, shape (n_samples, 2); the small ones are exact."""
+        """Return the probability of each class, shape (n_samples, n_classes); the small ones are
+        exact."""
         decisions = self.decision_function(X)
-        return np.column_stack([expit(-decisions), expit(decisions)])
+        if decisions.ndim == 1:
+            return np.column_stack([expit(-decisions), expit(decisions)])
+        return softmax(decisions)
 
     @shielded
     def predict_log_proba(self, X: npt.ArrayLike) -> Float64Array:
         """Return the logarithm of the probability of each class, finite for any decision."""
         decisions = self.decision_function(X)
-        return np.column_stack([log_expit(-decisions), log_expit(decisions)])
+        if decisions.ndim == 1:
+            return np.column_stack([log_expit(-decisions), log_expit(decisions)])
+        return log_softmax(decisions)

@@ -25,7 +25,7 @@ from metaopt_fast.selection.choice import within_one_standard_error
 from metaopt_fast.selection.folds import check_splits
 from metaopt_fast.selection.splits import fit_splits, score_splits
 from metaopt_fast.sklearn.classifier import (
-    BinaryClassifier,
+    LinearClassifier,
     check_C,
     check_class_weight,
     check_flag,
@@ -35,7 +35,7 @@ from metaopt_fast.sklearn.classifier import (
 )
 from metaopt_fast.sklearn.cv_results import make_results
 from metaopt_fast.sklearn.regression import LogisticRegression
-from metaopt_fast.typing import Float64Array
+from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.values import check_integer, describe
 
 __all__ = ["LogisticRegression", "LogisticRegressionSearchCV"]
@@ -60,7 +60,7 @@ def _refits(search: Any) -> bool:
     return True
 
 
-class LogisticRegressionSearchCV(BinaryClassifier):
+class LogisticRegressionSearchCV(LinearClassifier):
     """Search of C and class weights by cross-validation: all models trained as one computation.
 
     What RandomizedSearchCV over LogisticRegression does, to the optimum and much faster. Sample
@@ -79,8 +79,9 @@ class LogisticRegressionSearchCV(BinaryClassifier):
         `test` are numbers of rows, those below 0 counted from the end, or masks of all rows.
     scoring : str, or list, tuple or dict of them, default "neg_log_loss"
         neg_log_loss, accuracy, balanced_accuracy, f1, roc_auc, brier (the negative one: the greater
-        the better; also neg_brier_score). The positive class is the second one of `classes_`. A
-        dict gives names of your own.
+        the better; also neg_brier_score). The positive class is the second one of `classes_`. Of
+        more than two classes: neg_log_loss, accuracy, balanced_accuracy, f1_macro, f1_weighted,
+        roc_auc_ovr. A dict gives names of your own.
     refit : bool, str or callable, default True
         Whether the best candidate is trained on all rows; of several scores, the name of the one
         that decides. A callable gets `cv_results_` and returns an index.
@@ -101,7 +102,7 @@ class LogisticRegressionSearchCV(BinaryClassifier):
         The best candidate, and its mean score.
     best_estimator_ : LogisticRegression
         Estimator of the best candidate, trained on all rows, if `refit`.
-    classes_ : numpy.ndarray of shape (2,)
+    classes_ : numpy.ndarray of shape (n_classes,)
     scorer_ : callable, or dict of them for several scores
     gap_bounds_ : numpy.ndarray of shape (n_candidates, n_splits)
         Bounds of each model; see `LogisticRegression`.
@@ -157,21 +158,21 @@ class LogisticRegressionSearchCV(BinaryClassifier):
         `groups` of shape (n_samples,) is for splitters of groups. Warns with a ConvergenceWarning
         where models have not converged.
         """
-        metrics = check_scoring(self.scoring)
         check_flag("one_standard_error", self.one_standard_error)
         if isinstance(self.cv, (str, bytes)):  # which have a method split, too
             raise TypeError(f"cv is {describe(self.cv)}: pass an integer, a splitter, or splits.")
+        data, codes, weights = self._training_data(X, y, sample_weight)
+        metrics = check_scoring(self.scoring, len(self.classes_))
         decisive = self._decisive(metrics)
-        data, positive, weights = self._training_data(X, y, sample_weight)
         params = self._draw()
-        labels = self.classes_[positive.astype(np.intp)]
+        labels = self.classes_[codes]
         splits = check_splits(self._splits(data, labels, groups), len(data))
         if not splits:
             raise ValueError(f"cv is {describe(self.cv)}, which has no split: pass at least one.")
         started = time.perf_counter()
         fits = fit_splits(
             data,
-            positive,
+            codes,
             splits,
             C=np.array([check_C(candidate["C"]) for candidate in params]),
             class_weight=self._class_weights(params),
@@ -182,7 +183,7 @@ class LogisticRegressionSearchCV(BinaryClassifier):
             n_threads=self.n_threads,
         )
         fitted = time.perf_counter()
-        found = score_splits(metrics.values(), fits.theta, data, positive, splits, weights)
+        found = score_splits(metrics.values(), fits.theta, data, codes, splits, weights)
         scores = {name: found[metric] for name, metric in metrics.items()}
         scored = time.perf_counter()
 
@@ -196,7 +197,7 @@ class LogisticRegressionSearchCV(BinaryClassifier):
             self._choose(decisive, scores)
         if self.refit:
             start = fits.theta[self.best_index_].mean(axis=0)
-            refitted = self._train_best(data, positive, weights, start)
+            refitted = self._train_best(data, codes, weights, start)
             status = np.append(status, refitted)
         warn_unless_converged(status, self.max_iter)
         return self
@@ -242,7 +243,7 @@ class LogisticRegressionSearchCV(BinaryClassifier):
         return list(ParameterSampler(space, n_iter, random_state=self.random_state))
 
     def _class_weights(self, params: list[dict[str, Any]]) -> list[Any]:
-        """Return the class weights of the candidates, dicts with keys 0 and 1."""
+        """Return the class weights of the candidates, dicts with the classes' numbers."""
         given = [candidate.get("class_weight", self.class_weight) for candidate in params]
         return [check_class_weight(choice, self.classes_) for choice in given]
 
@@ -263,7 +264,7 @@ class LogisticRegressionSearchCV(BinaryClassifier):
     def _train_best(
         self,
         X: Float64Array,
-        positive: npt.NDArray[np.bool_],
+        codes: IndexArray,
         weights: Float64Array | None,
         start: Float64Array,
     ) -> npt.NDArray[np.str_]:
@@ -276,7 +277,7 @@ class LogisticRegressionSearchCV(BinaryClassifier):
         for name in ("classes_", "n_features_in_", "feature_names_in_"):
             if hasattr(self, name):
                 setattr(best, name, getattr(self, name))
-        status = best._train(X, positive, weights, start)
+        status = best._train(X, codes, weights, start)
         self.n_iter_ = self.best_estimator_.n_iter_
         self.refit_time_ = time.perf_counter() - started
         return status
@@ -295,7 +296,7 @@ class LogisticRegressionSearchCV(BinaryClassifier):
 
     @available_if(_refits)  # type: ignore[untyped-decorator]
     def predict_proba(self, X: npt.ArrayLike) -> Float64Array:
-        """Return the probability of each class by the best estimator, shape (n_samples, 2)."""
+        """Return the probability of each class by the best estimator."""
         check_is_fitted(self)
         return self.best_estimator_.predict_proba(X)
 

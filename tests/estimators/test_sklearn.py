@@ -234,7 +234,9 @@ def test_a_wrong_parameter_is_one_sentence(noisy, options, message):
 @pytest.mark.parametrize("estimator", [LogisticRegression(), LogisticRegressionSearchCV(3)])
 def test_one_class_is_one_sentence(noisy, estimator):
     X, labels, _ = noisy
-    with pytest.raises(ValueError, match=r"^y holds one class, 'no': pass labels of two\.$"):
+    with pytest.raises(
+        ValueError, match=r"^y holds one class, 'no': pass labels of two or more\.$"
+    ):
         clone(estimator).fit(X, np.full(len(X), "no"))
     with pytest.raises(ValueError, match=r"^sample_weight is 0 for each row of class 'no': give"):
         clone(estimator).fit(X, labels, sample_weight=(labels == "yes").astype(float))

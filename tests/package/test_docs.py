@@ -69,7 +69,6 @@ def test_defaults_are_those_that_the_docstrings_tell():
 # What another sentence quotes as its reason, or a protocol of Python or scikit-learn prescribes.
 NO_CURES = {
     "module 'metaopt_fast' has no attribute <name>",
-    "Only binary classification is supported. The type of the target is <kind>.",
     "a searched step needs the loss of all rows.",
 }
 MODULES_OF_REASONS = {
