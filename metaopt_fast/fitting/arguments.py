@@ -25,6 +25,8 @@ from metaopt_fast.validation.values import (
 
 # Up to 24 models are fitted together whatever their size: larger Hessians would take half a GB.
 MAX_PARAMS = 2048
+# From so many rows on, more classes than half of them are no classes, but numbers to predict.
+FEW_ROWS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,11 @@ class Rows:
         classes, codes = labels.values, labels.codes
         if len(classes) < 2:
             raise ValueError(f"y holds {shown(classes)}: pass labels of two, or more.")
+        if len(classes) > max(FEW_ROWS, len(X)) // 2:
+            raise ValueError(
+                f"y holds {shown(classes)}, and X has {len(X):,} rows: pass labels of classes that "
+                "have two rows or more."
+            )
         if len(classes) == 2:
             check_size(X.shape, fit_intercept)
         weights = check_sample_weight(sample_weight, len(X))

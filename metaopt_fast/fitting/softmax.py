@@ -183,6 +183,8 @@ class Path:
     def conclude(self, at: IndexArray) -> None:
         """Move intercepts towards their optimum and bound the gaps, until these are small."""
         for _ in range(POLISHES):
+            if not len(at):
+                return
             self.polish(at)
             self.prove(at)
             at = at[~self.are_proven(at)]
@@ -195,8 +197,6 @@ class Path:
 
     def prove(self, at: IndexArray) -> None:
         """Bound the gaps of some models."""
-        if not len(at):
-            return
         self.gaps[at] = softmax_gaps(
             self.sets, at, self.thetas[at], self.losses[at], self.gradients[at], self.l2[at]
         )
@@ -217,7 +217,7 @@ class Path:
         """Move the intercepts of some models by a step of Newton's, where that is no worse."""
         sets = self.sets
         n = sets.n_classes
-        if not len(at) or not sets.n_free or n > MOST_COVARIANCES:
+        if not sets.n_free or n > MOST_COVARIANCES:
             return
         covariances = sets.covariances(at, self.thetas[at])
         means = covariances.sum(axis=2)

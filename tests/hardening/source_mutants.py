@@ -579,6 +579,27 @@ MUTANTS = [
         "newton training gap_bounds",
     ),
     Mutant(
+        "intercepts are no part of the gap of softmax",
+        PY + "fitting/softmax_gaps.py",
+        "+ e * _divergences(sets, of_sets, W, losses)",
+        "+ 0 * _divergences(sets, of_sets, W, losses)",
+        "softmax_fits",
+    ),
+    Mutant(
+        "a rare class asks for no more mixing than others",
+        PY + "fitting/softmax_gaps.py",
+        "most / (shares + most)",
+        "most / (1 + most)",
+        "softmax_fits",
+    ),
+    Mutant(
+        "half of the convexity of softmax is taken twice",
+        PY + "fitting/softmax_gaps.py",
+        "np.square(R) / (2 * l2) + e",
+        "np.square(R) / (4 * l2) + e",
+        "softmax_fits",
+    ),
+    Mutant(
         "the bound of radii is cut to nine tenths",
         SYSTEMS,
         "lost == infinite ? lost : sqrt(radius));",

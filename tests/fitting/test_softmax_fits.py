@@ -10,8 +10,10 @@ from sklearn.metrics import accuracy_score, log_loss
 
 import metaopt_fast as mf
 from metaopt_fast import reference
+from metaopt_fast.fitting.arguments import Rows
 from metaopt_fast.fitting.softmax import rounds
-from metaopt_fast.fitting.softmax_sets import inverse
+from metaopt_fast.fitting.softmax_gaps import softmax_gaps
+from metaopt_fast.fitting.softmax_sets import SoftmaxSets, inverse
 
 
 def standardized(load):
@@ -105,6 +107,16 @@ def test_the_gap_is_never_larger_than_its_bound(l2, fit_intercept):
             for fits in (near, far):
                 assert fits.loss[0] - best <= fits.gap_bound[0] + 1e-15
                 assert fits.converged[0] == fits.certified[0]
+
+
+def test_intercepts_away_from_their_optimum_are_part_of_the_gap():
+    # No weight gains anything; the intercepts of the optimum are the logarithms of the shares.
+    X, y = np.tile([[1.0], [-1.0]], (300, 1)), np.repeat([0, 1, 2], [594, 4, 2])
+    sets = SoftmaxSets.of(rows := Rows.of(X, y), rows.X, [None], 1)
+    one, l2, theta = np.array([0]), np.array([1e6]), np.zeros((1, 6))
+    gap = softmax_gaps(sets, one, theta, *sets.evaluate(one, theta, l2), l2)[0]
+    shares = np.bincount(y) / len(y)
+    assert np.log(3) + (shares * np.log(shares)).sum() <= gap <= 2 * np.log(3)
 
 
 def test_weights_and_classes_weigh_as_repeated_rows():
@@ -217,6 +229,13 @@ FOLDS = np.where(Y == 3, 0, np.arange(len(Y)) % 3)
 def test_what_cannot_be_fitted_is_refused_in_a_sentence(options, words):
     with pytest.raises(ValueError, match=words):
         mf.fit_many(X, Y, **{"l2": [0.1], **options})
+
+
+def test_numbers_to_predict_are_no_classes():
+    with pytest.raises(
+        ValueError, match=r"y holds 240 classes .* pass labels of classes that have"
+    ):
+        mf.fit_many(X, X[:, 0], l2=0.1)
 
 
 def test_a_path_takes_one_model_of_each_training_set_at_a_time():
