@@ -28,13 +28,15 @@ cdef void run_group(const Plan *plan, Py_ssize_t group, int thread) noexcept nog
     group += plan.first_group
     work.first_tile = group * plan.n_tiles // plan.n_groups
     work.n_tiles = (group + 1) * plan.n_tiles // plan.n_groups - work.first_tile
-    work.n_spans = 1
     for tile in range(work.n_tiles):
         fill_tile(plan, work, tile)
-    for work.first_span in range(plan.n_all_spans):
-        evaluate_tiles(plan, work, 0, work.n_tiles, 0, work.scratch)
+    work.first_span = 0
+    while work.first_span < plan.n_all_spans:
+        work.n_spans = min(plan.slice, plan.n_all_spans - work.first_span)
+        evaluate_spans(plan, work, 0, work.n_tiles, 0, work.n_spans, work.scratch)
         for tile in range(work.n_tiles):
             fold_tile(plan, work, tile)
+        work.first_span += work.n_spans
     for tile in range(work.n_tiles):
         finish_tile(plan, work, tile)
 
@@ -42,13 +44,13 @@ cdef void run_group(const Plan *plan, Py_ssize_t group, int thread) noexcept nog
 cdef void run_part(const Plan *plan, Py_ssize_t part, int thread) noexcept nogil:
     """Evaluate one group of tiles over one range of spans, in the workspace of all threads."""
     cdef Workspace *work = plan.workspaces
-    cdef Py_ssize_t group = part % plan.n_groups, span
+    cdef Py_ssize_t group = part % plan.n_groups
     cdef char *scratch = work.scratch + thread * plan.n_params * PANEL * plan.kernels.itemsize
     part //= plan.n_groups
-    for span in range(part * work.n_spans // plan.n_ranges,
-                      (part + 1) * work.n_spans // plan.n_ranges):
-        evaluate_tiles(plan, work, group * work.n_tiles // plan.n_groups,
-                       (group + 1) * work.n_tiles // plan.n_groups, span, scratch)
+    evaluate_spans(plan, work, group * work.n_tiles // plan.n_groups,
+                   (group + 1) * work.n_tiles // plan.n_groups,
+                   part * work.n_spans // plan.n_ranges,
+                   (part + 1) * work.n_spans // plan.n_ranges, scratch)
 
 
 cdef void fold_one(const Plan *plan, Py_ssize_t tile, int thread) noexcept nogil:
@@ -170,6 +172,9 @@ cdef void cut_into_groups(Plan *plan, double tile_work) noexcept nogil:
         if plan.n_tiles < 4 * plan.n_groups:
             plan.n_groups = plan.n_tiles
     plan.wave, plan.slice = (plan.n_tiles + plan.n_groups - 1) // plan.n_groups, 1
+    if plan.lanes == 1 and plan.wave == 1:
+        plan.slice = max(1, min(min(SPANS_AT_ONCE, plan.n_all_spans),
+                                WAVE_MEMORY // tile_bytes_of(plan)))
     if plan.screen != NULL:
         # Survivors of many groups make a cohort.
         plan.wave = min(group, plan.n_tiles)

@@ -49,7 +49,9 @@ struct Source {
 
 // Rows of a source that become panels: row_at[panel][8] has their numbers, -1 for rows of zeros.
 // They are multiplied by `scale`, those with a 1 in `negative`, unless that is null, by -scale; and
-// columns of ones follow, up to n_params.
+// columns of ones follow, up to n_params. Where the source's columns are in one piece, one of
+// `positions` and `wide_positions` has the position of each row, -1 where it has none, and the
+// panels are zeros at first.
 struct Packing {
     Source source;
     const ptrdiff_t *row_at;

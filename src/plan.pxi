@@ -25,6 +25,8 @@ cdef Py_ssize_t COHORT_TILES = 128
 # Bytes of thetas in single precision that are screened together: they stay in the second-level
 # cache beside a block.
 cdef Py_ssize_t NARROW_MEMORY = 512 * 1024
+# Spans that a single theta reads on, and whose partial sums are kept meanwhile.
+cdef Py_ssize_t SPANS_AT_ONCE = 32
 # Up to this many candidates, one pass over the rows for each beats a tile with idle lanes.
 cdef Py_ssize_t FEW = 4
 # The same where the rows are of so few bytes that they stay in a cache: a pass takes a tenth of the

@@ -2,122 +2,38 @@
 // each lane, and the order of additions of tile.hpp.
 #pragma once
 
-#include "tile.hpp"
+#include "visits.hpp"
 
 namespace metaopt::MF_ISA {
 
-// Panels of rows that are read side by side: their sums are eight vectors.
-template <class T> constexpr int ABREAST = lanes_of<row_vector<T>>;
+// Panels whose derivatives are known, and whose gradient is still to be added; and, if they are the
+// last ones of their block, that block's weight.
+template <class T> struct Late {
+    const T *x, *derivatives;
+    T *gradient;
+    double weight;
+    int n_panels;
+    bool resume, is_last;
+};
 
-// Fetches what comes next in memory, up to `until`, into the cache of a level; returns where it
-// goes on.
-template <int LEVEL, class T> inline const T *fetch(const T *next, const T *until) {
-    for (; next < until; next += 64 / sizeof(T)) __builtin_prefetch(next, 0, 4 - LEVEL);
-    return next;
-}
-
-// z[row] = sum over parameters of x[parameter][row] * theta[parameter], for the rows of PANELS
-// neighbouring panels. Meanwhile as much as FETCHED panels is fetched from x + ahead on.
-template <int PANELS = 1, int FETCHED = 1, int LEVEL = 1, class T>
-void row_margins(const T *x, ptrdiff_t n_params, const T *theta, ptrdiff_t ahead, T *z) {
-    using V = row_vector<T>;
-    constexpr int W = lanes_of<V>, PARTS = PANEL / W, FETCH = FETCHED * PANEL;
-    V sums[PANELS][PARTS] = {};
-    for (ptrdiff_t j = 0; j < n_params; j++) {
-        const V value = splat<V>(theta[j]);
-        const T *next = x + ahead + j * FETCH;
-        fetch<LEVEL>(next, next + FETCH);
-        for (int p = 0; p < PANELS; p++)
-            for (int k = 0; k < PARTS; k++)
-                sums[p][k] =
-                    fma(load<V>(x + (p * n_params + j) * PANEL + k * W), value, sums[p][k]);
-    }
-    for (int p = 0; p < PANELS; p++)
-        for (int k = 0; k < PARTS; k++) store(z + p * PANEL + k * W, sums[p][k]);
-}
-
-// Replaces those of z[row] of a panel that are not finite.
-template <class T>
-__attribute__((noinline)) void recompute_row_margins(const T *x, ptrdiff_t n_params, const T *theta,
-                                                     T *z) {
-    using V = row_vector<T>;
-    for (int lane = 0; lane < PANEL; lane += lanes_of<V>) {
-        const V margin = load<V>(z + lane);
-        if (all_finite(margin)) continue;
-        store(z + lane,
-              recomputed(margin, n_params, Loaded<V>{x + lane, PANEL}, Spread<V>{theta, 1}));
-    }
-}
-
-// lanes[parameter][lane] (+)= sum over PANELS neighbouring panels of x[parameter][lane] *
-// derivatives[panel][lane]. Fetches as row_margins does.
-template <int PANELS, int FETCHED, int LEVEL, class T>
-void add_row_gradients(const T *x, ptrdiff_t n_params, const T *derivatives, bool resume,
-                       ptrdiff_t ahead, T *lanes) {
-    using V = row_vector<T>;
-    constexpr int W = lanes_of<V>, PARTS = PANEL / W, FETCH = FETCHED * PANEL;
-    V derivative[PANELS][PARTS];
-    for (int i = 0; i < PANELS; i++)
-        for (int k = 0; k < PARTS; k++) derivative[i][k] = load<V>(derivatives + i * PANEL + k * W);
-    for (ptrdiff_t j = 0; j < n_params; j++) {
-        const T *next = x + ahead + j * FETCH;
-        fetch<LEVEL>(next, next + FETCH);
-        for (int k = 0; k < PARTS; k++) {
-            V sum = resume ? load<V>(lanes + j * PANEL + k * W) : V{};
-            for (int i = 0; i < PANELS; i++)
-                sum = fma(load<V>(x + (i * n_params + j) * PANEL + k * W), derivative[i][k], sum);
-            store(lanes + j * PANEL + k * W, sum);
-        }
-    }
-}
-
-// The margins of neighbouring panels, as many abreast as may be, then half of them, and so on.
-// Meanwhile EIGHTHS eighths of as many panels are fetched; returns where that goes on.
-template <class T, int EIGHTHS, int LEVEL, int PANELS = ABREAST<T>>
-const T *visit_margins(const T *x, int n_panels, ptrdiff_t n_params, const T *theta, const T *next,
-                       T *z) {
-    constexpr int FETCHED = PANELS * EIGHTHS / 8;
-    const ptrdiff_t panel_size = n_params * PANEL;
-    for (; n_panels >= PANELS; n_panels -= PANELS) {
-        row_margins<PANELS, FETCHED, LEVEL>(x, n_params, theta, next - x, z);
-        x += PANELS * panel_size, next += FETCHED * panel_size, z += PANELS * PANEL;
-    }
-    if constexpr (PANELS > 1)
-        return visit_margins<T, EIGHTHS, LEVEL, PANELS / 2>(x, n_panels, n_params, theta, next, z);
-    return next;
-}
-
-// The same for gradients.
-template <class T, int EIGHTHS, int LEVEL, int PANELS = ABREAST<T>>
-const T *visit_gradients(const T *x, int n_panels, ptrdiff_t n_params, const T *derivatives,
-                         bool resume, const T *next, T *lanes) {
-    constexpr int FETCHED = PANELS * EIGHTHS / 8;
-    const ptrdiff_t panel_size = n_params * PANEL;
-    for (; n_panels >= PANELS; n_panels -= PANELS, resume = true) {
-        add_row_gradients<PANELS, FETCHED, LEVEL>(x, n_params, derivatives, resume, next - x,
-                                                  lanes);
-        x += PANELS * panel_size, next += FETCHED * panel_size, derivatives += PANELS * PANEL;
-    }
-    if constexpr (PANELS > 1)
-        return visit_gradients<T, EIGHTHS, LEVEL, PANELS / 2>(x, n_panels, n_params, derivatives,
-                                                              resume, next, lanes);
-    return next;
-}
+// Panels of a visit whose gradient is late: of at most 32 parameters in double precision, two
+// visits stay in a first-level cache.
+constexpr int LATE = 4;
 
 // How the panels of a block are visited: for the margins and, while they are in cache, again for
 // the gradient.
 //
 // Memory gives what hardware or a fetch asks for in its own order, without a gap and at an even
 // pace: else the core waits for each line, at a third of the rate. So all that is done to a visit's
-// panels fetches a part of as many panels to come. Where losses and their derivatives take as long
-// as the sums over few parameters, half of it is theirs. Losses alone fetch into the first-level
-// cache, if that holds two visits; gradients, which take longer than memory does, further ahead.
+// panels fetches a part of as many panels to come. Losses alone fetch into the first-level cache,
+// if that holds two visits; gradients, which take longer than memory does, further ahead. Where
+// panels are small, hardware is asked alone: see interleave.
 template <class T> struct Visits {
     decltype(&visit_margins<T, 4, 1>) margins;
-    decltype(&visit_gradients<T, 4, 2>) gradients;
     int size;             // panels
     ptrdiff_t ahead;      // numbers
     ptrdiff_t of_losses;  // numbers that the losses of a panel fetch
+    bool is_late;         // whether a gradient is added during the next visit
 
     Visits(ptrdiff_t n_params, bool has_gradient) {
         // Visits stay in a second-level cache, beside as much that is fetched.
@@ -126,14 +42,12 @@ template <class T> struct Visits {
         size = PANELS_PER_BLOCK;
         while (size > 1 && size * panel_bytes > SECOND_LEVEL) size /= 2;
         const bool is_small = size * panel_bytes <= FIRST_LEVEL;
-        ahead = size * n_params * PANEL;
-        if (has_gradient && ahead * (ptrdiff_t)sizeof(T) <= 2 * FIRST_LEVEL) ahead *= 2;
-        of_losses = is_small ? n_params * PANEL / 2 : 0;
-        if (has_gradient)
-            margins = is_small ? visit_margins<T, 2, 2> : visit_margins<T, 4, 2>;
-        else
-            margins = is_small ? visit_margins<T, 4, 1> : visit_margins<T, 8, 2>;
-        gradients = is_small ? visit_gradients<T, 2, 2> : visit_gradients<T, 4, 2>;
+        is_late = has_gradient && is_small;
+        if (is_late) size = LATE;
+        ahead = (has_gradient ? 2 : 1) * size * n_params * PANEL;
+        of_losses = is_small && !has_gradient ? n_params * PANEL / 2 : 0;
+        margins = has_gradient ? visit_margins<T, 4, 2> : visit_margins<T, 8, 2>;
+        if (is_small && !has_gradient) margins = visit_margins<T, 4, 1>;
     }
 };
 
@@ -169,23 +83,99 @@ template <class T, class Loss> struct RowSums {
     Sum sums[PARTS] = {};
     V weighted[PARTS] = {};
 
-    // Adds the losses of z[row] and writes the derivatives over them.
-    inline void add_panel(T *z) {
-        for (int k = 0; k < PARTS; k++)
-            store(z + k * W, sums[k].add_derivative(load<V>(z + k * W)));
+    // Adds the losses of z[row] of some panels; with GRADIENT, writes the derivatives over them.
+    // Fetches so many numbers meanwhile, and returns where that goes on.
+    template <bool GRADIENT>
+    const T *add_panels(T *z, int n_panels, const T *next, ptrdiff_t fetched) {
+        for (int k = 0; k < PARTS; k++) {
+            Sum sum = sums[k];  // in registers, and not behind `this`
+            for (int p = 0; p < n_panels; p++) {
+                T *at = z + p * PANEL + k * W;
+                if constexpr (GRADIENT)
+                    store(at, sum.add_derivative(load<V>(at)));
+                else
+                    sum.add(load<V>(at));
+                next = fetch<GRADIENT ? 2 : 1>(next, next + fetched / PARTS);
+            }
+            sums[k] = sum;
+        }
+        return next;
     }
 
-    inline void add_weighted_panel(T *z, const T *weights) {
-        for (int k = 0; k < PARTS; k++) {
-            const V x = load<V>(z + k * W), weight = load<V>(weights + k * W);
-            weighted[k] = fma(weight, Loss::value(x), weighted[k]);
-            store(z + k * W, weight * Loss::derivative(x));
-        }
+    const T *add_weighted_panels(T *z, const T *weights, int n_panels, const T *next,
+                                 ptrdiff_t fetched) {
+        for (int k = 0; k < PARTS; k++)
+            for (int p = 0; p < n_panels; p++) {
+                T *at = z + p * PANEL + k * W;
+                store(at, add_weighted(k, load<V>(at), load<V>(weights + p * PANEL + k * W)));
+                next = fetch<2>(next, next + fetched / PARTS);
+            }
+        return next;
+    }
+
+    // Adds the losses of z, and returns the derivatives.
+    V add_weighted(int k, V z, V weight) {
+        weighted[k] = fma(weight, Loss::value(z), weighted[k]);
+        return weight * Loss::derivative(z);
     }
 };
 
-// The lane sums of up to PANEL blocks, kept until their lanes are added up together: one lane of
-// each block at a time, the blocks side by side.
+// The derivatives of LATE panels, as RowSums has them, of margins as row_margins; and meanwhile
+// lanes[parameter][lane] as add_row_gradients of as many panels before.
+//
+// Panel by panel and parameter by parameter, X is read as it lies in memory. That is what hardware
+// sees coming, whoever reads: 0.9 of the rate of memory with 20 parameters, 0.7 where four or eight
+// panels are read side by side and fetched by hand. A quarter of the gradient's parameters goes
+// with each panel, one with every four numbers that are read; and the losses of a panel, which wait
+// for its margins, are computed beside the next one's. `weights`: of the rows, or null.
+template <class T, class Loss>
+void interleave(const T *x, ptrdiff_t n_params, const T *theta, const Late<T> &late, T *lanes,
+                const T *weights, RowSums<T, Loss> &block, T *derivatives) {
+    using V = row_vector<T>;
+    constexpr int W = lanes_of<V>, PARTS = PANEL / W;
+    const ptrdiff_t panel_size = n_params * PANEL;
+    V derivative[LATE][PARTS];
+    for (int i = 0; i < LATE; i++)
+        for (int k = 0; k < PARTS; k++)
+            derivative[i][k] = load<V>(late.derivatives + i * PANEL + k * W);
+    const T *before[LATE];
+    for (int i = 0; i < LATE; i++) before[i] = late.x + i * panel_size;
+    const bool resume = late.resume;
+    const auto add_gradient = [&](ptrdiff_t j) {
+        for (int k = 0; k < PARTS; k++) {
+            V sum = resume ? load<V>(lanes + j * PANEL + k * W) : V{};
+            for (int i = 0; i < LATE; i++)
+                sum = fma(load<V>(before[i] + j * PANEL + k * W), derivative[i][k], sum);
+            store(lanes + j * PANEL + k * W, sum);
+        }
+    };
+    RowSums<T, Loss> own = block;
+    ptrdiff_t added = 0;
+    for (int p = 0; p < LATE; p++, x += panel_size) {
+        V z[PARTS];
+        for (int k = 0; k < PARTS; k++) z[k] = V{};
+        const auto add_product = [&](ptrdiff_t j) {
+            for (int k = 0; k < PARTS; k++)
+                z[k] = fma(load<V>(x + j * PANEL + k * W), splat<V>(theta[j]), z[k]);
+        };
+        ptrdiff_t j = 0;
+        for (; j + LATE <= n_params; j += LATE, added++) {
+            for (int i = 0; i < LATE; i++) add_product(j + i);
+            add_gradient(added);
+        }
+        for (; j < n_params; j++) add_product(j);
+        for (int k = 0; k < PARTS; k++) {
+            const int row = p * PANEL + k * W;
+            store(derivatives + row, weights ? own.add_weighted(k, z[k], load<V>(weights + row))
+                                             : own.sums[k].add_derivative(z[k]));
+        }
+    }
+    block = own;
+    for (; added < n_params; added++) add_gradient(added);
+}
+
+// The lane sums of up to PANEL blocks, a span's, kept until their lanes are added up together: one
+// lane of each block at a time, the blocks side by side.
 template <class T, class Loss> struct PendingBlocks {
     using V = row_vector<T>;
     using Sum = typename Loss::template Sum<V>;
@@ -193,8 +183,9 @@ template <class T, class Loss> struct PendingBlocks {
     static constexpr int W = Parts::W;
     static constexpr int FIELDS = sizeof(Sum) / sizeof(V);
 
+    static_assert(BLOCKS_PER_SPAN <= PANEL, "a span's blocks are pending at once");
     alignas(64) T lanes[FIELDS][PANEL][PANEL] = {};  // [field][block][lane]
-    double weights[PANEL];
+    double weights[PANEL] = {};
     int count = 0;
 
     void push(const Parts &block, bool row_weights, double weight) {
@@ -234,51 +225,95 @@ template <class T, class Loss> struct PendingBlocks {
     }
 };
 
-// The kernel of loss, gradient and loss_gradient: see Evaluate. Bound by reading X once. `scratch`:
-// gradient[parameter][lane of a block].
-template <class T, class Loss>
-void evaluate_one(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const void *thetas,
-                  double *sum, void *gradient, void *scratch) {
-    const ptrdiff_t n_params = rows->n_params, panel_size = n_params * PANEL;
-    const Visits<T> visits(n_params, gradient);
-    const T *theta = (const T *)thetas;
-    T *lanes = (T *)scratch;
-    PendingBlocks<T, Loss> pending;
-    for (ptrdiff_t b = first; b < last; b++) {
-        const T *x = (const T *)rows->panels + rows->first_panel[b] * panel_size;
-        const T *weights = rows->row_weights
-                               ? (const T *)rows->row_weights + rows->first_panel[b] * PANEL
-                               : nullptr;
-        const T *next = x + visits.ahead;
+// The sums of one theta, block by block. `lanes`: gradient[parameter][lane of a block].
+template <class T, class Loss> struct SingleTheta {
+    const Rows *rows;
+    const T *theta;
+    T *lanes;
+    Visits<T> visits;
+    Late<T> late;
+    // Margins, then derivatives, of the visit at work and of the one before.
+    alignas(64) T memory[2][BLOCK_ROWS];
+    alignas(64) T nothing[LATE * PANEL] = {};
+
+    SingleTheta(const Rows *rows, const T *theta, T *lanes, bool has_gradient)
+        : rows(rows), theta(theta), lanes(lanes), visits(rows->n_params, has_gradient) {
+        late.n_panels = 0;
+        late.derivatives = nullptr;
+    }
+
+    RowSums<T, Loss> add_block(ptrdiff_t b, T *gradient) {
+        const ptrdiff_t n_params = rows->n_params, panel_size = n_params * PANEL;
+        const ptrdiff_t first_panel = rows->first_panel[b];
+        const T *x = (const T *)rows->panels + first_panel * panel_size, *next = x + visits.ahead;
+        const T *weights = (const T *)rows->row_weights;
+        if (weights) weights += first_panel * PANEL;
         const int n_panels = (rows->rows[b] + PANEL - 1) / PANEL;
         RowSums<T, Loss> block;
         for (int visit = 0; visit < n_panels; visit += visits.size) {
             const int count = n_panels - visit < visits.size ? n_panels - visit : visits.size;
-            alignas(64) T z[BLOCK_ROWS];
-            next = visits.margins(x, count, n_params, theta, next, z);
-            for (int p = 0; theta[n_params] != 0 && p < count; p++)
-                recompute_row_margins(x + p * panel_size, n_params, theta, z + p * PANEL);
-            for (int row = rows->rows[b] - visit * PANEL; row < count * PANEL; row++)
-                z[row] = Loss::template absent<row_vector<T>>;
-            for (int p = 0; p < count; p++) {
-                if (weights)
-                    block.add_weighted_panel(z + p * PANEL, weights + (visit + p) * PANEL);
+            T *z = memory[late.derivatives == memory[0]];
+            const bool is_plain = theta[n_params] == 0 && rows->rows[b] >= (visit + count) * PANEL;
+            // At first, the gradient of nothing is late.
+            if (visits.is_late && count == LATE && late.n_panels == 0)
+                late = {x, nothing, gradient, 0, LATE, false, false};
+            const bool is_both = count == LATE && late.n_panels == LATE && is_plain;
+            const T *own = weights ? weights + visit * PANEL : nullptr;
+            if (is_both)
+                interleave(x, n_params, theta, late, lanes, own, block, z);
+            else
+                next = visits.margins(x, count, n_params, theta, next, z);
+            next = catch_up(is_both, next);
+            if (!is_both) {
+                for (int p = 0; theta[n_params] != 0 && p < count; p++)
+                    recompute_row_margins(x + p * panel_size, n_params, theta, z + p * PANEL);
+                for (int row = rows->rows[b] - visit * PANEL; row < count * PANEL; row++)
+                    z[row] = Loss::template absent<row_vector<T>>;
+                if (own)
+                    next = block.add_weighted_panels(z, own, count, next, visits.of_losses);
+                else if (gradient)
+                    next = block.template add_panels<true>(z, count, next, visits.of_losses);
                 else
-                    block.add_panel(z + p * PANEL);
-                if (gradient)
-                    next = fetch<2>(next, next + visits.of_losses);
-                else
-                    next = fetch<1>(next, next + visits.of_losses);
+                    next = block.template add_panels<false>(z, count, next, visits.of_losses);
             }
-            if (gradient) next = visits.gradients(x, count, n_params, z, visit > 0, next, lanes);
+            if (gradient)
+                late = {
+                    x, z, gradient, rows->weights[b], count, visit > 0, visit + count == n_panels};
+            if (!visits.is_late) next = catch_up(false, next);
             x += count * panel_size;
         }
-        fetch<2>(next, x + visits.ahead);
-        pending.push(block, weights, rows->weights[b]);
-        if (pending.count == PANEL) pending.flush(weights, sum);
-        if (gradient) add_lanes(lanes, n_params, (T)rows->weights[b], (T *)gradient);
+        if (!visits.is_late) fetch<2>(next, x + visits.ahead);
+        return block;
     }
-    pending.flush(rows->row_weights, sum);
+
+    // Adds the gradient of late panels, if there are any, unless that is done, and the lanes of
+    // their block if it is complete. Fetches as visit_gradients does.
+    const T *catch_up(bool is_added, const T *next) {
+        const ptrdiff_t n_params = rows->n_params;
+        if (late.n_panels == 0) return next;
+        if (!is_added)
+            next = visit_gradients<T, 4, 2>(late.x, late.n_panels, n_params, late.derivatives,
+                                            late.resume, next, lanes);
+        if (late.is_last) add_lanes(lanes, n_params, (T)late.weight, late.gradient);
+        late.n_panels = 0;
+        return next;
+    }
+};
+
+// The kernel of loss, gradient and loss_gradient: see Evaluate. Bound by reading X once.
+template <class T, class Loss>
+void evaluate_one(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const void *thetas,
+                  double *sums, void *gradients, void *scratch) {
+    SingleTheta<T, Loss> single(rows, (const T *)thetas, (T *)scratch, gradients != nullptr);
+    PendingBlocks<T, Loss> pending;
+    T *gradient = (T *)gradients;
+    for (ptrdiff_t b = first; b < last; b++) {
+        pending.push(single.add_block(b, gradient), rows->row_weights, rows->weights[b]);
+        if (pending.count < BLOCKS_PER_SPAN && b + 1 < last) continue;
+        pending.flush(rows->row_weights, sums++);
+        if (gradient) gradient += rows->n_params;
+    }
+    single.catch_up(false, single.late.x);
 }
 
 // Knuth's two-sum; an overflow has no rounding error to keep.

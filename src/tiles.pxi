@@ -63,6 +63,28 @@ cdef void evaluate_tiles(const Plan *plan, Workspace *work, Py_ssize_t first_til
         block = until
 
 
+cdef void evaluate_spans(const Plan *plan, Workspace *work, Py_ssize_t first_tile,
+                         Py_ssize_t last_tile, Py_ssize_t first_span, Py_ssize_t last_span,
+                         char *scratch) noexcept nogil:
+    """Leave the partial sums of some tiles over some spans."""
+    cdef Py_ssize_t span, place = first_tile * work.n_spans + first_span
+    cdef Py_ssize_t size = plan.n_params * plan.kernels.itemsize, n_spans = last_span - first_span
+    cdef char *gradients = NULL
+    if plan.lanes > 1 or last_tile - first_tile > 1:
+        for span in range(first_span, last_span):
+            evaluate_tiles(plan, work, first_tile, last_tile, span, scratch)
+        return
+    # A single theta reads on from span to span.
+    memset(work.partial_losses + place, 0, n_spans * sizeof(double))
+    if plan.gradients:
+        gradients = work.partial_gradients + place * size
+        memset(gradients, 0, n_spans * size)
+    plan.evaluate(plan.rows, (work.first_span + first_span) * BLOCKS_PER_SPAN,
+                  min(plan.n_blocks, (work.first_span + last_span) * BLOCKS_PER_SPAN),
+                  thetas_of(plan, work, first_tile), work.partial_losses + place, gradients,
+                  scratch)
+
+
 cdef void fold_tile(const Plan *plan, Workspace *work, Py_ssize_t tile) noexcept nogil:
     """Add a tile's partial sums to its totals, span by span."""
     cdef Py_ssize_t span, lane, place = tile * plan.lanes, size = plan.n_params * plan.lanes

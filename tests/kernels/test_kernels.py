@@ -219,6 +219,21 @@ def test_losses_have_the_same_bits_for_any_number_of_threads(dtype, weights):
     assert len(results) == 1
 
 
+@pytest.mark.parametrize("n_features", [1, 3, 4, 20, 32, 33, 70])
+@pytest.mark.parametrize("weights", ["none", "with zeros", "all distinct"])
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_a_single_theta_that_reads_on_over_many_spans_has_the_bits_of_a_batch(
+    n_features, weights, n_threads, dtype
+):
+    n_samples = 33 * 512 + 77 if n_features == 4 else 2 * 512 + 77
+    problem = Problem(n_samples, n_features, 24, weights, 0, dtype=dtype, n_threads=n_threads)
+    objective = problem.objective()
+    losses, gradients = objective.batch_loss_gradient(problem.thetas)
+    for theta, loss, gradient in zip(problem.thetas[:3], losses, gradients, strict=False):
+        assert bits(*objective.loss_gradient(theta)) == bits(loss, gradient)
+        assert bits(objective.loss(theta)) == bits(loss)
+
+
 def test_losses_have_the_same_bits_in_many_waves_of_tiles_and_slices_of_rows():
     problem = Problem(20_000, 2, 5000, "none", 4)
     objective = problem.objective()
