@@ -144,23 +144,24 @@ class Task:
         limit = threshold.worst if self.prune else math.inf
         start = shard.start + shard.count
         losses, fraction = evaluate(self.objective, self.sampler, self.seed, start, count, limit)
-        ranks = rank(losses)
-        kept = np.flatnonzero(ranks <= threshold.worst)
-        top = np.concatenate([shard.top, entries(start + kept, losses[kept])])
-        better = (
-            np.arange(count)
-            if threshold.best == math.inf
-            else np.flatnonzero(ranks < threshold.best)
-        )
-        trace = np.concatenate([shard.trace, entries(start + better, losses[better])])
         total = shard.count + count
         visited = shard.rows_evaluated_fraction * shard.count + fraction * count
+        visited = fraction if shard.count == 0 else visited / total
+        numbers = np.arange(count)
+        if threshold.worst < math.inf:
+            # Most are infinite, or not low enough: of those, nothing more is asked.
+            numbers = np.flatnonzero(losses <= threshold.worst)
+        if len(numbers) == 0:
+            return replace(shard, count=total, rows_evaluated_fraction=visited)
+        losses = losses[numbers]
+        ranks = rank(losses)
+        kept = ranks <= threshold.worst
+        better = kept if threshold.best == math.inf else ranks < threshold.best
+        found = entries(start + numbers, losses)
+        top = np.concatenate([shard.top, found[kept]])
+        trace = np.concatenate([shard.trace, found[better]])
         return Shard(
-            shard.start,
-            total,
-            top[select_best(top, self.top_k)],
-            improvements(trace),
-            fraction if shard.count == 0 else visited / total,
+            shard.start, total, top[select_best(top, self.top_k)], improvements(trace), visited
         )
 
 
