@@ -60,7 +60,7 @@ extern "C" __attribute__((noinline)) bool measured(Problem *p, const char *name)
     else if (is(name, "evaluate_one, gradient"))
         kernels->evaluate_one(&p->rows, 0, N_BLOCKS, p->thetas, p->sums, p->out, p->scratch);
     else if (is(name, "pack_rows"))
-        kernels->pack_rows(&p->packing, 0, N_ROWS / PANEL, 0, N_PARAMS);
+        kernels->pack_rows(&p->packing, 0, N_ROWS / PANEL);
     else if (is(name, "draw"))
         kernels->draw(&p->sampler, 0, kernels->lanes, p->out, (double *)p->scratch);
     else if (is(name, "add_hessian"))
@@ -143,7 +143,9 @@ int main(int count, char **arguments) {
         nullptr,
         1,
         N_PARAMS,
-        problem.out};
+        problem.out,
+        nullptr,
+        nullptr};
     const ptrdiff_t lanes = kernels->lanes;
     // No margin of a tile of thetas, nor of a single one, may leave the range.
     for (ptrdiff_t l = 0; l < lanes; l++)

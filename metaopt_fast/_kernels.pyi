@@ -28,7 +28,9 @@ def sort_rows(
     scratch: _Bytes,
     n_threads: int,
 ) -> None: ...
-def find_positions(row_at: npt.NDArray[np.intp], positions: npt.NDArray[_Whole]) -> None: ...
+def find_positions(
+    row_at: npt.NDArray[np.intp], positions: npt.NDArray[_Whole], n_threads: int
+) -> None: ...
 def add_by_exponent(numbers: _Float64Array, sums: npt.NDArray[np.uint64]) -> None: ...
 def pointwise(
     loss: int, z: npt.NDArray[_Real], value: npt.NDArray[_Real], derivative: npt.NDArray[_Real]
@@ -74,6 +76,7 @@ class Numbers:
     def pack(
         self,
         row_at: npt.NDArray[np.intp],
+        positions: npt.NDArray[np.signedinteger[Any]],
         negative: _Bytes | None,
         scale: float,
         first_panel: npt.NDArray[np.intp],

@@ -59,6 +59,8 @@ template <class T, class Loss> const Kernels *table() {
                                     evaluate_wide<T, Loss>,
                                     row_norms<T>,
                                     pack_rows<T>,
+                                    spread_rows<T>,
+                                    turn_panels<T>,
                                     pack_thetas<T>,
                                     draw<T>,
                                     draw_narrow,

@@ -59,6 +59,8 @@ struct Packing {
     double scale;
     ptrdiff_t n_params;
     void *panels;
+    const int32_t *positions;
+    const int64_t *wide_positions;
 };
 
 enum Transform : unsigned char { NORMAL = 0, UNIFORM = 1, INTEGERS = 2 };
@@ -170,7 +172,9 @@ struct Kernels {
     int of_root;
 
     Evaluate evaluate_tile;  // `lanes` candidates
-    Evaluate evaluate_one;   // a single one: the same bits, read at the speed of memory
+    // A single one: the same bits, read at the speed of memory. Blocks may be those of many spans,
+    // if the first one is a span's first: the sums of each follow those of the one before.
+    Evaluate evaluate_one;
 
     // See tile.hpp: of gradients.
     void (*fold_spans)(const void *partial, ptrdiff_t n_spans, ptrdiff_t count, double *high,
@@ -183,8 +187,10 @@ struct Kernels {
     // See packing.hpp.
     ptrdiff_t (*row_norms)(const Source *, ptrdiff_t first, ptrdiff_t last, ptrdiff_t n_columns,
                            double *norms);
-    double (*pack_rows)(const Packing *, ptrdiff_t first_panel, ptrdiff_t last_panel,
-                        ptrdiff_t first_column, ptrdiff_t last_column);
+    double (*pack_rows)(const Packing *, ptrdiff_t first_panel, ptrdiff_t last_panel);
+    double (*spread_rows)(const Packing *, ptrdiff_t first_row, ptrdiff_t last_row);
+    void (*turn_panels)(const Packing *, ptrdiff_t first_panel, ptrdiff_t last_panel,
+                        void *scratch);
     // thetas[candidate][parameter] into [parameter][lane], zeros beyond count.
     void (*pack_thetas)(const double *thetas, ptrdiff_t count, ptrdiff_t n_params, ptrdiff_t lanes,
                         void *tile);

@@ -135,25 +135,25 @@ inline int find_rows(const Packing &to, const ptrdiff_t *rows, const char **row,
     return count;
 }
 
-// Columns [first, last) of a panel that no row fills: ones from the source's last column on, and
-// zeros for all rows from `count` on.
+// What no row fills of a panel: ones from the source's last column on, and zeros for all rows from
+// `count` on.
 template <class T>
 __attribute__((noinline)) void complete_panel(const Packing &to, const double *factors, int count,
-                                              ptrdiff_t first, ptrdiff_t last, T *panel) {
-    const ptrdiff_t n_columns = to.source.n_columns;
-    for (ptrdiff_t j = first < n_columns ? n_columns : first; j < last; j++)
+                                              T *panel) {
+    for (ptrdiff_t j = to.source.n_columns; j < to.n_params; j++)
         for (int l = 0; l < PANEL; l++) panel[j * PANEL + l] = (T)factors[l];
-    for (ptrdiff_t j = first; j < last; j++)
+    for (ptrdiff_t j = 0; j < to.n_params; j++)
         for (int l = count; l < PANEL; l++) panel[j * PANEL + l] = 0;
 }
 
-// Columns [j, until) of eight rows whose entries are side by side, as far as they make squares;
-// returns the first column that is left. `largest`: the largest absolute values so far.
+// The columns of eight rows whose entries are side by side, as far as they make squares; returns
+// the first column that is left. `largest`: the largest absolute values so far.
 template <class T, class S>
-inline ptrdiff_t pack_squares(const char *const *row, const double *factors, ptrdiff_t j,
-                              ptrdiff_t until, T *panel, square_vector *largest) {
+inline ptrdiff_t pack_squares(const char *const *row, const double *factors, ptrdiff_t n_columns,
+                              T *panel, square_vector *largest) {
     constexpr int W = lanes_of<square_vector>;
-    for (; j + W <= until; j += W)
+    ptrdiff_t j = 0;
+    for (; j + W <= n_columns; j += W)
         for (int l = 0; l < PANEL; l += W) {
             square_vector square[W];
             for (int i = 0; i < W; i++) {
@@ -171,30 +171,34 @@ inline ptrdiff_t pack_squares(const char *const *row, const double *factors, ptr
     return j;
 }
 
-// Columns [first, last) of panels; returns the largest absolute value that was written. Each panel
-// is written from its first line to its last one, while eight rows are read beside each other.
+inline double largest_of(square_vector of_squares, double largest) {
+    for (int l = 0; l < lanes_of<square_vector>; l++)
+        largest = of_squares[l] > largest ? of_squares[l] : largest;
+    return largest;
+}
+
+// Panels of rows, each of which has its entries in one piece, or nearly so; returns the largest
+// absolute value that was written. Each panel is written from its first line to its last one, while
+// eight rows are read beside each other.
 template <class T, class S>
-double pack_columns(const Packing &to, ptrdiff_t first_panel, ptrdiff_t last_panel, ptrdiff_t first,
-                    ptrdiff_t last) {
+double gather_rows(const Packing &to, ptrdiff_t first_panel, ptrdiff_t last_panel) {
     const ptrdiff_t step = to.source.column_step, n_columns = to.source.n_columns;
-    const ptrdiff_t until = last < n_columns ? last : n_columns;
-    const ptrdiff_t bytes = (until - first) * (step < 0 ? -step : step);
-    // In columns, a row has no line of its own.
-    const ptrdiff_t asked = to.source.by_columns ? 0 : bytes < BYTES_AHEAD ? bytes : BYTES_AHEAD;
-    const ptrdiff_t first_asked = step < 0 ? (first + 1) * step - asked : first * step;
+    const ptrdiff_t bytes = n_columns * (step < 0 ? -step : step);
+    const ptrdiff_t asked = bytes < BYTES_AHEAD ? bytes : BYTES_AHEAD;
+    const ptrdiff_t first_asked = step < 0 ? step - asked : 0;
     square_vector of_squares = {};
     double of_rows[PANEL] = {};
     for (ptrdiff_t p = first_panel; p < last_panel; p++) {
         const ptrdiff_t *rows = to.row_at + p * PANEL;
-        if (asked > 0 && p + PANELS_AHEAD < last_panel)
+        if (p + PANELS_AHEAD < last_panel)
             ask_for(to, rows + PANELS_AHEAD * PANEL, first_asked, asked);
         const char *row[PANEL];
         double factors[PANEL];
         const int count = find_rows(to, rows, row, factors);
         T *panel = (T *)to.panels + p * to.n_params * PANEL;
-        ptrdiff_t j = first;
-        if (step == sizeof(S)) j = pack_squares<T, S>(row, factors, j, until, panel, &of_squares);
-        for (; j < until; j++)
+        ptrdiff_t j = 0;
+        if (step == sizeof(S)) j = pack_squares<T, S>(row, factors, n_columns, panel, &of_squares);
+        for (; j < n_columns; j++)
             for (int l = 0; l < PANEL; l++) {
                 const double x = factors[l] * number_at<S>(row[l] + j * step);
                 // No branch on a number that is still on its way from memory.
@@ -202,24 +206,124 @@ double pack_columns(const Packing &to, ptrdiff_t first_panel, ptrdiff_t last_pan
                 panel[j * PANEL + l] = (T)x;
                 of_rows[l] = size > of_rows[l] ? size : of_rows[l];
             }
-        if (count < PANEL || until < last) complete_panel(to, factors, count, first, last, panel);
+        if (count < PANEL || n_columns < to.n_params) complete_panel(to, factors, count, panel);
     }
-    double largest = 0;
+    double largest = to.n_params > n_columns ? to.scale : 0;
     for (int l = 0; l < PANEL; l++) largest = of_rows[l] > largest ? of_rows[l] : largest;
-    for (int l = 0; l < lanes_of<square_vector>; l++)
-        largest = of_squares[l] > largest ? of_squares[l] : largest;
-    if (last > n_columns && to.scale > largest) largest = to.scale;
-    return (T)largest;
+    return (T)largest_of(of_squares, largest);
 }
 
 template <class T>
-double pack_rows(const Packing *to, ptrdiff_t first_panel, ptrdiff_t last_panel, ptrdiff_t first,
-                 ptrdiff_t last) {
+double pack_rows(const Packing *to, ptrdiff_t first_panel, ptrdiff_t last_panel) {
     double largest = 0;
     with_type(to->source.type, [&](auto number) {
-        largest = pack_columns<T, decltype(number)>(*to, first_panel, last_panel, first, last);
+        largest = gather_rows<T, decltype(number)>(*to, first_panel, last_panel);
     });
     return largest;
+}
+
+// Where columns, not rows, are in one piece, X is read in its own order. Each row is first put in
+// one piece where its panel will be, as the kernels will have it; then each panel is turned.
+
+// Where the panels have a row, in one piece; null if they have it not.
+template <class T> inline T *place_of(const Packing &to, ptrdiff_t row) {
+    const ptrdiff_t position = to.positions ? to.positions[row] : to.wide_positions[row];
+    return position < 0 ? nullptr : (T *)to.panels + position * to.n_params;
+}
+
+// Asks for the lines that some rows will be written to.
+template <class T>
+__attribute__((always_inline)) inline void ask_for_places(const Packing &to, ptrdiff_t row) {
+    const ptrdiff_t bytes = to.n_params * (ptrdiff_t)sizeof(T);
+    for (int l = 0; l < PANEL; l++) {
+        const char *at = (const char *)place_of<T>(to, row + l);
+        for (ptrdiff_t b = 0; at && b < bytes && b < BYTES_AHEAD; b += LINE)
+            __builtin_prefetch(at + b, 1, SECOND_LEVEL);
+    }
+}
+
+// Entries of one column, of `count` rows.
+using ReadEntries = void (*)(const char *from, ptrdiff_t step, int count, double *to);
+template <class S> void read_entries(const char *from, ptrdiff_t step, int count, double *to) {
+    for (int l = 0; l < count; l++) to[l] = number_at<S>(from + l * step);
+}
+
+// Rows [first, last) of a source whose columns are in one piece; returns as pack_rows. Squares of
+// entries are turned as in pack_squares.
+template <class T> double spread_rows(const Packing *packing, ptrdiff_t first, ptrdiff_t last) {
+    const Packing &to = *packing;
+    const Source &from = to.source;
+    constexpr int W = lanes_of<square_vector>;
+    ReadEntries read = nullptr;
+    with_type(from.type, [&](auto number) { read = read_entries<decltype(number)>; });
+    const bool is_copied = from.type == FLOAT64 && from.row_step == sizeof(double);
+    square_vector largest = {};
+    for (ptrdiff_t row = first; row < last; row += PANEL) {
+        const int count = last - row < PANEL ? (int)(last - row) : PANEL;
+        if (last - row >= (PANELS_AHEAD + 1) * PANEL)
+            ask_for_places<T>(to, row + PANELS_AHEAD * PANEL);
+        T *into[PANEL] = {};
+        double factors[PANEL] = {};
+        for (int l = 0; l < count; l++) {
+            into[l] = place_of<T>(to, row + l);
+            const bool is_negative = to.negative && to.negative[row + l] == 1;
+            if (into[l]) factors[l] = to.scale * (1 - 2 * is_negative);
+        }
+        double entries[W][PANEL] = {};
+        for (ptrdiff_t j = 0; j < to.n_params; j += W) {
+            const int n_columns = to.n_params - j < W ? (int)(to.n_params - j) : W;
+            for (int i = 0; i < W; i++) {
+                const char *column = row_of(from, row) + (j + i) * from.column_step;
+                if (j + i >= from.n_columns)
+                    for (double &entry : entries[i]) entry = i < n_columns;
+                else if (is_copied && count == PANEL)
+                    __builtin_memcpy(entries[i], column, sizeof entries[i]);
+                else
+                    read(column, from.row_step, count, entries[i]);
+            }
+            for (int l = 0; l < PANEL; l += W) {
+                square_vector square[W];
+                for (int i = 0; i < W; i++) {
+                    square[i] =
+                        load<square_vector>(entries[i] + l) * load<square_vector>(factors + l);
+                    largest = max(largest, max(square[i], -square[i]));
+                }
+                transpose(square);
+                for (int i = 0; i < W; i++) {
+                    const auto part = __builtin_convertvector(square[i], vector<T, W * sizeof(T)>);
+                    if (!into[l + i]) continue;
+                    if (n_columns == W)
+                        __builtin_memcpy(into[l + i] + j, &part, sizeof part);
+                    else
+                        for (int k = 0; k < n_columns; k++) into[l + i][j + k] = part[k];
+                }
+            }
+        }
+    }
+    return (T)largest_of(largest, 0);
+}
+
+// Panels of rows that are in one piece each. scratch holds a panel.
+template <class T>
+void turn_panels(const Packing *to, ptrdiff_t first_panel, ptrdiff_t last_panel, void *scratch) {
+    using V = row_vector<T>;
+    constexpr int W = lanes_of<V>;
+    const ptrdiff_t n = to->n_params;
+    T *rows = (T *)scratch;
+    for (ptrdiff_t p = first_panel; p < last_panel; p++) {
+        T *panel = (T *)to->panels + p * n * PANEL;
+        __builtin_memcpy(rows, panel, (size_t)n * PANEL * sizeof(T));
+        ptrdiff_t j = 0;
+        for (; j + W <= n; j += W)
+            for (int l = 0; l < PANEL; l += W) {
+                V square[W];
+                for (int i = 0; i < W; i++) square[i] = load<V>(rows + (l + i) * n + j);
+                transpose(square);
+                for (int i = 0; i < W; i++) store(panel + (j + i) * PANEL + l, square[i]);
+            }
+        for (; j < n; j++)
+            for (int l = 0; l < PANEL; l++) panel[j * PANEL + l] = rows[l * n + j];
+    }
 }
 
 // --------------------------------------------------------------------------------------- thetas

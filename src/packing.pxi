@@ -51,9 +51,8 @@ cdef double SORT_WORK = 20
 # Bytes read or written between two looks at signals, for each thread: about 8 milliseconds, and ten
 # times that where the system is slow to give memory.
 cdef Py_ssize_t PACKED_AT_ONCE = 16 * 1024 * 1024
-# Bytes of columns that are packed together where columns, not rows, are in one piece: they stay in
-# a third-level cache while their rows are taken in another order.
-cdef Py_ssize_t CACHED_COLUMNS = 8 * 1024 * 1024
+# Bytes of a page of memory.
+cdef enum: PAGE = 4096
 # Ranges of rows at most, whatever the number of threads.
 cdef enum: MOST_RANGES = 1024
 
@@ -119,35 +118,49 @@ cdef class Numbers:
             plan.first = plan.last
         return total
 
-    def pack(self, const Py_ssize_t[::1] row_at, const unsigned char[::1] negative, double scale,
-             const Py_ssize_t[::1] first_panel, Py_ssize_t n_params, bint single_precision,
-             unsigned char[::1] panels, int n_threads):
+    def pack(self, const Py_ssize_t[::1] row_at, positions, const unsigned char[::1] negative,
+             double scale, const Py_ssize_t[::1] first_panel, Py_ssize_t n_params,
+             bint single_precision, unsigned char[::1] panels, int n_threads):
         """Write the rows whose numbers row_at[position] has, -1 for zeros, 8 to a panel.
 
         They are multiplied by `scale`, those with a 1 in `negative`, unless that is None, by
-        -scale; columns of ones follow up to n_params. Returns the largest absolute value.
+        -scale; columns of ones follow up to n_params. `positions` has the position of each row, -1
+        where it has none, and the panels are zeros. Returns the largest absolute value.
         """
         cdef Packing packing
         cdef PanelPlan plan
         cdef double[MOST_RANGES] extents
-        cdef Py_ssize_t width = n_params
-        cdef double largest = 0
+        cdef const int32_t[::1] narrow
+        cdef const int64_t[::1] wide
         packing.source, packing.row_at, packing.scale = self.source, &row_at[0], scale
         packing.negative = NULL
         if negative is not None:
             packing.negative = &negative[0]
         packing.n_params, packing.panels = n_params, &panels[0]
-        if self.source.by_columns:
-            width = max(1, CACHED_COLUMNS // (self.n_rows * self.buffer.itemsize))
         plan.packing, plan.kernels = &packing, table(0, single_precision)
         plan.first_panel, plan.n_blocks = &first_panel[0], first_panel.shape[0]
-        plan.n_panels = row_at.shape[0] // PANEL
-        plan.extents, plan.first_column = extents, 0
-        while plan.first_column < n_params:
-            plan.last_column = min(n_params, plan.first_column + width)
-            largest = max(largest, pack_columns(&plan, n_threads))
-            plan.first_column = plan.last_column
-        return largest
+        plan.n_panels, plan.n_rows = row_at.shape[0] // PANEL, self.n_rows
+        plan.extents, plan.scratch = extents, <char *>NULL
+        if not self.source.by_columns:
+            return do_spans(pack_range, &plan, n_threads)
+        packing.positions, packing.wide_positions = <int32_t *>NULL, <int64_t *>NULL
+        if positions.itemsize == sizeof(int32_t):
+            narrow = positions
+            packing.positions = &narrow[0]
+        else:
+            wide = positions
+            packing.wide_positions = &wide[0]
+        plan.panel_bytes = n_params * PANEL * plan.kernels.itemsize
+        plan.scratch = <char *>malloc(n_threads * plan.panel_bytes)
+        if plan.scratch == NULL:
+            raise MemoryError
+        try:
+            do_spans(touch_range, &plan, n_threads)
+            largest = spread_all(&plan, n_threads)
+            do_spans(turn_range, &plan, n_threads)
+            return largest
+        finally:
+            free(plan.scratch)
 
 
 # By the letter of Python's module struct and the bytes that it stands for here.
@@ -187,43 +200,82 @@ cdef struct PanelPlan:
     const Kernels *kernels
     const Packing *packing
     const Py_ssize_t *first_panel
-    Py_ssize_t n_blocks, n_panels, first_column, last_column, first_span, last_span, n_ranges
+    Py_ssize_t n_blocks, n_panels, n_rows, first, last, n_ranges
     # Of each range: its largest absolute value.
     double *extents
+    # Of each thread: a panel.
+    char *scratch
+    Py_ssize_t panel_bytes
+
+
+ctypedef void (*PanelTask)(const PanelPlan *, Py_ssize_t, int) noexcept nogil
 
 
 cdef Py_ssize_t panel_of(const PanelPlan *plan, Py_ssize_t i) noexcept nogil:
     """Return the first panel of a range of spans."""
-    cdef Py_ssize_t span = part_of(plan.first_span, plan.last_span, i, plan.n_ranges)
-    cdef Py_ssize_t block = span * BLOCKS_PER_SPAN
+    cdef Py_ssize_t block = part_of(plan.first, plan.last, i, plan.n_ranges) * BLOCKS_PER_SPAN
     return plan.first_panel[block] if block < plan.n_blocks else plan.n_panels
 
 
 cdef void pack_range(const PanelPlan *plan, Py_ssize_t i, int thread) noexcept nogil:
-    """Write some columns of the panels of one range of spans."""
+    """Write the panels of one range of spans."""
     plan.extents[i] = plan.kernels.pack_rows(
-        plan.packing, panel_of(plan, i), panel_of(plan, i + 1), plan.first_column,
-        plan.last_column)
+        plan.packing, panel_of(plan, i), panel_of(plan, i + 1))
 
 
-cdef double pack_columns(PanelPlan *plan, int n_threads) except -1:
-    """Write some columns of all panels; as `Numbers.pack`."""
+cdef void touch_range(const PanelPlan *plan, Py_ssize_t i, int thread) noexcept nogil:
+    """Write zeros to the panels of one range of spans, one to each page of memory."""
+    cdef Py_ssize_t at = panel_of(plan, i) * plan.panel_bytes
+    cdef Py_ssize_t until = panel_of(plan, i + 1) * plan.panel_bytes
+    while at < until:
+        (<char *>plan.packing.panels)[at] = 0
+        at += PAGE
+    plan.extents[i] = 0
+
+
+cdef void turn_range(const PanelPlan *plan, Py_ssize_t i, int thread) noexcept nogil:
+    """Turn the rows of one range of spans into panels."""
+    plan.kernels.turn_panels(plan.packing, panel_of(plan, i), panel_of(plan, i + 1),
+                             plan.scratch + thread * plan.panel_bytes)
+    plan.extents[i] = 0
+
+
+cdef void spread_range(const PanelPlan *plan, Py_ssize_t i, int thread) noexcept nogil:
+    """Write one range of rows to their places."""
+    plan.extents[i] = plan.kernels.spread_rows(
+        plan.packing, part_of(plan.first, plan.last, i, plan.n_ranges),
+        part_of(plan.first, plan.last, i + 1, plan.n_ranges))
+
+
+cdef double do_spans(PanelTask task, PanelPlan *plan, int n_threads) except -1:
+    """Do a task for ranges of spans; return the largest absolute value."""
+    cdef Py_ssize_t n_spans = (plan.n_blocks + BLOCKS_PER_SPAN - 1) // BLOCKS_PER_SPAN
+    return do_ranges(task, plan, n_spans, ROWS_PER_SPAN, n_threads)
+
+
+cdef double spread_all(PanelPlan *plan, int n_threads) except -1:
+    """Write all rows to their places; as `do_spans`."""
+    return do_ranges(spread_range, plan, plan.n_rows, 1, n_threads)
+
+
+cdef double do_ranges(PanelTask task, PanelPlan *plan, Py_ssize_t count, Py_ssize_t n_rows,
+                      int n_threads) except -1:
+    """Do a task for ranges of 0 .. count - 1, each of so many rows; as `do_spans`."""
     cdef double largest = 0
-    cdef Py_ssize_t n_spans = (plan.n_blocks + BLOCKS_PER_SPAN - 1) // BLOCKS_PER_SPAN, i
-    cdef Py_ssize_t span_size = ROWS_PER_SPAN * (plan.last_column - plan.first_column)
-    cdef Py_ssize_t spans_at_once = max(
-        1, n_threads * PACKED_AT_ONCE // (span_size * <Py_ssize_t>sizeof(double)))
-    plan.first_span = 0
-    while plan.first_span < n_spans:
-        plan.last_span = min(n_spans, plan.first_span + spans_at_once)
-        plan.n_ranges = min(min(plan.last_span - plan.first_span, 16 * n_threads), MOST_RANGES)
+    cdef Py_ssize_t size = n_rows * plan.packing.n_params, i
+    cdef Py_ssize_t at_once = max(
+        1, n_threads * PACKED_AT_ONCE // (size * <Py_ssize_t>sizeof(double)))
+    plan.first = 0
+    while plan.first < count:
+        plan.last = min(count, plan.first + at_once)
+        plan.n_ranges = min(min(plan.last - plan.first, 16 * n_threads), MOST_RANGES)
         with nogil:
-            metaopt_share[PanelPlan](pack_range, plan, plan.n_ranges, n_threads,
-                                     PACK_WORK * span_size * (plan.last_span - plan.first_span))
+            metaopt_share[PanelPlan](task, plan, plan.n_ranges, n_threads,
+                                     PACK_WORK * size * (plan.last - plan.first))
         PyErr_CheckSignals()
         for i in range(plan.n_ranges):
             largest = max(largest, plan.extents[i])
-        plan.first_span = plan.last_span
+        plan.first = plan.last
     return largest
 
 
@@ -271,13 +323,41 @@ def sort_rows(const uint64_t[::1] keys, bint descending, Py_ssize_t[::1] rows,
         free(sort.places)
 
 
-def find_positions(const Py_ssize_t[::1] row_at, whole[::1] positions):
+cdef struct PositionPlan:
+    const Py_ssize_t *row_at
+    Py_ssize_t count, n_ranges
+    # One of them is null.
+    int32_t *narrow
+    int64_t *wide
+
+
+cdef void place_range(const PositionPlan *plan, Py_ssize_t part, int thread) noexcept nogil:
+    """Write the positions of the rows at one range of them."""
+    cdef Py_ssize_t i, row
+    for i in range(part_of(0, plan.count, part, plan.n_ranges),
+                   part_of(0, plan.count, part + 1, plan.n_ranges)):
+        row = plan.row_at[i]
+        if row < 0:
+            continue
+        if plan.narrow != NULL:
+            plan.narrow[row] = <int32_t>i
+        else:
+            plan.wide[row] = i
+
+
+def find_positions(const Py_ssize_t[::1] row_at, whole[::1] positions, int n_threads):
     """Write the position of each row whose number row_at[position] has."""
-    cdef Py_ssize_t i
+    cdef PositionPlan plan
+    plan.row_at, plan.count = &row_at[0], row_at.shape[0]
+    plan.n_ranges = max(1, min(MOST_RANGES, plan.count // 4096))
+    plan.narrow, plan.wide = <int32_t *>NULL, <int64_t *>NULL
+    if whole is int32_t:
+        plan.narrow = &positions[0]
+    else:
+        plan.wide = &positions[0]
     with nogil:
-        for i in range(row_at.shape[0]):
-            if row_at[i] >= 0:
-                positions[row_at[i]] = <whole>i
+        metaopt_share[PositionPlan](place_range, &plan, plan.n_ranges, n_threads,
+                                    SORT_WORK * plan.count)
 
 
 def add_by_exponent(const double[::1] numbers, uint64_t[:, ::1] sums):

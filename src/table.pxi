@@ -1,6 +1,6 @@
 # What the C++ headers declare, and the choice of an instruction set. Needs nothing.
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 
 import os
 
@@ -49,6 +49,8 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         double scale
         Py_ssize_t n_params
         void *panels
+        const int32_t *positions
+        const int64_t *wide_positions
 
     struct Sampler:
         const unsigned char *transform
@@ -130,8 +132,9 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
                               CarefulSum *, CarefulSum *, void *) noexcept nogil
         Py_ssize_t (*row_norms)(const Source *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                                 double *) noexcept nogil
-        double (*pack_rows)(const Packing *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
-                            Py_ssize_t) noexcept nogil
+        double (*pack_rows)(const Packing *, Py_ssize_t, Py_ssize_t) noexcept nogil
+        double (*spread_rows)(const Packing *, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*turn_panels)(const Packing *, Py_ssize_t, Py_ssize_t, void *) noexcept nogil
         void (*pack_thetas)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                             void *) noexcept nogil
         void (*draw)(const Sampler *, uint64_t, Py_ssize_t, void *, double *) noexcept nogil

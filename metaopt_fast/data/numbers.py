@@ -17,6 +17,7 @@ from metaopt_fast.validation.values import to_float64
 KERNEL_DTYPES = "?bBhHiIlLqQfd"
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
+Positions: TypeAlias = npt.NDArray[np.signedinteger[Any]]
 
 
 class Numbers(Protocol):
@@ -31,6 +32,7 @@ class Numbers(Protocol):
     def pack(
         self,
         row_at: IndexArray,
+        positions: Positions,
         negative: Bytes | None,
         scale: float,
         first_panel: IndexArray,
@@ -40,7 +42,8 @@ class Numbers(Protocol):
         n_threads: int,
         /,
     ) -> float:
-        """Write the rows at each position of panels, and return the largest absolute value."""
+        """Write the rows at each position of panels, which are zeros, and return the largest
+        absolute value. Each row has one position, or -1."""
 
 
 class Converted:
@@ -63,6 +66,7 @@ class Converted:
     def pack(
         self,
         row_at: IndexArray,
+        positions: Positions,
         negative: Bytes | None,
         scale: float,
         first_panel: IndexArray,
@@ -80,6 +84,7 @@ class Converted:
                 to_float64(self.X[rows])
             ).pack(
                 np.where(rows < 0, -1, np.arange(len(rows))),
+                positions,  # not asked for: rows that are converted are in one piece
                 None if negative is None else negative[rows],
                 scale,
                 np.zeros(1, np.intp),  # the first of as many panels as there are

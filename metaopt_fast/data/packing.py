@@ -75,9 +75,11 @@ def arrange(rows: Unpacked, layout: Layout, n_threads: int = 1) -> Packed:
     """Pack rows as they are laid out. Rows that lack the columns of ones get them."""
     row_at, itemsize = layout.row_at, np.dtype(rows.dtype).itemsize
     n_samples, n_columns = len(rows.labels), rows.n_features + rows.n_constants
+    positions = find_positions(row_at, n_samples, layout.n_rows, n_threads)
     panels = aligned_zeros(len(row_at) * n_columns * itemsize)
     extent = rows.numbers.pack(
         row_at,
+        positions,
         rows.labels if rows.negated else None,
         rows.scale,
         layout.first_panel,
@@ -87,7 +89,6 @@ def arrange(rows: Unpacked, layout: Layout, n_threads: int = 1) -> Packed:
         n_threads,
     )
     labels = rows.labels[row_at]
-    positions = find_positions(row_at, n_samples)
     row_weights, total_weight = None, float(layout.n_rows)
     if rows.weights is not None:
         total_weight = exact_sum(rows.weights)
@@ -117,11 +118,15 @@ def arrange(rows: Unpacked, layout: Layout, n_threads: int = 1) -> Packed:
     )
 
 
-def find_positions(row_at: IndexArray, n_samples: int) -> npt.NDArray[np.signedinteger[Any]]:
-    """Return the position of each row in the panels, -1 where it is in none."""
+def find_positions(
+    row_at: IndexArray, n_samples: int, n_rows: int, n_threads: int
+) -> npt.NDArray[np.signedinteger[Any]]:
+    """Return the position of each row in the panels, -1 where it is in none: of all but n_rows."""
     kind = "int32" if len(row_at) <= SHORT_POSITIONS else "int64"
-    positions: npt.NDArray[Any] = np.full(n_samples, -1, kind)
-    _kernels.find_positions(row_at, positions)
+    positions: npt.NDArray[Any] = np.empty(n_samples, kind)
+    if n_rows < n_samples:
+        positions.fill(-1)
+    _kernels.find_positions(row_at, positions, n_threads)
     return positions
 
 

@@ -350,12 +350,27 @@ def test_any_number_of_threads_packs_the_same_bits(layout, weights, dtype):
         assert facts_of(part) == facts_of(parts[0])
 
 
-def test_many_rows_in_columns_are_packed_a_few_columns_at_a_time():
-    rng = np.random.default_rng(0)
-    X, labels = rng.normal(size=(40, 60_000)).T, np.arange(60_000) % 2
-    assert facts_of(pack(X, labels, None, 1, "float64", n_threads=2)) == facts_of(
-        pack(X.copy(order="C"), labels, None, 1, "float64")
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("n_features", [3, 4, 9, 40])
+def test_many_rows_in_columns_come_to_lie_where_they_do_in_rows(n_features, weights, dtype):
+    X, labels, w = data(30_001, n_features, 2, weights)
+    by_columns = pack(np.asfortranarray(X), labels, w, 1, dtype, scale=0.3, n_threads=2)
+    assert facts_of(by_columns) == facts_of(pack(X, labels, w, 1, dtype, scale=0.3))
+
+
+def test_positions_may_have_more_bits():
+    X, labels, _ = data(500, 7, 2, "none")
+    wanted = pack(X, labels, None, 0, "float64", signed=False)
+    row_at = np.empty(500, np.intp)
+    row_at[wanted.origin.positions] = np.arange(500)
+    row_at = np.append(row_at, np.full(-500 % 8, -1))
+    positions, panels = np.full(500, -1, np.int64), np.zeros_like(wanted.panels)
+    _kernels.find_positions(row_at, positions, 2)
+    np.testing.assert_array_equal(positions, wanted.origin.positions)
+    extent = _kernels.Numbers(np.asfortranarray(X)).pack(
+        row_at, positions, None, 1.0, wanted.first_panel, 7, False, panels, 2
     )
+    assert (panels.tobytes(), extent) == (wanted.panels.tobytes(), wanted.extent)
 
 
 # ------------------------------------------------------------------------------- the order of rows

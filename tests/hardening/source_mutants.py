@@ -140,15 +140,15 @@ MUTANTS = [
         "rows beyond the last one count for a single theta",
         SINGLE,
         "for (int row = rows->rows[b] - visit * PANEL; row < count * PANEL; row++)\n"
-        "                z[row] = Loss::template absent<row_vector<T>>;",
+        "                    z[row] = Loss::template absent<row_vector<T>>;",
         "",
         SUMS,
     ),
     Mutant(
         "the last pending blocks are not added",
         SINGLE,
-        "    pending.flush(rows->row_weights, sum);\n}",
-        "    if (pending.count == PANEL) pending.flush(rows->row_weights, sum);\n}",
+        "if (pending.count < BLOCKS_PER_SPAN && b + 1 < last) continue;",
+        "if (pending.count < BLOCKS_PER_SPAN) continue;",
         SUMS,
     ),
     Mutant(
@@ -168,8 +168,22 @@ MUTANTS = [
     Mutant(
         "a visit's gradients take the place of those before",
         SINGLE,
-        "count, n_params, z, visit > 0, next, lanes);",
-        "count, n_params, z, visit > 8, next, lanes);",
+        "count, visit > 0, visit + count == n_panels};",
+        "count, visit > 8, visit + count == n_panels};",
+        SUMS,
+    ),
+    Mutant(
+        "the gradient of the last visit is not added",
+        SINGLE,
+        "    single.catch_up(false, single.late.x);\n",
+        "",
+        SUMS,
+    ),
+    Mutant(
+        "a single theta adds all spans to the first one's sums",
+        SINGLE,
+        "if (gradient) gradient += rows->n_params;",
+        "",
         SUMS,
     ),
     Mutant(
@@ -755,6 +769,13 @@ MUTANTS = [
         "max(*largest, max(square[i], -square[i]))",
         "max(*largest, square[i])",
         "kernels packing",
+    ),
+    Mutant(
+        "rows in columns have an intercept of 0",
+        PACKING,
+        "for (double &entry : entries[i]) entry = i < n_columns;",
+        "for (double &entry : entries[i]) entry = 0 * n_columns;",
+        "packing",
     ),
     Mutant(
         "two bits less of headroom",
