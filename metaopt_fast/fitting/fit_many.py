@@ -28,6 +28,7 @@ from metaopt_fast.fitting.result import (
     STATUSES,
     FitResult,
     Status,
+    names_of,
     reasons_of,
     warn_if_unbounded,
 )
@@ -127,6 +128,7 @@ def fit_many(
     effort = Effort.of(tol, max_iter, n_threads)
     rows = Rows.of(X, y, folds, sample_weight, fit_intercept)
     fits = fit_models(effort, rows, l2=l2, class_weight=class_weight, theta0=theta0)
+    fits = replace(fits, feature_names=names_of(X, rows.X.shape[1]))
     if reasons := reasons_of(fits.status, max_iter):
         warnings.warn(reasons, RuntimeWarning, stacklevel=2)
     warn_if_unbounded(fits, l2, stacklevel=3)
@@ -173,6 +175,8 @@ def fit_models(
         validation_accuracy,
         STATUSES[optima.status].reshape(result_shape),
         rows.classes,
+        (),  # names are of what the caller gave
+        rows.fit_intercept,
     )
 
 

@@ -10,7 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.models.model import SOFTMAX, Model
+from metaopt_fast.models.preparation import Preparation
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
+from metaopt_fast.validation.frames import as_frame
+from metaopt_fast.validation.values import check_integer, describe
 
 
 class Status(IntEnum):
@@ -23,6 +27,14 @@ class Status(IntEnum):
 
 
 STATUSES = np.array([status.name.lower() for status in Status])
+
+
+def names_of(X: Any, n_features: int) -> tuple[str, ...]:
+    """Return the names of a frame's columns, or x0, x1, ... of an array."""
+    frame = as_frame("X", X)
+    if frame is None:
+        return tuple(f"x{j}" for j in range(n_features))
+    return tuple(map(str, frame.names))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +67,9 @@ class FitResult:
         penalty, as near an optimum as can be told.
     classes : list
         Labels, as `numpy.unique` orders them.
+    feature_names : tuple of str
+        Names of a frame's columns, or x0, x1, ... of an array.
+    fit_intercept : bool
     """
 
     theta: Float64Array
@@ -67,6 +82,41 @@ class FitResult:
     validation_accuracy: Float64Array | None
     status: npt.NDArray[np.str_]
     classes: list[Any]
+    feature_names: tuple[str, ...]
+    fit_intercept: bool
+
+    def model(self, m: int = 0, fold: int | None = None) -> Model:
+        """Return model m, of the fold that it leaves out if there are folds, as a `Model`.
+
+        It knows its classes and, where X was a frame, its columns by name; it predicts, has a table
+        of coefficients, is saved to a file and becomes scikit-learn's own.
+
+        Examples
+        --------
+        >>> import metaopt_fast as mf
+        >>> fits = mf.fit_many([[1.0], [2.0], [-1.0]], ["yes", "yes", "no"], l2=[0.1, 1.0])
+        >>> fits.model(0).predict([[3.0], [-3.0]]).tolist()
+        ['yes', 'no']
+        """
+        n_models, *n_folds = self.loss.shape
+        position = [check_integer("m", m, 0, n_models - 1)]
+        if n_folds:
+            position.append(check_integer("fold", fold, 0, n_folds[0] - 1))
+        elif fold is not None:
+            raise ValueError(f"fold is {describe(fold)}, and the models have no folds: pass None.")
+        classes = self.classes
+        if not isinstance(classes[0], (str, int, float)):
+            raise TypeError(
+                f"the labels are {describe(classes[0])} and others, which no file of a model "
+                "holds: pass y of strings, numbers or truth values."
+            )
+        theta, preparation = self.theta[tuple(position)], Preparation.none(self.feature_names)
+        if not self.fit_intercept:
+            theta = np.concatenate([theta, np.zeros((*theta.shape[:-1], 1))], axis=-1)
+        if len(classes) == 2:
+            return Model.linear(theta, preparation, classes)
+        coef, intercept = theta[:, :-1].copy(), theta[:, -1].copy()
+        return Model(tuple(classes), None, preparation, coef, intercept, SOFTMAX)
 
     def __repr__(self) -> str:
         folds = "" if self.loss.ndim == 1 else f" x {self.loss.shape[1]} folds"

@@ -19,7 +19,7 @@ from metaopt_fast.models.raw_rows import raw_rows_of
 from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.values import check_path
 
-Label = str | int | float
+Label = str | int | float  # and so bool
 # How decisions become probabilities: of two classes, of any number, or not at all.
 LOGISTIC, SOFTMAX = "logistic", "softmax"
 
@@ -52,7 +52,7 @@ class Model:
 
     Attributes
     ----------
-    classes : tuple of str, int or float
+    classes : tuple of str, int, float or bool
         The labels, sorted.
     positive : str, int, float or None
         The class that decisions above 0 are for; None of more than two classes.
@@ -181,7 +181,9 @@ class Model:
         kinds = set(map(type, self.classes))
         labels = np.empty(len(self.classes), object)
         labels[:] = self.classes
-        if kinds == {str} or (kinds == {int} and all(abs(int(c)) < 2**63 for c in self.classes)):
+        if kinds in ({str}, {bool}) or (
+            kinds == {int} and all(abs(int(c)) < 2**63 for c in self.classes)
+        ):
             return np.array(self.classes)
         return labels.astype(np.float64) if kinds <= {int, float} and float in kinds else labels
 

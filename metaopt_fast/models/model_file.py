@@ -68,8 +68,8 @@ def _hexadecimal(values: Float64Array) -> list[str]:
 
 
 def _label_to_json(label: Label) -> Any:
-    """Return a text as it is, a whole number in its digits, any other as a hexadecimal float."""
-    if isinstance(label, str):
+    """Return a text or a truth value as it is, numbers as their digits, whole or hexadecimal."""
+    if isinstance(label, (str, bool)):
         return label
     return {"integer": str(label)} if isinstance(label, int) else {"float": label.hex()}
 
@@ -148,10 +148,9 @@ class _Contents:
         )
         classes = self._list("classes", self._label, 2)
         self._check(len(set(classes)) == len(classes), "classes")
-        try:
-            self._check(sorted(classes) == classes, "classes")  # of one kind, too
-        except TypeError:
-            self._check(False, "classes")
+        kinds = set(map(type, classes))
+        self._check(len(kinds) == 1 or kinds == {int, float}, "classes")
+        self._check(sorted(classes) == classes, "classes")
         positive = self._positive(classes)
         link = self._found.get("link")
         links = (LOGISTIC, None) if positive is not None else (SOFTMAX, None)
@@ -182,7 +181,7 @@ class _Contents:
         return [read(entry) for entry in entries or ()]
 
     def _label(self, entry: Any) -> Label:
-        if isinstance(entry, str):
+        if isinstance(entry, (str, bool)):
             return entry
         self._check(isinstance(entry, dict) and len(entry) == 1, "classes")
         (kind, text), *_ = entry.items()

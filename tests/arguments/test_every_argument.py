@@ -55,6 +55,7 @@ def entries():
         "standardize": Entry(mf.standardize, {"X": X, "sample_weight": WEIGHTS}),
         "load_model": Entry(mf.load_model, {"path": "model.json"}),
         "Model.save": Entry(MODEL.save, {"path": "kept.json"}),
+        "FitResult.model": Entry(mf.fit_many(X, Y, l2=[0.1, 1.0]).model, {"m": 1}),
         "Model.coefficients": Entry(MODEL.coefficients, {}),
         "Model.to_json": Entry(MODEL.to_json, {}),
         "Model.to_sklearn": Entry(MODEL.to_sklearn, {}),

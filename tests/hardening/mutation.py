@@ -82,7 +82,7 @@ TESTS = {
     "fitting/models": ["newton", "training"],
     "fitting/paths": ["newton", "training"],
     "fitting/reductions": ["training", "newton"],
-    "fitting/result": ["training"],
+    "fitting/result": ["training", "models_of_fits"],
     "fitting/starts": ["training"],
     "fitting/training_sets": ["training"],
     "fitting/walks": ["newton", "training"],

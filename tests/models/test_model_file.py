@@ -91,6 +91,7 @@ def test_any_bytes_are_no_model(content):
         ({**CONTENT, "classes": ["yes", "no"]}, "its entry 'classes'"),
         ({**CONTENT, "classes": ["no", {"integer": "1"}]}, "its entry 'classes'"),
         ({**CONTENT, "classes": ["no", {"integer": "1" * 60}]}, "its entry 'classes'"),
+        ({**CONTENT, "classes": [False, {"integer": "1"}]}, "its entry 'classes'"),
         ({**CONTENT, "coefficients": [["0x1p0"] * 2]}, "its entry 'coefficients'"),
         ({**CONTENT, "coefficients": [["inf"] * 3]}, "its entry 'coefficients'"),
         ({**CONTENT, "intercepts": ["1.5"]}, "its entry 'intercepts'"),
@@ -139,7 +140,9 @@ def test_a_model_replaces_a_file_as_a_whole(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["model.json"]
 
 
-@pytest.mark.parametrize("classes", [[10**30, -(10**30)], [0.1, 2], ["", "\x1b[2J"], [5e-324, 1]])
+@pytest.mark.parametrize(
+    "classes", [[10**30, -(10**30)], [0.1, 2], ["", "\x1b[2J"], [5e-324, 1], [False, True]]
+)
 def test_classes_of_any_kind_are_kept_exactly(tmp_path, classes):
     model = Model.linear([1.0, 0.0], Preparation.none(["a"]), classes)
     model.save(tmp_path / "model.json")
