@@ -48,11 +48,13 @@ class Standardization(NamedTuple):
     deviation: Float64Array
 
     @property
+    @shielded
     def mean(self) -> Float64Array:
         """The mean of each column, rounded to a float."""
         return np.asarray(np.ldexp(self.center, self.exponent))
 
     @property
+    @shielded
     def scale(self) -> Float64Array:
         """The standard deviation of each column; 1 of one that is constant."""
         return np.asarray(np.ldexp(self.deviation, self.exponent))
