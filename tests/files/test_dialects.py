@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import sys
+import types
 
 import numpy as np
 import pandas
@@ -13,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_tables import CSV, X, Y, csv, write_parquet
 
-from metaopt_fast.files import csv_columns, csv_lines
+from metaopt_fast.files import compressed, csv_columns, csv_lines, parquet_file
 from metaopt_fast.files.csv_file import read_csv
+from metaopt_fast.files.dialect import MOST_FIELDS
 from metaopt_fast.files.read import read_table
 from metaopt_fast.files.table import DataFile
 from metaopt_fast.files.wanted import Wanted
@@ -90,6 +92,16 @@ def test_zstd_without_what_reads_it_names_the_extra(tmp_path, monkeypatch):
         read_table(path, "label")
 
 
+def test_a_python_with_zstd_of_its_own_needs_no_package(tmp_path, monkeypatch):
+    """As 3.14 has it: the module is a stand-in here."""
+    own = types.SimpleNamespace(ZstdFile=lambda file: io.BytesIO(CSV.encode()))
+    monkeypatch.setattr(compressed, "sys", types.SimpleNamespace(version_info=(3, 14)))
+    monkeypatch.setitem(sys.modules, "compression", types.SimpleNamespace(zstd=own))
+    path = csv(tmp_path, PACKED["zst"](b"what only the stand-in reads"), "data.csv.zst")
+    table = read_table(path, "label")
+    np.testing.assert_array_equal(table.X, read_text(CSV, Wanted("label")).X)
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
@@ -101,6 +113,19 @@ def test_zstd_without_what_reads_it_names_the_extra(tmp_path, monkeypatch):
 def test_a_number_of_the_other_mark_is_refused_not_guessed(content, sentence):
     with pytest.raises(ValueError, match=sentence):
         read_text(content, Wanted("t"))
+
+
+@pytest.mark.parametrize(
+    ("header", "sentence"),
+    [
+        ("a;b\n", "has no column 't': name one of 'a', 'b'"),
+        ("a;" * MOST_FIELDS, "line 1 is not CSV .field larger than field limit"),
+    ],
+    ids=["two names", "a million names"],
+)
+def test_a_header_without_the_target_is_separated_by_what_it_has(header, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        read_text(header, Wanted("t"))
 
 
 def test_a_row_of_too_many_fields_is_refused_for_any_separator(monkeypatch):
@@ -171,6 +196,25 @@ def test_the_positive_class_is_the_one_that_is_named():
     assert (numbers.class_names, numbers.y.tolist()) == (("1", "0"), [1, 0])
 
 
+@pytest.mark.parametrize(
+    ("content", "wanted", "sentence"),
+    [
+        ("a,w,t\n1,0,0\n2,0,1\n", Wanted("t", weight="w"), "has 0 as the weight of each row"),
+        ("a,b,t\n1,,0\n,2,1\n", Wanted("t", missing="drop"), "misses a value in every row"),
+        ("a,t\n1,p\n2,r\n", Wanted("t", classes=("p", "q")), "column 't' has the value 'r'"),
+    ],
+)
+def test_rows_that_no_model_can_use_are_a_sentence(content, wanted, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        read_text(content, wanted)
+
+
+def test_rows_without_a_gap_are_all_kept_and_classes_may_be_known_before():
+    table = read_text("a,t\n1,q\n2,q\n", Wanted("t", missing="drop", classes=("p", "q")))
+    assert (table.X.tolist(), table.y.tolist()) == ([[1.0], [2.0]], [1, 1])
+    assert table.class_names == ("p", "q")
+
+
 def test_a_text_of_very_many_values_is_refused(monkeypatch):
     monkeypatch.setattr(csv_columns, "MAX_CATEGORIES", 3)
     content = "a,t\n" + "".join(f"v{k},{k % 2}\n" for k in range(5))
@@ -178,6 +222,11 @@ def test_a_text_of_very_many_values_is_refused(monkeypatch):
         ValueError, match="column 'a' has more than 1,000 values of text: pass --dr"
     ):
         read_text(content, Wanted("t", categories="onehot"))
+
+
+def test_a_text_with_nul_is_refused():
+    with pytest.raises(ValueError, match=r"line 3, column 'a' has 'y\\x00'"):
+        read_text("a,t\nx,0\ny\0,1\n", Wanted("t", categories="onehot"))
 
 
 def test_what_is_text_may_be_told_and_a_target_left_out():
@@ -208,6 +257,20 @@ def test_parquet_has_the_table_of_its_text(tmp_path, parquet_library):
         assert table.categories == text.categories
         assert (table.class_names, table.y.tolist()) == (text.class_names, text.y.tolist())
         assert table.weights.tolist() == text.weights.tolist()
+
+
+def test_parquet_has_the_sentences_of_its_text(tmp_path, parquet_library, monkeypatch):
+    path = tmp_path / "data.parquet"
+    write_parquet(path, {"city": ["Bern", "Rome", "Oslo"], "age": [30, 41, 25]})
+    asked = Wanted(categories="onehot", is_labelled=False)
+    assert read_table(path, wanted=asked).categories == {0: ("Bern", "Oslo", "Rome")}
+    with pytest.raises(
+        ValueError, match="column 'age' holds numbers where text is wanted: convert"
+    ):
+        read_table(path, wanted=asked._replace(texts=frozenset(["city", "age"])))
+    monkeypatch.setattr(parquet_file, "MAX_CATEGORIES", 2)
+    with pytest.raises(ValueError, match="column 'city' has more than .* values of text"):
+        read_table(path, wanted=asked)
 
 
 def test_arrays_may_miss_values_and_have_weights(tmp_path):
