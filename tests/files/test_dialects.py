@@ -269,7 +269,7 @@ def test_parquet_has_the_sentences_of_its_text(tmp_path, parquet_library, monkey
     ):
         read_table(path, wanted=asked._replace(texts=frozenset(["city", "age"])))
     monkeypatch.setattr(parquet_file, "MAX_CATEGORIES", 2)
-    with pytest.raises(ValueError, match="column 'city' has more than .* values of text"):
+    with pytest.raises(ValueError, match=r"column 'city' has more than .* values of text"):
         read_table(path, wanted=asked)
 
 
