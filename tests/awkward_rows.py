@@ -25,3 +25,14 @@ def rows(rng, kind, n_samples, n_features, far=1e4):
     elif kind == "any units":
         X *= np.exp2(rng.uniform(-900, 900, n_features))
     return X
+
+
+def one_row_of_large_terms(rng, n_samples, n_features, n_candidates):
+    """Rows that are one row but for its sign, and candidates whose margins are small differences
+    of large terms: single precision has them wrong by a few per cent, all rows alike."""
+    row = rng.uniform(1, 2, n_features)
+    thetas = rng.uniform(1, 2, (n_candidates, n_features)) * 2.0**13
+    thetas[:, n_features // 2 :] *= -1
+    thetas[:, -1] = (rng.standard_normal(n_candidates) - thetas[:, :-1] @ row[:-1]) / row[-1]
+    y = np.arange(n_samples) == 0
+    return np.where(y[:, None], row, -row), y, thetas

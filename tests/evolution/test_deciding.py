@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from awkward_rows import one_row_of_large_terms
 from evolutions import digest, logistic, start_of
 from hypothesis import given
 from hypothesis import strategies as st
@@ -105,6 +106,16 @@ def test_losses_are_within_their_bounds(
     losses, (lower, upper) = objective.batch_loss(thetas), np.empty((2, 150))
     assert objective._rows.bound(thetas, lower, upper, 1 + seed % 2)
     assert ((lower <= losses) & (losses <= upper)).all()
+
+
+@pytest.mark.parametrize("name", ["LogisticLoss", "HingeLoss", "SquaredHingeLoss", "SquaredLoss"])
+def test_losses_that_single_precision_has_wrong_are_within_their_bounds(name):
+    X, y, thetas = one_row_of_large_terms(np.random.default_rng(0), 40, 5, 150)
+    objective, (lower, upper) = getattr(mf, name)(X, y), np.empty((2, 150))
+    losses = objective.batch_loss(thetas)
+    assert objective._rows.bound(thetas, lower, upper, 1)
+    assert ((lower <= losses) & (losses <= upper)).all()
+    assert (upper - lower < 1).mean() > 0.9
 
 
 def test_what_single_precision_does_not_hold_has_no_bounds(monkeypatch):

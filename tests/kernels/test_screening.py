@@ -13,7 +13,7 @@ import sys
 
 import numpy as np
 import pytest
-from awkward_rows import rows
+from awkward_rows import one_row_of_large_terms, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import iv
@@ -92,22 +92,13 @@ def test_each_candidate_survives_the_threshold_that_is_its_own_loss(name):
         assert found[number] == loss
 
 
-def one_row_of_large_terms(rng, n_samples, n_features):
-    """Rows that are one row but for its sign, and candidates whose margins are small differences
-    of large terms: single precision has them wrong by a few per cent, all rows alike."""
-    row = rng.uniform(1, 2, n_features)
-    thetas = rng.uniform(1, 2, (N_CANDIDATES, n_features)) * 2.0**13
-    thetas[:, n_features // 2 :] *= -1
-    thetas[:, -1] = (rng.standard_normal(N_CANDIDATES) - thetas[:, :-1] @ row[:-1]) / row[-1]
-    y = np.arange(n_samples) == 0
-    return np.where(y[:, None], row, -row), y, thetas
-
-
 @pytest.mark.parametrize("name", LOSSES)
 def test_errors_of_single_precision_that_all_rows_share_lose_no_candidate(name):
     rng = np.random.default_rng(0)
     for _ in range(20):
-        X, y, thetas = one_row_of_large_terms(rng, rng.integers(2, 5), rng.integers(2, 6))
+        X, y, thetas = one_row_of_large_terms(
+            rng, rng.integers(2, 5), rng.integers(2, 6), N_CANDIDATES
+        )
         objective = getattr(mf, name)(X, y, n_threads=1)
         losses = objective.batch_loss(thetas)
         for threshold in np.sort(losses)[[0, 3, 10, 40]]:
@@ -118,7 +109,7 @@ def test_errors_of_single_precision_that_all_rows_share_lose_no_candidate(name):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_candidate_keeps_its_error_of_single_precision_in_the_place_of_others(name):
-    X, y, thetas = one_row_of_large_terms(np.random.default_rng(0), 700, 4)
+    X, y, thetas = one_row_of_large_terms(np.random.default_rng(0), 700, 4, N_CANDIDATES)
     # Every other one is dropped by the first rows, and single precision has it nearly right.
     thetas[::2] = -30 * X[0] / np.square(X[0]).sum()
     objective = getattr(mf, name)(X, y, n_threads=1)

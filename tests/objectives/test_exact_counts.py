@@ -144,6 +144,15 @@ def test_ties_of_whole_numbers_are_decided_as_they_are(
     np.testing.assert_array_equal(counted(counts, thetas), wanted)
 
 
+def test_whole_numbers_whose_sums_single_precision_rounds_are_decided_as_they_are():
+    # 4097 * 4099 is rounded up by 1 there, so that all margins are larger by 1.
+    margins = np.repeat(np.arange(-3, 4), 2)
+    X = np.column_stack([np.full(14, 4097), np.full(14, 4099), margins])
+    counts = mf.ConfusionCounts(X, np.arange(14) % 2)
+    found = counted(counts, np.tile([4099.0, -4097.0, 1.0], (50, 1)))
+    assert found[:, 0, 0].tolist() == [[3, 3, 4, 4]] * 50
+
+
 @given(
     seed=st.integers(0, 2**32),
     kind=st.sampled_from(["normal", "heavy tails", "binary", "whole", "repeated", "zeros"]),
