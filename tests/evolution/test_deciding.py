@@ -171,7 +171,11 @@ def test_bounds_that_do_not_help_are_asked_for_more_and_more_seldom():
             return np.zeros(len(thetas)), np.ones(len(thetas))
 
     objective, thetas = Vague(), np.random.default_rng(0).random((50, 1))
-    losses = Losses(objective)
+    losses, asked = Losses(objective), []
     for _ in range(10 * LONGEST_PAUSE):
+        before = objective.n_asked
         assert (losses.of(thetas, 1, 0.5) == thetas[:, 0]).all()
-    assert 10 < objective.n_asked < 20
+        asked.append(objective.n_asked > before)
+    pauses = np.diff(np.flatnonzero(asked)) - 1
+    assert pauses[:7].tolist() == [1, 2, 4, 8, 16, 32, LONGEST_PAUSE]
+    assert (pauses[7:] == LONGEST_PAUSE).all() and len(pauses) > 10
