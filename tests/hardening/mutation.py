@@ -39,7 +39,7 @@ TESTS = {
     "cli/tune_report": ["tune_command"],
     "cli/values": ["usage", "every_option", "tune_command"],
     "data/checks": ["bad_input", "frames", "subset"],
-    "data/numbers": ["packing", "bad_input"],
+    "data/numbers": ["packing", "bad_input", "duplicates"],
     "data/order": ["packing", "kernels", "subset"],
     "data/packed": ["packing", "subset", "eigenvalues"],
     "data/packing": ["packing", "kernels", "subset"],
