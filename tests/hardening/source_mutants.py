@@ -16,7 +16,9 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -27,7 +29,8 @@ from typing import NamedTuple
 from checks import Report, path_of_tests
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 600
+# Of a processor's time, which a busy machine does not use up; and of any time.
+SECONDS, PATIENCE = 600, 3600
 SHARE = 0.95
 # A test of memory takes as long as all others of its file.
 LEFT_OUT = "not memory_does_not_grow"
@@ -1129,8 +1132,9 @@ class Copy:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=SECONDS,
+            timeout=PATIENCE,
             check=False,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1)),
         )
 
     def translate(self, name):
@@ -1167,9 +1171,14 @@ class Copy:
         cache.mkdir(parents=True, exist_ok=True)
         Path(cache, "lastfailed").write_text(json.dumps(self.noticed))
         command = [sys.executable, "-m", "pytest", "-x", "-q", "--ff", "-k", LEFT_OUT, *tests]
-        done = self.run(*command, METAOPT_FAST_ISA="avx2", OMP_NUM_THREADS="2")
+        try:
+            done = self.run(*command, METAOPT_FAST_ISA="avx2", OMP_NUM_THREADS="2")
+        except subprocess.TimeoutExpired:
+            return "no end", ""
         if done.returncode == 0:
             return "", ""
+        if done.returncode == -signal.SIGXCPU:
+            return "no end", ""
         if failed := re.search(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", done.stdout, re.MULTILINE):
             return failed[1], done.stdout
         # What ended the process, as Python tells where it was.
@@ -1181,12 +1190,9 @@ class Copy:
         """Return the outcome of a mistake that is in the copy, and the test that noticed it."""
         if mutant.file.startswith("src/") and not self.build(mutant):
             return "not compiled", ""
-        try:
-            test, said = self.failing(*(path_of_tests(name) for name in mutant.tests.split()))
-        except subprocess.TimeoutExpired:
-            return "not ended", ""
-        if test == "no test":
-            return "not tested", said[-300:]
+        test, said = self.failing(*(path_of_tests(name) for name in mutant.tests.split()))
+        if test in ("no test", "no end"):
+            return f"told by {test}", said[-300:]
         return ("killed", test) if test else ("lived", "")
 
     def outcome(self, mutant):
