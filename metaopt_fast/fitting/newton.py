@@ -37,26 +37,26 @@ from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
 # Bytes of Hessians at work, beyond which models come batch after batch: x 1.0 at a quarter, at four
 # times as much.
 BATCH_BYTES = 64 * 1024 * 1024
-# A decrement that falls to no less than this part of the last one calls for a new Hessian: x 1.0 at
+# A decrement that falls to no less than this part of the last one calls for a new Hessian: x 1.1 at
 # 0.25 and 0.7.
 SLOW = 0.5
-# Evaluations that a model may still take, in Hessians' costs, before it gets a new one: x 1.2 at
-# 0.1, x 1.0 at 2.
+# Evaluations that a model may still take, in Hessians' costs, before it gets a new one: x 1.0 at
+# 0.1, x 1.2 at 2.
 PATIENCE = 0.5
-# Operations that an iteration takes beside the work on the rows: x 1.1 at 0 and at 8e7.
+# Operations that an iteration takes beside the work on the rows: x 1.1 at 0, x 1.0 at 8e7.
 ITERATION = 2e7
 # Radius times decrement below which a new Hessian leads to an optimum and proves it, as it must be
-# below 1 to prove anything: x 1.1 at 0.1, x 1.0 at 4.
+# below 1 to prove anything: x 1.1 at 0.1, x 1.2 at 4.
 NEAR = 1.0
-# Up to so many models take Newton steps by themselves, with a Hessian for each: a fit of 569 x 30
-# takes 3.6 times as long without.
-FEW = 2
+# Up to so many models are walked by themselves: a fit of 569 x 30 takes twice as long without, one
+# for each of five folds 1.6 times.
+FEW = 10
 # Part of the tolerance that they are walked to, as an old Hessian measures it: one that has aged by
 # a drift of up to 7 needs no second look.
 WALKED = 0.03
 # One in so many models of a training set is a lead: x 1.3 at 2, x 1.0 at 20.
 STRIDE = 6
-# Leads of a training set at least, as many as a tile has lanes: x 1.2 at 4 and 8, x 1.3 at 32.
+# Leads of a training set at least, as many as a tile has lanes: x 1.1 at 4, 8 and 32.
 MIN_LEADS = 24
 # Constants of rounding: log 2, and a hair more.
 LOSS_AT_ZERO = 0.6931472

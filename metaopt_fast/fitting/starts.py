@@ -20,11 +20,11 @@ from metaopt_fast.fitting.walks import walk_along
 from metaopt_fast.typing import Float64Array, IndexArray
 
 # Constants of speed, measured by benches/fitting_constants.py, as in newton.py.
-# Penalties at which models of all rows are fitted first: x 1.0 at 4, x 1.3 at 30.
+# Penalties at which models of all rows are fitted first: x 1.1 at 4, x 1.2 at 30.
 N_ANCHORS = 12
 # Beyond it (315 parameters), the Hessians of anchors would take too much memory.
 MAX_ANCHOR_PAIRS = 50_000
-# Newton decrement that ends the fits of anchors: x 1.2 at 0.3, x 1.0 at 0.003; 0.1 is as good.
+# Newton decrement that ends the fits of anchors: x 1.5 at 0.3, x 1.2 at 0.1, x 1.0 at 0.003.
 ANCHOR_DECREMENT = 0.03
 # Newton steps of anchors at most: near is enough.
 MAX_STEPS = 50
@@ -98,9 +98,10 @@ def tell(
 
 def sketched(strata: Strata, choice: ClassWeight, l2: Float64Array) -> Float64Array:
     """Return models of some of all rows, where these are many; else zeros."""
-    sketch, (different, which) = strata.sketch(choice), np.unique(l2, return_inverse=True)
+    sketch = strata.sketch(choice)
     if sketch is None:
         return np.zeros((len(l2), strata.n_params))
+    different, which = np.unique(l2, return_inverse=True)
     return near_optima(strata, sketch, different[::-1])[::-1][which]
 
 
