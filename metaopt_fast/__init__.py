@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from metaopt_fast.evolution.result import EvolveResult
     from metaopt_fast.files.owned import CheckpointError
     from metaopt_fast.fitting.fit_many import fit_many
+    from metaopt_fast.fitting.lasso import l1_max
     from metaopt_fast.fitting.result import FitResult
     from metaopt_fast.models.model import Model
     from metaopt_fast.models.model_file import load_model
@@ -87,6 +88,7 @@ __all__ = [
     "evolve",
     "fit_many",
     "gradient_descent",
+    "l1_max",
     "load_model",
     "merge_duplicates",
     "merge_results",
@@ -117,6 +119,7 @@ _LATER = {
     "enumerate_search": "search.enumeration",
     "fit_many": "fitting.fit_many",
     "gradient_descent": "descent.gradient_descent",
+    "l1_max": "fitting.lasso",
     "load_model": "models.model_file",
     "merge_duplicates": "data.duplicates",
     "evolve": "evolution.evolve",

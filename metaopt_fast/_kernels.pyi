@@ -283,6 +283,33 @@ class Walk:
         n_threads: int,
     ) -> Self: ...
 
+@disjoint_base
+class LassoPaths:
+    def __init__(
+        self, columns: _Float64Array, extents: _Float64Array, fit_intercept: bool
+    ) -> None: ...
+    def add(
+        self,
+        rows: npt.NDArray[np.intp],
+        signs: _Float64Array,
+        weights: _Float64Array,
+        lighter: float,
+        models: npt.NDArray[np.intp],
+    ) -> None: ...
+    def run(
+        self,
+        l1: _Float64Array,
+        l2: _Float64Array,
+        tol: float,
+        max_iter: int,
+        thetas: _Float64Array,
+        losses: _Float64Array,
+        gaps: _Float64Array,
+        n_iter: npt.NDArray[np.intp],
+        status: npt.NDArray[np.intp],
+        n_threads: int,
+    ) -> int: ...
+
 def newton_steps(
     rows: PackedRows,
     theta: _Float64Array,
@@ -294,6 +321,13 @@ def newton_steps(
     max_iter: int,
     n_threads: int,
 ) -> tuple[float, int, float]: ...
+def sparse_decisions(
+    columns: _Float64Array,
+    thetas: _Float64Array,
+    rows: npt.NDArray[np.intp],
+    out: _Float64Array,
+) -> None: ...
+def column_slopes(columns: _Float64Array, residuals: _Float64Array, out: _Float64Array) -> None: ...
 def make_reflections(rows: _Float64Array, taus: _Float64Array, n_threads: int) -> None: ...
 def reflect(
     rows: _Float64Array,

@@ -5,6 +5,7 @@
 #include "counts.hpp"
 #include "elementwise.hpp"
 #include "histogram.hpp"
+#include "lasso.hpp"
 #include "narrow_random.hpp"
 #include "newton.hpp"
 #include "packing.hpp"
@@ -94,6 +95,11 @@ template <class T, class Loss> const Kernels *table() {
                                     apply_pairs,
                                     apply_pairs_again,
                                     dot,
+                                    column_products,
+                                    add_gram,
+                                    combine,
+                                    logistic_rows,
+                                    sweep,
                                     find_ranges<T>,
                                     add_histograms<T>,
                                     find_aucs<T>,

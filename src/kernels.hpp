@@ -164,6 +164,12 @@ struct CarefulSum {
     double high, low;
 };
 
+// Sums over rows of losses, residuals, their absolute values, curvatures, and residuals times
+// decision values, absolute and as they are.
+struct DecisionSums {
+    double loss, residual, size, curvature, spread, product;
+};
+
 struct Kernels {
     const char *loss;
     int itemsize;
@@ -248,6 +254,24 @@ struct Kernels {
     void (*apply_pairs)(const Pairs *, double *x, double *alphas);
     void (*apply_pairs_again)(const Pairs *, double *x, double *alphas);
     double (*dot)(const double *a, const double *b, ptrdiff_t n);
+    // See lasso.hpp: also in double precision alone.
+    void (*column_products)(const double *left, ptrdiff_t left_stride, ptrdiff_t n_left,
+                            const double *right, ptrdiff_t right_stride, ptrdiff_t n_right,
+                            ptrdiff_t n_rows, double *out, ptrdiff_t step, ptrdiff_t other_step);
+    void (*add_gram)(const double *columns, ptrdiff_t stride, ptrdiff_t n_columns,
+                     const double *weights, const double *ones, ptrdiff_t first, ptrdiff_t count,
+                     ptrdiff_t first_column, double *weighted, double *matrix, ptrdiff_t size,
+                     double *means);
+    void (*combine)(const double *columns, ptrdiff_t stride, const ptrdiff_t *which,
+                    const double *factors, ptrdiff_t count, ptrdiff_t n_rows, double *out);
+    void (*logistic_rows)(const double *from, const double *direction, double size, double shift,
+                          const double *signs, const double *weights, ptrdiff_t n_rows,
+                          double *moved, double *residuals, double *curvatures,
+                          DecisionSums *found);
+    double (*sweep)(const double *matrix, ptrdiff_t size, ptrdiff_t n, const double *slopes,
+                    const double *means, double scale, const double *diagonal,
+                    const double *inverses, double l1, int all, double *at, double *turned,
+                    double *pull);
     // See histogram.hpp.
     void (*find_ranges)(const Rows *, ptrdiff_t n_blocks, ptrdiff_t stride, const void *thetas,
                         double sign, double *range);

@@ -110,6 +110,9 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         double high
         double low
 
+    struct DecisionSums:
+        double loss, residual, size, curvature, spread, product
+
     ctypedef void (*Evaluate)(const Rows *, Py_ssize_t, Py_ssize_t, const void *, double *, void *,
                               void *) noexcept nogil
 
@@ -183,6 +186,20 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         void (*apply_pairs)(const Pairs *, double *, double *) noexcept nogil
         void (*apply_pairs_again)(const Pairs *, double *, double *) noexcept nogil
         double (*dot)(const double *, const double *, Py_ssize_t) noexcept nogil
+        void (*column_products)(const double *, Py_ssize_t, Py_ssize_t, const double *, Py_ssize_t,
+                                Py_ssize_t, Py_ssize_t, double *, Py_ssize_t,
+                                Py_ssize_t) noexcept nogil
+        void (*add_gram)(const double *, Py_ssize_t, Py_ssize_t, const double *, const double *,
+                         Py_ssize_t, Py_ssize_t, Py_ssize_t, double *, double *, Py_ssize_t,
+                         double *) noexcept nogil
+        void (*combine)(const double *, Py_ssize_t, const Py_ssize_t *, const double *, Py_ssize_t,
+                        Py_ssize_t, double *) noexcept nogil
+        void (*logistic_rows)(const double *, const double *, double, double, const double *,
+                              const double *, Py_ssize_t, double *, double *, double *,
+                              DecisionSums *) noexcept nogil
+        double (*sweep)(const double *, Py_ssize_t, Py_ssize_t, const double *, const double *,
+                        double, const double *, const double *, double, int, double *, double *,
+                        double *) noexcept nogil
         void (*find_ranges)(const Rows *, Py_ssize_t, Py_ssize_t, const void *, double,
                             double *) noexcept nogil
         void (*add_histograms)(const Rows *, Py_ssize_t, Py_ssize_t, const void *, double,

@@ -142,6 +142,12 @@ def fit_wide():
     return some, mf.fit_many(WIDE * np.arange(1, 131), y, l2=[0.5, 2.0**-12], fit_intercept=False)
 
 
+def fit_l1(rows, l2, **options):
+    y = np.arange(len(rows)) % 2
+    l1 = mf.l1_max(rows, y) * np.geomspace(1, 0.05, 10)
+    return mf.fit_many(rows, y, l2=l2, l1=l1, folds=np.arange(len(rows)) // 2 % 3, **options)
+
+
 def estimator():
     from metaopt_fast.sklearn import LogisticRegression
 
@@ -209,6 +215,8 @@ CALLS = {
     "fit_many without a penalty": lambda: fit([0.0], class_weight="balanced"),
     "fit_many of wide data": fit_wide,
     "fit_many of 4 classes": fit_classes,
+    "fit_many with l1": lambda: fit_l1(X, FORTY[:10], sample_weight=WEIGHTS),
+    "fit_many of wide data with l1": lambda: fit_l1(WIDE, 0.0),
 }
 if find_spec("sklearn"):
     CALLS |= {"LogisticRegression": estimator, "LogisticRegressionSearchCV": estimators_search}

@@ -96,8 +96,6 @@ class Rows:
                 f"y holds {shown(classes)}, and X has {len(X):,} rows: pass labels of classes that "
                 "have two rows or more."
             )
-        if len(classes) == 2:
-            check_size(X.shape, fit_intercept)
         weights = check_sample_weight(sample_weight, len(X))
         fold = check_folds(folds, len(X))
         n_folds = None if folds is None else int(fold.max()) + 1
@@ -113,9 +111,7 @@ class Rows:
         weights: Float64Array,
         fit_intercept: bool,
     ) -> Self:
-        """Return rows without folds, of arguments that were checked but for their sizes."""
-        if n_classes == 2:
-            check_size(X.shape, fit_intercept)
+        """Return rows without folds, of arguments that were checked but for their sums."""
         weights, fold = check_sample_weight(weights, len(X)), np.zeros(len(X), np.intp)
         sums = class_sums(fold, 1, codes, n_classes, weights)
         return cls(X, list(range(n_classes)), codes, weights, fold, None, sums, fit_intercept)
@@ -176,31 +172,49 @@ def check_folds(folds: npt.ArrayLike | None, n_samples: int) -> IndexArray:
     return array.astype(np.intp)
 
 
-def check_l2(l2: npt.ArrayLike, n_folds: int | None, n_choices: int | None) -> Float64Array:
-    """Return the penalties, shape (M, 1) or (M, n_folds)."""
+def check_penalties(
+    l1: npt.ArrayLike, l2: npt.ArrayLike, n_folds: int | None, n_choices: int | None
+) -> tuple[Float64Array, Float64Array]:
+    """Return both penalties, of shapes (M, 1) or (M, n_folds) each."""
+    found = [check_strengths(name, of, n_folds) for name, of in (("l1", l1), ("l2", l2))]
+    lengths = [len(array) for array in found]
+    n_models = max(lengths)
+    if min(lengths) not in (1, n_models):
+        raise ValueError(
+            f"l1 has {lengths[0]} entries, but l2 has {lengths[1]}: pass one for each model, or a "
+            "single one for all."
+        )
+    if n_choices is not None and n_choices != n_models:
+        name = "l2" if lengths[1] == n_models else "l1"
+        raise ValueError(
+            f"class_weight has {n_choices} entries, but {name} has {n_models}: pass one for each "
+            "model, or a single one for all."
+        )
+    of_l1, of_l2 = (np.broadcast_to(of, (n_models, of.shape[1])) for of in found)
+    return of_l1, of_l2
+
+
+def check_strengths(name: str, given: npt.ArrayLike, n_folds: int | None) -> Float64Array:
+    """Return the strengths of one penalty, shape (M, 1) or (M, n_folds)."""
     wanted = "a number, or an array of shape (M,) or (M, n_folds), finite and >= 0"
-    if isinstance(l2, (str, bytes, bool)) or l2 is None:
-        raise TypeError(f"l2 is {describe(l2)}: pass {wanted}.")
-    n_axes = _n_axes(l2)
-    given = l2 if n_axes else np.atleast_1d(cast(Any, l2))
-    array = _numbers("l2", given, min(2, max(1, n_axes)), wanted)
+    if isinstance(given, (str, bytes, bool)) or given is None:
+        raise TypeError(f"{name} is {describe(given)}: pass {wanted}.")
+    n_axes = _n_axes(given)
+    array = _numbers(
+        name, given if n_axes else np.atleast_1d(cast(Any, given)), min(2, max(1, n_axes)), wanted
+    )
     if array.size == 0:
-        raise ValueError(f"l2 has shape {array.shape}: pass {wanted}.")
+        raise ValueError(f"{name} has shape {array.shape}: pass {wanted}.")
     bad = ~(np.isfinite(array) & (array >= 0))
     if bad.any():
-        raise ValueError(f"l2 has {array[bad][0]}: pass {wanted}.")
+        raise ValueError(f"{name} has {array[bad][0]}: pass {wanted}.")
     if array.ndim == 1:
         array = array[:, None]
     elif array.shape[1] != (n_folds or 1):
         raise ValueError(
-            f"l2 has shape {array.shape}, but there "
+            f"{name} has shape {array.shape}, but there "
             + ("are no folds" if n_folds is None else f"are {n_folds} folds")
             + f": pass {wanted}."
-        )
-    if n_choices is not None and n_choices != len(array):
-        raise ValueError(
-            f"class_weight has {n_choices} entries, but l2 has {len(array)}: pass one for each "
-            "model, or a single one for all."
         )
     return array
 

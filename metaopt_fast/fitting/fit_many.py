@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,8 @@ import numpy.typing as npt
 from metaopt_fast.fitting.arguments import (
     Effort,
     Rows,
-    check_l2,
+    check_penalties,
+    check_size,
     check_theta0,
     check_training_sets,
 )
@@ -21,6 +22,7 @@ from metaopt_fast.fitting.certificates import (
     logistic_gap_after_rounding,
 )
 from metaopt_fast.fitting.class_weights import ClassWeight, check_class_weight
+from metaopt_fast.fitting.lasso import fit_paths
 from metaopt_fast.fitting.models import Models, Optima
 from metaopt_fast.fitting.newton import fit
 from metaopt_fast.fitting.reductions import Reduction
@@ -32,11 +34,11 @@ from metaopt_fast.fitting.result import (
     reasons_of,
     warn_if_unbounded,
 )
-from metaopt_fast.fitting.softmax import fit_softmax
+from metaopt_fast.fitting.softmax import SoftmaxOptima, fit_softmax
 from metaopt_fast.fitting.starts import start
 from metaopt_fast.fitting.training_sets import Strata
 from metaopt_fast.floating_errors import shielded
-from metaopt_fast.typing import Float64Array, IndexArray
+from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
 
 
 def fit_many(
@@ -44,6 +46,7 @@ def fit_many(
     y: npt.ArrayLike,
     *,
     l2: npt.ArrayLike,
+    l1: npt.ArrayLike = 0.0,
     folds: npt.ArrayLike | None = None,
     class_weight: ClassWeight | Sequence[ClassWeight] = None,
     sample_weight: npt.ArrayLike | None = None,
@@ -55,10 +58,11 @@ def fit_many(
 ) -> FitResult:
     """Fit M regularised logistic regressions, for each fold that is left out, as one computation.
 
-    Each minimises sum_i w_i softplus(-m_i) / sum_i w_i + l2 / 2 theta'theta over its training rows,
-    the intercept not penalised: scikit-learn's C is 1 / (l2 * sum_i w_i). Where y holds more than
-    two classes, a model has a row of theta for each, and the loss is that of `SoftmaxLoss`. The
-    bits of the results are the same for any number of threads.
+    Each minimises sum_i w_i softplus(-m_i) / sum_i w_i + l2 / 2 theta'theta + l1 |theta|_1 over its
+    training rows, the intercept not penalised: scikit-learn's C is 1 / ((l1 + l2) * sum_i w_i), its
+    l1_ratio l1 / (l1 + l2). Where y holds more than two classes, a model has a row of theta for
+    each, the loss is that of `SoftmaxLoss`, and there is no l1 penalty. The bits of the results are
+    the same for any number of threads.
 
     Parameters
     ----------
@@ -67,8 +71,11 @@ def fit_many(
     y : array_like of shape (n_samples,)
         Labels of two classes, of which the greater one is positive, or of more: numbers, strings
         or bool, as of `LogisticLoss`, in the order of `FitResult.classes`.
-    l2 : float, or array_like of shape (M,) or (M, n_folds)
-        Strengths of the penalty, >= 0.
+    l2, l1 : float, or array_like of shape (M,) or (M, n_folds)
+        Strengths of the penalties, >= 0; M is the larger length, the other one's is the same or 1.
+        Models with an l1 penalty have weights of 0 (`FitResult.n_nonzero` counts the others), are
+        fitted from the strongest penalty to the weakest (`l1_max` is where such a path begins), and
+        may have any number of parameters: 2,048 is the limit of the others.
     folds : array_like of int of shape (n_samples,), optional
         The fold of each row, 0 .. n_folds - 1: model (m, f) is trained on the rows of all other
         folds, and validated on those of fold f.
@@ -82,9 +89,9 @@ def fit_many(
     tol : float, default 1e-8
         Threshold of the Newton decrement, sqrt(g' H^-1 g): a model has converged when it is at most
         tol, and the gap proven to be small: about tol^2 / 2. Where rounding ends the steps before
-        that, it has converged if the gap is at most about tol * max(1, loss). Of more than two
-        classes, threshold of the gap: a model has converged when it is proven to be at most
-        tol * max(1, loss).
+        that, it has converged if the gap is at most about tol * max(1, loss). With an l1 penalty,
+        and of more than two classes, threshold of the gap: a model has converged when it is proven
+        to be at most tol * max(1, loss).
     max_iter : int, default 100
         Largest number of Newton steps; of more than two classes, a tenth of that of L-BFGS's.
     theta0 : array_like, optional
@@ -127,11 +134,11 @@ def fit_many(
     """
     effort = Effort.of(tol, max_iter, n_threads)
     rows = Rows.of(X, y, folds, sample_weight, fit_intercept)
-    fits = fit_models(effort, rows, l2=l2, class_weight=class_weight, theta0=theta0)
+    fits = fit_models(effort, rows, l2=l2, l1=l1, class_weight=class_weight, theta0=theta0)
     fits = replace(fits, feature_names=names_of(X, rows.X.shape[1]))
     if reasons := reasons_of(fits.status, max_iter):
         warnings.warn(reasons, RuntimeWarning, stacklevel=2)
-    warn_if_unbounded(fits, l2, stacklevel=3)
+    warn_if_unbounded(fits, l2, stacklevel=3, l1=l1)
     return fits
 
 
@@ -141,31 +148,46 @@ def fit_models(
     rows: Rows,
     *,
     l2: npt.ArrayLike,
+    l1: npt.ArrayLike = 0.0,
     class_weight: ClassWeight | Sequence[ClassWeight] = None,
     theta0: npt.ArrayLike | None = None,
 ) -> FitResult:
     """Do what `fit_many` does with rows that were checked, and warn of nothing."""
     choices, choice_of = check_class_weight(class_weight, rows.classes)
     n_choices = None if choice_of is None else len(choice_of)
-    strengths, n_sets = check_l2(l2, rows.n_folds, n_choices), len(rows.left_out)
-    shape = (len(strengths), n_sets)
+    of_l1, of_l2 = check_penalties(l1, l2, rows.n_folds, n_choices)
+    shape = (len(of_l2), len(rows.left_out))
+    has_l1 = (of_l1 > 0).any(axis=1)
+    if len(rows.classes) == 2 and not has_l1.all():
+        check_size(rows.X.shape, rows.fit_intercept)
+    if len(rows.classes) > 2 and has_l1.any():
+        raise ValueError(
+            f"l1 is above 0, but y holds {len(rows.classes)} classes: pass labels of two, or l1=0."
+        )
     check_training_sets(rows.sums, rows.classes, rows.n_folds is not None)
     if choice_of is None:
-        choice_of = np.zeros(len(strengths), np.intp)
+        choice_of = np.zeros(len(of_l2), np.intp)
     result_shape = shape[:1] if rows.n_folds is None else shape
     near = None
     if theta0 is not None:
         near = check_theta0(theta0, (*result_shape, *rows.theta_shape))
 
-    set_of = (choice_of[:, None] * n_sets + np.arange(n_sets)).ravel()
-    l2_of = np.broadcast_to(strengths, shape).ravel()
-    fit_all = fit_softmax if len(rows.classes) > 2 else _fit
-    optima, validation = fit_all(rows, choices, set_of, l2_of, near, effort)
+    set_of = (choice_of[:, None] * shape[1] + np.arange(shape[1])).ravel()
+    l2_of = np.broadcast_to(of_l2, shape).ravel()
+    optima: Optima | SoftmaxOptima
+    if has_l1.any():
+        l1_of, with_l1 = np.broadcast_to(of_l1, shape).ravel(), np.repeat(has_l1, shape[1])
+        optima, validation = _fit_both(rows, choices, set_of, l1_of, l2_of, near, effort, with_l1)
+    else:
+        fit_all = fit_softmax if len(rows.classes) > 2 else _fit
+        optima, validation = fit_all(rows, choices, set_of, l2_of, near, effort)
     validation_loss, validation_accuracy = validation or (None, None)
     certified = optima.gap_bounds <= effort.tol * np.maximum(1, optima.losses)
     certified &= np.isfinite(optima.gap_bounds)
+    thetas = optima.thetas.reshape(*result_shape, *rows.theta_shape)
+    of_each = tuple(range(len(result_shape), thetas.ndim))
     return FitResult(
-        optima.thetas.reshape(*result_shape, *rows.theta_shape),
+        thetas,
         optima.losses.reshape(result_shape),
         optima.gap_bounds.reshape(result_shape),
         certified.reshape(result_shape),
@@ -177,7 +199,40 @@ def fit_models(
         rows.classes,
         (),  # names are of what the caller gave
         rows.fit_intercept,
+        np.count_nonzero(thetas[..., : rows.X.shape[1]], axis=of_each),
     )
+
+
+def _fit_both(
+    rows: Rows,
+    choices: list[ClassWeight],
+    set_of: IndexArray,
+    l1: Float64Array,
+    l2: Float64Array,
+    theta0: Float64Array | None,
+    effort: Effort,
+    has_l1: BoolArray,
+) -> tuple[Optima, tuple[Float64Array, Float64Array] | None]:
+    """Do what `_fit` does, for models with an l1 penalty and for those without, by themselves."""
+    near = (None, None) if theta0 is None else (theta0[has_l1], theta0[~has_l1])
+    found = fit_paths(rows, choices, set_of[has_l1], l1[has_l1], l2[has_l1], near[0], effort)
+    if has_l1.all():
+        return found
+    others = _fit(rows, choices, set_of[~has_l1], l2[~has_l1], near[1], effort)
+    place = np.argsort(np.argsort(~has_l1, kind="stable"), kind="stable")
+    of_rows = place.reshape(-1, len(rows.left_out))[:, 0] // len(rows.left_out)
+    optima = Optima(
+        *(
+            np.concatenate([getattr(one, field.name) for one in (found[0], others[0])])[place]
+            for field in fields(Optima)
+        )
+    )
+    if found[1] is None or others[1] is None:
+        return optima, None
+    loss, accuracy = (
+        np.concatenate(pair)[of_rows] for pair in zip(found[1], others[1], strict=True)
+    )
+    return optima, (loss, accuracy)
 
 
 def _fit(

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 import metaopt_fast._kernels as _kernels
-from metaopt_fast.typing import Float64Array
+from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.values import to_float64
 
 # Rows that say where a column lies.
@@ -125,6 +125,13 @@ class Reduction:
         return np.concatenate([coefficients, found], axis=1), np.abs(found[:, 0]) * 2.0**-53
 
 
+def sample_rows(weights: Float64Array) -> IndexArray:
+    """Return the rows that say where a column lies."""
+    rows = np.flatnonzero(weights > 0)
+    count = min(len(rows), SAMPLE)
+    return rows[np.arange(count) * len(rows) // count]
+
+
 def far_centres(X: npt.NDArray[Any], weights: Float64Array) -> Float64Array | None:
     """Return the medians of the columns that lie far from 0, and 0 for the others, by some rows;
     None if there is none.
@@ -132,10 +139,7 @@ def far_centres(X: npt.NDArray[Any], weights: Float64Array) -> Float64Array | No
     Numbers near a centre lose nothing by the subtraction (Sterbenz), and others no more than an
     intercept of the centre's size would cost them.
     """
-    rows = np.flatnonzero(weights > 0)
-    count = min(len(rows), SAMPLE)
-    rows = rows[np.arange(count) * len(rows) // count]
-    sample = np.ascontiguousarray(to_float64(X[rows]))
+    sample = np.ascontiguousarray(to_float64(X[sample_rows(weights)]))
     middle = (len(sample) - 1) // 2
     # Of columns in one piece it takes a fifth of the time.
     columns = np.ascontiguousarray(sample.T)

@@ -50,15 +50,16 @@ class FitResult:
         The objective on the training rows, penalty included.
     gap_bound : numpy.ndarray, shaped as loss
         The objective is proven to be at most this far above its optimum, by self-concordance or
-        by strong convexity, or, of more than two classes, by duality; infinite: nothing is proven.
+        by strong convexity, or, with an l1 penalty and of more than two classes, by duality;
+        infinite: nothing is proven.
     certified : numpy.ndarray of bool, shaped as loss
         Whether gap_bound is finite and at most tol * max(1, loss).
     n_iter : numpy.ndarray of int, shaped as loss
         Newton steps; of more than two classes, steps of L-BFGS.
     converged : numpy.ndarray of bool, shaped as loss
         Whether the Newton decrement is at most tol, or steps changed nothing any more but by
-        rounding, and the gap is at most about tol * max(1, loss), proven or not; of more than two
-        classes, whether gap_bound is at most tol * max(1, loss).
+        rounding, and the gap is at most about tol * max(1, loss), proven or not; with an l1
+        penalty, and of more than two classes, whether gap_bound is at most tol * max(1, loss).
     validation_loss, validation_accuracy : numpy.ndarray of shape (M, n_folds), or None
         Means over the rows of the fold that was held out, weighted by sample_weight.
     status : numpy.ndarray of str, shaped as loss
@@ -70,6 +71,8 @@ class FitResult:
     feature_names : tuple of str
         Names of a frame's columns, or x0, x1, ... of an array.
     fit_intercept : bool
+    n_nonzero : numpy.ndarray of int, shaped as loss
+        Weights other than 0, the intercept not counted.
     """
 
     theta: Float64Array
@@ -84,6 +87,7 @@ class FitResult:
     classes: list[Any]
     feature_names: tuple[str, ...]
     fit_intercept: bool
+    n_nonzero: IndexArray
 
     def model(self, m: int = 0, fold: int | None = None) -> Model:
         """Return model m, of the fold that it leaves out if there are folds, as a `Model`.
@@ -139,9 +143,14 @@ class FitResult:
         return "\n".join(lines)
 
 
-def warn_if_unbounded(fits: FitResult, l2: npt.ArrayLike, stacklevel: int) -> None:
+def warn_if_unbounded(
+    fits: FitResult, l2: npt.ArrayLike, stacklevel: int, l1: npt.ArrayLike = 0.0
+) -> None:
     """Warn of models without a penalty that may have no optimum."""
-    strengths = np.reshape(np.asarray(l2, np.float64), (-1, 1) if np.ndim(l2) < 2 else np.shape(l2))
+    strengths = sum(
+        np.reshape(np.asarray(of, np.float64), (-1, 1) if np.ndim(of) < 2 else np.shape(of))
+        for of in (l1, l2)
+    )
     if (~fits.certified.reshape(len(fits.loss), -1) & (strengths == 0)).any():
         warnings.warn(
             "l2 is 0 and an optimum could not be certified, as where columns are collinear or a "

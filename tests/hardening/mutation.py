@@ -79,6 +79,7 @@ TESTS = {
     "fitting/class_weights": ["training", "every_argument_of_runs"],
     "fitting/fit_many": ["training"],
     "fitting/hessians": ["newton", "training"],
+    "fitting/lasso": ["lasso"],
     "fitting/models": ["newton", "training"],
     "fitting/paths": ["newton", "training"],
     "fitting/reductions": ["training", "newton"],

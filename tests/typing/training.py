@@ -59,7 +59,10 @@ assert_type(fits.gap_bound, Float64Array)
 if fits.validation_loss is not None:
     print(fits.validation_loss.mean(axis=1))
 
-model = LogisticRegression(C=1.0).fit(X, y)
+path = mf.fit_many(X, y, l2=0.0, l1=mf.l1_max(X, y) * np.geomspace(1, 0.01, 20))
+assert_type(path.n_nonzero, npt.NDArray[np.intp])
+
+model = LogisticRegression(C=1.0, l1_ratio=0.5).fit(X, y)
 print(model.predict(X), model.predict_proba(X))
 search = LogisticRegressionSearchCV(n_iter=200, scoring=["neg_log_loss", "f1"], refit="f1")
 print(search.fit(X, y).best_params_)

@@ -1,0 +1,388 @@
+# One path of l1 penalties on its way: its rows, its working set, its next step. Needs table.pxi and
+# plan.pxi.
+#
+# A path is the models of one training set, from strong penalties to weak ones, each starting where
+# the last one ended. A model takes Newton steps on a working set of columns: coordinate descent on
+# the quadratic model of a Hessian that is kept as long as it leads on. What the working set leaves
+# out is judged by the gradient of all columns, which is asked for where the duality gap of the
+# working set alone is small enough; that gradient chooses the next model's working set as well.
+
+from libc.math cimport INFINITY, fabs, sqrt
+from libc.stdint cimport uintptr_t
+from libc.stdlib cimport calloc, free, malloc, qsort
+from libc.string cimport memcpy, memset
+
+cdef extern from *:
+    """
+    constexpr double METAOPT_EPSILON = 0x1p-52, METAOPT_TINY = 0x1p-1022;
+    """
+    double METAOPT_EPSILON
+    double METAOPT_TINY
+
+# Rows that a sum over rows adds in one go: CHUNK of lasso.hpp.
+cdef enum: CHUNK_ROWS = 256
+# The matrix grows by so many columns at a time: LEFT of lasso.hpp.
+cdef enum: COLUMNS_TOGETHER = 4
+# Columns enter where the gradient is above this part of l1, by the strong rule of Tibshirani et al.
+# (2012); so many at once, or twice the support.
+cdef double LEAST_SLOPE = 0.5
+cdef Py_ssize_t MOST_ENTERING = 32
+# A penalty below this part of the last one is gone to by way of others, of which nothing is proven.
+cdef double STRIDE_DOWN = 0.3
+cdef double WAYPOINT_GAP = 1e-3
+# Change of the curvatures, as a part of their sum, beyond which a model starts with a new Hessian;
+# and the least fall of the gap, as a part, for which a step of an old one will do.
+cdef double OLD = 0.3
+cdef double SLOW_FALL = 0.2
+# Part of the gap to reach at which columns left out are looked at, and the accuracy of coordinate
+# descent: parts of that gap and of the one that is left.
+cdef double AIM = 0.5
+cdef double CARE = 0.02
+cdef double CARE_AHEAD = 0.02
+cdef int MOST_SWEEPS = 1000
+# Part of a column's curvature that rounding may leave once the intercept has had its share.
+cdef double COLLINEAR = 1e-13
+# Steps of new Hessians that change nothing, one after the other, before a model ends; and gradients
+# of all columns that it may ask for.
+cdef int MOST_IDLE = 3
+cdef int MOST_ASKED = 100
+
+
+# What a path does next.
+cdef enum Stage:
+    ADDING
+    DESCENDING
+    MOVING
+    ASKING
+    ENDED
+
+
+# How a model ended: Status of metaopt_fast/fitting/result.py.
+cdef enum Ending:
+    HAS_CONVERGED = 0
+    HAS_NO_STEPS = 1
+    HAS_STALLED = 2
+
+
+cdef struct PathResults:
+    # Of each model: thetas[model][parameter], which holds the start of a path's first one.
+    double *thetas
+    double *losses
+    double *gaps
+    Py_ssize_t *n_iter
+    Py_ssize_t *status
+
+
+cdef struct Path:
+    const Kernels *kernels
+    void *memory
+    # All columns, and the largest absolute value in each.
+    const double *all_columns
+    const double *extents
+    Py_ssize_t all_stride, n_features
+    # The rows of the training set by their numbers, their signs and weights, which sum to 1, and
+    # the sum of the lighter class; padded to whole panels.
+    const Py_ssize_t *rows
+    double *signs
+    double *weights
+    double *ones
+    double lighter
+    Py_ssize_t n, n_rows, stride
+    bint has_intercept
+    # The models in their order, by their numbers, and their penalties by these numbers.
+    const Py_ssize_t *models
+    const double *l1s
+    const double *l2s
+    Py_ssize_t n_models, index
+    double tol
+    Py_ssize_t max_iter
+    PathResults results
+    # Where the path is: the model's penalties, or those of a waypoint, and its steps; `hope` is the
+    # part of the gap to reach that the working set is brought to. Of coordinate descent under way:
+    # its sweeps, those since the least point was computed, and whether all coordinates move.
+    Stage stage
+    double l1, l2, objective, gap, gap_before, hope, step_size
+    Py_ssize_t n_steps, n_asked, n_idle, n_passes, n_sweeps, n_in_vain
+    bint all_move, is_start, is_waypoint, is_fresh, has_failed
+    # The working set: its columns, its weights and where coordinate descent has moved them; the
+    # matrix of the curvatures `kept`, their sum and their sums with each column.
+    Py_ssize_t k, capacity
+    Py_ssize_t *features
+    Py_ssize_t *slots
+    double *columns
+    double *matrix
+    double *numbers
+    double *w
+    double *at
+    double *slopes
+    double *turned
+    double *means
+    double *diagonal
+    double *inverses
+    double *factors
+    Py_ssize_t *which
+    double kept_sum
+    # Of the part of the matrix that is being added up: its first column, and how far that is.
+    Py_ssize_t first_new, next_row, next_column
+    double *weighted
+    # Of each row: decision values without the intercept, and what steps do to them.
+    double *decisions
+    double *direction
+    double *moved
+    double *residuals
+    double *curvatures
+    double *next_residuals
+    double *next_curvatures
+    double *kept
+    double intercept
+    DecisionSums sums
+    # Of all rows and of all columns; candidates to enter.
+    double *all_residuals
+    double *gradient
+    Py_ssize_t *entering
+
+
+cdef double *more_numbers(double **memory, Py_ssize_t count) noexcept nogil:
+    """Return so many numbers of a piece of memory, which is cut there."""
+    cdef double *found = memory[0]
+    memory[0] = found + aligned(count * sizeof(double)) // <Py_ssize_t>sizeof(double)
+    return found
+
+
+cdef bint reserve(Path *path, Py_ssize_t count) noexcept nogil:
+    """Make room for so many columns in the working set; False without memory."""
+    cdef Py_ssize_t capacity = max(count + count // 2, 2 * MOST_ENTERING) // PANEL * PANEL + PANEL
+    cdef Py_ssize_t stride = path.stride, slot
+    cdef double *memory
+    cdef double *old_columns = path.columns
+    cdef double *old_matrix = path.matrix
+    cdef double *old_w = path.w
+    cdef double *old_means = path.means
+    cdef double *old = path.numbers
+    if count <= path.capacity:
+        return True
+    memory = <double *>calloc(capacity * (stride + capacity + 10) + 20 * PANEL, sizeof(double))
+    if memory == NULL:
+        path.has_failed = True
+        return False
+    path.numbers = memory
+    memory = <double *>aligned(<Py_ssize_t><uintptr_t>memory)
+    path.columns = more_numbers(&memory, capacity * stride)
+    path.matrix = more_numbers(&memory, capacity * capacity)
+    path.w = more_numbers(&memory, capacity)
+    path.at = more_numbers(&memory, capacity)
+    path.slopes = more_numbers(&memory, capacity)
+    path.turned = more_numbers(&memory, capacity)
+    path.means = more_numbers(&memory, capacity)
+    path.diagonal = more_numbers(&memory, capacity)
+    path.inverses = more_numbers(&memory, capacity)
+    path.factors = more_numbers(&memory, capacity)
+    path.which = <Py_ssize_t *>more_numbers(&memory, capacity)
+    if path.k > 0:
+        memcpy(path.columns, old_columns, path.k * stride * sizeof(double))
+        memcpy(path.w, old_w, path.k * sizeof(double))
+        memcpy(path.means, old_means, path.k * sizeof(double))
+        for slot in range(path.k):
+            memcpy(path.matrix + slot * capacity, old_matrix + slot * path.capacity,
+                   path.k * sizeof(double))
+    free(old)
+    path.capacity = capacity
+    return True
+
+
+cdef void enter(Path *path, Py_ssize_t feature, double weight) noexcept nogil:
+    """Put a column into the working set, for which there is room."""
+    cdef Py_ssize_t slot = path.k, i
+    cdef double *column = path.columns + slot * path.stride
+    cdef const double *numbers = path.all_columns + feature * path.all_stride
+    path.features[slot], path.slots[feature] = feature, slot
+    path.w[slot] = weight
+    for i in range(path.n):
+        column[i] = numbers[path.rows[i]]
+    path.k += 1
+
+
+cdef void evaluate_rows(Path *path, const double *direction, double size, double intercept,
+                        double *residuals, double *curvatures, DecisionSums *sums) noexcept nogil:
+    """Write what `logistic_rows` does of the decision values a part of the direction away."""
+    path.kernels.logistic_rows(path.decisions, direction, size, intercept, path.signs, path.weights,
+                               path.n_rows, path.moved, residuals, curvatures, sums)
+
+
+cdef void accept(Path *path, double intercept, const DecisionSums *sums) noexcept nogil:
+    """Go where the rows were evaluated last, into next_residuals and next_curvatures."""
+    path.intercept, path.sums = intercept, sums[0]
+    path.decisions, path.moved = path.moved, path.decisions
+    path.residuals, path.next_residuals = path.next_residuals, path.residuals
+    path.curvatures, path.next_curvatures = path.next_curvatures, path.curvatures
+
+
+cdef void polish(Path *path) noexcept nogil:
+    """Move the intercept to where the residuals sum to 0, by Newton steps, as far as these lead."""
+    cdef DecisionSums sums
+    cdef double intercept
+    while (path.has_intercept and path.sums.curvature > 0
+           and fabs(path.sums.residual) > METAOPT_EPSILON * path.sums.size):
+        intercept = path.intercept - path.sums.residual / path.sums.curvature
+        evaluate_rows(path, NULL, 0, intercept, path.next_residuals, path.next_curvatures, &sums)
+        if not fabs(sums.residual) <= fabs(path.sums.residual) / 2:
+            return
+        accept(path, intercept, &sums)
+
+
+cdef void renew_decisions(Path *path) noexcept nogil:
+    """Compute decision values and residuals anew from the weights, free of what steps rounded."""
+    cdef Py_ssize_t slot, count = 0
+    for slot in range(path.k):
+        if path.w[slot] != 0:
+            path.which[count], path.factors[count] = slot, path.w[slot]
+            count += 1
+    path.kernels.combine(path.columns, path.stride, path.which, path.factors, count, path.n_rows,
+                         path.decisions)
+    evaluate_rows(path, NULL, 0, path.intercept, path.residuals, path.curvatures, &path.sums)
+    polish(path)
+
+
+cdef double gap_of(Path *path, const double *slopes, const Py_ssize_t *features,
+                   Py_ssize_t count) noexcept nogil:
+    """Return a bound of the gap, were there no other columns than these, whose slopes are given.
+
+    It is the duality gap, rounding included: docs/explanation/lasso.md has the proof. `features`
+    may be null: all columns in their order. Writes the objective.
+    """
+    # Additions that follow one another in a sum over rows.
+    cdef double chain = min(<Py_ssize_t>CHUNK_ROWS, path.n_rows) / PANEL + PANEL + (
+        path.n_rows / <double>CHUNK_ROWS)
+    cdef DecisionSums *sums = &path.sums
+    cdef double noise = METAOPT_EPSILON * (chain + 8) * sums.size + METAOPT_TINY, mixed = 0
+    cdef double absolute = 0, squares = 0, reach = fabs(path.intercept), largest = 0, beyond = 0
+    cdef double l1 = path.l1, l2 = path.l2, slope, scale, gap, of_margins, rounding, unscaled
+    cdef Py_ssize_t slot, j, n_nonzero = 0
+    for slot in range(path.k):
+        if path.w[slot] != 0:
+            n_nonzero += 1
+            absolute += fabs(path.w[slot])
+            squares += path.w[slot] * path.w[slot]
+            reach += fabs(path.w[slot]) * path.extents[path.features[slot]]
+    if path.has_intercept:
+        mixed = fabs(sums.residual) + noise
+        mixed = 1.01 * mixed / (mixed + path.lighter)
+    for j in range(count):
+        slope = fabs(slopes[j]) + 1.01 * (noise + mixed) * path.extents[
+            j if features == NULL else features[j]]
+        largest = max(largest, slope)
+        if slope > l1:
+            beyond += (slope - l1) * (slope - l1)
+    path.objective = sums.loss + (l1 * absolute + l2 / 2 * squares)
+    scale = 1 - mixed
+    if largest > l1:
+        scale *= l1 / largest
+    gap = (1 - scale) * sums.loss + (scale * sums.product + l1 * absolute) + l2 / 2 * squares
+    if l2 > 0:
+        unscaled = (mixed * sums.loss + ((1 - mixed) * sums.product + l1 * absolute)
+                    + l2 / 2 * squares + beyond / (2 * l2))
+        gap = min(gap, unscaled * (1 + METAOPT_EPSILON * count))
+    of_margins = 1.01 * METAOPT_EPSILON * (n_nonzero + 4) * reach
+    rounding = 2 * METAOPT_EPSILON * (chain + n_nonzero + 32) * (
+        sums.loss + sums.spread + l1 * absolute + l2 / 2 * squares)
+    rounding += sums.size * of_margins * (1 + 2 * of_margins) + METAOPT_TINY
+    gap = max(gap, 0) + 1.01 * rounding
+    return min(gap, 1.01 * path.objective) if of_margins < 0.5 and gap < INFINITY else INFINITY
+
+
+# ------------------------------------------------------------------------------- the working set
+
+
+cdef struct Candidate:
+    double size
+    Py_ssize_t feature
+
+
+cdef int compare(const void *a, const void *b) noexcept nogil:
+    """Put the larger one first; of equal ones, that of the lower number."""
+    cdef const Candidate *x = <const Candidate *>a
+    cdef const Candidate *y = <const Candidate *>b
+    if x.size != y.size:
+        return -1 if x.size > y.size else 1
+    return -1 if x.feature < y.feature else 1
+
+
+cdef Py_ssize_t find_entering(Path *path, double threshold) noexcept nogil:
+    """List the columns outside of the working set whose slope is above a threshold, or those with
+    the largest ones, in their order; returns how many, or -1 without memory."""
+    cdef Py_ssize_t j, count = 0, n_support = 0, limit
+    cdef Candidate *candidates
+    for j in range(path.k):
+        n_support += path.w[j] != 0
+    for j in range(path.n_features):
+        if path.slots[j] < 0 and fabs(path.gradient[j]) > threshold:
+            path.entering[count] = j
+            count += 1
+    limit = max(MOST_ENTERING, 2 * n_support)
+    if count <= limit:
+        return count
+    candidates = <Candidate *>malloc(count * sizeof(Candidate))
+    if candidates == NULL:
+        path.has_failed = True
+        return -1
+    for j in range(count):
+        candidates[j].feature = path.entering[j]
+        candidates[j].size = fabs(path.gradient[path.entering[j]])
+    qsort(candidates, count, sizeof(Candidate), compare)
+    for j in range(limit):
+        path.slots[candidates[j].feature] = -2
+    free(candidates)
+    limit = 0
+    for j in range(count):
+        if path.slots[path.entering[j]] == -2:
+            path.slots[path.entering[j]] = -1
+            path.entering[limit] = path.entering[j]
+            limit += 1
+    return limit
+
+
+cdef bint admit(Path *path, double threshold) noexcept nogil:
+    """Let columns enter whose slope is above a threshold; whether there are any."""
+    cdef Py_ssize_t count = find_entering(path, threshold), i
+    if count <= 0 or not reserve(path, path.k + count):
+        return False
+    path.first_new = path.k
+    for i in range(count):
+        enter(path, path.entering[i], 0)
+    path.next_row = path.next_column = 0
+    return True
+
+
+cdef void forget_columns(Path *path, double threshold) noexcept nogil:
+    """Leave in the working set what has a weight, or a slope above the threshold."""
+    cdef Py_ssize_t slot, count = 0, feature
+    for slot in range(path.k):
+        feature = path.features[slot]
+        if path.w[slot] == 0 and fabs(path.gradient[feature]) <= threshold:
+            path.slots[feature] = -1
+            continue
+        if count < slot:
+            memcpy(path.columns + count * path.stride, path.columns + slot * path.stride,
+                   path.stride * sizeof(double))
+            path.features[count], path.slots[feature] = feature, count
+            path.w[count] = path.w[slot]
+        count += 1
+    path.k = count
+
+
+cdef void renew_matrix(Path *path) noexcept nogil:
+    """Have the Hessian added up anew, at the curvatures of now."""
+    memcpy(path.kept, path.curvatures, path.n_rows * sizeof(double))
+    path.kept_sum = path.sums.curvature
+    path.first_new = path.next_row = path.next_column = 0
+    path.is_fresh = True
+    path.stage = ADDING
+
+
+cdef bint is_old(const Path *path) noexcept nogil:
+    """Whether the curvatures have changed much since the Hessian was taken."""
+    cdef double change = 0
+    cdef Py_ssize_t i
+    for i in range(path.n):
+        change += fabs(path.curvatures[i] - path.kept[i])
+    return not change <= OLD * path.sums.curvature
