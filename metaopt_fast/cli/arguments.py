@@ -169,6 +169,13 @@ TUNING: Options = (
     ),
     Option("--low", POSITIVE, "the least value; they are log-uniform", 1e-4, "C"),
     Option("--high", POSITIVE, "the greatest value", 1e4, "C"),
+    Option(
+        "--l1-ratio",
+        partial(values.number, 0.0, True),
+        "the part of the l1 penalty: 0 is l2 alone, 1 is l1 alone",
+        0.0,
+        "R",
+    ),
     Option("--cv", partial(values.integer, 2, MAX_TUNED), "how many stratified folds", 5, "K"),
     Option(
         "--scoring",
@@ -262,12 +269,12 @@ COMMANDS = (
     Command(
         "tune",
         "choose the strength of the penalty by cross-validation",
-        "Train logistic regressions with an intercept and an l2 penalty for very many "
+        "Train logistic regressions with an intercept and an l2 or l1 penalty for very many "
         "values of C, leave out each of a few folds in turn, and print the values that score best "
         "on the rows left out. Without FILE the data is Breast Cancer Wisconsin (Diagnostic), "
         "which the package carries.",
         (*DATA, *TUNING, *outputs("the score against C")),
-        "C is scikit-learn's: l2 = 1 / (C * training rows). Exit status: 0, or 1 if the job "
+        "C is scikit-learn's: l1 + l2 = 1 / (C * training rows). Exit status: 0, or 1 if the job "
         "failed, 2 for wrong usage; 130 after Ctrl-C and 143 after SIGTERM, which leave nothing: "
         "all models are trained together.",
     ),

@@ -207,6 +207,8 @@ def _tune(arguments: argparse.Namespace) -> int:
     check_data_usage(arguments)
     if arguments.low > arguments.high:
         arguments.parser.error("--low is greater than --high")
+    if arguments.l1_ratio > 1:
+        arguments.parser.error("--l1-ratio is above 1")
     _check_outputs(arguments, arguments.file)
     settings = DataSettings.of(arguments)
     data = read_data(settings)

@@ -55,6 +55,8 @@ class TuneReport:
         return {
             "best": self._candidate(result.best),
             "theta": result.theta.tolist(),
+            "n_nonzero": result.n_nonzero,
+            "l1_ratio": result.l1_ratio,
             "one_standard_error": self._candidate(result.one_standard_error),
             "candidates": [self._candidate(int(index)) for index in result.ranking],
             "scoring": result.scoring,
@@ -97,7 +99,7 @@ class TuneReport:
         config, result = self.config, self.result
         return [
             *self.data.to_lines("standardized by the training rows, of each fold anew"),
-            ("model", "logistic, with intercept, l2 = 1 / (C * training rows)"),
+            ("model", f"logistic, with intercept, {self._penalty()}"),
             (
                 "candidates",
                 f"{len(result.C):,} values of C, log-uniform from {config['low']:g} to "
@@ -106,12 +108,19 @@ class TuneReport:
             ("score", f"{result.scoring} of {result.n_folds} stratified folds"),
         ]
 
+    def _penalty(self) -> str:
+        ratio = self.result.l1_ratio
+        if ratio == 0:
+            return "l2 = 1 / (C * training rows)"
+        return f"l1 = {ratio:g} and l2 = {1 - ratio:g} times 1 / (C * training rows)"
+
     def _found(self) -> Lines:
         result, frugal = self.result, self.result.one_standard_error
         n_models, n_converged = result.scores.size, int(result.converged.sum())
         how = "all converged" if n_converged == n_models else f"{n_converged:,} converged"
         return [
             ("best C", f"{result.C[result.best]:.6g}"),
+            *self._sparsity(),
             (
                 "within one s. e.",
                 f"{result.C[frugal]:.6g}, the smallest C, at {self._mean(frugal)}",
@@ -121,6 +130,12 @@ class TuneReport:
             ("threads", f"{self.n_threads}"),
             ("instruction set", self.isa),
         ]
+
+    def _sparsity(self) -> Lines:
+        result = self.result
+        if result.l1_ratio == 0:
+            return []
+        return [("features used", f"{result.n_nonzero} of {len(result.theta) - 1}, at the best C")]
 
     def _mean(self, index: int) -> str:
         return f"{self.result.mean[index]:.6g}"

@@ -27,6 +27,7 @@ def run_tune(arguments: argparse.Namespace, settings: DataSettings, data: Data) 
         scoring=arguments.scoring,
         sample_weight=data.table.weights,
         prepare=partial(prepared_by, settings, data.raw) if data.depends_on_rows else None,
+        l1_ratio=arguments.l1_ratio,
         n_threads=arguments.threads,
         **drawn,
     )
@@ -40,6 +41,7 @@ def run_tune(arguments: argparse.Namespace, settings: DataSettings, data: Data) 
             "version": __version__,
             **data.provenance,
             "C": float(result.C[result.best]),
+            "l1_ratio": result.l1_ratio,
             "scoring": result.scoring,
             "seed": arguments.seed,
         },

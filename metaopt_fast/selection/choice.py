@@ -13,11 +13,11 @@ from metaopt_fast.typing import Float64Array
 
 @shielded
 def within_one_standard_error(
-    scores: Float64Array, C: Float64Array, class_weights: Sequence[Any], best: int
+    scores: Float64Array, C: Float64Array, others: Sequence[Any], best: int
 ) -> int:
     """Return the candidate of the smallest C that is as good as the best, as far as one can tell.
 
-    Of those with the best one's class weight, its mean is within one standard error of the best
+    Of those with the best one's other parameters, its mean is within one standard error of the best
     one's [1]_.
 
     References
@@ -32,7 +32,7 @@ def within_one_standard_error(
     0
     """
     means = scores.mean(axis=1)
-    alike = np.array([weight == class_weights[best] for weight in class_weights])
+    alike = np.array([other == others[best] for other in others])
     good = alike & (means >= means[best] - standard_error(scores[best]))
     good[best] = True
     return int(np.argmin(np.where(good, C, np.inf))) if np.isfinite(C[good]).any() else best

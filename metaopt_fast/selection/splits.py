@@ -47,6 +47,7 @@ def fit_splits(
     *,
     C: Float64Array,
     class_weight: Sequence[ClassWeight],
+    l1_ratio: Float64Array | float = 0.0,
     sample_weight: Float64Array | None = None,
     fit_intercept: bool = True,
     **effort: Any,
@@ -62,9 +63,11 @@ def fit_splits(
         Numbers of rows. Splits that follow each other and cut the rows into parts, each of them
         held out once, are one call of `fit_many`; any other split is a call of its own.
     C : numpy.ndarray of shape (n_candidates,)
-        scikit-learn's: 1 / (l2 * sum of the training rows' weights).
+        scikit-learn's: 1 / ((l1 + l2) * sum of the training rows' weights).
     class_weight : sequence of n_candidates
         Weights of each candidate's classes: None, "balanced", or a dict of 0 .. K - 1.
+    l1_ratio : float or numpy.ndarray of shape (n_candidates,), default 0.0
+        scikit-learn's: l1 / (l1 + l2).
     sample_weight : numpy.ndarray of shape (n_samples,), optional
     fit_intercept : bool, default True
     **effort
@@ -91,7 +94,10 @@ def fit_splits(
                 f"split {number} trains on rows {what}: pass other splits, stratified ones."
             )
     totals, exponents = total_weights(sums, class_weight)
-    l2 = np.ldexp(1 / (C[:, None] * totals), -exponents)
+    strengths = np.ldexp(1 / (C[:, None] * totals), -exponents)
+    ratios = np.broadcast_to(l1_ratio, C.shape)[:, None]
+    l1 = np.where(ratios > 0, ratios * strengths, 0.0)
+    l2 = np.where(ratios < 1, (1 - ratios) * strengths, 0.0)
     choices = list(class_weight)
     alike = all(choice == choices[0] for choice in choices)
     until, parts = Effort.of(**effort), []
@@ -103,9 +109,10 @@ def fit_splits(
             until,
             Rows.of(X[some], codes[some], folds, weights, fit_intercept),
             l2=l2[:, run] if folds is not None else l2[:, run.start],
+            l1=l1[:, run] if folds is not None else l1[:, run.start],
             class_weight=choices[0] if alike else choices,
         )
-        warn_if_unbounded(fits, l2[:, run], stacklevel=4)
+        warn_if_unbounded(fits, l2[:, run], stacklevel=4, l1=l1[:, run])
         shape = (len(C), run.stop - run.start)
         parts.append(
             (

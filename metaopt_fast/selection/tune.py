@@ -32,7 +32,7 @@ class TuneResult:
     Attributes
     ----------
     C : numpy.ndarray of shape (n_candidates,)
-        scikit-learn's: l2 is 1 / (C * number of training rows).
+        scikit-learn's: l1 + l2 is 1 / (C * number of training rows).
     scores : numpy.ndarray of shape (n_candidates, n_folds)
         Scores of the held-out rows of each fold, the greater the better.
     gap_bound : numpy.ndarray of shape (n_candidates, n_folds)
@@ -45,6 +45,8 @@ class TuneResult:
         The fold that holds out each row.
     elapsed : float
         Seconds.
+    l1_ratio : float
+        scikit-learn's: l1 / (l1 + l2).
     """
 
     C: Float64Array
@@ -55,6 +57,7 @@ class TuneResult:
     theta: Float64Array
     folds: npt.NDArray[np.intp]
     elapsed: float
+    l1_ratio: float = 0.0
 
     @property
     def mean(self) -> Float64Array:
@@ -65,6 +68,11 @@ class TuneResult:
     def standard_error(self) -> Float64Array:
         """The standard error of each mean, shape (n_candidates,)."""
         return np.asarray(standard_error(self.scores))
+
+    @property
+    def n_nonzero(self) -> int:
+        """The number of features that `theta` uses."""
+        return int(np.count_nonzero(self.theta[:-1]))
 
     @property
     def n_folds(self) -> int:
@@ -126,11 +134,12 @@ def tune(
     seed: int = 0,
     low: float = 1e-4,
     high: float = 1e4,
+    l1_ratio: float = 0.0,
     sample_weight: Float64Array | None = None,
     prepare: Prepare | None = None,
     n_threads: int | None = None,
 ) -> TuneResult:
-    """Cross-validate logistic regressions with an l2 penalty over many C.
+    """Cross-validate logistic regressions with l2 and l1 penalties over many C.
 
     Parameters
     ----------
@@ -149,6 +158,8 @@ def tune(
         Seed of the candidates and of the folds.
     low, high : float
         Bounds of C.
+    l1_ratio : float, default 0.0
+        Part of the l1 penalty, from 0 to 1.
     sample_weight : numpy.ndarray of shape (n_samples,), optional
         Weights of the rows, in training and in scores.
     prepare : callable, optional
@@ -182,13 +193,15 @@ def tune(
         )
     if not 0 < low <= high < math.inf:
         raise ValueError(f"C is to be from {low:g} to {high:g}: pass 0 < low <= high.")
+    if not 0 <= l1_ratio <= 1:
+        raise ValueError(f"l1_ratio is {l1_ratio:g}: pass a number from 0 to 1.")
     started = time.perf_counter()
     least = log(low)
     exponents = Uniform(least, max(log(high), math.nextafter(least, math.inf)))
     C = np.clip(exp(exponents.sample(seed, 0, n_candidates, 1)[:, 0]), low, high)
     folds = stratified_folds(y, cv, seed)
     parts = [(np.flatnonzero(folds != k), np.flatnonzero(folds == k)) for k in range(cv)]
-    data = _Data(X, y.astype(np.intp), sample_weight, prepare, n_threads)
+    data = _Data(X, y.astype(np.intp), sample_weight, prepare, l1_ratio, n_threads)
     # Columns that are the same for all folds are one computation.
     runs = [parts] if prepare is None else [[part] for part in parts]
     found = [data.cross_validate(run, C, scoring) for run in runs]
@@ -206,6 +219,7 @@ def tune(
         theta=last.theta[0, 0],
         folds=folds,
         elapsed=time.perf_counter() - started,
+        l1_ratio=l1_ratio,
     )
 
 
@@ -216,6 +230,7 @@ class _Data(NamedTuple):
     codes: IndexArray
     weights: Float64Array | None
     prepare: Prepare | None
+    l1_ratio: float
     n_threads: int | None
 
     def fit(self, splits: list[Split], C: Float64Array) -> tuple[SplitFits, Float64Array]:
@@ -227,6 +242,7 @@ class _Data(NamedTuple):
             splits,
             C=C,
             class_weight=[None] * len(C),
+            l1_ratio=self.l1_ratio,
             sample_weight=self.weights,
             n_threads=self.n_threads,
         )

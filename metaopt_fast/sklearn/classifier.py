@@ -29,7 +29,14 @@ MAX_WEIGHT = 1e300
 
 
 class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # without types
-    """What both estimators check."""
+    """What both estimators check, and say of themselves."""
+
+    l1_ratio: float
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = self.l1_ratio == 0
+        return tags
 
     def _features(self, X: Any) -> Float64Array:
         check_is_fitted(self)
@@ -110,6 +117,19 @@ def check_C(C: object) -> float:
     if isinstance(C, (float, np.floating)) and math.isinf(C) and C > 0:
         return float(C)
     return check_number("C", C, 0.0, strictly=True)
+
+
+def check_l1_ratio(l1_ratio: object, n_classes: int) -> float:
+    """Return a part from 0 to 1: 0 of more than two classes."""
+    ratio = check_number("l1_ratio", l1_ratio, 0.0)
+    if ratio > 1:
+        raise ValueError(f"l1_ratio is {ratio:g}: pass a number from 0 to 1.")
+    if ratio > 0 and n_classes > 2:
+        raise ValueError(
+            f"l1_ratio is {ratio:g}, but y holds {n_classes} classes: pass labels of two, or "
+            "l1_ratio=0."
+        )
+    return ratio
 
 
 def check_class_weight(class_weight: Any, classes: npt.NDArray[Any]) -> Any:

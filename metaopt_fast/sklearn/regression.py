@@ -6,6 +6,8 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_matrix, issparse
+from sklearn.utils.validation import check_is_fitted
 
 from metaopt_fast.arithmetic import expit, log_expit, log_softmax, products, softmax
 from metaopt_fast.fitting.arguments import Effort, Rows
@@ -18,6 +20,7 @@ from metaopt_fast.sklearn.classifier import (
     check_C,
     check_class_weight,
     check_flag,
+    check_l1_ratio,
     warn_unless_converged,
 )
 from metaopt_fast.typing import Float64Array, IndexArray
@@ -25,27 +28,33 @@ from metaopt_fast.validation.values import check_number
 
 
 class LogisticRegression(LinearClassifier):
-    """Logistic regression with an l2 penalty, and a proof of how good it is.
+    """Logistic regression with l2 and l1 penalties, and a proof of how good it is.
 
-    Minimises C * sum_i w_i loss_i + coef'coef / 2, as scikit-learn's estimator of this name does:
-    w_i is the sample weight of row i times that of its class, and the intercept is not penalised.
-    The loss is softplus(-m_i), m_i the margin, for two classes, and minus the logarithm of the
-    softmax of the row's class for more: one model of all classes (multinomial).
+    Minimises C * sum_i w_i loss_i + (1 - l1_ratio) coef'coef / 2 + l1_ratio |coef|_1, as
+    scikit-learn's estimator of this name does: w_i is the sample weight of row i times that of its
+    class, and the intercept is not penalised. The loss is softplus(-m_i), m_i the margin, for two
+    classes, and minus the logarithm of the softmax of the row's class for more: one model of all
+    classes (multinomial), for which there is no l1 penalty.
 
     Parameters
     ----------
     C : float, default 1.0
         Inverse of the penalty's strength; infinity is no penalty.
+    l1_ratio : float, default 0.0
+        Part of the l1 penalty, from 0, an l2 penalty alone, to 1, an l1 penalty alone; between
+        them it is an elastic net. With an l1 penalty, coefficients are 0 where a column says too
+        little.
     l2 : float, optional
-        Strength of the penalty beside the mean loss, 1 / (C * sum_i w_i), instead of C.
+        Strength of the penalty beside the mean loss, 1 / (C * sum_i w_i), instead of C; `l1_ratio`
+        is a part of it, too.
     class_weight : dict of label to float, or "balanced", optional
         "balanced" weighs each of K classes by n / (K n_class), n sums of sample weights.
     fit_intercept : bool, default True
     warm_start : bool, default False
         Whether fit starts from the solution before.
     tol : float, default 1e-8
-        Tolerance of the Newton decrement, as in `metaopt_fast.fit_many`; of more than two classes,
-        of the gap to the optimum.
+        Tolerance of the Newton decrement, as in `metaopt_fast.fit_many`; with an l1 penalty, and of
+        more than two classes, of the gap to the optimum.
     max_iter : int, default 100
     n_threads : int, optional
         Number of threads, from 1 to 1024; by default OMP_NUM_THREADS, the affinity mask and the
@@ -80,6 +89,7 @@ class LogisticRegression(LinearClassifier):
         self,
         C: float = 1.0,
         *,
+        l1_ratio: float = 0.0,
         l2: float | None = None,
         class_weight: dict[Any, float] | str | None = None,
         fit_intercept: bool = True,
@@ -89,6 +99,7 @@ class LogisticRegression(LinearClassifier):
         n_threads: int | None = None,
     ) -> None:
         self.C = C
+        self.l1_ratio = l1_ratio
         self.l2 = l2
         self.class_weight = class_weight
         self.fit_intercept = fit_intercept
@@ -117,7 +128,8 @@ class LogisticRegression(LinearClassifier):
         start: Float64Array | None,
     ) -> npt.NDArray[np.str_]:
         """Train on data that were checked, and say how that ended."""
-        C, l2 = check_C(self.C), None if self.l2 is None else check_number("l2", self.l2, 0.0)
+        C, ratio = check_C(self.C), check_l1_ratio(self.l1_ratio, len(self.classes_))
+        strength = None if self.l2 is None else check_number("l2", self.l2, 0.0)
         choice = check_class_weight(self.class_weight, self.classes_)
         weights = np.ones(len(X)) if weights is None else weights
         n_classes = len(self.classes_)
@@ -125,23 +137,44 @@ class LogisticRegression(LinearClassifier):
         factors, exponent = split_exponent(class_factors(choice, sums))
         # An infinite weight is refused, an infinite C is none.
         weights = weights * factors[codes]
-        l2 = float(np.ldexp(1 / (C * weights.sum()), -exponent)) if l2 is None else l2
+        if strength is None:
+            strength = float(np.ldexp(1 / (C * weights.sum()), -exponent))
+        l1 = ratio * strength if ratio > 0 else 0.0
+        l2 = (1 - ratio) * strength if ratio < 1 else 0.0
         effort = Effort.of(self.tol, self.max_iter, self.n_threads).to_the_last_digits
         has_intercept = check_flag("fit_intercept", self.fit_intercept)
         rows = Rows.checked(X, codes, n_classes, weights, has_intercept)
-        fits = fit_models(effort, rows, l2=[l2], theta0=start)
+        fits = fit_models(effort, rows, l2=[l2], l1=[l1], theta0=start)
         thetas, n_features = np.atleast_2d(fits.theta[0]), X.shape[1]
         self.coef_ = thetas[:, :n_features]
         self.intercept_ = thetas[:, -1] if has_intercept else np.zeros(len(thetas))
         self.n_iter_ = fits.n_iter.astype(np.int32)
         self.gap_bound_ = float(fits.gap_bound[0])
         self.certified_ = bool(fits.certified[0])
-        warn_if_unbounded(fits, l2, stacklevel=4)
+        warn_if_unbounded(fits, l2, stacklevel=4, l1=l1)
         return fits.status
 
     def _start(self) -> Float64Array:
-        parts = [self.coef_, self.intercept_[:, None]] if self.fit_intercept else [self.coef_]
+        coef = self._dense_coef()
+        parts = [coef, self.intercept_[:, None]] if self.fit_intercept else [coef]
         return np.concatenate(parts, axis=1)
+
+    def _dense_coef(self) -> Float64Array:
+        coef: Any = self.coef_
+        dense: Float64Array = coef.toarray() if issparse(coef) else coef
+        return dense
+
+    def sparsify(self) -> Self:
+        """Turn `coef_` into a sparse matrix of SciPy, which most zeros take no memory in."""
+        check_is_fitted(self)
+        self.coef_ = csr_matrix(self.coef_)
+        return self
+
+    def densify(self) -> Self:
+        """Turn `coef_` into an array again."""
+        check_is_fitted(self)
+        self.coef_ = self._dense_coef()
+        return self
 
     @shielded
     def decision_function(self, X: npt.ArrayLike) -> Float64Array:
@@ -150,7 +183,7 @@ class LogisticRegression(LinearClassifier):
         Of more than two classes, those of each class, shape (n_samples, n_classes).
         """
         X = self._features(X)
-        decisions: Float64Array = products(self.coef_, X) + self.intercept_[:, None]
+        decisions: Float64Array = products(self._dense_coef(), X) + self.intercept_[:, None]
         return decisions[0] if len(decisions) == 1 else np.ascontiguousarray(decisions.T)
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:

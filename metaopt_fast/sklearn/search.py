@@ -29,6 +29,7 @@ from metaopt_fast.sklearn.classifier import (
     check_C,
     check_class_weight,
     check_flag,
+    check_l1_ratio,
     check_scoring,
     scorer_of,
     warn_unless_converged,
@@ -61,7 +62,7 @@ def _refits(search: Any) -> bool:
 
 
 class LogisticRegressionSearchCV(LinearClassifier):
-    """Search of C and class weights by cross-validation: all models trained as one computation.
+    """Search of C, l1_ratio and class weights by cross-validation: all models as one computation.
 
     What RandomizedSearchCV over LogisticRegression does, to the optimum and much faster. Sample
     weights weigh the held-out rows of a score as well as the training rows.
@@ -71,7 +72,7 @@ class LogisticRegressionSearchCV(LinearClassifier):
     n_iter : int, default 100
         Number of candidates to draw.
     candidates : dict, optional
-        "C" and "class_weight", each a list or a distribution (with a method rvs) as for
+        "C", "l1_ratio" and "class_weight", each a list or a distribution (with a method rvs) as for
         RandomizedSearchCV: of lists alone, `n_iter` combinations are drawn without replacement, or
         all are taken if there are no more. Without "C", it is log-uniform from 1e-4 to 1e4.
     cv : int, splitter or iterable of (train, test), default 5
@@ -88,10 +89,10 @@ class LogisticRegressionSearchCV(LinearClassifier):
     random_state : int, RandomState or None, default None
         Source of the random numbers that candidates are drawn by.
     one_standard_error : bool, default False
-        Whether the best candidate is, of those with its class weight whose mean score is within one
-        standard error of its own, the one with the smallest C.
-    class_weight, fit_intercept, tol, max_iter, n_threads
-        See `LogisticRegression`; candidates' class_weight goes before.
+        Whether the best candidate is, of those with its class weight and l1_ratio whose mean score
+        is within one standard error of its own, the one with the smallest C.
+    l1_ratio, class_weight, fit_intercept, tol, max_iter, n_threads
+        See `LogisticRegression`; candidates' l1_ratio and class_weight go before.
 
     Attributes
     ----------
@@ -131,6 +132,7 @@ class LogisticRegressionSearchCV(LinearClassifier):
         random_state: Any = None,
         *,
         one_standard_error: bool = False,
+        l1_ratio: float = 0.0,
         class_weight: dict[Any, float] | str | None = None,
         fit_intercept: bool = True,
         tol: float = 1e-8,
@@ -144,6 +146,7 @@ class LogisticRegressionSearchCV(LinearClassifier):
         self.refit = refit
         self.random_state = random_state
         self.one_standard_error = one_standard_error
+        self.l1_ratio = l1_ratio
         self.class_weight = class_weight
         self.fit_intercept = fit_intercept
         self.tol = tol
@@ -176,6 +179,7 @@ class LogisticRegressionSearchCV(LinearClassifier):
             splits,
             C=np.array([check_C(candidate["C"]) for candidate in params]),
             class_weight=self._class_weights(params),
+            l1_ratio=self._l1_ratios(params),
             sample_weight=weights,
             fit_intercept=self.fit_intercept,
             tol=self.tol,
@@ -232,10 +236,10 @@ class LogisticRegressionSearchCV(LinearClassifier):
         # More than a list can hold is too much for memory, too.
         n_iter = min(check_integer("n_iter", self.n_iter, 1), sys.maxsize)
         given = {} if self.candidates is None else self.candidates
-        if not isinstance(given, Mapping) or not set(given) <= {"C", "class_weight"}:
+        if not isinstance(given, Mapping) or not set(given) <= {"C", "l1_ratio", "class_weight"}:
             raise ValueError(
-                f"candidates is {describe(given)}: pass a dict of 'C' and 'class_weight', each a "
-                "list or a distribution."
+                f"candidates is {describe(given)}: pass a dict of 'C', 'l1_ratio' and "
+                "'class_weight', each a list or a distribution."
             )
         space = {"C": LogUniformC(1e-4, 1e4), **given}
         if not any(hasattr(values, "rvs") for values in space.values()):
@@ -247,6 +251,11 @@ class LogisticRegressionSearchCV(LinearClassifier):
         given = [candidate.get("class_weight", self.class_weight) for candidate in params]
         return [check_class_weight(choice, self.classes_) for choice in given]
 
+    def _l1_ratios(self, params: list[dict[str, Any]]) -> Float64Array:
+        """Return the parts of the l1 penalty of the candidates."""
+        given = [candidate.get("l1_ratio", self.l1_ratio) for candidate in params]
+        return np.array([check_l1_ratio(ratio, len(self.classes_)) for ratio in given])
+
     def _choose(self, decisive: str | None, scores: dict[str, Float64Array]) -> None:
         """Set best_index_, best_params_ and best_score_."""
         params = self.cv_results_["params"]
@@ -256,8 +265,11 @@ class LogisticRegressionSearchCV(LinearClassifier):
             best = int(self.cv_results_[f"rank_test_{decisive}"].argmin())
             if self.one_standard_error:
                 C = np.array([candidate["C"] for candidate in params])
-                weights = [candidate.get("class_weight") for candidate in params]
-                best = within_one_standard_error(scores[str(decisive)], C, weights, best)
+                others = [
+                    (candidate.get("l1_ratio"), candidate.get("class_weight"))
+                    for candidate in params
+                ]
+                best = within_one_standard_error(scores[str(decisive)], C, others, best)
             self.best_score_ = float(self.cv_results_[f"mean_test_{decisive}"][best])
         self.best_index_, self.best_params_ = best, params[best]
 
@@ -272,7 +284,8 @@ class LogisticRegressionSearchCV(LinearClassifier):
         started = time.perf_counter()
         shared = ("fit_intercept", "tol", "max_iter", "n_threads")
         settings = {name: getattr(self, name) for name in shared}
-        settings |= {"class_weight": self.class_weight, **self.best_params_}
+        settings |= {"l1_ratio": self.l1_ratio, "class_weight": self.class_weight}
+        settings |= self.best_params_
         best = self.best_estimator_ = LogisticRegression(**settings)
         for name in ("classes_", "n_features_in_", "feature_names_in_"):
             if hasattr(self, name):

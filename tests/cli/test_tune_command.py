@@ -115,6 +115,18 @@ def test_one_value_of_C_may_be_asked_for(run):
     assert {round(candidate["C"], 12) for candidate in json.loads(stdout)["candidates"]} == {0.25}
 
 
+def test_an_l1_penalty_leaves_features_out(run):
+    status, stdout, stderr = run(*SMALL, "--l1-ratio", "1", "--high", "1", "--json")
+    assert (status, stderr) == (0, "")
+    found = json.loads(stdout)
+    assert found["n_models"] == found["n_converged"] and found["l1_ratio"] == 1
+    assert found["n_nonzero"] == np.count_nonzero(found["theta"][:-1]) < 30
+    _, stdout, _ = run(*SMALL, "--l1-ratio", "0.5", "--high", "1")
+    model = r"logistic, with intercept, l1 = 0.5 and l2 = 0.5 times 1 / \(C \* training rows\)"
+    assert re.search(f"^model +{model}$", stdout, re.MULTILINE)
+    assert re.search(r"^features used +\d+ of 30, at the best C$", stdout, re.MULTILINE)
+
+
 def test_threads_do_not_change_the_numbers(run):
     one, two = (json.loads(run(*SMALL, "--json", "--threads", n)[1]) for n in (1, 2))
     assert one["candidates"] == two["candidates"]
@@ -128,6 +140,8 @@ def test_threads_do_not_change_the_numbers(run):
         (["--cv", "1"], "'1' given, but an integer from 2 to"),
         (["--low", "-1"], "a finite number > 0 wanted"),
         (["--low", "2", "--high", "1"], "--low is greater than --high"),
+        (["--l1-ratio", "1.5"], "--l1-ratio is above 1"),
+        (["--l1-ratio", "-1"], "a finite number >= 0 wanted"),
         (["--scoring", "r2"], "invalid choice: 'r2'"),
         (["--target", "y"], "--target is of a FILE, and there is none"),
         (["--plot", "a.gif"], "a file of .png, .svg, .pdf wanted"),

@@ -77,7 +77,14 @@ def assert_same_model(ours, theirs, tol=1e-6):
     np.testing.assert_allclose(ours.intercept_, theirs.intercept_, atol=tol, rtol=tol)
 
 
-@parametrize_with_checks([LogisticRegression(), LogisticRegressionSearchCV(n_iter=5)])
+@parametrize_with_checks(
+    [
+        LogisticRegression(),
+        LogisticRegression(l1_ratio=0.5),
+        LogisticRegressionSearchCV(n_iter=5),
+        LogisticRegressionSearchCV(n_iter=5, l1_ratio=1.0),
+    ]
+)
 def test_all_of_scikit_learns_estimator_checks_pass(estimator, check):
     check(estimator)
 
@@ -111,6 +118,35 @@ def test_l2_takes_the_place_of_C(cancer):
     X, y = cancer
     by_C, by_l2 = LogisticRegression(C=0.5), LogisticRegression(l2=1 / (0.5 * len(y)))
     np.testing.assert_allclose(by_C.fit(X, y).coef_, by_l2.fit(X, y).coef_, rtol=1e-9)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+@pytest.mark.parametrize("options", [{"l1_ratio": 1.0}, {"C": 0.1, "l1_ratio": 0.4}], ids=str)
+def test_a_model_with_an_l1_penalty_is_sagas(noisy, options, class_weight, weighted):
+    X, labels, weights = noisy
+    weights = weights if weighted else None
+    ours = LogisticRegression(**options, class_weight=class_weight, tol=1e-11)
+    ours.fit(X, labels, weights)
+    theirs = TheirRegression(**options, solver="saga", tol=1e-10, max_iter=10_000)
+    theirs.fit(X, labels, their_weights(labels, weights, class_weight))
+    assert_same_model(ours, theirs, 1e-5)
+    assert ours.certified_
+
+
+def test_a_sparse_coef_is_the_same_model(cancer):
+    X, y = cancer
+    model = LogisticRegression(C=0.1, l1_ratio=1.0).fit(X, y)
+    dense, decisions = model.coef_, model.decision_function(X)
+    assert model.sparsify() is model and sparse.issparse(model.coef_)
+    assert model.coef_.nnz == np.count_nonzero(dense) == 8
+    np.testing.assert_array_equal(model.decision_function(X), decisions)
+    np.testing.assert_array_equal(model.sparsify().densify().densify().coef_, dense)
+    warm = model.sparsify().set_params(warm_start=True).fit(X, y)
+    np.testing.assert_allclose(warm.coef_, dense, atol=1e-5)
+    for method in ("sparsify", "densify"):
+        with pytest.raises(NotFittedError):
+            getattr(LogisticRegression(), method)()
 
 
 def test_no_penalty_is_an_infinite_C(noisy):
@@ -218,6 +254,9 @@ def test_sparse_X_is_refused_in_scikit_learns_words(noisy, estimator):
         ({"C": 0.0}, r"C is 0\.0: pass a finite number above 0\."),
         ({"C": np.nan}, r"C is nan: pass"),
         ({"C": "1"}, r"C is '1' \(of type str\): pass"),
+        ({"l1_ratio": -0.1}, r"l1_ratio is -0\.1: pass a finite number of at least 0\."),
+        ({"l1_ratio": 1.5}, r"l1_ratio is 1\.5: pass a number from 0 to 1\."),
+        ({"l1_ratio": None}, r"l1_ratio is None"),
         ({"l2": -1.0}, r"l2 is -1\.0: pass a finite number of at least 0\."),
         ({"l2": np.nan}, r"l2 is nan: pass"),
         ({"class_weight": "even"}, r"class_weight is 'even' \(of type str\): pass a dict"),
@@ -478,6 +517,26 @@ def test_the_rule_of_one_standard_error_compares_one_class_weight(noisy):
     assert frugal.best_params_["C"] <= plain.best_params_["C"]
 
 
+def test_a_search_over_ratios_has_the_scores_of_each_model_and_compares_one_ratio(cancer):
+    X, y = cancer
+    space = {"C": [0.01, 0.1, 1.0, 10.0], "l1_ratio": [0.0, 0.5, 1.0]}
+    plain = LogisticRegressionSearchCV(candidates=space, cv=3, tol=1e-10).fit(X, y)
+    assert plain.certified_.all() and len(plain.cv_results_["params"]) == 12
+    for params, mean in zip(
+        plain.cv_results_["params"], plain.cv_results_["mean_test_score"], strict=True
+    ):
+        model = LogisticRegression(**params, tol=1e-10)
+        scores = cross_val_score(model, X, y, cv=3, scoring="neg_log_loss")
+        assert mean == pytest.approx(scores.mean(), rel=1e-4)
+    frugal = clone(plain).set_params(one_standard_error=True).fit(X, y)
+    results, ratio = plain.cv_results_, plain.best_params_["l1_ratio"]
+    error = results["std_test_score"][plain.best_index_] / np.sqrt(2)
+    good = results["mean_test_score"] >= plain.best_score_ - error
+    good &= results["param_l1_ratio"] == ratio
+    assert frugal.best_params_ == {"C": results["param_C"][good].min(), "l1_ratio": ratio}
+    assert frugal.best_estimator_.get_params()["l1_ratio"] == frugal.best_params_["l1_ratio"]
+
+
 @pytest.mark.parametrize("index", [-1, 3])
 def test_refits_index_is_of_a_candidate(noisy, index):
     X, labels, _ = noisy
@@ -520,9 +579,13 @@ def test_refit_may_be_a_function_a_name_or_nothing(noisy):
         ),
         ({"scoring": []}, r"^scoring is empty: pass"),
         ({"scoring": 3}, r"^scoring is 3 \(of type int\): pass"),
-        ({"candidates": {"penalty": ["l1"]}}, r"^candidates is .*: pass a dict of 'C' and"),
+        (
+            {"candidates": {"penalty": ["l1"]}},
+            r"^candidates is .*: pass a dict of 'C', 'l1_ratio' and",
+        ),
         ({"candidates": [1.0]}, r"^candidates is "),
         ({"candidates": {"C": [0.0]}}, r"^C is 0"),
+        ({"candidates": {"l1_ratio": [2.0]}}, r"^l1_ratio is 2: pass a number from 0 to 1\.$"),
         ({"n_iter": 0}, r"^n_iter is 0: pass an integer of at least 1\.$"),
     ],
 )
@@ -635,6 +698,6 @@ def test_one_split_has_no_standard_error():
 
 
 def test_parameters_have_the_defaults_that_are_documented():
-    defaults = {"C": 1.0, "l2": None, "class_weight": None, "fit_intercept": True}
+    defaults = {"C": 1.0, "l1_ratio": 0.0, "l2": None, "class_weight": None, "fit_intercept": True}
     defaults |= {"warm_start": False, "tol": 1e-8, "max_iter": 100, "n_threads": None}
     assert LogisticRegression().get_params() == defaults
