@@ -125,9 +125,10 @@ def check_l1_ratio(l1_ratio: object, n_classes: int) -> float:
     if ratio > 1:
         raise ValueError(f"l1_ratio is {ratio:g}: pass a number from 0 to 1.")
     if ratio > 0 and n_classes > 2:
+        # scikit-learn's checks want its words.
         raise ValueError(
-            f"l1_ratio is {ratio:g}, but y holds {n_classes} classes: pass labels of two, or "
-            "l1_ratio=0."
+            "Only binary classification is supported. The type of the target is multiclass: pass "
+            f"labels of two classes, or l1_ratio=0 (it is {ratio:g})."
         )
     return ratio
 
