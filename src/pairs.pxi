@@ -1,4 +1,5 @@
-# Steps and changes of gradients, the pairs that L-BFGS remembers of many models. Needs table.pxi.
+# Steps and changes of gradients, the pairs that L-BFGS remembers of many models. Needs table.pxi
+# and plan.pxi.
 
 # Visits that a number of a pair takes, which comes from memory.
 cdef double PAIR_WORK = 4

@@ -5,6 +5,7 @@
 # A group of models visits the rows span by span, and what each leaves is folded in their order.
 # Threads take groups, or the spans of the same groups where these are few.
 
+cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport NAN, frexp, isfinite, ldexp
 from libc.stdint cimport uintptr_t
@@ -305,6 +306,8 @@ cdef void share_softmax(const SoftmaxPlan *plan, SoftmaxTask task, Py_ssize_t co
             metaopt_share[SoftmaxPlan](task, plan, count, plan.n_threads, work)
 
 
+# It is made anew from packed rows, which are pickled.
+@cython.auto_pickle(False)
 cdef class SoftmaxRows:
     """Rows in blocks of one stratum each, and so of one class, for softmax regressions.
 
