@@ -103,6 +103,10 @@ class LogisticRegressionSearchCV(LinearClassifier):
         The best candidate, and its mean score.
     best_estimator_ : LogisticRegression
         Estimator of the best candidate, trained on all rows, if `refit`.
+    coef_, intercept_ : numpy.ndarray
+        Those of `best_estimator_`.
+    C_ : numpy.ndarray of shape (1,)
+        Its C.
     classes_ : numpy.ndarray of shape (n_classes,)
     scorer_ : callable, or dict of them for several scores
     gap_bounds_ : numpy.ndarray of shape (n_candidates, n_splits)
@@ -291,7 +295,10 @@ class LogisticRegressionSearchCV(LinearClassifier):
             if hasattr(self, name):
                 setattr(best, name, getattr(self, name))
         status = best._train(X, codes, weights, start)
-        self.n_iter_ = self.best_estimator_.n_iter_
+        self.n_iter_ = best.n_iter_
+        # As LogisticRegressionCV has them.
+        self.coef_, self.intercept_ = best.coef_, best.intercept_
+        self.C_ = np.array([float(self.best_params_["C"])])
         self.refit_time_ = time.perf_counter() - started
         return status
 

@@ -701,3 +701,13 @@ def test_parameters_have_the_defaults_that_are_documented():
     defaults = {"C": 1.0, "l1_ratio": 0.0, "l2": None, "class_weight": None, "fit_intercept": True}
     defaults |= {"warm_start": False, "tol": 1e-8, "max_iter": 100, "n_threads": None}
     assert LogisticRegression().get_params() == defaults
+
+
+def test_a_search_has_the_coefficients_and_the_C_of_its_best():
+    X, y = load_breast_cancer(return_X_y=True)
+    search = LogisticRegressionSearchCV(n_iter=3, random_state=0).fit(X[:, :3], y)
+    assert search.coef_.tolist() == search.best_estimator_.coef_.tolist()
+    assert search.intercept_.tolist() == search.best_estimator_.intercept_.tolist()
+    assert search.C_.tolist() == [search.best_params_["C"]]
+    left = LogisticRegressionSearchCV(n_iter=3, random_state=0, refit=False).fit(X[:, :3], y)
+    assert not hasattr(left, "coef_") and not hasattr(left, "C_")
