@@ -172,7 +172,7 @@ MUTANTS = [
         "a visit's gradients take the place of those before",
         SINGLE,
         "count, visit > 0, visit + count == n_panels};",
-        "count, visit > 8, visit + count == n_panels};",
+        "count, false, visit + count == n_panels};",
         SUMS,
     ),
     Mutant(

@@ -148,6 +148,18 @@ def test_a_candidate_whose_products_leave_the_range_keeps_its_loss_in_the_place_
     assert losses[-1] == pytest.approx(expected, rel=1e-13 if dtype == "float64" else 1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_candidate_keeps_the_rounding_of_its_sum_in_the_place_of_others(dtype):
+    # So nearly alike that some are dropped after each span: sums of the others have roundings then.
+    objective = problem(0, 12_000, 3, "distinct", dtype=dtype, n_threads=1)
+    thetas = np.ones(3) + np.random.default_rng(0).standard_normal((N_CANDIDATES, 3)) / 10
+    losses = objective.batch_loss(thetas)
+    for rank in (10, 100, 200, 300):
+        threshold = np.sort(losses)[rank]
+        found, _ = objective.pruned_loss(thetas, 0, 0, N_CANDIDATES, threshold)
+        assert same_or_dropped(found, losses, threshold)
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("top_k", [1, 100])
 def test_a_pruned_search_is_brute_force_bit_for_bit(seed, top_k, many):
