@@ -74,7 +74,7 @@ extern "C" __attribute__((noinline)) bool measured(Problem *p, const char *name)
         const NarrowTile tile = {(const float *)p->narrow, NO_SLOPES, p->matrix, p->more, 24};
         kernels->count_narrow(&p->rows, p->narrow, NORMS, 0, N_BLOCKS, &tile, &CUTS, p->sums, 24);
     } else if (is(name, "narrow_rows"))
-        kernels->narrow_rows(p->more, N_ROWS / PANEL, N_PARAMS, p->sums, p->out);
+        kernels->narrow_rows(p->more, N_ROWS / PANEL, N_PARAMS, p->sums, nullptr, p->out);
     else if (is(name, "narrow_tiles"))
         kernels->narrow_tiles((const double *)p->thetas, N_PARAMS, p->more, (float *)p->out);
     else if (is(name, "factor_tile"))

@@ -1,7 +1,8 @@
 """What dropping candidates early gains: CPU time of brute force over that of the same search.
 
-``python benches/pruning.py table [WORD ...]`` prints a line for each search whose name holds one of
-the words, set-up included; ``sweep [SEED]`` the ratios of 60 random shapes and scales.
+``python benches/pruning.py table [WORD ...] [/N]`` prints a line for each search whose name has one
+of the words, set-up included, of an Nth of the candidates where brute force would take minutes;
+``sweep [SEED]`` the ratios of 60 random shapes and scales.
 On one thread, the least of some rounds of both in turn, in one process. Brute force takes the same
 time for each candidate: of a long search, it evaluates a part. Bytes are compared with brute force
 where that evaluates all, else with those of a search that drops by sums alone.
@@ -102,9 +103,12 @@ def compared(objective, sampler, count, top_k, rounds, part=None):
 
 
 def table(words):
+    parts = [int(word[1:]) for word in words if word[:1] == "/"]
+    words = [word for word in words if word[:1] != "/"]
     for name, (data, fit_intercept, count, scale) in PROBLEMS.items():
         if words and not any(word in name for word in words):
             continue
+        count //= parts[0] if parts else 1
         X, y = data()
         objective = mf.LogisticLoss(X, y, fit_intercept=fit_intercept, n_threads=1)
         optimum = mf.fit_many(X, y, l2=[1e-3], fit_intercept=fit_intercept).theta[0]

@@ -88,6 +88,8 @@ class Numbers:
 
 @disjoint_base
 class PackedRows:
+    n_penalised: int
+    l2: float
     def __init__(
         self,
         loss: int,
@@ -127,10 +129,14 @@ class PackedRows:
         single_precision: bool = ...,
         points: Sequence[tuple[int, MomentBound]] = ...,
         tally: _Float64Array | None = ...,
+        order: RowOrder | None = ...,
+        tangents: Tangents | None = ...,
     ) -> float: ...
     def may_screen(self, losses: _Float64Array, n_threads: int) -> bool: ...
     @property
     def narrow_lanes(self) -> int: ...
+    @property
+    def has_narrow_rows(self) -> bool: ...
     def bound(
         self,
         thetas: _Float64Array,
@@ -170,6 +176,32 @@ class NarrowDraws:
     def sample(self, start: int, out: npt.NDArray[np.float32], rare: _Bytes) -> None: ...
 
 def column_factors(panels: _Bytes, single_precision: bool, factors: _Float64Array) -> None: ...
+
+@disjoint_base
+class RowOrder:
+    row_at: memoryview
+    first_panel: memoryview
+    block_rows: memoryview
+    block_weights: memoryview
+    def __init__(
+        self,
+        row_at: npt.NDArray[np.intp],
+        first_panel: npt.NDArray[np.intp],
+        block_rows: npt.NDArray[np.intc],
+        block_weights: _Float64Array,
+    ) -> None: ...
+
+@disjoint_base
+class Tangents:
+    blocks: memoryview
+    constants: memoryview
+    slopes: memoryview
+    def __init__(
+        self,
+        blocks: npt.NDArray[np.intp],
+        constants: _Float64Array,
+        slopes: npt.NDArray[np.float32],
+    ) -> None: ...
 
 @disjoint_base
 class NarrowRows: ...

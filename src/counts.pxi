@@ -364,7 +364,7 @@ cdef class Counts:
         self.n_counted += count
         if not self.may_be_narrowed or self.n_counted < COUNTED_BEFORE:
             return None
-        narrow = self.rows.narrowed(True)
+        narrow = self.rows.narrowed(True, None)
         if narrow is None or not narrow.screen.has_rows or not self.measure(narrow):
             self.may_be_narrowed = False  # counts go on without
             return None

@@ -178,7 +178,7 @@ cdef void cut_into_groups(Plan *plan, double tile_work) noexcept nogil:
     if plan.screen != NULL:
         # Survivors of many groups make a cohort.
         plan.wave = min(group, plan.n_tiles)
-        plan.narrow_tiles = max(2, min(16, NARROW_MEMORY // (
+        plan.narrow_tiles = max(2, min(64, NARROW_MEMORY // (
             2 * plan.lanes * plan.n_params * <Py_ssize_t>sizeof(float))))
     plan.groups_at_once = plan.n_threads * max(
         1, <Py_ssize_t>(SLICE_WORK / (tile_work * plan.wave)))

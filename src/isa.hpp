@@ -70,6 +70,7 @@ template <class T, class Loss> const Kernels *table() {
                                     narrow_tiles,
                                     margin_errors,
                                     narrow_rows,
+                                    slope_products,
                                     find_factors<T>,
                                     measure_columns,
                                     penalties_below,

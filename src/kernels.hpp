@@ -213,7 +213,9 @@ struct Kernels {
     void (*margin_errors)(const float *tile, ptrdiff_t n_params, const double *sizes,
                           double *errors);
     void (*narrow_rows)(const double *from, ptrdiff_t n_panels, ptrdiff_t n_params,
-                        const double *factors, void *panels);
+                        const double *factors, const ptrdiff_t *row_at, void *panels);
+    void (*slope_products)(const float *slopes, const float *tile, ptrdiff_t n_params,
+                           float *products);
     void (*find_factors)(const void *panels, ptrdiff_t n_panels, ptrdiff_t n_params,
                          double *factors);
     void (*measure_columns)(const Rows *, ptrdiff_t n_blocks, double total_weight, int of_root,

@@ -4,6 +4,7 @@
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 
+cimport cython
 from cython cimport view
 
 # Weights that are normal numbers in single precision, and so are their products with losses.
@@ -102,10 +103,66 @@ def column_factors(const unsigned char[::1] panels, bint single_precision, doubl
                              &factors[0])
 
 
+@cython.auto_pickle(False)
+cdef class RowOrder:
+    """An order of packed rows for their copy in single precision: those that tell most come first.
+
+    Parameters
+    ----------
+    row_at : array of shape (n_positions,)
+        For each position in the panels, that of the packed row that stands there, or -1.
+    first_panel, block_rows, block_weights : arrays of shape (n_blocks,)
+        The blocks in their order.
+    """
+    cdef readonly const Py_ssize_t[::1] row_at
+    cdef readonly const Py_ssize_t[::1] first_panel
+    cdef readonly const int[::1] block_rows
+    cdef readonly const double[::1] block_weights
+
+    def __init__(self, const Py_ssize_t[::1] row_at, const Py_ssize_t[::1] first_panel,
+                 const int[::1] block_rows, const double[::1] block_weights):
+        self.row_at, self.first_panel = row_at, first_panel
+        self.block_rows, self.block_weights = block_rows, block_weights
+
+    cdef void into(self, Rows *rows) noexcept:
+        """Let rows have these blocks."""
+        rows.first_panel, rows.rows = &self.first_panel[0], &self.block_rows[0]
+        rows.weights = &self.block_weights[0]
+
+
+@cython.auto_pickle(False)
+cdef class Tangents:
+    """Lower bounds of what the rows from some blocks on add to the mean loss, linear in theta.
+
+    Parameters
+    ----------
+    blocks : array of shape (n_tangents,)
+        In ascending order, each above 0: candidates are dropped before these blocks alone.
+    constants : array of shape (n_tangents,)
+    slopes : array of shape (n_tangents, n_params), float32
+        In units of the columns.
+    """
+    cdef readonly const Py_ssize_t[::1] blocks
+    cdef readonly const double[::1] constants
+    cdef readonly const float[:, ::1] slopes
+
+    def __init__(self, const Py_ssize_t[::1] blocks, const double[::1] constants,
+                 const float[:, ::1] slopes):
+        self.blocks, self.constants, self.slopes = blocks, constants, slopes
+
+    cdef void into(self, Screen *screen) noexcept:
+        """Let candidates be dropped by these bounds."""
+        screen.n_tangents = self.blocks.shape[0]
+        if screen.n_tangents > 0:
+            screen.tangent_blocks, screen.tangent_constants = &self.blocks[0], &self.constants[0]
+            screen.tangent_slopes = &self.slopes[0, 0]
+
+
 cdef class NarrowRows:
     """The columns, and the rows once they are asked for, in single precision."""
-    # Their blocks are those of the packed rows, which keep these rows.
+    # Their blocks are those of the packed rows, which keep these rows, or of the order.
     cdef Screen screen
+    cdef RowOrder order
     cdef char *columns
     cdef char *memory
     cdef Py_ssize_t n_panels
@@ -116,12 +173,13 @@ cdef class NarrowRows:
         free(self.memory)
 
     cdef void add_rows(self, const Kernels *single, const Kernels *kernels, const Rows *rows,
-                       Py_ssize_t n_blocks, double total_weight) except *:
+                       Py_ssize_t n_blocks, double total_weight, RowOrder order) except *:
         """Make the rows, unless they do not serve: weights are too large or too small for single
         precision, columns are too many, or memory is too little."""
         cdef Py_ssize_t n = rows.n_params
         cdef Py_ssize_t panels_size = aligned(self.n_panels * PANEL * n * sizeof(float))
         cdef Py_ssize_t weights_size = 0
+        cdef const Py_ssize_t *row_at = NULL
         cdef double unit = (n + 4) * 2.0 ** -24
         if self.screen.has_rows or self.is_refused:
             return
@@ -138,15 +196,19 @@ cdef class NarrowRows:
         self.screen.rows = rows[0]
         self.screen.rows.panels = at
         self.screen.gamma = unit / (1 - unit)
+        self.order = order
+        if order is not None:
+            row_at = &order.row_at[0]
+            order.into(&self.screen.rows)
         cdef bint is_moderate = True
         with nogil:
             if rows.row_weights != NULL:
                 self.screen.rows.row_weights = at + panels_size
-                is_moderate = narrow_weights(<const double *>rows.row_weights,
+                is_moderate = narrow_weights(<const double *>rows.row_weights, row_at,
                                              self.n_panels * PANEL, <float *>(at + panels_size))
             if is_moderate:
                 kernels.narrow_rows(<const double *>rows.panels, self.n_panels, n,
-                                    self.screen.factors, at)
+                                    self.screen.factors, row_at, at)
                 kernels.measure_columns(rows, n_blocks, total_weight, kernels.of_root,
                                         self.screen.factors, self.screen.sizes)
         if is_moderate:
@@ -186,11 +248,15 @@ cdef NarrowRows narrow_columns(const Kernels *kernels, const Rows *rows, Py_ssiz
     return narrow
 
 
-cdef bint narrow_weights(const double *weights, Py_ssize_t count, float *to) noexcept nogil:
-    """Write weights in single precision; False where that would lose one."""
-    cdef Py_ssize_t i
+cdef bint narrow_weights(const double *weights, const Py_ssize_t *row_at, Py_ssize_t count,
+                         float *to) noexcept nogil:
+    """Write weights in single precision and in order; False where that would lose one."""
+    cdef Py_ssize_t i, at
+    cdef double weight
     cdef bint moderate = True
     for i in range(count):
-        moderate &= weights[i] == 0 or SMALL_WEIGHT <= weights[i] <= LARGE_WEIGHT
-        to[i] = <float>weights[i]
+        at = i if row_at == NULL else row_at[i]
+        weight = 0 if at < 0 else weights[at]
+        moderate &= weight == 0 or SMALL_WEIGHT <= weight <= LARGE_WEIGHT
+        to[i] = <float>weight
     return moderate

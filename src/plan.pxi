@@ -52,7 +52,8 @@ cdef struct Screen:
     # The rows in single precision, or none, what their columns were divided by, how large these
     # are, and a bound of rounding; half of l2 in the units of each penalised column, and how far
     # parameters that are drawn are from their own: see screen.hpp. Where the rest of the rows is
-    # bounded by its moments, in the order of the blocks.
+    # bounded by its moments, in the order of the blocks; and where by tangents, if anywhere, which
+    # is where candidates are dropped then.
     const Kernels *kernels
     Rows rows
     bint has_rows
@@ -66,6 +67,10 @@ cdef struct Screen:
     double doubt
     CheckPoint[MAX_POINTS] points
     int n_points
+    const Py_ssize_t *tangent_blocks
+    const double *tangent_constants
+    const float *tangent_slopes
+    Py_ssize_t n_tangents
 
 
 cdef struct Tally:
@@ -97,7 +102,7 @@ cdef struct Workspace:
     # and wait in double precision; two tiles that are drawn, and what they are in single precision,
     # which of them are not exact enough, and bounds of their penalties and losses; and over the
     # candidates that wait, thetas, sums, bounds of errors, penalties and the loss of further rows,
-    # and numbers.
+    # and numbers; what a tile of them has of the latter.
     Py_ssize_t n_narrow, n_kept
     Tally tally
     char *drawn
@@ -109,8 +114,9 @@ cdef struct Workspace:
     double *narrow_sums
     double *narrow_errors
     float *narrow_penalties
-    float *narrow_bounds
+    double *narrow_bounds
     Py_ssize_t *narrow_candidates
+    float *tile_bounds
     # Of each thread that may work here: n_params panels, of double precision where a sampler draws.
     char *scratch
     # What stands above is apart from the next workspace's by a line of any cache.
@@ -222,7 +228,9 @@ cdef char *lay_out(const Plan *plan, Workspace *work, char *at, int n_threads) n
     at += aligned(n_narrow * sizeof(double))
     work.narrow_penalties = <float *>at
     at += aligned(n_narrow * sizeof(float))
-    work.narrow_bounds = <float *>at
-    at += aligned(n_narrow * sizeof(float))
+    work.narrow_bounds = <double *>at
+    at += aligned(n_narrow * sizeof(double))
     work.narrow_candidates = <Py_ssize_t *>at
-    return at + aligned(n_narrow * sizeof(Py_ssize_t))
+    at += aligned(n_narrow * sizeof(Py_ssize_t))
+    work.tile_bounds = <float *>at
+    return at + aligned(n_fresh * sizeof(float))

@@ -40,8 +40,10 @@ cdef class PackedRows:
     cdef const Py_ssize_t[::1] first_panel
     cdef const int[::1] block_rows
     cdef const double[::1] block_weights
-    cdef Py_ssize_t n_penalised, n_rows
-    cdef double total_weight, l2
+    cdef readonly Py_ssize_t n_penalised
+    cdef Py_ssize_t n_rows
+    cdef double total_weight
+    cdef readonly double l2
     cdef int loss
     cdef NarrowRows narrow
 
@@ -149,7 +151,8 @@ cdef class PackedRows:
 
     def evaluate_below(self, const double[:, ::1] thetas, Draws draws, uint64_t start,
                        double threshold, double[::1] losses, int n_threads,
-                       bint single_precision=False, points=(), double[::1] tally=None):
+                       bint single_precision=False, points=(), double[::1] tally=None,
+                       RowOrder order=None, Tangents tangents=None):
         """Write the losses up to a threshold, of thetas or, if that is None, of candidates start ..
 
         A loss above it may be written as infinity. Returns the part of the (row, candidate) pairs
@@ -165,12 +168,16 @@ cdef class PackedRows:
         tally : array of shape (2 * len(points) + 2,)
             To which is added how many candidates reached each point and passed it, and how many
             were screened by the rows in single precision and survived.
+        order : RowOrder, optional
+            Order of the rows in single precision, if they are yet to be made, and that of `points`
+            and `tangents`, which do not serve if the rows have another one.
+        tangents : Tangents, optional
         """
         cdef Plan plan
         cdef Screen screen
         cdef NarrowRows narrow = None
         cdef NarrowDraws fresh = None
-        cdef bint of_draws
+        cdef bint of_draws, in_order
         cdef MomentBound moments
         cdef int point
         self.plan(&plan, losses, None, n_threads)
@@ -181,14 +188,16 @@ cdef class PackedRows:
         else:
             plan.thetas = &thetas[0, 0]
         if threshold < INFINITY and (single_precision or len(points) > 0):
-            narrow = self.narrowed(single_precision)
+            narrow = self.narrowed(single_precision, order)
         if narrow is not None:
             screen = narrow.screen
             screen.has_rows = single_precision and screen.has_rows
-            of_draws = thetas is None
+            of_draws, in_order = thetas is None, screen.has_rows and narrow.order is order
+            if in_order and tangents is not None:
+                tangents.into(&screen)
             for block, moments in points[:MAX_POINTS]:
                 of_draws = of_draws and moments.of_draws
-                if block == 0 or screen.has_rows:
+                if block == 0 or in_order:
                     screen.points[screen.n_points].block = block
                     screen.points[screen.n_points].moments = &moments.moments
                     screen.n_points += 1
@@ -221,7 +230,7 @@ cdef class PackedRows:
         """
         cdef Plan plan
         cdef Screen screen
-        cdef NarrowRows narrow = self.narrowed(True)
+        cdef NarrowRows narrow = self.narrowed(True, None)
         if narrow is None or not narrow.screen.has_rows:
             return False
         screen = narrow.screen
@@ -252,7 +261,12 @@ cdef class PackedRows:
         """Candidates of a tile of single precision."""
         return 2 * self.kernels.lanes
 
-    cdef NarrowRows narrowed(self, bint with_rows):
+    @property
+    def has_narrow_rows(self):
+        """Whether there is a copy of the rows in single precision, whose order will not change."""
+        return self.narrow is not None and self.narrow.screen.has_rows
+
+    cdef NarrowRows narrowed(self, bint with_rows, RowOrder order):
         """Return the columns in single precision and perhaps the rows; None without memory."""
         cdef NarrowRows narrow = self.narrow
         try:
@@ -262,7 +276,7 @@ cdef class PackedRows:
             self.narrow = narrow
             if with_rows:
                 narrow.add_rows(table(self.loss, True), self.kernels, &self.rows,
-                                self.block_rows.shape[0], self.total_weight)
+                                self.block_rows.shape[0], self.total_weight, order)
         except MemoryError:  # the search goes on without
             pass
         return narrow

@@ -10,6 +10,11 @@
 // slope sum_j m_j |theta_j| gamma, m_j the weighted mean of |x_j|, over any part of the rows; and
 // the root of the mean of squares, by Minkowski's inequality, by the same with m_j the root of the
 // weighted mean of x_j^2.
+//
+// What rows that are not read add is at least a tangent of theirs: sum_i w_i (c_i + p_i x_i .
+// theta) for any slopes p_i of a convex loss and its values c_i of there (tangents.py). With slopes
+// of at most `slope`, the products with the sum of w_i p_i x_i are off by no more than the margins
+// of these rows, in the sum above: rows that are read and rows that are not are all rows together.
 #pragma once
 
 #include "tile.hpp"
@@ -135,18 +140,36 @@ inline void penalties_below(const float *tile, ptrdiff_t n_penalised, const floa
         store(penalties + v * W, max(sums[v] * less - 0x1p-130f, V{}));
 }
 
-// Panels of double precision in single precision, columns divided by factors[j].
+// Panels of double precision in single precision, columns divided by factors[j]; unless it is null,
+// in the order of row_at[panel][8]: the position of each row, -1 for one of zeros.
 inline void narrow_rows(const double *from, ptrdiff_t n_panels, ptrdiff_t n_params,
-                        const double *factors, void *panels) {
+                        const double *factors, const ptrdiff_t *row_at, void *panels) {
     float *to = (float *)panels;
-    for (ptrdiff_t p = 0; p < n_panels; p++)
+    for (ptrdiff_t p = 0; p < n_panels; p++) {
+        const double *rows[PANEL];
+        for (int r = 0; r < PANEL; r++) {
+            const ptrdiff_t at = row_at ? row_at[p * PANEL + r] : p * PANEL + r;
+            rows[r] = at < 0 ? nullptr : from + at / PANEL * n_params * PANEL + at % PANEL;
+        }
         for (ptrdiff_t j = 0; j < n_params; j++) {
             const double inverse = 1 / factors[j];
-            for (int r = 0; r < PANEL; r++) {
-                const ptrdiff_t i = (p * n_params + j) * PANEL + r;
-                to[i] = (float)(from[i] * inverse);
-            }
+            for (int r = 0; r < PANEL; r++)
+                to[(p * n_params + j) * PANEL + r] =
+                    rows[r] ? (float)(rows[r][j * PANEL] * inverse) : 0;
         }
+    }
+}
+
+// products[lane] = sum_j slopes[j] theta_j of a tile of single precision.
+inline void slope_products(const float *slopes, const float *tile, ptrdiff_t n_params,
+                           float *products) {
+    using V = f32v;
+    constexpr ptrdiff_t W = lanes_of<V>, L = LANES<float>;
+    V sums[VECTORS] = {};
+    for (ptrdiff_t j = 0; j < n_params; j++)
+        for (int v = 0; v < VECTORS; v++)
+            sums[v] = fma(splat<V>(slopes[j]), load<V>(tile + j * L + v * W), sums[v]);
+    for (int v = 0; v < VECTORS; v++) store(products + v * W, sums[v]);
 }
 
 }  // namespace metaopt::MF_ISA

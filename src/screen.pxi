@@ -3,9 +3,9 @@
 #
 # A tile is drawn, and moments of the rows tell which of its candidates cannot rank. Each thread
 # keeps two queues of those that may. They wait in single precision until there are enough of them;
-# the rows, and moments of those that follow, tell of more of them that they cannot rank; and those
-# that still may wait in double precision until a cohort is full. What is dropped depends on a
-# candidate and the threshold alone.
+# the rows, and moments or a tangent of those that follow, tell of more of them that they cannot
+# rank; and those that still may wait in double precision until a cohort is full. What is dropped
+# depends on a candidate and the threshold alone.
 
 from libc.math cimport INFINITY, isfinite, sqrt
 from libc.string cimport memcpy, memset
@@ -15,6 +15,9 @@ from libc.string cimport memcpy, memset
 cdef double NARROW_ROUNDING = 2.4e-5
 # What the means and penalties of double precision may be off by, and more.
 cdef double WIDE_ROUNDING = 1e-9
+# So many candidates take less time one by one in double precision than as a tile of single
+# precision: of 10,000 x 30 rows, 90 us each, and 350.
+cdef Py_ssize_t FEW_NARROW = 3
 # Error of margins by numbers below the normal ones of single precision: see screen.hpp.
 cdef double UNDERFLOWS = 2.0 ** -90
 
@@ -76,18 +79,34 @@ cdef Py_ssize_t drop_narrow(const Plan *plan, Workspace *work, Py_ssize_t count)
     return kept
 
 
+cdef void put_apart(const Plan *plan, Workspace *work) noexcept nogil:
+    """Write the thetas that wait in double precision one behind the other, as tiles of one lane."""
+    cdef Py_ssize_t size = plan.n_params + 1, i, j
+    cdef double *apart = <double *>work.drawn
+    cdef double *thetas = <double *>work.thetas
+    for i in range(work.n_kept):
+        for j in range(size):
+            apart[i * size + j] = thetas[j * plan.lanes + i]
+    memcpy(thetas, apart, work.n_kept * size * sizeof(double))
+
+
 cdef void evaluate_kept(const Plan *plan, Workspace *work) noexcept nogil:
-    """Evaluate the candidates that wait in double precision."""
-    cdef Py_ssize_t lanes = plan.lanes, n_tiles = (work.n_kept + lanes - 1) // lanes, tile
+    """Evaluate the candidates that wait in double precision, a few of them one by one."""
+    cdef Plan own = plan[0]
+    cdef Py_ssize_t tile, n_tiles
     cdef bint finite
     cdef double visited
-    memset(work.loss_high, 0, n_tiles * lanes * sizeof(double))
-    memset(work.loss_low, 0, n_tiles * lanes * sizeof(double))
+    if work.n_kept <= plan.few:
+        put_apart(plan, work)
+        own.lanes, own.evaluate = 1, plan.kernels.evaluate_one
+    n_tiles = (work.n_kept + own.lanes - 1) // own.lanes
+    memset(work.loss_high, 0, n_tiles * own.lanes * sizeof(double))
+    memset(work.loss_low, 0, n_tiles * own.lanes * sizeof(double))
     for tile in range(n_tiles):
-        finite = plan.kernels.find_excesses(thetas_of(plan, work, tile), plan.n_params, lanes,
+        finite = plan.kernels.find_excesses(thetas_of(&own, work, tile), plan.n_params, own.lanes,
                                             plan.rows.extent)
         work.finite = work.finite and finite
-    visited = evaluate_cohort(plan, work, <double *>work.thetas, work.n_kept)
+    visited = evaluate_cohort(&own, work, <double *>work.thetas, work.n_kept)
     # Where rows screen in single precision, their pairs are counted there.
     if not plan.screen.has_rows:
         work.n_pairs += visited
@@ -122,18 +141,37 @@ cdef Py_ssize_t next_point(const Screen *screen, Py_ssize_t block) noexcept nogi
     return point
 
 
-cdef void bound_further(const Plan *plan, Workspace *work, Py_ssize_t block,
-                        Py_ssize_t count) noexcept nogil:
-    """Write lower bounds of what the rows from a block on add to the mean, 0 of no check point."""
+cdef Py_ssize_t next_tangent(const Screen *screen, Py_ssize_t first,
+                             Py_ssize_t block) noexcept nogil:
+    """Return the number of the first tangent from a block on, the `first` or a later one."""
+    while first < screen.n_tangents and screen.tangent_blocks[first] < block:
+        first += 1
+    return first
+
+
+cdef void bound_by_tangent(const Plan *plan, Workspace *work, Py_ssize_t tangent,
+                           Py_ssize_t count) noexcept nogil:
+    """Write lower bounds of what further rows add to the mean, from a tangent of theirs."""
     cdef const Screen *screen = plan.screen
-    cdef Py_ssize_t lanes = 2 * plan.lanes, point = next_point(screen, block), tile
-    if point == screen.n_points or screen.points[point].block != block:
-        memset(work.narrow_bounds, 0, count * sizeof(float))
-        return
-    for tile in range((count + lanes - 1) // lanes):
-        screen.kernels.moment_bounds(screen.points[point].moments,
-                                     work.narrow + tile * (plan.n_params + 1) * lanes,
-                                     work.narrow_bounds + tile * lanes)
+    cdef Py_ssize_t lanes = 2 * plan.lanes, n = plan.n_params, i
+    for i in range(count):
+        if i % lanes == 0:
+            screen.kernels.slope_products(screen.tangent_slopes + tangent * n,
+                                          work.narrow + i * (n + 1), n, work.tile_bounds)
+        work.narrow_bounds[i] = screen.tangent_constants[tangent] + work.tile_bounds[i % lanes]
+    work.n_pairs += count
+
+
+cdef void bound_by_moments(const Plan *plan, Workspace *work, Py_ssize_t point,
+                           Py_ssize_t count) noexcept nogil:
+    """Write lower bounds of what further rows add to the mean, from moments of theirs."""
+    cdef const Screen *screen = plan.screen
+    cdef Py_ssize_t lanes = 2 * plan.lanes, i
+    for i in range(count):
+        if i % lanes == 0:
+            screen.kernels.moment_bounds(screen.points[point].moments,
+                                         work.narrow + i * (plan.n_params + 1), work.tile_bounds)
+        work.narrow_bounds[i] = work.tile_bounds[i % lanes]
     work.n_pairs += count * (plan.n_params + 1)
     work.tally.reached[point] += count
 
@@ -164,8 +202,9 @@ cdef void screen_narrow(const Plan *plan, Workspace *work) noexcept nogil:
     """Screen the candidates that wait in single precision."""
     cdef const Screen *screen = plan.screen
     cdef Py_ssize_t lanes = 2 * plan.lanes, count = work.n_narrow, block = 0, first, until, last
-    cdef Py_ssize_t tile, b, i, point, size = (plan.n_params + 1) * lanes
+    cdef Py_ssize_t tile, b, i, size = (plan.n_params + 1) * lanes, point = 0, tangent = 0
     cdef Py_ssize_t n_tiles = (count + lanes - 1) // lanes
+    cdef bint at_point
     memset(work.narrow_sums, 0, n_tiles * lanes * sizeof(double))
     work.tally.screened += count
     for tile in range(n_tiles):
@@ -176,8 +215,11 @@ cdef void screen_narrow(const Plan *plan, Workspace *work) noexcept nogil:
         work.narrow_errors[i] = plan.kernels.slope * (
             screen.gamma * work.narrow_errors[i] + screen.doubt + UNDERFLOWS)
     while block < plan.n_blocks and count > 0:
-        until = next_look(plan, block)
         point = next_point(screen, block + 1)
+        tangent = next_tangent(screen, tangent, block + 1)
+        until = next_look(plan, block) if screen.n_tangents == 0 else plan.n_blocks
+        if tangent < screen.n_tangents:
+            until = min(until, screen.tangent_blocks[tangent])
         if point < screen.n_points:
             until = min(until, screen.points[point].block)
         first = block
@@ -189,12 +231,22 @@ cdef void screen_narrow(const Plan *plan, Workspace *work) noexcept nogil:
                     work.narrow_sums + tile * lanes, NULL, work.scratch)
             first = last
         for b in range(block, until):
-            work.n_pairs += count * plan.rows.rows[b]
+            work.n_pairs += count * screen.rows.rows[b]
         block = until
-        bound_further(plan, work, block, count)
+        at_point = point < screen.n_points and screen.points[point].block == block
+        if at_point:
+            bound_by_moments(plan, work, point, count)
+        elif tangent < screen.n_tangents and screen.tangent_blocks[tangent] == block:
+            bound_by_tangent(plan, work, tangent, count)
+        else:
+            memset(work.narrow_bounds, 0, count * sizeof(double))
         count = drop_narrow(plan, work, count)
-        if point < screen.n_points and screen.points[point].block == block:
+        if at_point:
             work.tally.passed[point] += count
+        if count <= FEW_NARROW and plan.upper == NULL:
+            for b in range(block, plan.n_blocks):
+                work.n_pairs += count * screen.rows.rows[b]
+            break
     work.n_narrow = 0
     work.tally.survived += count
     for i in range(count):

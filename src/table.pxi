@@ -148,7 +148,9 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         int (*narrow_tiles)(const double *, Py_ssize_t, const double *, float *) noexcept nogil
         void (*margin_errors)(const float *, Py_ssize_t, const double *, double *) noexcept nogil
         void (*narrow_rows)(const double *, Py_ssize_t, Py_ssize_t, const double *,
-                            void *) noexcept nogil
+                            const Py_ssize_t *, void *) noexcept nogil
+        void (*slope_products)(const float *, const float *, Py_ssize_t,
+                               float *) noexcept nogil
         void (*find_factors)(const void *, Py_ssize_t, Py_ssize_t, double *) noexcept nogil
         void (*measure_columns)(const Rows *, Py_ssize_t, double, int, const double *,
                                 double *) noexcept nogil

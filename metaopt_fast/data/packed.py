@@ -104,13 +104,27 @@ class Packed:
 
     def weighted_rows(self) -> Iterator[tuple[Float64Array, Float64Array]]:
         """Yield the rows of the blocks as they are packed, some at a time, and their weights."""
-        weights = self._weights_of_positions().reshape(-1, PANEL_ROWS)
+        weights = self.weights_of_positions().reshape(-1, PANEL_ROWS)
         for some, part in _some(self._panels()[: len(weights)], weights):
             used = part.ravel() > 0
             if not used.any():
                 continue
-            rows = some.transpose(0, 2, 1).reshape(-1, self.n_columns).astype(np.float64)
+            rows = (
+                some.transpose(0, 2, 1).reshape(-1, self.n_columns).astype(np.float64, copy=False)
+            )
             yield (rows, part.ravel()) if used.all() else (rows[used], part.ravel()[used])
+
+    def rows_at(self, positions: IndexArray) -> Float64Array:
+        """Return what stands at some positions of the panels."""
+        found = self._panels()[positions // PANEL_ROWS, :, positions % PANEL_ROWS]
+        return np.ascontiguousarray(found, np.float64)
+
+    def rows_by_position(self) -> Iterator[Float64Array]:
+        """Yield what stands in the panels, position by position, some at a time."""
+        panels = self._panels()[: self.n_positions // PANEL_ROWS]
+        for first in range(0, len(panels), CHUNK_ROWS // PANEL_ROWS):
+            some = panels[first : first + CHUNK_ROWS // PANEL_ROWS]
+            yield some.transpose(0, 2, 1).reshape(-1, self.n_columns).astype(np.float64, copy=False)
 
     def column_extents(self) -> Float64Array:
         """Return the largest absolute value in each column, of the rows of all blocks."""
@@ -123,7 +137,7 @@ class Packed:
     def second_moment(self, n_threads: int) -> Moment:
         """Return sum_i w_i x_i x_i' / sum_i w_i, or, where there are fewer rows than columns, the
         products of the rows with each other, whose eigenvalues are the same but for zeros."""
-        weights = np.sqrt(self._weights_of_positions()) / math.sqrt(self.total_weight)
+        weights = np.sqrt(self.weights_of_positions()) / math.sqrt(self.total_weight)
         weights = weights.reshape(-1, PANEL_ROWS)
         panels = self._panels()[: len(weights)]
         add_up = _products_of_rows if self.n_rows < self.n_columns else _products_of_columns
@@ -267,16 +281,16 @@ class Packed:
         """Return the weight of each row of the blocks, block by block."""
         weights = np.repeat(self.block_weights, self.block_rows)
         if self.row_weights is not None:
-            weights *= self.row_weights.view(self.dtype)[self._positions()]
+            weights *= self.row_weights.view(self.dtype)[self.positions()]
         return weights
 
-    def _weights_of_positions(self) -> Float64Array:
+    def weights_of_positions(self) -> Float64Array:
         """Return the weight at each position of the panels, 0 where no row of the blocks is."""
         weights = np.zeros(self.n_positions)
-        weights[self._positions()] = self.weights()
+        weights[self.positions()] = self.weights()
         return weights
 
-    def _positions(self) -> IndexArray:
+    def positions(self) -> IndexArray:
         """Return the position in the panels of each row of the blocks, block by block."""
         before = np.cumsum(self.block_rows) - self.block_rows
         starts = self.first_panel * PANEL_ROWS - before

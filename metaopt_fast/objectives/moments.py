@@ -36,6 +36,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +44,7 @@ import numpy as np
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.data.packed import CHUNK_ROWS, PANEL_ROWS, Packed
 from metaopt_fast.floating_errors import shielded
+from metaopt_fast.objectives.dispersions import dispersion_of
 from metaopt_fast.typing import Float64Array, Sampler
 
 # Part of the moment that is added to its diagonal. Of 0.03, 0.1, 0.3 and 1, this and 0.1 left the
@@ -52,13 +54,7 @@ RIDGE = 0.3
 # Relative error that double precision is allowed.
 WIDE = 1e-9
 SINGLE, DOUBLE = 2.0**-24, 2.0**-53
-# What the certificate leaves for rounding, and the least dispersion, of which that is enough.
-SLACK, LEAST_DISPERSION = 1e-7, 0.01
-# Of the power method, and how far above its result a proof is tried.
-ROUNDS, CLOSE, ATTEMPTS, ABOVE = 60, 1e-3, 8, 1.01
-# Rows whose products are made at a time: with 512, the set-up took a tenth longer.
-GRAM_ROWS = 2048
-# Up to which what sums of products lose is far below SLACK: see `_dispersion`.
+# Up to which what sums in double precision lose is far below what is left for that.
 MAX_ROWS = 10**8
 # Sizes of numbers whose products stay in the range of single precision.
 SMALL, LARGE = 2.0**-60, 2.0**40
@@ -88,7 +84,55 @@ class Sums(NamedTuple):
     steepest: float  # the largest slope of a row's loss, or 1
 
 
-@shielded
+@dataclass(frozen=True, slots=True, eq=False)
+class Moments:
+    """Moments of rows around an anchor: all of a bound but its proof, which takes most of the time.
+
+    In the units of the columns. `shape` is what `_rounded` takes beside the dispersion, `whiten`
+    the inverse of the factor of the second moment.
+    """
+
+    packed: Packed
+    curve: str
+    of_draws: bool
+    shape: tuple[Sums, Directions, Float64Array, Float64Array, Float64Array]
+    whiten: Float64Array
+
+    @shielded
+    def shares(self) -> Float64Array:
+        """Return what each row alone adds to the dispersion."""
+        squares = [
+            parts * np.square(np.square(self.whiten @ rows.T).sum(axis=0))
+            for rows, parts in self._masses()
+        ]
+        return np.concatenate(squares)
+
+    @shielded
+    def supposed(self, dispersion: float) -> _kernels.MomentBound | None:
+        """Return what the bound would be for a dispersion, of which nothing is proven."""
+        return _rounded(self.curve, dispersion, self.of_draws, *self.shape)
+
+    @shielded
+    def certified(self) -> _kernels.MomentBound | None:
+        """Return the bound, or None if there is no proof after ATTEMPTS, or no memory."""
+        dispersion: float | None = 0.0
+        if self.curve != "square":
+            try:
+                dispersion = dispersion_of(self._masses(), self.whiten)
+            except MemoryError:  # the pairs of 64 parameters take 100 MB
+                return None
+        if dispersion is None:
+            return None
+        return _rounded(self.curve, dispersion, self.of_draws, *self.shape)
+
+    def _masses(self) -> Iterator[tuple[Float64Array, Float64Array]]:
+        """Yield rows as `_chunks` does, and their part of the amplitude."""
+        sums, ways, _, _, factors = self.shape
+        for rows, weights in _chunks(self.packed, factors):
+            curvature = _pointwise(rows @ ways.anchor, self.curve)[2]
+            yield rows, weights * curvature / sums.amplitude
+
+
 def moments_of(
     packed: Packed,
     loss: str,
@@ -98,9 +142,25 @@ def moments_of(
 ) -> _kernels.MomentBound | None:
     """Return a lower bound of the mean loss of what a sampler draws, or None where there is none.
 
+    See `moments_around` for the arguments.
+    """
+    found = moments_around(packed, loss, sampler, anchor, draws)
+    return None if found is None else found.certified()
+
+
+@shielded
+def moments_around(
+    packed: Packed,
+    loss: str,
+    sampler: Sampler,
+    anchor: Float64Array | None = None,
+    draws: _kernels.Draws | None = None,
+) -> Moments | None:
+    """Return moments of the rows for what a sampler draws, or None where there are none.
+
     That is where the loss is another one than the logistic and the squared one, or of single
     precision, parameters are more than MAX_MOMENT_PARAMS, the loss has no curvature at the anchor,
-    a number leaves the range, memory ends, or the certificate does not hold after ATTEMPTS.
+    or a number leaves the range.
 
     Parameters
     ----------
@@ -137,19 +197,8 @@ def moments_of(
     off = np.abs(whiten @ factor - np.eye(n_params)).max()
     if not n_params * off <= WIDE:
         return None
-    dispersion: float | None = 0.0
-    if curve != "square":
-        masses = _masses(packed, factors, ways.anchor, curve, sums.amplitude)
-        try:
-            dispersion = _dispersion(masses, whiten * spread)
-        except MemoryError:  # the pairs of 64 parameters take 200 MB
-            return None
-    if dispersion is None:
-        return None
-    bound = _rounded(curve, sums, ways, dispersion, factor / spread[:, None], ridge, factors)
-    if bound is not None:
-        bound.of_draws = draws is not None
-    return bound
+    shape = sums, ways, factor / spread[:, None], ridge, factors
+    return Moments(packed, curve, draws is not None, shape, whiten * spread)
 
 
 def has_moments(packed: Packed, loss: str) -> bool:
@@ -165,7 +214,7 @@ def set_up_work(n_rows: int, n_params: int) -> float:
     Within a factor of 1.5 of what 1000 x 10, 569 x 31, 10,000 x 31, 1797 x 62 and 1000 x 64 took.
     """
     n_pairs = n_params * (n_params + 1) // 2
-    return (0.65 * n_rows + 0.4 * n_pairs) * n_pairs * n_pairs + 2e7
+    return (0.35 * n_rows + 0.3 * n_pairs) * n_pairs * n_pairs + 2e7
 
 
 def column_factors(packed: Packed) -> Float64Array:
@@ -250,102 +299,12 @@ def _add_up(packed: Packed, factors: Float64Array, anchor: Float64Array, curve: 
     return Sums(loss, gradient, absolutes, squares, amplitude, second, steepest)
 
 
-def _masses(
-    packed: Packed, factors: Float64Array, anchor: Float64Array, curve: str, amplitude: float
-) -> Iterator[tuple[Float64Array, Float64Array]]:
-    """Yield rows as `_chunks` does, and their part of the amplitude."""
-    for rows, weights in _chunks(packed, factors):
-        yield rows, weights * _pointwise(rows @ anchor, curve)[2] / amplitude
-
-
-def _dispersion(
-    masses: Iterator[tuple[Float64Array, Float64Array]], whiten: Float64Array
-) -> float | None:
-    """Return a proven bound of the dispersion of the rows, or None.
-
-    See `is_certified`. What is left for rounding there is enough for all that comes before: with Q
-    the mean of |w|^4, products with `whiten` move the root of the dispersion by at most
-    3 D^2.5 (1 + RIDGE) / RIDGE 2^-53 sqrt(Q), and the covariance is off by 2^-53 Q (GRAM_ROWS +
-    N / GRAM_ROWS + 8) at most. Since the trace of the covariance is Q less the square of a norm
-    that is at most sqrt(D), Q is no more than D (D + 1) / 2 + D / LEAST_DISPERSION dispersions,
-    8480 for 64 parameters; then the former is 1e-8 of the dispersion, the latter 5e-8 for MAX_ROWS.
-    """
-    n_pairs = len(whiten) * (len(whiten) + 1) // 2
-    gram, mean = np.zeros((n_pairs, n_pairs)), np.zeros(n_pairs)
-    for rows, parts in masses:
-        roots = np.sqrt(parts)
-        whitened = (whiten @ rows.T) * np.sqrt(roots)
-        for first in range(0, len(rows), GRAM_ROWS):
-            products = pairs(whitened[:, first : first + GRAM_ROWS])
-            gram += products @ products.T
-            mean += products @ roots[first : first + GRAM_ROWS]
-    gram -= mean * mean[:, None]
-    return certified(gram)
-
-
-def pairs(rows: Float64Array) -> Float64Array:
-    """Return the products of each two of some arrays, those of different ones times sqrt(2)."""
-    n = len(rows)
-    products = np.empty((n * (n + 1) // 2, rows.shape[1]))
-    first = 0
-    for a in range(n):
-        np.multiply(rows[a] * math.sqrt(2), rows[a:], out=products[first : first + n - a])
-        np.square(rows[a], out=products[first])
-        first += n - a
-    return products
-
-
-def certified(matrix: Float64Array) -> float | None:
-    """Return a proven bound of the largest eigenvalue of a covariance, or None."""
-    if not np.isfinite(matrix).all():
-        return None
-    bound = max(ABOVE * _largest_eigenvalue(matrix), LEAST_DISPERSION)
-    step = ABOVE - 1
-    for _ in range(ATTEMPTS):
-        if is_certified(matrix, bound):
-            return bound
-        step *= 2
-        bound *= 1 + step
-    return None
-
-
-def is_certified(matrix: Float64Array, bound: float) -> bool:
-    """Whether no eigenvalue of a positive semidefinite matrix is above a bound.
-
-    That is so if Cholesky's method succeeds on bound I less the matrix: by then it has factored a
-    positive semidefinite matrix that is nearer to it than n^2 2^-53 bound, 5e-10 of it for the 2080
-    pairs of 64 parameters (Higham, "Accuracy and Stability of Numerical Algorithms", theorem 10.3).
-    SLACK is left for that, and for the rounding of the matrix.
-    """
-    rest = -matrix
-    rest[np.diag_indices_from(rest)] += bound * (1 - SLACK)
-    try:
-        factor = np.linalg.cholesky(rest)
-    except np.linalg.LinAlgError:
-        return False
-    return bool(np.isfinite(factor).all() and (factor.diagonal() > 0).all())
-
-
-def _largest_eigenvalue(matrix: Float64Array) -> float:
-    """Return about the largest eigenvalue, and seldom more, by the power method."""
-    vector = matrix[int(matrix.diagonal().argmax())]
-    found = 0.0
-    for _ in range(ROUNDS):
-        size = math.sqrt(float(np.square(vector).sum()))
-        if size == 0:
-            return 0.0
-        vector = matrix @ (vector / size)
-        before, found = found, math.sqrt(float(np.square(vector).sum()))
-        if found - before <= CLOSE * found:
-            break
-    return found
-
-
 def _rounded(
     curve: str,
+    dispersion: float,
+    of_draws: bool,
     sums: Sums,
     ways: Directions,
-    dispersion: float,
     factor: Float64Array,
     ridge: Float64Array,
     factors: Float64Array,
@@ -360,7 +319,7 @@ def _rounded(
     numbers = (constant, dispersion, *(np.abs(x).max() for x in (panels, ridge)))
     if not (all(abs(x) <= LARGE for x in numbers) and ridge.min() >= SMALL):
         return None
-    return _kernels.MomentBound(
+    bound = _kernels.MomentBound(
         _kernels.CURVES.index(curve),
         constant,
         sums.amplitude * (1 - WIDE),
@@ -371,6 +330,8 @@ def _rounded(
         ways.anchor.astype(np.float32),
         factors,
     )
+    bound.of_draws = of_draws
+    return bound
 
 
 def absolute_error(curve: str, sums: Sums, ways: Directions) -> float:

@@ -1,8 +1,9 @@
 """Candidates that are dropped before they are evaluated: what is set up for it, as far as it pays.
 
 Two stages tell which candidates cannot rank: a lower bound by moments of the rows (moments.py), and
-sums in single precision (src/screen.hpp). Either costs something, and drops nothing where all
-candidates are alike, so that each is tried on some of them first, and left where it drops too few.
+sums in single precision (src/screen.hpp), with tangents of the rows that follow (tangents.py).
+Either costs something, and drops nothing where all candidates are alike, so that each is tried on
+some of them first, and left where it drops too few.
 What is learned is a matter of speed alone: no digit of a result depends on it.
 """
 
@@ -15,7 +16,10 @@ import numpy as np
 
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.data.packed import Packed
+from metaopt_fast.objectives import tangents
 from metaopt_fast.objectives.moments import has_moments, moments_of, set_up_work
+from metaopt_fast.objectives.prospects import Prospect, prospect_of
+from metaopt_fast.objectives.tangents import Ahead, as_packed
 from metaopt_fast.samplers.base import BuiltInSampler
 from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.identity import is_built_in
@@ -31,25 +35,29 @@ FEWEST = 48
 # How many times as many candidates pass before a stage that was left is tried again: thresholds get
 # lower as a search goes on.
 PATIENCE = 20
-# How many times the work of its set-up the candidates to come have to be, for a bound: where single
-# precision is known to pay, and where nothing is.
-WORTH, WORTH_UNTRIED = 5, 20
-# Where the rows that follow are bounded by moments of their own, as parts of all blocks: those of
-# large norms, which come first, leave a bound of the others closer to their loss.
-PARTS = (1 / 16, 3 / 16)
+# How many times the work of its set-up the candidates to come have to be, for a bound: where it is
+# known what they take in single precision, and where nothing is.
+WORTH, WORTH_UNTRIED = 2, 20
+# The part of the candidates to come that pass before the rows that follow are bounded by moments.
+SOME = 32
 # Rows for each of a bound's pseudo-rows, without which it saves little.
 ROWS_OF_EACH = 4
 
 # Blocks, and bounds of the rows from there on.
 Points: TypeAlias = tuple[tuple[int, _kernels.MomentBound], ...]
 
+# Where nothing is known of the rows that follow.
+NOTHING_AHEAD = Ahead(None, np.empty(0, np.intp), None)
+
 
 class Tried(NamedTuple):
-    """A sampler whose bound by moments was set up, and where: nowhere if that was refused."""
+    """What was set up for a sampler."""
 
     sampler: BuiltInSampler
-    points: Points
-    n_tried: int  # check points after some blocks
+    ahead: Ahead | None = None  # None: not tried, or of no use
+    points: Points = ()  # where its candidates are bounded by moments
+    is_refused: bool = False
+    prospect: Prospect | None = None  # of a bound of all rows
 
 
 class Trial:
@@ -97,11 +105,13 @@ class Screening:
         """Forget all, and give its memory back."""
         self._rows.release()
         self._single, self._bounding = Trial(SINGLE_DROPS), Trial(BOUND_DROPS)
-        self._bounds: dict[BuiltInSampler, Tried] = {}
+        self._tried: dict[BuiltInSampler, Tried] = {}
         self._last: Tried | None = None
+        # The order of the rows in single precision, once it is known.
+        self._order: Ahead | None = None
         # Of the last candidates: the part of pairs that they took, and that reached the rows.
         self._pairs = self._screened = 0.0
-        self._to_come = 0
+        self._to_come = self._since_point = 0
 
     def expect(self, n_candidates: int) -> None:
         """Take note that the next calls of `evaluate` are for so many candidates of a search."""
@@ -110,72 +120,127 @@ class Screening:
     def n_bounds(self, sampler: object) -> int | None:
         """Return how many bounds by moments a sampler's candidates have; None if none was tried."""
         tried = self._tried_for(sampler) if isinstance(sampler, BuiltInSampler) else None
-        return None if tried is None else len(tried.points)
+        if tried is None or not (tried.points or tried.is_refused):
+            return None
+        return len(tried.points)
 
     def _tried_for(self, sampler: BuiltInSampler) -> Tried | None:
         """Return what was set up for a sampler, or for one that is equal, as workers are sent."""
         # To compare two takes as long as to screen a thousand candidates.
         if self._last is None or self._last.sampler is not sampler:
             # Of samplers of ours alone: what they state of their moments and bounds is relied on.
-            is_known = bool(self._bounds) and is_built_in(sampler)
-            found = self._bounds.get(sampler) if is_known else None
+            is_known = bool(self._tried) and is_built_in(sampler)
+            found = self._tried.get(sampler) if is_known else None
             self._last = None if found is None else found._replace(sampler=sampler)
         return self._last
 
-    def _points_of(self, sampler: BuiltInSampler, n_candidates: int) -> Points:
-        """Return where moments bound the loss of a sampler's candidates, set up as far as that pays
-        for so many; nowhere if it does not, or if there is no bound."""
+    def _keep(self, tried: Tried) -> Tried:
+        self._tried[tried.sampler] = self._last = tried
+        return tried
+
+    def _set_up_for(
+        self, sampler: BuiltInSampler, n_candidates: int, threshold: float
+    ) -> Tried | None:
+        """Return what there is for a sampler's candidates, set up as far as that pays for so many;
+        None for a sampler that is not ours."""
         tried = self._tried_for(sampler)
         if tried is None:
-            ours = is_built_in(sampler) and sampler.is_drawn_in_kernels
-            if not (ours and self._is_worth_a_bound(n_candidates)):
-                return ()
-            tried = self._bounds[sampler] = Tried(sampler, self._set_up(sampler, 0), 0)
-            self._bounding = Trial(BOUND_DROPS)
-        elif self._is_worth_a_point(tried, n_candidates):
-            point = self._set_up(sampler, self._blocks()[tried.n_tried])
-            tried = Tried(sampler, tried.points + point, tried.n_tried + 1)
-            self._bounds[sampler] = self._last = tried
-            self._pairs = 0.0  # until the next candidates tell
-        return tried.points
+            if not is_built_in(sampler):
+                return None
+            tried = self._keep(Tried(sampler))
+        if tried.ahead is None and self._is_worth_a_look_ahead(n_candidates):
+            tried = self._keep(tried._replace(ahead=self._look_ahead(sampler)))
+        if not tried.is_refused and has_moments(self._packed, self._loss):
+            tried = self._with_bounds(tried, n_candidates, threshold)
+        return tried
 
-    def _set_up(self, sampler: BuiltInSampler, block: int) -> Points:
-        """Return the check point of a block, if there is a bound of the rows from there on."""
-        packed, draws = self._packed, sampler.drawn(0, self._packed.n_columns)
-        if block > 0:
-            rest = np.arange(packed.n_blocks) >= block
-            packed = packed.blocks(rest, total_weight=packed.total_weight)
+    def _with_bounds(self, tried: Tried, n_candidates: int, threshold: float) -> Tried:
+        """Return what was set up with one more point where moments bound the rows that follow, if
+        that is worth it."""
+        blocks = [block for block, _ in tried.points]
+        if 0 in blocks:  # none of the rows that follow was worth it, then
+            return tried
+        if self._is_worth_a_point(tried, 0, n_candidates):
+            if tried.prospect is None:
+                tried = self._keep(self._with_prospect(tried))
+            # Thresholds get lower: what does not pay yet is asked again.
+            if tried.prospect is None or tried.prospect.dropped(threshold) >= BOUND_DROPS:
+                return self._keep(self._with_point(tried, 0))
+        if tried.prospect is not None and tried.prospect.is_heavy and len(blocks) < 2:
+            block = 3 * blocks[0] if blocks else tried.prospect.block_after_few(threshold)
+            if self._is_worth_a_point(tried, block, n_candidates):
+                return self._keep(self._with_point(tried, block))
+        return tried
+
+    def _with_prospect(self, tried: Tried) -> Tried:
+        """Return what was set up, with what moments of all rows promise."""
+        packed, rows, sampler = self._packed, self._rows, tried.sampler
         try:
-            bound = moments_of(packed, self._loss, sampler, draws=draws)
+            found = prospect_of(packed, rows, self._loss, sampler, self._ahead(tried))
         except MemoryError:
-            bound = None
-        return () if bound is None else ((block, bound),)
+            found = None
+        return tried._replace(prospect=found)
 
-    def _blocks(self) -> list[int]:
-        """Return the blocks that a check point may come before, after the first."""
-        n_blocks = self._packed.n_blocks
-        return sorted({block for part in PARTS if (block := round(part * n_blocks)) > 0})
+    def _with_point(self, tried: Tried, block: int) -> Tried:
+        """Return what was set up with moments that bound the rows from a block on, or refused."""
+        bound = None
+        try:
+            if block > 0:
+                packed = self._ahead(tried).rest(self._packed, block)
+                draws = tried.sampler.drawn(0, packed.n_columns)
+                bound = moments_of(packed, self._loss, tried.sampler, draws=draws)
+            elif tried.prospect is not None:
+                bound, self._bounding = tried.prospect.moments.certified(), Trial(BOUND_DROPS)
+        except MemoryError:
+            pass
+        self._pairs, self._since_point = 0.0, 0  # until the next candidates tell
+        if bound is None:
+            return tried._replace(is_refused=True)
+        return tried._replace(points=tuple(sorted((*tried.points, (block, bound)), key=_block)))
 
-    def _is_worth_a_point(self, tried: Tried, n_candidates: int) -> bool:
+    def _ahead(self, tried: Tried) -> Ahead:
+        """Return the order of the rows in single precision."""
+        return tried.ahead or as_packed(self._packed)
+
+    def _look_ahead(self, sampler: BuiltInSampler) -> Ahead | None:
+        """Return the order of the rows, and tangents for a sampler's candidates."""
+        order = self._order
+        try:
+            if order is None and self._rows.has_narrow_rows:
+                order = as_packed(self._packed)
+            found = tangents.look_ahead(self._packed, self._loss, sampler, order)
+        except MemoryError:
+            found = None
+        if found is None:
+            return order or as_packed(self._packed)
+        self._order = found
+        return found
+
+    def _is_worth_a_point(self, tried: Tried, block: int, n_candidates: int) -> bool:
         """Whether the rows that candidates still take are worth the set-up of one more point."""
-        n_rows, n_params = self._packed.n_rows, self._packed.n_columns
-        blocks = self._blocks()
-        if not (tried.points and self._single.pays) or self._loss != "logistic":
-            return False
-        if tried.n_tried >= len(blocks):
-            return False
-        # What is left to gain: rows before it are read, and the bound takes as long as some more.
-        before = blocks[tried.n_tried] / self._packed.n_blocks + (n_params + 1) / n_rows
-        pairs = max(0.0, self._pairs - self._screened * before)
-        work = SINGLE_WORK * pairs * self._work * n_candidates
-        return work > WORTH * set_up_work(n_rows, n_params)
-
-    def _is_worth_a_bound(self, n_candidates: int) -> bool:
         n_rows, n_params = self._packed.n_rows, self._packed.n_columns
         if not has_moments(self._packed, self._loss) or n_rows < ROWS_OF_EACH * (n_params + 1):
             return False
-        worth = WORTH if self._single.pays else WORTH_UNTRIED
-        return n_candidates * self._work > worth * set_up_work(n_rows, n_params)
+        if not tried.sampler.is_drawn_in_kernels:
+            return False
+        left, worth = 1.0, WORTH_UNTRIED
+        if self._single.pays:
+            # Rows before it are read, and the bound takes as long as some more.
+            before = block / self._packed.n_blocks + (n_params + 1) / n_rows
+            left, worth = SINGLE_WORK * max(0.0, self._pairs - self._screened * before), WORTH
+        elif block > 0:
+            return False
+        # Thresholds fall fast at first, and with them what is left.
+        if block > 0 and n_candidates > SOME * self._since_point:
+            return False
+        return n_candidates * self._work * left > worth * set_up_work(n_rows, n_params)
+
+    def _is_worth_a_look_ahead(self, n_candidates: int) -> bool:
+        packed = self._packed
+        if not tangents.has_tangents(packed, self._loss):
+            return False
+        work = tangents.set_up_work(packed.n_rows, packed.n_columns)
+        return n_candidates * self._work > WORTH_UNTRIED * work
 
     def evaluate(
         self,
@@ -187,8 +252,7 @@ class Screening:
         n_threads: int,
     ) -> float:
         """Write the losses of candidates up to a threshold; see `_kernels.evaluate_below`."""
-        draws, thetas = None, None
-        bounds: Points = ()
+        draws, thetas, tried = None, None, None
         if isinstance(candidates, BuiltInSampler):
             draws = candidates.drawn(seed, self._packed.n_columns)
         else:
@@ -196,7 +260,9 @@ class Screening:
         count, first, visited = len(losses), 0, 0.0
         while first < count:
             if isinstance(candidates, BuiltInSampler) and threshold < math.inf:
-                bounds = self._points_of(candidates, self._to_come - first)
+                tried = self._set_up_for(candidates, self._to_come - first, threshold)
+            bounds = tried.points if tried else ()
+            known = tried.ahead if tried and tried.ahead else NOTHING_AHEAD
             size, single, points = self._next(losses[first:], threshold, bounds, n_threads)
             part, tally = losses[first : first + size], np.zeros(2 * len(points) + 2)
             fraction = self._rows.evaluate_below(
@@ -209,6 +275,8 @@ class Screening:
                 single,
                 points,
                 tally,
+                known.order,
+                known.tangents,
             )
             if fraction < 0:
                 return fraction
@@ -249,6 +317,7 @@ class Screening:
     ) -> None:
         """Take note of what the stages dropped, and of the part of pairs that it took."""
         self._pairs, self._screened = fraction, tally[-2] / size
+        self._since_point += size
         if points and points[0][0] == 0:
             self._bounding.learn(tally[0], tally[1])
             self._pairs -= (self._packed.n_columns + 1) / self._packed.n_rows
@@ -258,3 +327,7 @@ class Screening:
             self._single.learn(tally[-2], tally[-1])
         else:
             self._single.passed(size)
+
+
+def _block(point: tuple[int, _kernels.MomentBound]) -> int:
+    return point[0]

@@ -101,6 +101,7 @@ TESTS = {
     "objectives/base": ["losses", "kernels", "bad_input"],
     "objectives/count_objective": ["counts", "every_argument"],
     "objectives/counts": ["counts", "exact_counts", "every_argument"],
+    "objectives/dispersions": ["moments"],
     "objectives/limits": ["counts"],
     "objectives/pointwise": ["kernels", "bad_input", "pruning", "subset", "threads", "descent"],
     "plots": ["plots"],

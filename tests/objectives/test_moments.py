@@ -15,7 +15,7 @@ from mpmath import iv
 
 import metaopt_fast as mf
 from metaopt_fast import _kernels
-from metaopt_fast.objectives import moments
+from metaopt_fast.objectives import dispersions, moments
 from metaopt_fast.reference.bounds import covariance_of_products, moment_bound
 
 KINDS = ("normal", "heavy tails", "binary", "repeated", "constant", "far from 0", "any units")
@@ -93,7 +93,7 @@ def test_the_bound_is_that_of_the_reference_but_for_its_safety(problem):
     n, reference = problem.objective.n_params, problem.reference
     # A column of zeros has any spread.
     alike = bound is not None and reference.signed_X.any(axis=0).all()
-    if not alike or bound.dispersion == moments.LEAST_DISPERSION:
+    if not alike or bound.dispersion < 1.5 * dispersions.LEAST_DISPERSION:
         return
     factors = moments.column_factors(problem.objective._packed)
     # In the bound's units, and from its anchor: a number of single precision.
@@ -131,7 +131,12 @@ def test_rows_of_one_size_are_bounded_nearly_exactly():
     X = np.array([[1.0], [-1.0], [1.0], [1.0]])
     objective = mf.LogisticLoss(X, [0, 1, 1, 0])
     bound = moments.moments_of(objective._packed, "logistic", mf.Normal(scale=3.0))
-    assert bound.dispersion == moments.LEAST_DISPERSION
+    # Sums in single precision are allowed 1e-4 of the squares, which are less than 1 here.
+    assert (
+        dispersions.LEAST_DISPERSION
+        <= bound.dispersion
+        <= dispersions.LEAST_DISPERSION + dispersions.OF_GRAM
+    )
     thetas = np.linspace(-20, 20, 401)[:, None]
     gap = objective.batch_loss(thetas) - bounds(bound, thetas)
     assert (gap > 0).all()
@@ -336,33 +341,33 @@ def test_the_certificate_is_close_to_the_largest_eigenvalue_and_never_below(kind
     for seed in range(5):
         matrix = covariances(kind, seed)
         truth = np.linalg.eigvalsh(matrix)[-1]
-        found = moments.certified(matrix)
-        assert found == moments.LEAST_DISPERSION or truth <= found <= 1.05 * truth
+        found = dispersions.certified(matrix)
+        assert found == dispersions.LEAST_DISPERSION or truth <= found <= 1.05 * truth
 
 
 @pytest.mark.parametrize("kind", ["normal", "heavy tails", "binary"])
 def test_a_bound_that_is_too_small_is_refused(kind):
     matrix = covariances(kind)
     truth = np.linalg.eigvalsh(matrix)[-1]
-    assert moments.is_certified(matrix, truth * (1 + 1e-6))
+    assert dispersions.is_certified(matrix, truth * (1 + 1e-6))
     for share in (0.9, 0.999, 1.0):
-        assert not moments.is_certified(matrix, share * truth)
+        assert not dispersions.is_certified(matrix, share * truth)
 
 
 def test_the_dispersion_of_an_objective_is_refused_when_it_is_a_tenth_less(monkeypatch):
     X = np.random.default_rng(1).standard_normal((300, 5))
     objective = mf.LogisticLoss(X, np.arange(300) % 2)
     seen = []
-    is_certified = moments.is_certified
+    is_certified = dispersions.is_certified
 
     def spy(matrix, bound):
         seen.append((matrix.copy(), bound))
         return is_certified(matrix, bound)
 
-    monkeypatch.setattr(moments, "is_certified", spy)
+    monkeypatch.setattr(dispersions, "is_certified", spy)
     bound = moments.moments_of(objective._packed, "logistic", mf.Normal())
     matrix, tried = seen[-1]
-    assert bound.dispersion == tried
+    assert tried < bound.dispersion < 1.01 * tried  # and what single precision may have lost
     assert is_certified(matrix, tried)
     assert not is_certified(matrix, 0.9 * tried)
 
@@ -370,7 +375,7 @@ def test_the_dispersion_of_an_objective_is_refused_when_it_is_a_tenth_less(monke
 def test_without_a_proof_within_the_attempts_there_is_no_bound(monkeypatch):
     X = np.random.default_rng(1).standard_normal((50, 3))
     objective = mf.LogisticLoss(X, np.arange(50) % 2)
-    monkeypatch.setattr(moments, "is_certified", lambda matrix, bound: False)
+    monkeypatch.setattr(dispersions, "is_certified", lambda matrix, bound: False)
     assert moments.moments_of(objective._packed, "logistic", mf.Normal()) is None
 
 
@@ -378,7 +383,7 @@ def test_without_memory_for_the_pairs_there_is_no_bound(monkeypatch):
     def fail(rows):
         raise MemoryError
 
-    monkeypatch.setattr(moments, "pairs", fail)
+    monkeypatch.setattr(dispersions, "pairs", fail)
     assert moments.moments_of(plain()._packed, "logistic", mf.Normal()) is None
 
 
@@ -397,10 +402,10 @@ def test_an_inverse_that_is_none_has_no_bound(monkeypatch):
 
 
 def test_a_power_method_that_is_cut_short_leads_to_a_bound_all_the_same(monkeypatch):
-    monkeypatch.setattr(moments, "ROUNDS", 1)
+    monkeypatch.setattr(dispersions, "ROUNDS", 1)
     rows = np.random.default_rng(3).normal(size=(6, 40)) * np.arange(1, 7)[:, None]
     matrix = rows @ rows.T / 40
-    assert moments.certified(matrix) >= np.linalg.eigvalsh(matrix)[-1]
+    assert dispersions.certified(matrix) >= np.linalg.eigvalsh(matrix)[-1]
 
 
 def test_a_ridge_below_single_precision_has_no_bound():
@@ -414,15 +419,15 @@ def test_a_ridge_below_single_precision_has_no_bound():
 def test_numbers_that_are_not_finite_certify_nothing(bad):
     matrix = covariances()
     matrix[3, 4] = matrix[4, 3] = bad
-    assert moments.certified(matrix) is None
-    assert not moments.is_certified(matrix, 1.0)
+    assert dispersions.certified(matrix) is None
+    assert not dispersions.is_certified(matrix, 1.0)
 
 
 @given(st.integers(0, 2**32), st.integers(1, 8), st.integers(1, 30))
 def test_pairs_have_the_products_of_the_fourth_moments(seed, n_params, n_rows):
     rng = np.random.default_rng(seed)
     rows, y = rng.standard_normal((n_params, n_rows)), rng.standard_normal((n_params, 1))
-    found = (moments.pairs(y).T @ moments.pairs(rows)).ravel()
+    found = (dispersions.pairs(y).T @ dispersions.pairs(rows)).ravel()
     np.testing.assert_allclose(found, (y.T @ rows).ravel() ** 2, rtol=1e-10, atol=1e-10)
 
 
@@ -469,7 +474,7 @@ def test_columns_are_divided_by_the_power_of_two_below_their_largest():
 
 def test_a_set_up_takes_about_the_work_that_is_told():
     small, large = moments.set_up_work(569, 31), moments.set_up_work(10_000, 31)
-    assert 1e8 < small < 2e8 < 1e9 < large < 3e9  # 8 and 80 milliseconds, at 0.05 ns each
+    assert 5e7 < small < 2e8 < 5e8 < large < 2e9  # 6 and 45 milliseconds, at 0.05 ns each
 
 
 # ----------------------------------------------------------------------------------------- no bound

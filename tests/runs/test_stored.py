@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 
 import metaopt_fast as mf
+from metaopt_fast.objectives import prospects, screening
 from metaopt_fast.search import shards
 
 STORED = Path(__file__).parents[1] / "stored"
@@ -110,6 +111,17 @@ def test_a_search_of_0_1_0_goes_on_to_the_bits_that_0_1_0_found(stored, name):
     found = mf.SearchResult.load(STORED / "search_result.npz")
     assert same_bits(went_on, found, ("top", "top_thetas", "trace"))
     assert went_on.n_evaluated == N_CANDIDATES
+
+
+@needs_fma
+def test_a_search_of_0_1_0_goes_on_with_a_bound_that_it_did_not_have(stored, monkeypatch):
+    for name in ("WORTH", "WORTH_UNTRIED", "ROWS_OF_EACH"):  # these rows are far too few
+        monkeypatch.setattr(screening, name, 0)
+    monkeypatch.setattr(prospects.Prospect, "dropped", lambda *_: 1.0)
+    went_on = mf.resume_search(stored("unfinished.search"), OBJECTIVE)
+    found = mf.SearchResult.load(STORED / "search_result.npz")
+    assert went_on.config["moment_bound"] == "used"
+    assert same_bits(went_on, found, ("top", "top_thetas", "trace"))
 
 
 @needs_fma
