@@ -10,6 +10,7 @@ from importlib.util import find_spec
 import numpy as np
 
 import metaopt_fast as mf
+from metaopt_fast.arithmetic import geometric
 from metaopt_fast.data.standardize import standardize_in_place as standardize
 from metaopt_fast.selection.scores import SCORES
 from metaopt_fast.selection.tune import tune
@@ -144,7 +145,7 @@ def fit_wide():
 
 def fit_l1(rows, l2, **options):
     y = np.arange(len(rows)) % 2
-    l1 = mf.l1_max(rows, y) * np.geomspace(1, 0.05, 10)
+    l1 = mf.l1_max(rows, y) * geometric(1.0, 0.05, 10)
     return mf.fit_many(rows, y, l2=l2, l1=l1, folds=np.arange(len(rows)) // 2 % 3, **options)
 
 
