@@ -75,7 +75,7 @@ def _label_to_json(label: Label) -> Any:
 
 
 def load_model(path: str | os.PathLike[str]) -> Model:
-    """Read a model from the JSON file that ``metaopt-fast ... --model`` or `Model.save` wrote.
+    """Read a model from the JSON file that ``--model`` of ``metaopt-fast`` or `Model.save` wrote.
 
     Nothing in it is executed.
 
