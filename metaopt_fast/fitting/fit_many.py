@@ -58,11 +58,11 @@ def fit_many(
 ) -> FitResult:
     """Fit M regularised logistic regressions, for each fold that is left out, as one computation.
 
-    Each minimises sum_i w_i softplus(-m_i) / sum_i w_i + l2 / 2 theta'theta + l1 |theta|_1 over its
-    training rows, the intercept not penalised: scikit-learn's C is 1 / ((l1 + l2) * sum_i w_i), its
-    l1_ratio l1 / (l1 + l2). Where y holds more than two classes, a model has a row of theta for
-    each, the loss is that of `SoftmaxLoss`, and there is no l1 penalty. The bits of the results are
-    the same for any number of threads.
+    Each minimises sum_i w_i softplus(-m_i) / sum_i w_i + l2 / 2 theta'theta + l1 sum_j abs(theta_j)
+    over its training rows, the intercept not penalised: scikit-learn's C is
+    1 / ((l1 + l2) * sum_i w_i), its l1_ratio l1 / (l1 + l2). Where y holds more than two classes, a
+    model has a row of theta for each, its loss is that of `SoftmaxLoss`, and it has no l1 penalty.
+    The bits of the results are the same for any number of threads.
 
     Parameters
     ----------

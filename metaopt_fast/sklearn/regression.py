@@ -30,7 +30,7 @@ from metaopt_fast.validation.values import check_number
 class LogisticRegression(LinearClassifier):
     """Logistic regression with l2 and l1 penalties, and a proof of how good it is.
 
-    Minimises C * sum_i w_i loss_i + (1 - l1_ratio) coef'coef / 2 + l1_ratio |coef|_1, as
+    Minimises C * sum_i w_i loss_i + (1 - l1_ratio) coef'coef / 2 + l1_ratio sum_j abs(coef_j), as
     scikit-learn's estimator of this name does: w_i is the sample weight of row i times that of its
     class, and the intercept is not penalised. The loss is softplus(-m_i), m_i the margin, for two
     classes, and minus the logarithm of the softmax of the row's class for more: one model of all
