@@ -146,16 +146,18 @@ inline void narrow_rows(const double *from, ptrdiff_t n_panels, ptrdiff_t n_para
                         const double *factors, const ptrdiff_t *row_at, void *panels) {
     float *to = (float *)panels;
     for (ptrdiff_t p = 0; p < n_panels; p++) {
-        const double *rows[PANEL];
-        for (int r = 0; r < PANEL; r++) {
-            const ptrdiff_t at = row_at ? row_at[p * PANEL + r] : p * PANEL + r;
+        const double *panel = from + p * n_params * PANEL, *rows[PANEL];
+        for (int r = 0; row_at && r < PANEL; r++) {
+            const ptrdiff_t at = row_at[p * PANEL + r];
             rows[r] = at < 0 ? nullptr : from + at / PANEL * n_params * PANEL + at % PANEL;
         }
-        for (ptrdiff_t j = 0; j < n_params; j++) {
+        for (ptrdiff_t j = 0; j < n_params; j++, to += PANEL) {
             const double inverse = 1 / factors[j];
-            for (int r = 0; r < PANEL; r++)
-                to[(p * n_params + j) * PANEL + r] =
-                    rows[r] ? (float)(rows[r][j * PANEL] * inverse) : 0;
+            if (row_at)
+                for (int r = 0; r < PANEL; r++)
+                    to[r] = rows[r] ? (float)(rows[r][j * PANEL] * inverse) : 0;
+            else
+                for (int r = 0; r < PANEL; r++) to[r] = (float)(panel[j * PANEL + r] * inverse);
         }
     }
 }
