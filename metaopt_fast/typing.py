@@ -2,9 +2,9 @@
 
 An objective or a sampler of one's own needs no base class. `Objective` is all that a search asks of
 an objective, `Differentiable` or `BatchDifferentiable` what a descent asks; `Sampled`, `Pruned`,
-`Smooth`, `Minibatched` and `Threaded` are parts that one may have as well. What stands for a method
-is asked only where it knows of every override of it: where a class overrides ``batch_loss``, an
-inherited ``sampled_loss`` is not asked.
+`Smooth`, `Penalised`, `Minibatched` and `Threaded` are parts that one may have as well. What stands
+for a method is asked only where it knows of every override of it: where a class overrides
+``batch_loss``, an inherited ``sampled_loss`` is not asked.
 """
 
 from __future__ import annotations
@@ -95,6 +95,13 @@ class Smooth(Protocol):
 
     def lipschitz(self) -> float:
         """Return a Lipschitz constant of the gradient; infinity where there is none."""
+
+
+class Penalised(Protocol):
+    """An objective with a penalty, in whose place ``l2`` of a descent may be put."""
+
+    def with_l2(self, l2: float, /) -> Self:
+        """Return the same objective with another strength of its penalty; 0 for none."""
 
 
 class Minibatched(Protocol):

@@ -30,12 +30,13 @@ from metaopt_fast.runs.evaluation import (
     is_batch_differentiable,
     is_differentiable,
     is_minibatched,
+    is_penalised,
     is_smooth,
     traits,
 )
 from metaopt_fast.samplers.base import MAX_SEED
 from metaopt_fast.typing import BatchDifferentiable, Differentiable, Float64Array
-from metaopt_fast.validation.overrides import check_overrides, is_same_kind
+from metaopt_fast.validation.overrides import check_overrides, has_method, is_same_kind
 from metaopt_fast.validation.values import (
     as_real_array,
     check_integer,
@@ -114,7 +115,8 @@ def gradient_descent(
     min_delta : float, default 0
         Fall of the loss that counts; see `patience`.
     l2 : float or array_like of shape (K,), optional
-        Strength of the penalty, >= 0, in place of the objective's own.
+        Strength of the penalty, >= 0, in place of the objective's own: of one that has ``l2`` and
+        no ``with_l2(l2)`` that knows of every override, at least as much as it has.
     batch_size : int, optional
         Rows of a mini-batch: each step follows the gradient of the next so many rows. An iteration
         is an epoch, in which each row of positive weight is visited once, and after which the loss
@@ -207,15 +209,13 @@ def gradient_descent(
     }
     options = kind.read_options(method, given, descents)
     seed = check_integer("seed", seed, 0, MAX_SEED)
+    penalty = None
+    if strength is not None:
+        strengths = np.broadcast_to(strength, descents.n_runs or 1)
+        objective, penalty = _with_penalty(objective, strengths)
     epoch = None if batch_size is None else _epochs(objective, batch_size, seed, method)
 
     start = np.zeros((descents.n_runs or 1, objective.n_params)) if theta is None else theta
-    penalty = None
-    if strength is not None:
-        told = traits(objective)
-        more = np.empty(descents.n_runs or 1)
-        more[:] = strength - float(told.l2 or 0.0)
-        penalty = L2(more, objective.n_params - bool(told.fit_intercept))
     evaluation = Evaluation(objective, penalty)
     if rate is None and kind.default_rate is not None:
         rate = np.array(kind.default_rate)
@@ -224,6 +224,27 @@ def gradient_descent(
     rule = _make_rule(method, np.atleast_2d(start).shape, descents, rate, options, epoch)
     runs = descend(evaluation, rule, np.atleast_2d(start), limits, epoch)
     return runs[0] if descents.n_runs is None else runs
+
+
+def _with_penalty(objective: Any, strengths: Float64Array) -> tuple[Any, Penalty]:
+    """Return an objective, and the penalty to be added for the descents to have these strengths.
+
+    The difference of two penalties would lose what is small beside them, so the objective's own is
+    left out, where it can be. More than there is may be added to any.
+    """
+    own = float(traits(objective).l2 or 0.0)
+    if own != 0 and is_penalised(objective):
+        objective, own = objective.with_l2(0.0), 0.0
+    if strengths.min() < own:
+        raise ValueError(
+            f"l2 has {float(strengths.min())!r}, less than the {own:g} that {describe(objective)} "
+            "adds itself: pass at least that, or give it a method with_l2."
+        )
+    strengths = strengths - own
+    if has_method(objective, "_penalty_of"):  # of ours
+        return objective, objective._penalty_of(strengths)
+    n_penalised = int(objective.n_params) - bool(traits(objective).fit_intercept)
+    return objective, L2(strengths, n_penalised)
 
 
 def _make_rule(

@@ -42,7 +42,7 @@ class Evaluation:
     ----------
     objective : object with ``loss_gradient`` or ``batch_loss_gradient``
     penalty : Penalty of K strengths, or None
-        Penalty that is added to the objective's own: below 0 where that one is the larger.
+        Penalty that is added to what the objective has.
     """
 
     def __init__(self, objective: Any, penalty: Penalty | None) -> None:
@@ -80,11 +80,8 @@ class Evaluation:
         if self.penalty is not None:
             with np.errstate(all="ignore"):
                 more, pull = self.penalty.value_gradient(theta)
-                # The penalty is below 0 where the objective has the larger one: a loss that is
-                # infinite there stays so, instead of inf - inf, and ends the run.
                 more += loss
                 pull += gradient
-                more[loss == np.inf] = np.inf
             return more, pull
         return loss, gradient
 

@@ -14,6 +14,7 @@ from metaopt_fast.data.packed import Packed
 from metaopt_fast.data.packing import decisions_of
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.machine import default_n_threads
+from metaopt_fast.objectives.penalties import L2, Penalty
 from metaopt_fast.samplers.base import BuiltInSampler
 from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.frames import as_numbers
@@ -22,6 +23,7 @@ from metaopt_fast.validation.values import (
     check_dtype,
     check_flag,
     check_n_threads,
+    check_number,
     describe,
     to_float64,
 )
@@ -224,3 +226,88 @@ class LinearData(ABC):
             f"theta {row} has {thetas[row, column]} as entry {column}, which is not finite in "
             f"{self.dtype}: pass finite thetas."
         )
+
+
+class PenalisedLoss(LinearData):
+    """A mean loss and a penalty, of one theta or of many. A subclass evaluates them."""
+
+    l2: float
+
+    @abstractmethod
+    def _evaluate(self, thetas: Float64Array, *, gradient: bool) -> tuple[Float64Array, Any]:
+        """Return the losses of thetas, and their gradients where these are asked for."""
+
+    def _penalty_of(self, strengths: Float64Array) -> Penalty:
+        """Return the penalty of models of some strengths."""
+        return L2(strengths, self.n_features)
+
+    @property
+    def _penalty(self) -> Penalty:
+        return self._penalty_of(np.array([self.l2]))
+
+    def _evaluate_one(self, theta: npt.ArrayLike, gradient: Float64Array | None) -> float:
+        """Return the loss of one theta and, unless that is None, write its gradient."""
+        losses, gradients = self._evaluate(self._one(theta), gradient=gradient is not None)
+        if gradient is not None:
+            gradient[:] = gradients[0]
+        return float(losses[0])
+
+    def loss(self, theta: npt.ArrayLike) -> float:
+        """Return L(theta).
+
+        Parameters
+        ----------
+        theta : array_like of shape (n_params,)
+
+        Returns
+        -------
+        float
+            Never NaN; inf where the loss of a row leaves the range of the dtype.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If theta has another shape, is not finite or not real.
+        """
+        return self._evaluate_one(theta, None)
+
+    def gradient(self, theta: npt.ArrayLike) -> Float64Array:
+        """Return the gradient of L at theta, shape (n_params,). See `loss`."""
+        gradient = np.empty(self.n_params)
+        self._evaluate_one(theta, gradient)
+        return gradient
+
+    def loss_gradient(self, theta: npt.ArrayLike) -> tuple[float, Float64Array]:
+        """Return L(theta) and its gradient, as ``scipy.optimize.minimize(..., jac=True)`` wants."""
+        gradient = np.empty(self.n_params)
+        return self._evaluate_one(theta, gradient), gradient
+
+    def batch_loss(self, thetas: npt.ArrayLike) -> Float64Array:
+        """Return L of many thetas.
+
+        Parameters
+        ----------
+        thetas : array_like of shape (n_candidates, n_params)
+
+        Returns
+        -------
+        numpy.ndarray of shape (n_candidates,), float64
+            Each the same bits as `loss` of that theta alone.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If thetas has another shape, is not finite or not real.
+        """
+        return self._evaluate(self._many(thetas), gradient=False)[0]
+
+    def batch_loss_gradient(self, thetas: npt.ArrayLike) -> tuple[Float64Array, Float64Array]:
+        """Return L of many thetas, shape (n_candidates,), and its gradients, shaped as thetas."""
+        return self._evaluate(self._many(thetas), gradient=True)
+
+    def with_l2(self, l2: float) -> Self:
+        """Return the same objective, its data shared, with another strength of the penalty."""
+        other = copy.copy(self)
+        other.l2 = check_number("l2", l2, 0.0)
+        other._connect()
+        return other

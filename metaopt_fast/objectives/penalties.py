@@ -23,25 +23,32 @@ class Penalty(ABC):
     Attributes
     ----------
     strengths : numpy.ndarray of shape (K,), or (1,) for a single one of all models
-        Factors of the penalty; below 0 where it is the difference between two.
+        Factors of the penalty.
     n_penalised : int
-        Number of parameters that are penalised: the first ones. The others are free.
+        Number of parameters of each class that are penalised: the first ones. The others are free.
+    n_classes : int, default 1
+        Number of classes whose parameters a model has, one class after the other.
     """
 
     strengths: Float64Array
     n_penalised: int
+    n_classes: int = 1
 
     def of(self, rows: IndexArray | BoolArray) -> Self:
         """Return the penalty of some models."""
-        return type(self)(self.strengths[rows], self.n_penalised)
+        return type(self)(self.strengths[rows], self.n_penalised, self.n_classes)
 
     def penalised(self, thetas: Float64Array) -> Float64Array:
         """Return thetas with 0 for what is free."""
-        if self.n_penalised == thetas.shape[1]:
+        if self.n_classes * self.n_penalised == thetas.shape[1]:
             return thetas
-        found = thetas.copy()
-        found[:, self.n_penalised :] = 0
+        found = np.array(thetas, order="C")
+        self._of_classes(found)[..., self.n_penalised :] = 0
         return found
+
+    def _of_classes(self, thetas: Float64Array) -> Float64Array:
+        """Return thetas in C order as (K, n_classes, parameters of a class), not copied."""
+        return thetas.reshape(len(thetas), self.n_classes, -1)
 
     @property
     @abstractmethod
@@ -85,8 +92,8 @@ class L2(Penalty):
     def value_gradient(self, thetas: Float64Array) -> tuple[Float64Array, Float64Array]:
         thetas = self.penalised(thetas)
         gradients = self.strengths[:, None] * thetas
-        # Pairwise, whatever the number of models.
-        values: Float64Array = np.add.reduce(gradients * thetas, axis=1) / 2
+        # Pairwise, whatever the number of models. Half of a product may be in the range alone.
+        values: Float64Array = np.add.reduce(gradients * (thetas / 2), axis=1)
         return values, gradients
 
     def change(self, to: Self, thetas: Float64Array) -> tuple[Float64Array, Float64Array]:
@@ -94,6 +101,7 @@ class L2(Penalty):
         return more / 2 * np.square(thetas).sum(axis=1), more[:, None] * thetas
 
     def proximal(self, thetas: Float64Array, steps: Float64Array) -> Float64Array:
-        found = thetas.copy()
-        found[:, : self.n_penalised] /= (1 + steps * self.strengths)[:, None]
+        found = np.array(thetas, order="C")
+        shrinking = (1 + steps * self.strengths)[:, None, None]
+        self._of_classes(found)[..., : self.n_penalised] /= shrinking
         return found

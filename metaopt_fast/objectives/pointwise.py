@@ -15,9 +15,8 @@ from metaopt_fast.data.packed import Packed
 from metaopt_fast.data.packing import pack
 from metaopt_fast.data.subsets import minibatches, subset
 from metaopt_fast.floating_errors import shielded
-from metaopt_fast.objectives.base import LinearData, check_sampler
+from metaopt_fast.objectives.base import PenalisedLoss, check_sampler
 from metaopt_fast.objectives.eigenvalues import moment_bound
-from metaopt_fast.objectives.penalties import L2, Penalty
 from metaopt_fast.objectives.screening import Screening
 from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED, BuiltInSampler, allocate
 from metaopt_fast.typing import Float64Array
@@ -35,7 +34,7 @@ from metaopt_fast.validation.values import (
 WORTH_BOUNDING = 1e7
 
 
-class PointwiseLoss(LinearData):
+class PointwiseLoss(PenalisedLoss):
     """A mean of losses of the margins of linear models, and a penalty. See `LogisticLoss`.
 
     A subclass names its pointwise loss, one of src/losses.hpp, and bounds its second derivative.
@@ -91,63 +90,6 @@ class PointwiseLoss(LinearData):
         self._rows = packed.rows(self._loss, float(self._penalty.curvatures[0]))
         self._screening = Screening(packed, self._rows, self._loss)
         self._work = _kernels.work(self.n_samples, self.n_params)
-
-    @property
-    def _penalty(self) -> Penalty:
-        return L2(np.array([self.l2]), self.n_features)
-
-    def loss(self, theta: npt.ArrayLike) -> float:
-        """Return L(theta).
-
-        Parameters
-        ----------
-        theta : array_like of shape (n_params,)
-
-        Returns
-        -------
-        float
-            Never NaN; inf where a margin leaves the range of the dtype on the wrong side.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If theta has another shape, is not finite or not real.
-        """
-        return self._evaluate_one(theta, None)
-
-    def gradient(self, theta: npt.ArrayLike) -> Float64Array:
-        """Return the gradient of L at theta, shape (n_params,). See `loss`."""
-        gradient = np.empty(self.n_params)
-        self._evaluate_one(theta, gradient)
-        return gradient
-
-    def loss_gradient(self, theta: npt.ArrayLike) -> tuple[float, Float64Array]:
-        """Return L(theta) and its gradient, as ``scipy.optimize.minimize(..., jac=True)`` wants."""
-        gradient = np.empty(self.n_params)
-        return self._evaluate_one(theta, gradient), gradient
-
-    def batch_loss(self, thetas: npt.ArrayLike) -> Float64Array:
-        """Return L of many thetas.
-
-        Parameters
-        ----------
-        thetas : array_like of shape (n_candidates, n_params)
-
-        Returns
-        -------
-        numpy.ndarray of shape (n_candidates,), float64
-            Each the same bits as `loss` of that theta alone.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If thetas has another shape, is not finite or not real.
-        """
-        return self._evaluate(self._many(thetas), gradient=False)[0]
-
-    def batch_loss_gradient(self, thetas: npt.ArrayLike) -> tuple[Float64Array, Float64Array]:
-        """Return L of many thetas, shape (n_candidates,), and its gradients, shaped as thetas."""
-        return self._evaluate(self._many(thetas), gradient=True)
 
     def sampled_loss(
         self,

@@ -13,8 +13,9 @@ from metaopt_fast.data.checks import check_rows, check_sample_weight, check_whol
 from metaopt_fast.data.packing import decisions_of, pack
 from metaopt_fast.data.subsets import subset
 from metaopt_fast.floating_errors import shielded
-from metaopt_fast.objectives.base import LinearData
+from metaopt_fast.objectives.base import PenalisedLoss
 from metaopt_fast.objectives.eigenvalues import moment_bound
+from metaopt_fast.objectives.penalties import L2, Penalty
 from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.values import check_number
 
@@ -22,7 +23,7 @@ from metaopt_fast.validation.values import check_number
 MAX_CLASSES = 2**15
 
 
-class SoftmaxLoss(LinearData):
+class SoftmaxLoss(PenalisedLoss):
     """Mean softmax (cross-entropy) loss of linear models of K classes, for one theta or very many.
 
     L(theta) = sum_i w_i (log sum_k exp(z_ik) - z_i,y_i) / sum_i w_i + l2 / 2 * sum_kj theta_kj^2,
@@ -109,61 +110,13 @@ class SoftmaxLoss(LinearData):
         )
         self._work = n_classes * _kernels.work(self.n_samples, self._n_columns)
 
+    def _penalty_of(self, strengths: Float64Array) -> Penalty:
+        return L2(strengths, self.n_features, self.n_classes)
+
     @property
     def _parts(self) -> str:
         each = f"{self.n_features} features" + " and the intercept" * self.fit_intercept
         return f"{self.n_classes} classes of {each}"
-
-    def loss(self, theta: npt.ArrayLike) -> float:
-        """Return L(theta).
-
-        Parameters
-        ----------
-        theta : array_like of shape (n_params,)
-
-        Returns
-        -------
-        float
-            Never NaN; inf where the loss of a row leaves the range of the dtype.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If theta has another shape, is not finite or not real.
-        """
-        return float(self._evaluate(self._one(theta), gradient=False)[0][0])
-
-    def gradient(self, theta: npt.ArrayLike) -> Float64Array:
-        """Return the gradient of L at theta, shape (n_params,). See `loss`."""
-        return self.loss_gradient(theta)[1]
-
-    def loss_gradient(self, theta: npt.ArrayLike) -> tuple[float, Float64Array]:
-        """Return L(theta) and its gradient, as ``scipy.optimize.minimize(..., jac=True)`` wants."""
-        losses, gradients = self._evaluate(self._one(theta), gradient=True)
-        return float(losses[0]), gradients[0]
-
-    def batch_loss(self, thetas: npt.ArrayLike) -> Float64Array:
-        """Return L of many thetas.
-
-        Parameters
-        ----------
-        thetas : array_like of shape (n_candidates, n_params)
-
-        Returns
-        -------
-        numpy.ndarray of shape (n_candidates,), float64
-            Each the same bits as `loss` of that theta alone.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If thetas has another shape, is not finite or not real.
-        """
-        return self._evaluate(self._many(thetas), gradient=False)[0]
-
-    def batch_loss_gradient(self, thetas: npt.ArrayLike) -> tuple[Float64Array, Float64Array]:
-        """Return L of many thetas, shape (n_candidates,), and its gradients, shaped as thetas."""
-        return self._evaluate(self._many(thetas), gradient=True)
 
     @shielded
     def decisions(self, theta: npt.ArrayLike, X: npt.ArrayLike) -> Float64Array:

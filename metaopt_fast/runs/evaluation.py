@@ -21,6 +21,7 @@ from metaopt_fast.typing import (
     Differentiable,
     Minibatched,
     Objective,
+    Penalised,
     Pruned,
     Sampled,
     SamplerLike,
@@ -91,6 +92,11 @@ def is_batch_differentiable(objective: object) -> TypeGuard[BatchDifferentiable]
 def is_smooth(objective: object) -> TypeGuard[Smooth]:
     """Whether an objective's Lipschitz constant is that of the gradients it gives."""
     return may_ask(objective, "lipschitz")
+
+
+def is_penalised(objective: object) -> TypeGuard[Penalised]:
+    """Whether the strength of an objective's penalty can be set, whatever else is overridden."""
+    return may_ask(objective, "with_l2")
 
 
 def is_minibatched(objective: object) -> TypeGuard[Minibatched]:

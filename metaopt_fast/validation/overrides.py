@@ -20,6 +20,8 @@ FASTER = {
     "_loss_bounds": ("batch_loss",),
     "batch_loss_gradient": ("loss_gradient",),
     "lipschitz": ("loss_gradient", "batch_loss_gradient"),
+    # What it returns must have no penalty left, wherever that is added.
+    "with_l2": ("loss_gradient", "batch_loss_gradient"),
     # Of confusion counts, of metrics and of samplers.
     "bound_rows": ("batch_counts",),
     "of_errors": ("__call__",),

@@ -270,6 +270,11 @@ def test_with_threads_refuses(argument, value):
     assert_refused(objective().with_threads, value)
 
 
+@cases(l2=NOT_NUMBERS | {"negative": -1e-300})
+def test_with_l2_refuses(argument, value):
+    assert_refused(objective().with_l2, value)
+
+
 # -------------------------------------------------------------------------------------- samplers
 
 NOT_PARAMETERS = {

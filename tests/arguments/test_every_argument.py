@@ -130,6 +130,7 @@ def objectives():
                 f"{name}.pruned_loss of thetas": Entry(
                     made.pruned_loss, PRUNED | {"candidates": THETAS, "count": 2, "start": 0}
                 ),
+                f"{name}.with_l2": Entry(made.with_l2, {"l2": 0.1}),
                 f"{name}.subset": Entry(made.subset, {"rows": [0, 1, 3]}),
                 f"{name}.minibatches": Entry(made.minibatches, {"batch_size": 4}),
             }
@@ -179,6 +180,7 @@ def softmax():
         "batch_loss_gradient": {"thetas": thetas},
         "decisions": {"theta": thetas[0], "X": X},
         "with_threads": {"n_threads": 1},
+        "with_l2": {"l2": 0.1},
         "subset": {"rows": [0, 1, 3]},
         "lipschitz": {},
     }

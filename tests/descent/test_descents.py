@@ -4,7 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from accuracy import C
 from descents import KnownQuadratic, Scripted, X, Y, logistic
+from hypothesis import given
+from hypothesis import strategies as st
 
 import metaopt_fast as mf
 from metaopt_fast.descent.gradient_descent import METHODS
@@ -125,16 +128,131 @@ def test_many_descents_have_the_same_bits_for_any_number_of_threads(n_threads):
 # ------------------------------------------------------------------------------ penalty and plateau
 
 
+def softmax(**options):
+    classes = np.arange(len(X)) % 3
+    return mf.SoftmaxLoss(X + classes[:, None], classes, **{"fit_intercept": True, **options})
+
+
+@pytest.mark.parametrize(("make", "batch_size"), [(logistic, None), (logistic, 8), (softmax, None)])
 @pytest.mark.parametrize("fit_intercept", [False, True])
 @pytest.mark.parametrize("own_l2", [0.0, 0.1, 3.0])
-def test_l2_is_in_place_of_the_objectives_own(own_l2, fit_intercept):
-    options = {"learning_rate": 0.2, "max_iter": 30, "tol": 0.0}
-    wanted = mf.gradient_descent(logistic(l2=0.7, fit_intercept=fit_intercept), **options)
-    other = logistic(l2=own_l2, fit_intercept=fit_intercept)
+def test_l2_is_in_place_of_the_objectives_own(own_l2, fit_intercept, make, batch_size):
+    options = {"learning_rate": 0.2, "max_iter": 30, "tol": 0.0, "batch_size": batch_size}
+    wanted = mf.gradient_descent(make(l2=0.7, fit_intercept=fit_intercept), **options)
+    other = make(l2=own_l2, fit_intercept=fit_intercept)
     run = mf.gradient_descent(other, l2=0.7, **options)
-    np.testing.assert_allclose(run.theta, wanted.theta, rtol=1e-12)
+    np.testing.assert_allclose(run.theta, wanted.theta, rtol=1e-11)
     np.testing.assert_allclose(run.trace, wanted.trace, rtol=1e-12)
     assert run.gradient_norm == pytest.approx(wanted.gradient_norm, rel=1e-6)
+    assert other.l2 == own_l2
+
+
+def smoothed(*args, **options):
+    return mf.SmoothedZeroOneLoss(*args, beta=2.5, **options)
+
+
+strengths = st.just(0.0) | st.floats(-300, 300).map(lambda k: 10.0**k) | st.floats(1e-3, 10.0)
+
+
+@given(
+    kind=st.sampled_from(
+        [mf.LogisticLoss, mf.SquaredHingeLoss, mf.HingeLoss, mf.SquaredLoss, smoothed, softmax]
+    ),
+    seed=st.integers(0, 2**32 - 1),
+    own=strengths,
+    given_l2=strengths,
+    size=st.floats(-30, 30),
+    rate=st.floats(-3, 308),
+    method=st.sampled_from(METHODS),
+    dtype=st.sampled_from(["float64", "float32"]),
+    fit_intercept=st.booleans(),
+)
+def test_a_loss_is_that_of_its_theta_at_its_l2(
+    kind, seed, own, given_l2, size, rate, method, dtype, fit_intercept
+):
+    rng = np.random.default_rng(seed)
+    rows = () if kind is softmax else (X, Y)
+    made = {
+        l2: kind(*rows, l2=l2, fit_intercept=fit_intercept, dtype=dtype)
+        for l2 in (own, given_l2, 0.0)
+    }
+    start = rng.normal(size=(2, made[0.0].n_params)) * [[10.0**size], [1.0]]
+    runs = mf.gradient_descent(
+        made[own], start, l2=given_l2, learning_rate=10.0**rate, method=method, max_iter=5, tol=0
+    )
+    assert not (runs.trace < 0).any()
+    losses, gradients = made[given_l2].batch_loss_gradient(runs.theta)
+    rtol = C * np.finfo(dtype).eps
+    np.testing.assert_allclose(runs.loss, losses, rtol=rtol)
+    parts = np.abs(made[0.0].batch_loss_gradient(runs.theta)[1]).max(axis=1)
+    with np.errstate(over="ignore"):
+        parts += given_l2 * np.abs(runs.theta).max(axis=1)
+    finite = np.isfinite(parts)
+    wanted = np.abs(gradients).max(axis=1)[finite]
+    assert (np.abs(runs.gradient_norm[finite] - wanted) <= rtol * parts[finite]).all()
+
+
+def test_a_penalty_that_is_left_out_is_not_subtracted():
+    # The difference of two penalties of 1e77 is rounding: it was -6e69 here.
+    objective = logistic(l2=10.0, dtype="float32")
+    run = mf.gradient_descent(objective, method="lbfgs", l2=0.0, learning_rate=1e308)
+    assert 0 <= run.loss <= logistic(l2=0.0, dtype="float32").loss(np.zeros(5))
+    assert (run.trace >= 0).all()
+
+
+class Bowl(KnownQuadratic):
+    """|theta - optimum|^2 / 2 and a penalty of its own."""
+
+    l2 = 0.5
+
+    def loss_gradient(self, theta):
+        loss, gradient = super().loss_gradient(theta)
+        return loss + self.l2 / 2 * theta @ theta, gradient + self.l2 * theta
+
+
+class SettableBowl(Bowl):
+    def with_l2(self, l2):
+        other = type(self)(self.optimum)
+        other.l2 = l2
+        return other
+
+
+def test_to_a_penalty_of_ones_own_more_may_be_added_and_less_where_it_can_be_set():
+    for made, l2 in ((Bowl([1.0, 2.0]), 3.0), (SettableBowl([1.0, 2.0]), 0.25)):
+        run = mf.gradient_descent(made, l2=l2, learning_rate=0.2, tol=1e-12)
+        np.testing.assert_allclose(run.theta, np.array([1, 2]) / (1 + l2), rtol=1e-9)
+        assert run.loss == pytest.approx(2.5 * l2 / (1 + l2), rel=1e-12)
+    with pytest.raises(ValueError, match=r"^l2 has 0.25, less than the 0.5 that .*Bowl.* adds its"):
+        mf.gradient_descent(Bowl([1.0, 2.0]), l2=[1.0, 0.25], learning_rate=0.2)
+
+
+def test_a_penalty_that_an_override_adds_is_not_left_out():
+    class Own(mf.LogisticLoss):
+        def loss_gradient(self, theta):
+            return logistic(l2=0.5).loss_gradient(theta)
+
+    objective = Own(X, Y, l2=0.5, fit_intercept=True)
+    with pytest.raises(ValueError, match=r"less than the 0.5 that .*: pass at least that, or give"):
+        mf.gradient_descent(objective, l2=0.0, learning_rate=0.1)
+    run = mf.gradient_descent(objective, l2=0.75, learning_rate=0.1)
+    assert run.loss == pytest.approx(logistic(l2=0.75).loss(run.theta), rel=1e-14)
+
+
+def test_another_penalty_shares_the_rows_and_has_the_bits_of_an_objective_of_its_own():
+    for objective, own in (
+        (logistic(l2=0.3), logistic(l2=2.0)),
+        (softmax(l2=0.3), softmax(l2=2.0)),
+    ):
+        other = objective.with_l2(2.0)
+        assert other._packed is objective._packed
+        assert other.fingerprint == own.fingerprint != objective.fingerprint
+        thetas = np.random.default_rng(0).normal(size=(9, objective.n_params))
+        for found, wanted in zip(
+            other.batch_loss_gradient(thetas), own.batch_loss_gradient(thetas), strict=True
+        ):
+            assert found.tobytes() == wanted.tobytes()
+        assert other.loss(thetas[0]) == own.loss(thetas[0])
+        assert objective.l2 == 0.3
 
 
 def test_the_default_learning_rate_knows_of_l2():

@@ -43,6 +43,24 @@ def test_a_single_strength_is_that_of_all_models(n_penalised):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_each_class_has_its_penalised_parameters_and_its_intercept():
+    thetas, steps = models(3, 15), np.array([0.1, 2.0, 0.5, 3.0])
+    whole, one = L2(STRENGTHS, 4, 3), L2(STRENGTHS, 4)
+    values, gradients = whole.value_gradient(thetas)
+    of_classes = [one.value_gradient(thetas[:, k : k + 5]) for k in (0, 5, 10)]
+    np.testing.assert_allclose(values, sum(value for value, _ in of_classes), rtol=1e-14)
+    np.testing.assert_array_equal(gradients, np.hstack([slopes for _, slopes in of_classes]))
+    found = np.hstack([one.proximal(thetas[:, k : k + 5], steps) for k in (0, 5, 10)])
+    np.testing.assert_array_equal(whole.proximal(thetas, steps), found)
+    assert whole.of(np.array([1])).n_classes == 3
+
+
+def test_a_value_is_finite_if_it_is_in_the_range_though_its_double_is_not():
+    value, gradient = L2(np.array([1e308]), 1).value_gradient(np.array([[1.5]]))
+    assert value[0] == pytest.approx(1.125e308)
+    assert gradient[0, 0] == pytest.approx(1.5e308)
+
+
 def test_thetas_stay_as_they_are():
     thetas = models()
     before = thetas.copy()

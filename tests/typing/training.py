@@ -9,7 +9,13 @@ import numpy.typing as npt
 import metaopt_fast as mf
 from metaopt_fast.datasets import load_breast_cancer
 from metaopt_fast.sklearn import LogisticRegression, LogisticRegressionSearchCV
-from metaopt_fast.typing import BatchDifferentiable, Differentiable, Minibatched, Smooth
+from metaopt_fast.typing import (
+    BatchDifferentiable,
+    Differentiable,
+    Minibatched,
+    Penalised,
+    Smooth,
+)
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -34,8 +40,8 @@ class Bowl:
 
 bowl: Differentiable = Bowl()
 mf.gradient_descent(bowl, learning_rate=0.1)
-built_in: tuple[Differentiable, BatchDifferentiable, Minibatched, Smooth]
-built_in = objective, objective, objective, objective
+built_in: tuple[Differentiable, BatchDifferentiable, Minibatched, Penalised, Smooth]
+built_in = objective, objective, objective, objective, objective
 
 held_out = np.arange(len(y)) % 4 == 0
 found = mf.search_descents(
