@@ -108,13 +108,6 @@ class Model:
         """The names of the columns that rows need."""
         return tuple(feature.name for feature in self.preparation.features)
 
-    @property
-    def negative(self) -> Label | None:
-        """The other one of two classes."""
-        if self.positive is None:
-            return None
-        return self.classes[0] if self.positive == self.classes[1] else self.classes[1]
-
     @shielded
     def decisions_of(self, rows: RawRows) -> Float64Array:
         """Return the decision of each row for the positive class, or each class: (n_rows, K)."""
@@ -201,7 +194,10 @@ class Model:
         weights, of_deviations = theta, [None] * len(theta)
         if measured is not None and self.preparation.is_standardized:
             weights, of_deviations = theta / measured.scale, theta.tolist()
-            shift = _sum(weights * measured.mean)
+            shifts = weights * measured.mean
+            lost = np.isinf(weights)
+            shifts[lost] = theta[lost] * (measured.mean / measured.scale)[lost]
+            shift = _sum(shifts)
         elif measured is not None:
             scale = np.where(self.preparation.is_constant, 0, measured.scale)
             of_deviations = (theta * scale).tolist()
@@ -246,8 +242,9 @@ class Model:
 
 
 def _sum(values: Float64Array) -> float:
-    """Return an exact sum, or what it would be without the range of floats."""
-    try:
-        return math.fsum(values.tolist())
-    except (OverflowError, ValueError):  # beyond the range, or infinities of both signs
+    """Return a sum, rounded once; NaN of infinities of both signs."""
+    if not np.isfinite(values).all():
         return float(values.sum())
+    # So that no sum leaves the range on the way.
+    exponent = max(0, len(values).bit_length() + math.frexp(np.abs(values).max())[1] - 1023)
+    return float(np.ldexp(math.fsum(np.ldexp(values, -exponent).tolist()), exponent))

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from metaopt_fast.data.standardize import Standardization
 from metaopt_fast.models.model import Model
 from metaopt_fast.models.preparation import Feature, Preparation
+from metaopt_fast.typing import BoolArray
 
 
 def to_pipeline(model: Model) -> Any:
@@ -26,8 +28,8 @@ def to_pipeline(model: Model) -> Any:
     steps = [("columns", _columns(preparation))] if _is_mixed(preparation) else []
     if not steps and preparation.missing == "mean":
         steps.append(("imputer", _imputer(preparation.features)))
-    if preparation.is_standardized:
-        steps.append(("scaler", _scaler(preparation)))
+    if preparation.is_standardized and preparation.measured is not None:
+        steps.append(("scaler", _scaler(preparation.measured, preparation.is_constant)))
     steps.append(("classifier", _classifier(model)))
     if not _is_mixed(preparation) and not _are_numbers(model.features):
         steps[0][1].feature_names_in_ = np.array(model.features, object)
@@ -88,14 +90,12 @@ def _imputer(features: Sequence[Feature]) -> Any:
     return SimpleImputer(strategy="mean").fit(fills)
 
 
-def _scaler(preparation: Preparation) -> Any:
+def _scaler(measured: Standardization, is_constant: BoolArray) -> Any:
     from sklearn.preprocessing import StandardScaler
 
-    measured = preparation.measured
-    scaler = StandardScaler().fit(np.zeros((1, len(preparation.names))))
-    if measured is not None:
-        scaler.mean_, scaler.scale_ = measured.mean, measured.scale
-        scaler.var_ = np.where(preparation.is_constant, 0.0, np.square(measured.scale))
+    scaler = StandardScaler().fit(np.zeros((1, len(is_constant))))
+    scaler.mean_, scaler.scale_ = measured.mean, measured.scale
+    scaler.var_ = np.where(is_constant, 0.0, np.square(measured.scale))
     return scaler
 
 

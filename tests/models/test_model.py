@@ -2,6 +2,8 @@
 
 import json
 import math
+import sys
+from fractions import Fraction
 
 import numpy as np
 import pandas
@@ -149,6 +151,32 @@ def test_a_value_that_is_missing_is_filled_or_named():
         MIXED.predict({"age": [1], "city": [3], "income": [1]})
 
 
+def test_a_text_that_is_missing_is_named_where_training_missed_none():
+    rows = RawRows(np.array([[0.0], [1.0]]), ("city",), {0: ("Bern", "Oslo")})
+    model = Model.linear([1.0, -1.0, 0.0], Preparation.fit(rows), [0, 1])
+    for column in (pandas.Series(["Bern", None]), polars.Series(["Bern", None])):
+        with pytest.raises(ValueError, match=r"X has a missing value in row 1, column 'city'"):
+            model.predict({"city": column})
+    with pytest.raises(ValueError, match=r"^column 'city' misses a value in row 1: fill it, or"):
+        model.decisions_of(RawRows(np.array([[0.0], [math.nan]]), ("city",), rows.categories))
+
+
+@pytest.mark.parametrize("column", ["Bern", b"Bern", 3])
+def test_a_column_is_a_sequence_and_no_text(column):
+    with pytest.raises(TypeError, match="as column 'city': pass a sequence of numbers or strings"):
+        MIXED.predict({"age": [1.0], "city": column, "income": [1.0]})
+
+
+def test_a_mean_is_that_of_all_rows_that_have_a_value_where_these_weigh_nothing():
+    rows = RawRows(np.array([[1.0], [4.0], [math.nan]]), ("a",), {})
+    found = Preparation.fit(rows, missing="mean", sample_weight=np.array([0.0, 0.0, 1.0]))
+    assert found.features[0].fill == 2.5
+
+
+def test_columns_that_were_not_measured_are_not_known_to_be_constant():
+    assert Preparation.none(["a", "b"]).is_constant.tolist() == [False, False]
+
+
 def test_a_value_that_training_had_not_is_none_of_them():
     frame = FRAME.assign(city="Paris")
     prepared = (
@@ -188,6 +216,28 @@ def test_scikit_learns_pipeline_has_the_same_probabilities(model, positive):
     if mixed:
         X = X.assign(city="Paris", age=math.nan)
         np.testing.assert_allclose(pipeline.predict_proba(X), model.predict_proba(X), rtol=1e-9)
+
+
+@pytest.mark.parametrize("is_standardized", [True, False])
+def test_scikit_learns_pipeline_fills_numbers_that_are_missing(is_standardized):
+    X = np.where(np.quantile(NUMBERS.X, 0.8, axis=0) < NUMBERS.X, math.nan, NUMBERS.X)
+    rows = RawRows(X, NUMBERS.names, {})
+    preparation = Preparation.fit(rows, missing="mean", is_standardized=is_standardized)
+    model = Model.linear([0.5, -1.0, 2.0, 0.25], preparation, [0, 1])
+    frame = pandas.DataFrame(X, columns=["a", "b", "c"])
+    assert frame.isna().to_numpy().any(axis=0).all()
+    found = model.to_sklearn().decision_function(frame)
+    np.testing.assert_allclose(found, model.decision_function(frame), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("package", "module", "model"),
+    [("scikit-learn", "sklearn.pipeline", PLAIN), ("pandas", "pandas", MIXED)],
+)
+def test_what_a_pipeline_needs_is_named_with_the_command(package, module, model, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=rf"^to_sklearn needs {package}.*: pip install "):
+        model.to_sklearn()
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 4])
@@ -235,6 +285,26 @@ def test_coefficients_are_of_original_units_and_of_deviations():
     assert ([c.weight for c in raw], raw_intercept) == (weights.tolist(), intercept)
 
 
+@pytest.mark.parametrize(
+    "theta", [[1e308, 1e308, -1e308, -1.5e307], [1.7e308, 1.7e308, 0, 0], [1.0, 2.0, 3.0, 4.0]]
+)
+def test_an_intercept_in_original_units_is_right_if_it_is_in_the_range(theta):
+    rows = RawRows(np.array([[0.0], [2.0]]) * np.ones(4), ("a", "b", "c", "d"), {})
+    model = Model.linear([*theta, 0.5], Preparation.fit(rows), [0, 1])
+    exact = Fraction(0.5) - sum(map(Fraction, theta))  # means and deviations are 1
+    wanted = float(exact) if abs(exact) < 2**1024 else -math.inf
+    assert model.coefficients()[1] == wanted
+
+
+def test_an_intercept_in_original_units_is_right_beside_weights_beyond_the_range():
+    # Means and deviations are 1e-300, so that a weight is 1e300 thetas.
+    rows = RawRows(np.array([[0.0], [2e-300]]) * np.ones(2), ("a", "b"), {})
+    for theta, wanted in (([1e10, -7.0], 7.5 - 1e10), ([1e308, 1e308], -math.inf)):
+        table, intercept = Model.linear([*theta, 0.5], Preparation.fit(rows), [0, 1]).coefficients()
+        assert table[0].weight == math.inf
+        assert intercept == pytest.approx(wanted, rel=1e-14)
+
+
 def test_a_column_that_is_constant_in_training_decides_nothing_elsewhere():
     X = np.column_stack([NUMBERS.X[:, 0], np.full(30, 7.0)])
     preparation = Preparation.fit(RawRows(X, ("a", "c"), {}))
@@ -279,3 +349,14 @@ def test_weights_are_rows_that_are_there_as_often(weights):
 def test_a_model_says_what_it_is():
     assert repr(PLAIN).startswith("Model of 3 features, classes [0, 1], 1 the positive one\n")
     assert repr(random_model(0, 3)[0]) == "Model of 3 features, classes ['c0', 'c1', 'c2']"
+    wide = Model.linear(np.arange(24.0), Preparation.none([f"x{j}" for j in range(23)]), [0, 1])
+    assert repr(wide).splitlines()[-3:] == [
+        "            19  x19",
+        "  (3 more)",
+        "            23  intercept",
+    ]
+
+
+def test_coefficients_of_more_than_two_classes_are_no_table():
+    with pytest.raises(ValueError, match=r"for each of its classes: see coef and intercept\.$"):
+        random_model(0, 3)[0].coefficients()
