@@ -10,9 +10,11 @@ from sklearn.metrics import accuracy_score, log_loss
 
 import metaopt_fast as mf
 from metaopt_fast import reference
+from metaopt_fast.fitting import softmax_pairs
 from metaopt_fast.fitting.arguments import Rows
 from metaopt_fast.fitting.softmax import rounds
 from metaopt_fast.fitting.softmax_gaps import softmax_gaps
+from metaopt_fast.fitting.softmax_pairs import KeptPairs
 from metaopt_fast.fitting.softmax_sets import SoftmaxSets, inverse
 
 
@@ -236,6 +238,48 @@ def test_numbers_to_predict_are_no_classes():
         ValueError, match=r"y holds 240 classes .* pass labels of classes that have"
     ):
         mf.fit_many(X, X[:, 0], l2=0.1)
+
+
+@pytest.mark.parametrize("n_pairs", [0, 1, 3, 5, 7, 13])
+def test_pairs_are_the_updates_of_bfgs_by_matrices(n_pairs, monkeypatch, full_teams):
+    monkeypatch.setattr(softmax_pairs, "MOST", 5)
+    rng, n = np.random.default_rng(n_pairs), 11
+    root = rng.normal(size=(n, n))
+    curvature = root @ root.T + np.eye(n)
+    q = rng.normal(size=(3, n))
+    for n_threads in (1, 3):
+        # Of the second and the third model; the first one has none.
+        kept, wanted = KeptPairs(3, n, n_threads), np.tile(np.eye(n), (3, 1, 1))
+        steps = np.random.default_rng(1).normal(size=(n_pairs, 2, n))
+        for pair in steps:
+            kept.add(np.array([1, 2]), pair, pair @ curvature)
+        for pair in steps[-5:]:
+            for model, s in zip((1, 2), pair, strict=True):
+                y = curvature @ s
+                turn = np.eye(n) - np.outer(s, y) / (s @ y)
+                wanted[model] = turn @ wanted[model] @ turn.T + np.outer(s, s) / (s @ y)
+        at = np.array([2, 0, 1])
+        found, alphas = kept.go_down(at, q)
+        kept.go_up(at, found, alphas)
+        np.testing.assert_allclose(
+            found, np.einsum("mij,mj->mi", wanted[at], q), rtol=1e-9, atol=1e-9
+        )
+
+
+def test_pairs_of_another_penalty_are_those_of_its_gradients():
+    rng, n = np.random.default_rng(3), 6
+    penalised = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.0])
+    curvature, steps = np.diag(rng.uniform(1, 2, n)), rng.normal(size=(4, 2, n))
+    kept, wanted = KeptPairs(2, n, 1), KeptPairs(2, n, 1)
+    for pair in steps:
+        kept.add(np.arange(2), pair, pair @ curvature + 0.5 * penalised * pair)
+        wanted.add(np.arange(2), pair, pair @ curvature + [[0.1], [2.0]] * penalised * pair)
+    kept.change_penalty(np.arange(2), np.array([0.1, 2.0]) - 0.5, penalised)
+    np.testing.assert_allclose(kept.changes, wanted.changes, rtol=1e-13, atol=1e-15)
+    np.testing.assert_allclose(kept.products, wanted.products, rtol=1e-13)
+    # A difference that leaves no curvature leaves no pairs.
+    kept.change_penalty(np.array([1]), np.array([-9.0]), penalised)
+    assert kept.counts.tolist() == [4, 0]
 
 
 def test_a_path_takes_one_model_of_each_training_set_at_a_time():

@@ -6,7 +6,7 @@ it is compiled again, and a few test files are run until a test fails, those fir
 another mistake. A test that fails without the mistake, too, kills nothing. The copy knows AVX2
 alone, so that no test compares it with an instruction set that has no mistake. `source_mutants.py`
 tries all, `source_mutants.py 30` a draw of 30, `source_mutants.py --seed 7 30` another one;
-`--from N`, `--to N` and `--only TEXT` choose from the list, to go on after a cut or to try one
+`--from N`, `--to N` and `--only TEXT...` choose from the list, to go on after a cut or to try some
 again. A text that is not there, or not once, is an error: whoever changes such a line changes it
 here, too.
 """
@@ -64,6 +64,7 @@ TILES, COHORTS, RESULTS = "src/tiles.pxi", "src/cohorts.pxi", "src/results.pxi"
 BOUND, WHOLE = "src/bound.hpp", "src/whole.hpp"
 COUNTS, SCREEN, RANKS = "src/counts.hpp", "src/screen.hpp", "src/ranks.hpp"
 TEAM = "src/team.hpp"
+SOFTMAX, LASSO_PATH = "src/softmax.hpp", "src/lasso_path.pxi"
 PY = "metaopt_fast/"
 
 MUTANTS = [
@@ -616,6 +617,103 @@ MUTANTS = [
         "np.square(R) / (4 * l2) + e",
         "softmax_fits",
     ),
+    Mutant(
+        "softmax: rows beyond the last one of a block count",
+        SOFTMAX,
+        "load<V>(numbers + c) < (T)(n_rows - row + c);",
+        "load<V>(numbers + c) <= (T)(n_rows - row + c);",
+        "softmax",
+    ),
+    Mutant(
+        "softmax: small losses are what is left of a sum less 1",
+        SOFTMAX,
+        "q = mine == scale ? others : sum - scale;",
+        "q = sum - scale;",
+        "softmax",
+    ),
+    Mutant(
+        "softmax: small slopes of a row's own class are what is left of a difference",
+        SOFTMAX,
+        "store(at + label * COLUMN, -(others * share));",
+        "store(at + label * COLUMN, (mine - sum) * share);",
+        "softmax",
+    ),
+    Mutant(
+        "softmax: intercepts are penalised",
+        "src/softmax.pxi",
+        "if j < plan.n_penalised and plan.l2[model] > 0:",
+        "if plan.l2[model] > 0:",
+        "softmax",
+    ),
+    Mutant(
+        "softmax: pairs are gone over backwards on both ways",
+        "src/pairs.hpp",
+        "        const ptrdiff_t at = (pairs->first + i) % pairs->capacity;\n"
+        "        const double beta",
+        "        const ptrdiff_t at = (pairs->first + pairs->count - 1 - i) % pairs->capacity;\n"
+        "        const double beta",
+        "softmax_fits",
+    ),
+    Mutant(
+        "softmax: a ring of pairs has no end",
+        "src/pairs.hpp",
+        "        const ptrdiff_t at = (pairs->first + i) % pairs->capacity;\n        alphas[i] =",
+        "        const ptrdiff_t at = i;\n        alphas[i] =",
+        "softmax_fits",
+    ),
+    # ----------------------------------------------------------------------------- l1 penalties
+    Mutant(
+        "l1: a weight below 0 is not shrunk",
+        "src/lasso.hpp",
+        "v < -l1 ? (v + l1) * inverses[j] : 0;",
+        "v < -l1 ? v * inverses[j] : 0;",
+        "lasso",
+    ),
+    Mutant(
+        "l1: the last chunk of rows is no part of the products of columns",
+        "src/lasso.hpp",
+        "        for (ptrdiff_t row = 0; row < n_rows; row += CHUNK)\n"
+        "            add_some_products<L>(",
+        "        for (ptrdiff_t row = 0; row + CHUNK <= n_rows; row += CHUNK)\n"
+        "            add_some_products<L>(",
+        "lasso",
+    ),
+    Mutant(
+        "l1: the dual point is not scaled to where it may be",
+        LASSO_PATH,
+        "    if largest > l1:\n        scale *= l1 / largest\n",
+        "",
+        "lasso",
+    ),
+    Mutant(
+        "l1: half of what slopes are beyond l1 is part of the gap",
+        LASSO_PATH,
+        "+ l2 / 2 * squares + beyond / (2 * l2))",
+        "+ l2 / 2 * squares + beyond / (4 * l2))",
+        "lasso",
+    ),
+    Mutant(
+        "l1: rounding is no part of the gap",
+        LASSO_PATH,
+        "gap = max(gap, 0) + 1.01 * rounding",
+        "gap = max(gap, 0)",
+        "lasso",
+    ),
+    Mutant(
+        "l1: a column with a weight leaves the working set",
+        LASSO_PATH,
+        "if path.w[slot] == 0 and fabs(path.gradient[feature]) <= threshold:",
+        "if fabs(path.gradient[feature]) <= threshold:",
+        "lasso",
+    ),
+    Mutant(
+        "l1: columns that were left out are not looked at",
+        "src/lasso_steps.pxi",
+        "    gap = gap_of(path, path.gradient, NULL, path.n_features)\n",
+        "    gap = gap_of(path, path.slopes, path.features, path.k)\n",
+        "lasso",
+    ),
+    # ------------------------------------------------------------------------ Newton's method
     Mutant(
         "the bound of radii is cut to nine tenths",
         SYSTEMS,
@@ -1280,7 +1378,8 @@ def chosen_mutants(given):
     chosen = [
         (number, mutant)
         for number, mutant in enumerate(MUTANTS)
-        if given.first <= number <= given.last and given.only in mutant.what
+        if given.first <= number <= given.last
+        and any(text in mutant.what for text in given.only or [""])
     ]
     if given.count is None or given.count >= len(chosen):
         return chosen
@@ -1293,7 +1392,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--from", dest="first", type=int, default=0, help="number of the first")
     parser.add_argument("--to", dest="last", type=int, default=len(MUTANTS), help="and the last")
-    parser.add_argument("--only", default="", help="those whose description holds this text")
+    parser.add_argument("--only", nargs="+", help="those whose descriptions hold one of the texts")
     given = parser.parse_args()
     check_anchors()
     chosen = chosen_mutants(given)
