@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from metaopt_fast.samplers.log_uniform import LogUniform
     from metaopt_fast.search.enumeration import enumerate_search
     from metaopt_fast.search.scorecard import Scorecard
+    from metaopt_fast.search.snapshot import read_checkpoint
     from metaopt_fast.selection.descents import DescentSearchResult, search_descents
 
 __all__ = [
@@ -94,6 +95,7 @@ __all__ = [
     "merge_results",
     "metrics",
     "random_search",
+    "read_checkpoint",
     "reference",
     "resume_search",
     "search_descents",
@@ -124,6 +126,7 @@ _LATER = {
     "merge_duplicates": "data.duplicates",
     "evolve": "evolution.evolve",
     "metrics": "metrics",
+    "read_checkpoint": "search.snapshot",
     "reference": "reference",
     "search_descents": "selection.descents",
     "standardize": "data.standardize",

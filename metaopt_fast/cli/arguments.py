@@ -150,6 +150,22 @@ KEPT: Options = (
     ),
 )
 
+SPREAD: Options = (
+    Option(
+        "--shard",
+        values.shard,
+        "draw part I of N of the candidates alone, 1/N to N/N: N processes or machines share a "
+        "search so, each with a checkpoint, and merge makes one result of theirs",
+        metavar="I/N",
+    ),
+    Option(
+        "--time-budget",
+        POSITIVE,
+        "seconds after which no new part is begun; the best so far is the result",
+        metavar="S",
+    ),
+)
+
 PROGRESS: Options = (
     Option(
         "--progress",
@@ -251,7 +267,7 @@ COMMANDS = (
         "Draw very many parameter vectors of a linear model with an intercept, compute "
         "a loss or count the errors of each over all rows of FILE, and print the best. Without "
         "FILE the data is Breast Cancer Wisconsin (Diagnostic), which the package carries.",
-        (*DATA, *CANDIDATES, *OBJECTIVE, *KEPT, *OF_A_SEARCH),
+        (*DATA, *CANDIDATES, *OBJECTIVE, *KEPT, *SPREAD, *OF_A_SEARCH),
         "Candidate i depends on the seed and i alone, and its loss is the same for any "
         "number of threads. Exit status: 0, or 1 if the job failed, 2 for wrong usage; 130 after "
         "Ctrl-C and 143 after SIGTERM, which print the best so far.",
@@ -264,6 +280,33 @@ COMMANDS = (
         (
             Option("checkpoint", values.path, "what search --checkpoint has written", None, "FILE"),
             *OF_A_SEARCH,
+        ),
+    ),
+    Command(
+        "status",
+        "say how far a search has come, while it runs, too",
+        "Read what a search has written to its checkpoint so far, and print the best candidate, "
+        "the rate and the time left. Nothing is evaluated, and the search is left alone.",
+        (
+            Option("checkpoint", values.path, "what search --checkpoint writes", None, "FILE"),
+            Switch("--json", "print JSON instead of a table"),
+        ),
+    ),
+    Command(
+        "merge",
+        "make one result of the shards of a search",
+        "Make one result of the checkpoints of search --shard, which have to be whole: the same, "
+        "bit for bit, as that of one process. Their best candidates are evaluated again.",
+        (
+            Option(
+                "files",
+                values.path,
+                "what search --shard --checkpoint has written",
+                None,
+                "FILE",
+                {"nargs": "+"},
+            ),
+            *outputs("the best loss against the candidates"),
         ),
     ),
     Command(

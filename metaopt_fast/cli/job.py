@@ -161,8 +161,20 @@ def check_usage(arguments: argparse.Namespace) -> None:
             f"--method {arguments.method} moves in "
             + ("whole numbers: pass --integers" if whole else "real numbers: leave out --integers")
         )
+    if arguments.shard is not None and arguments.method != "random":
+        error(f"--shard is of --method random: populations of {arguments.method} follow each other")
+    if arguments.shard is not None and arguments.top > part_of(arguments)[1]:
+        error("--top is greater than the candidates of a shard")
     if (arguments.group is None) != (arguments.max_gap is None):
         error("--group and --max-gap go together")
+
+
+def part_of(arguments: argparse.Namespace) -> tuple[int, int]:
+    """Return the first candidate that is drawn, and how many are."""
+    number, count = arguments.shard or (1, 1)
+    total = arguments.candidates
+    start, stop = total * (number - 1) // count, total * number // count
+    return start, stop - start
 
 
 def sampler_of(arguments: argparse.Namespace) -> BuiltInSampler:

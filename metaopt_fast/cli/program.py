@@ -23,6 +23,7 @@ from metaopt_fast.cli.job import (
     check_data_usage,
     check_usage,
     model_of,
+    part_of,
     sampler_of,
 )
 from metaopt_fast.cli.output import check_output, check_picture, draw, printable, write_output
@@ -173,7 +174,9 @@ def _search(arguments: argparse.Namespace) -> int:
         "metadata": asdict(settings),
     }
     if arguments.method == "random":
-        run = partial(random_search, *given, arguments.candidates, **options)
+        start, count = part_of(arguments)
+        options["time_budget"] = arguments.time_budget
+        run = partial(random_search, *given, count, start=start, **options)
         return _report(arguments, job, run)
     from metaopt_fast.evolution.evolve import evolve
 
@@ -181,6 +184,7 @@ def _search(arguments: argparse.Namespace) -> int:
         "method": arguments.method.replace("-", "_"),
         "population": arguments.population,
         "generations": -(-arguments.candidates // arguments.population),
+        "time_budget": arguments.time_budget,
     }
     return _report(arguments, job, partial(evolve, *given, **options))
 
@@ -199,6 +203,24 @@ def _resume(arguments: argparse.Namespace) -> int:
         n_threads=arguments.threads,
     )
     return _report(arguments, job, run)
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from metaopt_fast.cli.shards import status
+
+    sys.stdout.write(status(arguments))
+    return SUCCESS
+
+
+def _merge(arguments: argparse.Namespace) -> int:
+    from metaopt_fast.cli.shards import merge, missing
+
+    _check_outputs(arguments, None, *arguments.files)
+    job, result = merge(arguments)
+    _note(job.data)
+    if gaps := missing(result):
+        _complain(f"note: {gaps}", SUCCESS)
+    return _finish(arguments, job, result)
 
 
 def _tune(arguments: argparse.Namespace) -> int:
@@ -243,13 +265,13 @@ def _print(text: str, notes: list[str]) -> int:
     return SUCCESS
 
 
-def _check_outputs(arguments: argparse.Namespace, file: str | None) -> None:
+def _check_outputs(arguments: argparse.Namespace, *files: str | None) -> None:
     """Raise before the search what would keep its result from being written after it."""
     given = (arguments.output, arguments.model, arguments.plot)
     paths = [path for path in given if path is not None]
     for path in paths:
         check_output(path, arguments.force)
-    read = (file, arguments.test)
+    read = (*files, arguments.test)
     taken = [path for path in (*read, arguments.checkpoint, *paths) if path not in (None, STDIN)]
     if len({os.path.realpath(path) for path in taken}) < len(taken):
         arguments.parser.error("two of the given files are the same")
@@ -324,6 +346,8 @@ def _write(arguments: argparse.Namespace, report: Report | TuneReport) -> None:
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "search": _search,
     "resume": _resume,
+    "status": _status,
+    "merge": _merge,
     "tune": _tune,
     "predict": _predict,
     "score": _score,

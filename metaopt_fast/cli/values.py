@@ -86,6 +86,19 @@ def box(text: str) -> tuple[int, int]:
     return low, high
 
 
+def shard(text: str) -> tuple[int, int]:
+    """Return the number of a part and how many there are, of I/N."""
+    try:
+        number, count = map(int, text.split("/"))
+    except ValueError:
+        number, count = 0, 0
+    if not 1 <= number <= count:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} given, but I/N wanted, part I of N, from 1/N to N/N"
+        )
+    return number, count
+
+
 def columns(text: str) -> list[str]:
     """Return names separated by commas; one that has a comma itself is quoted."""
     try:

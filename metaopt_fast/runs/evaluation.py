@@ -170,6 +170,17 @@ def draw(
     return thetas if is_built_in(sampler) else check_thetas(asked, thetas, count, n_params)
 
 
+def draw_each(sampler: SamplerLike, seed: int, index: Array, n_params: int) -> Array:
+    """Return the thetas of some candidates, by number."""
+    if not (isinstance(sampler, BuiltInSampler) and sampler.is_drawn_in_kernels):
+        each = [draw(sampler, seed, number, 1, n_params) for number in index.tolist()]
+        return np.concatenate(each)
+    thetas, draws = np.empty((len(index), n_params)), sampler.draws(seed, n_params)
+    for row, number in enumerate(index.tolist()):
+        draws.sample(number, thetas[row : row + 1])
+    return thetas
+
+
 def check_draws(
     sampler: SamplerLike, seed: int, start: int, count: int, n_params: int, name: str = "sampler"
 ) -> None:

@@ -22,6 +22,7 @@ from metaopt_fast.runs.evaluation import (
     check_objective,
     check_sampler,
     draw,
+    draw_each,
     evaluate,
     expect,
     is_pruned,
@@ -110,15 +111,7 @@ class Task:
 
     def thetas(self, index: Array) -> Array:
         """Return the thetas of some candidates, by number."""
-        if not (isinstance(self.sampler, BuiltInSampler) and self.sampler.is_drawn_in_kernels):
-            return np.concatenate([self.draw(number, 1) for number in index.tolist()])
-        thetas, draws = (
-            np.empty((len(index), self.n_params)),
-            self.sampler.draws(self.seed, self.n_params),
-        )
-        for row, number in enumerate(index.tolist()):
-            draws.sample(number, thetas[row : row + 1])
-        return thetas
+        return draw_each(self.sampler, self.seed, index, self.n_params)
 
     def run(self, start: int, count: int, threshold: Threshold) -> Shard:
         """Evaluate a shard."""

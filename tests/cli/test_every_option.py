@@ -21,6 +21,8 @@ WRONG = [
 VALID = {
     "search": ["data.csv", "--target", "t", "--candidates", "20"],
     "resume": ["search.db"],
+    "status": ["search.db"],
+    "merge": ["search.db"],
     "tune": ["data.csv", "--target", "t", "--candidates", "2", "--cv", "2"],
     "predict": ["model.json", "data.csv"],
     "score": ["model.json", "data.csv"],

@@ -1,0 +1,95 @@
+"""A search in shards on the command line: each by itself, how far it has come, and all together."""
+
+import json
+
+import pytest
+from programs import assert_complaint
+
+import metaopt_fast as mf
+
+SEARCH = ("search", "--objective", "error", "--candidates", 100_000, "--top", 3)
+
+
+@pytest.fixture
+def shards(run, tmp_path):
+    """Checkpoints of three shards."""
+    paths = [tmp_path / f"{number}.db" for number in (1, 2, 3)]
+    for number, path in enumerate(paths, start=1):
+        status, _, stderr = run(*SEARCH, "--shard", f"{number}/3", "--checkpoint", path)
+        assert (status, stderr) == (0, "")
+    return paths
+
+
+def test_merged_shards_are_the_search_of_one_process(run, shards, tmp_path):
+    _, expected, _ = run(*SEARCH, "--json")
+    model = tmp_path / "model.json"
+    status, stdout, stderr = run("merge", *shards[::-1], "--json", "--model", model)
+    assert (status, stderr) == (0, "")
+    found, expected = json.loads(stdout), json.loads(expected)
+    for name in ("top", "trace", "ranges", "n_evaluated", "zero"):
+        assert found[name] == expected[name]
+    assert [path.exists() for path in shards] == [True] * 3
+    assert mf.load_model(model).classes == ("benign", "malignant")
+
+
+def test_shards_that_are_not_there_are_named(run, shards):
+    status, stdout, stderr = run("merge", shards[0], shards[2])
+    assert status == 0 and "best loss" in stdout
+    assert stderr == (
+        "metaopt-fast: note: candidates 33,333 to 66,665 of 100,000 are in none of the files\n"
+    )
+
+
+def test_shards_of_other_searches_or_unfinished_ones_are_refused(run, shards, tmp_path):
+    other = tmp_path / "other.db"
+    run(*SEARCH, "--candidates", 1000, "--seed", 6, "--checkpoint", other)
+    status, stdout, stderr = run("merge", shards[0], other)
+    assert (status, stdout) == (1, "")
+    assert_complaint(stderr)
+    assert "results differ in" in stderr
+    part = tmp_path / "part.db"
+    run(*SEARCH, "--candidates", 10**7, "--time-budget", 1e-6, "--checkpoint", part)
+    status, stdout, stderr = run("merge", shards[0], part)
+    assert (status, stdout) == (1, "")
+    assert_complaint(stderr)
+    assert f"end that search first, by metaopt-fast resume {part}" in stderr
+    status, _, stderr = run("merge", shards[0], shards[0])
+    assert status == 2 and "two of the given files are the same" in stderr
+
+
+def test_the_status_of_a_search_says_how_far_it_has_come(run, shards, tmp_path):
+    status, stdout, _ = run("status", shards[0])
+    assert status == 0
+    assert "33,333 of 33,333 (100.0%)" in stdout and "seconds left      none" in stdout
+    part = tmp_path / "part.db"
+    status, stdout, _ = run(
+        *SEARCH, "--candidates", 10**7, "--time-budget", 1e-6, "--checkpoint", part, "--json"
+    )
+    result = json.loads(stdout)
+    assert status == 0 and result["stopped_by"] == "time_budget"
+    status, stdout, _ = run("status", part, "--json")
+    found = json.loads(stdout)
+    assert status == 0
+    assert found["n_evaluated"] == result["n_evaluated"] < found["n_candidates"] == 10**7
+    assert (found["loss"], found["index"]) == (result["loss"], result["index"])
+    rate = found["n_evaluated"] / found["elapsed"]
+    assert found["candidates_per_second"] == pytest.approx(rate)
+    assert found["seconds_left"] == pytest.approx((10**7 - found["n_evaluated"]) / rate)
+
+
+@pytest.mark.parametrize("shard", ["0/3", "4/3", "1", "1/0", "a/b", "1/2/3", "-1/2"])
+def test_a_shard_is_one_of_so_many(run, shard):
+    status, stdout, stderr = run("search", f"--shard={shard}")
+    assert (status, stdout) == (2, "")
+    assert "I/N wanted" in stderr
+
+
+def test_populations_have_no_shards(run):
+    status, _, stderr = run("search", "--method", "snes", "--shard", "1/2")
+    assert status == 2 and "--shard is of --method random" in stderr
+
+
+def test_an_evolution_ends_when_its_time_is_over(run):
+    budget = ("--time-budget", 1e-6)
+    status, stdout, _ = run("search", "--method", "snes", "--candidates", 10**7, *budget, "--json")
+    assert status == 0 and json.loads(stdout)["stopped_by"] == "time_budget"
