@@ -83,7 +83,7 @@ template <class T, class Loss> const Kernels *table() {
                                     count_predictions<T>,
                                     add_covariances,
                                     softmax_memory<T>,
-                                    add_hessian<Logistic>,
+                                    HESSIAN_OF<Loss>,
                                     largest_margins,
                                     factor_tile,
                                     solve_tile,

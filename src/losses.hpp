@@ -163,6 +163,9 @@ struct SquaredHinge {
     }
 
     template <class V> static V derivative(V z) { return 2 * max(z + 1, V{}); }
+
+    // That of the side of the kink which z lies on, as the derivative is: the generalised Hessian.
+    template <class V> static V curvature(V z) { return z > -1 ? splat<V>(2) : V{}; }
 };
 
 // (1 + z)^2: least squares on labels -1 and +1.

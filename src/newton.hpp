@@ -123,6 +123,12 @@ void add_hessian(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const double
     }
 }
 
+// Of the losses whose optima are found by Newton steps; the others have no Hessian.
+template <class Loss> constexpr decltype(Kernels::add_hessian) HESSIAN_OF = nullptr;
+template <> constexpr decltype(Kernels::add_hessian) HESSIAN_OF<Logistic> = add_hessian<Logistic>;
+template <>
+constexpr decltype(Kernels::add_hessian) HESSIAN_OF<SquaredHinge> = add_hessian<SquaredHinge>;
+
 // largest[lane] = max(largest[lane], |margin| of each row of blocks [first, last)) for a tile.
 inline void largest_margins(const Rows *rows, ptrdiff_t first, ptrdiff_t last, const double *thetas,
                             double *largest) {

@@ -66,7 +66,8 @@ cdef void write_unit(const HessianPlan *plan, Py_ssize_t index) noexcept nogil:
 def hessians(PackedRows data, const double[:, ::1] thetas, double[:, ::1] out, int n_threads):
     """Write sum_i w_i loss''(z_i) x_i x_i' at each theta, its pairs in a row of `out`.
 
-    Returns False where a theta is not finite. The rows are double precision.
+    Returns False where a theta is not finite. The rows are double precision, the loss is logistic
+    or the squared hinge.
     """
     return add_up_hessians(data, thetas, out, n_threads)
 

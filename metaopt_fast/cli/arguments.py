@@ -11,7 +11,7 @@ from metaopt_fast.cli import values
 from metaopt_fast.cli.data_options import DATA, MODEL, ROWS
 from metaopt_fast.cli.options import Command, Option, Options, Switch
 from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED
-from metaopt_fast.selection.scores import SCORES
+from metaopt_fast.selection.scores import ALL_SCORES
 from metaopt_fast.validation.text import shown, similar
 from metaopt_fast.validation.values import DTYPES, MAX_THREADS
 
@@ -192,12 +192,19 @@ TUNING: Options = (
         0.0,
         "R",
     ),
+    Option(
+        "--loss",
+        ("logistic", "squared-hinge"),
+        "what models are trained by: squared-hinge makes linear support vector machines, without "
+        "probabilities or an l1 penalty",
+        "logistic",
+    ),
     Option("--cv", partial(values.integer, 2, MAX_TUNED), "how many stratified folds", 5, "K"),
     Option(
         "--scoring",
-        tuple(SCORES),
-        "the score of the rows left out, the greater the better",
-        "neg_log_loss",
+        tuple(ALL_SCORES),
+        "the score of the rows left out, the greater the better; by default neg_log_loss, and "
+        "accuracy with --loss squared-hinge",
     ),
     Option("--seed", SEED, "of the candidates and the folds, from 0 to 2**64 - 1", 0),
 )
@@ -312,10 +319,10 @@ COMMANDS = (
     Command(
         "tune",
         "choose the strength of the penalty by cross-validation",
-        "Train logistic regressions with an intercept and an l2 or l1 penalty for very many "
-        "values of C, leave out each of a few folds in turn, and print the values that score best "
-        "on the rows left out. Without FILE the data is Breast Cancer Wisconsin (Diagnostic), "
-        "which the package carries.",
+        "Train logistic regressions with an intercept and an l2 or l1 penalty, or linear support "
+        "vector machines, for very many values of C, leave out each of a few folds in turn, and "
+        "print the values that score best on the rows left out. Without FILE the data is Breast "
+        "Cancer Wisconsin (Diagnostic), which the package carries.",
         (*DATA, *TUNING, *outputs("the score against C")),
         "C is scikit-learn's: l1 + l2 = 1 / (C * training rows). Exit status: 0, or 1 if the job "
         "failed, 2 for wrong usage; 130 after Ctrl-C and 143 after SIGTERM, which leave nothing: "

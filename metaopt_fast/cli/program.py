@@ -38,6 +38,7 @@ from metaopt_fast.machine import config, show_config
 from metaopt_fast.objectives.pointwise import PointwiseLoss
 from metaopt_fast.search.random_search import random_search, resume_search
 from metaopt_fast.search.result import SearchResult
+from metaopt_fast.selection.scores import MACHINE_SCORES, SCORES
 from metaopt_fast.validation.text import shown
 
 if TYPE_CHECKING:
@@ -227,10 +228,7 @@ def _tune(arguments: argparse.Namespace) -> int:
     from metaopt_fast.cli.tuning import run_tune
 
     check_data_usage(arguments)
-    if arguments.low > arguments.high:
-        arguments.parser.error("--low is greater than --high")
-    if arguments.l1_ratio > 1:
-        arguments.parser.error("--l1-ratio is above 1")
+    _check_tuning(arguments)
     _check_outputs(arguments, arguments.file)
     settings = DataSettings.of(arguments)
     data = read_data(settings)
@@ -244,6 +242,22 @@ def _tune(arguments: argparse.Namespace) -> int:
         return _complain(text, arguments.stop.status)
     _deliver(arguments, report)
     return SUCCESS
+
+
+def _check_tuning(arguments: argparse.Namespace) -> None:
+    """Raise an error where options of tune do not go together."""
+    if arguments.low > arguments.high:
+        arguments.parser.error("--low is greater than --high")
+    if arguments.l1_ratio > 1:
+        arguments.parser.error("--l1-ratio is above 1")
+    if arguments.l1_ratio > 0 and arguments.loss != "logistic":
+        arguments.parser.error("--l1-ratio goes with --loss logistic alone")
+    scores = SCORES if arguments.loss == "logistic" else MACHINE_SCORES
+    if arguments.scoring is not None and arguments.scoring not in scores:
+        arguments.parser.error(
+            f"--scoring {arguments.scoring} does not go with --loss {arguments.loss}: pass one of "
+            f"{', '.join(scores)}"
+        )
 
 
 def _predict(arguments: argparse.Namespace) -> int:

@@ -20,6 +20,11 @@ from metaopt_fast.selection.tune import TuneResult
 
 # Candidates in the table.
 SHOWN = 10
+# What the models of a loss are called.
+MODELS = {
+    "logistic": "logistic",
+    "squared_hinge": "linear support vector machine of the squared hinge loss",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +62,7 @@ class TuneReport:
             "theta": result.theta.tolist(),
             "n_nonzero": result.n_nonzero,
             "l1_ratio": result.l1_ratio,
+            "loss": result.loss,
             "one_standard_error": self._candidate(result.one_standard_error),
             "candidates": [self._candidate(int(index)) for index in result.ranking],
             "scoring": result.scoring,
@@ -99,7 +105,7 @@ class TuneReport:
         config, result = self.config, self.result
         return [
             *self.data.to_lines("standardized by the training rows, of each fold anew"),
-            ("model", f"logistic, with intercept, {self._penalty()}"),
+            ("model", f"{MODELS[result.loss]}, with intercept, {self._penalty()}"),
             (
                 "candidates",
                 f"{len(result.C):,} values of C, log-uniform from {config['low']:g} to "

@@ -12,7 +12,7 @@ from metaopt_fast.cli.data_report import Data
 from metaopt_fast.cli.tune_report import TuneReport
 from metaopt_fast.files.table import label_of_class
 from metaopt_fast.machine import config
-from metaopt_fast.models.model import Model
+from metaopt_fast.models.model import LOGISTIC, Model
 from metaopt_fast.selection.tune import tune
 
 
@@ -28,6 +28,7 @@ def run_tune(arguments: argparse.Namespace, settings: DataSettings, data: Data) 
         sample_weight=data.table.weights,
         prepare=partial(prepared_by, settings, data.raw) if data.depends_on_rows else None,
         l1_ratio=arguments.l1_ratio,
+        loss=arguments.loss.replace("-", "_"),
         n_threads=arguments.threads,
         **drawn,
     )
@@ -36,12 +37,14 @@ def run_tune(arguments: argparse.Namespace, settings: DataSettings, data: Data) 
         result.theta,
         data.preparation,
         [label_of_class(name) for name in data.table.class_names],
+        link=LOGISTIC if result.loss == "logistic" else None,
         provenance={
             "program": f"{PROGRAM} tune",
             "version": __version__,
             **data.provenance,
             "C": float(result.C[result.best]),
             "l1_ratio": result.l1_ratio,
+            "loss": result.loss,
             "scoring": result.scoring,
             "seed": arguments.seed,
         },

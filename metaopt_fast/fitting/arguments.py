@@ -27,6 +27,8 @@ from metaopt_fast.validation.values import (
 MAX_PARAMS = 2048
 # From so many rows on, more classes than half of them are no classes, but numbers to predict.
 FEW_ROWS = 40
+# Losses that models are fitted by, as the kernels name them, and their objectives.
+LOSSES = {"logistic": "LogisticLoss", "squared_hinge": "SquaredHingeLoss"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,15 +135,30 @@ class Rows:
         return [-1] if self.n_folds is None else list(range(self.n_folds))
 
 
-def check_size(shape: tuple[int, ...], fit_intercept: bool) -> None:
+def check_size(shape: tuple[int, ...], fit_intercept: bool, loss: str) -> None:
     """Raise an error where Hessians are too large."""
     if min(shape) + fit_intercept > MAX_PARAMS:
         raise ValueError(
             f"X has {shape[0]:,} rows and {shape[1]:,} columns, but fit_many keeps a Hessian "
             f"of each model and takes {MAX_PARAMS:,} parameters, or as many rows, at most: use "
-            "gradient_descent(LogisticLoss(X, y), method='lbfgs', l2=...), which fits many at "
+            f"gradient_descent({LOSSES[loss]}(X, y), method='lbfgs', l2=...), which fits many at "
             "once, too."
         )
+
+
+def check_loss(loss: object, classes: Sequence[Any], has_l1: bool) -> None:
+    """Raise an error where models of a loss cannot be fitted."""
+    if not isinstance(loss, str) or loss not in LOSSES:
+        raise ValueError(f"loss is {describe(loss)}: pass one of {', '.join(map(repr, LOSSES))}.")
+    if loss == "logistic":
+        return
+    if len(classes) > 2:
+        raise ValueError(
+            f"loss is {loss!r}, but y holds {len(classes)} classes: pass labels of two, one class "
+            "against the rest, or use metaopt_fast.sklearn.LinearSVC, which does."
+        )
+    if has_l1:
+        raise ValueError(f"loss is {loss!r}, but l1 is above 0: pass l1=0, or loss='logistic'.")
 
 
 def class_sums(

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from metaopt_fast.fitting.arguments import (
     Effort,
     Rows,
+    check_loss,
     check_penalties,
     check_size,
     check_theta0,
@@ -22,6 +23,7 @@ from metaopt_fast.fitting.certificates import (
     logistic_gap_after_rounding,
 )
 from metaopt_fast.fitting.class_weights import ClassWeight, check_class_weight
+from metaopt_fast.fitting.hinge import fit_machines
 from metaopt_fast.fitting.lasso import fit_paths
 from metaopt_fast.fitting.models import Models, Optima
 from metaopt_fast.fitting.newton import fit
@@ -51,6 +53,7 @@ def fit_many(
     class_weight: ClassWeight | Sequence[ClassWeight] = None,
     sample_weight: npt.ArrayLike | None = None,
     fit_intercept: bool = True,
+    loss: str = "logistic",
     tol: float = 1e-8,
     max_iter: int = 100,
     theta0: npt.ArrayLike | None = None,
@@ -62,7 +65,8 @@ def fit_many(
     over its training rows, the intercept not penalised: scikit-learn's C is
     1 / ((l1 + l2) * sum_i w_i), its l1_ratio l1 / (l1 + l2). Where y holds more than two classes, a
     model has a row of theta for each, its loss is that of `SoftmaxLoss`, and it has no l1 penalty.
-    The bits of the results are the same for any number of threads.
+    With the squared hinge loss, max(0, 1 - m_i)^2 in place of softplus(-m_i), models are linear
+    support vector machines. The bits of the results are the same for any number of threads.
 
     Parameters
     ----------
@@ -86,12 +90,14 @@ def fit_many(
     sample_weight : array_like of shape (n_samples,), optional
         Weights >= 0. A row of weight 0 counts for nothing.
     fit_intercept : bool, default True
+    loss : {"logistic", "squared_hinge"}, default "logistic"
+        Loss of a row; the squared hinge is one of two classes, with an l2 penalty alone.
     tol : float, default 1e-8
         Threshold of the Newton decrement, sqrt(g' H^-1 g): a model has converged when it is at most
         tol, and the gap proven to be small: about tol^2 / 2. Where rounding ends the steps before
         that, it has converged if the gap is at most about tol * max(1, loss). With an l1 penalty,
-        and of more than two classes, threshold of the gap: a model has converged when it is proven
-        to be at most tol * max(1, loss).
+        of more than two classes, and with the squared hinge, threshold of the gap: a model has
+        converged when it is proven to be at most tol * max(1, loss).
     max_iter : int, default 100
         Largest number of Newton steps; of more than two classes, a tenth of that of L-BFGS's.
     theta0 : array_like, optional
@@ -134,7 +140,9 @@ def fit_many(
     """
     effort = Effort.of(tol, max_iter, n_threads)
     rows = Rows.of(X, y, folds, sample_weight, fit_intercept)
-    fits = fit_models(effort, rows, l2=l2, l1=l1, class_weight=class_weight, theta0=theta0)
+    fits = fit_models(
+        effort, rows, l2=l2, l1=l1, class_weight=class_weight, loss=loss, theta0=theta0
+    )
     fits = replace(fits, feature_names=names_of(X, rows.X.shape[1]))
     if reasons := reasons_of(fits.status, max_iter):
         warnings.warn(reasons, RuntimeWarning, stacklevel=2)
@@ -150,6 +158,7 @@ def fit_models(
     l2: npt.ArrayLike,
     l1: npt.ArrayLike = 0.0,
     class_weight: ClassWeight | Sequence[ClassWeight] = None,
+    loss: str = "logistic",
     theta0: npt.ArrayLike | None = None,
 ) -> FitResult:
     """Do what `fit_many` does with rows that were checked, and warn of nothing."""
@@ -158,8 +167,9 @@ def fit_models(
     of_l1, of_l2 = check_penalties(l1, l2, rows.n_folds, n_choices)
     shape = (len(of_l2), len(rows.left_out))
     has_l1 = (of_l1 > 0).any(axis=1)
+    check_loss(loss, rows.classes, bool(has_l1.any()))
     if len(rows.classes) == 2 and not has_l1.all():
-        check_size(rows.X.shape, rows.fit_intercept)
+        check_size(rows.X.shape, rows.fit_intercept, loss)
     if len(rows.classes) > 2 and has_l1.any():
         raise ValueError(
             f"l1 is above 0, but y holds {len(rows.classes)} classes: pass labels of two, or l1=0."
@@ -178,6 +188,8 @@ def fit_models(
     if has_l1.any():
         l1_of, with_l1 = np.broadcast_to(of_l1, shape).ravel(), np.repeat(has_l1, shape[1])
         optima, validation = _fit_both(rows, choices, set_of, l1_of, l2_of, near, effort, with_l1)
+    elif loss == "squared_hinge":
+        optima, validation = fit_machines(rows, choices, set_of, l2_of, near, effort)
     else:
         fit_all = fit_softmax if len(rows.classes) > 2 else _fit
         optima, validation = fit_all(rows, choices, set_of, l2_of, near, effort)
@@ -200,6 +212,7 @@ def fit_models(
         (),  # names are of what the caller gave
         rows.fit_intercept,
         np.count_nonzero(thetas[..., : rows.X.shape[1]], axis=of_each),
+        loss,
     )
 
 

@@ -25,9 +25,9 @@ from metaopt_fast.fitting.certificates import (
     rounding_of_logistic_decrements,
     rounding_of_margins,
 )
-from metaopt_fast.fitting.hessians import KeptHessians, Nearby
+from metaopt_fast.fitting.hessians import KeptHessians, Means, Nearby
 from metaopt_fast.fitting.models import Models, Optima
-from metaopt_fast.fitting.paths import Between, between, choose
+from metaopt_fast.fitting.paths import Points, choose, means_between, points_between
 from metaopt_fast.fitting.result import Status
 from metaopt_fast.fitting.walks import walk
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
@@ -94,7 +94,8 @@ def fit(
         batch.run(optima)
         if len(rest):
             others = Batch(models, rest, tol, max_iter)
-            others.begin_between(batch.between(rest))
+            points = batch.points_of(rest)
+            others.begin_between(points, means_between(batch.kept, points))
             others.run(optima)
     return optima
 
@@ -178,15 +179,15 @@ class Batch:
         self.gradients[worse] = near.gradients[worse]
         self.kept.distances[worse] = self.lengths_before[worse] = np.inf
 
-    def begin_between(self, start: Between) -> None:
+    def begin_between(self, start: Points, means: Means) -> None:
         """Start between others, or from the nearest of them where that is better."""
         self.thetas = start.thetas
         self.losses, self.gradients = self.models.evaluate(self.members, self.thetas)
         worse = ~(self.losses <= start.safe_losses)
         self.thetas[worse], self.losses[worse] = start.safe_thetas[worse], start.safe_losses[worse]
         self.gradients[worse] = start.safe_gradients[worse]
-        drifts = start.means.drifts(self.models, self.members, self.thetas)
-        self.kept.adopt_between(start.means, self.thetas, drifts)
+        drifts = means.drifts(self.models, self.members, self.thetas)
+        self.kept.adopt_between(means, self.thetas, drifts)
 
     def run(self, optima: Optima) -> None:
         """Iterate until every model is done, and write its results."""
@@ -289,9 +290,17 @@ class Batch:
             gaps[left] = np.minimum(gaps[left], others)
         optima.gap_bounds[at] = gaps
 
-    def between(self, others: IndexArray) -> Between:
+    def points_of(self, others: IndexArray) -> Points:
         """Return starts of others, at penalties between those of these models."""
-        return between(self.kept, others, self.thetas, self.losses, self.gradients)
+        return points_between(
+            self.models,
+            self.members,
+            self.kept.factors,
+            others,
+            self.thetas,
+            self.losses,
+            self.gradients,
+        )
 
     def renew(self, at: IndexArray) -> None:
         """Take Hessians at the thetas of some models, and their Newton steps."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from metaopt_fast.arithmetic import log
 from metaopt_fast.fitting.hessians import KeptHessians, Means
+from metaopt_fast.fitting.models import Models
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
 
 TINY = np.finfo(np.float64).tiny
@@ -21,7 +22,7 @@ MAX_WIDTH = 3.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Between:
+class Points:
     """Starts of some models.
 
     Attributes
@@ -29,15 +30,19 @@ class Between:
     thetas : array of shape (n, n_params)
     safe_thetas, safe_losses, safe_gradients : arrays of shape (n, n_params) and (n,)
         The theta of the nearest other model, where its loss is the lesser one.
-    means : Means
-        Of the others' Hessians.
+    left, right : arrays of shape (n,)
+        The models on both sides.
+    part : array of shape (n,)
+        How far along the way from the left one to the right one, from 0 to 1.
     """
 
     thetas: Float64Array
     safe_thetas: Float64Array
     safe_losses: Float64Array
     safe_gradients: Float64Array
-    means: Means
+    left: IndexArray
+    right: IndexArray
+    part: Float64Array
 
 
 def choose(set_of: IndexArray, stride: int, least: int) -> BoolArray:
@@ -93,22 +98,22 @@ def on_cubics(
     return rest * left + t * right + t * rest * curved
 
 
-def between(
-    kept: KeptHessians,
+def points_between(
+    models: Models,
+    members: IndexArray,
+    factors: Float64Array,
     others: IndexArray,
     thetas: Float64Array,
     losses: Float64Array,
     gradients: Float64Array,
-) -> Between:
-    """Return starts of other models, given all thetas, losses and gradients of those that keep
-    Hessians, in the order of their sets and penalties."""
-    models, members = kept.models, kept.members
-    assert kept.sums is not None
+) -> Points:
+    """Return starts of other models between members, given the factors of their Hessians, their
+    thetas, losses and gradients, in the order of their sets and penalties."""
     mine, theirs = models.penalty.of(members), models.penalty.of(others)
     of_mine, of_theirs = (log(np.maximum(one.strengths, TINY)) for one in (mine, theirs))
     left, right, part = brackets(models.set_of[members], of_mine, models.set_of[others], of_theirs)
     # The gradient's change along the logarithm of an l2 penalty is that of the penalty itself.
-    turned, _ = models.solve(kept.factors, np.arange(len(members)), mine.value_gradient(thetas)[1])
+    turned, _ = models.solve(factors, np.arange(len(members)), mine.value_gradient(thetas)[1])
     starts = on_cubics(
         part,
         of_mine[right] - of_mine[left],
@@ -117,10 +122,18 @@ def between(
     )
     nearest = np.where(part > 0.5, right, left)
     more, more_slopes = mine.of(nearest).change(theirs, thetas[nearest])
-    return Between(
+    return Points(
         starts,
         thetas[nearest],
         losses[nearest] + more,
         gradients[nearest] + more_slopes,
-        Means(kept.sums, kept.origins, left, right, part),
+        left,
+        right,
+        part,
     )
+
+
+def means_between(kept: KeptHessians, points: Points) -> Means:
+    """Return the means of the Hessians on both sides of some starts."""
+    assert kept.sums is not None
+    return Means(kept.sums, kept.origins, points.left, points.right, points.part)

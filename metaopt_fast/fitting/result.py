@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.models.model import SOFTMAX, Model
+from metaopt_fast.models.model import LOGISTIC, SOFTMAX, Model
 from metaopt_fast.models.preparation import Preparation
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
 from metaopt_fast.validation.frames import as_frame
@@ -50,8 +50,8 @@ class FitResult:
         The objective on the training rows, penalty included.
     gap_bound : numpy.ndarray, shaped as loss
         The objective is proven to be at most this far above its optimum, by self-concordance or
-        by strong convexity, or, with an l1 penalty and of more than two classes, by duality;
-        infinite: nothing is proven.
+        by strong convexity, or, with an l1 penalty, of more than two classes and with the squared
+        hinge loss, by duality; infinite: nothing is proven.
     certified : numpy.ndarray of bool, shaped as loss
         Whether gap_bound is finite and at most tol * max(1, loss).
     n_iter : numpy.ndarray of int, shaped as loss
@@ -59,13 +59,14 @@ class FitResult:
     converged : numpy.ndarray of bool, shaped as loss
         Whether the Newton decrement is at most tol, or steps changed nothing any more but by
         rounding, and the gap is at most about tol * max(1, loss), proven or not; with an l1
-        penalty, and of more than two classes, whether gap_bound is at most tol * max(1, loss).
+        penalty, of more than two classes and with the squared hinge loss, whether gap_bound is at
+        most tol * max(1, loss).
     validation_loss, validation_accuracy : numpy.ndarray of shape (M, n_folds), or None
         Means over the rows of the fold that was held out, weighted by sample_weight.
     status : numpy.ndarray of str, shaped as loss
         "converged"; "max_iter": there were no more steps; "rounding": steps changed nothing any
-        more, though the gap may be above tol; "unproven": of more than two classes without a
-        penalty, as near an optimum as can be told.
+        more, though the gap may be above tol; "unproven": of more than two classes or with the
+        squared hinge loss, without a penalty, as near an optimum as can be told.
     classes : list
         Labels, as `numpy.unique` orders them.
     feature_names : tuple of str
@@ -73,6 +74,8 @@ class FitResult:
     fit_intercept : bool
     n_nonzero : numpy.ndarray of int, shaped as loss
         Weights other than 0, the intercept not counted.
+    loss_name : str
+        The loss of a row, "logistic" (or softmax) or "squared_hinge".
     """
 
     theta: Float64Array
@@ -88,6 +91,7 @@ class FitResult:
     feature_names: tuple[str, ...]
     fit_intercept: bool
     n_nonzero: IndexArray
+    loss_name: str = "logistic"
 
     def model(self, m: int = 0, fold: int | None = None) -> Model:
         """Return model m, of the fold that it leaves out if there are folds, as a `Model`.
@@ -118,7 +122,8 @@ class FitResult:
         if not self.fit_intercept:
             theta = np.concatenate([theta, np.zeros((*theta.shape[:-1], 1))], axis=-1)
         if len(classes) == 2:
-            return Model.linear(theta, preparation, classes)
+            link = LOGISTIC if self.loss_name == "logistic" else None
+            return Model.linear(theta, preparation, classes, link=link)
         coef, intercept = theta[:, :-1].copy(), theta[:, -1].copy()
         return Model(tuple(classes), None, preparation, coef, intercept, SOFTMAX)
 

@@ -37,15 +37,18 @@ class Strata:
         left_out: Sequence[int],
         n_params: int,
         n_threads: int,
+        loss: str = "logistic",
     ) -> None:
-        self.packed, self.sums, self.left_out = packed, sums, left_out
+        self.packed, self.sums, self.left_out, self.loss = packed, sums, left_out, loss
         self.n_params, self.n_threads = n_params, n_threads
         self.block_fold = packed.of_blocks(fold)
         self.block_class = packed.block_labels
         self.extents = packed.column_extents()
 
     @classmethod
-    def of(cls, rows: Rows, columns: npt.NDArray[Any], n_threads: int) -> Self:
+    def of(
+        cls, rows: Rows, columns: npt.NDArray[Any], n_threads: int, loss: str = "logistic"
+    ) -> Self:
         """Return rows with other columns in place of their own."""
         packed = pack(
             columns,
@@ -57,7 +60,7 @@ class Strata:
             n_threads=n_threads,
         )
         n_params = columns.shape[1] + rows.fit_intercept
-        return cls(packed, rows.fold, rows.sums, rows.left_out, n_params, n_threads)
+        return cls(packed, rows.fold, rows.sums, rows.left_out, n_params, n_threads, loss)
 
     def factors(self, choice: ClassWeight, left_out: int) -> Float64Array:
         """Return what the classes' weights are multiplied by; left_out: a fold, or -1 for none."""
@@ -74,13 +77,14 @@ class Strata:
         blocks: BoolArray,
         factors: Float64Array,
         total_weight: float,
-        loss: str = "logistic",
+        loss: str | None = None,
     ) -> _kernels.PackedRows:
-        """Return some blocks as the kernels read them: the rows themselves are shared."""
+        """Return some blocks as the kernels read them, for a loss other than their own if that is
+        given: the rows themselves are shared."""
         part = self.packed.blocks(
             blocks, total_weight=total_weight, factors=factors[self.block_class]
         )
-        return part.rows(loss, 0.0)
+        return part.rows(loss or self.loss, 0.0)
 
     def training_set(self, choice: ClassWeight, left_out: int) -> TrainingSet:
         """Return the rows of all folds but one; left_out: -1 for none."""

@@ -37,7 +37,7 @@ def score_many(
     Parameters
     ----------
     names : iterable of str
-        Names of `SCORES`.
+        Names of `SCORES` or `MACHINE_SCORES`.
     thetas : numpy.ndarray of shape (n_models, n_features) or (n_models, n_features + 1)
         With the intercept, if any, as the last entry of each.
     X : numpy.ndarray of shape (n_samples, n_features)
@@ -69,7 +69,7 @@ def score_many(
         if thetas.shape[1] > n_features:
             decisions += thetas[part, -1:]
         for name, values in scores.items():
-            values[part] = SCORES[name](decisions, positive, weights)
+            values[part] = ALL_SCORES[name](decisions, positive, weights)
     return scores
 
 
@@ -137,6 +137,25 @@ def roc_auc(
     return np.asarray(doubled / 2 / totals[0] / totals[1])
 
 
+def neg_hinge_loss(
+    decisions: Float64Array, positive: npt.NDArray[np.bool_], weights: Float64Array
+) -> Float64Array:
+    """Return minus the mean of max(0, 1 - m), m the margins."""
+    return -_mean(_slacks(decisions, positive), weights)
+
+
+def neg_squared_hinge_loss(
+    decisions: Float64Array, positive: npt.NDArray[np.bool_], weights: Float64Array
+) -> Float64Array:
+    """Return minus the mean of max(0, 1 - m)^2, m the margins."""
+    return -_mean(np.square(_slacks(decisions, positive)), weights)
+
+
+def _slacks(decisions: Float64Array, positive: npt.NDArray[np.bool_]) -> Float64Array:
+    """Return how far each row is from having a margin of 1."""
+    return np.asarray(np.maximum(0, 1 - np.where(positive, decisions, -decisions)))
+
+
 SCORES: dict[str, Score] = {
     "neg_log_loss": neg_log_loss,
     "accuracy": accuracy,
@@ -146,6 +165,16 @@ SCORES: dict[str, Score] = {
     "brier": neg_brier_score,
     "neg_brier_score": neg_brier_score,
 }
+# Of models whose decisions mean no probabilities: support vector machines.
+MACHINE_SCORES: dict[str, Score] = {
+    "accuracy": accuracy,
+    "balanced_accuracy": balanced_accuracy,
+    "f1": f1,
+    "roc_auc": roc_auc,
+    "neg_hinge_loss": neg_hinge_loss,
+    "neg_squared_hinge_loss": neg_squared_hinge_loss,
+}
+ALL_SCORES = SCORES | MACHINE_SCORES
 
 
 def _mean(values: npt.NDArray[Any], weights: Float64Array) -> Float64Array:

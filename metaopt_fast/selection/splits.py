@@ -50,6 +50,7 @@ def fit_splits(
     l1_ratio: Float64Array | float = 0.0,
     sample_weight: Float64Array | None = None,
     fit_intercept: bool = True,
+    loss: str = "logistic",
     **effort: Any,
 ) -> SplitFits:
     """Train each candidate on the training rows of each split.
@@ -70,6 +71,8 @@ def fit_splits(
         scikit-learn's: l1 / (l1 + l2).
     sample_weight : numpy.ndarray of shape (n_samples,), optional
     fit_intercept : bool, default True
+    loss : {"logistic", "squared_hinge"}, default "logistic"
+        Loss of a row, as of `fit_many`.
     **effort
         tol, max_iter and n_threads, as of `fit_many`.
 
@@ -111,6 +114,7 @@ def fit_splits(
             l2=l2[:, run] if folds is not None else l2[:, run.start],
             l1=l1[:, run] if folds is not None else l1[:, run.start],
             class_weight=choices[0] if alike else choices,
+            loss=loss,
         )
         warn_if_unbounded(fits, l2[:, run], stacklevel=4, l1=l1[:, run])
         shape = (len(C), run.stop - run.start)

@@ -17,7 +17,7 @@ from metaopt_fast.samplers.independent import Uniform
 from metaopt_fast.selection.choice import standard_error, within_one_standard_error
 from metaopt_fast.selection.folds import Split, stratified_folds
 from metaopt_fast.selection.multiclass_scores import MULTICLASS_SCORES
-from metaopt_fast.selection.scores import SCORES
+from metaopt_fast.selection.scores import MACHINE_SCORES, SCORES
 from metaopt_fast.selection.splits import SplitFits, fit_splits, score_splits
 from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.values import check_integer, describe
@@ -47,6 +47,8 @@ class TuneResult:
         Seconds.
     l1_ratio : float
         scikit-learn's: l1 / (l1 + l2).
+    loss : str
+        Loss that the models were trained by, "logistic" or "squared_hinge".
     """
 
     C: Float64Array
@@ -58,6 +60,7 @@ class TuneResult:
     folds: npt.NDArray[np.intp]
     elapsed: float
     l1_ratio: float = 0.0
+    loss: str = "logistic"
 
     @property
     def mean(self) -> Float64Array:
@@ -130,16 +133,17 @@ def tune(
     n_candidates: int = 200,
     *,
     cv: int = 5,
-    scoring: str = "neg_log_loss",
+    scoring: str | None = None,
     seed: int = 0,
     low: float = 1e-4,
     high: float = 1e4,
     l1_ratio: float = 0.0,
+    loss: str = "logistic",
     sample_weight: Float64Array | None = None,
     prepare: Prepare | None = None,
     n_threads: int | None = None,
 ) -> TuneResult:
-    """Cross-validate logistic regressions with l2 and l1 penalties over many C.
+    """Cross-validate models with l2 and l1 penalties over many C.
 
     Parameters
     ----------
@@ -151,15 +155,19 @@ def tune(
         Number of values of C to draw, log-uniform from `low` to `high`.
     cv : int, default 5
         Number of folds, stratified and in random order by `seed`.
-    scoring : str, default "neg_log_loss"
+    scoring : str, optional
         Name of the score, one of `metaopt_fast.selection.scores.SCORES`, or, of more than two
-        classes, of `multiclass_scores.MULTICLASS_SCORES`.
+        classes, of `multiclass_scores.MULTICLASS_SCORES`, or, of support vector machines, of
+        `scores.MACHINE_SCORES`. By default neg_log_loss, and accuracy of machines.
     seed : int, default 0
         Seed of the candidates and of the folds.
     low, high : float
         Bounds of C.
     l1_ratio : float, default 0.0
         Part of the l1 penalty, from 0 to 1.
+    loss : {"logistic", "squared_hinge"}, default "logistic"
+        Loss of a row: logistic regressions, or linear support vector machines, which have two
+        classes and no l1 penalty.
     sample_weight : numpy.ndarray of shape (n_samples,), optional
         Weights of the rows, in training and in scores.
     prepare : callable, optional
@@ -181,7 +189,11 @@ def tune(
     (20, 5)
     """
     sizes = np.bincount(y, minlength=2)
+    is_machine = loss == "squared_hinge"
     known = list(SCORES if len(sizes) == 2 else MULTICLASS_SCORES)
+    known = list(MACHINE_SCORES) if is_machine else known
+    if scoring is None:
+        scoring = "accuracy" if is_machine else "neg_log_loss"
     if scoring not in known:
         raise ValueError(f"scoring is {describe(scoring)}: pass one of {', '.join(known)}.")
     rarest, cv = int(sizes.min()), check_integer("cv", cv, 2)
@@ -201,7 +213,7 @@ def tune(
     C = np.clip(exp(exponents.sample(seed, 0, n_candidates, 1)[:, 0]), low, high)
     folds = stratified_folds(y, cv, seed)
     parts = [(np.flatnonzero(folds != k), np.flatnonzero(folds == k)) for k in range(cv)]
-    data = _Data(X, y.astype(np.intp), sample_weight, prepare, l1_ratio, n_threads)
+    data = _Data(X, y.astype(np.intp), sample_weight, prepare, l1_ratio, loss, n_threads)
     # Columns that are the same for all folds are one computation.
     runs = [parts] if prepare is None else [[part] for part in parts]
     found = [data.cross_validate(run, C, scoring) for run in runs]
@@ -220,6 +232,7 @@ def tune(
         folds=folds,
         elapsed=time.perf_counter() - started,
         l1_ratio=l1_ratio,
+        loss=loss,
     )
 
 
@@ -231,6 +244,7 @@ class _Data(NamedTuple):
     weights: Float64Array | None
     prepare: Prepare | None
     l1_ratio: float
+    loss: str
     n_threads: int | None
 
     def fit(self, splits: list[Split], C: Float64Array) -> tuple[SplitFits, Float64Array]:
@@ -243,6 +257,7 @@ class _Data(NamedTuple):
             C=C,
             class_weight=[None] * len(C),
             l1_ratio=self.l1_ratio,
+            loss=self.loss,
             sample_weight=self.weights,
             n_threads=self.n_threads,
         )

@@ -7,5 +7,6 @@ Only users import it.
 
 from metaopt_fast.sklearn.regression import LogisticRegression
 from metaopt_fast.sklearn.search import LogisticRegressionSearchCV
+from metaopt_fast.sklearn.svc import LinearSVC
 
-__all__ = ["LogisticRegression", "LogisticRegressionSearchCV"]
+__all__ = ["LinearSVC", "LogisticRegression", "LogisticRegressionSearchCV"]

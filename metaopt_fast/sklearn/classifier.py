@@ -6,10 +6,11 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_matrix, issparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import brier_score_loss, f1_score, get_scorer, make_scorer
@@ -17,7 +18,9 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from metaopt_fast.arithmetic import products
 from metaopt_fast.fitting.result import reasons_of
+from metaopt_fast.floating_errors import shielded
 from metaopt_fast.selection.multiclass_scores import MULTICLASS_SCORES
 from metaopt_fast.selection.scores import SCORES
 from metaopt_fast.typing import Float64Array, IndexArray
@@ -29,9 +32,9 @@ MAX_WEIGHT = 1e300
 
 
 class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # without types
-    """What both estimators check, and say of themselves."""
+    """What the estimators check, and say of themselves."""
 
-    l1_ratio: float
+    l1_ratio: float = 0.0  # of an estimator without this parameter
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -92,6 +95,48 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
                         "positive weight."
                     )
         return X, codes.astype(np.intp), sample_weight
+
+
+class LinearModel(LinearClassifier):
+    """What an estimator is that has coefficients of its own."""
+
+    classes_: npt.NDArray[Any]
+    coef_: Float64Array
+    intercept_: Float64Array
+
+    def _dense_coef(self) -> Float64Array:
+        coef: Any = self.coef_
+        dense: Float64Array = coef.toarray() if issparse(coef) else coef
+        return dense
+
+    def sparsify(self) -> Self:
+        """Turn `coef_` into a sparse matrix of SciPy, which most zeros take no memory in."""
+        check_is_fitted(self)
+        self.coef_ = csr_matrix(self.coef_)
+        return self
+
+    def densify(self) -> Self:
+        """Turn `coef_` into an array again."""
+        check_is_fitted(self)
+        self.coef_ = self._dense_coef()
+        return self
+
+    @shielded
+    def decision_function(self, X: npt.ArrayLike) -> Float64Array:
+        """Return x . coef + intercept of each row, positive for the second class.
+
+        Of more than two classes, those of each class, shape (n_samples, n_classes).
+        """
+        X = self._features(X)
+        decisions: Float64Array = products(self._dense_coef(), X) + self.intercept_[:, None]
+        return decisions[0] if len(decisions) == 1 else np.ascontiguousarray(decisions.T)
+
+    def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
+        """Return the label of each row."""
+        decisions = self.decision_function(X)
+        codes = decisions > 0 if decisions.ndim == 1 else decisions.argmax(axis=1)
+        labels: npt.NDArray[Any] = self.classes_[codes.astype(np.intp)]
+        return labels
 
 
 @contextmanager

@@ -6,17 +6,15 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_matrix, issparse
-from sklearn.utils.validation import check_is_fitted
 
-from metaopt_fast.arithmetic import expit, log_expit, log_softmax, products, softmax
+from metaopt_fast.arithmetic import expit, log_expit, log_softmax, softmax
 from metaopt_fast.fitting.arguments import Effort, Rows
 from metaopt_fast.fitting.class_weights import class_factors, split_exponent
 from metaopt_fast.fitting.fit_many import fit_models
 from metaopt_fast.fitting.result import warn_if_unbounded
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.sklearn.classifier import (
-    LinearClassifier,
+    LinearModel,
     check_C,
     check_class_weight,
     check_flag,
@@ -27,7 +25,7 @@ from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.values import check_number
 
 
-class LogisticRegression(LinearClassifier):
+class LogisticRegression(LinearModel):
     """Logistic regression with l2 and l1 penalties, and a proof of how good it is.
 
     Minimises C * sum_i w_i loss_i + (1 - l1_ratio) coef'coef / 2 + l1_ratio sum_j abs(coef_j), as
@@ -158,40 +156,6 @@ class LogisticRegression(LinearClassifier):
         coef = self._dense_coef()
         parts = [coef, self.intercept_[:, None]] if self.fit_intercept else [coef]
         return np.concatenate(parts, axis=1)
-
-    def _dense_coef(self) -> Float64Array:
-        coef: Any = self.coef_
-        dense: Float64Array = coef.toarray() if issparse(coef) else coef
-        return dense
-
-    def sparsify(self) -> Self:
-        """Turn `coef_` into a sparse matrix of SciPy, which most zeros take no memory in."""
-        check_is_fitted(self)
-        self.coef_ = csr_matrix(self.coef_)
-        return self
-
-    def densify(self) -> Self:
-        """Turn `coef_` into an array again."""
-        check_is_fitted(self)
-        self.coef_ = self._dense_coef()
-        return self
-
-    @shielded
-    def decision_function(self, X: npt.ArrayLike) -> Float64Array:
-        """Return x . coef + intercept of each row, positive for the second class.
-
-        Of more than two classes, those of each class, shape (n_samples, n_classes).
-        """
-        X = self._features(X)
-        decisions: Float64Array = products(self._dense_coef(), X) + self.intercept_[:, None]
-        return decisions[0] if len(decisions) == 1 else np.ascontiguousarray(decisions.T)
-
-    def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
-        """Return the label of each row."""
-        decisions = self.decision_function(X)
-        codes = decisions > 0 if decisions.ndim == 1 else decisions.argmax(axis=1)
-        labels: npt.NDArray[Any] = self.classes_[codes.astype(np.intp)]
-        return labels
 
     @shielded
     def predict_proba(self, X: npt.ArrayLike) -> Float64Array:

@@ -16,7 +16,7 @@ from wrong_arguments import (  # noqa: F401 - fixtures, and the tests of the swe
     test_the_valid_call_succeeds,
 )
 
-from metaopt_fast.sklearn import LogisticRegression, LogisticRegressionSearchCV
+from metaopt_fast.sklearn import LinearSVC, LogisticRegression, LogisticRegressionSearchCV
 
 RNG = np.random.default_rng(1)
 DATA = {
@@ -33,8 +33,10 @@ def fit_and_predict(estimator):
     def call(**given):
         data = {name: given.pop(name) for name in names if name in given}
         model = estimator(**given).fit(**data)
-        X = data["X"]
-        return [model.decision_function(X), model.predict_proba(X), model.predict_log_proba(X)]
+        found = [model.decision_function(data["X"])]
+        if hasattr(model, "predict_proba"):
+            found += [model.predict_proba(data["X"]), model.predict_log_proba(data["X"])]
+        return found
 
     of_fit = list(inspect.signature(estimator.fit).parameters.values())[1:]
     names = [parameter.name for parameter in of_fit]
@@ -45,7 +47,9 @@ def fit_and_predict(estimator):
     return call
 
 
-REGRESSION, SEARCHED = map(fit_and_predict, (LogisticRegression, LogisticRegressionSearchCV))
+REGRESSION, SEARCHED, MACHINE = map(
+    fit_and_predict, (LogisticRegression, LogisticRegressionSearchCV, LinearSVC)
+)
 ENTRIES = {
     "LogisticRegression": Entry(REGRESSION, DATA, library="sklearn"),
     "LogisticRegression of l2": Entry(
@@ -53,6 +57,7 @@ ENTRIES = {
         DATA | {"l2": 0.1, "class_weight": {"no": 1.0, "yes": 2.0}},
         library="sklearn",
     ),
+    "LinearSVC": Entry(MACHINE, DATA | {"class_weight": {"yes": 2.0}}, library="sklearn"),
     "LogisticRegressionSearchCV": Entry(
         SEARCHED, DATA | SEARCH, aliases={"scoring": "refit"}, library="sklearn"
     ),

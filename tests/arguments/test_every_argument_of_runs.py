@@ -85,6 +85,9 @@ def searches():
             {**DATA, "l2": 0.1, "class_weight": {0: 1.0, 1: 2.0}, "theta0": [0.0] * 4},
             aliases={"X": "theta0"},
         ),
+        "fit_many of machines": Entry(
+            mf.fit_many, {**DATA, "l2": [0.1, 1.0], "loss": "squared_hinge"}
+        ),
         "fit_many with l1": Entry(
             mf.fit_many, {**DATA, "l2": 0.0, "l1": [0.1, 0.02], "class_weight": "balanced"}
         ),

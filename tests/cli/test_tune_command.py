@@ -15,6 +15,8 @@ from sklearn.preprocessing import StandardScaler
 
 from metaopt_fast.cli import program as cli
 from metaopt_fast.datasets import load_breast_cancer
+from metaopt_fast.models.model_file import load_model
+from metaopt_fast.reference import hinge
 from metaopt_fast.selection.folds import stratified_folds
 from metaopt_fast.selection.tune import tune
 
@@ -127,6 +129,27 @@ def test_an_l1_penalty_leaves_features_out(run):
     assert re.search(r"^features used +\d+ of 30, at the best C$", stdout, re.MULTILINE)
 
 
+def test_support_vector_machines_have_decisions_and_no_probabilities(run, tmp_path):
+    kept = tmp_path / "machine.json"
+    given = [*SMALL, "--loss", "squared-hinge", "--high", "1"]
+    status, stdout, stderr = run(*given, "--json", "--model", kept)
+    assert (status, stderr) == (0, "")
+    found = json.loads(stdout)
+    assert found["n_models"] == found["n_converged"] == 60
+    assert (found["loss"], found["scoring"]) == ("squared_hinge", "accuracy")
+    assert found["training"]["log_loss"] is None and found["training"]["accuracy"] > 0.97
+    X, y, _ = load_breast_cancer()
+    X = standardized_by(X, np.arange(len(X)))
+    theta = hinge.fit(X, y == 1, np.full(len(y), 1 / len(y)), 1 / (len(y) * found["best"]["C"]))
+    np.testing.assert_allclose(found["theta"], theta, atol=1e-8)
+    with pytest.raises(ValueError, match="not trained for probabilities"):
+        load_model(kept).predict_proba(np.zeros((1, 30)))
+    _, stdout, _ = run(*given, "--scoring", "neg_hinge_loss")
+    model = r"linear support vector machine of the squared hinge loss, with intercept, l2 = .*"
+    assert re.search(f"^model +{model}$", stdout, re.MULTILINE)
+    assert "odds" in stdout and "log loss" not in stdout
+
+
 def test_threads_do_not_change_the_numbers(run):
     one, two = (json.loads(run(*SMALL, "--json", "--threads", n)[1]) for n in (1, 2))
     assert one["candidates"] == two["candidates"]
@@ -143,6 +166,9 @@ def test_threads_do_not_change_the_numbers(run):
         (["--l1-ratio", "1.5"], "--l1-ratio is above 1"),
         (["--l1-ratio", "-1"], "a finite number >= 0 wanted"),
         (["--scoring", "r2"], "invalid choice: 'r2'"),
+        (["--scoring", "neg_hinge_loss"], "does not go with --loss logistic: pass one of neg_log"),
+        (["--loss", "squared-hinge", "--scoring", "brier"], "does not go with --loss squared-hin"),
+        (["--loss", "squared-hinge", "--l1-ratio", "1"], "--l1-ratio goes with --loss logistic"),
         (["--target", "y"], "--target is of a FILE, and there is none"),
         (["--plot", "a.gif"], "a file of .png, .svg, .pdf wanted"),
         (["--output", "same.png", "--plot", "same.png"], "two of the given files are the same"),

@@ -39,7 +39,7 @@ from metaopt_fast.reference.fitting import of_class
 from metaopt_fast.selection import scores as scoring
 from metaopt_fast.selection import splits
 from metaopt_fast.selection.scores import SCORES, score_many
-from metaopt_fast.sklearn import LogisticRegression, LogisticRegressionSearchCV
+from metaopt_fast.sklearn import LinearSVC, LogisticRegression, LogisticRegressionSearchCV
 
 EXACT = {"solver": "newton-cholesky", "tol": 1e-10, "max_iter": 1000}
 THEIR_NAMES = {"brier": "neg_brier_score"}
@@ -83,6 +83,7 @@ def assert_same_model(ours, theirs, tol=1e-6):
         LogisticRegression(l1_ratio=0.5),
         LogisticRegressionSearchCV(n_iter=5),
         LogisticRegressionSearchCV(n_iter=5, l1_ratio=1.0),
+        LinearSVC(),
     ]
 )
 def test_all_of_scikit_learns_estimator_checks_pass(estimator, check):

@@ -546,16 +546,16 @@ print(hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest())
 
 
 def test_what_is_known_between_models_is_true_of_the_penalties_there(monkeypatch):
-    between, seen = newton.Batch.between, []
+    points_of, seen = newton.Batch.points_of, []
 
     def checked(batch, others):
-        start, models = between(batch, others), batch.models
+        start, models = points_of(batch, others), batch.models
         losses, gradients = models.evaluate(others, start.safe_thetas)
         np.testing.assert_allclose(start.safe_losses, losses, rtol=1e-12)
         np.testing.assert_allclose(start.safe_gradients, gradients, rtol=1e-9, atol=1e-13)
         # The start is nearer to the optimum than any other model is.
         assert (models.evaluate(others, start.thetas)[0] <= losses).all()
-        means = start.means
+        means = newton.means_between(batch.kept, start)
         drifts = means.drifts(models, others, start.thetas)
         hessians, parts = models.hessians(others, start.thetas), means.parts[:, None]
         mixed = (1 - parts) * means.hessians[means.left] + parts * means.hessians[means.right]
@@ -566,7 +566,7 @@ def test_what_is_known_between_models_is_true_of_the_penalties_there(monkeypatch
         seen.append(len(others))
         return start
 
-    monkeypatch.setattr(newton.Batch, "between", checked)
+    monkeypatch.setattr(newton.Batch, "points_of", checked)
     X, y, _, _, _ = problem(0, 150, 4, False)
     assert mf.fit_many(X + y[:, None], y, l2=np.logspace(-3, 2, 50)).certified.all()
     assert sum(seen) >= 20

@@ -80,6 +80,8 @@ TESTS = {
     "fitting/class_weights": ["training", "every_argument_of_runs"],
     "fitting/fit_many": ["training"],
     "fitting/hessians": ["newton", "training"],
+    "fitting/hinge": ["hinge", "svc"],
+    "fitting/hinge_gaps": ["hinge"],
     "fitting/lasso": ["lasso"],
     "fitting/models": ["newton", "training"],
     "fitting/paths": ["newton", "training"],

@@ -5,11 +5,19 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import get_scorer
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    f1_score,
+    get_scorer,
+    hinge_loss,
+    roc_auc_score,
+)
 
 from metaopt_fast.data.standardize import standardize
 from metaopt_fast.datasets import load_breast_cancer
-from metaopt_fast.selection.scores import SCORES
+from metaopt_fast.reference import hinge
+from metaopt_fast.selection.scores import MACHINE_SCORES, SCORES
 from metaopt_fast.selection.tune import tune
 
 mpl.use("Agg")
@@ -40,6 +48,41 @@ def test_a_score_is_that_of_scikit_learn_on_the_same_folds(scoring):
             assert score == pytest.approx(scorer(model, X[~train], y[~train]), abs=1e-6)
     best = LogisticRegression(C=result.C[result.best], solver="newton-cholesky", tol=1e-10)
     np.testing.assert_allclose(result.theta[:-1], best.fit(X, y).coef_[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("scoring", MACHINE_SCORES)
+def test_a_score_of_machines_is_that_of_scikit_learns_metric(scoring):
+    X, y, _ = load_breast_cancer()
+    standardize(X)
+    result = tune(X, y, 3, cv=3, scoring=scoring, low=1e-2, high=10.0, loss="squared_hinge")
+    assert result.converged.all() and result.loss == "squared_hinge"
+    for C, scores in zip(result.C, result.scores, strict=True):
+        for fold, score in enumerate(scores):
+            train = result.folds != fold
+            rows, w = X[train], np.full(train.sum(), 1 / train.sum())
+            theta = hinge.fit(rows, y[train] == 1, w, 1 / (C * train.sum()))
+            decisions, labels = X[~train] @ theta[:-1] + theta[-1], y[~train]
+            wanted = {
+                "neg_hinge_loss": lambda y, t: -hinge_loss(y, t),
+                "neg_squared_hinge_loss": lambda y, t: (
+                    -np.square(np.maximum(0, 1 - np.where(y == 1, t, -t))).mean()
+                ),
+                "accuracy": lambda y, t: accuracy_score(y, t > 0),
+                "balanced_accuracy": lambda y, t: balanced_accuracy_score(y, t > 0),
+                "f1": lambda y, t: f1_score(y, t > 0),
+                "roc_auc": roc_auc_score,
+            }[scoring](labels, decisions)
+            assert score == pytest.approx(wanted, abs=1e-9)
+
+
+def test_machines_are_scored_by_accuracy_and_not_by_probabilities():
+    X, y, _ = load_breast_cancer()
+    standardize(X)
+    assert tune(X, y, 2, loss="squared_hinge").scoring == "accuracy"
+    with pytest.raises(ValueError, match=r"scoring is 'neg_log_loss' .*: pass one of accuracy, "):
+        tune(X, y, 2, loss="squared_hinge", scoring="neg_log_loss")
+    with pytest.raises(ValueError, match="loss is 'squared_hinge', but l1 is above 0"):
+        tune(X, y, 2, loss="squared_hinge", l1_ratio=0.5)
 
 
 def test_candidates_are_log_uniform_and_the_first_ones_of_more(result):

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 import metaopt_fast as mf
 from metaopt_fast.datasets import load_breast_cancer
-from metaopt_fast.sklearn import LogisticRegression, LogisticRegressionSearchCV
+from metaopt_fast.sklearn import LinearSVC, LogisticRegression, LogisticRegressionSearchCV
 from metaopt_fast.typing import (
     BatchDifferentiable,
     Differentiable,
@@ -70,5 +70,7 @@ assert_type(path.n_nonzero, npt.NDArray[np.intp])
 
 model = LogisticRegression(C=1.0, l1_ratio=0.5).fit(X, y)
 print(model.predict(X), model.predict_proba(X))
+machine = LinearSVC(C=1.0, class_weight="balanced").fit(X, y)
+print(machine.predict(X), machine.decision_function(X))
 search = LogisticRegressionSearchCV(n_iter=200, scoring=["neg_log_loss", "f1"], refit="f1")
 print(search.fit(X, y).best_params_)
