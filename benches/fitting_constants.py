@@ -2,7 +2,7 @@
 
 Prints, for each constant and value, the time of one thread beside that of the value in the source,
 the least of several rounds in which all values take turns. `fitting_constants.py SLOW STRIDE`
-measures two of them alone.
+measures two of them alone. Those of support vector machines begin with MACHINES_.
 """
 
 import sys
@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from metaopt_fast.fitting import newton, starts, training_sets
+from metaopt_fast.fitting import hinge, newton, starts, training_sets
 from metaopt_fast.fitting.fit_many import fit_many
 
 ROUNDS = 5
@@ -25,7 +25,11 @@ CONSTANTS = {
     "N_ANCHORS": (starts, (4, 8, 20, 30)),
     "ANCHOR_DECREMENT": (starts, (0.3, 0.1, 0.003)),
     "SKETCH": (training_sets, (4, 64, 10**9)),
+    "MACHINES_SLOW": (hinge, (0.001, 0.1, 0.3)),
+    "MACHINES_STRIDE": (hinge, (2, 5, 20)),
+    "MACHINES_MIN_LEADS": (hinge, (4, 12, 24)),
 }
+LOSSES = {hinge: "squared_hinge"}
 
 
 def grids():
@@ -44,9 +48,9 @@ def grid(n, p, n_penalties, scale):
     return {"X": X, "y": y, "l2": l2, "folds": np.arange(n) % 5, "n_threads": 1}
 
 
-def seconds(arguments):
+def seconds(arguments, loss):
     start = time.process_time()
-    fit_many(**arguments)
+    fit_many(**arguments, loss=loss)
     return time.process_time() - start
 
 
@@ -54,18 +58,20 @@ def main():
     wanted = sys.argv[1:] or list(CONSTANTS)
     tasks = list(grids())
     print("constant, value: CPU time beside that of the source's value, in each grid")
-    for name in wanted:
-        module, values = CONSTANTS[name]
+    for key in wanted:
+        module, values = CONSTANTS[key]
+        name, loss = key.removeprefix("MACHINES_"), LOSSES.get(module, "logistic")
         kept = getattr(module, name)
         least = {value: [np.inf] * len(tasks) for value in (kept, *values)}
         for _ in range(ROUNDS):
             for value, best in least.items():
                 setattr(module, name, value)
-                best[:] = [min(b, seconds(task)) for b, task in zip(best, tasks, strict=True)]
+                times = [seconds(task, loss) for task in tasks]
+                best[:] = map(min, best, times)
         setattr(module, name, kept)
         for value in values:
             ratios = (a / b for a, b in zip(least[value], least[kept], strict=True))
-            print(f"{name} {value:g} ({kept:g}):", " ".join(f"{ratio:.2f}" for ratio in ratios))
+            print(f"{key} {value:g} ({kept:g}):", " ".join(f"{ratio:.2f}" for ratio in ratios))
 
 
 if __name__ == "__main__":

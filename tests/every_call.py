@@ -216,6 +216,7 @@ CALLS = {
     "fit_many without a penalty": lambda: fit([0.0], class_weight="balanced"),
     "fit_many of wide data": fit_wide,
     "fit_many of 4 classes": fit_classes,
+    "fit_many of machines": lambda: fit(FORTY, folds=GROUPS, loss="squared_hinge"),
     "fit_many with l1": lambda: fit_l1(X, FORTY[:10], sample_weight=WEIGHTS),
     "fit_many of wide data with l1": lambda: fit_l1(WIDE, 0.0),
 }
