@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any, Self, cast
 
 import numpy as np
@@ -99,7 +100,7 @@ class Rows:
                 "have two rows or more."
             )
         weights = check_sample_weight(sample_weight, len(X))
-        fold = check_folds(folds, len(X))
+        fold = check_folds(folds, codes)
         n_folds = None if folds is None else int(fold.max()) + 1
         sums = class_sums(fold, n_folds or 1, codes, len(classes), weights)
         return cls(X, classes, codes, weights, fold, n_folds, sums, bool(fit_intercept))
@@ -169,11 +170,17 @@ def class_sums(
     return sums.reshape(n_folds, n_classes)
 
 
-def check_folds(folds: npt.ArrayLike | None, n_samples: int) -> IndexArray:
-    """Return the fold of each row; 0 of all without folds."""
-    wanted = "an array of shape (n_samples,) of integers from 0, at least two and none left out"
+def check_folds(folds: npt.ArrayLike | None, codes: IndexArray) -> IndexArray:
+    """Return the fold of each row, of the classes `codes`; 0 of all without folds."""
+    wanted = (
+        "an array of shape (n_samples,) of integers from 0, at least two and none left out, or "
+        "how many folds there are to be"
+    )
+    n_samples = len(codes)
     if folds is None:
         return np.zeros(n_samples, np.intp)
+    if isinstance(folds, Integral):
+        return stratified_in_order(codes, check_integer("folds", folds, 2, n_samples))
     array = as_numbers("folds", folds, 1, wanted)
     if len(array) != n_samples:
         raise ValueError(
@@ -187,6 +194,29 @@ def check_folds(folds: npt.ArrayLike | None, n_samples: int) -> IndexArray:
         some = ", ".join(map(str, numbers[:5].tolist())) + (", ..." if len(numbers) > 5 else "")
         raise ValueError(f"folds holds the numbers {some}: pass {wanted}.")
     return array.astype(np.intp)
+
+
+def stratified_in_order(codes: IndexArray, n_folds: int) -> IndexArray:
+    """Return the fold of each row: as many rows of each class in every fold, but for one, in the
+    order of the rows.
+
+    These are the folds of scikit-learn's StratifiedKFold, unshuffled.
+
+    Examples
+    --------
+    >>> stratified_in_order(np.array([1, 0, 1, 1, 0, 1]), 2).tolist()
+    [0, 0, 0, 1, 1, 1]
+    """
+    # Rows of all classes, one class after the other, go to the folds in turn; classes in the order
+    # in which they come. Within a class, the first rows are the first fold's.
+    _, first, found = np.unique(codes, return_index=True, return_inverse=True)
+    of_class = np.argsort(np.argsort(first))[found]
+    in_turn = np.sort(of_class)
+    folds = np.empty(len(codes), np.intp)
+    for number in range(len(first)):
+        counts = [np.count_nonzero(in_turn[f::n_folds] == number) for f in range(n_folds)]
+        folds[of_class == number] = np.repeat(np.arange(n_folds), counts)
+    return folds
 
 
 def check_penalties(

@@ -49,7 +49,7 @@ def fit_many(
     *,
     l2: npt.ArrayLike,
     l1: npt.ArrayLike = 0.0,
-    folds: npt.ArrayLike | None = None,
+    folds: int | npt.ArrayLike | None = None,
     class_weight: ClassWeight | Sequence[ClassWeight] = None,
     sample_weight: npt.ArrayLike | None = None,
     fit_intercept: bool = True,
@@ -80,9 +80,10 @@ def fit_many(
         Models with an l1 penalty have weights of 0 (`FitResult.n_nonzero` counts the others), are
         fitted from the strongest penalty to the weakest (`l1_max` is where such a path begins), and
         may have any number of parameters: 2,048 is the limit of the others.
-    folds : array_like of int of shape (n_samples,), optional
+    folds : int, or array_like of int of shape (n_samples,), optional
         The fold of each row, 0 .. n_folds - 1: model (m, f) is trained on the rows of all other
-        folds, and validated on those of fold f.
+        folds, and validated on those of fold f. A number means as many stratified folds, those of
+        scikit-learn's ``StratifiedKFold(folds)``; ``FitResult.folds`` has them.
     class_weight : None, "balanced", a dict {0: float, 1: float}, or a list of M of these
         Factors of the weights of the rows of each class; "balanced" makes the classes
         of the training rows equally heavy. A class that the dict leaves out has weight 1. Where
@@ -132,7 +133,7 @@ def fit_many(
     >>> from metaopt_fast.datasets import load_breast_cancer
     >>> X, y, _ = load_breast_cancer()
     >>> X = (X - X.mean(axis=0)) / X.std(axis=0)
-    >>> fits = mf.fit_many(X, y, l2=[1e-4, 1e-3, 1e-2], folds=[i % 5 for i in range(len(y))])
+    >>> fits = mf.fit_many(X, y, l2=[1e-4, 1e-3, 1e-2], folds=5)
     >>> fits.validation_loss.mean(axis=1).round(3).tolist()
     [0.139, 0.08, 0.083]
     >>> bool(fits.certified.all())
@@ -212,8 +213,17 @@ def fit_models(
         (),  # names are of what the caller gave
         rows.fit_intercept,
         np.count_nonzero(thetas[..., : rows.X.shape[1]], axis=of_each),
+        _as_given(of_l1, len(of_l2)),
+        _as_given(of_l2, len(of_l2)),
+        None if rows.n_folds is None else rows.fold,
         loss,
     )
+
+
+def _as_given(strengths: Float64Array, n_models: int) -> Float64Array:
+    """Return penalties of shape (M, 1) as (M,), and those of each fold as they are."""
+    found = np.broadcast_to(strengths, (n_models, strengths.shape[1])).copy()
+    return found[:, 0] if strengths.shape[1] == 1 else found
 
 
 def _fit_both(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.floating_errors import shielded
 from metaopt_fast.models.model import LOGISTIC, SOFTMAX, Model
 from metaopt_fast.models.preparation import Preparation
+from metaopt_fast.plots import axes
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
 from metaopt_fast.validation.frames import as_frame
-from metaopt_fast.validation.values import check_integer, describe
+from metaopt_fast.validation.values import check_flag, check_integer, describe
 
 
 class Status(IntEnum):
@@ -74,6 +77,10 @@ class FitResult:
     fit_intercept : bool
     n_nonzero : numpy.ndarray of int, shaped as loss
         Weights other than 0, the intercept not counted.
+    l1, l2 : numpy.ndarray of shape (M,), or (M, n_folds) where folds had penalties of their own
+        Strengths of the penalties.
+    folds : numpy.ndarray of int of shape (n_samples,), or None
+        The fold of each row.
     loss_name : str
         The loss of a row, "logistic" (or softmax) or "squared_hinge".
     """
@@ -91,7 +98,121 @@ class FitResult:
     feature_names: tuple[str, ...]
     fit_intercept: bool
     n_nonzero: IndexArray
+    l1: Float64Array
+    l2: Float64Array
+    folds: IndexArray | None
     loss_name: str = "logistic"
+
+    @shielded
+    def best(self, *, one_standard_error: bool = False) -> int:
+        """Return the number of the model whose mean validation loss is least, the first of equals.
+
+        Parameters
+        ----------
+        one_standard_error : bool, default False
+            Whether to return, of the models with the best one's part of the l1 penalty whose mean
+            is within one standard error of the best one's, the one of the strongest penalty
+            (Breiman et al., "Classification and Regression Trees", 1984, section 3.4.3).
+
+        Raises
+        ------
+        ValueError
+            If the models have no folds.
+
+        Examples
+        --------
+        >>> import metaopt_fast as mf
+        >>> from metaopt_fast.datasets import load_breast_cancer
+        >>> X, y, _ = load_breast_cancer()
+        >>> fits = mf.fit_many(mf.standardize(X)[0], y, l2=[1e-4, 1e-3, 1e-2, 1e-1], folds=5)
+        >>> fits.best(), fits.best(one_standard_error=True)
+        (1, 2)
+        """
+        is_simple = check_flag("one_standard_error", one_standard_error)
+        losses = self._validated("best")
+        means = losses.mean(axis=1)
+        best = int(np.argmin(means))
+        if not is_simple:
+            return best
+        error = losses[best].std(ddof=1) / np.sqrt(losses.shape[1])
+        l1, l2 = (of.reshape(len(of), -1).mean(axis=1) for of in (self.l1, self.l2))
+        strengths, parts = l1 + l2, l1 * (l1[best] + l2[best])
+        # The same part of l1: products in place of quotients, which need not be.
+        is_alike = np.abs(parts - l1[best] * strengths) <= 1e-12 * np.abs(parts)
+        is_good = is_alike & (means <= means[best] + error)
+        is_good[best] = True
+        return int(np.argmax(np.where(is_good, strengths, -1.0)))
+
+    def _validated(self, what: str) -> Float64Array:
+        if self.validation_loss is None:
+            raise ValueError(
+                f"{what} is by the rows held out, and the models have no folds: pass folds=5 to "
+                "fit_many."
+            )
+        return self.validation_loss
+
+    def to_frame(self) -> Any:
+        """Return what is known of the models as a pandas.DataFrame: a row for each, or for each
+        model and fold.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise ImportError("to_frame needs pandas: pip install pandas.") from None
+        shape = self.loss.shape
+        numbers = zip(("model", "fold"), np.indices(shape), strict=False)
+        columns: dict[str, Any] = dict(numbers)
+        for name, of in (("l1", self.l1), ("l2", self.l2)):
+            over_folds = of[:, None] if of.ndim < len(shape) else of
+            columns[name] = np.broadcast_to(over_folds, shape)
+        names = ("loss", "gap_bound", "certified", "converged", "status", "n_iter", "n_nonzero")
+        columns |= {name: getattr(self, name) for name in names}
+        if self.validation_loss is not None:
+            columns["validation_loss"] = self.validation_loss
+            columns["validation_accuracy"] = self.validation_accuracy
+        return pandas.DataFrame({name: np.ravel(values) for name, values in columns.items()})
+
+    def plot_path(self, ax: Any = None, *, fold: int | None = None, names: int = 10) -> Any:
+        """Draw the weights of the models of two classes against the strength of their penalty.
+
+        Parameters
+        ----------
+        ax : matplotlib axes, optional
+            By default those of a new figure.
+        fold : int, optional
+            The fold that is left out, where there are folds; by default means over them.
+        names : int, default 10
+            How many of the largest weights are named.
+
+        Returns
+        -------
+        matplotlib axes
+        """
+        if len(self.classes) > 2:
+            raise ValueError(
+                f"the models are of {len(self.classes)} classes, each with weights of its own: "
+                "plot theta of one class."
+            )
+        names = check_integer("names", names, 0)
+        thetas, l1, l2 = self.theta, self.l1, self.l2
+        if fold is not None and self.loss.ndim == 1:
+            raise ValueError(f"fold is {describe(fold)}, and the models have no folds: pass None.")
+        if self.loss.ndim == 2:
+            of_folds = slice(None)
+            if fold is not None:
+                fold = check_integer("fold", fold, 0, self.loss.shape[1] - 1)
+                of_folds = slice(fold, fold + 1)
+            thetas = thetas[:, of_folds].mean(axis=1)
+            l1, l2 = (of if of.ndim == 1 else of[:, of_folds].mean(axis=1) for of in (l1, l2))
+        strengths = l1 + l2
+        order = np.argsort(strengths, kind="stable")
+        weights = thetas[order, : len(self.feature_names)]
+        return plot_weights(ax, strengths[order], weights, self.feature_names, names)
 
     def model(self, m: int = 0, fold: int | None = None) -> Model:
         """Return model m, of the fold that it leaves out if there are folds, as a `Model`.
@@ -146,6 +267,25 @@ class FitResult:
             best = int(np.argmin(means))
             lines.append(f"  validation   mean loss {means[best]:.6g} at best, of model {best}")
         return "\n".join(lines)
+
+
+def plot_weights(
+    ax: Any, strengths: Float64Array, weights: Float64Array, names: Sequence[str], n_named: int
+) -> Any:
+    """Draw weights (M, n_features) against penalties in ascending order, the largest with names."""
+    ax = axes("plot_path", ax)
+    named = np.argsort(-np.abs(weights).max(axis=0), kind="stable")[:n_named]
+    for j in np.setdiff1d(np.arange(len(names)), named):
+        ax.plot(strengths, weights[:, j], color="0.8", linewidth=0.8)
+    for j in named:
+        ax.plot(strengths, weights[:, j], linewidth=1.5, label=names[j])
+    ax.axhline(0, color="0.6", linewidth=0.8)
+    if strengths[0] > 0:
+        ax.set_xscale("log")
+    ax.set(xlabel="strength of the penalty, l1 + l2", ylabel="weight")
+    if len(named):
+        ax.legend(fontsize="small", title="largest weights")
+    return ax
 
 
 def warn_if_unbounded(

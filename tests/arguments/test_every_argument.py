@@ -43,6 +43,7 @@ from wrong_arguments import (  # noqa: F401 - fixtures, and the tests of the swe
 import metaopt_fast as mf
 from metaopt_fast import metrics
 
+FITS = mf.fit_many(X, Y, l2=[0.1, 1.0])
 THETAS_BY_NUMBER = {"thetas": r"theta \d+"}
 
 
@@ -55,7 +56,11 @@ def entries():
         "standardize": Entry(mf.standardize, {"X": X, "sample_weight": WEIGHTS}),
         "load_model": Entry(mf.load_model, {"path": "model.json"}),
         "Model.save": Entry(MODEL.save, {"path": "kept.json"}),
-        "FitResult.model": Entry(mf.fit_many(X, Y, l2=[0.1, 1.0]).model, {"m": 1}),
+        "FitResult.model": Entry(FITS.model, {"m": 1}),
+        "FitResult.best": Entry(mf.fit_many(X, Y, l2=[0.1, 1.0], folds=2).best, {}),
+        "FitResult.plot_path": Entry(FITS.plot_path, {}),
+        "FitResult.to_frame": Entry(FITS.to_frame, {}),
+        "read_checkpoint": Entry(mf.read_checkpoint, {"path": "search.db"}),
         "Model.coefficients": Entry(MODEL.coefficients, {}),
         "Model.to_json": Entry(MODEL.to_json, {}),
         "Model.to_sklearn": Entry(MODEL.to_sklearn, {}),

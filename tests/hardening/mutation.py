@@ -86,7 +86,7 @@ TESTS = {
     "fitting/models": ["newton", "training"],
     "fitting/paths": ["newton", "training"],
     "fitting/reductions": ["training", "newton"],
-    "fitting/result": ["training", "models_of_fits"],
+    "fitting/result": ["training", "models_of_fits", "results"],
     "fitting/softmax": ["softmax_fits", "multiclass"],
     "fitting/softmax_gaps": ["softmax_fits"],
     "fitting/softmax_pairs": ["softmax_fits"],
