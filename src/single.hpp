@@ -55,8 +55,8 @@ template <class T> struct Visits {
 template <class T> void add_lanes(const T *lanes, ptrdiff_t n_params, T weight, T *gradient) {
     using V = row_vector<T>;
     constexpr int W = lanes_of<V>;
-    ptrdiff_t j = 0;
-    for (; j + W <= n_params; j += W) {
+    const ptrdiff_t whole = n_params / W * W;
+    for (ptrdiff_t j = 0; j < whole; j += W) {
         V total = {};
         for (int c = 0; c < PANEL; c += W) {
             V square[W];
@@ -66,7 +66,7 @@ template <class T> void add_lanes(const T *lanes, ptrdiff_t n_params, T weight, 
         }
         store(gradient + j, fma(splat<V>(weight), total, load<V>(gradient + j)));
     }
-    for (; j < n_params; j++) {
+    for (ptrdiff_t j = whole; j < n_params; j++) {
         T total = 0;
         for (int c = 0; c < PANEL; c++) total += lanes[j * PANEL + c];
         gradient[j] = fma(weight, total, gradient[j]);

@@ -218,6 +218,14 @@ def test_scikit_learns_pipeline_has_the_same_probabilities(model, positive):
         np.testing.assert_allclose(pipeline.predict_proba(X), model.predict_proba(X), rtol=1e-9)
 
 
+def test_scikit_learns_pipeline_fills_nothing_where_training_missed_nothing():
+    frame = FRAME.fillna(50.0)
+    rows = RawRows(np.where(np.isnan(ROWS.X), 50.0, ROWS.X), ROWS.names, ROWS.categories)
+    model = Model.linear(np.append(MIXED.coef, 0.5), Preparation.fit(rows), ["no", "yes"])
+    found = model.to_sklearn().predict_proba(frame)
+    np.testing.assert_allclose(found, model.predict_proba(frame), rtol=1e-9)
+
+
 @pytest.mark.parametrize("is_standardized", [True, False])
 def test_scikit_learns_pipeline_fills_numbers_that_are_missing(is_standardized):
     X = np.where(np.quantile(NUMBERS.X, 0.8, axis=0) < NUMBERS.X, math.nan, NUMBERS.X)
@@ -303,6 +311,9 @@ def test_an_intercept_in_original_units_is_right_beside_weights_beyond_the_range
         table, intercept = Model.linear([*theta, 0.5], Preparation.fit(rows), [0, 1]).coefficients()
         assert table[0].weight == math.inf
         assert intercept == pytest.approx(wanted, rel=1e-14)
+    far = RawRows(np.array([[1e10], [1e10 + 2]]), ("a",), {})
+    model = Model.linear([1e308, 0.5], Preparation.fit(far), [0, 1])
+    assert model.coefficients()[1] == -math.inf
 
 
 def test_a_column_that_is_constant_in_training_decides_nothing_elsewhere():
