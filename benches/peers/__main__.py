@@ -22,7 +22,9 @@ PACKAGES = (
     *("numpy", "scipy", "scikit-learn", "numba", "jax", "torch", "optuna"),
     *("scikit-learn-intelex", "liblinear-official"),
 )
-TASKS = ("losses", "tunings", "searches", "singles")
+# Seconds that a peer may take for an answer.
+PATIENCE = 240.0
+TASKS = ("losses", "tunings", "searches", "singles", "jobs")
 
 
 def main() -> int:
@@ -40,7 +42,7 @@ def main() -> int:
             if task != "losses" and n_threads != most:
                 continue
             names = [name for name in peers_of(task) if matches(name, arguments.peers)]
-            with rounds.processes(task, names, n_threads, 60) as peers:
+            with rounds.processes(task, names, n_threads, PATIENCE) as peers:
                 for shape, dtype in settings_of(task, quick):
                     title = f"{task} {shape[0]}x{shape[1]} {dtype}, {n_threads} threads"
                     if time.monotonic() - started > arguments.budget:
@@ -70,6 +72,7 @@ def main() -> int:
     report.say(f"{arguments.json}: {results['elapsed']:.0f} s in all")
     if arguments.plot:
         report.plot(results, HERE / "throughput.svg")
+        report.plot_jobs(results, HERE / "seconds.svg")
     if arguments.write:
         report.write(results, HERE / "README.md")
     return 1 if report.has_wrong(rows) else 0
@@ -90,7 +93,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--scaling", action="store_true", help="also the growth of time, memory")
     parser.add_argument("--json", type=Path, default=HERE / "results.json", metavar="FILE")
     parser.add_argument("--write", action="store_true", help="put the tables into README.md")
-    parser.add_argument("--plot", action="store_true", help="draw throughput.svg")
+    parser.add_argument("--plot", action="store_true", help="draw throughput.svg and seconds.svg")
     arguments = parser.parse_args()
     if not 0 < arguments.seconds < 60:
         parser.error(f"--seconds is {arguments.seconds:g}: pass a number between 0 and 60")
@@ -120,6 +123,7 @@ def settings_of(task: str, quick: bool) -> list[tuple[tuple[int, int], str]]:
         "tunings": [(500, 10)] if quick else [(2000, 30)],
         "searches": [(500, 10)] if quick else [(10_000, 30)],
         "singles": [(2000, 30)] if quick else [(20_000, 200)],
+        "jobs": [(100, 30)] if quick else [(569, 30)],
     }[task]
     return [(shape, "float64") for shape in shapes]
 

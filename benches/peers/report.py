@@ -17,7 +17,8 @@ TITLES = {
     "searches": "Random search, the draws included: microseconds for a candidate",
     "singles": "One model: ms for a loss or for a fit",
 }
-SCALES = {"losses": 1e9, "tunings": 1e3, "searches": 1e6, "singles": 1e3}
+OF_JOBS = "Whole jobs on breast_cancer (569 x 30), seconds"
+SCALES = {"losses": 1e9, "tunings": 1e3, "searches": 1e6, "singles": 1e3, "jobs": 1.0}
 Row = dict[str, Any]
 
 
@@ -82,6 +83,7 @@ def to_markdown(results: dict[str, Any], has_picture: bool) -> str:
         lines += ["", f"Left out, the time was over: {'; '.join(results['left_out'])}."]
     for task, title in TITLES.items():
         lines += table(title, [r for r in rows if r["task"] == task and not r["neighbour"]])
+    lines += table_of_jobs([r for r in rows if r["task"] == "jobs"])
     lines += beside_neighbour(rows)
     if results["scaling"] is not None:
         lines += growth(results["scaling"])
@@ -102,6 +104,30 @@ def table(title: str, rows: list[Row]) -> list[str]:
         lines.append(f"| {peer} | " + " | ".join(cells) + " |")
     ratios = [ratio([row for row in rows if setting(row) == one]) for one in settings]
     lines.append("| **best other / best of ours** | " + " | ".join(ratios) + " |")
+    return lines
+
+
+def jobs_of(rows: list[Row]) -> dict[str, list[tuple[str, float, Row]]]:
+    """Return of each job the peers that did it, their seconds and their rows, ours first."""
+    jobs: dict[str, list[tuple[str, float, Row]]] = {}
+    for row in rows:
+        value = figure(row)
+        if value is not None:
+            job, _, who = row["peer"].partition(": ")
+            jobs.setdefault(job, []).append((who, value, row))
+    return {job: found for job, found in jobs.items() if found[0][0].startswith(OURS)}
+
+
+def table_of_jobs(rows: list[Row]) -> list[str]:
+    """Return a table with a line for each job and peer, and how many times as long each takes."""
+    if not rows:
+        return []
+    lines = ["", f"### {OF_JOBS}", "", "| job | by | seconds | times ours |"]
+    lines.append("| --- | --- | ---: | ---: |")
+    for job, found in jobs_of(rows).items():
+        ours = found[0][1]
+        for who, value, row in found:
+            lines.append(f"| {job} | {who} | {cell(row)} | {value / ours:.1f} |")
     return lines
 
 
@@ -173,6 +199,8 @@ def plot(results: dict[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
     rows = [r for r in results["rows"] if r["task"] == "losses" and not r["neighbour"]]
+    if not rows:
+        return
     most = max(row["n_threads"] for row in rows)
     rows = [row for row in rows if row["n_threads"] == most]
     peers = list(dict.fromkeys(row["peer"] for row in rows))
@@ -209,4 +237,31 @@ def plot(results: dict[str, Any], path: Path) -> None:
         ncols=4,
         fontsize="small",
     )
+    image.savefig(path, metadata={"Date": None})
+
+
+def plot_jobs(results: dict[str, Any], path: Path) -> None:
+    """Draw the seconds of each job by each peer: a panel for each job, from 0."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    jobs = jobs_of([row for row in results["rows"] if row["task"] == "jobs"])
+    if not jobs:
+        return
+    matplotlib.rcParams["svg.hashsalt"] = "seconds"
+    heights = [len(found) + 0.8 for found in jobs.values()]
+    image = Figure(figsize=(8.4, 0.42 * sum(heights) + 0.4), layout="constrained")
+    panels = image.subplots(len(jobs), 1, gridspec_kw={"height_ratios": heights}, squeeze=False)
+    for ax, (job, found) in zip(panels[:, 0], jobs.items(), strict=True):
+        names, values = [who for who, _, _ in found], [value for _, value, _ in found]
+        # Blue and grey: told apart by everybody, and in print.
+        ax.barh(names, values, color=["#0072b2", *["#999999"] * (len(found) - 1)], height=0.7)
+        for k, value in enumerate(values):
+            text = f" {value:.2g} s" if k == 0 else f" {value:.2g} s, {value / values[0]:.0f} times"
+            ax.text(value, k, text, va="center", fontsize="small")
+        ax.invert_yaxis()
+        ax.set_title(job, loc="left", fontsize="medium")
+        ax.set_xlim(0, 1.3 * max(values))
+        ax.spines[["top", "right", "bottom"]].set_visible(False)
+        ax.tick_params(bottom=False, labelbottom=False)
     image.savefig(path, metadata={"Date": None})

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # benches is no package that is installed
 
-from benches.peers import losses, report, searches, singles, tunings  # noqa: E402
+from benches.peers import jobs, losses, report, searches, singles, tunings  # noqa: E402
 from benches.peers.setting import Prepared, Setting, WrongResultError, check  # noqa: E402
 
 SMALL = Setting(300, 8, "float64", 1, 0.001)
@@ -40,6 +40,11 @@ def test_a_tuning_of_a_peer_has_the_references_scores(name):
 @pytest.mark.parametrize("name", SINGLES)
 def test_one_model_of_a_peer_is_the_references(name):
     check(singles.prepare(name, SMALL))
+
+
+@pytest.mark.parametrize("name", [name for name in jobs.PEERS if "saga" not in name])
+def test_a_job_of_a_peer_has_the_scores_of_ours(name):
+    check(jobs.prepare(name, SMALL))
 
 
 @pytest.mark.parametrize("where", [0, -1])
@@ -96,3 +101,14 @@ def test_ratios_of_losses_and_of_fits_are_apart():
     }
     rows = [{**shape, "peer": name, "count": 1, "times": [one]} for name, one in times.items()]
     assert report.ratio(rows) == "loss 0.25; fit 2.00"
+
+
+def test_a_job_is_told_by_its_seconds_and_how_many_times_ours_they_are():
+    shape = {"task": "jobs", "shape": [10, 2], "dtype": "float64", "n_threads": 1}
+    times = {"a: metaopt_fast": 0.5, "a: other": 4.0, "b: metaopt_fast": 1.0, "b: slow": 30.0}
+    rows = [{**shape, "peer": name, "count": 1, "times": [one]} for name, one in times.items()]
+    rows.append({**shape, "peer": "b: gone", "count": 1, "times": [], "missing": "b"})
+    table = report.table_of_jobs(rows)
+    assert "| a | other | 4 ±0 % | 8.0 |" in table
+    assert "| b | slow | 30 ±0 % | 30.0 |" in table
+    assert not any("gone" in line for line in table)
