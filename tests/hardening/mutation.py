@@ -107,6 +107,7 @@ TESTS = {
     "objectives/dispersions": ["moments"],
     "objectives/limits": ["counts"],
     "objectives/pointwise": ["kernels", "bad_input", "pruning", "subset", "threads", "descent"],
+    "objectives/softmax": ["softmax", "losses"],
     "plots": ["plots"],
     "runs/evaluation": ["search", "search_objectives", "own_samplers", "bad_input"],
     "runs/options": ["search", "bad_input"],

@@ -17,6 +17,7 @@ NAMES = [
     "SquaredLoss",
     "SmoothedZeroOneLoss",
 ]
+ALL = [*NAMES, "SoftmaxLoss"]
 OPTIONS = {"SmoothedZeroOneLoss": {"beta": 2.5}}
 
 
@@ -25,44 +26,48 @@ def both(name, *args, **options):
     return getattr(mf, name)(*args, **options), getattr(reference, name)(*args, **options)
 
 
-def data(seed, n_samples, n_features, weights="none"):
+def data(seed, n_samples, n_features, weights="none", n_classes=2):
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n_samples, n_features))
-    y = np.arange(n_samples) % 2
+    y = np.arange(n_samples) % n_classes
     w = {
         "none": None,
         "few": rng.integers(0, 3, n_samples).astype(float),
         "all different": rng.uniform(0.5, 2, n_samples),
     }[weights]
     if w is not None:
-        w[:2] = 1
+        w[:n_classes] = 1
     return X, y, w, rng
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n_samples=st.integers(2, 150),
     n_features=st.integers(1, 12),
+    n_classes=st.integers(2, 30),
     n_candidates=st.integers(1, 60),
     weights=st.sampled_from(["none", "few", "all different"]),
     fit_intercept=st.booleans(),
     dtype=st.sampled_from(["float64", "float32"]),
 )
 def test_losses_and_gradients_are_those_of_the_reference(
-    name, seed, n_samples, n_features, n_candidates, weights, fit_intercept, dtype
+    name, seed, n_samples, n_features, n_classes, n_candidates, weights, fit_intercept, dtype
 ):
-    X, y, w, rng = data(seed, n_samples, n_features, weights)
     options = {"l2": 0.3, "fit_intercept": fit_intercept, "dtype": dtype}
+    if name == "SoftmaxLoss":
+        options["n_classes"] = n_classes
+    X, y, w, rng = data(seed, n_samples, n_features, weights, options.get("n_classes", 2))
     objective, twin = both(name, X, y, w, **options)
     thetas = rng.normal(size=(n_candidates, objective.n_params)).astype(dtype).astype(float)
     losses, gradients = objective.batch_loss_gradient(thetas)
     wanted, wanted_gradients = twin.batch_loss_gradient(thetas)
-    rtol = 1e-11 if dtype == "float64" else 2e-4
+    rtol, scale = (1e-11 if dtype == "float64" else 2e-4), 1 + np.abs(wanted_gradients).max()
+    if name == "SoftmaxLoss":
+        rtol, scale = (1e-12 if dtype == "float64" else 1e-4), 1
     np.testing.assert_allclose(losses, wanted, rtol=rtol)
     if name == "HingeLoss" and dtype == "float32":
         return  # rounding moves rows across the kink
-    scale = 1 + np.abs(wanted_gradients).max()
     np.testing.assert_allclose(gradients, wanted_gradients, rtol=rtol, atol=rtol * scale)
     # Alone, in a batch, and drawn: one and the same number.
     assert objective.loss(thetas[0]) == losses[0]
@@ -70,17 +75,18 @@ def test_losses_and_gradients_are_those_of_the_reference(
     np.testing.assert_array_equal(objective.gradient(thetas[-1]), gradients[-1])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("n_samples", [1000, 9000])
-def test_bits_do_not_depend_on_threads_and_survive_pickling(name, n_samples):
-    X, y, w, rng = data(0, n_samples, 7, "few")
-    objective, _ = both(name, X, y, w, l2=0.1)
-    thetas = rng.normal(size=(300, 7))
+def test_bits_do_not_depend_on_threads_and_batches_and_survive_pickling(name, n_samples, dtype):
+    X, y, w, rng = data(0, n_samples, 7, "few", 5 if name == "SoftmaxLoss" else 2)
+    objective, _ = both(name, X, y, w, l2=0.1, fit_intercept=True, dtype=dtype)
+    thetas = rng.normal(size=(61 if name == "SoftmaxLoss" else 300, objective.n_params))
     losses, gradients = objective.with_threads(1).batch_loss_gradient(thetas)
     for other in (objective.with_threads(3), pickle.loads(pickle.dumps(objective))):
-        found = other.batch_loss_gradient(thetas)
-        np.testing.assert_array_equal(found[0], losses)
-        np.testing.assert_array_equal(found[1], gradients)
+        for rows in (slice(None), slice(1, 4), slice(60, 61)):
+            found = other.batch_loss_gradient(thetas[rows])
+            np.testing.assert_array_equal(found[0], losses[rows])
+            np.testing.assert_array_equal(found[1], gradients[rows])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -101,12 +107,12 @@ def test_equal_rows_are_merged_where_asked_alone(name):
     assert getattr(mf, name)(*rows, merge_duplicates=True).n_samples == 2
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "HingeLoss"])
+@pytest.mark.parametrize("name", [name for name in ALL if name != "HingeLoss"])
 def test_gradients_change_no_faster_than_the_lipschitz_constant_says(name):
-    X, y, w, rng = data(2, 400, 4, "all different")
+    X, y, w, rng = data(2, 400, 4, "all different", 3 if name == "SoftmaxLoss" else 2)
     objective, _ = both(name, X, y, w, l2=0.2, fit_intercept=True)
-    a = rng.normal(size=(200, 5))
-    b = a + rng.normal(size=(200, 5)) * 1e-3
+    a = rng.normal(size=(200, objective.n_params))
+    b = a + rng.normal(size=a.shape) * 1e-3
     change = objective.batch_loss_gradient(a)[1] - objective.batch_loss_gradient(b)[1]
     ratios = np.linalg.norm(change, axis=1) / np.linalg.norm(a - b, axis=1)
     assert ratios.max() <= objective.lipschitz() * (1 + 1e-6)
