@@ -59,16 +59,13 @@ def prospect_of(
     """Return what moments of all rows promise, or None where they bound nothing."""
     n_params = packed.n_columns
     moments = moments_around(packed, loss, sampler, draws=sampler.drawn(0, n_params))
-    if moments is None:
+    if moments is None or moments.supposed(OF_NORMAL) is None:
         return None
     thetas = sampler.sample(0, 0, SOME, n_params)
     squares = np.square(thetas[:, : rows.n_penalised]).sum(axis=1)
     penalties = rows.l2 / 2 * squares
     shares = moments.shares() if loss == "logistic" else np.zeros(1)
-    lower = _bounds(moments, float(shares.max()), thetas)
-    if lower is None:
-        return None
-    lower += penalties
+    lower = penalties + _bounds(moments, float(shares.max()), thetas)
     is_heavy = bool(shares.max() > OF_NORMAL)
     blocks = looks(max(2, packed.n_blocks // FURTHEST + 1))
     after = np.empty((0, FEW))
@@ -79,11 +76,10 @@ def prospect_of(
     )
 
 
-def _bounds(moments: Moments, dispersion: float, thetas: Float64Array) -> Float64Array | None:
-    """Return what bounds are for a dispersion, or that of normal rows."""
-    bound = moments.supposed(max(OF_NORMAL, dispersion))
-    if bound is None:
-        return None
+def _bounds(moments: Moments, dispersion: float, thetas: Float64Array) -> Float64Array:
+    """Return what bounds are for a dispersion, that of normal rows at least."""
+    bound = moments.supposed(min(max(OF_NORMAL, dispersion), LARGE))
+    assert bound is not None  # as for normal rows
     lower = np.empty(len(thetas), np.float32)
     bound.bounds(thetas, lower)
     return lower.astype(np.float64)
@@ -115,12 +111,10 @@ def _after(
     np.maximum.at(largest, block_at[np.flatnonzero(weights > 0)], shares)
     largest = np.maximum.accumulate(largest[::-1])[::-1]
     tangent = _bounds(moments, LARGE / 2, thetas)
-    assert tangent is not None
     for look, block in enumerate(blocks.tolist()):
         # About what the dispersion turned out to be, of breast_cancer, digits and heavy tails.
         about = OF_NORMAL + 1.5 * float(largest[min(block, n_blocks - 1)])
         bounds = _bounds(moments, about, thetas)
-        if bounds is not None:
-            gains[look] += (1 - block / n_blocks) * (bounds - tangent)
+        gains[look] += (1 - block / n_blocks) * (bounds - tangent)
     found: Float64Array = gains + tangent
     return found

@@ -212,9 +212,8 @@ def _sums_of_rows(
         own = group[first : first + len(rows)]
         which = np.argsort(own, kind="stable")
         which = which[np.count_nonzero(own < 0) :]
-        if len(which):
-            numbers, starts = np.unique(own[which], return_index=True)
-            products = rows[which] * factors[first + which, None]
-            sums[numbers] += np.add.reduceat(products, starts, axis=0)
+        numbers, starts = np.unique(own[which], return_index=True)
+        products = rows[which] * factors[first + which, None]
+        sums[numbers] += np.add.reduceat(products, starts, axis=0)
         first += len(rows)
     return sums

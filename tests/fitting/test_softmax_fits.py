@@ -11,8 +11,8 @@ from sklearn.metrics import accuracy_score, log_loss
 import metaopt_fast as mf
 from metaopt_fast import reference
 from metaopt_fast.fitting import softmax_pairs
-from metaopt_fast.fitting.arguments import Rows
-from metaopt_fast.fitting.softmax import rounds
+from metaopt_fast.fitting.arguments import Effort, Rows
+from metaopt_fast.fitting.softmax import Path, rounds
 from metaopt_fast.fitting.softmax_gaps import softmax_gaps
 from metaopt_fast.fitting.softmax_pairs import KeptPairs
 from metaopt_fast.fitting.softmax_sets import SoftmaxSets, inverse
@@ -280,6 +280,24 @@ def test_pairs_of_another_penalty_are_those_of_its_gradients():
     # A difference that leaves no curvature leaves no pairs.
     kept.change_penalty(np.array([1]), np.array([-9.0]), penalised)
     assert kept.counts.tolist() == [4, 0]
+
+
+def test_pairs_that_lead_uphill_are_forgotten_and_a_model_that_cannot_fall_stays():
+    X, y, _ = noisy(14)
+    rows, one = Rows.of(X, y), np.array([0])
+    path = Path(SoftmaxSets.of(rows, rows.X, [None], 1), one, np.array([0.1]), Effort.of())
+    path.begin(one, np.array([0.1]))
+    # A pair of a function that is concave along the gradient.
+    slope = path.gradients[0]
+    path.pairs.steps[0, 0], path.pairs.changes[0, 0] = slope, -slope
+    path.pairs.products[0, 0], path.pairs.counts[0] = -slope @ slope, 1
+    steps, slopes = path.directions(one)
+    assert steps[0] @ slope == pytest.approx(slopes[0]) and slopes[0] < 0
+    assert path.pairs.counts[0] == 0
+    path.losses[0] = 0.0  # less than any
+    before = path.thetas.copy()
+    assert path.step(one).tolist() == [True]
+    np.testing.assert_array_equal(path.thetas, before)
 
 
 def test_a_path_takes_one_model_of_each_training_set_at_a_time():
