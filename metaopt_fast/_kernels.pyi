@@ -318,7 +318,11 @@ class Walk:
 @disjoint_base
 class LassoPaths:
     def __init__(
-        self, columns: _Float64Array, extents: _Float64Array, fit_intercept: bool
+        self,
+        columns: _Float64Array,
+        extents: _Float64Array,
+        shares: _Float64Array,
+        fit_intercept: bool,
     ) -> None: ...
     def add(
         self,

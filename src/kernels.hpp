@@ -272,8 +272,8 @@ struct Kernels {
                           DecisionSums *found);
     double (*sweep)(const double *matrix, ptrdiff_t size, ptrdiff_t n, const double *slopes,
                     const double *means, double scale, const double *diagonal,
-                    const double *inverses, double l1, int all, double *at, double *turned,
-                    double *pull);
+                    const double *inverses, double l1, const double *shares, int all, double *at,
+                    double *turned, double *pull);
     // See histogram.hpp.
     void (*find_ranges)(const Rows *, ptrdiff_t n_blocks, ptrdiff_t stride, const void *thetas,
                         double sign, double *range);

@@ -180,13 +180,14 @@ inline void logistic_rows(const double *from, const double *direction, double si
 }
 
 // One sweep of coordinate descent over the coordinates that are not 0, or over all: each in turn is
-// moved to where slopes'd + d' H d / 2 + l1 |at|_1 + l2 |at|^2 / 2 is least, d what `at` has moved
-// by, for H = matrix - pulls means', pulls = means * scale. turned = matrix d, and *pull = means'd.
-// Coordinates whose inverse (of H_jj + l2) is 0 stay. Returns the largest move, in the norm of H.
+// moved to where slopes'd + d' H d / 2 + sum_j (l1 shares_j |at_j| + l2 shares_j at_j^2 / 2) is
+// least, d what `at` has moved by, for H = matrix - pulls means', pulls = means * scale. turned =
+// matrix d, and *pull = means'd. Coordinates whose inverse (of H_jj + l2 shares_j) is 0 stay.
+// Returns the largest move, in the norm of H.
 inline double sweep(const double *matrix, ptrdiff_t size, ptrdiff_t n, const double *slopes,
                     const double *means, double scale, const double *diagonal,
-                    const double *inverses, double l1, int all, double *at, double *turned,
-                    double *pull) {
+                    const double *inverses, double l1, const double *shares, int all, double *at,
+                    double *turned, double *pull) {
     using V = f64v;
     double largest = 0, pulled = *pull;
     for (ptrdiff_t j = 0; j < n; j++) {
@@ -194,7 +195,10 @@ inline double sweep(const double *matrix, ptrdiff_t size, ptrdiff_t n, const dou
         if ((before == 0 && !all) || inverses[j] == 0) continue;
         const double v =
             diagonal[j] * before - ((slopes[j] + turned[j]) - means[j] * scale * pulled);
-        const double to = v > l1 ? (v - l1) * inverses[j] : v < -l1 ? (v + l1) * inverses[j] : 0;
+        const double least = l1 * shares[j];
+        const double to = v > least    ? (v - least) * inverses[j]
+                          : v < -least ? (v + least) * inverses[j]
+                                       : 0;
         const double move = to - before;
         if (move == 0) continue;
         at[j] = to;

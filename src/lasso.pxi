@@ -60,16 +60,20 @@ cdef class LassoPaths:
         Columns of X, with zeros up to a multiple of 8 rows.
     extents : array of shape (n_features,)
         The largest absolute value in each.
+    shares : array of shape (n_features,)
+        Factors above 0 of the penalties of each.
     fit_intercept : bool
     """
     cdef const double[:, ::1] columns
     cdef const double[::1] extents
+    cdef const double[::1] shares
     cdef bint has_intercept
     cdef list paths
 
     def __init__(self, const double[:, ::1] columns, const double[::1] extents,
-                 bint fit_intercept):
-        self.columns, self.extents, self.has_intercept = columns, extents, fit_intercept
+                 const double[::1] shares, bint fit_intercept):
+        self.columns, self.extents, self.shares = columns, extents, shares
+        self.has_intercept = fit_intercept
         self.paths = []
 
     def add(self, Py_ssize_t[::1] rows, double[::1] signs, double[::1] weights, double lighter,
@@ -119,6 +123,7 @@ cdef class LassoPaths:
         path.kernels, path.n, path.n_rows = table(0, False), n, padded
         path.stride = CHUNK_ROWS * (chunks + (chunks + 1) % 2)
         path.all_columns, path.extents = &self.columns[0, 0], &self.extents[0]
+        path.all_shares = &self.shares[0]
         path.n_features, path.all_stride = self.columns.shape[0], self.columns.shape[1]
         path.rows, path.models, path.n_models = &rows[0], &models[0], models.shape[0]
         path.has_intercept, path.lighter = self.has_intercept, arguments[3]

@@ -76,9 +76,10 @@ cdef struct PathResults:
 cdef struct Path:
     const Kernels *kernels
     void *memory
-    # All columns, and the largest absolute value in each.
+    # All columns, the largest absolute value in each, and the factors of their penalties.
     const double *all_columns
     const double *extents
+    const double *all_shares
     Py_ssize_t all_stride, n_features
     # The rows of the training set by their numbers, their signs and weights, which sum to 1, and
     # the sum of the lighter class; padded to whole panels.
@@ -104,14 +105,15 @@ cdef struct Path:
     double l1, l2, objective, gap, gap_before, hope, step_size
     Py_ssize_t n_steps, n_asked, n_idle, n_passes, n_sweeps, n_in_vain
     bint all_move, is_start, is_waypoint, is_fresh, has_failed
-    # The working set: its columns, its weights and where coordinate descent has moved them; the
-    # matrix of the curvatures `kept`, their sum and their sums with each column.
+    # The working set: its columns, the factors of their penalties, its weights and where coordinate
+    # descent has moved them; the matrix of the curvatures `kept`, their sum and their sums with each column.
     Py_ssize_t k, capacity
     Py_ssize_t *features
     Py_ssize_t *slots
     double *columns
     double *matrix
     double *numbers
+    double *shares
     double *w
     double *at
     double *slopes
@@ -156,12 +158,13 @@ cdef bint reserve(Path *path, Py_ssize_t count) noexcept nogil:
     cdef double *memory
     cdef double *old_columns = path.columns
     cdef double *old_matrix = path.matrix
+    cdef double *old_shares = path.shares
     cdef double *old_w = path.w
     cdef double *old_means = path.means
     cdef double *old = path.numbers
     if count <= path.capacity:
         return True
-    memory = <double *>calloc(capacity * (stride + capacity + 10) + 20 * PANEL, sizeof(double))
+    memory = <double *>calloc(capacity * (stride + capacity + 11) + 20 * PANEL, sizeof(double))
     if memory == NULL:
         path.has_failed = True
         return False
@@ -169,6 +172,7 @@ cdef bint reserve(Path *path, Py_ssize_t count) noexcept nogil:
     memory = <double *>aligned(<Py_ssize_t><uintptr_t>memory)
     path.columns = more_numbers(&memory, capacity * stride)
     path.matrix = more_numbers(&memory, capacity * capacity)
+    path.shares = more_numbers(&memory, capacity)
     path.w = more_numbers(&memory, capacity)
     path.at = more_numbers(&memory, capacity)
     path.slopes = more_numbers(&memory, capacity)
@@ -180,6 +184,7 @@ cdef bint reserve(Path *path, Py_ssize_t count) noexcept nogil:
     path.which = <Py_ssize_t *>more_numbers(&memory, capacity)
     if path.k > 0:
         memcpy(path.columns, old_columns, path.k * stride * sizeof(double))
+        memcpy(path.shares, old_shares, path.k * sizeof(double))
         memcpy(path.w, old_w, path.k * sizeof(double))
         memcpy(path.means, old_means, path.k * sizeof(double))
         for slot in range(path.k):
@@ -196,7 +201,7 @@ cdef void enter(Path *path, Py_ssize_t feature, double weight) noexcept nogil:
     cdef double *column = path.columns + slot * path.stride
     cdef const double *numbers = path.all_columns + feature * path.all_stride
     path.features[slot], path.slots[feature] = feature, slot
-    path.w[slot] = weight
+    path.shares[slot], path.w[slot] = path.all_shares[feature], weight
     for i in range(path.n):
         column[i] = numbers[path.rows[i]]
     path.k += 1
@@ -256,23 +261,24 @@ cdef double gap_of(Path *path, const double *slopes, const Py_ssize_t *features,
     cdef DecisionSums *sums = &path.sums
     cdef double noise = METAOPT_EPSILON * (chain + 8) * sums.size + METAOPT_TINY, mixed = 0
     cdef double absolute = 0, squares = 0, reach = fabs(path.intercept), largest = 0, beyond = 0
-    cdef double l1 = path.l1, l2 = path.l2, slope, scale, gap, of_margins, rounding, unscaled
-    cdef Py_ssize_t slot, j, n_nonzero = 0
+    cdef double l1 = path.l1, l2 = path.l2, slope, scale, gap, of_margins, rounding, unscaled, share
+    cdef Py_ssize_t slot, j, feature, n_nonzero = 0
     for slot in range(path.k):
         if path.w[slot] != 0:
             n_nonzero += 1
-            absolute += fabs(path.w[slot])
-            squares += path.w[slot] * path.w[slot]
+            absolute += path.shares[slot] * fabs(path.w[slot])
+            squares += path.shares[slot] * path.w[slot] * path.w[slot]
             reach += fabs(path.w[slot]) * path.extents[path.features[slot]]
     if path.has_intercept:
         mixed = fabs(sums.residual) + noise
         mixed = 1.01 * mixed / (mixed + path.lighter)
     for j in range(count):
-        slope = fabs(slopes[j]) + 1.01 * (noise + mixed) * path.extents[
-            j if features == NULL else features[j]]
-        largest = max(largest, slope)
-        if slope > l1:
-            beyond += (slope - l1) * (slope - l1)
+        feature = j if features == NULL else features[j]
+        share = path.all_shares[feature]
+        slope = fabs(slopes[j]) + 1.01 * (noise + mixed) * path.extents[feature]
+        largest = max(largest, slope / share)
+        if slope > l1 * share:
+            beyond += (slope - l1 * share) * ((slope - l1 * share) / share)
     path.objective = sums.loss + (l1 * absolute + l2 / 2 * squares)
     scale = 1 - mixed
     if largest > l1:
@@ -308,14 +314,15 @@ cdef int compare(const void *a, const void *b) noexcept nogil:
 
 
 cdef Py_ssize_t find_entering(Path *path, double threshold) noexcept nogil:
-    """List the columns outside of the working set whose slope is above a threshold, or those with
-    the largest ones, in their order; returns how many, or -1 without memory."""
+    """List the columns outside of the working set whose slope is above a threshold, times the factor
+    of the penalty, or those with the largest ones, in their order; returns how many, or -1 without
+    memory."""
     cdef Py_ssize_t j, count = 0, n_support = 0, limit
     cdef Candidate *candidates
     for j in range(path.k):
         n_support += path.w[j] != 0
     for j in range(path.n_features):
-        if path.slots[j] < 0 and fabs(path.gradient[j]) > threshold:
+        if path.slots[j] < 0 and fabs(path.gradient[j]) > threshold * path.all_shares[j]:
             path.entering[count] = j
             count += 1
     limit = max(MOST_ENTERING, 2 * n_support)
@@ -327,7 +334,8 @@ cdef Py_ssize_t find_entering(Path *path, double threshold) noexcept nogil:
         return -1
     for j in range(count):
         candidates[j].feature = path.entering[j]
-        candidates[j].size = fabs(path.gradient[path.entering[j]])
+        candidates[j].size = fabs(path.gradient[path.entering[j]]) / (
+            path.all_shares[path.entering[j]])
     qsort(candidates, count, sizeof(Candidate), compare)
     for j in range(limit):
         path.slots[candidates[j].feature] = -2
@@ -358,14 +366,15 @@ cdef void forget_columns(Path *path, double threshold) noexcept nogil:
     cdef Py_ssize_t slot, count = 0, feature
     for slot in range(path.k):
         feature = path.features[slot]
-        if path.w[slot] == 0 and fabs(path.gradient[feature]) <= threshold:
+        if path.w[slot] == 0 and (
+                fabs(path.gradient[feature]) <= threshold * path.all_shares[feature]):
             path.slots[feature] = -1
             continue
         if count < slot:
             memcpy(path.columns + count * path.stride, path.columns + slot * path.stride,
                    path.stride * sizeof(double))
             path.features[count], path.slots[feature] = feature, count
-            path.w[count] = path.w[slot]
+            path.shares[count], path.w[count] = path.shares[slot], path.w[slot]
         count += 1
     path.k = count
 

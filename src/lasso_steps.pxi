@@ -98,12 +98,12 @@ cdef double go_to_least(Path *path, double scale) noexcept nogil:
     for i in range(n):
         j, sign = which[i], 1 if path.at[which[i]] > 0 else -1
         steps[i] = -(path.slopes[j] + path.turned[j] - path.means[j] * scale * path.step_size
-                     + path.l1 * sign + path.l2 * path.at[j])
+                     + path.l1 * path.shares[j] * sign + path.l2 * path.shares[j] * path.at[j])
         steps[n + i] = 1
         for other in range(i, n):
             row[other] = (path.matrix[j * path.capacity + which[other]]
                           - path.means[j] * scale * path.means[which[other]])
-        row[i] = path.diagonal[j] + path.l2
+        row[i] = path.diagonal[j] + path.l2 * path.shares[j]
         row += stride
     path.kernels.factor_one(memory, n, steps + n, &square, &square, memory + n * stride, 0,
                             path.kernels.system_steps(n) // 2)
@@ -145,7 +145,8 @@ cdef double descend(Path *path) noexcept nogil:
             return done
         length = sqrt(path.kernels.sweep(
             path.matrix, path.capacity, k, path.slopes, path.means, scale, path.diagonal,
-            path.inverses, path.l1, path.all_move, path.at, path.turned, &path.step_size))
+            path.inverses, path.l1, path.shares, path.all_move, path.at, path.turned,
+            &path.step_size))
         path.n_sweeps += 1
         path.n_in_vain += 1
         n_support = 0
@@ -178,7 +179,7 @@ cdef void begin_descent(Path *path, double scale) noexcept nogil:
     for j in range(path.k):
         own = path.matrix[j * path.capacity + j]
         path.diagonal[j] = max(own - path.means[j] * path.means[j] * scale, 0)
-        length = path.diagonal[j] + path.l2
+        length = path.diagonal[j] + path.l2 * path.shares[j]
         path.inverses[j] = 1 / length if length > COLLINEAR * own else 0
         path.at[j], path.turned[j] = path.w[j], 0
     path.step_size = path.sums.residual if path.has_intercept else 0
@@ -198,8 +199,8 @@ cdef double move(Path *path) noexcept nogil:
         if moved != 0:
             path.which[count], path.factors[count] = j, moved
             count += 1
-            slope += (path.slopes[j] + path.l2 * path.w[j]) * moved + path.l1 * (
-                fabs(path.at[j]) - fabs(path.w[j]))
+            slope += (path.slopes[j] + path.l2 * path.shares[j] * path.w[j]) * moved + (
+                path.l1 * path.shares[j] * (fabs(path.at[j]) - fabs(path.w[j])))
     path.kernels.combine(path.columns, path.stride, path.which, path.factors, count, path.n_rows,
                          path.direction)
     for i in range(HALVINGS):
@@ -208,7 +209,8 @@ cdef double move(Path *path) noexcept nogil:
         price = 0
         for j in range(path.k):
             weight = path.at[j] if size == 1 else path.w[j] + size * (path.at[j] - path.w[j])
-            price += path.l1 * fabs(weight) + path.l2 / 2 * weight * weight
+            price += path.l1 * (path.shares[j] * fabs(weight)) + (
+                path.l2 / 2 * path.shares[j] * weight * weight)
         if sums.loss + price <= before + ARMIJO * size * slope + ROUNDING * before:
             accept(path, path.intercept + size * path.step_size, &sums)
             for j in range(path.k):
@@ -267,7 +269,7 @@ cdef void judge(Path *path) noexcept nogil:
         path.is_start = False
         wanted = path.l1s[path.models[0]]
         for j in range(path.n_features):
-            wanted = max(wanted, fabs(path.gradient[j]))
+            wanted = max(wanted, fabs(path.gradient[j]) / path.all_shares[j])
         open_model(path, wanted)
         return
     if path.is_waypoint and path.n_steps < path.max_iter:

@@ -200,8 +200,8 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
                               const double *, Py_ssize_t, double *, double *, double *,
                               DecisionSums *) noexcept nogil
         double (*sweep)(const double *, Py_ssize_t, Py_ssize_t, const double *, const double *,
-                        double, const double *, const double *, double, int, double *, double *,
-                        double *) noexcept nogil
+                        double, const double *, const double *, double, const double *, int,
+                        double *, double *, double *) noexcept nogil
         void (*find_ranges)(const Rows *, Py_ssize_t, Py_ssize_t, const void *, double,
                             double *) noexcept nogil
         void (*add_histograms)(const Rows *, Py_ssize_t, Py_ssize_t, const void *, double,

@@ -266,6 +266,27 @@ def check_strengths(name: str, given: npt.ArrayLike, n_folds: int | None) -> Flo
     return array
 
 
+def check_factors(given: npt.ArrayLike | None, n_features: int) -> Float64Array:
+    """Return the factors of the penalties of each feature, beside an l1 penalty."""
+    wanted = "numbers above 0 of shape (n_features,), infinity for features that are left out"
+    if given is None:
+        return np.ones(n_features)
+    factors = _numbers("penalty_factor", given, 1, wanted)
+    if factors.shape != (n_features,):
+        raise ValueError(
+            f"penalty_factor has shape {factors.shape}, but X has {n_features} columns: pass "
+            f"{wanted}."
+        )
+    bad = ~(factors > 0)
+    if bad.any():
+        raise ValueError(
+            f"penalty_factor has {factors[bad][0]} beside an l1 penalty: pass {wanted}."
+        )
+    if np.isinf(factors).all():
+        raise ValueError(f"penalty_factor is infinite for all features: pass {wanted}.")
+    return factors
+
+
 def _n_axes(value: Any) -> int:
     """Return the number of dimensions; 1 of a ragged list, which `as_real_array` refuses."""
     try:

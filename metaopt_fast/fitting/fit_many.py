@@ -12,6 +12,7 @@ import numpy.typing as npt
 from metaopt_fast.fitting.arguments import (
     Effort,
     Rows,
+    check_factors,
     check_loss,
     check_penalties,
     check_size,
@@ -52,6 +53,7 @@ def fit_many(
     folds: int | npt.ArrayLike | None = None,
     class_weight: ClassWeight | Sequence[ClassWeight] = None,
     sample_weight: npt.ArrayLike | None = None,
+    penalty_factor: npt.ArrayLike | None = None,
     fit_intercept: bool = True,
     loss: str = "logistic",
     tol: float = 1e-8,
@@ -90,6 +92,9 @@ def fit_many(
         the labels are other than 0 and 1, -1 and +1, or bool, the dict has these labels as keys.
     sample_weight : array_like of shape (n_samples,), optional
         Weights >= 0. A row of weight 0 counts for nothing.
+    penalty_factor : array_like of shape (n_features,), optional
+        Factors of both penalties for each feature, beside an l1 penalty: above 0, infinite for
+        features that are left out. The intercept has none.
     fit_intercept : bool, default True
     loss : {"logistic", "squared_hinge"}, default "logistic"
         Loss of a row; the squared hinge is one of two classes, with an l2 penalty alone.
@@ -142,7 +147,14 @@ def fit_many(
     effort = Effort.of(tol, max_iter, n_threads)
     rows = Rows.of(X, y, folds, sample_weight, fit_intercept)
     fits = fit_models(
-        effort, rows, l2=l2, l1=l1, class_weight=class_weight, loss=loss, theta0=theta0
+        effort,
+        rows,
+        l2=l2,
+        l1=l1,
+        class_weight=class_weight,
+        penalty_factor=penalty_factor,
+        loss=loss,
+        theta0=theta0,
     )
     fits = replace(fits, feature_names=names_of(X, rows.X.shape[1]))
     if reasons := reasons_of(fits.status, max_iter):
@@ -159,6 +171,7 @@ def fit_models(
     l2: npt.ArrayLike,
     l1: npt.ArrayLike = 0.0,
     class_weight: ClassWeight | Sequence[ClassWeight] = None,
+    penalty_factor: npt.ArrayLike | None = None,
     loss: str = "logistic",
     theta0: npt.ArrayLike | None = None,
 ) -> FitResult:
@@ -176,6 +189,14 @@ def fit_models(
             f"l1 is above 0, but y holds {len(rows.classes)} classes: pass labels of two, or l1=0."
         )
     check_training_sets(rows.sums, rows.classes, rows.n_folds is not None)
+    factors = None
+    if penalty_factor is not None:
+        factors = check_factors(penalty_factor, rows.X.shape[1])
+        if not has_l1.all():
+            raise ValueError(
+                "penalty_factor is given, but l1 is 0: pass a positive l1, or columns divided by "
+                "the roots of the factors."
+            )
     if choice_of is None:
         choice_of = np.zeros(len(of_l2), np.intp)
     result_shape = shape[:1] if rows.n_folds is None else shape
@@ -188,7 +209,9 @@ def fit_models(
     optima: Optima | SoftmaxOptima
     if has_l1.any():
         l1_of, with_l1 = np.broadcast_to(of_l1, shape).ravel(), np.repeat(has_l1, shape[1])
-        optima, validation = _fit_both(rows, choices, set_of, l1_of, l2_of, near, effort, with_l1)
+        optima, validation = _fit_both(
+            rows, choices, set_of, l1_of, l2_of, near, effort, with_l1, factors
+        )
     elif loss == "squared_hinge":
         optima, validation = fit_machines(rows, choices, set_of, l2_of, near, effort)
     else:
@@ -235,10 +258,13 @@ def _fit_both(
     theta0: Float64Array | None,
     effort: Effort,
     has_l1: BoolArray,
+    factors: Float64Array | None,
 ) -> tuple[Optima, tuple[Float64Array, Float64Array] | None]:
     """Do what `_fit` does, for models with an l1 penalty and for those without, by themselves."""
     near = (None, None) if theta0 is None else (theta0[has_l1], theta0[~has_l1])
-    found = fit_paths(rows, choices, set_of[has_l1], l1[has_l1], l2[has_l1], near[0], effort)
+    found = fit_paths(
+        rows, choices, set_of[has_l1], l1[has_l1], l2[has_l1], near[0], effort, factors
+    )
     if has_l1.all():
         return found
     others = _fit(rows, choices, set_of[~has_l1], l2[~has_l1], near[1], effort)

@@ -8,7 +8,7 @@ may be any number of columns.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.data.numbers import check_range
-from metaopt_fast.fitting.arguments import Effort, Rows, check_training_sets
+from metaopt_fast.fitting.arguments import Effort, Rows, check_factors, check_training_sets
 from metaopt_fast.fitting.certificates import logistic_gap_after_rounding
 from metaopt_fast.fitting.class_weights import (
     ClassWeight,
@@ -121,10 +121,21 @@ def fit_paths(
     l2: Float64Array,
     theta0: Float64Array | None,
     effort: Effort,
+    factors: Float64Array | None = None,
 ) -> tuple[Optima, tuple[Float64Array, Float64Array] | None]:
     """Fit models of training sets, one for each choice of class weights and each fold left out.
 
-    Returns them, and what they are worth on the folds, if there are any."""
+    `factors` are of the penalties of each column, above 0, and infinite where it is left out.
+    Returns the models, and what they are worth on the folds, if there are any."""
+    if factors is not None and np.isinf(factors).any():
+        used = np.append(np.isfinite(factors), [True] * rows.fit_intercept)
+        some = replace(rows, X=rows.X[:, np.isfinite(factors)])
+        near = None if theta0 is None else theta0[:, used]
+        finite = factors[np.isfinite(factors)]
+        optima, validation = fit_paths(some, choices, set_of, l1, l2, near, effort, finite)
+        thetas = np.zeros((len(optima.thetas), len(used)))
+        thetas[:, used] = optima.thetas
+        return replace(optima, thetas=thetas), validation
     reduction, columns = reduced(rows)
     extents = extents_of(columns)
     l1, l2 = np.ldexp(l1, -reduction.exponent), reduction.l2(l2)
@@ -132,7 +143,8 @@ def fit_paths(
     thetas = np.zeros((n, n_params))
     if theta0 is not None:
         thetas = np.ascontiguousarray(reduction.inward(theta0, effort.n_threads))
-    paths = _kernels.LassoPaths(columns, extents, rows.fit_intercept)
+    shares = np.ones(len(columns)) if factors is None else factors
+    paths = _kernels.LassoPaths(columns, extents, shares, rows.fit_intercept)
     sets = ((choice, left_out) for choice in choices for left_out in rows.left_out)
     for number, (choice, left_out) in enumerate(sets):
         one, members = TrainingRows.of(rows, choice, left_out), np.flatnonzero(set_of == number)
@@ -181,6 +193,7 @@ def l1_max(
     fit_intercept: bool = True,
     *,
     class_weight: ClassWeight = None,
+    penalty_factor: npt.ArrayLike | None = None,
 ) -> float:
     """Return the least l1 at which `fit_many` leaves no column with a weight.
 
@@ -198,6 +211,8 @@ def l1_max(
     fit_intercept : bool, default True
     class_weight : None, "balanced" or a dict, optional
         Factors of the weights of the rows of each class, as of `fit_many`.
+    penalty_factor : array_like of shape (n_features,), optional
+        Factors of the penalty of each feature, as of `fit_many`.
 
     Returns
     -------
@@ -220,6 +235,7 @@ def l1_max(
             f"y holds {len(rows.classes)} classes: pass labels of two, for an l1 penalty."
         )
     check_training_sets(rows.sums, rows.classes, False)
+    factors = check_factors(penalty_factor, rows.X.shape[1])
     one = TrainingRows.of(rows, choices[0], -1)
     reduction, columns = reduced(rows)
     positive = one.signs < 0
@@ -230,5 +246,5 @@ def l1_max(
     _kernels.column_slopes(columns, residuals, slopes)
     # What rounding may add to slopes, here and in `fit_many`.
     noise = EPS * (100 + len(residuals) / 128) * float(np.abs(residuals).sum())
-    largest = (np.abs(slopes) + noise * np.abs(columns).max(axis=1)).max()
+    largest = ((np.abs(slopes) + noise * np.abs(columns).max(axis=1)) / factors).max()
     return float(np.ldexp(largest, reduction.exponent))

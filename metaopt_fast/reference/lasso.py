@@ -13,17 +13,29 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 
-def l1_max(rows: Array, positive: Array, w: Array, fit_intercept: bool = True) -> float:
+def l1_max(
+    rows: Array, positive: Array, w: Array, fit_intercept: bool = True, f: Array | float = 1.0
+) -> float:
     """Return the least l1 that leaves no weight; w sums to 1."""
     p = w[positive].sum() if fit_intercept else 0.5
-    return float(np.abs(rows.T @ (w * (p - positive))).max())
+    return float((np.abs(rows.T @ (w * (p - positive))) / f).max())
 
 
-def objective(theta: Array, rows: Array, positive: Array, w: Array, l1: float, l2: float) -> Any:
-    """Return sum_i w_i softplus(-m_i) + l1 |theta|_1 + l2 / 2 |theta|^2, the intercept left out."""
+def objective(
+    theta: Array,
+    rows: Array,
+    positive: Array,
+    w: Array,
+    l1: float,
+    l2: float,
+    f: Array | float = 1.0,
+) -> Any:
+    """Return sum_i w_i softplus(-m_i) + sum_j f_j (l1 |theta_j| + l2 / 2 theta_j^2), the intercept
+    left out."""
     weights, intercept = theta[: rows.shape[1]], theta[rows.shape[1] :].sum()
     z = np.where(positive, -1, 1) * (rows @ weights + intercept)
-    return w @ np.logaddexp(0, z) + l1 * np.abs(weights).sum() + l2 / 2 * weights @ weights
+    penalties = f * (l1 * np.abs(weights) + l2 / 2 * weights**2)
+    return w @ np.logaddexp(0, z) + penalties.sum()
 
 
 def gradient(theta: Array, rows: Array, positive: Array, w: Array) -> Array:
@@ -48,8 +60,10 @@ def fit(
     fit_intercept: bool = True,
     tol: float = 1e-12,
     max_iter: int = 100_000,
+    f: Array | float = 1.0,
 ) -> Array:
     """Return theta, the intercept last, where a proximal step moves no entry by more than tol.
+    `f` are factors of the penalties.
 
     Steps are accelerated, and begin anew where they turn against themselves (Beck and Teboulle
     2009, O'Donoghue and Candes 2015).
@@ -58,11 +72,13 @@ def fit(
     full = np.column_stack([rows, np.ones(len(rows))]) if fit_intercept else rows
     step = 4 / np.linalg.eigvalsh((full.T * w) @ full).max()
     penalised = np.arange(full.shape[1]) < n
+    factors = np.ones(full.shape[1])
+    factors[:n] = f
     theta = ahead = np.zeros(full.shape[1])
     momentum = 1.0
     for _ in range(max_iter):
         moved = ahead - step * gradient(ahead, rows, positive, w)
-        shrunk = soft_threshold(moved, step * l1) / (1 + step * l2)
+        shrunk = soft_threshold(moved, step * l1 * factors) / (1 + step * l2 * factors)
         after = np.where(penalised, shrunk, moved)
         if np.abs(after - ahead).max() <= tol:
             return np.asarray(after)

@@ -134,6 +134,89 @@ def test_conditions_of_optimality_hold(seed, n_samples, n_features, ratio, part,
     assert fits.gap_bound[0] <= 1e-9
 
 
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("ratio", [1.0, 0.4])
+def test_factors_of_penalties_are_the_slow_twins(ratio, fit_intercept):
+    X, y, folds, weights = problem()
+    f = np.array([0.2, 1.0, 3.0, 0.7, 1.0, 30.0])
+    strongest = mf.l1_max(X, y, weights, fit_intercept, penalty_factor=f)
+    assert strongest == pytest.approx(
+        reference.l1_max(*of_training(X, y, weights), fit_intercept, f), rel=1e-12
+    )
+    l1 = strongest * PARTS
+    l2 = (1 - ratio) / ratio * l1
+    options = {"sample_weight": weights, "fit_intercept": fit_intercept, "penalty_factor": f}
+    fits = mf.fit_many(X, y, l1=l1, l2=l2, folds=folds, tol=1e-10, **options)
+    assert fits.certified.all()
+    for m, k in np.ndindex(fits.loss.shape):
+        rows = of_training(X[folds != k], y[folds != k], weights[folds != k])
+        wanted = reference.fit(*rows, l1[m], l2[m], fit_intercept, f=f)
+        np.testing.assert_allclose(fits.theta[m, k], wanted, atol=1e-4)
+        value = reference.objective(wanted, *rows, l1[m], l2[m], f)
+        assert fits.loss[m, k] == pytest.approx(value, abs=1e-10)
+    for at, wanted in ((strongest, 0), (0.999 * strongest, 1)):
+        assert mf.fit_many(X, y, l1=at, l2=0, **options).n_nonzero.tolist() == [wanted]
+
+
+def test_factors_are_units_of_columns_and_of_penalties():
+    """A column divided by its factor has its l1 penalty multiplied by it: the adaptive lasso."""
+    X, y, folds, _ = problem(120, 30)
+    f = np.random.default_rng(1).uniform(0.1, 10, 30)
+    l1 = mf.l1_max(X, y, penalty_factor=f) * np.array([0.5, 0.1, 0.01])
+    fits = mf.fit_many(X, y, l2=0, l1=l1, folds=folds, penalty_factor=f, tol=1e-11)
+    scaled = mf.fit_many(X / f, y, l2=0, l1=l1, folds=folds, tol=1e-11)
+    np.testing.assert_allclose(fits.theta[..., :-1], scaled.theta[..., :-1] / f, atol=1e-4)
+    np.testing.assert_allclose(fits.loss, scaled.loss, atol=2e-11)
+    np.testing.assert_allclose(fits.validation_loss, scaled.validation_loss, atol=1e-4)
+
+
+def test_features_of_an_infinite_factor_are_left_out():
+    X, y, folds, _ = problem()
+    f = np.array([1.0, np.inf, 2.0, np.inf, 1.0, 1.0])
+    used = np.isfinite(f)
+    options = {"l2": 0.01, "l1": [0.05, 0.01], "folds": folds}
+    fits = mf.fit_many(X, y, penalty_factor=f, theta0=np.ones(7), **options)
+    some = mf.fit_many(X[:, used], y, penalty_factor=f[used], theta0=np.ones(5), **options)
+    np.testing.assert_array_equal(fits.theta[..., :-1][..., used], some.theta[..., :-1])
+    assert (fits.theta[..., :-1][..., ~used] == 0).all()
+    np.testing.assert_array_equal(fits.validation_loss, some.validation_loss)
+    assert mf.l1_max(X, y, penalty_factor=f) == mf.l1_max(X[:, used], y, penalty_factor=f[used])
+
+
+def test_factors_of_one_change_no_bit():
+    X, y, folds, _ = problem(100, 40)
+    for l2 in (0.0, 0.01):
+        options = {"l2": l2, "l1": [0.05, 0.01], "folds": folds}
+        plain, ones = (
+            mf.fit_many(X, y, **options),
+            mf.fit_many(X, y, penalty_factor=np.ones(40), **options),
+        )
+        np.testing.assert_array_equal(plain.theta, ones.theta)
+        np.testing.assert_array_equal(plain.gap_bound, ones.gap_bound)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    ratio=st.sampled_from([1.0, 0.5]),
+    tol=st.sampled_from([1e-3, 1e-8]),
+    spread=st.floats(0, 3),
+)
+def test_the_gap_is_never_above_its_bound_with_factors(seed, ratio, tol, spread):
+    rng = np.random.default_rng(seed)
+    X, y = rng.normal(size=(30, 8)), np.arange(30) % 2
+    f = 10.0 ** (spread * rng.uniform(-1, 1, 8))
+    l1 = ratio * 0.2 * mf.l1_max(X, y, penalty_factor=f)
+    l2 = (1 - ratio) * 0.2 * l1
+    fits = mf.fit_many(X, y, l1=l1, l2=l2, penalty_factor=f, tol=tol)
+    rows = of_training(X, y, np.ones(30))
+    best = reference.fit(*rows, l1, l2, f=f, max_iter=20_000)
+    at_theta, at_best = (
+        reference.objective(one, *rows, l1, l2, f) for one in (fits.theta[0], best)
+    )
+    assert at_theta - at_best <= fits.gap_bound[0] + 1e-15
+    assert fits.converged[0] and fits.gap_bound[0] <= tol
+
+
 def test_from_l1_max_on_there_is_no_weight_and_below_it_there_is():
     X, y, _, weights = problem()
     for options in ({}, {"fit_intercept": False}, {"class_weight": "balanced"}):
@@ -325,6 +408,10 @@ def test_without_any_penalty_separable_rows_warn():
         ({"l1": [[0.1, 0.2]]}, r"l1 has shape \(1, 2\), but there are no folds"),
         ({"l1": [], "l2": 0.0}, r"l1 has shape \(0,\)"),
         ({"class_weight": [None] * 3, "l1": 0.1}, "class_weight has 3 entries, but l2 has 2"),
+        ({"penalty_factor": [1.0, 2.0], "l1": 0.1}, r"penalty_factor has shape \(2,\), but X has"),
+        ({"penalty_factor": [0.0] * 6, "l1": 0.1}, "penalty_factor has 0.0 beside an l1 penalty"),
+        ({"penalty_factor": [np.inf] * 6, "l1": 0.1}, "penalty_factor is infinite for all feat"),
+        ({"penalty_factor": [np.nan] * 6, "l1": 0.1}, "penalty_factor has nan beside"),
     ],
 )
 def test_wrong_input_is_one_sentence_that_names_it(change, sentence):

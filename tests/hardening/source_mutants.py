@@ -799,6 +799,20 @@ MUTANTS = [
         "hinge",
     ),
     Mutant(
+        "the dual of an l1 path knows no factors of penalties",
+        "src/lasso_path.pxi",
+        "largest = max(largest, slope / share)",
+        "largest = max(largest, slope)",
+        "lasso",
+    ),
+    Mutant(
+        "columns enter an l1 path without regard to the factors of their penalties",
+        "src/lasso_path.pxi",
+        "path.shares[slot], path.w[slot] = path.all_shares[feature], weight",
+        "path.shares[slot], path.w[slot] = 1, weight",
+        "lasso",
+    ),
+    Mutant(
         "starts between models leave the right one uphill",
         PY + "fitting/paths.py",
         "rest * slopes[0] - t * slopes[1]",
