@@ -665,8 +665,8 @@ MUTANTS = [
     Mutant(
         "l1: a weight below 0 is not shrunk",
         "src/lasso.hpp",
-        "v < -l1 ? (v + l1) * inverses[j] : 0;",
-        "v < -l1 ? v * inverses[j] : 0;",
+        ": v < -least ? (v + least) * inverses[j]",
+        ": v < -least ? v * inverses[j]",
         "lasso",
     ),
     Mutant(
@@ -702,8 +702,8 @@ MUTANTS = [
     Mutant(
         "l1: a column with a weight leaves the working set",
         LASSO_PATH,
-        "if path.w[slot] == 0 and fabs(path.gradient[feature]) <= threshold:",
-        "if fabs(path.gradient[feature]) <= threshold:",
+        "        if path.w[slot] == 0 and (\n",
+        "        if (\n",
         "lasso",
     ),
     Mutant(
@@ -711,6 +711,20 @@ MUTANTS = [
         "src/lasso_steps.pxi",
         "    gap = gap_of(path, path.gradient, NULL, path.n_features)\n",
         "    gap = gap_of(path, path.slopes, path.features, path.k)\n",
+        "lasso",
+    ),
+    Mutant(
+        "the dual of an l1 path knows no factors of penalties",
+        LASSO_PATH,
+        "largest = max(largest, slope / share)",
+        "largest = max(largest, slope)",
+        "lasso",
+    ),
+    Mutant(
+        "columns enter an l1 path without regard to the factors of their penalties",
+        LASSO_PATH,
+        "path.shares[slot], path.w[slot] = path.all_shares[feature], weight",
+        "path.shares[slot], path.w[slot] = 1, weight",
         "lasso",
     ),
     # ------------------------------------------------------------------------ Newton's method
@@ -797,20 +811,6 @@ MUTANTS = [
         "near = gaps <= self.tol * np.maximum(1, self.losses[at])",
         "near = ended",
         "hinge",
-    ),
-    Mutant(
-        "the dual of an l1 path knows no factors of penalties",
-        "src/lasso_path.pxi",
-        "largest = max(largest, slope / share)",
-        "largest = max(largest, slope)",
-        "lasso",
-    ),
-    Mutant(
-        "columns enter an l1 path without regard to the factors of their penalties",
-        "src/lasso_path.pxi",
-        "path.shares[slot], path.w[slot] = path.all_shares[feature], weight",
-        "path.shares[slot], path.w[slot] = 1, weight",
-        "lasso",
     ),
     Mutant(
         "starts between models leave the right one uphill",
