@@ -106,7 +106,8 @@ cdef struct Path:
     Py_ssize_t n_steps, n_asked, n_idle, n_passes, n_sweeps, n_in_vain
     bint all_move, is_start, is_waypoint, is_fresh, has_failed
     # The working set: its columns, the factors of their penalties, its weights and where coordinate
-    # descent has moved them; the matrix of the curvatures `kept`, their sum and their sums with each column.
+    # descent has moved them; the matrix of the curvatures `kept`, their sum and their sums with
+    # each column.
     Py_ssize_t k, capacity
     Py_ssize_t *features
     Py_ssize_t *slots
@@ -314,9 +315,9 @@ cdef int compare(const void *a, const void *b) noexcept nogil:
 
 
 cdef Py_ssize_t find_entering(Path *path, double threshold) noexcept nogil:
-    """List the columns outside of the working set whose slope is above a threshold, times the factor
-    of the penalty, or those with the largest ones, in their order; returns how many, or -1 without
-    memory."""
+    """List the columns outside of the working set whose slope, over the factor of the penalty, is
+    above a threshold, or those with the largest ones, in their order; returns how many, or -1
+    without memory."""
     cdef Py_ssize_t j, count = 0, n_support = 0, limit
     cdef Candidate *candidates
     for j in range(path.k):
