@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from metaopt_fast.fitting.fit_many import fit_many
     from metaopt_fast.fitting.lasso import l1_max
     from metaopt_fast.fitting.result import FitResult
+    from metaopt_fast.fitting.stability import StabilityResult, stability_selection
     from metaopt_fast.models.model import Model
     from metaopt_fast.models.model_file import load_model
     from metaopt_fast.objectives.auc import AUCObjective
@@ -82,6 +83,7 @@ __all__ = [
     "SoftmaxLoss",
     "SquaredHingeLoss",
     "SquaredLoss",
+    "StabilityResult",
     "Uniform",
     "__version__",
     "config",
@@ -100,6 +102,7 @@ __all__ = [
     "resume_search",
     "search_descents",
     "show_config",
+    "stability_selection",
     "standardize",
 ]
 
@@ -118,6 +121,7 @@ _LATER = {
     "Model": "models.model",
     "Scorecard": "search.scorecard",
     "SoftmaxLoss": "objectives.softmax",
+    "StabilityResult": "fitting.stability",
     "enumerate_search": "search.enumeration",
     "fit_many": "fitting.fit_many",
     "gradient_descent": "descent.gradient_descent",
@@ -129,6 +133,7 @@ _LATER = {
     "read_checkpoint": "search.snapshot",
     "reference": "reference",
     "search_descents": "selection.descents",
+    "stability_selection": "fitting.stability",
     "standardize": "data.standardize",
 }
 

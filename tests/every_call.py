@@ -219,6 +219,9 @@ CALLS = {
     "fit_many of machines": lambda: fit(FORTY, folds=GROUPS, loss="squared_hinge"),
     "fit_many with l1": lambda: fit_l1(X, FORTY[:10], sample_weight=WEIGHTS),
     "fit_many of wide data with l1": lambda: fit_l1(WIDE, 0.0),
+    "stability_selection": lambda: mf.stability_selection(
+        X, Y, l1=[2.0**-4, 2.0**-6], n_resamples=6, seed=2
+    ),
 }
 if find_spec("sklearn"):
     CALLS |= {"LogisticRegression": estimator, "LogisticRegressionSearchCV": estimators_search}

@@ -13,6 +13,7 @@ import re
 import numpy as np
 import pytest
 import test_every_argument_of_runs as runs
+from matplotlib.figure import Figure
 from wrong_arguments import (  # noqa: F401 - fixtures, and the tests of the sweep
     CARD,
     CONFUSION,
@@ -44,6 +45,7 @@ import metaopt_fast as mf
 from metaopt_fast import metrics
 
 FITS = mf.fit_many(X, Y, l2=[0.1, 1.0])
+STABLE = mf.stability_selection(X, Y, l1=0.1, n_resamples=4)
 THETAS_BY_NUMBER = {"thetas": r"theta \d+"}
 
 
@@ -60,6 +62,11 @@ def entries():
         "FitResult.best": Entry(mf.fit_many(X, Y, l2=[0.1, 1.0], folds=2).best, {}),
         "FitResult.plot_path": Entry(FITS.plot_path, {}),
         "FitResult.to_frame": Entry(FITS.to_frame, {}),
+        # Axes of its own: pyplot warns of many figures that are open.
+        "StabilityResult.plot": Entry(STABLE.plot, {"ax": Figure().subplots()}),
+        "StabilityResult.expected_false": Entry(STABLE.expected_false, {"threshold": 0.8}),
+        "StabilityResult.threshold": Entry(STABLE.threshold, {}),
+        "StabilityResult.selected": Entry(STABLE.selected, {}),
         "read_checkpoint": Entry(mf.read_checkpoint, {"path": "search.db"}),
         "Model.coefficients": Entry(MODEL.coefficients, {}),
         "Model.to_json": Entry(MODEL.to_json, {}),
@@ -255,6 +262,7 @@ NOT_IN_TABLE = {
     },
     "Scorecard": RECORD,
     "SearchResult": RECORD,
+    "StabilityResult": RECORD,
     "CheckpointError": "an exception",
     "HingeLoss.lipschitz": "takes no argument, and has no answer",
     "CountObjective.identify": OWN,

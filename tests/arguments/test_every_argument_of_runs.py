@@ -91,6 +91,11 @@ def searches():
         "fit_many with l1": Entry(
             mf.fit_many, {**DATA, "l2": 0.0, "l1": [0.1, 0.02], "class_weight": "balanced"}
         ),
+        "stability_selection": Entry(
+            mf.stability_selection,
+            {"X": X, "y": Y, "l1": [0.1, 0.05], "n_resamples": 4},
+            {"n_resamples": "halves, each of which is fitted, as many as may be asked for"},
+        ),
         "l1_max": Entry(mf.l1_max, {**DATA, "class_weight": "balanced"}),
     }
 

@@ -91,6 +91,7 @@ TESTS = {
     "fitting/softmax_gaps": ["softmax_fits"],
     "fitting/softmax_pairs": ["softmax_fits"],
     "fitting/softmax_sets": ["softmax_fits"],
+    "fitting/stability": ["stability"],
     "fitting/starts": ["training"],
     "fitting/training_sets": ["training"],
     "fitting/walks": ["newton", "training"],

@@ -727,6 +727,20 @@ MUTANTS = [
         "path.shares[slot], path.w[slot] = 1, weight",
         "lasso",
     ),
+    Mutant(
+        "stability: the halves of a pair overlap",
+        PY + "fitting/stability.py",
+        "in_second[order[half:]] = 1",
+        "in_second[order[half - 1 :]] = 1",
+        "stability",
+    ),
+    Mutant(
+        "stability: the bound of false selections is that of every penalty by itself",
+        PY + "fitting/stability.py",
+        "sizes += of_path.sum(axis=(1, 2))",
+        "sizes += chosen.sum(axis=(1, 2))",
+        "stability",
+    ),
     # ------------------------------------------------------------------------ Newton's method
     Mutant(
         "the bound of radii is cut to nine tenths",
