@@ -23,6 +23,8 @@ from metaopt_fast.objectives import screening
 
 # Seconds that each side of a line may take, about.
 SECONDS = 2.0
+# Of searches that are over at once, so many rounds, or for so long.
+MOST_ROUNDS, BRIEF = 100, 0.3
 
 
 def breast_cancer():
@@ -69,8 +71,13 @@ def cpu_seconds(call):
     return time.process_time() - began, result
 
 
-def by_sums_alone(self, losses, *_):
-    return len(losses), False, ()
+def by_sums_alone(self, way, *_):
+    return way
+
+
+def told(found):
+    """Stages that were used, or why not."""
+    return ", ".join(f"{name} {use}" for name, use in found.config["stages"].items())
 
 
 def same_bytes(found, whole):
@@ -81,7 +88,7 @@ def compared(objective, sampler, count, top_k, rounds, part=None):
     """Return CPU seconds of brute force and of the search, whether bytes agree, and the result."""
     part = count if part is None else part
     brute, fast = [], []
-    for _ in range(rounds):
+    while len(brute) < rounds or (sum(brute) < BRIEF and len(brute) < MOST_ROUNDS):
         used, whole = cpu_seconds(
             lambda: mf.random_search(
                 objective, sampler, part, seed=3, top_k=min(top_k, part), prune=False
@@ -120,8 +127,8 @@ def table(words):
                 print(
                     f"{name}, {objective.n_samples}x{objective.n_params}, {count:,} candidates, "
                     f"{where}, top {top_k}: {brute / fast:.1f} times ({brute:.2f} s / {fast:.3f} s"
-                    f", {found.rows_evaluated_fraction:.2%} of the pairs, bound "
-                    f"{found.config['moment_bound']}), {'same' if same else 'OTHER'} bytes",
+                    f", {found.rows_evaluated_fraction:.2%} of the pairs; "
+                    f"{told(found)}), {'same' if same else 'OTHER'} bytes",
                     flush=True,
                 )
 
@@ -146,7 +153,7 @@ def sweep(seed):
         print(
             f"{n_samples}x{n_features}{' heavy' if tails else ''}, {count} candidates, "
             f"{'optimum' if near else '0'}, scale {scale:.1e}, top {top_k}: {ratios[-1]:.2f} "
-            f"({found.config['moment_bound']}), {'same' if same else 'OTHER'} bytes",
+            f"({told(found)}), {'same' if same else 'OTHER'} bytes",
             flush=True,
         )
     print(

@@ -46,6 +46,8 @@ cdef class PackedRows:
     cdef readonly double l2
     cdef int loss
     cdef NarrowRows narrow
+    # Why there are no rows in single precision, if they were asked for: "memory" or "extents".
+    cdef readonly str narrow_refusal
 
     def __init__(self, int loss, bint single_precision, Py_ssize_t n_params, Py_ssize_t n_penalised,
                  const Py_ssize_t[::1] first_panel,
@@ -261,6 +263,13 @@ cdef class PackedRows:
         """Candidates of a tile of single precision."""
         return 2 * self.kernels.lanes
 
+    def narrow_factors(self):
+        """Return the powers of two that columns in single precision are divided by; None without
+        memory."""
+        cdef NarrowRows narrow = self.narrowed(False, None)
+        return None if narrow is None else [
+            narrow.screen.factors[j] for j in range(self.rows.n_params)]
+
     @property
     def has_narrow_rows(self):
         """Whether there is a copy of the rows in single precision, whose order will not change."""
@@ -277,10 +286,12 @@ cdef class PackedRows:
             if with_rows:
                 narrow.add_rows(table(self.loss, True), self.kernels, &self.rows,
                                 self.block_rows.shape[0], self.total_weight, order)
+                if narrow.is_refused and self.narrow_refusal is None:
+                    self.narrow_refusal = "extents"
         except MemoryError:  # the search goes on without
-            pass
+            self.narrow_refusal = "memory"
         return narrow
 
     def release(self):
         """Give back the memory of the rows in single precision."""
-        self.narrow = None
+        self.narrow, self.narrow_refusal = None, None

@@ -18,6 +18,7 @@ from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.base import PenalisedLoss, check_sampler
 from metaopt_fast.objectives.eigenvalues import moment_bound
 from metaopt_fast.objectives.screening import Screening
+from metaopt_fast.objectives.stages import Use
 from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED, BuiltInSampler, allocate
 from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.values import (
@@ -299,9 +300,13 @@ class PointwiseLoss(PenalisedLoss):
         """Take note that `pruned_loss` will be asked for so many candidates."""
         self._screening.expect(n_candidates)
 
-    def _n_moment_bounds(self, sampler: object) -> int | None:
-        """Return how many bounds by moments a sampler's candidates have; None if none was tried."""
-        return self._screening.n_bounds(sampler)
+    def _note_losses(self, losses: Float64Array) -> None:
+        """Take note of losses of candidates like those that `pruned_loss` will be asked for."""
+        self._screening.note(losses)
+
+    def _uses(self, sampler: object) -> dict[str, Use]:
+        """Return what became of each stage that may drop a sampler's candidates."""
+        return self._screening.uses(sampler)
 
     def _evaluate_one(self, theta: npt.ArrayLike, gradient: Float64Array | None) -> float:
         """Return the loss of one theta and, unless that is None, write its gradient."""

@@ -1,9 +1,11 @@
-"""Candidates that are dropped before they are evaluated: what is set up for it, as far as it pays.
+"""Which stages tell candidates that cannot rank before they are evaluated, and whether that pays.
 
 Two stages tell which candidates cannot rank: a lower bound by moments of the rows (moments.py), and
 sums in single precision (src/screen.hpp), with tangents of the rows that follow (tangents.py).
-Either costs something, and drops nothing where all candidates are alike, so that each is tried on
-some of them first, and left where it drops too few.
+Either costs something, and drops nothing where all candidates are alike. So losses of the first
+candidates say beforehand what a stage will drop, and it is set up where that pays; what it drops is
+counted, and it is left where that is too few. Where not even sums in double precision tell, all
+candidates are evaluated as if there were no threshold.
 What is learned is a matter of speed alone: no digit of a result depends on it.
 """
 
@@ -16,32 +18,37 @@ import numpy as np
 
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.data.packed import Packed
-from metaopt_fast.objectives import tangents
-from metaopt_fast.objectives.moments import has_moments, moments_of, set_up_work
-from metaopt_fast.objectives.prospects import Prospect, prospect_of
+from metaopt_fast.floating_errors import shielded
+from metaopt_fast.objectives import prospects, tangents
+from metaopt_fast.objectives.costs import SINGLE_WORK, Costs
+from metaopt_fast.objectives.gains import BOUND_DROPS, Gains, Outlook
+from metaopt_fast.objectives.moments import Moments, has_moments, moments_around, set_up_work
+from metaopt_fast.objectives.prospects import Prospect
+from metaopt_fast.objectives.stages import Use
 from metaopt_fast.objectives.tangents import Ahead, as_packed
 from metaopt_fast.samplers.base import BuiltInSampler
 from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.identity import is_built_in
 
-# Candidates that a stage is tried on, and at most the part of those to come: a stage that drops
-# nothing takes 0.43 of the time of double precision, and so costs 4 % at most.
-FIRST, FIRST_PART = 2048, 10
-# The part of candidates that a stage has to drop. Single precision takes 0.43 of the time of double
-# precision, so that it loses where more than 0.57 survive; a bound takes less.
-SINGLE_DROPS, BOUND_DROPS, SINGLE_WORK = 0.5, 0.3, 0.43
-# Fewer candidates say nothing of a stage.
-FEWEST = 48
-# How many times as many candidates pass before a stage that was left is tried again: thresholds get
-# lower as a search goes on.
-PATIENCE = 20
-# How many times the work of its set-up the candidates to come have to be, for a bound: where it is
-# known what they take in single precision, and where nothing is.
+# Candidates that a bound is tried on, and at most the part of those to come; and the part that
+# single precision is tried on, where nothing is known of losses.
+FIRST, FIRST_PART, UNTRIED_PART = 2048, 10, 30
+# How many times the work of a set-up what it saves has to be, as far as that is known; and the
+# candidates to come, where nothing is. And how many times what a promise takes, which may be poor:
+# where single precision saves more than that, and elsewhere.
 WORTH, WORTH_UNTRIED = 2, 20
+WORTH_PROMISE, WORTH_PROMISE_ALONE = 5, 50
+# About the part of what single precision takes that the order of rows and tangents save: of normal
+# rows around 0 or an optimum, a third to two thirds.
+OF_TANGENTS = 0.35
 # The part of the candidates to come that pass before the rows that follow are bounded by moments.
 SOME = 32
+# Rows that say how large numbers are.
+SOME_ROWS = 100
 # Rows for each of a bound's pseudo-rows, without which it saves little.
 ROWS_OF_EACH = 4
+# The largest parameters of single precision, in units of the columns: see src/screen.hpp.
+MODERATE = 2.0**40
 
 # Blocks, and bounds of the rows from there on.
 Points: TypeAlias = tuple[tuple[int, _kernels.MomentBound], ...]
@@ -51,37 +58,30 @@ NOTHING_AHEAD = Ahead(None, np.empty(0, np.intp), None)
 
 
 class Tried(NamedTuple):
-    """What was set up for a sampler."""
+    """What was set up for a sampler, and why the rest was not."""
 
     sampler: BuiltInSampler
+    doubt: float  # how far means of single precision may be off, about
+    is_near: bool | None = None  # whether in the range of single precision; None: not asked yet
     ahead: Ahead | None = None  # None: not tried, or of no use
+    tangents: Use = Use.NONE
     points: Points = ()  # where its candidates are bounded by moments
-    is_refused: bool = False
+    bound: Use = Use.NONE
     prospect: Prospect | None = None  # of a bound of all rows
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether there will be no bound that is not there."""
+        return self.bound not in (Use.NONE, Use.USED, Use.NO_GAIN)
 
-class Trial:
-    """Whether a stage pays, as far as it was tried."""
 
-    def __init__(self, drops: float) -> None:
-        self.drops, self.wait = drops, 0.0
-        self.pays: bool | None = None
-        self.entered = self.kept = 0.0
+class Way(NamedTuple):
+    """How the next candidates are evaluated."""
 
-    def learn(self, entered: float, kept: float) -> None:
-        """Take note of how many candidates entered the stage, and how many it kept."""
-        self.entered += entered
-        self.kept += kept
-        if self.entered >= FEWEST:
-            self.pays = self.entered - self.kept >= self.drops * self.entered
-            self.wait = PATIENCE * self.entered
-            self.entered = self.kept = 0.0
-
-    def passed(self, count: int) -> None:
-        """Take note of candidates that were evaluated without the stage."""
-        self.wait -= count
-        if self.pays is False and self.wait <= 0:
-            self.pays = None
+    size: int
+    threshold: float  # infinite: all of them to the end
+    single: bool = False  # whether by rows in single precision first
+    points: Points = ()
 
 
 class Screening:
@@ -98,31 +98,49 @@ class Screening:
 
     def __init__(self, packed: Packed, rows: _kernels.PackedRows, loss: str) -> None:
         self._packed, self._rows, self._loss = packed, rows, loss
-        self._work = _kernels.work(packed.n_rows, packed.n_columns)
+        self._costs = Costs(packed.n_rows, packed.n_columns, packed.n_blocks)
         self.release()
 
     def release(self) -> None:
         """Forget all, and give its memory back."""
         self._rows.release()
-        self._single, self._bounding = Trial(SINGLE_DROPS), Trial(BOUND_DROPS)
+        self._gains = Gains(self._costs)
         self._tried: dict[BuiltInSampler, Tried] = {}
         self._last: Tried | None = None
         # The order of the rows in single precision, once it is known.
         self._order: Ahead | None = None
-        # Of the last candidates: the part of pairs that they took, and that reached the rows.
-        self._pairs = self._screened = 0.0
         self._to_come = self._since_point = 0
 
     def expect(self, n_candidates: int) -> None:
         """Take note that the next calls of `evaluate` are for so many candidates of a search."""
         self._to_come = n_candidates
 
-    def n_bounds(self, sampler: object) -> int | None:
-        """Return how many bounds by moments a sampler's candidates have; None if none was tried."""
+    def note(self, losses: Float64Array) -> None:
+        """Take note of losses of candidates like those to come."""
+        self._gains.note(losses)
+
+    def uses(self, sampler: object) -> dict[str, Use]:
+        """Return what became of each stage for a sampler's candidates."""
         tried = self._tried_for(sampler) if isinstance(sampler, BuiltInSampler) else None
-        if tried is None or not (tried.points or tried.is_refused):
-            return None
-        return len(tried.points)
+        gains = self._gains
+        single = Use(self._rows.narrow_refusal or gains.single.use.joined(gains.foreseen))
+        order = ahead = bound = Use.NONE
+        if tried is not None:
+            single = single.joined(Use.EXTENTS if tried.is_near is False else Use.NONE)
+            order = ahead = tried.tangents
+            if tried.tangents is Use.USED:
+                has_order = tried.ahead is not None and tried.ahead.order is not None
+                ahead, order = single, single if has_order else Use.NONE
+            bound = tried.bound
+            if tried.points:
+                is_left = gains.bounding.use is Use.NO_GAIN and tried.points[-1][0] == 0
+                bound = Use.NO_GAIN if is_left else Use.USED
+        return {
+            "single_precision": single,
+            "row_order": order,
+            "tangents": ahead,
+            "moment_bound": bound,
+        }
 
     def _tried_for(self, sampler: BuiltInSampler) -> Tried | None:
         """Return what was set up for a sampler, or for one that is equal, as workers are sent."""
@@ -134,41 +152,119 @@ class Screening:
             self._last = None if found is None else found._replace(sampler=sampler)
         return self._last
 
+    def _known(self, sampler: BuiltInSampler) -> Tried | None:
+        """Return what is known of a sampler; None for one that is not ours."""
+        tried = self._tried_for(sampler)
+        if tried is not None or not is_built_in(sampler):
+            return tried
+        return self._keep(Tried(sampler, self._doubt(sampler)))
+
+    @shielded
+    def _doubt(self, sampler: BuiltInSampler) -> float:
+        """Return about how far the mean of margins in single precision may be off."""
+        packed, n_params = self._packed, self._packed.n_columns
+        some = packed.rows_at(np.arange(0, packed.n_positions, packed.n_positions // SOME_ROWS + 1))
+        sizes = np.abs(sampler.mean(n_params)) + sampler.std(n_params)
+        return float((n_params + 4) * 2.0**-24 * (np.abs(some).mean(axis=0) * sizes).sum())
+
     def _keep(self, tried: Tried) -> Tried:
         self._tried[tried.sampler] = self._last = tried
         return tried
 
     def _set_up_for(
-        self, sampler: BuiltInSampler, n_candidates: int, threshold: float
-    ) -> Tried | None:
-        """Return what there is for a sampler's candidates, set up as far as that pays for so many;
-        None for a sampler that is not ours."""
-        tried = self._tried_for(sampler)
-        if tried is None:
-            if not is_built_in(sampler):
-                return None
-            tried = self._keep(Tried(sampler))
-        if tried.ahead is None and self._is_worth_a_look_ahead(n_candidates):
-            tried = self._keep(tried._replace(ahead=self._look_ahead(sampler)))
-        if not tried.is_refused and has_moments(self._packed, self._loss):
-            tried = self._with_bounds(tried, n_candidates, threshold)
+        self, tried: Tried, n_candidates: int, threshold: float, outlook: Outlook
+    ) -> Tried:
+        """Return what there is for a sampler, set up as far as that pays for so many candidates."""
+        if tried.tangents is Use.NONE and self._is_worth_a_look_ahead(n_candidates, outlook):
+            tried = self._keep(self._look_ahead(tried))
+        if not tried.is_refused and self._may_have_bounds(tried.sampler):
+            tried = self._with_bounds(tried, n_candidates, threshold, outlook)
         return tried
 
-    def _with_bounds(self, tried: Tried, n_candidates: int, threshold: float) -> Tried:
+    def _is_worth_a_look_ahead(self, n_candidates: int, outlook: Outlook) -> bool:
+        packed, gains = self._packed, self._gains
+        if not tangents.has_tangents(packed, self._loss) or packed.n_blocks < 2:
+            return False
+        cost = tangents.set_up_work(packed.n_rows, packed.n_columns)
+        if outlook.left is None:
+            return n_candidates * gains.costs.rows > WORTH_UNTRIED * cost
+        return bool(outlook.single) and n_candidates * OF_TANGENTS * outlook.left >= WORTH * cost
+
+    def _look_ahead(self, tried: Tried) -> Tried:
+        """Return what was set up, with the order of the rows and tangents for its candidates."""
+        order = self._order
+        if order is None and self._rows.has_narrow_rows:
+            order = as_packed(self._packed)
+        why = Use.USED
+        try:
+            found = tangents.look_ahead(self._packed, self._loss, tried.sampler, order)
+        except MemoryError:
+            found, why = None, Use.MEMORY
+        if found is None:
+            why = Use.EXTENTS if why is Use.USED else why
+            return tried._replace(ahead=order or as_packed(self._packed), tangents=why)
+        self._order = found
+        return tried._replace(ahead=found, tangents=why)
+
+    def _ahead(self, tried: Tried) -> Ahead:
+        """Return the order of the rows in single precision."""
+        return tried.ahead or as_packed(self._packed)
+
+    @shielded
+    def _is_near(self, tried: Tried) -> bool:
+        """Whether single precision has all of a sampler's candidates in its range."""
+        if tried.is_near is None:
+            factors = self._rows.narrow_factors()
+            low, high = tried.sampler.bounds(self._packed.n_columns)
+            sizes = np.maximum(np.abs(low), np.abs(high))
+            is_near = factors is None or bool((sizes * factors <= MODERATE).all())
+            tried = self._keep(tried._replace(is_near=is_near))
+        return bool(tried.is_near)
+
+    def _may_have_bounds(self, sampler: BuiltInSampler) -> bool:
+        packed = self._packed
+        is_tall = packed.n_rows >= ROWS_OF_EACH * (packed.n_columns + 1)
+        return is_tall and sampler.is_drawn_in_kernels and has_moments(packed, self._loss)
+
+    def _is_worth_a_point(self, block: int, n_candidates: int, outlook: Outlook) -> bool:
+        """Whether the rows that candidates still take are worth the set-up of one more point."""
+        gains, costs = self._gains, self._gains.costs
+        n_rows, n_params = self._packed.n_rows, self._packed.n_columns
+        cost, left = set_up_work(n_rows, n_params), outlook.left
+        if left is None:
+            return n_candidates * costs.whole > WORTH_UNTRIED * cost
+        if block > 0:
+            # Thresholds fall fast at first, and with them what is left.
+            if not gains.single.pays or n_candidates > SOME * self._since_point:
+                return False
+            # Rows before it are read.
+            left -= SINGLE_WORK * gains.screened * block / self._packed.n_blocks * costs.rows
+        if outlook.apart < BOUND_DROPS:
+            return False
+        promise = WORTH_PROMISE if outlook.single else WORTH_PROMISE_ALONE
+        cost = max(WORTH * cost, promise * prospects.set_up_work(n_rows, n_params))
+        return n_candidates * (left - costs.bound) >= cost
+
+    def _with_bounds(
+        self, tried: Tried, n_candidates: int, threshold: float, outlook: Outlook
+    ) -> Tried:
         """Return what was set up with one more point where moments bound the rows that follow, if
         that is worth it."""
         blocks = [block for block, _ in tried.points]
         if 0 in blocks:  # none of the rows that follow was worth it, then
             return tried
-        if self._is_worth_a_point(tried, 0, n_candidates):
+        if self._is_worth_a_point(0, n_candidates, outlook):
             if tried.prospect is None:
                 tried = self._keep(self._with_prospect(tried))
+            if tried.prospect is None:
+                return tried
             # Thresholds get lower: what does not pay yet is asked again.
-            if tried.prospect is None or tried.prospect.dropped(threshold) >= BOUND_DROPS:
+            if tried.prospect.dropped(threshold) >= BOUND_DROPS:
                 return self._keep(self._with_point(tried, 0))
+            tried = self._keep(tried._replace(bound=tried.bound.joined(Use.NO_GAIN)))
         if tried.prospect is not None and tried.prospect.is_heavy and len(blocks) < 2:
             block = 3 * blocks[0] if blocks else tried.prospect.block_after_few(threshold)
-            if self._is_worth_a_point(tried, block, n_candidates):
+            if self._is_worth_a_point(block, n_candidates, outlook):
                 return self._keep(self._with_point(tried, block))
         return tried
 
@@ -176,71 +272,33 @@ class Screening:
         """Return what was set up, with what moments of all rows promise."""
         packed, rows, sampler = self._packed, self._rows, tried.sampler
         try:
-            found = prospect_of(packed, rows, self._loss, sampler, self._ahead(tried))
+            found = prospects.prospect_of(packed, rows, self._loss, sampler, self._ahead(tried))
         except MemoryError:
-            found = None
+            return tried._replace(bound=Use.MEMORY)
+        if found is None:
+            return tried._replace(bound=Use.EXTENTS)
         return tried._replace(prospect=found)
 
     def _with_point(self, tried: Tried, block: int) -> Tried:
         """Return what was set up with moments that bound the rows from a block on, or refused."""
-        bound = None
+        assert tried.prospect is not None
+        around: Moments | None = tried.prospect.moments
+        bound, why = None, Use.CERTIFICATE
         try:
             if block > 0:
                 packed = self._ahead(tried).rest(self._packed, block)
                 draws = tried.sampler.drawn(0, packed.n_columns)
-                bound = moments_of(packed, self._loss, tried.sampler, draws=draws)
-            elif tried.prospect is not None:
-                bound, self._bounding = tried.prospect.moments.certified(), Trial(BOUND_DROPS)
-        except MemoryError:
-            pass
-        self._pairs, self._since_point = 0.0, 0  # until the next candidates tell
+                around = moments_around(packed, self._loss, tried.sampler, draws=draws)
+            else:
+                self._gains.renew_bound()
+            bound = None if around is None else around.certified()
+        except MemoryError:  # the pairs of 64 parameters take 100 MB
+            why = Use.MEMORY
+        self._gains.pairs, self._since_point = 0.0, 0  # until the next candidates tell
         if bound is None:
-            return tried._replace(is_refused=True)
-        return tried._replace(points=tuple(sorted((*tried.points, (block, bound)), key=_block)))
-
-    def _ahead(self, tried: Tried) -> Ahead:
-        """Return the order of the rows in single precision."""
-        return tried.ahead or as_packed(self._packed)
-
-    def _look_ahead(self, sampler: BuiltInSampler) -> Ahead | None:
-        """Return the order of the rows, and tangents for a sampler's candidates."""
-        order = self._order
-        try:
-            if order is None and self._rows.has_narrow_rows:
-                order = as_packed(self._packed)
-            found = tangents.look_ahead(self._packed, self._loss, sampler, order)
-        except MemoryError:
-            found = None
-        if found is None:
-            return order or as_packed(self._packed)
-        self._order = found
-        return found
-
-    def _is_worth_a_point(self, tried: Tried, block: int, n_candidates: int) -> bool:
-        """Whether the rows that candidates still take are worth the set-up of one more point."""
-        n_rows, n_params = self._packed.n_rows, self._packed.n_columns
-        if not has_moments(self._packed, self._loss) or n_rows < ROWS_OF_EACH * (n_params + 1):
-            return False
-        if not tried.sampler.is_drawn_in_kernels:
-            return False
-        left, worth = 1.0, WORTH_UNTRIED
-        if self._single.pays:
-            # Rows before it are read, and the bound takes as long as some more.
-            before = block / self._packed.n_blocks + (n_params + 1) / n_rows
-            left, worth = SINGLE_WORK * max(0.0, self._pairs - self._screened * before), WORTH
-        elif block > 0:
-            return False
-        # Thresholds fall fast at first, and with them what is left.
-        if block > 0 and n_candidates > SOME * self._since_point:
-            return False
-        return n_candidates * self._work * left > worth * set_up_work(n_rows, n_params)
-
-    def _is_worth_a_look_ahead(self, n_candidates: int) -> bool:
-        packed = self._packed
-        if not tangents.has_tangents(packed, self._loss):
-            return False
-        work = tangents.set_up_work(packed.n_rows, packed.n_columns)
-        return n_candidates * self._work > WORTH_UNTRIED * work
+            return tried._replace(bound=why)
+        points = tuple(sorted((*tried.points, (block, bound)), key=_block))
+        return tried._replace(points=points, bound=Use.USED)
 
     def evaluate(
         self,
@@ -252,35 +310,48 @@ class Screening:
         n_threads: int,
     ) -> float:
         """Write the losses of candidates up to a threshold; see `_kernels.evaluate_below`."""
-        draws, thetas, tried = None, None, None
-        if isinstance(candidates, BuiltInSampler):
-            draws = candidates.drawn(seed, self._packed.n_columns)
-        else:
-            thetas = candidates
+        sampler = candidates if isinstance(candidates, BuiltInSampler) else None
+        thetas = None if isinstance(candidates, BuiltInSampler) else candidates
+        draws = None if sampler is None else sampler.drawn(seed, self._packed.n_columns)
         count, first, visited = len(losses), 0, 0.0
         while first < count:
-            if isinstance(candidates, BuiltInSampler) and threshold < math.inf:
-                tried = self._set_up_for(candidates, self._to_come - first, threshold)
-            bounds = tried.points if tried else ()
+            n_candidates = self._to_come - first
+            tried, way = None, Way(count - first, threshold)
+            if threshold < math.inf:
+                rest = losses[first:]
+                may_screen = self._rows.may_screen(rest, n_threads)
+                tried = self._known(sampler) if sampler is not None and may_screen else None
+                outlook = self._gains.outlook(
+                    threshold,
+                    n_candidates,
+                    tried.doubt if tried else 0.0,
+                    self._rows.has_narrow_rows,
+                )
+                if not outlook.sums:
+                    way = Way(len(rest), math.inf)
+                if tried is not None:
+                    tried = self._set_up_for(tried, n_candidates, threshold, outlook)
+                if may_screen:
+                    tile = self._rows.narrow_lanes * n_threads
+                    way = self._next(way, n_candidates, threshold, tried, outlook, tile)
             known = tried.ahead if tried and tried.ahead else NOTHING_AHEAD
-            size, single, points = self._next(losses[first:], threshold, bounds, n_threads)
-            part, tally = losses[first : first + size], np.zeros(2 * len(points) + 2)
+            size, tally = way.size, np.zeros(2 * len(way.points) + 2)
             fraction = self._rows.evaluate_below(
                 None if thetas is None else thetas[first : first + size],
                 draws,
                 start + first,
-                threshold,
-                part,
+                way.threshold,
+                losses[first : first + size],
                 n_threads,
-                single,
-                points,
+                way.single,
+                way.points,
                 tally,
                 known.order,
                 known.tangents,
             )
             if fraction < 0:
                 return fraction
-            self._learn(size, single, points, tally.tolist(), fraction)
+            self._learn(way, tally.tolist(), fraction)
             visited += fraction * size
             first += size
         self._to_come = max(0, self._to_come - count)
@@ -288,45 +359,43 @@ class Screening:
 
     def _next(
         self,
-        losses: Float64Array,
+        way: Way,
+        n_candidates: int,
         threshold: float,
-        bounds: Points,
-        n_threads: int,
-    ) -> tuple[int, bool, Points]:
-        """Return how many candidates come next, and through which stages: rows, and moments."""
-        count = len(losses)
-        if not (threshold < math.inf and self._rows.may_screen(losses, n_threads)):
-            return count, False, ()
-        points = bounds
-        if self._bounding.pays is False:
-            points = tuple(point for point in bounds if point[0] > 0)
+        tried: Tried | None,
+        outlook: Outlook,
+        tile: int,
+    ) -> Way:
+        """Return how the next of the candidates are evaluated, of whose search so many come; `way`
+        is without stages, and a tile the least that is screened."""
+        size = count = way.size
+        gains, points = self._gains, tried.points if tried else ()
+        is_near = outlook.single is False or tried is None or self._is_near(tried)
+        single = outlook.single is not False and is_near
+        if gains.bounding.pays is False:
+            points = tuple(point for point in points if point[0] > 0)
         # Outside a search, each call is all there is.
-        to_come, tile = max(count, self._to_come), self._rows.narrow_lanes * n_threads
-        first = min(count, max(tile, min(FIRST, to_come // FIRST_PART)))
-        single = self._single.pays
-        if single is None:
-            single = self._to_come == 0 or FIRST_PART * first <= to_come
-        if points and points[0][0] == 0 and self._bounding.pays is None:
-            return first, single, points
-        if single and self._single.pays is None:  # few candidates reach the rows after a bound
-            return min(count, 8 * first) if points else first, single, points
-        return count, single, points
+        to_come = max(count, n_candidates)
+        if points and points[0][0] == 0 and gains.bounding.pays is None:
+            size = min(count, max(tile, min(FIRST, to_come // FIRST_PART)))
+        elif single and outlook.single is None:
+            size = min(count, max(tile, min(FIRST, to_come // UNTRIED_PART)))
+            if points:  # few candidates reach the rows after a bound
+                size = min(count, 8 * size)
+        return Way(size, threshold, single, points) if single or points else way
 
-    def _learn(
-        self, size: int, single: bool, points: Points, tally: list[float], fraction: float
-    ) -> None:
+    def _learn(self, way: Way, tally: list[float], fraction: float) -> None:
         """Take note of what the stages dropped, and of the part of pairs that it took."""
-        self._pairs, self._screened = fraction, tally[-2] / size
-        self._since_point += size
-        if points and points[0][0] == 0:
-            self._bounding.learn(tally[0], tally[1])
-            self._pairs -= (self._packed.n_columns + 1) / self._packed.n_rows
-        else:
-            self._bounding.passed(size)
-        if single:
-            self._single.learn(tally[-2], tally[-1])
-        else:
-            self._single.passed(size)
+        self._since_point += way.size
+        is_looked_at = way.threshold < math.inf
+        self._gains.learn(
+            way.size,
+            fraction,
+            tally,
+            by_bound=bool(way.points) and way.points[0][0] == 0,
+            in_single=way.single,
+            by_sums=is_looked_at and not (way.single or way.points),
+        )
 
 
 def _block(point: tuple[int, _kernels.MomentBound]) -> int:

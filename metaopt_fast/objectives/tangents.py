@@ -64,7 +64,7 @@ def has_tangents(packed: Packed, loss: str) -> bool:
 
 def set_up_work(n_rows: int, n_params: int) -> float:
     """Return about the work of `look_ahead`, in units of `_kernels.work`."""
-    return n_rows * (150.0 * n_params + 3000.0) + 1e7
+    return n_rows * (330.0 * n_params + 2250.0) + 4e6
 
 
 @shielded

@@ -8,7 +8,7 @@ and so does the way that candidates are asked of any sampler;
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import numpy as np
 
@@ -38,9 +38,8 @@ BATCH_MARGINS = 2**20
 # drawn one by one: far above the rounding of a million products (1e-10), far below another draw.
 SAME_DRAW = 1e-6
 
-# What a bound by moments is doing: nothing, as it would not pay or is not for this objective; its
-# work; nothing, as its certificate failed.
-MOMENT_BOUND = NONE, USED, REFUSED = "none", "used", "refused"
+# What became of the stages that may drop candidates, by name: words that know how they are joined.
+Uses: TypeAlias = dict[str, Any]
 
 # Rows of an objective that does not say how many it has; sizes of batches and shards alone hang on
 # them.
@@ -116,13 +115,23 @@ def expect(objective: object, n_candidates: int) -> None:
         objective._expect_candidates(n_candidates)  # type: ignore[attr-defined]  # as above
 
 
-def moment_bound(objective: Any, sampler: SamplerLike) -> str:
-    """Return what the bound of an objective of ours is doing, one of MOMENT_BOUND."""
-    tells = has_method(objective, "_n_moment_bounds")
-    n_bounds = objective._n_moment_bounds(sampler) if tells else None
-    if n_bounds is None:
-        return NONE
-    return USED if n_bounds else REFUSED
+def note(objective: object, losses: Array) -> None:
+    """Let an objective of ours know losses of candidates like those that it may drop."""
+    if has_method(objective, "_note_losses"):
+        objective._note_losses(losses)  # type: ignore[attr-defined]  # as above
+
+
+def uses(objective: object, sampler: SamplerLike) -> Uses:
+    """Return what became of the stages that may drop a sampler's candidates, by name."""
+    if not has_method(objective, "_uses"):
+        return {}
+    told: Uses = objective._uses(sampler)  # type: ignore[attr-defined]  # as above
+    return told
+
+
+def joined(told: Uses, more: Uses) -> Uses:
+    """Return what there is to tell of two parts of a search."""
+    return more | {name: use.joined(more.get(name, use)) for name, use in told.items()}
 
 
 def check_objective(objective: Any) -> int:

@@ -13,10 +13,10 @@ from typing import Any
 
 from metaopt_fast.files.owned import CheckpointError
 from metaopt_fast.runs.evaluation import (
-    MOMENT_BOUND,
-    NONE,
+    Uses,
     check_draws,
     check_objective,
+    joined,
     release,
 )
 from metaopt_fast.runs.options import CALLBACK_INTERVAL, COMMIT_INTERVAL, check_options
@@ -295,7 +295,7 @@ class _Search:
     ) -> None:
         self.task, self.config, self.file = task, config, None
         self.state, self.restored_seconds = State.at(config["start"], task.top_k), 0.0
-        self.moment_bound = NONE
+        self.uses: Uses = {}
         if checkpoint is not None:
             from metaopt_fast.search.checkpoint import Checkpoint
 
@@ -341,8 +341,8 @@ class _Search:
             return now
         if self.file is not None:
             self.file.add(shards, now - self.added)
-        told = (self.moment_bound, *(shard.moment_bound for shard in shards))
-        self.moment_bound = max(told, key=MOMENT_BOUND.index)
+        for shard in shards:
+            self.uses = joined(self.uses, shard.uses)
         # One assignment: whenever Ctrl-C comes, the state is whole.
         self.state = self.state.add(shards)
         self.added = now
@@ -387,7 +387,8 @@ class _Search:
             elapsed=self.restored_seconds + self.added - self.began,
             rows_evaluated_fraction=state.visited / state.n_evaluated,
             stopped_by=stopped_by,
-            config=copy.deepcopy(self.config) | {"moment_bound": self.moment_bound},
+            config=copy.deepcopy(self.config)
+            | {"stages": {k: str(v) for k, v in self.uses.items()}},
         )
 
 

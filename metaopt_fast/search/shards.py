@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from metaopt_fast.objectives.base import KERNEL_WORK, LARGEST_SHARD, SMALLEST_SHARD
 from metaopt_fast.runs.evaluation import (
-    NONE,
+    Uses,
     batch_size,
     check_objective,
     check_sampler,
@@ -27,9 +27,10 @@ from metaopt_fast.runs.evaluation import (
     expect,
     is_pruned,
     is_sampled,
-    moment_bound,
+    note,
     rows,
     traits,
+    uses,
 )
 from metaopt_fast.runs.provenance import Identity, check_losses, configuration
 from metaopt_fast.runs.ranges import join_ranges
@@ -46,8 +47,12 @@ from metaopt_fast.validation.values import check_integer, describe
 PYTHON_WORK = 1e8
 
 # Candidates of a shard that are evaluated first, where no threshold is known: they set one. And the
-# most that are evaluated at a time, where candidates are dropped: 1 MB of losses.
-FIRST_RUN, LARGEST_RUN = 256, 2**17
+# most that are evaluated at a time, where candidates are dropped: 1 MB of losses. Multiples of 48
+# fill all tiles, of AVX2 and AVX-512, in either precision.
+TILES, FIRST_RUN, LARGEST_RUN = 48, 240, 2**17
+# Work of a candidate's draws for each parameter, and of what starts a run, about 120 us, in the
+# units of KERNEL_WORK; and the part of a search's time that starting runs may take.
+DRAW_WORK, RUN_WORK, RUN_SHARE = 50, 3.5e6, 0.025
 
 
 class Threshold(NamedTuple):
@@ -73,7 +78,7 @@ class Shard:
     top: Array
     trace: Array
     rows_evaluated_fraction: float
-    moment_bound: str = NONE
+    uses: Uses = field(default_factory=dict)
 
     def threshold(self, top_k: int, before: Threshold) -> Threshold:
         """Return what candidates after this shard's have to reach, where others set `before`."""
@@ -116,16 +121,37 @@ class Task:
     def run(self, start: int, count: int, threshold: Threshold) -> Shard:
         """Evaluate a shard."""
         shard = Shard(start, 0, np.empty(0, TOP_DTYPE), np.empty(0, TOP_DTYPE), 0.0)
+        drops = self.prune and is_pruned(self.objective)
+        growth = self._growth(self._to_come(shard, count)) if drops else None
         while shard.count < count:
             size = count - shard.count
-            if self.prune and is_pruned(self.objective):
-                # As many as before: what they have reached is the threshold for the next.
-                before = shard.count + (0 if self.first is None else start - self.first)
-                size = min(size, max(FIRST_RUN, 2 * self.top_k, min(before, LARGEST_RUN)))
+            if growth is not None:
+                size = self._run_size(shard, size, growth)
+            if drops:
                 expect(self.objective, self._to_come(shard, size))
             shard = self._add(shard, size, threshold)
             threshold = shard.threshold(self.top_k, threshold)
-        return replace(shard, moment_bound=moment_bound(self.objective, self.sampler))
+        return replace(shard, uses=uses(self.objective, self.sampler))
+
+    def _growth(self, count: int) -> float | None:
+        """Return how many times as many candidates there are after a run as before it, where so
+        many come: what they have reached is the threshold for the next. None where they are over
+        before that pays."""
+        work = rows(self.objective) * (self.n_params + 20) + DRAW_WORK * self.n_params
+        n_more, first = RUN_SHARE * count * work / RUN_WORK, self._first_run
+        if n_more < 1 or count <= first:
+            return None
+        return max(2.0, math.pow(count / first, 1 / n_more))
+
+    @property
+    def _first_run(self) -> int:
+        return -(-max(FIRST_RUN, 2 * self.top_k) // TILES) * TILES
+
+    def _run_size(self, shard: Shard, left: int, growth: float) -> int:
+        """Return how many candidates of a shard are evaluated next, of those that are left."""
+        before = shard.count + (0 if self.first is None else shard.start - self.first)
+        size = max(self._first_run, int(min((growth - 1) * before, LARGEST_RUN)) // TILES * TILES)
+        return size if left >= size + self._first_run else left
 
     def _to_come(self, shard: Shard, size: int) -> int:
         """Return about how many candidates this worker will evaluate after a part of a shard."""
@@ -137,6 +163,8 @@ class Task:
         limit = threshold.worst if self.prune else math.inf
         start = shard.start + shard.count
         losses, fraction = evaluate(self.objective, self.sampler, self.seed, start, count, limit)
+        if self.prune and limit == math.inf:
+            note(self.objective, losses)
         total = shard.count + count
         visited = shard.rows_evaluated_fraction * shard.count + fraction * count
         visited = fraction if shard.count == 0 else visited / total

@@ -20,8 +20,8 @@ from mpmath import iv
 
 import metaopt_fast as mf
 from metaopt_fast import _kernels
-from metaopt_fast.objectives import dispersions, moments, prospects, screening
-from metaopt_fast.runs.evaluation import moment_bound
+from metaopt_fast.objectives import costs, dispersions, gains, moments, prospects, screening
+from metaopt_fast.search import shards
 
 LOSSES = ["LogisticLoss", "HingeLoss", "SquaredHingeLoss", "SquaredLoss", "SmoothedZeroOneLoss"]
 KINDS = ["normal", "heavy tails", "binary", "far from 0", "repeated"]
@@ -201,8 +201,8 @@ def test_the_first_shard_of_a_search_sets_a_threshold_for_itself():
     X = rng.standard_normal((400, 8))
     objective = mf.LogisticLoss(X, X[:, 0] > 0)
     for top_k in (1, 10, 500):
-        slow = mf.random_search(objective, mf.Normal(), 5000, top_k=top_k, prune=False)
-        fast = mf.random_search(objective, mf.Normal(), 5000, top_k=top_k)
+        slow = mf.random_search(objective, mf.Normal(), 20_000, top_k=top_k, prune=False)
+        fast = mf.random_search(objective, mf.Normal(), 20_000, top_k=top_k)
         assert fast.top.tobytes() == slow.top.tobytes()
         assert fast.trace.tobytes() == slow.trace.tobytes()
         assert slow.rows_evaluated_fraction == 1.0
@@ -229,12 +229,12 @@ def test_a_search_that_drops_candidates_has_the_bytes_of_one_that_drops_none(
     options = {"l2": l2, "fit_intercept": bool(seed % 2), "n_threads": n_threads}
     objective = getattr(mf, name)(X, y, **options)
     loc = rng.standard_normal(objective.n_params) if seed % 3 == 0 else 0.0
-    found, wanted = (
-        mf.random_search(
-            objective, mf.Normal(loc, scale), 3000, seed=seed, top_k=top_k, start=7, prune=prune
-        )
-        for prune in (True, False)
-    )
+    search = {"seed": seed, "top_k": top_k, "start": 7}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards, "RUN_WORK", 1e-9)  # however short the search
+        patch.setattr(gains, "WORTH_COPY", 0)
+        found = mf.random_search(objective, mf.Normal(loc, scale), 3000, **search)
+    wanted = mf.random_search(objective, mf.Normal(loc, scale), 3000, prune=False, **search)
     assert found.top.tobytes() == wanted.top.tobytes()
     assert found.top_thetas.tobytes() == wanted.top_thetas.tobytes()
     assert found.trace.tobytes() == wanted.trace.tobytes()
@@ -248,8 +248,12 @@ def bounds_always(of_all_rows=True):
     """Bounds by moments are set up for searches of any size, of all rows or of those after some,
     and stages tried on few candidates."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("WORTH", "WORTH_UNTRIED", "ROWS_OF_EACH"):
+        for name in ("WORTH", "WORTH_UNTRIED", "WORTH_PROMISE", "WORTH_PROMISE_ALONE"):
             patch.setattr(screening, name, 0)
+        patch.setattr(screening, "ROWS_OF_EACH", 0)
+        patch.setattr(gains, "WORTH_COPY", 0)
+        patch.setattr(costs.Costs, "single_pays", lambda *_: True)
+        patch.setattr(shards, "RUN_WORK", 1e-9)
         patch.setattr(screening, "FIRST", 200)
         patch.setattr(screening, "SOME", 10**9)
         patch.setattr(prospects, "OF_NORMAL", 0.0)  # rows stand out wherever they differ
@@ -390,7 +394,7 @@ def test_a_search_that_is_worth_it_sets_up_a_bound_and_says_so(n_threads):
     found = mf.random_search(objective, sampler, 20_000, top_k=3)
     few = mf.random_search(objective, sampler, 300, top_k=3)
     assert alike(found, wanted)
-    told = [result.config["moment_bound"] for result in (wanted, found, few)]
+    told = [result.config["stages"]["moment_bound"] for result in (wanted, found, few)]
     assert told == ["none", "used", "none"]
     # 6 of 2,000 pairs for each bound; and what is before it.
     assert 6 / 2000 < found.rows_evaluated_fraction < 0.1
@@ -402,7 +406,7 @@ def test_a_certificate_that_fails_is_told_by_the_configuration_alone(monkeypatch
     wanted = mf.random_search(objective, mf.Normal(), 20_000, prune=False)
     found = mf.random_search(objective, mf.Normal(), 20_000)
     assert alike(found, wanted)
-    assert found.config["moment_bound"] == "refused"
+    assert found.config["stages"]["moment_bound"] == "certificate"
 
 
 def test_memory_that_ends_in_a_set_up_refuses_the_bound(monkeypatch):
@@ -411,7 +415,7 @@ def test_memory_that_ends_in_a_set_up_refuses_the_bound(monkeypatch):
 
     monkeypatch.setattr(prospects, "moments_around", fail)
     found = mf.random_search(large_problem(), mf.Normal(), 20_000)
-    assert found.config["moment_bound"] == "refused"
+    assert found.config["stages"]["moment_bound"] == "memory"
     assert alike(found, mf.random_search(large_problem(), mf.Normal(), 20_000, prune=False))
 
 
@@ -432,7 +436,7 @@ def test_bounds_are_for_samplers_of_ours_and_for_each_of_its_own():
             wanted = mf.random_search(objective, sampler, 3000, top_k=5, prune=False)
             assert alike(found, wanted)
             ours = not isinstance(sampler, Wider)
-            assert found.config["moment_bound"] == ("used" if ours else "none")
+            assert found.config["stages"]["moment_bound"] == ("used" if ours else "none")
         # Between each other: candidates of one sampler do not meet the bound of another.
         for sampler in (*samplers, *samplers):
             losses = objective.sampled_loss(sampler, 0, 0, 500)
@@ -452,7 +456,7 @@ def test_other_losses_precisions_and_sizes_are_searched_without_a_bound():
             mf.LogisticLoss(X, y),
         ):
             result = mf.random_search(objective, mf.Normal(scale=0.1), 1500)
-            assert result.config["moment_bound"] == "none"
+            assert result.config["stages"]["moment_bound"] == "none"
 
 
 def test_a_search_that_is_stopped_before_its_bound_goes_on_with_it(tmp_path):
@@ -465,8 +469,8 @@ def test_a_search_that_is_stopped_before_its_bound_goes_on_with_it(tmp_path):
             patch.setattr("metaopt_fast.search.random_search.CALLBACK_INTERVAL", 0.0)
             patch.setattr("metaopt_fast.search.shards.LARGEST_SHARD", 8192)
             if resumed:  # the bound comes when the first part is over
-                patch.setattr(screening, "WORTH_UNTRIED", 10**9)
-                patch.setattr(screening, "WORTH", 10**9)
+                for name in ("WORTH_UNTRIED", "WORTH", "WORTH_PROMISE", "WORTH_PROMISE_ALONE"):
+                    patch.setattr(screening, name, 10**9)
             part = mf.random_search(
                 objective,
                 sampler,
@@ -478,12 +482,12 @@ def test_a_search_that_is_stopped_before_its_bound_goes_on_with_it(tmp_path):
                 ),
             )
             assert part.n_evaluated < 60_000
-            assert part.config["moment_bound"] == ("none" if resumed else "used")
+            assert part.config["stages"]["moment_bound"] == ("none" if resumed else "used")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("metaopt_fast.search.shards.LARGEST_SHARD", 8192)
             found = mf.resume_search(path, objective)
         assert alike(found, wanted)
-        assert found.config["moment_bound"] == "used"
+        assert found.config["stages"]["moment_bound"] == "used"
 
 
 def test_workers_set_up_bounds_of_their_own():
@@ -495,7 +499,7 @@ def test_workers_set_up_bounds_of_their_own():
             with pool(2) as executor:
                 found = mf.random_search(objective, sampler, 60_000, top_k=9, executor=executor)
             assert alike(found, wanted)
-            assert found.config["moment_bound"] == "used"
+            assert found.config["stages"]["moment_bound"] == "used"
 
 
 def test_shards_with_and_without_a_bound_are_merged():
@@ -504,7 +508,7 @@ def test_shards_with_and_without_a_bound_are_merged():
         mf.random_search(objective, mf.Normal(), 20_000),
         mf.random_search(objective, mf.Normal(), 300, start=20_000),
     ]
-    assert {part.config["moment_bound"] for part in parts} == {"used", "none"}
+    assert {part.config["stages"]["moment_bound"] for part in parts} == {"used", "none"}
     whole = mf.random_search(objective, mf.Normal(), 20_300, prune=False)
     assert alike(mf.merge_results(parts), whole)
 
@@ -514,10 +518,10 @@ def test_what_is_set_up_for_a_search_is_given_back_and_never_pickled():
     size = len(pickle.dumps(objective))
     objective._expect_candidates(20_000)
     objective.pruned_loss(sampler, 0, 0, 20_000, 0.6)
-    assert moment_bound(objective, sampler) == "used"
+    assert objective._uses(sampler)["moment_bound"] == "used"
     assert len(pickle.dumps(objective)) == size
     mf.random_search(objective, mf.Normal(), 20_000)
-    assert moment_bound(objective, sampler) == "none"
+    assert objective._uses(sampler)["moment_bound"] == "none"
 
 
 # --------------------------------------------------------------------- draws in single precision
@@ -661,13 +665,13 @@ def test_errors_of_the_radius_are_within_what_is_added_up():
 
 
 def test_a_stage_is_left_where_it_drops_too_few_and_tried_again_later():
-    trial = screening.Trial(0.5)
+    trial = gains.Trial(0.5)
     assert trial.pays is None
     trial.learn(20, 20)
     assert trial.pays is None  # too few to tell
     trial.learn(80, 60)
     assert trial.pays is False
-    trial.passed(screening.PATIENCE * 100 - 1)
+    trial.passed(gains.PATIENCE * 100 - 1)
     assert trial.pays is False
     trial.passed(1)
     assert trial.pays is None
@@ -682,14 +686,14 @@ def stages(objective, sampler, n_candidates):
     seen = []
     learn = screening.Screening._learn
 
-    def spy(self, size, single, points, tally, fraction):
-        seen.append((size * single, size * len(points)))
-        learn(self, size, single, points, tally, fraction)
+    def spy(self, way, tally, fraction):
+        seen.append((way.size * way.single, way.size * len(way.points)))
+        learn(self, way, tally, fraction)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(screening.Screening, "_learn", spy)
         mf.random_search(objective, sampler, n_candidates)
-    return np.sum(seen, axis=0) / n_candidates
+    return np.sum([(0, 0), *seen], axis=0) / n_candidates
 
 
 def test_around_a_narrow_optimum_few_candidates_are_screened():
@@ -754,9 +758,9 @@ def test_where_some_rows_stand_out_those_that_follow_are_bounded(n_samples):
     seen = []
     learn = screening.Screening._learn
 
-    def spy(self, size, single, points, tally, fraction):
-        seen.append([block for block, _ in points])
-        learn(self, size, single, points, tally, fraction)
+    def spy(self, way, tally, fraction):
+        seen.append([block for block, _ in way.points])
+        learn(self, way, tally, fraction)
 
     with bounds_always(of_all_rows=False), pytest.MonkeyPatch.context() as patch:
         patch.setattr(screening.Screening, "_learn", spy)
@@ -766,7 +770,7 @@ def test_where_some_rows_stand_out_those_that_follow_are_bounded(n_samples):
     assert 0 < 8 * first <= n_samples / 64
     wanted = mf.random_search(objective, mf.Normal(), 20_000, top_k=20, prune=False)
     assert alike(found, wanted)
-    assert found.config["moment_bound"] == "used"
+    assert found.config["stages"]["moment_bound"] == "used"
 
 
 def test_a_bound_that_promises_too_little_is_not_proven(monkeypatch):
@@ -781,7 +785,7 @@ def test_a_bound_that_promises_too_little_is_not_proven(monkeypatch):
     )
     monkeypatch.setattr(screening, "SOME", 0)  # nor are rows that follow bounded
     found = mf.random_search(objective, mf.Normal(), 20_000)
-    assert found.config["moment_bound"] == "none"
+    assert found.config["stages"]["moment_bound"] == "no gain"
     assert asked == []
     assert alike(found, mf.random_search(objective, mf.Normal(), 20_000, prune=False))
 

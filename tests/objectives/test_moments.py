@@ -379,12 +379,13 @@ def test_without_a_proof_within_the_attempts_there_is_no_bound(monkeypatch):
     assert moments.moments_of(objective._packed, "logistic", mf.Normal()) is None
 
 
-def test_without_memory_for_the_pairs_there_is_no_bound(monkeypatch):
+def test_memory_that_ends_with_the_pairs_is_told(monkeypatch):
     def fail(rows):
         raise MemoryError
 
     monkeypatch.setattr(dispersions, "pairs", fail)
-    assert moments.moments_of(plain()._packed, "logistic", mf.Normal()) is None
+    with pytest.raises(MemoryError):
+        moments.moments_of(plain()._packed, "logistic", mf.Normal())
 
 
 def test_what_lapack_cannot_factor_has_no_bound(monkeypatch):

@@ -115,12 +115,13 @@ def test_a_search_of_0_1_0_goes_on_to_the_bits_that_0_1_0_found(stored, name):
 
 @needs_fma
 def test_a_search_of_0_1_0_goes_on_with_a_bound_that_it_did_not_have(stored, monkeypatch):
-    for name in ("WORTH", "WORTH_UNTRIED", "ROWS_OF_EACH"):  # these rows are far too few
+    # These rows are far too few.
+    for name in ("WORTH", "WORTH_UNTRIED", "WORTH_PROMISE", "WORTH_PROMISE_ALONE", "ROWS_OF_EACH"):
         monkeypatch.setattr(screening, name, 0)
     monkeypatch.setattr(prospects.Prospect, "dropped", lambda *_: 1.0)
     went_on = mf.resume_search(stored("unfinished.search"), OBJECTIVE)
     found = mf.SearchResult.load(STORED / "search_result.npz")
-    assert went_on.config["moment_bound"] == "used"
+    assert went_on.config["stages"]["moment_bound"] == "used"
     assert same_bits(went_on, found, ("top", "top_thetas", "trace"))
 
 
