@@ -332,13 +332,14 @@ cdef void screen_tile(const Plan *plan, Workspace *work, Py_ssize_t first,
     """Draw a tile of candidates; those that may rank, as far as moments tell, wait."""
     cdef const Screen *screen = plan.screen
     cdef Py_ssize_t lanes = 2 * plan.lanes, lane, passed = 0
+    cdef double *losses = plan.losses + first
     cdef bint has_bound = screen.n_points > 0 and screen.points[0].block == 0
     draw_fresh(plan, work, first, count)
     if plan.l2 > 0:
         plan.kernels.penalties_below(work.fresh, plan.n_penalised, screen.halves, screen.doubts,
                                      work.fresh_penalties)
     for lane in range(count):
-        plan.losses[first + lane] = INFINITY
+        losses[lane] = INFINITY
     if not has_bound and screen.has_rows and count == lanes and work.n_narrow % lanes == 0:
         wait_together(plan, work, first)
         return
@@ -346,13 +347,15 @@ cdef void screen_tile(const Plan *plan, Workspace *work, Py_ssize_t first,
         screen.kernels.moment_bounds(screen.points[0].moments, work.fresh, work.fresh_bounds)
         work.n_pairs += count * (plan.n_params + 1)
         work.tally.reached[0] += count
+        for lane in range(count):
+            passed += not is_above(plan, work.fresh_bounds[lane], work.fresh_penalties[lane])
+        work.tally.passed[0] += passed
+        if passed == 0:  # of most tiles
+            return
     for lane in range(count):
         if has_bound and is_above(plan, work.fresh_bounds[lane], work.fresh_penalties[lane]):
             continue
-        passed += 1
         wait_narrow(plan, work, lane, first + lane)
-    if has_bound:
-        work.tally.passed[0] += passed
 
 
 cdef void screen_group(const Plan *plan, Py_ssize_t group, int thread) noexcept nogil:

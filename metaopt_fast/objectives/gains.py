@@ -28,8 +28,13 @@ class Trial:
     def __init__(self, drops: float) -> None:
         self.drops, self.wait = drops, 0.0
         self.pays: bool | None = None
-        self.use = Use.NONE
         self.entered = self.kept = 0.0
+        self._use = Use.NONE
+
+    @property
+    def use(self) -> Use:
+        """What became of it; where few candidates have come, which do not tell, it is used."""
+        return Use.USED if self._use is Use.NONE and self.entered > 0 else self._use
 
     def learn(self, entered: float, kept: float) -> None:
         """Take note of how many candidates entered the stage, and how many it kept."""
@@ -37,7 +42,7 @@ class Trial:
         self.kept += kept
         if self.entered >= FEWEST:
             self.pays = self.entered - self.kept >= self.drops * self.entered
-            self.use = self.use.joined(Use.USED if self.pays else Use.NO_GAIN)
+            self._use = self._use.joined(Use.USED if self.pays else Use.NO_GAIN)
             self.wait = PATIENCE * self.entered
             self.entered = self.kept = 0.0
 

@@ -12,7 +12,7 @@ What is learned is a matter of speed alone: no digit of a result depends on it.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,8 +23,7 @@ from metaopt_fast.objectives import prospects, tangents
 from metaopt_fast.objectives.costs import SINGLE_WORK, Costs
 from metaopt_fast.objectives.gains import BOUND_DROPS, Gains, Outlook
 from metaopt_fast.objectives.moments import Moments, has_moments, moments_around, set_up_work
-from metaopt_fast.objectives.prospects import Prospect
-from metaopt_fast.objectives.stages import Use
+from metaopt_fast.objectives.stages import Points, Tried, Use
 from metaopt_fast.objectives.tangents import Ahead, as_packed
 from metaopt_fast.samplers.base import BuiltInSampler
 from metaopt_fast.typing import Float64Array
@@ -50,29 +49,8 @@ ROWS_OF_EACH = 4
 # The largest parameters of single precision, in units of the columns: see src/screen.hpp.
 MODERATE = 2.0**40
 
-# Blocks, and bounds of the rows from there on.
-Points: TypeAlias = tuple[tuple[int, _kernels.MomentBound], ...]
-
 # Where nothing is known of the rows that follow.
 NOTHING_AHEAD = Ahead(None, np.empty(0, np.intp), None)
-
-
-class Tried(NamedTuple):
-    """What was set up for a sampler, and why the rest was not."""
-
-    sampler: BuiltInSampler
-    doubt: float  # how far means of single precision may be off, about
-    is_near: bool | None = None  # whether in the range of single precision; None: not asked yet
-    ahead: Ahead | None = None  # None: not tried, or of no use
-    tangents: Use = Use.NONE
-    points: Points = ()  # where its candidates are bounded by moments
-    bound: Use = Use.NONE
-    prospect: Prospect | None = None  # of a bound of all rows
-
-    @property
-    def is_refused(self) -> bool:
-        """Whether there will be no bound that is not there."""
-        return self.bound not in (Use.NONE, Use.USED, Use.NO_GAIN)
 
 
 class Way(NamedTuple):
@@ -107,6 +85,7 @@ class Screening:
         self._gains = Gains(self._costs)
         self._tried: dict[BuiltInSampler, Tried] = {}
         self._last: Tried | None = None
+        self._drawn: tuple[BuiltInSampler, int, _kernels.Draws] | None = None
         # The order of the rows in single precision, once it is known.
         self._order: Ahead | None = None
         self._to_come = self._since_point = 0
@@ -151,6 +130,15 @@ class Screening:
             found = self._tried.get(sampler) if is_known else None
             self._last = None if found is None else found._replace(sampler=sampler)
         return self._last
+
+    def _draws(self, sampler: BuiltInSampler, seed: int) -> _kernels.Draws:
+        """Return what draws the candidates; that of the last call, where it is the same."""
+        if self._drawn is None or self._drawn[0] is not sampler or self._drawn[1] != seed:
+            self._drawn = sampler, seed, sampler.drawn(seed, self._packed.n_columns)
+        found = self._drawn[2]
+        if not is_built_in(sampler):  # whose columns may be others each time
+            self._drawn = None
+        return found
 
     def _known(self, sampler: BuiltInSampler) -> Tried | None:
         """Return what is known of a sampler; None for one that is not ours."""
@@ -312,7 +300,7 @@ class Screening:
         """Write the losses of candidates up to a threshold; see `_kernels.evaluate_below`."""
         sampler = candidates if isinstance(candidates, BuiltInSampler) else None
         thetas = None if isinstance(candidates, BuiltInSampler) else candidates
-        draws = None if sampler is None else sampler.drawn(seed, self._packed.n_columns)
+        draws = None if sampler is None else self._draws(sampler, seed)
         count, first, visited = len(losses), 0, 0.0
         while first < count:
             n_candidates = self._to_come - first

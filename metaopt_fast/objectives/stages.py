@@ -1,8 +1,17 @@
-"""What became of each stage that drops candidates before they are evaluated."""
+"""Stages that drop candidates before they are evaluated: what was set up, and what became of it."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import NamedTuple, TypeAlias
+
+import metaopt_fast._kernels as _kernels
+from metaopt_fast.objectives.prospects import Prospect
+from metaopt_fast.objectives.tangents import Ahead
+from metaopt_fast.samplers.base import BuiltInSampler
+
+# Blocks, and bounds of the rows from there on.
+Points: TypeAlias = tuple[tuple[int, _kernels.MomentBound], ...]
 
 
 class Use(StrEnum):
@@ -21,3 +30,21 @@ class Use(StrEnum):
 
 
 _TELLS = {use: number for number, use in enumerate(Use)}
+
+
+class Tried(NamedTuple):
+    """What was set up for a sampler, and why the rest was not."""
+
+    sampler: BuiltInSampler
+    doubt: float  # how far means of single precision may be off, about
+    is_near: bool | None = None  # whether in the range of single precision; None: not asked yet
+    ahead: Ahead | None = None  # None: not tried, or of no use
+    tangents: Use = Use.NONE
+    points: Points = ()  # where its candidates are bounded by moments
+    bound: Use = Use.NONE
+    prospect: Prospect | None = None  # of a bound of all rows
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether there will be no bound that is not there."""
+        return self.bound not in (Use.NONE, Use.USED, Use.NO_GAIN)

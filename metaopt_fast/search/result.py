@@ -48,7 +48,8 @@ class SearchResult(SavedRun):
     stopped_by : {None, "interrupt", "callback", "time_budget"}
         What ended the search before its last candidate; None if nothing did.
     config : dict
-        Everything needed to repeat the search: plain numbers, strings, lists and dicts.
+        Everything needed to repeat the search: plain numbers, strings, lists and dicts. ``stages``
+        says what became of each stage that drops candidates; it changes no other result.
     """
 
     top: Array

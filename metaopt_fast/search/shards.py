@@ -168,10 +168,13 @@ class Task:
         total = shard.count + count
         visited = shard.rows_evaluated_fraction * shard.count + fraction * count
         visited = fraction if shard.count == 0 else visited / total
-        numbers = np.arange(count)
-        if threshold.worst < math.inf:
-            # Most are infinite, or not low enough: of those, nothing more is asked.
-            numbers = np.flatnonzero(losses <= threshold.worst)
+        # Most are infinite, or not low enough: of those, nothing more is asked. A number of each
+        # would take as long as its bound, in memory that the system has to find first.
+        numbers = (
+            np.flatnonzero(losses <= threshold.worst)
+            if threshold.worst < math.inf
+            else np.arange(count)
+        )
         if len(numbers) == 0:
             return replace(shard, count=total, rows_evaluated_fraction=visited)
         losses = losses[numbers]

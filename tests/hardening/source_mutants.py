@@ -1190,6 +1190,27 @@ MUTANTS = [
         "tangents",
     ),
     Mutant(
+        "single precision: losses are told apart however large their terms",
+        PY + "objectives/costs.py",
+        "(threshold + doubt) / (1 - NEAR)",
+        "threshold / (1 - NEAR)",
+        "gains",
+    ),
+    Mutant(
+        "single precision: candidates beyond its range are screened",
+        PY + "objectives/screening.py",
+        "is_near = factors is None or bool((sizes * factors <= MODERATE).all())",
+        "is_near = True",
+        "gains",
+    ),
+    Mutant(
+        "searches of a few milliseconds are cut into runs",
+        PY + "search/shards.py",
+        "if n_more < 1 or count <= first:",
+        "if count <= first:",
+        "gains",
+    ),
+    Mutant(
         "tangents: they serve in any order",
         "src/rows.pxi",
         "screen.has_rows and narrow.order is order",

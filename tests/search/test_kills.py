@@ -3,12 +3,13 @@
 import functools
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
 
 import pytest
-from searches import digest, objective, python, search
+from searches import digest, objective, problem, python, search
 
 import metaopt_fast as mf
 from metaopt_fast.search import shards
@@ -135,3 +136,38 @@ def test_a_killed_driver_leaves_its_workers_without_the_checkpoint(path):
         for pid in workers:
             os.kill(pid, signal.SIGKILL)
     assert digest(search(path, 300_000)) == digest(search(None, 300_000))
+
+
+# Told with each shard: whether its bounds are on.
+WITH_STAGES = """
+import sys
+import numpy as np
+import metaopt_fast as mf
+from searches import problem
+from metaopt_fast.search import random_search as search
+from metaopt_fast.search import shards
+shards.LARGEST_SHARD, search.CALLBACK_INTERVAL, search.COMMIT_INTERVAL = 8192, 0.0, 1e9
+def tell(result):
+    print(result.n_evaluated, result.config["stages"]["moment_bound"], flush=True)
+    sys.stdin.readline()
+loss = mf.LogisticLoss(*problem(2000, 5), n_threads=1)
+options = {"top_k": 9, "checkpoint": sys.argv[1], "callback": tell, "prune": sys.argv[2] == "True"}
+mf.random_search(loss, mf.Normal(), 60_000, **options)
+"""
+
+
+def test_a_search_killed_on_either_side_of_a_stage_goes_on_to_the_same_bytes(path, monkeypatch):
+    monkeypatch.setattr(shards, "LARGEST_SHARD", 8192)
+    loss = mf.LogisticLoss(*problem(2000, 5), n_threads=1)
+    told = []
+    for prune in (False, True, True):  # before they are on, when they have come on, and again
+        with python(WITH_STAGES, path, prune, stdin=subprocess.PIPE) as process:
+            told.append(process.stdout.readline().split())
+            process.kill()
+    assert [stage for _, stage in told] == [b"none", b"used", b"used"]
+    assert int(told[0][0]) < int(told[1][0]) < int(told[2][0]) < 60_000
+    whole = mf.random_search(loss, mf.Normal(), 60_000, top_k=9, prune=False)
+    for prune in (False, True):
+        copied = f"{path}.{prune}"
+        shutil.copy(path, copied)
+        assert digest(mf.resume_search(copied, loss, prune=prune)) == digest(whole)

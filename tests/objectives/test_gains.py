@@ -1,0 +1,183 @@
+"""What known losses tell of stages that drop candidates, and what searches make of it."""
+
+import numpy as np
+import pytest
+
+import metaopt_fast as mf
+from metaopt_fast.objectives import screening
+from metaopt_fast.objectives.costs import Costs, Forecast
+from metaopt_fast.objectives.gains import FEWEST, Gains, Trial
+from metaopt_fast.objectives.stages import Use
+
+
+def problem(n_samples=3000, n_features=6, seed=0, **options):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n_samples, n_features))
+    y = X[:, 0] + rng.logistic(size=n_samples) > 0
+    return mf.LogisticLoss(X, y, n_threads=1, **options)
+
+
+def costs(objective):
+    packed = objective._packed
+    return Costs(packed.n_rows, packed.n_columns, packed.n_blocks)
+
+
+def stages(objective, sampler, n_candidates, **options):
+    return mf.random_search(objective, sampler, n_candidates, **options).config["stages"]
+
+
+# ------------------------------------------------------------------------------------ what is told
+
+
+@pytest.mark.parametrize("rank", [0, 20, 200])
+def test_losses_tell_about_what_sums_take(rank):
+    objective = problem()
+    losses = objective.sampled_loss(mf.Normal(), 0, 0, 2400)
+    threshold = np.sort(losses)[rank]
+    part, kept = Forecast(losses[:240], costs(objective).looks).at(threshold, 0.0)
+    tally, found = np.zeros(2), np.empty(2400)
+    draws = mf.Normal().draws(0, 6)
+    taken = objective._rows.evaluate_below(None, draws, 0, threshold, found, 1)
+    # Rows of the largest norms come first, so that sums tell a little earlier.
+    assert taken - 0.02 <= part <= taken + 0.1
+    objective._rows.evaluate_below(None, draws, 0, threshold, found, 1, True, (), tally)
+    assert kept == pytest.approx(tally[1] / tally[0], abs=0.03)
+
+
+def test_sums_are_looked_at_where_the_kernel_does():
+    # Rows of one loss each: a threshold that is passed after some of them tells where it looks.
+    objective = mf.HingeLoss(np.zeros((64 * 21, 1)), np.arange(64 * 21) % 2, n_threads=1)
+    looks, found = costs(objective).looks, np.empty(48)
+    for part in (0.01, 0.1, 0.2, 0.37, 0.5, 0.99):
+        taken = objective._rows.evaluate_below(np.zeros((48, 1)), None, 0, part, found, 1)
+        assert taken == pytest.approx(looks[np.searchsorted(looks, part)])
+
+
+def test_the_threshold_to_come_is_that_of_a_rank_among_more_candidates():
+    forecast = Forecast(np.arange(240.0), np.ones(1))
+    assert forecast.later(99.0, 480) == 49.0  # the hundredth of 240, among 480
+    assert forecast.later(99.0, 10**6) == 0.0
+    assert forecast.later(0.0, 10**6) == 0.0
+    assert forecast.later(-1.0, 10) == -1.0
+
+
+def test_losses_that_are_nearly_one_promise_nothing():
+    objective = problem()
+    gains = Gains(costs(objective))
+    gains.note(0.5 + 1e-9 * np.arange(240))
+    outlook = gains.outlook(0.5, 10**6, 0.0, has_copy=True)
+    assert outlook.single is False and outlook.sums is False and outlook.apart == 0
+    assert gains.foreseen is Use.NO_GAIN
+
+
+def test_losses_apart_promise_much_and_margins_of_large_terms_less():
+    objective = problem()
+    gains = Gains(costs(objective))
+    gains.note(np.linspace(0.5, 1.5, 240))
+    outlook = gains.outlook(0.5, 10**6, 0.0, has_copy=False)
+    assert outlook.single and outlook.sums and outlook.apart > 0.99
+    assert outlook.left < 0.5 * gains.costs.whole
+    assert gains.outlook(0.5, 10**6, 0.9, has_copy=False).single is False
+    # A copy takes as long as some candidates.
+    assert gains.outlook(0.5, 10, 0.0, has_copy=False).single is False
+    assert gains.outlook(0.5, 10, 0.0, has_copy=True).single is True
+
+
+def test_without_losses_or_after_a_failure_a_trial_has_to_tell():
+    gains = Gains(costs(problem()))
+    assert gains.outlook(0.5, 10**6, 0.0, has_copy=False).single is None
+    assert gains.outlook(0.5, 0, 0.0, has_copy=False).single is None  # outside a search
+    gains.note(np.linspace(0.5, 1.5, 240))
+    gains.single.learn(FEWEST, FEWEST)
+    assert gains.outlook(0.5, 10**6, 0.0, has_copy=True).single is False
+    gains.single.passed(10**6)
+    assert gains.outlook(0.5, 10**6, 0.0, has_copy=True).single is None
+
+
+def test_what_is_told_of_parts_is_that_a_stage_was_used_or_else_why_not():
+    trial = Trial(0.5)
+    assert trial.use is Use.NONE
+    trial.learn(1, 1)
+    assert trial.use is Use.USED
+    trial.learn(FEWEST, FEWEST)
+    assert trial.use is Use.NO_GAIN
+    trial.learn(FEWEST, 0)
+    trial.learn(FEWEST, FEWEST)
+    assert trial.use is Use.USED
+    assert Use.USED.joined(Use.NONE) is Use.NONE.joined(Use.USED) is Use.USED
+    assert Use.NONE.joined(Use.MEMORY) is Use.MEMORY
+    assert Use.NO_GAIN.joined(Use.CERTIFICATE) is Use.CERTIFICATE
+
+
+# ------------------------------------------------------------------------------------- in searches
+
+
+def test_a_short_search_is_brute_force(monkeypatch):
+    def fail(*arguments):
+        raise AssertionError
+
+    monkeypatch.setattr(screening.Screening, "evaluate", fail)
+    found = mf.random_search(problem(300), mf.Normal(), 2000)
+    assert found.rows_evaluated_fraction == 1
+    assert set(found.config["stages"].values()) == {"none"}
+
+
+def test_candidates_that_are_alike_are_all_evaluated_without_a_set_up(monkeypatch):
+    def fail(*arguments):
+        raise AssertionError
+
+    monkeypatch.setattr(screening.prospects, "prospect_of", fail)
+    monkeypatch.setattr(screening.tangents, "look_ahead", fail)
+    objective = problem()
+    found = mf.random_search(objective, mf.Normal(scale=1e-7), 20_000, top_k=3)
+    assert found.rows_evaluated_fraction == 1
+    assert found.config["stages"]["single_precision"] == "no gain"
+    assert not objective._rows.has_narrow_rows
+
+
+def test_a_long_search_says_that_all_stages_were_used():
+    assert set(stages(problem(), mf.Normal(), 30_000).values()) == {"used"}
+    told = stages(problem(), mf.Normal(), 30_000, prune=False)
+    assert set(told.values()) == {"none"} and len(told) == 4
+
+
+def test_an_objective_without_stages_tells_of_none():
+    X = np.random.default_rng(0).standard_normal((50, 2))
+    assert stages(mf.AUCObjective(X, X[:, 0] > 0), mf.Normal(), 100) == {}
+
+
+@pytest.mark.parametrize("name", ["LogisticLoss", "SquaredHingeLoss"])
+def test_candidates_beyond_single_precision_leave_it_out(name):
+    X = np.random.default_rng(0).standard_normal((4000, 3))
+    objective = getattr(mf, name)(X, X[:, 0] > 0, n_threads=1)
+    scale = [1.0, 1.0, 1e14]
+    found = mf.random_search(objective, mf.Normal(scale=scale), 20_000, top_k=2)
+    wanted = mf.random_search(objective, mf.Normal(scale=scale), 20_000, top_k=2, prune=False)
+    assert found.top.tobytes() == wanted.top.tobytes()
+    assert found.config["stages"]["single_precision"] == "extents"
+
+
+def test_weights_beyond_single_precision_leave_it_out():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((4000, 3))
+    weights = rng.random(4000) * 10.0 ** rng.integers(-40, 1, 4000)
+    objective = mf.LogisticLoss(X, X[:, 0] > 0, weights, n_threads=1)
+    found = mf.random_search(objective, mf.Normal(), 20_000)
+    wanted = mf.random_search(objective, mf.Normal(), 20_000, prune=False)
+    assert found.top.tobytes() == wanted.top.tobytes()
+    assert found.config["stages"]["single_precision"] == "extents"
+
+
+def test_memory_that_ends_before_tangents_or_bounds_is_told(monkeypatch):
+    def fail(*arguments, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(screening.tangents, "look_ahead", fail)
+    monkeypatch.setattr(screening.Moments, "certified", fail)
+    told = stages(problem(), mf.Normal(), 30_000)
+    assert told == {
+        "single_precision": "used",
+        "row_order": "memory",
+        "tangents": "memory",
+        "moment_bound": "memory",
+    }
