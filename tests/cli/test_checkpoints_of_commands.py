@@ -11,6 +11,7 @@ from programs import CSV, SMALL, assert_complaint, press_ctrl_c
 
 import metaopt_fast as mf
 from metaopt_fast.cli import program as cli
+from metaopt_fast.cli.job import SINCE_0_2
 from metaopt_fast.files.read import read_table
 
 
@@ -69,18 +70,37 @@ def test_forged_settings_are_one_sentence(run, data, tmp_path, name, value):
     path = tmp_path / "run"
     counts = {"objective": "error", "group": "a", "max_gap": 1.0}
     run("search", data, "--target", "label", "--candidates", 9, "--checkpoint", path)
-    with contextlib.closing(sqlite3.connect(path)) as database:
-        [(text,)] = database.execute("SELECT text FROM config")
-        config = json.loads(text)
-        config["metadata"] |= (counts if name == "gap" else {}) | {name: value}
-        text = json.dumps(config)
-        digest = hashlib.sha256(repr((text,)).encode()).digest()
-        database.execute("UPDATE config SET text = ?, digest = ?", (text, digest))
-        database.commit()
+    with metadata_of(path) as settings:
+        settings |= (counts if name == "gap" else {}) | {name: value}
     status, stdout, stderr = run("resume", path)
     assert (status, stdout) == (1, "")
     assert_complaint(stderr)
     assert "could not convert" not in stderr
+
+
+@contextlib.contextmanager
+def metadata_of(path):
+    """What the program keeps in a checkpoint, to be changed."""
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        [(text,)] = database.execute("SELECT text FROM config")
+        config = json.loads(text)
+        yield config["metadata"]
+        text = json.dumps(config)
+        digest = hashlib.sha256(repr((text,)).encode()).digest()
+        database.execute("UPDATE config SET text = ?, digest = ?", (text, digest))
+        database.commit()
+
+
+def test_a_checkpoint_of_0_1_0_that_lacks_what_came_since_resumes(run, data, tmp_path):
+    path = tmp_path / "run"
+    options = ["--target", "label", "--candidates", 9, "--json"]
+    _, expected, _ = run("search", data, *options, "--checkpoint", path)
+    with metadata_of(path) as settings:
+        for name in SINCE_0_2:
+            del settings[name]
+    status, stdout, stderr = run("resume", path, "--json")
+    assert (status, stderr) == (0, "")
+    assert json.loads(stdout)["top"] == json.loads(expected)["top"]
 
 
 def test_resume_does_not_write_over_its_data(run, data, tmp_path):

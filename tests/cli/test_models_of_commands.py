@@ -12,6 +12,8 @@ import pytest
 from programs import CSV, SMALL, assert_complaint
 
 import metaopt_fast as mf
+from metaopt_fast.models.model import SOFTMAX, Model
+from metaopt_fast.models.preparation import Preparation
 from metaopt_fast.selection.folds import stratified_holdout
 
 RNG = np.random.default_rng(11)
@@ -251,7 +253,21 @@ def test_options_that_do_not_go_together(run, people):
         assert status == 2 and "--test and --holdout both say what is held out" in stderr
         for part in ("0", "1", "nan", "-0.5"):
             assert "a number between 0 and 1 wanted" in run(command, f"--holdout={part}")[2]
-        assert "names of columns, separated by commas, wanted" in run(command, "--drop", "a,,b")[2]
+        for names in ("a,,b", '"a', ""):
+            stderr = run(command, "--drop", names)[2]
+            assert "names of columns, separated by commas, wanted" in stderr
+        status, _, stderr = run(command, "-", "--target", "sick", "--test", "-")
+        assert status == 2 and "FILE and --test are both stdin" in stderr
+
+
+def test_files_of_two_classes_do_not_score_a_model_of_three(run, people, tmp_path):
+    model = Model(
+        ("a", "b", "c"), None, Preparation.none(["age"]), np.eye(3)[:, :1], np.zeros(3), SOFTMAX
+    )
+    model.save(tmp_path / "model.json")
+    status, _, stderr = run("score", tmp_path / "model.json", people)
+    assert status == 1
+    assert "is of 3 classes, and files of data have two: use predict." in stderr
 
 
 def test_other_classes_in_a_test_file_are_named(run, people, tmp_path):

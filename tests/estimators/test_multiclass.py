@@ -12,7 +12,7 @@ from sklearn.datasets import load_wine
 from sklearn.linear_model import LogisticRegression as TheirRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
-from metaopt_fast.selection.multiclass_scores import MULTICLASS_SCORES
+from metaopt_fast.selection.multiclass_scores import MULTICLASS_SCORES, score_classes
 from metaopt_fast.selection.tune import tune
 from metaopt_fast.sklearn import LogisticRegression, LogisticRegressionSearchCV
 
@@ -127,6 +127,28 @@ def test_scores_are_those_of_scikit_learns_metrics(seed, n_classes, weighted, ti
             warnings.simplefilter("ignore")
             wanted = [theirs_of(name, y, one, weights) for one in decisions]
         np.testing.assert_allclose(score(decisions, y, weights), wanted, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_models_are_scored_by_their_decisions(wine, fit_intercept):
+    X, y = wine
+    codes = np.unique(y, return_inverse=True)[1]
+    theirs = TheirRegression(fit_intercept=fit_intercept).fit(X[::2], codes[::2])
+    theta = np.hstack([theirs.coef_, theirs.intercept_[:, None]] if fit_intercept else theirs.coef_)
+    theta = theta.reshape(1, 3, -1)
+    found = score_classes(["neg_log_loss", "accuracy"], theta, X[1::2], codes[1::2])
+    wanted = -metrics.log_loss(codes[1::2], theirs.predict_proba(X[1::2]))
+    assert found["neg_log_loss"][0] == pytest.approx(wanted, rel=1e-10)
+    assert found["accuracy"][0] == theirs.score(X[1::2], codes[1::2])
+
+
+def test_rows_that_weigh_nothing_have_no_score(wine):
+    X, _ = wine
+    found = score_classes(
+        ["accuracy", "f1_macro"], np.ones((2, 3, 13)), X[:9], np.arange(9) % 3, np.zeros(9)
+    )
+    for scores in found.values():
+        assert np.isnan(scores).tolist() == [True, True]
 
 
 def test_tune_takes_more_than_two_classes(wine):

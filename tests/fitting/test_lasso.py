@@ -230,6 +230,14 @@ def test_from_l1_max_on_there_is_no_weight_and_below_it_there_is():
         assert fits.converged.all()
 
 
+def test_the_slow_twin_gives_what_it_has_after_its_last_step():
+    X, y, _, _ = problem()
+    rows = of_training(X, y, np.ones(80))
+    one, many = (reference.fit(*rows, 0.01, max_iter=n) for n in (1, 100_000))
+    values = [reference.objective(theta, *rows, 0.01, 0.0) for theta in (0 * one, one, many)]
+    assert values == sorted(values, reverse=True) and values[1] > values[2] + 1e-3
+
+
 # ------------------------------------------------------------------------------------- the bounds
 
 

@@ -69,6 +69,25 @@ def test_losses_near_zero_and_large_ones_keep_their_digits(size):
                 assert abs(value - exact_gradient[k, j]) <= 1e-12 * max(loss, 1e-300)
 
 
+@pytest.mark.parametrize("size", [3.0, 30.0, 100.0])
+def test_the_digits_of_a_row_are_kept_however_small_its_loss_is(size):
+    # Beside others in a mean, they would not show.
+    rng = np.random.default_rng(4)
+    X, theta = rng.normal(size=(12, 3)), size * rng.normal(size=(4, 3))
+    losses = []
+    for x in X:
+        label = int((theta @ x).argmax())
+        objective = mf.SoftmaxLoss(x[None], [label], n_classes=4)
+        found, gradient = objective.loss_gradient(theta.ravel())
+        with mpmath.workdps(200):
+            loss, _, slopes = exact(x[None], np.array([label]), theta)
+            assert abs(found - loss) <= 1e-11 * loss
+            for (k, j), value in np.ndenumerate(gradient.reshape(4, 3)):
+                assert abs(value - slopes[k, j]) <= 1e-11 * abs(slopes[label, j])
+        losses.append(found)
+    assert min(losses) < {3.0: 1e-3, 30.0: 1e-15, 100.0: 1e-60}[size]
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("weights", ["none", "few", "all different"])
 def test_a_subset_has_the_bits_of_an_objective_of_these_rows(weights, dtype):
@@ -229,3 +248,11 @@ def test_thetas_of_another_shape_are_refused_with_what_they_are_of():
     with pytest.raises(ValueError, match="theta 0 has inf as entry 2"):
         objective.batch_loss([[0, 0, math.inf, 0, 0, 0]])
     assert _kernels.LOSSES.get("softmax") is None  # no pointwise one
+
+
+def test_an_objective_says_what_it_is():
+    objective = mf.SoftmaxLoss([[1.0], [2.0], [3.0]], [0, 1, 2], l2=0.5, fit_intercept=True)
+    assert repr(objective) == (
+        "SoftmaxLoss(3 samples, 1 features, 3 classes, l2=0.5, fit_intercept=True, dtype='float64')"
+    )
+    assert objective.is_smooth

@@ -115,6 +115,7 @@ def test_a_result_knows_its_best_and_the_simplest_as_good(result):
         ({"cv": 300}, r"^the rarer class has 212 rows, too few for 300 folds: use at most 212 "),
         ({"low": 2.0, "high": 1.0}, r"^C is to be from 2 to 1: pass 0 < low <= high\.$"),
         ({"low": 0.0}, r"^C is to be from 0 to"),
+        ({"l1_ratio": 1.5}, r"^l1_ratio is 1\.5: pass a number from 0 to 1\.$"),
     ],
 )
 def test_a_wrong_argument_is_one_sentence(options, message):
