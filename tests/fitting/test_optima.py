@@ -3,6 +3,7 @@
 import mpmath
 import numpy as np
 import pytest
+from bound_draws import judge_machine, judge_path
 from exact_digits import Digits, number
 from exact_optimum import Exact, add, inverse_of, multiply, root_of, rotated, total_of
 from logistic_draws import DEPENDENT, KINDS, UNBOUNDED, draw, judge
@@ -127,3 +128,15 @@ def test_near_copies_of_columns_are_no_copies_where_no_penalty_holds_them(digits
         gap = exact.loss(fits.theta[0]) - exact.minimise().loss
         assert gap <= 1e-4 or not fits.converged[0]
     assert fits.converged[0]  # of true copies, one is enough
+
+
+# --------------------------------------------------------------------------- bounds of other models
+
+
+@pytest.mark.parametrize("judge_one", [judge_path, judge_machine])
+def test_no_bound_of_a_draw_is_below_the_gap_to_a_better_model(judge_one):
+    found = [one for number in range(40) for one in judge_one(number)]
+    assert not [one for one in found if one.is_false]
+    assert any(one.converged for one in found) and not all(one.converged for one in found)
+    # Bounds of a hundredth would be found out.
+    assert any(one.gap > one.gap_bound / 100 + one.unsure for one in found)
