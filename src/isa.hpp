@@ -16,6 +16,7 @@
 #include "single.hpp"
 #include "softmax.hpp"
 #include "systems.hpp"
+#include "trees.hpp"
 #include "whole.hpp"
 
 namespace metaopt::MF_ISA {
@@ -93,6 +94,9 @@ template <class T, class Loss> const Kernels *table() {
                                     solve_one,
                                     make_reflections,
                                     reflect,
+                                    squeeze_rows,
+                                    count_features,
+                                    find_splits,
                                     apply_pairs,
                                     apply_pairs_again,
                                     dot,

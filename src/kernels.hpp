@@ -159,6 +159,24 @@ struct Pairs {
     ptrdiff_t first, count, capacity, n;
 };
 
+// Rows as bits: words[word][feature] has 32 rows of each feature, zeros beyond the features and
+// beyond the rows; `stride` is a multiple of 16. They lie in segments, class by class, whose rows
+// all cost the same where they are decided wrongly, and stand for as many rows.
+struct BitRows {
+    const uint32_t *words;
+    const ptrdiff_t *ends;                   // of each segment, in words
+    const int32_t *classes, *costs, *sizes;  // of each segment
+    ptrdiff_t n_segments, n_classes, n_features, stride;
+    int32_t least;  // that a leaf may have of rows; 0: of two classes, which nobody counts
+};
+
+// What is counted of rows: the costs of each class, and then, unless nobody counts them, the rows.
+struct FeatureCounts {
+    const int32_t *totals;   // [quantity]
+    const int32_t *singles;  // [quantity][feature]
+    const int32_t *pairs;    // [feature][quantity][other feature]
+};
+
 // A sum, and what its additions rounded off.
 struct CarefulSum {
     double high, low;
@@ -252,6 +270,11 @@ struct Kernels {
                              double *taus);
     void (*reflect)(const double *rows, ptrdiff_t n_columns, const double *taus, ptrdiff_t first,
                     ptrdiff_t last, int backwards, double *row);
+    // See trees.hpp.
+    void (*squeeze_rows)(const BitRows *, ptrdiff_t feature, uint32_t *words, ptrdiff_t *ends);
+    void (*count_features)(const BitRows *, int32_t *counts);
+    void (*find_splits)(const BitRows *, const FeatureCounts *, ptrdiff_t root, ptrdiff_t first,
+                        ptrdiff_t last, uint32_t *mask, int32_t *best);
     // See pairs.hpp.
     void (*apply_pairs)(const Pairs *, double *x, double *alphas);
     void (*apply_pairs_again)(const Pairs *, double *x, double *alphas);

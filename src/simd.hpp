@@ -26,6 +26,8 @@ template <class T, int BYTES> using vector = typename vector_type<T, BYTES>::typ
 using f64v = vector<double, MF_BYTES>;
 using f32v = vector<float, MF_BYTES>;
 using u64v = vector<unsigned long long, MF_BYTES>;
+using u32v = vector<unsigned int, MF_BYTES>;
+using i32v = vector<int, MF_BYTES>;
 
 // Bits of a floating-point type: the integer of its width, the place of its exponent and the
 // largest of its exponents; and its largest number.
@@ -44,6 +46,8 @@ template <> struct layout<float> {
 template <class V> struct element {
     static double type_of(vector<double, sizeof(V)>);
     static float type_of(vector<float, sizeof(V)>);
+    static unsigned int type_of(vector<unsigned int, sizeof(V)>);
+    static int type_of(vector<int, sizeof(V)>);
     using type = decltype(type_of(V{}));
 };
 template <class V> using scalar = typename element<V>::type;
@@ -130,6 +134,31 @@ inline u64v multiply_low_halves(u64v x, u64v y) {
     return (x & 0xffffffffULL) * (y & 0xffffffffULL);
 #endif
 }
+#endif
+
+inline i32v min(i32v x, i32v y) {
+#if MF_BYTES == 64
+    return (i32v)_mm512_min_epi32((__m512i)x, (__m512i)y);
+#elif MF_BYTES == 32
+    return (i32v)_mm256_min_epi32((__m256i)x, (__m256i)y);
+#else
+    return x < y ? x : y;
+#endif
+}
+
+// The bits that are set in each lane, by an instruction that not all processors with AVX-512 have:
+// Intel from Ice Lake (2019), AMD from Zen 4 (2022).
+#if MF_BYTES == 64
+constexpr bool MAY_COUNT_BITS = true;
+inline bool can_count_bits() { return __builtin_cpu_supports("avx512vpopcntdq"); }
+inline u32v count_bits(u32v x) {
+    asm("vpopcntd %1, %0" : "=v"(x) : "v"(x));
+    return x;
+}
+#else
+constexpr bool MAY_COUNT_BITS = false;
+inline bool can_count_bits() { return false; }
+inline u32v count_bits(u32v x) { return x; }
 #endif
 
 // Vectors of as many lanes as a square of doubles has rows that are read together.

@@ -1,6 +1,6 @@
 # What the C++ headers declare, and the choice of an instruction set. Needs nothing.
 
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 import os
 
@@ -106,6 +106,20 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         const double *curvatures
         Py_ssize_t first, count, capacity, n
 
+    struct BitRows:
+        const uint32_t *words
+        const Py_ssize_t *ends
+        const int32_t *classes
+        const int32_t *costs
+        const int32_t *sizes
+        Py_ssize_t n_segments, n_classes, n_features, stride
+        int32_t least
+
+    struct FeatureCounts:
+        const int32_t *totals
+        const int32_t *singles
+        const int32_t *pairs
+
     struct CarefulSum:
         double high
         double low
@@ -185,6 +199,10 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
                                  double *) noexcept nogil
         void (*reflect)(const double *, Py_ssize_t, const double *, Py_ssize_t, Py_ssize_t, int,
                         double *) noexcept nogil
+        void (*squeeze_rows)(const BitRows *, Py_ssize_t, uint32_t *, Py_ssize_t *) noexcept nogil
+        void (*count_features)(const BitRows *, int32_t *) noexcept nogil
+        void (*find_splits)(const BitRows *, const FeatureCounts *, Py_ssize_t, Py_ssize_t,
+                            Py_ssize_t, uint32_t *, int32_t *) noexcept nogil
         void (*apply_pairs)(const Pairs *, double *, double *) noexcept nogil
         void (*apply_pairs_again)(const Pairs *, double *, double *) noexcept nogil
         double (*dot)(const double *, const double *, Py_ssize_t) noexcept nogil
