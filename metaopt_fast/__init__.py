@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from metaopt_fast.search.scorecard import Scorecard
     from metaopt_fast.search.snapshot import read_checkpoint
     from metaopt_fast.selection.descents import DescentSearchResult, search_descents
+    from metaopt_fast.trees.best_tree import best_tree
+    from metaopt_fast.trees.tree import Tree
 
 __all__ = [
     "STREAM_VERSION",
@@ -84,8 +86,10 @@ __all__ = [
     "SquaredHingeLoss",
     "SquaredLoss",
     "StabilityResult",
+    "Tree",
     "Uniform",
     "__version__",
+    "best_tree",
     "config",
     "enumerate_search",
     "evolve",
@@ -122,6 +126,8 @@ _LATER = {
     "Scorecard": "search.scorecard",
     "SoftmaxLoss": "objectives.softmax",
     "StabilityResult": "fitting.stability",
+    "Tree": "trees.tree",
+    "best_tree": "trees.best_tree",
     "enumerate_search": "search.enumeration",
     "fit_many": "fitting.fit_many",
     "gradient_descent": "descent.gradient_descent",

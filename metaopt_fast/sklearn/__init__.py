@@ -8,5 +8,11 @@ Only users import it.
 from metaopt_fast.sklearn.regression import LogisticRegression
 from metaopt_fast.sklearn.search import LogisticRegressionSearchCV
 from metaopt_fast.sklearn.svc import LinearSVC
+from metaopt_fast.sklearn.tree import BestTreeClassifier
 
-__all__ = ["LinearSVC", "LogisticRegression", "LogisticRegressionSearchCV"]
+__all__ = [
+    "BestTreeClassifier",
+    "LinearSVC",
+    "LogisticRegression",
+    "LogisticRegressionSearchCV",
+]

@@ -45,20 +45,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         check_is_fitted(self)
         with named_columns(X):
             X = validate_data(self, X, dtype=np.float64, ensure_all_finite=False, reset=False)
-        return self._finite(X)
-
-    def _finite(self, X: Float64Array) -> Float64Array:
-        finite = np.isfinite(X)
-        if not finite.all():
-            column = int(np.argmin(finite.all(axis=0)))
-            row = int(np.argmin(finite[:, column]))
-            names = getattr(self, "feature_names_in_", None)
-            name = "" if names is None else f" ({names[column]})"
-            value = "NaN" if np.isnan(X[row, column]) else f"{X[row, column]:g}"
-            raise ValueError(
-                f"X has {value} in column {column}{name}, row {row}: pass finite numbers."
-            )
-        return X
+        return finite_rows(self, X)
 
     def _training_data(
         self, X: Any, y: Any, sample_weight: Any
@@ -66,7 +53,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         """Check the arguments of fit, set classes_; return X, the rows' classes, and weights."""
         with named_columns(X):
             X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite=False)
-        self._finite(X)
+        finite_rows(self, X)
         # What scikit-learn takes a sixth of a fit for is plain of whole numbers.
         if y.dtype.kind not in "biu":
             check_classification_targets(y)
@@ -137,6 +124,19 @@ class LinearModel(LinearClassifier):
         codes = decisions > 0 if decisions.ndim == 1 else decisions.argmax(axis=1)
         labels: npt.NDArray[Any] = self.classes_[codes.astype(np.intp)]
         return labels
+
+
+def finite_rows(estimator: Any, X: Float64Array) -> Float64Array:
+    """Return X, or raise an error that names its first number that is not finite."""
+    finite = np.isfinite(X)
+    if not finite.all():
+        column = int(np.argmin(finite.all(axis=0)))
+        row = int(np.argmin(finite[:, column]))
+        names = getattr(estimator, "feature_names_in_", None)
+        name = "" if names is None else f" ({names[column]})"
+        value = "NaN" if np.isnan(X[row, column]) else f"{X[row, column]:g}"
+        raise ValueError(f"X has {value} in column {column}{name}, row {row}: pass finite numbers.")
+    return X
 
 
 @contextmanager

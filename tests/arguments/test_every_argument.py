@@ -75,6 +75,7 @@ def entries():
             f"Model.{name}": Entry(getattr(MODEL, name), {"X": X})
             for name in ("decision_function", "predict", "predict_proba")
         },
+        "best_tree": Entry(mf.best_tree, TREE),
         "merge_results": Entry(
             mf.merge_results, {"results": [SEARCH]}, aliases={"results": "result"}
         ),
@@ -107,11 +108,22 @@ def entries():
         table[f"Scorecard.{name}"] = Entry(getattr(CARD, name), {"X": X})
     for name in ("to_dict", "to_text"):
         table[f"Scorecard.{name}"] = Entry(getattr(CARD, name), {})
+    tree = mf.best_tree(**TREE)
+    for name in ("apply", "predict"):
+        table[f"Tree.{name}"] = Entry(getattr(tree, name), {"X": X})
+    for name in ("to_dict", "to_text", "plot"):
+        table[f"Tree.{name}"] = Entry(getattr(tree, name), {})
     for part in (objectives(), softmax(), samplers()):
         table.update(part)
     return table
 
 
+TREE = DATA | {
+    "depth": 2,
+    "sample_weight": np.array([1, 2, 1, 0, 1, 1]),
+    "class_cost": {1: 2},
+    "min_leaf": 1,
+}
 COUNTS_AS_THEY_ARE = {"counts": "what batch_counts returned, handed over at every batch"}
 
 
@@ -263,6 +275,7 @@ NOT_IN_TABLE = {
     "Scorecard": RECORD,
     "SearchResult": RECORD,
     "StabilityResult": RECORD,
+    "Tree": RECORD,
     "CheckpointError": "an exception",
     "HingeLoss.lipschitz": "takes no argument, and has no answer",
     "CountObjective.identify": OWN,

@@ -16,7 +16,12 @@ from wrong_arguments import (  # noqa: F401 - fixtures, and the tests of the swe
     test_the_valid_call_succeeds,
 )
 
-from metaopt_fast.sklearn import LinearSVC, LogisticRegression, LogisticRegressionSearchCV
+from metaopt_fast.sklearn import (
+    BestTreeClassifier,
+    LinearSVC,
+    LogisticRegression,
+    LogisticRegressionSearchCV,
+)
 
 RNG = np.random.default_rng(1)
 DATA = {
@@ -33,10 +38,8 @@ def fit_and_predict(estimator):
     def call(**given):
         data = {name: given.pop(name) for name in names if name in given}
         model = estimator(**given).fit(**data)
-        found = [model.decision_function(data["X"])]
-        if hasattr(model, "predict_proba"):
-            found += [model.predict_proba(data["X"]), model.predict_log_proba(data["X"])]
-        return found
+        methods = ("apply", "decision_function", "predict_proba", "predict_log_proba")
+        return [getattr(model, name)(data["X"]) for name in methods if hasattr(model, name)]
 
     of_fit = list(inspect.signature(estimator.fit).parameters.values())[1:]
     names = [parameter.name for parameter in of_fit]
@@ -51,6 +54,11 @@ REGRESSION, SEARCHED, MACHINE = map(
     fit_and_predict, (LogisticRegression, LogisticRegressionSearchCV, LinearSVC)
 )
 ENTRIES = {
+    "BestTreeClassifier": Entry(
+        fit_and_predict(BestTreeClassifier),
+        DATA | {"sample_weight": np.arange(24) % 3 + 1, "depth": 2, "class_cost": {"yes": 2}},
+        library="sklearn",
+    ),
     "LogisticRegression": Entry(REGRESSION, DATA, library="sklearn"),
     "LogisticRegression of l2": Entry(
         REGRESSION,

@@ -33,6 +33,7 @@ THETAS = np.random.default_rng(1).normal(size=(200_000, 30))  # seconds of work
 LOSS = mf.LogisticLoss(X, Y, l2=1e-3)
 COUNTS, AUC = mf.ConfusionCounts(X, Y), mf.AUCObjective(X, Y)
 TALL = np.ones((500_000, 60), np.float32)
+BITS = np.random.default_rng(2).integers(0, 2, (40_000, 900))
 
 
 def random_search():
@@ -98,6 +99,10 @@ def sample():
     mf.Normal().sample(0, 0, 10**7, 30)
 
 
+def best_tree():
+    mf.best_tree(BITS, BITS[:, 0] ^ BITS[:, 1], n_threads=1)
+
+
 def pack():
     y = np.arange(len(TALL)) % 2
     while True:  # packing, or giving 120 MB back to the system, when the signal comes
@@ -107,7 +112,7 @@ def pack():
 CALLS = [
     *(random_search, evolve, enumerate_search, search_descents, gradient_descent),
     *map(ended_by_the_signal, (fit_many, tune, batch_loss, batch_loss_gradient)),
-    *map(ended_by_the_signal, (batch_counts, batch_auc, sample, pack)),
+    *map(ended_by_the_signal, (batch_counts, batch_auc, sample, pack, best_tree)),
 ]
 
 

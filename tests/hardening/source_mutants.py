@@ -65,6 +65,7 @@ BOUND, WHOLE = "src/bound.hpp", "src/whole.hpp"
 COUNTS, SCREEN, RANKS = "src/counts.hpp", "src/screen.hpp", "src/ranks.hpp"
 TEAM = "src/team.hpp"
 SOFTMAX, LASSO_PATH = "src/softmax.hpp", "src/lasso_path.pxi"
+TREES = "src/trees.hpp"
 PY = "metaopt_fast/"
 
 MUTANTS = [
@@ -1329,6 +1330,63 @@ MUTANTS = [
         "other.limit <= fewer || (&other > &size",
         "other.limit <= fewer || (&other != &size",
         "teams",
+    ),
+    # ------------------------------------------------------------------------------------- trees
+    Mutant(
+        "counts of bits leave their bytes",
+        TREES,
+        "constexpr ptrdiff_t WORDS_OF_BYTES = 255 / 8;",
+        "constexpr ptrdiff_t WORDS_OF_BYTES = 255 / 7;",
+        "best_tree",
+    ),
+    Mutant(
+        "bits that do not fit in a word are lost",
+        TREES,
+        "const bool has_more = used + squeeze.count > 32;",
+        "const bool has_more = used + squeeze.count > 33;",
+        "best_tree",
+    ),
+    Mutant(
+        "a segment begins in the last word of the one before",
+        TREES,
+        "        to += used > 0;\n",
+        "        to += used > 1;\n",
+        "best_tree",
+    ),
+    Mutant(
+        "third features begin behind the vector of the second",
+        TREES,
+        "g = (f + 1) / W * W;",
+        "g = (f + W) / W * W;",
+        "best_tree",
+    ),
+    Mutant(
+        "leaves with too few rows are possible",
+        TREES,
+        "costs[c] = cells.of[c] < rows->least ?",
+        "costs[c] = cells.of[c] < rows->least - 1 ?",
+        "best_tree",
+    ),
+    Mutant(
+        "a root that is split by parts forgets one of them",
+        "src/trees.pxi",
+        "plan.first_second = plan.last_second\n",
+        "plan.first_second = plan.last_second + 1\n",
+        "best_tree",
+    ),
+    Mutant(
+        "pairs are looked up in one order alone",
+        PY + "trees/growing.py",
+        "swapped = best[[0, 2, 1, 3]].transpose(0, 2, 1)",
+        "swapped = best[[0, 1, 2, 3]].transpose(0, 2, 1)",
+        "best_tree",
+    ),
+    Mutant(
+        "of trees of one cost any is taken",
+        PY + "trees/counting.py",
+        "- costs.max(axis=0) + np.int32(1)",
+        "- costs.max(axis=0)",
+        "best_tree",
     ),
 ]
 

@@ -1,0 +1,134 @@
+"""The tree of least value: tables of what subtrees are worth, and the choices that reach it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+import metaopt_fast._kernels as _kernels
+from metaopt_fast.trees.counting import IMPOSSIBLE, Counter, Int32Array, LabelledRows
+from metaopt_fast.typing import IndexArray, Int64Array
+
+# Pairs of features whose leaves are valued together.
+PAIRS_AT_ONCE = 1 << 20
+# Bytes of the tables of all threads.
+TABLE_MEMORY = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tables:
+    """What the best subtrees are worth: of each side of each feature, [side, feature], one level
+    below it; and of depth 3, of each pair, [side, feature, other feature], the two subtrees that
+    rows of that side are split into by the other feature."""
+
+    sides: Int32Array
+    splits: Int32Array | None
+
+    @classmethod
+    def of(cls, counter: Counter, depth: int) -> Self:
+        """Fill the tables for trees of depth 2 or 3."""
+        return cls._of_pairs(counter) if depth == 2 else cls._of_triples(counter)
+
+    @classmethod
+    def _of_pairs(cls, counter: Counter) -> Self:
+        n = counter.n_features
+        sides = counter.side_values()
+        step = max(1, PAIRS_AT_ONCE // n)
+        for first in range(0, n, step):
+            last = min(n, first + step)
+            cells = counter.cell_values(counter.pairs(first, last), first)
+            for side in range(2):
+                split = (cells[2 * side] + cells[2 * side + 1]).min(axis=1)
+                np.minimum(sides[side, first:last], split, out=sides[side, first:last])
+        return cls(sides, None)
+
+    @classmethod
+    def _of_triples(cls, counter: Counter) -> Self:
+        n = counter.n_features
+        pairs = counter.pairs(0, n)
+        best = _best_splits(counter, pairs)
+        leaves = counter.cell_values(pairs, 0)
+        # Two leaves more; what is impossible stays a number that can be added once.
+        best = np.minimum(np.minimum(best, IMPOSSIBLE - 2) + 2, leaves)
+        del leaves
+        # What was found of either order of a pair; sides change places where the features do.
+        swapped = best[[0, 2, 1, 3]].transpose(0, 2, 1)
+        best = np.minimum(best, swapped)
+        splits = np.stack([best[0] + best[1], best[2] + best[3]])
+        sides = np.minimum(counter.side_values(), splits.min(axis=2))
+        return cls(sides, splits)
+
+
+def _best_splits(counter: Counter, pairs: Int32Array) -> Int32Array:
+    """Return the least cost of each pair, [sides, feature, other], when a third feature splits it:
+    complete where feature < other, elsewhere that of some third features."""
+    n = counter.n_features
+    n_classes = counter.n_quantities - (counter.least > 0)
+    size = n * 4 * counter.stride
+    n_threads = _kernels.team_of_triples(n, counter.n_words, n_classes, counter.n_threads)
+    n_threads = min(n_threads, n, max(1, TABLE_MEMORY // (4 * size)))
+    tables = np.full((n_threads, n, 4, counter.stride), np.iinfo(np.int32).max, np.int32)
+    counter.bits.split(counter.totals, counter.singles, pairs, tables)
+    best = tables[0] if n_threads == 1 else tables.min(axis=0)
+    return np.ascontiguousarray(best.transpose(1, 0, 2)[:, :, :n])
+
+
+def grow(rows: LabelledRows, depth: int, n_threads: int) -> dict[int, int]:
+    """Return the features of the best tree by position: 0 the root, below i 2 i + 1, where the
+    answer is yes, and 2 i + 2. Positions that are not there are leaves, or below them.
+
+    Of trees of one value, it is the one whose root has the lowest number, then the tree below its
+    yes, then that below its no.
+    """
+    everything = np.arange(len(rows.codes))
+    if len(rows.features) == 0:
+        return {}
+    counter = Counter.of(rows, n_threads)
+    tables = Tables.of(counter, depth)
+    chosen: dict[int, int] = {}
+    values = tables.sides[0].astype(np.int64) + tables.sides[1]
+    root = _choose(rows, everything, values)
+    if root is None:
+        return chosen
+    chosen[0] = root
+    for position, part, side in _parts(rows, 0, root, everything):
+        if tables.splits is None:
+            _split_last(rows, position, part, chosen)
+            continue
+        second = _choose(rows, part, tables.splits[side, root].astype(np.int64))
+        if second is not None:
+            chosen[position] = second
+            for below, some, _ in _parts(rows, position, second, part):
+                _split_last(rows, below, some, chosen)
+    return chosen
+
+
+def _choose(rows: LabelledRows, part: IndexArray, values: Int64Array) -> int | None:
+    """Return the lowest feature of the least value; None if a leaf is worth no more."""
+    feature = int(values.argmin())
+    is_better = int(values[feature]) < int(rows.leaf_value(rows.counts_of(part)))
+    return feature if is_better else None
+
+
+def _parts(
+    rows: LabelledRows, position: int, feature: int, part: IndexArray
+) -> list[tuple[int, IndexArray, int]]:
+    """Return the positions below one that a feature splits, their rows, and which side of the
+    feature they are on: 1 is the rarer one."""
+    answers = rows.features.answer(feature)[part]
+    of_yes = int(not rows.features.rare[feature])
+    return [
+        (2 * position + 1, part[answers], of_yes),
+        (2 * position + 2, part[~answers], 1 - of_yes),
+    ]
+
+
+def _split_last(
+    rows: LabelledRows, position: int, part: IndexArray, chosen: dict[int, int]
+) -> None:
+    """Split the rows of a position that has leaves alone below it."""
+    feature = _choose(rows, part, rows.split_values(part))
+    if feature is not None:
+        chosen[position] = feature
