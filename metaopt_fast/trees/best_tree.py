@@ -140,9 +140,9 @@ def _tree_of(
 ) -> Tree:
     """Return the tree of features that were chosen, with the counts of its rows."""
     features = rows.features
-    splits: list[Split | None] = [None] * (2**depth - 1)
+    splits: list[Split | None] = [None] * ((1 << depth) - 1)
     parts: dict[int, IndexArray] = {0: np.arange(len(rows.codes))}
-    counts = np.zeros((2 ** (depth + 1) - 1, len(labels.values)), np.int64)
+    counts = np.zeros(((2 << depth) - 1, len(labels.values)), np.int64)
     for position in range(len(counts)):
         if position not in parts:
             continue
