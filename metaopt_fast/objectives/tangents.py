@@ -31,8 +31,10 @@ from metaopt_fast.objectives.moments import MAX_ROWS, WIDE, column_factors
 from metaopt_fast.samplers.base import BuiltInSampler
 from metaopt_fast.typing import Float64Array, IndexArray
 
-# How far apart looks at the candidates are, as parts of the blocks read before.
-GROWTH = 0.3
+# How far apart looks at the candidates are, as parts of the blocks read before; but no further than
+# a part of all blocks, or FEW: of 100,000 x 100, a look takes as long as a row, and rows that are
+# read in vain between two looks were an eighth of all.
+GROWTH, LARGEST_PART, FEW = 0.3, 40, 8
 # The scale at which the mean of max(0, a + u) over normal u is softplus(a), nearly: exactly at 0.
 SMOOTH = math.log(2) * math.sqrt(2 * math.pi)
 # Margins at the anchor up to which rounding is as above.
@@ -166,7 +168,7 @@ def looks(n_blocks: int) -> IndexArray:
     found, block = [], 1
     while block < n_blocks:
         found.append(block)
-        block += max(1, round(GROWTH * block))
+        block += max(1, min(round(GROWTH * block), max(FEW, n_blocks // LARGEST_PART)))
     return np.array(found, np.intp)
 
 

@@ -128,12 +128,14 @@ def test_rows_that_tell_most_around_the_anchor_come_first():
     assert means == sorted(means, reverse=True)
 
 
-def test_looks_come_ever_further_apart():
+def test_looks_come_ever_further_apart_up_to_a_part_of_the_blocks():
     assert tangents.looks(1).tolist() == []
     assert tangents.looks(2).tolist() == [1]
     found = tangents.looks(5000)
     assert found[:4].tolist() == [1, 2, 3, 4]
     assert (np.diff(found) <= np.maximum(1, 0.3 * found[:-1] + 0.5)).all()
+    assert np.diff(found).max() == 5000 // tangents.LARGEST_PART
+    assert np.diff(tangents.looks(100)).max() == tangents.FEW
 
 
 @pytest.mark.parametrize("a", [0.0, 1e-8, -3.0, 20.0, 36.7, -37.0, 500.0, -744.0, 800.0, -9e4])
