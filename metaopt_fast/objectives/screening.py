@@ -42,7 +42,8 @@ WORTH_PROMISE, WORTH_PROMISE_ALONE = 5, 50
 OF_TANGENTS = 0.35
 # The part of the candidates to come that pass before the rows that follow are bounded by moments.
 SOME = 32
-# Rows that say how large numbers are.
+# Samplers that set-ups are kept for, and rows that say how large numbers are.
+MOST_SAMPLERS = 8
 SOME_ROWS = 100
 # Rows for each of a bound's pseudo-rows, without which it saves little.
 ROWS_OF_EACH = 4
@@ -83,8 +84,7 @@ class Screening:
         """Forget all, and give its memory back."""
         self._rows.release()
         self._gains = Gains(self._costs)
-        self._tried: dict[BuiltInSampler, Tried] = {}
-        self._last: Tried | None = None
+        self._tried: tuple[Tried, ...] = ()
         self._drawn: tuple[BuiltInSampler, int, _kernels.Draws] | None = None
         # The order of the rows in single precision, once it is known.
         self._order: Ahead | None = None
@@ -123,13 +123,17 @@ class Screening:
 
     def _tried_for(self, sampler: BuiltInSampler) -> Tried | None:
         """Return what was set up for a sampler, or for one that is equal, as workers are sent."""
-        # To compare two takes as long as to screen a thousand candidates.
-        if self._last is None or self._last.sampler is not sampler:
-            # Of samplers of ours alone: what they state of their moments and bounds is relied on.
-            is_known = bool(self._tried) and is_built_in(sampler)
-            found = self._tried.get(sampler) if is_known else None
-            self._last = None if found is None else found._replace(sampler=sampler)
-        return self._last
+        known = self._tried  # threads of an executor share it
+        for tried in known:
+            if tried.sampler is sampler:
+                return tried
+        # Of samplers of ours alone: what they state of their moments and bounds is relied on. To
+        # compare two takes as long as to screen a thousand candidates.
+        if known and is_built_in(sampler):
+            for tried in known:
+                if tried.sampler == sampler:
+                    return self._keep(tried._replace(sampler=sampler))
+        return None
 
     def _draws(self, sampler: BuiltInSampler, seed: int) -> _kernels.Draws:
         """Return what draws the candidates; that of the last call, where it is the same."""
@@ -156,7 +160,8 @@ class Screening:
         return float((n_params + 4) * 2.0**-24 * (np.abs(some).mean(axis=0) * sizes).sum())
 
     def _keep(self, tried: Tried) -> Tried:
-        self._tried[tried.sampler] = self._last = tried
+        others = [other for other in self._tried if other.sampler is not tried.sampler]
+        self._tried = (tried, *others[: MOST_SAMPLERS - 1])
         return tried
 
     def _set_up_for(

@@ -50,9 +50,9 @@ PYTHON_WORK = 1e8
 # most that are evaluated at a time, where candidates are dropped: 1 MB of losses. Multiples of 48
 # fill all tiles, of AVX2 and AVX-512, in either precision.
 TILES, FIRST_RUN, LARGEST_RUN = 48, 240, 2**17
-# Work of a candidate's draws for each parameter, and of what starts a run, about 120 us, in the
+# Work of a candidate's draws for each parameter, and of what starts a run, about 170 us, in the
 # units of KERNEL_WORK; and the part of a search's time that starting runs may take.
-DRAW_WORK, RUN_WORK, RUN_SHARE = 50, 3.5e6, 0.025
+DRAW_WORK, RUN_WORK, RUN_SHARE = 50, 5e6, 0.02
 
 
 class Threshold(NamedTuple):

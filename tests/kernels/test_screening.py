@@ -201,8 +201,8 @@ def test_the_first_shard_of_a_search_sets_a_threshold_for_itself():
     X = rng.standard_normal((400, 8))
     objective = mf.LogisticLoss(X, X[:, 0] > 0)
     for top_k in (1, 10, 500):
-        slow = mf.random_search(objective, mf.Normal(), 20_000, top_k=top_k, prune=False)
-        fast = mf.random_search(objective, mf.Normal(), 20_000, top_k=top_k)
+        slow = mf.random_search(objective, mf.Normal(), 40_000, top_k=top_k, prune=False)
+        fast = mf.random_search(objective, mf.Normal(), 40_000, top_k=top_k)
         assert fast.top.tobytes() == slow.top.tobytes()
         assert fast.trace.tobytes() == slow.trace.tobytes()
         assert slow.rows_evaluated_fraction == 1.0
