@@ -118,7 +118,7 @@ def theirs_of(name, y, decisions, weights):
 def test_scores_are_those_of_scikit_learns_metrics(seed, n_classes, weighted, tied):
     rng = np.random.default_rng(seed)
     y = np.append(np.arange(n_classes), rng.integers(0, n_classes, 40))
-    decisions = rng.normal(size=(3, len(y), n_classes)) * rng.choice([0.1, 2, 60])
+    decisions = rng.normal(size=(2, len(y), n_classes)) * rng.choice([0.1, 2, 60])
     if tied:
         decisions = np.round(decisions)
     weights = rng.integers(1, 4, len(y)).astype(float) if weighted else np.ones(len(y))
