@@ -137,7 +137,7 @@ class Task:
         """Return how many times as many candidates there are after a run as before it, where so
         many come: what they have reached is the threshold for the next. None where they are over
         before that pays."""
-        work = rows(self.objective) * (self.n_params + 20) + DRAW_WORK * self.n_params
+        work = candidate_work(self.objective) + DRAW_WORK * self.n_params
         n_more, first = RUN_SHARE * count * work / RUN_WORK, self._first_run
         if n_more < 1 or count <= first:
             return None
@@ -206,6 +206,15 @@ def check_top(path: str, task: Task, top: Array, *, exact: bool) -> None:
     thetas, size = task.thetas(top["index"]), batch_size(task.objective)
     losses = np.ascontiguousarray(top["loss"])
     check_losses(path, task.objective, thetas, losses, size, exact=exact)
+
+
+def candidate_work(objective: Objective) -> float:
+    """Return about the work of a candidate, in the units of KERNEL_WORK."""
+    own = traits(objective).shard_size
+    if own is not None:  # which is of about KERNEL_WORK
+        return KERNEL_WORK / own
+    work = float(rows(objective) * (objective.n_params + 20))
+    return work if is_sampled(objective) else work * KERNEL_WORK / PYTHON_WORK
 
 
 def shard_size(objective: Objective) -> int:

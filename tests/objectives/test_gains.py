@@ -122,6 +122,20 @@ def test_a_short_search_is_brute_force(monkeypatch):
     assert set(found.config["stages"].values()) == {"none"}
 
 
+def test_a_search_of_areas_drops_candidates_of_its_first_shard(monkeypatch):
+    X, rng = np.random.default_rng(0).standard_normal((1000, 6)), np.random.default_rng(1)
+    objective = mf.AUCObjective(X, X[:, 0] + rng.logistic(size=1000) > 0, n_threads=1)
+    asked = []
+    losses = mf.AUCObjective._losses
+    monkeypatch.setattr(
+        mf.AUCObjective,
+        "_losses",
+        lambda self, thetas: asked.append(len(thetas)) or losses(self, thetas),
+    )
+    mf.random_search(objective, mf.Normal(), 4000)
+    assert objective.shard_size >= 4000 and sum(asked) < 1000
+
+
 def test_candidates_that_are_alike_are_all_evaluated_without_a_set_up(monkeypatch):
     def fail(*arguments):
         raise AssertionError
