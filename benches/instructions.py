@@ -49,6 +49,7 @@ def problems():
         yield "logistic", "float64", kernel
     for loss in list(_kernels.LOSSES)[1:]:
         yield loss, "float64", "evaluate_tile"
+    yield "squared_hinge", "float64", "add_hessian"
 
 
 def flags():

@@ -75,6 +75,16 @@ def fit_many():
     mf.fit_many(X, Y, l2=np.geomspace(1e-6, 1, 300), folds=np.arange(len(X)) % 10, tol=1e-13)
 
 
+def fit_machines():
+    l2, folds = np.geomspace(1e-6, 1, 300), np.arange(len(X)) % 10
+    mf.fit_many(X, Y, l2=l2, folds=folds, loss="squared_hinge")
+
+
+def stability_selection():
+    l1 = mf.l1_max(X, Y) * np.geomspace(1, 0.05, 100)
+    mf.stability_selection(X, Y, l1=l1, n_resamples=400)
+
+
 def tune():
     LogisticRegressionSearchCV(n_iter=1000, cv=20, random_state=0).fit(X, Y)
 
@@ -111,7 +121,10 @@ def pack():
 
 CALLS = [
     *(random_search, evolve, enumerate_search, search_descents, gradient_descent),
-    *map(ended_by_the_signal, (fit_many, tune, batch_loss, batch_loss_gradient)),
+    *map(
+        ended_by_the_signal,
+        (fit_many, fit_machines, stability_selection, tune, batch_loss, batch_loss_gradient),
+    ),
     *map(ended_by_the_signal, (batch_counts, batch_auc, sample, pack, best_tree)),
 ]
 
