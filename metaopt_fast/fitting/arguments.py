@@ -268,7 +268,10 @@ def check_strengths(name: str, given: npt.ArrayLike, n_folds: int | None) -> Flo
 
 def check_factors(given: npt.ArrayLike | None, n_features: int) -> Float64Array:
     """Return the factors of the penalties of each feature, beside an l1 penalty."""
-    wanted = "numbers above 0 of shape (n_features,), infinity for features that are left out"
+    wanted = (
+        "numbers above 0 of shape (n_features,), 1e-4 for features that are to be nearly free, "
+        "infinity for those that are left out"
+    )
     if given is None:
         return np.ones(n_features)
     factors = _numbers("penalty_factor", given, 1, wanted)
