@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from metaopt_fast.search.scorecard import Scorecard
     from metaopt_fast.search.snapshot import read_checkpoint
     from metaopt_fast.selection.descents import DescentSearchResult, search_descents
-    from metaopt_fast.trees.best_tree import best_tree
+    from metaopt_fast.trees.best_tree import best_tree, best_trees
     from metaopt_fast.trees.tree import Tree
 
 __all__ = [
@@ -90,6 +90,7 @@ __all__ = [
     "Uniform",
     "__version__",
     "best_tree",
+    "best_trees",
     "config",
     "enumerate_search",
     "evolve",
@@ -128,6 +129,7 @@ _LATER = {
     "StabilityResult": "fitting.stability",
     "Tree": "trees.tree",
     "best_tree": "trees.best_tree",
+    "best_trees": "trees.best_tree",
     "enumerate_search": "search.enumeration",
     "fit_many": "fitting.fit_many",
     "gradient_descent": "descent.gradient_descent",

@@ -219,6 +219,11 @@ CALLS = {
     "fit_many of machines": lambda: fit(FORTY, folds=GROUPS, loss="squared_hinge"),
     "fit_many with l1": lambda: fit_l1(X, FORTY[:10], sample_weight=WEIGHTS),
     "fit_many of wide data with l1": lambda: fit_l1(WIDE, 0.0),
+    "best_tree": lambda: mf.best_tree(X, Y),
+    "best_tree of 4 classes": lambda: mf.best_tree(
+        X, Y + 2 * (X[:, 1] > 0.4), depth=3, min_leaf=9, class_cost={2: 3}, sample_weight=GROUPS + 1
+    ),
+    "best_trees": lambda: mf.best_trees(X, [Y, X[:, 2] > 0], depth=2),
     "stability_selection": lambda: mf.stability_selection(
         X, Y, l1=[2.0**-4, 2.0**-6], n_resamples=6, seed=2
     ),

@@ -13,7 +13,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.sklearn.classifier import finite_rows, named_columns
 from metaopt_fast.trees.arguments import Options, check_sizes
-from metaopt_fast.trees.best_tree import best_trees
+from metaopt_fast.trees.best_tree import find_trees
 from metaopt_fast.trees.tree import positions_of
 from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.labels import Labels
@@ -93,7 +93,7 @@ class BestTreeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         )
         listed = [f"x{j}" for j in range(rows.shape[1])] if names is None else names.tolist()
         sizes = check_sizes(sample_weight, len(rows))
-        (self.tree_,) = best_trees(
+        (self.tree_,) = find_trees(
             rows, [labels], sizes, options, tuple(listed), named=names is not None
         )
         return self

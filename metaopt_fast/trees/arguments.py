@@ -14,7 +14,7 @@ from metaopt_fast.data.checks import check_labels, check_X, shown
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.machine import default_n_threads
 from metaopt_fast.trees.counting import MAX_COST
-from metaopt_fast.typing import Float64Array, Int64Array
+from metaopt_fast.typing import Array, Int64Array
 from metaopt_fast.validation.frames import as_frame, as_numbers
 from metaopt_fast.validation.labels import Labels, short
 from metaopt_fast.validation.text import MISSING_CURE, quoted
@@ -30,6 +30,8 @@ MAX_CLASSES = 100
 # square.
 MAX_FEATURES = {2: 10_000, 3: 1000}
 SECONDS_OF_A_VISIT = 5e-11
+# Of X, that are copied between two looks at signals.
+NUMBERS_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,11 @@ class Options:
         )
 
 
-def read_rows(X: npt.ArrayLike) -> tuple[Float64Array, tuple[str, ...], bool]:
-    """Return X as finite floats, the names of its columns, and whether they are its own."""
+def read_rows(X: npt.ArrayLike) -> tuple[Array, tuple[str, ...], bool]:
+    """Return X, whose numbers are finite floats, the names of its columns, and whether they are its
+    own."""
     frame = as_frame("X", X)
-    rows = to_float64(check_X(X))
+    rows = _as_floats(check_X(X))
     names = [f"x{j}" for j in range(rows.shape[1])] if frame is None else map(str, frame.names)
     listed = tuple(names)
     finite = np.isfinite(rows)
@@ -85,35 +88,41 @@ def read_rows(X: npt.ArrayLike) -> tuple[Float64Array, tuple[str, ...], bool]:
     return rows, listed, frame is not None
 
 
-def read_labels_of_many(y: Any, n_samples: int) -> tuple[list[Labels], bool]:
-    """Return the labels of each vector, and whether there are many: y of shape (K, n_samples)."""
-    is_many = _has_many(y, n_samples)
-    vectors = list(y) if is_many else [y]
-    if not vectors:
-        raise ValueError(f"y has shape {y.shape}: pass at least one vector of labels.")
-    found = [check_labels(vector, n_samples) for vector in vectors]
-    for k, labels in enumerate(found):
-        if not 2 <= len(labels.values) <= MAX_CLASSES:
-            name = f"y[{k}]" if is_many else "y"
-            raise ValueError(
-                f"{name} holds {shown(labels.values)}: pass labels of 2 to {MAX_CLASSES} classes."
-            )
-    return found, is_many
+def _as_floats(X: Array) -> Array:
+    """Return X, or a copy in double precision if that rounds its numbers, by parts between which
+    signals are heard."""
+    if np.can_cast(X.dtype, np.float64) and X.dtype not in (np.int64, np.uint64):
+        return X
+    rows = np.empty(X.shape)
+    step = max(1, NUMBERS_AT_ONCE // X.shape[1])
+    with np.errstate(all="ignore"):
+        for first in range(0, len(X), step):
+            rows[first : first + step] = X[first : first + step]
+    return rows
 
 
-def _has_many(y: Any, n_samples: int) -> bool:
-    """Whether labels are vectors of one for each row, not a column of them."""
-    if isinstance(y, np.ndarray):
-        return y.ndim == 2 and y.shape[1] == n_samples
-    return (
-        isinstance(y, (list, tuple))
-        and len(y) > 0
-        and all(
-            (isinstance(vector, (list, tuple)) or (isinstance(vector, np.ndarray) and vector.ndim))
-            and len(vector) == n_samples
-            for vector in y
+def read_classes(name: str, y: Any, n_samples: int) -> Labels:
+    """Return labels of two classes or more."""
+    is_many = isinstance(y, np.ndarray) and y.ndim == 2 and y.shape[1] == n_samples > 1
+    if is_many and name == "y":
+        raise ValueError(
+            f"y has shape {y.shape}: pass one label for each row, or call best_trees, which finds "
+            "a tree for each label vector."
         )
-    )
+    labels = check_labels(y, n_samples)
+    if not 2 <= len(labels.values) <= MAX_CLASSES:
+        raise ValueError(
+            f"{name} holds {shown(labels.values)}: pass labels of 2 to {MAX_CLASSES} classes."
+        )
+    return labels
+
+
+def read_all_classes(y: Any, n_samples: int) -> list[Labels]:
+    """Return the labels of each vector of y, of shape (K, n_samples)."""
+    is_right = isinstance(y, (list, tuple)) or (isinstance(y, np.ndarray) and y.ndim == 2)
+    if not is_right or len(y) == 0 or any(np.isscalar(vector) for vector in y):
+        raise ValueError(f"y is {describe(y)}: pass label vectors, of shape (K, n_samples).")
+    return [read_classes(f"y[{k}]", vector, n_samples) for k, vector in enumerate(y)]
 
 
 @shielded

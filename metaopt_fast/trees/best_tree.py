@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,15 @@ from metaopt_fast.trees.arguments import (
     check_n_features,
     check_sizes,
     check_total_cost,
-    read_labels_of_many,
+    read_all_classes,
+    read_classes,
     read_rows,
 )
 from metaopt_fast.trees.counting import LabelledRows
 from metaopt_fast.trees.features import BinaryFeatures
 from metaopt_fast.trees.growing import grow
 from metaopt_fast.trees.tree import Split, Tree
-from metaopt_fast.typing import Float64Array, IndexArray, Int64Array
+from metaopt_fast.typing import Array, IndexArray, Int64Array
 from metaopt_fast.validation.labels import Labels
 
 
@@ -37,7 +38,7 @@ def best_tree(
     class_cost: Mapping[Any, int] | None = None,
     min_leaf: int = 1,
     n_threads: int | None = None,
-) -> Tree | list[Tree]:
+) -> Tree:
     """Find the decision tree of least cost among all of a depth.
 
     Each column is cut at thresholds into binary features, and all trees of them are compared, by
@@ -49,9 +50,8 @@ def best_tree(
     ----------
     X : array_like of shape (n_samples, n_features)
         Finite numbers, of any layout and real dtype, or a frame.
-    y : array_like of shape (n_samples,), or (K, n_samples)
-        Labels of 2 to 100 classes: numbers, strings or bool. Of K label vectors, as of a
-        permutation test, each has a tree; they share the thresholds.
+    y : array_like of shape (n_samples,)
+        Labels of 2 to 100 classes: numbers, strings or bool.
     depth : {2, 3}, default 3
         Questions on the way to a leaf, at most.
     n_thresholds : int, default 10
@@ -69,7 +69,7 @@ def best_tree(
 
     Returns
     -------
-    Tree, or a list of K of them
+    Tree
 
     Raises
     ------
@@ -98,15 +98,52 @@ def best_tree(
     """
     options = Options.of(depth, n_thresholds, class_cost, min_leaf, n_threads)
     rows, names, named = read_rows(X)
-    all_labels, is_many = read_labels_of_many(y, len(rows))
+    labels = read_classes("y", y, len(rows))
     sizes = check_sizes(sample_weight, len(rows))
-    trees = best_trees(rows, all_labels, sizes, options, names, named)
-    return trees if is_many else trees[0]
+    return find_trees(rows, [labels], sizes, options, names, named)[0]
+
+
+def best_trees(
+    X: npt.ArrayLike,
+    y: Sequence[npt.ArrayLike] | npt.NDArray[Any],
+    *,
+    depth: int = 3,
+    n_thresholds: int = 10,
+    sample_weight: npt.ArrayLike | None = None,
+    class_cost: Mapping[Any, int] | None = None,
+    min_leaf: int = 1,
+    n_threads: int | None = None,
+) -> list[Tree]:
+    """Find the tree of `best_tree` for each of many label vectors, as of a permutation test.
+
+    Parameters
+    ----------
+    X, depth, n_thresholds, sample_weight, class_cost, min_leaf, n_threads
+        As in `best_tree`; the binary features are found once.
+    y : array_like of shape (K, n_samples)
+        Label vectors, each of 2 to 100 classes of its own; `class_cost` is of labels that all have.
+
+    Returns
+    -------
+    list of K Tree
+
+    Examples
+    --------
+    >>> import metaopt_fast as mf
+    >>> trees = mf.best_trees([[0], [1], [2], [3]], [[0, 1, 1, 0], [1, 1, 0, 0]], depth=2)
+    >>> [len(tree.leaves) for tree in trees]
+    [3, 2]
+    """
+    options = Options.of(depth, n_thresholds, class_cost, min_leaf, n_threads)
+    rows, names, named = read_rows(X)
+    all_labels = read_all_classes(y, len(rows))
+    sizes = check_sizes(sample_weight, len(rows))
+    return find_trees(rows, all_labels, sizes, options, names, named)
 
 
 @shielded
-def best_trees(
-    X: Float64Array,
+def find_trees(
+    X: Array,
     all_labels: list[Labels],
     sizes: Int64Array,
     options: Options,

@@ -76,6 +76,7 @@ def entries():
             for name in ("decision_function", "predict", "predict_proba")
         },
         "best_tree": Entry(mf.best_tree, TREE),
+        "best_trees": Entry(mf.best_trees, TREE | {"y": [Y, 1 - Y]}),
         "merge_results": Entry(
             mf.merge_results, {"results": [SEARCH]}, aliases={"results": "result"}
         ),

@@ -24,6 +24,7 @@ CALLS = {
     "batch_counts": lambda: digest(COUNTS.batch_counts(THETAS)),
     "batch_auc": lambda: digest(*AUC.batch_auc(THETAS)),
     "fit_many": lambda: digest(mf.fit_many(X, Y, l2=[0.01, 0.1, 1.0], n_threads=3).theta),
+    "best_tree": lambda: digest(mf.best_tree(X, Y, n_threads=3).counts),
 }
 
 

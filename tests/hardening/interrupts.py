@@ -33,7 +33,7 @@ THETAS = np.random.default_rng(1).normal(size=(200_000, 30))  # seconds of work
 LOSS = mf.LogisticLoss(X, Y, l2=1e-3)
 COUNTS, AUC = mf.ConfusionCounts(X, Y), mf.AUCObjective(X, Y)
 TALL = np.ones((500_000, 60), np.float32)
-BITS = np.random.default_rng(2).integers(0, 2, (40_000, 900))
+BITS = np.random.default_rng(2).integers(0, 2, (20_000, 900), np.uint8)
 
 
 def random_search():

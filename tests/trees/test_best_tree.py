@@ -135,6 +135,29 @@ def test_a_threshold_is_between_its_values_whatever_they_are(low, high, middle):
     assert between(low, high) == middle
 
 
+@pytest.mark.parametrize("dtype", ["bool", "int8", "int64", "uint64", ">f4", "float32", "float64"])
+@pytest.mark.parametrize("layout", ["C", "F", "strided"])
+def test_rows_of_any_dtype_and_layout_have_one_tree(dtype, layout):
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 2 if dtype == "bool" else 90, (120, 4))
+    X = X / 7 if "f" in dtype else X
+    y = (X[:, 0] > X[:, 1]) | (X[:, 2] > X[:, 3])
+    given = X.astype(dtype)
+    if layout == "strided":
+        given = np.repeat(given, 2, axis=1)[:, ::2]
+    given = np.asarray(given, order="F") if layout == "F" else given
+    wanted = mf.best_tree(given.astype(float).copy(), y)
+    found = mf.best_tree(given, y)
+    assert found.to_dict() == wanted.to_dict()
+    assert (found.predict(given) != y).sum() == found.n_errors
+
+
+def test_neighbouring_numbers_of_single_precision_are_told_apart():
+    low = np.float32(1)
+    X = np.array([low, np.nextafter(low, np.float32(2))] * 3, np.float32)[:, None]
+    assert mf.best_tree(X, [0, 1] * 3).n_errors == 0
+
+
 def test_rows_that_count_twice_are_rows_that_are_there_twice():
     rng = np.random.default_rng(0)
     X, y = rows_of(rng, 80, 3, 2)
@@ -195,12 +218,12 @@ def test_each_of_many_label_vectors_has_the_tree_that_it_has_alone():
     rng = np.random.default_rng(0)
     X, y = rows_of(rng, 90, 3, 2)
     Y = np.stack([y, rng.permutation(y), 2 * rng.permutation(y) + 1])
-    found = mf.best_tree(X, Y, depth=2)
+    found = mf.best_trees(X, Y, depth=2)
     assert [tree.to_dict() for tree in found] == [
         mf.best_tree(X, labels, depth=2).to_dict() for labels in Y
     ]
     assert found[2].classes == (1, 3)
-    assert isinstance(mf.best_tree(X, y[None], depth=2), list)
+    assert mf.best_trees(X, list(Y), depth=2)[1].to_dict() == found[1].to_dict()
     assert mf.best_tree(X, y[:, None], depth=2).to_dict() == found[0].to_dict()
 
 
@@ -361,10 +384,9 @@ def test_a_mistake_is_a_sentence(options, sentence):
     "X, y, sentence",
     [
         (X4, [1, 1, 1, 1], "y holds 1 class (1): pass labels of 2 to 100 classes."),
-        (X4, [[0, 1, 0, 1], [1, 1, 1, 1]], "y[1] holds 1 class (1): pass labels of 2 to 100"),
         (X4, [0, 1], "y has 2 labels, but X has 4 rows: pass one label for each row."),
-        (X4, np.zeros((0, 4)), "y has shape (0, 4): pass at least one vector of labels."),
         (X4, np.zeros((2, 3)), "y has shape (2, 3): pass one label for each row"),
+        (X4, np.zeros((2, 4)), "y has shape (2, 4): pass one label for each row, or call best_tre"),
         ([[1.0], [np.nan], [3.0], [4.0]], Y4, "X has nan in row 1, column 'x0': fill it, or drop"),
         ([[1.0], [2.0], [3.0], [np.inf]], Y4, "X has inf in row 3, column 'x0': pass finite"),
         (np.zeros((4, 0)), Y4, "X has shape (4, 0): pass at least one row and one column."),
@@ -373,6 +395,22 @@ def test_a_mistake_is_a_sentence(options, sentence):
 def test_mistaken_rows_and_labels_are_a_sentence(X, y, sentence):
     with pytest.raises((ValueError, TypeError)) as error:
         mf.best_tree(X, y)
+    assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "y, sentence",
+    [
+        (np.zeros((0, 4)), "y is an array of shape (0, 4) and dtype float64: pass label vectors"),
+        (None, "y is None: pass label vectors, of shape (K, n_samples)."),
+        (Y4, "y is [0, 1, 0, 1] (of type list): pass label vectors, of shape (K"),
+        ([Y4, [1, 1, 1, 1]], "y[1] holds 1 class (1): pass labels of 2 to 100 classes."),
+        ([Y4, [0, 1]], "y has 2 labels, but X has 4 rows: pass one label for each row."),
+    ],
+)
+def test_mistaken_label_vectors_are_a_sentence(y, sentence):
+    with pytest.raises((ValueError, TypeError)) as error:
+        mf.best_trees(X4, y)
     assert sentence in str(error.value)
 
 

@@ -8,7 +8,12 @@ import numpy.typing as npt
 
 import metaopt_fast as mf
 from metaopt_fast.datasets import load_breast_cancer
-from metaopt_fast.sklearn import LinearSVC, LogisticRegression, LogisticRegressionSearchCV
+from metaopt_fast.sklearn import (
+    BestTreeClassifier,
+    LinearSVC,
+    LogisticRegression,
+    LogisticRegressionSearchCV,
+)
 from metaopt_fast.typing import (
     BatchDifferentiable,
     Differentiable,
@@ -74,3 +79,9 @@ machine = LinearSVC(C=1.0, class_weight="balanced").fit(X, y)
 print(machine.predict(X), machine.decision_function(X))
 search = LogisticRegressionSearchCV(n_iter=200, scoring=["neg_log_loss", "f1"], refit="f1")
 print(search.fit(X, y).best_params_)
+
+tree = mf.best_tree(X, y, depth=2, class_cost={1: 5})
+assert_type(tree, mf.Tree)
+print(tree.n_errors, tree.predict(X), tree.leaf_counts.sum())
+print(BestTreeClassifier(depth=2).fit(X, y).tree_.to_text())
+assert_type(mf.best_trees(X, np.stack([y, 1 - y])), list[mf.Tree])
