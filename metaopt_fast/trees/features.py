@@ -86,8 +86,8 @@ def cuts_of(
     ends = np.flatnonzero(values[1:] != values[:-1])
     if len(ends) > n_thresholds:
         parts = np.arange(1, n_thresholds + 1) * int(below[-1])
-        places = np.unique(np.searchsorted(below[ends] * (n_thresholds + 1), parts))
-        ends = ends[places[places < len(ends)]]
+        places = np.searchsorted(below[ends] * (n_thresholds + 1), parts).tolist()
+        ends = ends[[place for place in dict.fromkeys(places) if place < len(ends)]]
     pairs = zip(values[ends].tolist(), values[ends + 1].tolist(), strict=True)
     cuts = [between(float(low), float(high)) for low, high in pairs]
     return cuts, below[ends].tolist()
