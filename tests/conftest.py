@@ -31,6 +31,9 @@ settings.register_profile(
     print_blob=True,
     max_examples=2000,
 )
+# Where an example takes several times as long: with so many, the tests that .ci/run runs under
+# sanitizers reach the same lines of src/*.pxi.
+settings.register_profile("sanitized", settings.get_profile("default"), max_examples=50)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 # A shell ignores Ctrl-C on behalf of what it runs in the background, tests of Ctrl-C among it.
