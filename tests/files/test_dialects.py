@@ -273,6 +273,20 @@ def test_parquet_has_the_sentences_of_its_text(tmp_path, parquet_library, monkey
         read_table(path, wanted=asked)
 
 
+def test_classes_may_be_known_before_a_file_of_any_kind_is_read(tmp_path):
+    np.savez(tmp_path / "data.npz", X=X, y=np.full(len(X), 1.0))
+    write_parquet(tmp_path / "data.parquet", {"a": [1.0, 2.0], "t": ["q", "q"]})
+    for name, target, classes, other in (
+        ("data.npz", None, ("0", "1"), ("2", "3")),
+        ("data.parquet", "t", ("p", "q"), ("r", "s")),
+    ):
+        table = read_table(tmp_path / name, wanted=Wanted(target, classes=classes))
+        assert table.class_names == classes and set(table.y.tolist()) == {1}
+        sentence = f"has the value '.*': pass rows of the classes '{other[0]}' and '{other[1]}'"
+        with pytest.raises(ValueError, match=sentence):
+            read_table(tmp_path / name, wanted=Wanted(target, classes=other))
+
+
 def test_arrays_may_miss_values_and_have_weights(tmp_path):
     rows = np.where(X > 1, np.nan, X)
     rows[:, 2] = np.arange(7)
