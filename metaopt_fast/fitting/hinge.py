@@ -35,6 +35,8 @@ MIN_LEADS = 7
 # Part of the last step's length that a step of the same Hessian has to be below: x 1.2 at 0.001,
 # x 1.1 at 0.1, x 1.4 at 0.3.
 SLOW = 0.03
+# Squared length of a Newton step, beside the loss, from which on gaps are bounded.
+NEAR = 1e-6
 # The mean loss of a theta of zeros.
 LOSS_AT_ZERO = 1.0
 # As in src/kept.pxi: the part of what the gradient promises that the loss has to fall by, how often
@@ -144,23 +146,29 @@ class _Batch:
     def run(self, optima: Optima) -> None:
         """Step until every model is done, and write where each has ended."""
         active = np.arange(len(self.members))
+        aim = self.tol * min(1.0, self.tol) / 2
         while len(active):
             self.renew(active[self.is_old[active]])
-            gaps, is_rounding = squared_hinge_gaps(
-                self.models,
-                self.members[active],
-                self.thetas[active],
-                self.losses[active],
-                self.gradients[active],
-            )
-            ended = is_rounding | (self.idle[active] >= IDLE)
-            aim = self.tol * min(1.0, self.tol) / 2
-            ended |= gaps <= aim * np.maximum(1, self.losses[active])
-            done = ended | (self.n_iter[active] >= self.max_iter)
-            self.write(active[done], gaps[done], ended[done], optima)
+            size = np.maximum(1, self.losses[active])
+            must_end = (self.idle[active] >= IDLE) | (self.n_iter[active] >= self.max_iter)
+            # No gap is below half the squared length of the Newton step.
+            near = must_end | (np.square(self.lengths[active]) <= max(NEAR, 2 * aim) * size)
+            done = np.zeros(len(active), np.bool_)
+            if near.any():
+                at = active[near]
+                gaps, is_rounding = self.gaps(at)
+                ended = is_rounding | (self.idle[at] >= IDLE) | (gaps <= aim * size[near])
+                done[near] = ended | must_end[near]
+                self.write(active[done], gaps[done[near]], ended[done[near]], optima)
             active = active[~done]
             if len(active):
                 self.step(active)
+
+    def gaps(self, at: IndexArray) -> tuple[Float64Array, BoolArray]:
+        """Return bounds of the gaps of some models, and which are rounding for the most part."""
+        return squared_hinge_gaps(
+            self.models, self.members[at], self.thetas[at], self.losses[at], self.gradients[at]
+        )
 
     def write(self, at: IndexArray, gaps: Float64Array, ended: BoolArray, optima: Optima) -> None:
         """Write where models have ended, and why."""
