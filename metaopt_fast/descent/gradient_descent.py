@@ -25,6 +25,7 @@ from metaopt_fast.descent.loop import Evaluation, Limits, descend
 from metaopt_fast.descent.options import PerDescent
 from metaopt_fast.descent.result import DescentResult
 from metaopt_fast.descent.rule import Rule
+from metaopt_fast.descent.starts import read_starts
 from metaopt_fast.objectives.penalties import L2, Penalty
 from metaopt_fast.runs.evaluation import (
     is_batch_differentiable,
@@ -35,14 +36,12 @@ from metaopt_fast.runs.evaluation import (
     traits,
 )
 from metaopt_fast.samplers.base import MAX_SEED
-from metaopt_fast.typing import BatchDifferentiable, Differentiable, Float64Array
+from metaopt_fast.typing import BatchDifferentiable, Differentiable, Float64Array, SamplerLike
 from metaopt_fast.validation.overrides import check_overrides, has_method, is_same_kind
 from metaopt_fast.validation.values import (
-    as_real_array,
     check_integer,
     check_number,
     describe,
-    to_float64,
 )
 
 __all__ = ["METHODS", "DescentResult", "gradient_descent"]
@@ -65,8 +64,9 @@ Epoch = Callable[[int], list[Any]]
 
 def gradient_descent(
     objective: Differentiable | BatchDifferentiable,
-    theta0: npt.ArrayLike | None = None,
+    theta0: npt.ArrayLike | SamplerLike | None = None,
     *,
+    n_starts: int | None = None,
     learning_rate: npt.ArrayLike | None = None,
     method: str = "gd",
     max_iter: int = 1000,
@@ -92,9 +92,13 @@ def gradient_descent(
         Many descents use ``batch_loss_gradient(thetas)`` where there is one that knows of every
         override: not where a class overrides ``loss_gradient`` alone, nor ``lipschitz()``. A class
         that overrides its losses or ``gradient`` without either of the two is refused.
-    theta0 : array_like of shape (n_params,) or (K, n_params), optional
+    theta0 : array_like of shape (n_params,) or (K, n_params), or a sampler, optional
         The start, or those of K descents; by default zeros. With K, or without theta0, numbers
-        below that say so may be arrays of shape (K,), one for each descent.
+        below that say so may be arrays of shape (K,), one for each descent. Of a sampler (Normal,
+        Uniform, Integers, Mixture, one of your own, or a callable as of `random_search`), start k
+        is candidate k of the seed.
+    n_starts : int, optional
+        K, the starts that are drawn from a sampler; without it, the sampler gives one descent.
     learning_rate : float or array_like of shape (K,), optional
         The step size eta > 0. By default 1 / ``objective.lipschitz()`` for "gd", "momentum" and
         "nesterov", with which the loss of a convex objective falls at every step of "gd"; 0.01 for
@@ -122,7 +126,7 @@ def gradient_descent(
         is an epoch, in which each row of positive weight is visited once, and after which the loss
         of all rows is asked for. All K descents share the rows. Needs ``objective.minibatches``.
     seed : int, default 0
-        Seed of the order of rows in each epoch.
+        Seed of the order of rows in each epoch, and of starts that are drawn.
     momentum : float or array_like of shape (K,), optional
         Part of the velocity that a step keeps, in [0, 1). By default 0.9 for "momentum" and 0 for
         "rmsprop". "nesterov" with a number is PyTorch's ``SGD(nesterov=True)``; without one, it
@@ -194,7 +198,8 @@ def gradient_descent(
         None if patience is None else check_integer("patience", patience, 1),
         check_number("min_delta", min_delta, 0.0),
     )
-    theta = _check_theta0(objective, theta0)
+    seed = check_integer("seed", seed, 0, MAX_SEED)
+    theta = read_starts(int(objective.n_params), theta0, n_starts, seed)
     descents = PerDescent(theta)
     rate = descents.read("learning_rate", learning_rate, 0.0, strictly=True)
     strength = descents.read("l2", l2, 0.0)
@@ -208,7 +213,6 @@ def gradient_descent(
         "history_size": history_size,
     }
     options = kind.read_options(method, given, descents)
-    seed = check_integer("seed", seed, 0, MAX_SEED)
     penalty = None
     if strength is not None:
         strengths = np.broadcast_to(strength, descents.n_runs or 1)
@@ -306,35 +310,6 @@ def _check_objective(objective: Any, method: object) -> type[Rule]:
     asked = "batch_loss_gradient" if is_batch_differentiable(objective) else "loss_gradient"
     check_overrides("objective", objective, asked, "loss", "batch_loss", "gradient")
     return RULES[method]
-
-
-def _check_theta0(objective: Any, theta0: npt.ArrayLike | None) -> Float64Array | None:
-    """Return the start as a copy: the result must not change with theta0."""
-    if theta0 is None:
-        return None
-    n_params = int(objective.n_params)
-    is_many = _is_matrix(theta0)
-    ndim, wanted = (2, f"(K, {n_params})") if is_many else (1, f"({n_params},)")
-    array = as_real_array("theta0", theta0, ndim, f"an array of shape {wanted}")
-    theta = np.array(to_float64(array))
-    if theta.shape[-1] != n_params:
-        noun = "columns" if is_many else "entries"
-        raise ValueError(
-            f"theta0 has {theta.shape[-1]} {noun}, but the objective has {n_params} parameters: "
-            f"pass theta0 of shape {wanted}."
-        )
-    if theta.size == 0:
-        raise ValueError(f"theta0 is empty: pass an array of shape {wanted}.")
-    if not np.isfinite(theta).all():
-        raise ValueError("theta0 has an entry that is not finite: pass finite numbers.")
-    return theta
-
-
-def _is_matrix(value: Any) -> bool:
-    try:
-        return np.ndim(value) == 2
-    except (ValueError, TypeError):  # ragged, or nothing like an array
-        return False
 
 
 def _epochs(objective: Any, batch_size: object, seed: int, method: str) -> Epoch:

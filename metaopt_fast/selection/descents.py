@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from metaopt_fast.descent.gradient_descent import gradient_descent
 from metaopt_fast.descent.result import DescentResult
+from metaopt_fast.descent.starts import is_sampler
 from metaopt_fast.runs.evaluation import is_objective, traits
 from metaopt_fast.samplers.base import BuiltInSampler
 from metaopt_fast.samplers.independent import HyperSampler
@@ -190,6 +191,8 @@ def search_descents(
     # Raises errors of all arguments but those that are drawn.
     gradient_descent(objective, theta0, **{**options, "max_iter": 0})
     if theta0 is not None:
+        if is_sampler(theta0):
+            raise TypeError(f"theta0 is {describe(theta0)}: pass one start, for all descents.")
         theta0 = np.array(theta0, np.float64)
         if theta0.ndim != 1:
             raise ValueError(f"theta0 has shape {theta0.shape}: pass one start, for all descents.")

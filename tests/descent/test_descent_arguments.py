@@ -109,6 +109,13 @@ def test_arguments_that_a_method_does_not_use_are_refused(method, options):
         ({"theta0": np.zeros((0, 5))}, "theta0 is empty"),
         ({"theta0": np.zeros((1, 2, 5))}, "theta0"),
         ({"theta0": [[0, 0, 0, 0, math.nan]]}, "not finite"),
+        ({"n_starts": 3}, "n_starts is 3, but theta0 is None: pass a sampler as theta0, or leave"),
+        ({"n_starts": 3, "theta0": np.zeros(5)}, "n_starts is 3, but theta0 is an array of shape"),
+        ({"n_starts": 0, "theta0": mf.Normal()}, "n_starts is 0: pass an integer from 1 to"),
+        ({"n_starts": 2.0, "theta0": mf.Normal()}, "n_starts is 2.0"),
+        ({"n_starts": 3, "theta0": mf.Normal, "seed": 1}, "n_starts is 3, but theta0 is <class"),
+        ({"theta0": lambda start, count: np.zeros((count, 4))}, r"theta0\(0, 1\) returned"),
+        ({"theta0": mf.Normal(np.zeros(4))}, "4"),
     ],
     ids=str,
 )

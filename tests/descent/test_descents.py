@@ -55,6 +55,65 @@ def test_without_a_start_arrays_say_how_many_descents_there_are():
     assert len(mf.gradient_descent(logistic(), learning_rate=[0.1])) == 1
 
 
+class Numbered:
+    """A sampler of one's own, whose candidate i is i + 1 of a seed."""
+
+    def sample(self, seed, start, count, n_params):
+        return np.outer(seed + 1.0 + np.arange(start, start + count), np.ones(n_params)) / 64
+
+    def mean(self, n_params):
+        return np.zeros(n_params)
+
+    def std(self, n_params):
+        return np.ones(n_params)
+
+    def bounds(self, n_params):
+        return np.full(n_params, -math.inf), np.full(n_params, math.inf)
+
+    def is_integer(self, n_params):
+        return np.zeros(n_params, bool)
+
+    def nonzero_limit(self, n_params):
+        return None
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [mf.Normal(), mf.Uniform(-1, 2), mf.Integers(-2, 2), Numbered()],
+    ids=lambda sampler: type(sampler).__name__,
+)
+def test_start_k_of_a_sampler_is_its_candidate_k_however_many_there_are(sampler):
+    options = {"method": "adam", "learning_rate": 0.1, "max_iter": 5, "seed": 9, "batch_size": 16}
+    runs = mf.gradient_descent(logistic(), sampler, n_starts=4, **options)
+    starts = np.asarray(sampler.sample(9, 0, 4, 5), float)
+    given = mf.gradient_descent(logistic(), starts, **options)
+    assert runs.theta.tobytes() == given.theta.tobytes()
+    assert runs.trace.tobytes() == given.trace.tobytes()
+    few = mf.gradient_descent(logistic(), sampler, n_starts=2, **options)
+    assert few.theta.tobytes() == runs.theta[:2].tobytes()
+    alone = mf.gradient_descent(logistic(), sampler, **options)
+    assert alone.theta.shape == (5,)
+    assert alone.theta.tobytes() == runs.theta[0].tobytes()
+    assert len(mf.gradient_descent(logistic(), sampler, n_starts=1, **options)) == 1
+
+
+def test_starts_of_a_callable_and_numbers_of_each_descent():
+    def drawn(start, count):
+        return np.outer(np.arange(start, start + count), np.ones(5))
+
+    rates = [0.1, 0.2, 0.4]
+    runs = mf.gradient_descent(logistic(), drawn, n_starts=3, learning_rate=rates, max_iter=4)
+    given = mf.gradient_descent(logistic(), drawn(0, 3), learning_rate=rates, max_iter=4)
+    assert runs.theta.tobytes() == given.theta.tobytes()
+
+
+def test_the_best_of_many_starts_beats_zeros_where_there_are_many_minima():
+    X = np.array([[1.0], [1.0], [-3.0], [0.4]])
+    loss = mf.SmoothedZeroOneLoss(X, [1, 1, 1, 0], beta=4.0)
+    runs = mf.gradient_descent(loss, mf.Normal(scale=4.0), n_starts=16, method="lbfgs")
+    assert runs.loss.min() <= mf.gradient_descent(loss, method="lbfgs").loss
+
+
 def test_finished_descents_leave_the_batch():
     class Counting(KnownQuadratic):
         asked = 0

@@ -53,6 +53,7 @@ TESTS = {
     "descent/loop": ["descent", "descents"],
     "descent/options": ["descents", "descent_arguments"],
     "descent/result": ["descent", "descents"],
+    "descent/starts": ["descents", "descent_arguments"],
     "descent/rule": ["optimizers", "descent_arguments"],
     "evolution/continuous": ["evolve"],
     "evolution/evolve": ["evolve", "evolve_stops", "every_argument_of_runs"],

@@ -173,6 +173,7 @@ def test_bounds_that_are_none_are_refused(low, high):
         {"batch": 0},
         {"theta0": np.zeros(6)},
         {"theta0": np.zeros((2, 7))},
+        {"theta0": mf.Normal()},
         {"method": "sgd"},
         {"betas": (0.9, 0.9)},
         {"search": {"seed": 1}},
