@@ -44,6 +44,11 @@ constexpr double EXACT = 0;
 constexpr float NARROW = 0, ABOVE = 1, NO_SLOPES[64] = {}, NORMS[N_BLOCKS] = {};
 constexpr Cuts CUTS = {&EXACT, &NARROW, &ABOVE, 1, 0};
 
+// Rows of two classes as bits, of which nothing is known.
+constexpr ptrdiff_t N_FEATURES = 64, ENDS[] = {16, 32};
+constexpr int32_t CLASSES[] = {0, 1}, COSTS[] = {16, 16}, SIZES[] = {1, 1};
+int32_t known_counts[N_FEATURES * 2 * N_FEATURES];
+
 bool is(const char *name, const char *other) { return strcmp(name, other) == 0; }
 
 }  // namespace
@@ -97,7 +102,21 @@ extern "C" __attribute__((noinline)) bool measured(Problem *p, const char *name)
         kernels->find_aucs((double *)p->out, p->more, N_BINS, p->sums, p->matrix);
     else if (is(name, "find_margins"))
         kernels->find_margins(&p->rows, 0, N_BLOCKS, p->thetas, (double *)p->out);
-    else if (is(name, "pointwise"))
+    else if (is(name, "find_splits")) {
+        const BitRows rows = {(const uint32_t *)p->more,
+                              ENDS,
+                              CLASSES,
+                              COSTS,
+                              SIZES,
+                              2,
+                              2,
+                              N_FEATURES,
+                              N_FEATURES,
+                              0};
+        const FeatureCounts known = {known_counts, known_counts, known_counts};
+        kernels->find_splits(&rows, &known, 0, 1, N_FEATURES, (uint32_t *)p->scratch,
+                             (int32_t *)p->out);
+    } else if (is(name, "pointwise"))
         kernels->pointwise(p->thetas, 4096, p->out, p->scratch);
     else
         return false;

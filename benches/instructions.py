@@ -36,6 +36,7 @@ DOUBLE_ONLY = [
     *("add_hessian", "largest_margins", "factor_tile", "solve_tile"),
     *("factor_one", "solve_one", "make_reflections", "narrow_rows", "narrow_tiles"),
     "count_narrow",
+    "find_splits",
 ]
 OF_A_LOSS = ["evaluate_tile", "evaluate_tile, gradient", "evaluate_one", "evaluate_one, gradient"]
 
