@@ -280,6 +280,18 @@ def test_where_rounding_ends_the_steps_a_warning_says_so():
     assert fits.gap_bound[0] < 1e-11
 
 
+@pytest.mark.filterwarnings("ignore:.*rounding hides")
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_no_bound_is_below_the_rounding_of_the_loss(fit_intercept):
+    # With l2, what slopes are beyond l1 adds their squares alone.
+    for seed in range(5):
+        X, y, _, _ = problem(seed=seed)
+        strengths = mf.l1_max(X, y, None, fit_intercept) * np.array([3, 0.9, 0.3, 0.1, 0.02])
+        fits = mf.fit_many(X, y, l1=strengths, l2=strengths, fit_intercept=fit_intercept, tol=1e-17)
+        assert (fits.gap_bound >= 2.0**-52 * fits.loss).all()
+        assert (fits.gap_bound < 1e-11).all() and not fits.converged.any()
+
+
 @pytest.mark.parametrize("standardized", [True, False])
 @pytest.mark.parametrize("ratio", [1.0, 0.5])
 def test_weak_penalties_on_nearly_separable_rows_are_certified(ratio, standardized):
@@ -350,7 +362,7 @@ def test_a_start_at_the_optimum_has_little_to_do():
     X, y, _, _ = problem()
     first = mf.fit_many(X, y, l2=0, l1=0.01, tol=1e-11)
     again = mf.fit_many(X, y, l2=0, l1=0.01, theta0=first.theta)
-    assert again.n_iter[0] < first.n_iter[0] and again.converged.all()
+    assert again.n_iter[0] == 1 < first.n_iter[0] and again.converged.all()
     far = mf.fit_many(X, y, l2=0, l1=0.01, theta0=1e3 * np.ones(7))
     assert far.loss[0] == pytest.approx(first.loss[0], abs=2e-8)
 

@@ -701,13 +701,6 @@ MUTANTS = [
         "lasso",
     ),
     Mutant(
-        "l1: a column with a weight leaves the working set",
-        LASSO_PATH,
-        "        if path.w[slot] == 0 and (\n",
-        "        if (\n",
-        "lasso",
-    ),
-    Mutant(
         "l1: columns that were left out are not looked at",
         "src/lasso_steps.pxi",
         "    gap = gap_of(path, path.gradient, NULL, path.n_features)\n",

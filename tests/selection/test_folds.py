@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
-from metaopt_fast.selection.folds import check_splits, partitions, stratified_folds
+from metaopt_fast.selection.folds import (
+    check_splits,
+    partitions,
+    stratified_folds,
+    stratified_holdout,
+)
 from metaopt_fast.sklearn import LogisticRegressionSearchCV
 
 
@@ -135,3 +140,13 @@ def test_folds_are_stratified_and_in_random_order(n_folds):
     assert (folds != stratified_folds(y, n_folds, seed=1)).any()
     assert (folds == stratified_folds(y, n_folds, seed=0)).all()
     assert (np.diff(folds) != 1).any()
+
+
+@pytest.mark.parametrize("part", [0.01, 0.5, 0.99])
+def test_each_class_keeps_a_row_on_either_side_of_a_holdout_or_cannot(part):
+    y = np.array([1, 0, 1, 1, 0])
+    train, held_out = stratified_holdout(y, part, 0)
+    assert sorted([*train, *held_out]) == list(range(5))
+    assert set(y[train]) == set(y[held_out]) == {0, 1}
+    with pytest.raises(ValueError, match="a class has one row, and none can be held out: pass"):
+        stratified_holdout(np.array([1, 0, 1, 1]), part, 0)
