@@ -289,7 +289,11 @@ def plot_weights(
 
 
 def warn_if_unbounded(
-    fits: FitResult, l2: npt.ArrayLike, stacklevel: int, l1: npt.ArrayLike = 0.0
+    fits: FitResult,
+    l2: npt.ArrayLike,
+    stacklevel: int,
+    l1: npt.ArrayLike = 0.0,
+    category: type[Warning] = RuntimeWarning,
 ) -> None:
     """Warn of models without a penalty that may have no optimum."""
     strengths = sum(
@@ -300,7 +304,7 @@ def warn_if_unbounded(
         warnings.warn(
             "l2 is 0 and an optimum could not be certified, as where columns are collinear or a "
             "plane separates the classes: pass a positive l2.",
-            RuntimeWarning,
+            category,
             stacklevel=stacklevel,
         )
 

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,9 @@ from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.frames import as_frame, as_numbers
 from metaopt_fast.validation.values import check_number, describe
 
+# What X may be, and stays; anything else becomes the first.
+PRECISIONS = [np.float64, np.float32]
+Rows = TypeVar("Rows", bound=npt.NDArray[np.floating[Any]])
 # Classes may weigh their rows more, within the range of floats.
 MAX_WEIGHT = 1e300
 
@@ -38,7 +41,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = self.l1_ratio == 0
+        tags.classifier_tags.multi_class = not self.l1_ratio
         return tags
 
     def _features(self, X: Any) -> Float64Array:
@@ -49,10 +52,10 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
 
     def _training_data(
         self, X: Any, y: Any, sample_weight: Any
-    ) -> tuple[Float64Array, IndexArray, Float64Array | None]:
+    ) -> tuple[npt.NDArray[np.floating[Any]], IndexArray, Float64Array | None]:
         """Check the arguments of fit, set classes_; return X, the rows' classes, and weights."""
         with named_columns(X):
-            X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite=False)
+            X, y = validate_data(self, X, y, dtype=PRECISIONS, ensure_all_finite=False)
         finite_rows(self, X)
         # What scikit-learn takes a sixth of a fit for is plain of whole numbers.
         if y.dtype.kind not in "biu":
@@ -88,13 +91,12 @@ class LinearModel(LinearClassifier):
     """What an estimator is that has coefficients of its own."""
 
     classes_: npt.NDArray[Any]
-    coef_: Float64Array
-    intercept_: Float64Array
+    coef_: Any  # an array or a sparse matrix, in double or single precision
+    intercept_: npt.NDArray[np.floating[Any]]
 
     def _dense_coef(self) -> Float64Array:
-        coef: Any = self.coef_
-        dense: Float64Array = coef.toarray() if issparse(coef) else coef
-        return dense
+        dense: npt.NDArray[Any] = self.coef_.toarray() if issparse(self.coef_) else self.coef_
+        return dense.astype(np.float64, copy=False)
 
     def sparsify(self) -> Self:
         """Turn `coef_` into a sparse matrix of SciPy, which most zeros take no memory in."""
@@ -105,7 +107,8 @@ class LinearModel(LinearClassifier):
     def densify(self) -> Self:
         """Turn `coef_` into an array again."""
         check_is_fitted(self)
-        self.coef_ = self._dense_coef()
+        if issparse(self.coef_):
+            self.coef_ = self.coef_.toarray()
         return self
 
     @shielded
@@ -126,7 +129,7 @@ class LinearModel(LinearClassifier):
         return labels
 
 
-def finite_rows(estimator: Any, X: Float64Array) -> Float64Array:
+def finite_rows(estimator: Any, X: Rows) -> Rows:
     """Return X, or raise an error that names its first number that is not finite."""
     finite = np.isfinite(X)
     if not finite.all():
@@ -227,7 +230,14 @@ def scorer_of(metric: str, classes: npt.NDArray[Any]) -> Any:
     return get_scorer(metric)
 
 
-def warn_unless_converged(status: npt.NDArray[np.str_], max_iter: int) -> None:
-    """Warn the caller of the caller of models that have not converged, and why."""
+def warn_unless_converged(
+    status: npt.NDArray[np.str_], max_iter: int, words: str | None = None
+) -> None:
+    """Warn the caller of the caller of models that have not converged, and why.
+
+    `words` are scikit-learn's where max_iter is the reason: filters of warnings know them.
+    """
     if reasons := reasons_of(status, max_iter):
+        if words is not None and (status == "max_iter").any():
+            reasons = f"{words} {reasons}"
         warnings.warn(reasons, ConvergenceWarning, stacklevel=3)

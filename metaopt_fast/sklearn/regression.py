@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.exceptions import ConvergenceWarning
 
 from metaopt_fast.arithmetic import expit, log_expit, log_softmax, softmax
 from metaopt_fast.fitting.arguments import Effort, Rows
 from metaopt_fast.fitting.class_weights import class_factors, split_exponent
 from metaopt_fast.fitting.fit_many import fit_models
-from metaopt_fast.fitting.result import warn_if_unbounded
+from metaopt_fast.fitting.result import STATUSES, Status, warn_if_unbounded
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.sklearn.classifier import (
     LinearModel,
@@ -21,8 +23,9 @@ from metaopt_fast.sklearn.classifier import (
     check_l1_ratio,
     warn_unless_converged,
 )
+from metaopt_fast.sklearn.drop_in import check_ignored, penalty_of, threads_of, words_of
 from metaopt_fast.typing import Float64Array, IndexArray
-from metaopt_fast.validation.values import check_number
+from metaopt_fast.validation.values import check_integer, check_number
 
 
 class LogisticRegression(LinearModel):
@@ -54,15 +57,29 @@ class LogisticRegression(LinearModel):
         Tolerance of the Newton decrement, as in `metaopt_fast.fit_many`; with an l1 penalty, and of
         more than two classes, of the gap to the optimum.
     max_iter : int, default 100
+        0 leaves the coefficients where they begin.
     n_threads : int, optional
         Number of threads, from 1 to 1024; by default OMP_NUM_THREADS, the affinity mask and the
         cgroup quota decide.
+    n_jobs : int, optional
+        The same, as scikit-learn calls it; -1 is all of them.
+    solver : str, default "lbfgs"
+        As scikit-learn's `random_state`, `verbose`, `dual` and `intercept_scaling`, which follow:
+        checked, and of no effect, since the optimum is the same. The intercept is penalised for
+        none.
+    random_state : int, RandomState or None, default None
+    verbose : int, default 0
+    dual : bool, default False
+    intercept_scaling : float, default 1
+    penalty : {"l2", "l1", "elasticnet", None}, optional
+        Deprecated as in scikit-learn 1.8: `l1_ratio` and `C` say it.
 
     Attributes
     ----------
     classes_ : numpy.ndarray of shape (n_classes,)
         Labels of the classes; of two, the second one is the positive class.
     coef_ : numpy.ndarray of shape (1, n_features), or (n_classes, n_features) of more than two
+        In single precision, as the intercepts, if X is: they are rounded after the fit.
     intercept_ : numpy.ndarray of shape (1,), or (n_classes,)
     n_iter_ : numpy.ndarray of shape (1,)
     gap_bound_ : float
@@ -95,6 +112,13 @@ class LogisticRegression(LinearModel):
         tol: float = 1e-8,
         max_iter: int = 100,
         n_threads: int | None = None,
+        n_jobs: int | None = None,
+        solver: str = "lbfgs",
+        random_state: Any = None,
+        verbose: int = 0,
+        dual: bool = False,
+        intercept_scaling: float = 1,
+        penalty: str | None = "deprecated",
     ) -> None:
         self.C = C
         self.l1_ratio = l1_ratio
@@ -105,28 +129,47 @@ class LogisticRegression(LinearModel):
         self.tol = tol
         self.max_iter = max_iter
         self.n_threads = n_threads
+        self.n_jobs = n_jobs
+        self.solver = solver
+        self.random_state = random_state
+        self.verbose = verbose
+        self.dual = dual
+        self.intercept_scaling = intercept_scaling
+        self.penalty = penalty
 
     def fit(self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: Any = None) -> Self:
         """Train on X of shape (n_samples, n_features) and labels y of shape (n_samples,).
 
         Warns with a ConvergenceWarning where it has not converged.
         """
+        check_ignored(
+            solver=self.solver,
+            random_state=self.random_state,
+            verbose=self.verbose,
+            dual=self.dual,
+            intercept_scaling=self.intercept_scaling,
+        )
+        C, l1_ratio = penalty_of(self.penalty, self.C, self.l1_ratio)
         warm = check_flag("warm_start", self.warm_start) and hasattr(self, "coef_")
         start = self._start() if warm else None
-        status = self._train(*self._training_data(X, y, sample_weight), start)
-        warn_unless_converged(status, self.max_iter)
+        data = self._training_data(X, y, sample_weight)
+        status = self._train(*data, start, C, l1_ratio)
+        warn_unless_converged(status, self.max_iter, words_of(self.solver, self.max_iter))
         return self
 
     @shielded
     def _train(
         self,
-        X: Float64Array,
+        given: npt.NDArray[np.floating[Any]],
         codes: IndexArray,
         weights: Float64Array | None,
         start: Float64Array | None,
+        C: Any,
+        l1_ratio: Any,
     ) -> npt.NDArray[np.str_]:
         """Train on data that were checked, and say how that ended."""
-        C, ratio = check_C(self.C), check_l1_ratio(self.l1_ratio, len(self.classes_))
+        C, ratio = check_C(C), check_l1_ratio(l1_ratio, len(self.classes_))
+        dtype, X = given.dtype, given.astype(np.float64, copy=False)
         strength = None if self.l2 is None else check_number("l2", self.l2, 0.0)
         choice = check_class_weight(self.class_weight, self.classes_)
         weights = np.ones(len(X)) if weights is None else weights
@@ -139,22 +182,42 @@ class LogisticRegression(LinearModel):
             strength = float(np.ldexp(1 / (C * weights.sum()), -exponent))
         l1 = ratio * strength if ratio > 0 else 0.0
         l2 = (1 - ratio) * strength if ratio < 1 else 0.0
-        effort = Effort.of(self.tol, self.max_iter, self.n_threads).to_the_last_digits
         has_intercept = check_flag("fit_intercept", self.fit_intercept)
+        n_threads = threads_of(self.n_jobs, self.n_threads)
+        if check_integer("max_iter", self.max_iter, 0) == 0:
+            return self._stay(start, X.shape[1], dtype)
+        effort = Effort.of(self.tol, self.max_iter, n_threads).to_the_last_digits
         rows = Rows.checked(X, codes, n_classes, weights, has_intercept)
         fits = fit_models(effort, rows, l2=[l2], l1=[l1], theta0=start)
-        thetas, n_features = np.atleast_2d(fits.theta[0]), X.shape[1]
-        self.coef_ = thetas[:, :n_features]
-        self.intercept_ = thetas[:, -1] if has_intercept else np.zeros(len(thetas))
+        self._keep(np.atleast_2d(fits.theta[0]), X.shape[1], dtype)
         self.n_iter_ = fits.n_iter.astype(np.int32)
         self.gap_bound_ = float(fits.gap_bound[0])
         self.certified_ = bool(fits.certified[0])
-        warn_if_unbounded(fits, l2, stacklevel=4, l1=l1)
+        warn_if_unbounded(fits, l2, stacklevel=4, l1=l1, category=ConvergenceWarning)
         return fits.status
+
+    def _keep(self, thetas: Float64Array, n_features: int, dtype: np.dtype[Any]) -> None:
+        """Set coefficients, as exact as X is."""
+        thetas = thetas.astype(dtype, copy=False)
+        self.coef_ = thetas[:, :n_features]
+        self.intercept_ = thetas[:, -1] if self.fit_intercept else np.zeros(len(thetas), dtype)
+
+    def _stay(
+        self, start: Float64Array | None, n_features: int, dtype: np.dtype[Any]
+    ) -> npt.NDArray[np.str_]:
+        """Take no step, and say that it ended so."""
+        if start is None:
+            n_rows = 1 if len(self.classes_) == 2 else len(self.classes_)
+            start = np.zeros((n_rows, n_features + bool(self.fit_intercept)))
+        self._keep(start, n_features, dtype)
+        self.n_iter_ = np.zeros(1, np.int32)
+        self.gap_bound_, self.certified_ = math.inf, False
+        return np.array([STATUSES[Status.MAX_ITER]])
 
     def _start(self) -> Float64Array:
         coef = self._dense_coef()
-        parts = [coef, self.intercept_[:, None]] if self.fit_intercept else [coef]
+        parts = [coef, self.intercept_[:, None].astype(np.float64)]
+        parts = parts if self.fit_intercept else parts[:1]
         return np.concatenate(parts, axis=1)
 
     @shielded

@@ -168,7 +168,8 @@ class LogisticRegressionSearchCV(LinearClassifier):
         check_flag("one_standard_error", self.one_standard_error)
         if isinstance(self.cv, (str, bytes)):  # which have a method split, too
             raise TypeError(f"cv is {describe(self.cv)}: pass an integer, a splitter, or splits.")
-        data, codes, weights = self._training_data(X, y, sample_weight)
+        given, codes, weights = self._training_data(X, y, sample_weight)
+        data = given.astype(np.float64, copy=False)
         metrics = check_scoring(self.scoring, len(self.classes_))
         decisive = self._decisive(metrics)
         params = self._draw()
@@ -205,7 +206,7 @@ class LogisticRegressionSearchCV(LinearClassifier):
             self._choose(decisive, scores)
         if self.refit:
             start = fits.theta[self.best_index_].mean(axis=0)
-            refitted = self._train_best(data, codes, weights, start)
+            refitted = self._train_best(given, codes, weights, start)
             status = np.append(status, refitted)
         warn_unless_converged(status, self.max_iter)
         return self
@@ -279,7 +280,7 @@ class LogisticRegressionSearchCV(LinearClassifier):
 
     def _train_best(
         self,
-        X: Float64Array,
+        X: npt.NDArray[np.floating[Any]],
         codes: IndexArray,
         weights: Float64Array | None,
         start: Float64Array,
@@ -294,7 +295,7 @@ class LogisticRegressionSearchCV(LinearClassifier):
         for name in ("classes_", "n_features_in_", "feature_names_in_"):
             if hasattr(self, name):
                 setattr(best, name, getattr(self, name))
-        status = best._train(X, codes, weights, start)
+        status = best._train(X, codes, weights, start, best.C, best.l1_ratio)
         self.n_iter_ = best.n_iter_
         # As LogisticRegressionCV has them.
         self.coef_, self.intercept_ = best.coef_, best.intercept_

@@ -99,7 +99,8 @@ class LinearSVC(LinearModel):
 
         Warns with a ConvergenceWarning where it has not converged.
         """
-        status = self._train(*self._training_data(X, y, sample_weight))
+        X, codes, weights = self._training_data(X, y, sample_weight)
+        status = self._train(X.astype(np.float64, copy=False), codes, weights)
         warn_unless_converged(status, self.max_iter)
         return self
 
