@@ -11,6 +11,7 @@ from metaopt_fast.cli import values
 from metaopt_fast.cli.data_options import DATA, MODEL, ROWS
 from metaopt_fast.cli.options import Command, Option, Options, Switch
 from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED
+from metaopt_fast.selection.multiclass_scores import MULTICLASS_SCORES
 from metaopt_fast.selection.scores import ALL_SCORES
 from metaopt_fast.validation.text import shown, similar
 from metaopt_fast.validation.values import DTYPES, MAX_THREADS
@@ -202,7 +203,7 @@ TUNING: Options = (
     Option("--cv", partial(values.integer, 2, MAX_TUNED), "how many stratified folds", 5, "K"),
     Option(
         "--scoring",
-        tuple(ALL_SCORES),
+        tuple({**ALL_SCORES, **MULTICLASS_SCORES}),
         "the score of the rows left out, the greater the better; by default neg_log_loss, and "
         "accuracy with --loss squared-hinge",
     ),

@@ -18,6 +18,9 @@ from metaopt_fast.models.preparation import Preparation, RawRows
 from metaopt_fast.selection.folds import stratified_holdout
 from metaopt_fast.typing import Float64Array, IndexArray
 
+# Values of a target, beyond which it is none of classes.
+MOST_CLASSES = 200
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSettings:
@@ -58,6 +61,7 @@ class DataSettings:
             features=None if self.features is None else tuple(self.features),
             drop=tuple(self.drop or ()),
             positive=self.positive,
+            most_classes=MOST_CLASSES,
             missing=self.missing,
             categories=self.categories,
         )
@@ -128,12 +132,14 @@ def like(training: Table, settings: DataSettings) -> Wanted:
         features=names,
         texts=frozenset(names[j] for j in training.categories),
         classes=sorted_classes(classes),
-        positive=classes[1],
+        positive=classes[1] if len(classes) == 2 else None,
     )
 
 
 def sorted_classes(classes: tuple[str, ...]) -> tuple[str, ...]:
-    """Return two classes as files say them, the lesser first."""
+    """Return classes as files say them, of two the lesser first."""
+    if len(classes) > 2:
+        return classes
     first, second = map(label_of_class, classes)
     return classes if first < second else classes[::-1]  # type: ignore[operator]  # of one kind
 

@@ -19,8 +19,8 @@ DATA: Options = (
     Option(
         "--target",
         None,
-        "the column to predict, of .csv and .parquet files; the greater of its two values is "
-        "the positive class",
+        "the column to predict, of .csv and .parquet files; the greater of two values is the "
+        "positive class, and tune and search with --objective logistic take up to 200",
         metavar="COLUMN",
     ),
     Option(

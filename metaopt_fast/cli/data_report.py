@@ -14,6 +14,8 @@ from metaopt_fast.validation.text import shown
 
 Lines = list[tuple[str, str]]
 
+# Classes that a line of a terminal names.
+SHOWN_CLASSES = 6
 # The file that means the standard input.
 STDIN = "-"
 # The target of the data set that the package carries.
@@ -87,7 +89,7 @@ class Data:
             "n_features": table.X.shape[1],
             "feature_names": list(table.feature_names),
             "class_names": list(table.class_names),
-            "positive_class": table.class_names[1],
+            "positive_class": table.class_names[1] if len(table.class_names) == 2 else None,
             "notes": list(table.notes),
             "standardization": measured
             and {"mean": measured.mean.tolist(), "scale": measured.scale.tolist()},
@@ -100,14 +102,22 @@ class Data:
         """Return what the data was, for a terminal, and how it was `standardized`, if it was."""
         table = self.table
         n_samples, n_features = table.X.shape
-        negative, positive = map(shown, table.class_names)
         return [
             ("data", f"{self.name}: {n_samples:,} rows, {n_features:,} features"),
             ("features", standardized if self.preparation.is_standardized else "as they are"),
-            ("positive class", f"{positive} ({int(table.y.sum()):,} rows), beside {negative}"),
+            self._classes(),
             *self._prepared(),
             *(("note", shown(note)) for note in table.notes),
         ]
+
+    def _classes(self) -> tuple[str, str]:
+        """Return which classes there are."""
+        names, counts = [*map(shown, self.table.class_names)], np.bincount(self.table.y)
+        if len(names) == 2:
+            return ("positive class", f"{names[1]} ({counts[1]:,} rows), beside {names[0]}")
+        some = [f"{name} ({n:,} rows)" for name, n in zip(names, counts.tolist(), strict=False)]
+        more = f" and {len(names) - SHOWN_CLASSES} more" if len(names) > SHOWN_CLASSES else ""
+        return ("classes", f"{len(names)}: {', '.join(some[:SHOWN_CLASSES])}{more}")
 
     def _prepared(self) -> Lines:
         """Return what was done to the columns beside."""

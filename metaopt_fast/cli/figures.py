@@ -12,6 +12,7 @@ from metaopt_fast.cli.data_report import Data, Lines
 from metaopt_fast.files.table import Table
 from metaopt_fast.models.model import Coefficient, Model
 from metaopt_fast.selection import scores
+from metaopt_fast.selection.multiclass_scores import MULTICLASS_SCORES
 from metaopt_fast.validation.text import shown
 
 Figures = dict[str, float | int | None]
@@ -19,7 +20,9 @@ Figures = dict[str, float | int | None]
 LABELS = {
     "accuracy": "accuracy",
     "f1": "F1",
+    "f1_macro": "macro F1",
     "roc_auc": "AUC",
+    "roc_auc_ovr": "mean AUC",
     "log_loss": "log loss",
     "brier": "Brier",
 }
@@ -32,6 +35,8 @@ def figures_of(model: Model, table: Table) -> Figures:
 
     None where a score is not defined: roc_auc of one class, losses without probabilities.
     """
+    if model.positive is None:
+        return _figures_of_classes(model, table)
     decisions = model.decisions_of(raw_rows(table)).T
     positive = table.y == 1
     weights = np.ones(len(positive)) if table.weights is None else table.weights
@@ -45,6 +50,18 @@ def figures_of(model: Model, table: Table) -> Figures:
     return found
 
 
+def _figures_of_classes(model: Model, table: Table) -> Figures:
+    """Return scores of a model of more than two classes."""
+    decisions, codes = model.decisions_of(raw_rows(table))[None], table.y.astype(np.intp)
+    weights = np.ones(len(codes)) if table.weights is None else table.weights
+    found: Figures = {"n_rows": len(codes)}
+    for name, score in MULTICLASS_SCORES.items():
+        if name != "neg_log_loss":
+            found[name] = _defined(score(decisions, codes, weights))
+    loss = _defined(-MULTICLASS_SCORES["neg_log_loss"](decisions, codes, weights))
+    return {**found, "log_loss": loss if model.link is not None else None}
+
+
 def _defined(values: Any) -> float | None:
     value = float(values[0])
     return value if math.isfinite(value) else None
@@ -54,7 +71,7 @@ def figures_to_lines(name: str, figures: Figures) -> Lines:
     """Return figures as lines of a report."""
     lines = [(f"{name} rows", f"{figures['n_rows']:,}")]
     for figure, label in LABELS.items():
-        if (value := figures[figure]) is not None:
+        if (value := figures.get(figure)) is not None:
             text = f"{value:.2%}" if figure == "accuracy" else f"{value:.6g}"
             lines.append((f"{name} {label}", text))
     return lines
@@ -92,7 +109,13 @@ def finite(value: Any) -> Any:
 
 
 def coefficients_to_dict(model: Model) -> dict[str, Any]:
-    """Return the coefficients of a model of two classes, for JSON."""
+    """Return the coefficients of a model, for JSON: of more than two classes, those of each."""
+    if model.positive is None:
+        found = [(str(label), *model.coefficients(label)) for label in model.classes]
+        return {
+            "coefficients": {name: [c._asdict() for c in table] for name, table, _ in found},
+            "intercept": {name: intercept for name, _, intercept in found},
+        }
     table, intercept = model.coefficients()
     return {
         "coefficients": [coefficient._asdict() for coefficient in table],
@@ -101,15 +124,28 @@ def coefficients_to_dict(model: Model) -> dict[str, Any]:
 
 
 def coefficients_to_lines(model: Model) -> Lines:
-    """Return the table of coefficients, the largest ones first."""
-    table, intercept = model.coefficients()
+    """Return the table of coefficients, the largest ones first, of each of many classes some."""
+    if model.positive is not None:
+        return _table_to_lines(*model.coefficients(), "", MAX_COEFFICIENTS)
+    some = max(2, MAX_COEFFICIENTS // len(model.classes))
+    lines: Lines = []
+    for label in model.classes[:MAX_COEFFICIENTS]:
+        lines += _table_to_lines(*model.coefficients(label), f" of {shown(str(label))}", some)
+    if len(model.classes) > MAX_COEFFICIENTS:
+        left = len(model.classes) - MAX_COEFFICIENTS
+        lines.append(("", f"({left} more classes: --json has all)"))
+    return lines
+
+
+def _table_to_lines(table: list[Coefficient], intercept: float, whose: str, most: int) -> Lines:
     ranked = sorted(
         table, key=lambda c: -abs(c.weight if c.standardized is None else c.standardized)
     )
-    lines = [("weight", f"{'standardized':<16}{'odds ratio':<14}column")]
-    lines += [_line(coefficient) for coefficient in ranked[:MAX_COEFFICIENTS]]
-    if len(ranked) > MAX_COEFFICIENTS:
-        lines.append(("", f"({MAX_COEFFICIENTS} of {len(ranked):,}, the largest: --json has all)"))
+    odds = "" if whose else "odds ratio"
+    lines = [("weight", f"{'standardized':<16}{odds:<14}column{whose}")]
+    lines += [_line(coefficient) for coefficient in ranked[:most]]
+    if len(ranked) > most:
+        lines.append(("", f"({most} of {len(ranked):,}, the largest: --json has all)"))
     return [*lines, (f"{intercept:.6g}", f"{'':<30}(intercept)")]
 
 

@@ -19,6 +19,7 @@ from metaopt_fast.models.model import LOGISTIC, Model
 from metaopt_fast.objectives.count_objective import CountObjective
 from metaopt_fast.objectives.counts import ConfusionCounts
 from metaopt_fast.objectives.pointwise import PointwiseLoss
+from metaopt_fast.objectives.softmax import SoftmaxLoss
 from metaopt_fast.samplers.base import BuiltInSampler
 from metaopt_fast.samplers.independent import Integers, Normal, Uniform
 from metaopt_fast.search.result import SearchResult
@@ -89,8 +90,9 @@ def model_of(job: Job, result: SearchResult | EvolveResult) -> Model:
     """Return the best candidate as a model."""
     settings, data = job.settings, job.data
     is_logistic = settings.objective == "logistic"
+    n_classes, theta = len(data.table.class_names), result.theta
     return Model.linear(
-        result.theta,
+        theta if n_classes == 2 else theta.reshape(n_classes, -1),
         data.preparation,
         [label_of_class(name) for name in data.table.class_names],
         link=LOGISTIC if is_logistic else None,
@@ -108,15 +110,22 @@ def model_of(job: Job, result: SearchResult | EvolveResult) -> Model:
 
 def objective_of(
     settings: Settings, table: Table, n_threads: int | None
-) -> PointwiseLoss | CountObjective:
+) -> PointwiseLoss | CountObjective | SoftmaxLoss:
     """Return what a search minimises."""
-    name = settings.objective
+    name, n_classes = settings.objective, len(table.class_names)
+    if n_classes > 2 and name != "logistic":
+        raise ValueError(
+            f"the target has {n_classes} classes, and the objective {name} is of two: pass "
+            "--objective logistic, or a target of two values."
+        )
     options: dict[str, Any] = {
         "fit_intercept": True,
         "dtype": settings.dtype,
         "n_threads": n_threads,
         "sample_weight": table.weights,
     }
+    if n_classes > 2:
+        return SoftmaxLoss(table.X, table.y, n_classes=n_classes, l2=settings.l2, **options)
     if name in LOSSES:
         loss = LOSSES[name]
         return loss(table.X, table.y, l2=settings.l2, **options)
@@ -177,12 +186,15 @@ def part_of(arguments: argparse.Namespace) -> tuple[int, int]:
     return start, stop - start
 
 
-def sampler_of(arguments: argparse.Namespace) -> BuiltInSampler:
+def sampler_of(arguments: argparse.Namespace, table: Table) -> BuiltInSampler:
     """Return the distribution that candidates come from."""
     if arguments.integers is not None:
         low, high = arguments.integers
         if arguments.max_nonzero is None:
             return Integers(low, high)
-        return Integers(low, high, arguments.max_nonzero, free=(-1,))
+        n_classes, n_params = len(table.class_names), table.X.shape[1] + 1
+        intercepts = range(n_params - 1, n_classes * n_params, n_params)
+        free = (-1,) if n_classes == 2 else tuple(intercepts)
+        return Integers(low, high, arguments.max_nonzero, free=free)
     scale = arguments.scale
     return Normal(0.0, scale) if arguments.sampler == "normal" else Uniform(-scale, scale)

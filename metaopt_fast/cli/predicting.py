@@ -46,11 +46,6 @@ def predict(arguments: argparse.Namespace) -> tuple[str, list[str]]:
 def score(arguments: argparse.Namespace) -> tuple[str, list[str]]:
     """Return how well a model agrees with a file, and notes."""
     model = load_model(arguments.model)
-    if model.positive is None:
-        raise ValueError(
-            f"{shown(arguments.model)} is of {len(model.classes)} classes, and files of data have "
-            "two: use predict."
-        )
     target = arguments.target
     if target is None:
         kept = model.provenance.get("target")
@@ -59,7 +54,7 @@ def score(arguments: argparse.Namespace) -> tuple[str, list[str]]:
         target=target,
         weight=arguments.weight,
         classes=tuple(map(str, model.classes)),
-        positive=str(model.positive),
+        positive=None if model.positive is None else str(model.positive),
     )
     table = read(arguments.file, wanted)
     figures = figures_of(model, table)

@@ -36,8 +36,10 @@ from metaopt_fast.files.owned import CheckpointError
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.machine import config, show_config
 from metaopt_fast.objectives.pointwise import PointwiseLoss
+from metaopt_fast.objectives.softmax import SoftmaxLoss
 from metaopt_fast.search.random_search import random_search, resume_search
 from metaopt_fast.search.result import SearchResult
+from metaopt_fast.selection.multiclass_scores import MULTICLASS_SCORES
 from metaopt_fast.selection.scores import MACHINE_SCORES, SCORES
 from metaopt_fast.validation.text import shown
 
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
     from metaopt_fast.cli.tune_report import TuneReport
 
 SUCCESS, FAILURE = 0, 1
+# Objectives that have gradients.
+LOSSES = (PointwiseLoss, SoftmaxLoss)
 
 # Limits of the gradient descent for comparison: its steps, and its visits of a feature of a row,
 # which take a second or so.
@@ -165,7 +169,7 @@ def _search(arguments: argparse.Namespace) -> int:
     job = Job(settings, arguments.threads)
     arguments.stop.check()
     _note(job.data)
-    given = job.objective, sampler_of(arguments)
+    given = job.objective, sampler_of(arguments, job.data.table)
     options: dict[str, Any] = {
         "seed": arguments.seed,
         "top_k": arguments.top,
@@ -252,7 +256,7 @@ def _check_tuning(arguments: argparse.Namespace) -> None:
         arguments.parser.error("--l1-ratio is above 1")
     if arguments.l1_ratio > 0 and arguments.loss != "logistic":
         arguments.parser.error("--l1-ratio goes with --loss logistic alone")
-    scores = SCORES if arguments.loss == "logistic" else MACHINE_SCORES
+    scores = {**SCORES, **MULTICLASS_SCORES} if arguments.loss == "logistic" else MACHINE_SCORES
     if arguments.scoring is not None and arguments.scoring not in scores:
         arguments.parser.error(
             f"--scoring {arguments.scoring} does not go with --loss {arguments.loss}: pass one of "
@@ -311,7 +315,7 @@ def _finish(arguments: argparse.Namespace, job: Job, result: SearchResult | Evol
     arguments.stop.is_reporting = True
     objective = job.objective
     descent = None
-    if not (result.interrupted or arguments.stop.came) and isinstance(objective, PointwiseLoss):
+    if not (result.interrupted or arguments.stop.came) and isinstance(objective, LOSSES):
         visits = objective.n_samples * objective.n_params
         steps = int(min(DESCENT_STEPS, max(100, DESCENT_VISITS / visits)))
         rate = None if objective.is_smooth else 0.01

@@ -23,6 +23,7 @@ from metaopt_fast.floating_errors import shielded
 from metaopt_fast.models.model import Model
 from metaopt_fast.objectives.count_objective import INFEASIBLE, CountObjective
 from metaopt_fast.objectives.pointwise import PointwiseLoss
+from metaopt_fast.objectives.softmax import SoftmaxLoss
 from metaopt_fast.samplers.from_dict import from_dict
 from metaopt_fast.search.result import SearchResult
 from metaopt_fast.typing import Float64Array
@@ -39,7 +40,7 @@ class Report:
     data : Data
         The rows as the objective has them.
     result : SearchResult or EvolveResult
-    objective : PointwiseLoss or CountObjective
+    objective : PointwiseLoss, SoftmaxLoss or CountObjective
     loss_of_zero : float
     descent : DescentResult or None
         Descent from the best candidate; None if the search was interrupted, or the objective has
@@ -55,7 +56,7 @@ class Report:
     settings: Settings
     data: Data
     result: SearchResult | EvolveResult
-    objective: PointwiseLoss | CountObjective
+    objective: PointwiseLoss | SoftmaxLoss | CountObjective
     loss_of_zero: float
     descent: DescentResult | None
     isa: str
@@ -65,10 +66,12 @@ class Report:
 
     @shielded
     def accuracy(self, theta: Float64Array) -> float:
-        """Return the part of the training rows whose class has the sign of x . theta, by weight."""
+        """Return the part of the training rows whose class has the sign of x . theta, or of many
+        the greatest margin, by weight."""
         table = self.data.table
         decisions = self.objective.decisions(theta, table.X)
-        is_right = (decisions > 0) == (table.y == 1)
+        codes = decisions > 0 if decisions.ndim == 1 else decisions.argmax(axis=1)
+        is_right = codes == table.y
         if table.weights is None:
             return float(is_right.mean())
         return float((is_right * table.weights).sum() / table.weights.sum())
@@ -146,8 +149,10 @@ class Report:
 
     def _model(self) -> str:
         settings = self.settings
-        parts = [settings.objective, "with intercept"]
-        if isinstance(self.objective, PointwiseLoss):
+        n_classes = len(self.data.table.class_names)
+        name = settings.objective if n_classes == 2 else f"softmax of {n_classes} classes"
+        parts = [name, "with intercept"]
+        if isinstance(self.objective, (PointwiseLoss, SoftmaxLoss)):
             parts.append(f"l2 = {settings.l2:g}")
         if settings.max_gap is not None:
             parts.append(

@@ -105,7 +105,7 @@ class TuneReport:
         config, result = self.config, self.result
         return [
             *self.data.to_lines("standardized by the training rows, of each fold anew"),
-            ("model", f"{MODELS[result.loss]}, with intercept, {self._penalty()}"),
+            ("model", f"{self._kind()}, with intercept, {self._penalty()}"),
             (
                 "candidates",
                 f"{len(result.C):,} values of C, log-uniform from {config['low']:g} to "
@@ -113,6 +113,10 @@ class TuneReport:
             ),
             ("score", f"{result.scoring} of {result.n_folds} stratified folds"),
         ]
+
+    def _kind(self) -> str:
+        n_classes = len(self.data.table.class_names)
+        return MODELS[self.result.loss] + (f" of {n_classes} classes" if n_classes > 2 else "")
 
     def _penalty(self) -> str:
         ratio = self.result.l1_ratio

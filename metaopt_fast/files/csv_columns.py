@@ -20,9 +20,11 @@ from metaopt_fast.files.table import (
     TEXT_CURE,
     as_label,
     check_n_groups,
+    in_order,
     is_whole,
     one_class,
     too_many_categories,
+    values_wanted,
 )
 from metaopt_fast.files.wanted import Wanted
 from metaopt_fast.validation.text import MISSING_CURE as FILL
@@ -38,9 +40,13 @@ NO_NUMBER = NO_TEXT | {"None", "none", "-"}
 
 
 class Labels:
-    """The target's column of a CSV file: a number for each of two values, and what they mean."""
+    """The target's column of a CSV file: a number for each value, and what they mean.
 
-    def __init__(self, classes: tuple[str, ...] | None = None) -> None:
+    Where the classes are known, there are no others; else there may be `most`.
+    """
+
+    def __init__(self, classes: tuple[str, ...] | None = None, most: int = 2) -> None:
+        self.most = most if classes is None else len(classes)
         self.codes: dict[str, int] = {}
         self.column = bytearray()
         self.texts = list(classes or ())
@@ -65,12 +71,13 @@ class Labels:
             raise source.wrong(name, f"has {quoted(text)} as the target", VALUE_WANTED)
         if key in self.keys:
             return self.keys.index(key)
-        known = " and ".join(map(quoted, self.texts))
-        if len(self.keys) == 2:
+        known = " and ".join(map(quoted, self.texts[:2]))
+        known += f" and {len(self.keys) - 2} more" if len(self.keys) > 2 else ""
+        if len(self.keys) == self.most:
             raise source.wrong(
                 name,
                 f"has the value {quoted(text)} after {known}",
-                "choose a target of two values",
+                f"choose a target of {values_wanted(self.most)}",
             )
         if self.keys and type(key) is not type(self.keys[0]):
             raise source.wrong(
@@ -82,15 +89,16 @@ class Labels:
         self.texts.append(text)
         return len(self.keys) - 1
 
-    def finish(self, path: str, name: str) -> tuple[npt.NDArray[np.uint8], tuple[str, str]]:
-        """Return the labels as 0 and 1, and the two values."""
+    def finish(self, path: str, name: str) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
+        """Return the labels as whole numbers from 0, and the values."""
         if len(self.keys) < 2:
             raise one_class(path, f"column {quoted(name)}", *self.texts[:1])
-        y = np.frombuffer(self.column, np.uint8)
-        first, second = map(_shortly, self.keys, self.texts)
-        if self.keys[0] > self.keys[1]:  # type: ignore[operator]  # both are numbers, or both str
-            return np.where(y < MISSING_LABEL, y ^ np.uint8(1), y), (second, first)
-        return y, (first, second)
+        order, names = in_order(
+            path, f"column {quoted(name)}", list(map(_shortly, self.keys, self.texts))
+        )
+        numbers = np.full(MISSING_LABEL + 1, MISSING_LABEL, np.uint8)
+        numbers[: len(order)] = order
+        return numbers[np.frombuffer(self.column, np.uint8)], names
 
 
 def _shortly(key: Decimal | str, text: str) -> str:

@@ -32,7 +32,7 @@ def _read(path: str, stream: IO[bytes], wanted: Wanted) -> Table:
     pick = _picker([len(index) + j for j in roles.features])
     features, labels, groups = (
         Features(feature_names, source, wanted),
-        Labels(wanted.classes),
+        Labels(wanted.classes, wanted.most_classes),
         Groups(),
     )
     target = None if roles.target is None else len(index) + roles.target

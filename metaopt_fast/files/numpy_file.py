@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from metaopt_fast.files.errors import DAMAGED, damaged
 from metaopt_fast.files.npy_header import Header, read_header
-from metaopt_fast.files.table import DataFile, Table, check_n_groups, complete, two_classes
+from metaopt_fast.files.table import DataFile, Table, check_n_groups, classes_of, complete
 from metaopt_fast.files.wanted import Wanted, roles_of
 from metaopt_fast.validation.text import VALUE_WANTED, listed, quoted, shown
 
@@ -123,9 +123,7 @@ def _from_arrays(
         raise ValueError(
             f"{shown(path)}, row {row}, column {positions[column]} has {X[row, column]}: {cure}."
         )
-    classes, class_names = (
-        _classes(path, y, where, wanted.classes) if wanted.is_labelled else (y, ())
-    )
+    classes, class_names = _classes(path, y, where, wanted) if wanted.is_labelled else (y, ())
     feature_names = tuple(names[j] for j in roles.features)
     return complete(path, Table(X, classes, feature_names, class_names, groups), wanted)
 
@@ -142,13 +140,13 @@ def _groups(path: str, column: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
 
 
 def _classes(
-    path: str, y: npt.NDArray[Any], where: str, classes: tuple[str, ...] | None
+    path: str, y: npt.NDArray[Any], where: str, wanted: Wanted
 ) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         row = int(np.argmin(np.isfinite(y)))
         raise ValueError(f"{shown(path)}, row {row}, {where} has {y[row]}: {VALUE_WANTED}.")
     values, codes = np.unique(y, return_inverse=True)
-    return two_classes(path, values.tolist(), codes, where, classes)
+    return classes_of(path, values.tolist(), codes, where, wanted)
 
 
 def check_size(what: str, size: int) -> None:

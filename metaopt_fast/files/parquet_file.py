@@ -22,9 +22,9 @@ from metaopt_fast.files.table import (
     DataFile,
     Table,
     check_n_groups,
+    classes_of,
     complete,
     too_many_categories,
-    two_classes,
 )
 from metaopt_fast.files.wanted import Wanted, roles_of
 from metaopt_fast.validation.frames import missing_mask, missing_of, values_of
@@ -189,7 +189,7 @@ def _read(path: str, source: _Arrow | _Polars, wanted: Wanted) -> Table:
     if label is not None:
         # The labels first: what they lack is said before the features are read.
         where = f"column {quoted(label.name)}"
-        y, class_names = two_classes(path, *_labels(path, source, label), where, wanted.classes)
+        y, class_names = classes_of(path, *_labels(path, source, label), where, wanted)
     groups = None if grouping is None else _groups(path, source, grouping)
     X = np.empty((source.n_rows, len(columns)))
     cure = None if wanted.may_miss else MISSING_CURE

@@ -19,8 +19,8 @@ from metaopt_fast.validation.text import count, listed, quoted, shown, similar
 MAX_GROUPS = 100
 # Values of a feature of text, each of which becomes a column.
 MAX_CATEGORIES = 1000
-# The code of a label that is missing, until its row is dropped.
-MISSING_LABEL = 2
+# The code of a label that is missing, until its row is dropped; classes have lesser ones.
+MISSING_LABEL = 255
 
 MISSING_CURE = "fill it, or pass --missing mean, --missing drop or --drop COLUMN"
 TEXT_CURE = "drop it (--drop COLUMN), or pass --categories onehot"
@@ -43,10 +43,12 @@ class Table(NamedTuple):
         NaN where a value is missing, if that was allowed.
     y : numpy.ndarray of shape (n_samples,)
         1 where the target has the greater of its two values, or the one that was named as the
-        positive class, else 0. Where no target was asked for, all are 0.
+        positive class, else 0; of more than two values, their numbers in order. Where no target was
+        asked for, all are 0.
     feature_names : tuple of str
-    class_names : tuple of two str
-        The target's values: the negative class, and the positive one; none without a target.
+    class_names : tuple of two str or more
+        The target's values: the negative class, and the positive one, or all in order; none without
+        a target.
     groups : numpy.ndarray of shape (n_samples,), or None
         The group of each row, where a column of groups was named.
     notes : tuple of str
@@ -176,6 +178,11 @@ def _with_positive(path: str, table: Table, positive: str | None) -> Table:
     if positive is None or not table.class_names:
         return table
     keys = [as_label(name) for name in table.class_names]
+    if len(keys) > 2:
+        raise ValueError(
+            f"{shown(path)} has {len(keys)} classes, of which none is the positive one: leave out "
+            "--positive, or choose a target of two values."
+        )
     if as_label(positive) not in keys:
         first, second = map(quoted, table.class_names)
         raise ValueError(
@@ -188,40 +195,66 @@ def _with_positive(path: str, table: Table, positive: str | None) -> Table:
     return table._replace(y=table.y ^ np.uint8(1), class_names=(greater, negative))
 
 
-def two_classes(
+def classes_of(
     path: str,
     values: Sequence[Any],
     codes: npt.NDArray[np.intp],
     where: str,
-    classes: tuple[str, ...] | None = None,
+    wanted: Wanted,
 ) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
-    """Return the labels as 0 and 1, and what these mean, of their values and the value of each.
+    """Return the labels as whole numbers from 0, and what these mean, of their values and the value
+    of each.
 
-    The two classes may be known before; else there must be two values.
+    The classes may be known before; else there must be two values, or as many as are wanted.
     """
+    classes, most = wanted.classes, wanted.most_classes
     texts = [
         value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-        for value in values[:5]
+        for value in values[: max(5, most, len(classes or ()))]
     ]
-    if classes is not None and len(values) <= 2:
+    if classes is not None and len(values) <= len(classes):
         known = [as_label(name) for name in classes]
         unknown = [text for text in texts if as_label(text) not in known]
         if unknown:
-            first, second = map(quoted, classes)
             raise ValueError(
                 f"{shown(path)}, {where} has the value {quoted(unknown[0])}: pass rows of the "
-                f"classes {first} and {second}."
+                f"classes {' and '.join(map(quoted, classes))}."
             )
         numbers = np.array([known.index(as_label(text)) for text in texts], np.uint8)
         return numbers[codes], classes
     if len(values) == 1:
         raise one_class(path, where, texts[0])
-    if len(values) > 2:
+    if len(values) > most:
         raise ValueError(
-            f"{shown(path)}, {where} has {len(values):,} values ({listed(texts)}): choose a target "
-            "of two values."
+            f"{shown(path)}, {where} has {len(values):,} values ({listed(texts[:5])}): choose a "
+            f"target of {values_wanted(most)}."
         )
-    return codes.astype(np.uint8), (texts[0], texts[1])
+    if len(values) == 2:
+        return codes.astype(np.uint8), (texts[0], texts[1])
+    order, names = in_order(path, where, texts)
+    return order[codes], names
+
+
+def values_wanted(most: int) -> str:
+    """Return how many values a target is to have, in words."""
+    return "two values" if most == 2 else f"two values or more, and at most {most}"
+
+
+def in_order(
+    path: str, where: str, texts: Sequence[str]
+) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
+    """Return the number of each class, and the classes as they follow each other."""
+    keys: list[Any] = [as_label(text) for text in texts]
+    if len({type(key) for key in keys}) > 1:
+        some = listed([str(text) for text in texts[:5]])
+        raise ValueError(
+            f"{shown(path)}, {where} has numbers and text ({some}): use numbers alone, or text "
+            "alone."
+        )
+    ranked = sorted(range(len(keys)), key=keys.__getitem__)
+    order = np.empty(len(keys), np.uint8)
+    order[ranked] = np.arange(len(keys))
+    return order, tuple(texts[k] for k in ranked)
 
 
 def one_class(path: str, where: str, text: str) -> ValueError:

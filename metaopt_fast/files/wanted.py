@@ -31,8 +31,10 @@ class Wanted(NamedTuple):
         Whether features may be text.
     texts : frozenset of str or None
         Features that are text whatever their values look like; None: their first values decide.
-    classes : tuple of two str, or None
-        Values that the target may have, the lesser first, where they are known before.
+    classes : tuple of two str or more, or None
+        Values that the target may have, the least first, where they are known before.
+    most_classes : int
+        How many values the target may have, where they are not known.
     is_labelled : bool
         Whether there is a target.
     """
@@ -47,6 +49,7 @@ class Wanted(NamedTuple):
     categories: str = "error"
     texts: frozenset[str] | None = None
     classes: tuple[str, ...] | None = None
+    most_classes: int = 2
     is_labelled: bool = True
 
     @property

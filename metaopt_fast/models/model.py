@@ -17,7 +17,7 @@ from metaopt_fast.floating_errors import shielded
 from metaopt_fast.models.preparation import Preparation, RawRows
 from metaopt_fast.models.raw_rows import raw_rows_of
 from metaopt_fast.typing import Float64Array
-from metaopt_fast.validation.values import check_path
+from metaopt_fast.validation.values import check_path, describe
 
 Label = str | int | float  # and so bool
 # How decisions become probabilities: of two classes, of any number, or not at all.
@@ -37,7 +37,7 @@ class Coefficient(NamedTuple):
         What a standard deviation of the training rows adds, where it is known.
     odds_ratio : float or None
         Factor of the odds of the positive class for a unit more; None of a model without
-        probabilities.
+        probabilities, and of more than two classes.
     """
 
     name: str
@@ -85,20 +85,26 @@ class Model:
         link: str | None = LOGISTIC,
         provenance: Mapping[str, Any] | None = None,
     ) -> Model:
-        """Return a model of two classes, the positive one last, the intercept last in theta.
+        """Return a model of two classes, the positive one last, the intercept last in theta; of
+        more, which are in order, theta has a row for each.
 
         A column that is constant on the training rows, and so decides nothing, has coefficient 0.
         """
-        coef = np.array(theta[:-1], np.float64)
+        parameters = np.array(theta, np.float64)
+        coef, intercepts = parameters[..., :-1].copy(), parameters[..., -1:].copy()
         if preparation.is_standardized:
-            coef[preparation.is_constant] = 0.0
+            coef[..., preparation.is_constant] = 0.0
+        if coef.ndim == 2:
+            softmax = None if link is None else SOFTMAX
+            of_each, where = tuple(classes), dict(provenance or {})
+            return cls(of_each, None, preparation, coef, intercepts[:, 0], softmax, where)
         ordered = classes if classes[0] < classes[1] else classes[::-1]  # type: ignore[operator]
         return cls(
             tuple(ordered),
             classes[1],
             preparation,
             coef[None],
-            np.array(theta[-1:], np.float64),
+            intercepts,
             link,
             dict(provenance or {}),
         )
@@ -181,16 +187,22 @@ class Model:
         return labels.astype(np.float64) if kinds <= {int, float} and float in kinds else labels
 
     @shielded
-    def coefficients(self) -> tuple[list[Coefficient], float]:
+    def coefficients(self, label: Label | None = None) -> tuple[list[Coefficient], float]:
         """Return each column's part, and the intercept, of columns in their original units.
 
-        Only of models of two classes.
+        Of more than two classes, those of the class with a label.
         """
-        if self.positive is None:
-            raise ValueError(
-                "this model has coefficients for each of its classes: see coef and intercept."
+        known = (None,) if self.positive is not None else self.classes
+        if not isinstance(label, (str, int, float, type(None))) or label not in known:
+            some = ", ".join(map(repr, self.classes[:5])) + (", ..." if self.classes[5:] else "")
+            cure = (
+                "leave it out, of two classes"
+                if self.positive is not None
+                else f"pass a class, one of {some}"
             )
-        measured, theta, shift = self.preparation.measured, self.coef[0], 0.0
+            raise ValueError(f"label is {describe(label)}: {cure}.")
+        row = 0 if label is None else self.classes.index(label)
+        measured, theta, shift = self.preparation.measured, self.coef[row], 0.0
         weights, of_deviations = theta, [None] * len(theta)
         if measured is not None and self.preparation.is_standardized:
             weights, of_deviations = theta / measured.scale, theta.tolist()
@@ -203,12 +215,12 @@ class Model:
             of_deviations = (theta * scale).tolist()
         ratios = exp(np.ascontiguousarray(weights)).tolist()
         table = [
-            Coefficient(name, weight, of_deviation, ratio if self.link else None)
+            Coefficient(name, weight, of_deviation, ratio if self.link == LOGISTIC else None)
             for name, weight, of_deviation, ratio in zip(
                 self.preparation.names, weights.tolist(), of_deviations, ratios, strict=True
             )
         ]
-        return table, float(self.intercept[0]) - shift
+        return table, float(self.intercept[row]) - shift
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a JSON file, whole or not at all; `load_model` reads it."""

@@ -75,7 +75,7 @@ class TuneResult:
     @property
     def n_nonzero(self) -> int:
         """The number of features that `theta` uses."""
-        return int(np.count_nonzero(self.theta[:-1]))
+        return int(np.count_nonzero(self.theta[..., :-1]))
 
     @property
     def n_folds(self) -> int:

@@ -260,14 +260,16 @@ def test_options_that_do_not_go_together(run, people):
         assert status == 2 and "FILE and --test are both stdin" in stderr
 
 
-def test_files_of_two_classes_do_not_score_a_model_of_three(run, people, tmp_path):
+def test_files_of_other_classes_do_not_score_a_model_of_three(run, people, tmp_path):
     model = Model(
         ("a", "b", "c"), None, Preparation.none(["age"]), np.eye(3)[:, :1], np.zeros(3), SOFTMAX
     )
     model.save(tmp_path / "model.json")
-    status, _, stderr = run("score", tmp_path / "model.json", people)
+    path = tmp_path / "whole.csv"
+    PEOPLE.dropna().to_csv(path, index=False)
+    status, _, stderr = run("score", tmp_path / "model.json", path, "--target", "sick")
     assert status == 1
-    assert "is of 3 classes, and files of data have two: use predict." in stderr
+    assert "pass rows of the classes 'a' and 'b' and 'c'." in stderr or "choose a target" in stderr
 
 
 def test_other_classes_in_a_test_file_are_named(run, people, tmp_path):

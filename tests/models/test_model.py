@@ -368,6 +368,21 @@ def test_a_model_says_what_it_is():
     ]
 
 
-def test_coefficients_of_more_than_two_classes_are_no_table():
-    with pytest.raises(ValueError, match=r"for each of its classes: see coef and intercept\.$"):
-        random_model(0, 3)[0].coefficients()
+def test_coefficients_of_more_than_two_classes_are_those_of_a_label():
+    model = random_model(0, 3)[0]
+    for row, label in enumerate(model.classes):
+        table, intercept = model.coefficients(label)
+        of_row = Model(
+            model.classes[:2],
+            model.classes[1],
+            model.preparation,
+            model.coef[row : row + 1],
+            model.intercept[row : row + 1],
+            link=None,
+        )
+        assert (table, intercept) == of_row.coefficients()
+    for label in (None, "no such label"):
+        with pytest.raises(ValueError, match=r"^label is .*: pass a class, one of "):
+            model.coefficients(label)
+    with pytest.raises(ValueError, match=r"^label is .*: leave it out, of two classes\.$"):
+        of_row.coefficients(of_row.classes[0])
