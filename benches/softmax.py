@@ -1,10 +1,11 @@
 """What fits of more than two classes take: CPU time of scikit-learn's lbfgs over that of fit_many.
 
 ``python benches/softmax.py [WORD ...]`` prints a line for each problem whose name holds one of the
-words: passes over the rows for each model, the largest proven gap, and beside each tolerance of
-lbfgs its time over ours, warm-started along C, fold by fold, and how much its objective is above
-ours at most; then a line for the kernel: the part of the machine's FMAs at which 5 models run, 30
-operations counted for an exponential and what is around it. On one thread, in one process.
+words: passes over the rows for each model, in double and in single precision, the largest proven
+gap, and beside each tolerance of lbfgs its time over ours, warm-started along C, fold by fold, and
+how much its objective is above ours at most; then a line for the kernel: the part of the machine's
+FMAs at which 5 models run, 30 operations counted for an exponential and what is around it. On one
+thread, in one process.
 """
 
 import os
@@ -21,6 +22,7 @@ from sklearn.linear_model import LogisticRegression
 
 import metaopt_fast as mf
 from metaopt_fast import _kernels
+from metaopt_fast.fitting.softmax import Path
 from metaopt_fast.fitting.softmax_sets import SoftmaxSets
 
 
@@ -94,16 +96,26 @@ def objective(model, X, y):
 
 def fits_of(X, y, Cs, folds):
     """Return our fits, and passes over the rows for each model."""
-    passes, evaluate = [], SoftmaxSets.evaluate
+    passes, evaluate, descend = [], SoftmaxSets.evaluate, Path.descend
 
     def counted(self, sets, *others):
-        passes.append(len(sets))
+        passes.append((len(sets), 0))
         return evaluate(self, sets, *others)
 
+    def counted_steps(self, rows, *others):
+        before = self.steps.n_passes
+        ends = descend(self, rows, *others)
+        taken = self.steps.n_passes - before
+        passes.append((0, taken) if rows is self.sets.narrow else (taken, 0))
+        return ends
+
     sizes = np.array([np.count_nonzero(folds != f) for f in range(folds.max() + 1)])
-    with mock.patch.object(SoftmaxSets, "evaluate", counted):
+    with (
+        mock.patch.object(SoftmaxSets, "evaluate", counted),
+        mock.patch.object(Path, "descend", counted_steps),
+    ):
         fits = mf.fit_many(X, y, l2=1 / (Cs[:, None] * sizes), folds=folds, n_threads=1)
-    return fits, sum(passes) / fits.loss.size
+    return fits, np.sum(passes, axis=0) / fits.loss.size
 
 
 def line(name):
@@ -111,7 +123,8 @@ def line(name):
     X, y = load()
     folds = np.random.default_rng(0).permutation(len(y)) % n_folds
     seconds, (fits, passes) = timed(lambda: fits_of(X, y, Cs, folds))
-    text = f"{name}: {seconds:.2f} s, {passes:.1f} passes, gap {fits.gap_bound.max():.0e}"
+    text = f"{name}: {seconds:.2f} s, {passes[0]:.1f} passes and {passes[1]:.1f} in single "
+    text += f"precision, gap {fits.gap_bound.max():.0e}"
     for tol in (1e-6, 1e-4):
         others, objectives = timed(lambda tol=tol: theirs(X, y, Cs, folds, tol))
         off = (objectives - fits.loss).max()

@@ -40,19 +40,6 @@ def expm1(x: _Float64Array, out: _Float64Array) -> None: ...
 def log(x: _Float64Array, out: _Float64Array) -> None: ...
 def log1p(x: _Float64Array, out: _Float64Array) -> None: ...
 def log2(x: _Float64Array, out: _Float64Array) -> None: ...
-def apply_pairs(
-    steps: _Float64Array,
-    changes: _Float64Array,
-    curvatures: _Float64Array,
-    firsts: npt.NDArray[np.intp],
-    counts: npt.NDArray[np.intp],
-    which: npt.NDArray[np.intp],
-    x: _Float64Array,
-    alphas: _Float64Array,
-    again: bool,
-    n_threads: int,
-) -> None: ...
-def dots(a: _Float64Array, b: _Float64Array, out: _Float64Array) -> None: ...
 def team_of_triples(n_features: int, n_words: int, n_classes: int, n_threads: int) -> int: ...
 def triple_work(n_features: float, n_words: float, n_classes: float) -> float: ...
 def fma_run(single_precision: bool, iterations: int, n_threads: int) -> float: ...
@@ -197,6 +184,41 @@ class SoftmaxRows:
     def covariances(
         self, thetas: _Float64Array, factors: _Float64Array, sums: _Float64Array, n_threads: int
     ) -> bool: ...
+
+@disjoint_base
+class SoftmaxSteps:
+    n_passes: int
+    def __init__(
+        self,
+        n_classes: int,
+        n_features: int,
+        factors: _Float64Array,
+        totals: _Float64Array,
+        l2: _Float64Array,
+        losses: _Float64Array,
+        thetas: _Float64Array,
+        gradients: _Float64Array,
+        steps: npt.NDArray[np.float32],
+        changes: npt.NDArray[np.float32],
+        intercepts: npt.NDArray[np.float32],
+        numbers: _Float64Array,
+        ring: npt.NDArray[np.intp],
+    ) -> None: ...
+    def run(
+        self,
+        rows: SoftmaxRows,
+        which: npt.NDArray[np.intp],
+        inverses: _Float64Array,
+        inverse_of: npt.NDArray[np.intp],
+        targets: _Float64Array,
+        most: int,
+        rounding: float,
+        patience: int,
+        halvings: int,
+        n_steps: npt.NDArray[np.intp],
+        ends: npt.NDArray[np.intp],
+        n_threads: int,
+    ) -> None: ...
 
 @disjoint_base
 class NarrowDraws:

@@ -152,11 +152,15 @@ struct Softmax {
 using EvaluateSoftmax = void (*)(const Rows *, const Softmax *, ptrdiff_t first, ptrdiff_t last,
                                  const void *thetas, double *sums, void *gradients, void *scratch);
 
-// What L-BFGS remembers of a model: steps s, and changes y of the gradient, `count` of them in a
-// ring of `capacity`; curvatures are s . y.
+// What L-BFGS remembers of a model, `count` pairs in a ring of `capacity`: see pairs.hpp. Those
+// whose curvature, step . (change + tilt step), is not above 0 are left out; ratios are a / b. The
+// last of each `stride` parameters is an intercept, if there are any: `intercepts` are the changes
+// of these.
 struct Pairs {
-    const double *steps, *changes, *curvatures;
-    ptrdiff_t first, count, capacity, n;
+    const float *steps, *changes, *intercepts;
+    const double *curvatures, *tilts, *ratios;
+    ptrdiff_t first, count, capacity, n, stride;
+    int has_intercepts;
 };
 
 // Rows as bits: words[word][feature] has 32 rows of each feature, zeros beyond the features and
@@ -191,7 +195,8 @@ struct DecisionSums {
 struct Kernels {
     const char *loss;
     int itemsize;
-    int lanes;     // of a tile
+    int lanes;  // of a tile
+    int vector_lanes;
     double slope;  // how far the loss, or its root, changes with a margin: see losses.hpp
     int of_root;
 
@@ -278,6 +283,9 @@ struct Kernels {
     // See pairs.hpp.
     void (*apply_pairs)(const Pairs *, double *x, double *alphas);
     void (*apply_pairs_again)(const Pairs *, double *x, double *alphas);
+    double (*keep_pair)(const Pairs *, double l2, ptrdiff_t at, const double *step, double *change,
+                        double *product, double *square);
+    void (*tilt_pair)(const Pairs *, ptrdiff_t at, double tilt);
     double (*dot)(const double *a, const double *b, ptrdiff_t n);
     // See lasso.hpp: also in double precision alone.
     void (*column_products)(const double *left, ptrdiff_t left_stride, ptrdiff_t n_left,

@@ -57,6 +57,27 @@ template <class T> void turn_back(const T *columns, int n_panels, ptrdiff_t n_co
         }
 }
 
+// block_margins and add_all_gradients for the vectors that the first columns of a tile fill: a
+// lane's sums are the same.
+template <class T, int USED = VECTORS>
+void margins_of_tile(const T *panels, int n_rows, ptrdiff_t n_params, const T *thetas,
+                     ptrdiff_t n_columns, T *z) {
+    if constexpr (USED > 1)
+        if (n_columns <= (USED - 1) * lanes_of<wide_vector<T>>)
+            return margins_of_tile<T, USED - 1>(panels, n_rows, n_params, thetas, n_columns, z);
+    block_margins<T, USED>(panels, n_rows, n_params, thetas, false, z);
+}
+
+template <class T, int USED = VECTORS>
+void gradients_of_tile(const T *panels, int n_rows, ptrdiff_t n_params, const T *derivatives,
+                       T weight, ptrdiff_t n_columns, T *gradients) {
+    if constexpr (USED > 1)
+        if (n_columns <= (USED - 1) * lanes_of<wide_vector<T>>)
+            return gradients_of_tile<T, USED - 1>(panels, n_rows, n_params, derivatives, weight,
+                                                  n_columns, gradients);
+    add_all_gradients<T, USED>(panels, n_rows, n_params, derivatives, weight, gradients);
+}
+
 // A block's margins for the models of a group, as columns.
 template <class T> struct Columns {
     const Rows *rows;
@@ -113,7 +134,8 @@ template <class T> struct Columns {
         const int n_rows = rows->rows[block];
         for (ptrdiff_t t = 0; t < tiles_of<T>(n_columns); t++) {
             if (!counts(t, block)) continue;
-            block_margins(panels(block), n_rows, rows->n_params, thetas_of(t), false, z_of(t));
+            margins_of_tile(panels(block), n_rows, rows->n_params, thetas_of(t), in_tile(t),
+                            z_of(t));
             turn(z_of(t), n_panels(block), in_tile(t), columns + t * LANES<T> * COLUMN);
         }
         if (is_wide)
@@ -247,8 +269,9 @@ void evaluate_softmax(const Rows *rows, const Softmax *softmax, ptrdiff_t first,
             if (!columns.counts(t, b)) continue;
             turn_back(columns.columns + t * LANES<T> * COLUMN, columns.n_panels(b),
                       columns.in_tile(t), columns.z_of(t));
-            add_all_gradients(columns.panels(b), rows->rows[b], rows->n_params, columns.z_of(t),
-                              (T)rows->weights[b], (T *)gradients + t * softmax->tile_step);
+            gradients_of_tile(columns.panels(b), rows->rows[b], rows->n_params, columns.z_of(t),
+                              (T)rows->weights[b], columns.in_tile(t),
+                              (T *)gradients + t * softmax->tile_step);
         }
     }
 }

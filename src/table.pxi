@@ -101,10 +101,14 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         double unit
 
     struct Pairs:
-        const double *steps
-        const double *changes
+        const float *steps
+        const float *changes
+        const float *intercepts
         const double *curvatures
-        Py_ssize_t first, count, capacity, n
+        const double *tilts
+        const double *ratios
+        Py_ssize_t first, count, capacity, n, stride
+        int has_intercepts
 
     struct BitRows:
         const uint32_t *words
@@ -139,6 +143,7 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         const char *loss
         int itemsize
         int lanes
+        int vector_lanes
         double slope
         int of_root
         Evaluate evaluate_tile
@@ -205,6 +210,9 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
                             Py_ssize_t, uint32_t *, int32_t *) noexcept nogil
         void (*apply_pairs)(const Pairs *, double *, double *) noexcept nogil
         void (*apply_pairs_again)(const Pairs *, double *, double *) noexcept nogil
+        double (*keep_pair)(const Pairs *, double, Py_ssize_t, const double *, double *, double *,
+                            double *) noexcept nogil
+        void (*tilt_pair)(const Pairs *, Py_ssize_t, double) noexcept nogil
         double (*dot)(const double *, const double *, Py_ssize_t) noexcept nogil
         void (*column_products)(const double *, Py_ssize_t, Py_ssize_t, const double *, Py_ssize_t,
                                 Py_ssize_t, Py_ssize_t, double *, Py_ssize_t,

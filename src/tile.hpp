@@ -25,9 +25,9 @@ template <class T> constexpr ptrdiff_t THETA_BLOCK = 24 * 1024 / (LANES<T> * siz
 
 // z[row][lane] = (RESUME: z[row][lane] +) sum over `count` parameters of x[parameter][row] *
 // thetas[parameter][lane], for the rows of neighbouring panels. Bound by FMAs: 3 loads and 8
-// broadcasts feed 24.
+// broadcasts feed 24. Of a tile with few candidates, the lanes of USED vectors.
 // noinline, and the loop over row groups inside: else gcc 12 keeps the tile on the stack.
-template <class T, bool RESUME>
+template <class T, bool RESUME, int USED = VECTORS>
 __attribute__((noinline)) void margins(const T *panels, int n_panels, ptrdiff_t panel_size,
                                        const T *thetas, ptrdiff_t count, T *z) {
     using V = wide_vector<T>;
@@ -37,21 +37,21 @@ __attribute__((noinline)) void margins(const T *panels, int n_panels, ptrdiff_t 
         // Panels are too short for the hardware to see them coming: without this, 784 parameters
         // run at a third of the speed.
         const T *next = first + PANEL < n_panels * PANEL ? x + panel_size : panels + count * PANEL;
-        V sums[ROWS][VECTORS];
+        V sums[ROWS][USED];
         for (int r = 0; r < ROWS; r++)
-            for (int v = 0; v < VECTORS; v++)
+            for (int v = 0; v < USED; v++)
                 sums[r][v] = RESUME ? load<V>(z + r * LANES<T> + v * W) : V{};
         for (ptrdiff_t j = 0; j < count; j++) {
-            V theta[VECTORS];
-            for (int v = 0; v < VECTORS; v++) theta[v] = load<V>(thetas + j * LANES<T> + v * W);
+            V theta[USED];
+            for (int v = 0; v < USED; v++) theta[v] = load<V>(thetas + j * LANES<T> + v * W);
             __builtin_prefetch(next + j * PANEL);
             for (int r = 0; r < ROWS; r++) {
                 const V value = splat<V>(x[j * PANEL + r]);
-                for (int v = 0; v < VECTORS; v++) sums[r][v] = fma(value, theta[v], sums[r][v]);
+                for (int v = 0; v < USED; v++) sums[r][v] = fma(value, theta[v], sums[r][v]);
             }
         }
         for (int r = 0; r < ROWS; r++)
-            for (int v = 0; v < VECTORS; v++) store(z + r * LANES<T> + v * W, sums[r][v]);
+            for (int v = 0; v < USED; v++) store(z + r * LANES<T> + v * W, sums[r][v]);
     }
 }
 
@@ -173,13 +173,13 @@ template <class T> bool may_overflow(const T *thetas, ptrdiff_t n_params) {
 
 // The margins of a block's panels: z[row][lane]. Rows beyond the block's get `absent`, which
 // neither a loss nor a derivative feels.
-template <class T>
+template <class T, int USED = VECTORS>
 void block_margins(const T *panels, int n_rows, ptrdiff_t n_params, const T *thetas, bool is_wide,
                    T *z, T absent = 0) {
     const int n_panels = (n_rows + PANEL - 1) / PANEL;
     for (ptrdiff_t j = 0; j < n_params; j += THETA_BLOCK<T>) {
         const ptrdiff_t count = n_params - j < THETA_BLOCK<T> ? n_params - j : THETA_BLOCK<T>;
-        const auto kernel = j == 0 ? margins<T, false> : margins<T, true>;
+        const auto kernel = j == 0 ? margins<T, false, USED> : margins<T, true, USED>;
         kernel(panels + j * PANEL, n_panels, n_params * PANEL, thetas + j * LANES<T>, count, z);
     }
     if (is_wide) recompute_margins(panels, n_rows, n_params, thetas, z);
@@ -242,33 +242,32 @@ void reduce_weighted_block(T *z, int n_rows, const T *weights, T *values) {
 // gradients[parameter][lane] += weight * sum over a block's rows of x[parameter][row] *
 // derivatives[row][lane], for the parameters from `j` on, PARAMETERS at a time; returns how far it
 // came. Bound by FMAs, as margins() is.
-template <class T, int PARAMETERS>
+template <class T, int PARAMETERS, int USED = VECTORS>
 __attribute__((noinline)) ptrdiff_t add_gradients(const T *panels, int n_panels, ptrdiff_t n_params,
                                                   ptrdiff_t j, const T *derivatives, T weight,
                                                   T *gradients) {
     using V = wide_vector<T>;
     constexpr int W = lanes_of<V>;
     for (; j + PARAMETERS <= n_params; j += PARAMETERS) {
-        V block[PARAMETERS][VECTORS];
+        V block[PARAMETERS][USED] = {};
         for (int c = 0; c < PANEL; c++) {
             const T *x = panels + j * PANEL + c;
-            V sums[PARAMETERS][VECTORS] = {};
+            V sums[PARAMETERS][USED] = {};
             for (int p = 0; p < n_panels; p++, x += n_params * PANEL) {
-                V derivative[VECTORS];
-                for (int v = 0; v < VECTORS; v++)
+                V derivative[USED];
+                for (int v = 0; v < USED; v++)
                     derivative[v] = load<V>(derivatives + (p * PANEL + c) * LANES<T> + v * W);
                 for (int i = 0; i < PARAMETERS; i++) {
                     const V value = splat<V>(x[i * PANEL]);
-                    for (int v = 0; v < VECTORS; v++)
+                    for (int v = 0; v < USED; v++)
                         sums[i][v] = fma(value, derivative[v], sums[i][v]);
                 }
             }
             for (int i = 0; i < PARAMETERS; i++)
-                for (int v = 0; v < VECTORS; v++)
-                    block[i][v] = c ? block[i][v] + sums[i][v] : sums[i][v];
+                for (int v = 0; v < USED; v++) block[i][v] = block[i][v] + sums[i][v];
         }
         for (int i = 0; i < PARAMETERS; i++)
-            for (int v = 0; v < VECTORS; v++) {
+            for (int v = 0; v < USED; v++) {
                 T *to = gradients + (j + i) * LANES<T> + v * W;
                 store(to, fma(splat<V>(weight), block[i][v], load<V>(to)));
             }
@@ -276,14 +275,18 @@ __attribute__((noinline)) ptrdiff_t add_gradients(const T *panels, int n_panels,
     return j;
 }
 
-template <class T>
+template <class T, int USED = VECTORS>
 void add_all_gradients(const T *panels, int n_rows, ptrdiff_t n_params, const T *derivatives,
                        T weight, T *gradients) {
     const int n_panels = (n_rows + PANEL - 1) / PANEL;
     ptrdiff_t j = 0;
-    j = add_gradients<T, 4>(panels, n_panels, n_params, j, derivatives, weight, gradients);
-    j = add_gradients<T, 2>(panels, n_panels, n_params, j, derivatives, weight, gradients);
-    add_gradients<T, 1>(panels, n_panels, n_params, j, derivatives, weight, gradients);
+    // One vector of eight parameters has as many sums as an FMA's latency asks for.
+    if constexpr (USED == 1)
+        j = add_gradients<T, 8, USED>(panels, n_panels, n_params, j, derivatives, weight,
+                                      gradients);
+    j = add_gradients<T, 4, USED>(panels, n_panels, n_params, j, derivatives, weight, gradients);
+    j = add_gradients<T, 2, USED>(panels, n_panels, n_params, j, derivatives, weight, gradients);
+    add_gradients<T, 1, USED>(panels, n_panels, n_params, j, derivatives, weight, gradients);
 }
 
 // high[i] + low[i] += partial[span][i] for one span after the other, what each addition rounds off

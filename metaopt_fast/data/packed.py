@@ -264,6 +264,21 @@ class Packed:
             total_weight=total_weight,
         )
 
+    def narrowed(self) -> Self:
+        """Return the same rows and blocks in single precision: nearly the same numbers."""
+        return replace(
+            self,
+            dtype="float32",
+            panels=self._narrowed(self.panels),
+            row_weights=None if self.row_weights is None else self._narrowed(self.row_weights),
+        )
+
+    def _narrowed(self, numbers: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        wide = numbers.view(self.dtype)
+        found = aligned_zeros(wide.size * 4)
+        found.view(np.float32)[:] = wide
+        return found
+
     @property
     def block_labels(self) -> Labels:
         """The class of each block's first row: of all of its rows, where classes are strata."""

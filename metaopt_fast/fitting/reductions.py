@@ -117,9 +117,10 @@ class Reduction:
             return np.concatenate([coefficients, intercepts], axis=1), np.zeros(len(thetas))
         far = self.centres != 0
         parts = exact_products(coefficients[:, far], -self.centres[far])
+        # Row by row: many lists at once have Python look for garbage among all objects.
         moved = [
-            math.fsum((*row, b))
-            for row, (b,) in zip(parts.tolist(), intercepts.tolist(), strict=True)
+            math.fsum((*row.tolist(), b))
+            for row, b in zip(parts, intercepts[:, 0].tolist(), strict=True)
         ]
         found = np.array(moved).reshape(-1, 1)
         return np.concatenate([coefficients, found], axis=1), np.abs(found[:, 0]) * 2.0**-53

@@ -18,7 +18,6 @@ from metaopt_fast.fitting.class_weights import ClassWeight
 from metaopt_fast.fitting.reductions import Reduction
 from metaopt_fast.fitting.result import Status
 from metaopt_fast.fitting.softmax_gaps import softmax_gaps
-from metaopt_fast.fitting.softmax_pairs import KeptPairs, dots
 from metaopt_fast.fitting.softmax_sets import Preconditioner, SoftmaxSets
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
 
@@ -27,17 +26,34 @@ STEPS = 10
 # A bound that is too large, though the gradient by the weights is as small as was asked for, calls
 # for one of another part of that, some times.
 NEXT_SHARE, ROUNDS = 0.1, 3
-# Steps without a smaller gradient or, but for rounding, a smaller loss after which a model ends.
-IDLE = 12
-# Part of what the slope promises by which the loss has to fall, as Armijo has it, halvings of a
-# step until it does, and the part of the loss below which differences are rounding.
-ARMIJO, HALVINGS, ROUNDING = 1e-4, 30, 1e-13
+# How steps of a model end: the gradient is as small as was asked for, there were as many as may be,
+# or none leads on. As in src/softmax_steps.pxi.
+NEAR, LATE, STUCK = range(3)
+# Bytes of the pairs of all models, and how many pairs a model has at most, and at least. On digits
+# and covertypes of benches/softmax.py, 60 take 1.1 to 1.2 times as long, 200 1.0 to 1.4 times.
+MEMORY = 256 * 2**20
+MOST, FEWEST = 100, 5
 # Steps of the intercepts: one is enough but where shares of the weight are tiny.
 POLISHES = 3
 # Classes up to which intercepts are moved by the covariances of probabilities.
 MOST_COVARIANCES = 1000
 # Penalties of two training sets share an inverse within this factor.
 ALIKE = 1.25
+
+
+class Care(NamedTuple):
+    """When steps lead nowhere: the part of the loss below which differences are rounding, steps
+    without a smaller gradient or, but for that, a smaller loss, and halvings of a step."""
+
+    rounding: float
+    patience: int
+    halvings: int
+
+
+WIDE, NARROW = Care(1e-13, 12, 30), Care(1e-6, 5, 4)
+# Gaps below so many times those that the rounding of gradients makes, in single precision, are
+# beyond what these tell.
+NOISE = 1.0
 
 
 class SoftmaxOptima(NamedTuple):
@@ -90,15 +106,32 @@ class Path:
     ) -> None:
         self.sets, self.set_of, self.l2_of, self.effort = sets, set_of, l2, effort
         n_sets = len(sets.totals)
-        self.pairs = KeptPairs(n_sets, sets.n_params, effort.n_threads)
         self.preconditioner = Preconditioner(sets)
         self.thetas, self.gradients = np.zeros((2, n_sets, sets.n_params))
         self.losses, self.l2, self.gaps = np.empty((3, n_sets))
         self.l2[:] = np.nan
-        self.inverses: list[Float64Array] = []
+        self.inverses = np.zeros((0, 1, sets.n_columns))
         self.inverse_of = np.zeros(n_sets, np.intp)
         is_penalised = np.arange(sets.n_columns) < sets.n_features
         self.penalised = np.tile(is_penalised, sets.n_classes).astype(np.float64)
+        capacity = max(FEWEST, min(MOST, MEMORY // (8 * sets.n_params * n_sets)))
+        pairs = np.zeros((2, n_sets, capacity, sets.n_params), np.float32)
+        self.ring = np.zeros((2, n_sets), np.intp)
+        self.steps = _kernels.SoftmaxSteps(
+            sets.n_classes,
+            sets.n_features,
+            sets.factors,
+            sets.totals,
+            self.l2,
+            self.losses,
+            self.thetas,
+            self.gradients,
+            pairs[0],
+            pairs[1],
+            np.zeros((n_sets, capacity, sets.n_classes), np.float32),
+            np.zeros((5, n_sets, capacity)),
+            self.ring,
+        )
 
     def run(self, theta0: Float64Array | None) -> SoftmaxOptima:
         """Fit all models."""
@@ -112,9 +145,8 @@ class Path:
         )
         for models in rounds(self.set_of, self.l2_of):
             at = self.set_of[models]
-            if theta0 is not None:
-                self.thetas[at] = self.centred(theta0[models])
-            self.begin(at, self.l2_of[models])
+            start = None if theta0 is None else self.centred(theta0[models])
+            self.begin(at, self.l2_of[models], start)
             n_iter, status = self.fit(at)
             optima.thetas[models] = self.thetas[at]
             optima.losses[models], optima.gap_bounds[models] = self.losses[at], self.gaps[at]
@@ -127,58 +159,95 @@ class Path:
         found: Float64Array = of_classes - of_classes.mean(axis=1, keepdims=True)
         return found.reshape(thetas.shape)
 
-    def begin(self, at: IndexArray, l2: Float64Array) -> None:
-        """Take up new penalties, with the pairs of the old ones."""
-        self.pairs.change_penalty(at, np.nan_to_num(l2 - self.l2[at]), self.penalised)
-        self.l2[at] = l2
-        self.losses[at], self.gradients[at] = self.sets.evaluate(at, self.thetas[at], l2)
-        self.inverses = []
+    def begin(self, at: IndexArray, l2: Float64Array, start: Float64Array | None) -> None:
+        """Take up new penalties where the last models have ended, or at a start."""
+        if start is not None:
+            self.thetas[at] = start
+        if start is not None or self.sets.narrow is None or np.isnan(self.l2[at]).any():
+            self.l2[at] = l2
+            self.evaluate(at)
+        else:  # near enough for steps in single precision
+            more, weights = l2 - self.l2[at], self.thetas[at] * self.penalised
+            self.l2[at] = l2
+            self.losses[at] += more / 2 * np.square(weights).sum(axis=1)
+            self.gradients[at] += more[:, None] * weights
+        found: list[Float64Array] = []
         left = at[np.argsort(l2, kind="stable")]
         while len(left):
             first = int(left[0])
             alike = self.l2[left] <= ALIKE * self.l2[first]
             curvature = self.sets.curvature(first, self.thetas[first])
-            self.inverse_of[left[alike]] = len(self.inverses)
-            self.inverses.append(self.preconditioner.inverse(curvature, float(self.l2[first])))
+            self.inverse_of[left[alike]] = len(found)
+            found.append(self.preconditioner.inverse(curvature, float(self.l2[first])))
             left = left[~alike]
+        self.inverses = np.stack(found)
+
+    def evaluate(self, at: IndexArray) -> None:
+        """Find the losses and the gradients of some models, where these are."""
+        self.losses[at], self.gradients[at] = self.sets.evaluate(at, self.thetas[at], self.l2[at])
 
     def fit(self, at: IndexArray) -> tuple[IndexArray, IndexArray]:
         """Fit the models of some sets: how many steps each has taken, and how it ended."""
-        n_iter, status = np.zeros((2, len(self.losses)), np.intp)
+        n_iter, status, n_rounds = np.zeros((3, len(self.losses)), np.intp)
         shares = np.full(len(self.losses), self.effort.share)
-        n_rounds, idle = np.zeros((2, len(self.losses)), np.intp)
-        smallest = np.full(len(self.losses), np.inf)
-        most, active = STEPS * self.effort.max_iter, at
+        if self.sets.narrow is not None:
+            self.approach(self.sets.narrow, at, n_iter)
+        active = at
         while len(active):
-            near = active[self.are_near(active, shares[active])]
-            self.conclude(near)
-            done = self.are_proven(near)
-            shares[near] *= NEXT_SHARE
-            n_rounds[near] += 1
-            ended = (n_rounds[near] > ROUNDS) & ~done
-            status[near[ended]] = np.where(
-                self.l2[near[ended]] > 0, Status.ROUNDING.value, Status.UNPROVEN.value
+            ends = self.descend(self.sets.rows, active, shares * self.effort.tol, WIDE, n_iter)
+            self.conclude(active)
+            done = self.are_proven(active)
+            shares[active] *= NEXT_SHARE
+            n_rounds[active] += 1
+            near = ends[active] == NEAR
+            how = np.where(
+                near,
+                np.where(self.l2[active] > 0, Status.ROUNDING.value, Status.UNPROVEN.value),
+                np.where(ends[active] == LATE, Status.MAX_ITER.value, Status.ROUNDING.value),
             )
-            active = active[~np.isin(active, near[done | ended])]
-            late = n_iter[active] >= most
-            self.finish(active[late], Status.MAX_ITER, status)
-            active = active[~late]
-            before = self.losses[active]
-            stuck = self.step(active)
-            n_iter[active] += 1
-            sizes = np.square(self.gradients[active]).sum(axis=1)
-            falls = before - self.losses[active] > ROUNDING * np.abs(before)
-            idle[active] = np.where((sizes < smallest[active]) | falls, 0, idle[active] + 1)
-            smallest[active] = np.minimum(sizes, smallest[active])
-            stuck |= idle[active] >= IDLE
-            self.finish(active[stuck], Status.ROUNDING, status)
-            active = active[~stuck]
+            status[active] = np.where(done, Status.CONVERGED.value, how)
+            active = active[near & ~done & (n_rounds[active] <= ROUNDS)]
         return n_iter, status
 
-    def finish(self, at: IndexArray, how: Status, status: IndexArray) -> None:
-        """End models that have not converged, unless they are proven to have."""
-        self.conclude(at)
-        status[at] = np.where(self.are_proven(at), Status.CONVERGED.value, how.value)
+    def descend(
+        self,
+        rows: _kernels.SoftmaxRows,
+        at: IndexArray,
+        targets: Float64Array,
+        care: Care,
+        n_iter: IndexArray,
+    ) -> IndexArray:
+        """Move some models until their gradients promise gaps of `targets`, times losses above 1:
+        how each has ended."""
+        ends = np.zeros(len(self.losses), np.intp)
+        self.steps.run(
+            rows,
+            at,
+            self.inverses,
+            self.inverse_of,
+            targets,
+            STEPS * self.effort.max_iter,
+            *care,
+            n_iter,
+            ends,
+            self.sets.n_threads,
+        )
+        return ends
+
+    def approach(self, rows: _kernels.SoftmaxRows, at: IndexArray, n_iter: IndexArray) -> None:
+        """Move some models as near to their optima as rows in single precision tell, by steps of
+        half the time; back, if that was for the worse."""
+        thetas, before = self.thetas[at], self.losses[at]
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            noise = NOISE * 2.0**-48 * self.sets.squares / (2 * self.l2)
+        targets = np.maximum(self.effort.share * self.effort.tol, np.nan_to_num(noise, nan=np.inf))
+        self.descend(rows, at, targets, NARROW, n_iter)
+        self.evaluate(at)
+        worse = ~(self.losses[at] <= before * (1 + NARROW.rounding))
+        back = at[worse]
+        if len(back):
+            self.thetas[back], self.ring[1, back] = thetas[worse], 0
+            self.evaluate(back)
 
     def conclude(self, at: IndexArray) -> None:
         """Move intercepts towards their optimum and bound the gaps, until these are small."""
@@ -189,29 +258,15 @@ class Path:
             self.prove(at)
             at = at[~self.are_proven(at)]
 
-    def wanted(self, at: IndexArray) -> Float64Array:
-        return self.effort.tol * np.maximum(1, self.losses[at])
-
     def are_proven(self, at: IndexArray) -> BoolArray:
-        return np.asarray(self.gaps[at] <= self.wanted(at))
+        """Whether the gaps of some models are as small as is wanted."""
+        return np.asarray(self.gaps[at] <= self.effort.tol * np.maximum(1, self.losses[at]))
 
     def prove(self, at: IndexArray) -> None:
         """Bound the gaps of some models."""
         self.gaps[at] = softmax_gaps(
             self.sets, at, self.thetas[at], self.losses[at], self.gradients[at], self.l2[at]
         )
-
-    def are_near(self, at: IndexArray, shares: Float64Array) -> BoolArray:
-        """Whether the gradients promise gaps of less than some shares of the tolerance."""
-        gradients, l2 = self.gradients[at], self.l2[at]
-        by_weights = np.square(gradients * self.penalised).sum(axis=1)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            gaps = by_weights / (2 * l2)
-        free = l2 == 0
-        if free.any():  # no more than a guess: nothing is proven
-            steps = self.preconditioned(at[free], gradients[free])
-            gaps[free] = (steps * gradients[free]).sum(axis=1)
-        return np.asarray(gaps <= shares * self.wanted(at))
 
     def polish(self, at: IndexArray) -> None:
         """Move the intercepts of some models by a step of Newton's, where that is no worse."""
@@ -229,53 +284,10 @@ class Path:
         steps = solved(hessians, slopes, sets.n_threads)
         thetas.reshape(len(at), n, -1)[:, :, -1] -= steps
         losses, gradients = sets.evaluate(at, thetas, self.l2[at])
-        good = losses <= self.losses[at] * (1 + ROUNDING)
+        good = losses <= self.losses[at] * (1 + WIDE.rounding)
         moved = at[good]
         self.thetas[moved], self.losses[moved] = thetas[good], losses[good]
         self.gradients[moved] = gradients[good]
-
-    def preconditioned(self, at: IndexArray, gradients: Float64Array) -> Float64Array:
-        """Return the approximate inverses times the gradients of some models."""
-        found = np.empty_like(gradients)
-        for number, inverse in enumerate(self.inverses):
-            mine = self.inverse_of[at] == number
-            if mine.any():
-                found[mine] = self.preconditioner.apply(inverse, gradients[mine])
-        return found
-
-    def directions(self, at: IndexArray) -> tuple[Float64Array, Float64Array]:
-        """Return downhill steps of some models, and their slopes."""
-        partly, alphas = self.pairs.go_down(at, self.gradients[at])
-        steps = self.preconditioned(at, partly)
-        self.pairs.go_up(at, steps, alphas)
-        slopes = -dots(steps, self.gradients[at])
-        lost = ~(slopes < 0)
-        if lost.any():
-            self.pairs.forget(at[lost])
-            steps[lost] = self.preconditioned(at[lost], self.gradients[at[lost]])
-            slopes[lost] = -dots(steps[lost], self.gradients[at[lost]])
-        return -steps, slopes
-
-    def step(self, at: IndexArray) -> BoolArray:
-        """Move some models downhill; return which ones no step leads there."""
-        steps, slopes = self.directions(at)
-        size, waiting = 1.0, np.arange(len(at))
-        for _ in range(HALVINGS):
-            models = at[waiting]
-            if not len(models):
-                break
-            moves = size * steps[waiting]
-            thetas = self.thetas[models] + moves
-            losses, gradients = self.sets.evaluate(models, thetas, self.l2[models])
-            before = self.losses[models]
-            good = losses <= before + ARMIJO * size * slopes[waiting] + ROUNDING * np.abs(before)
-            moved = models[good]
-            self.pairs.add(moved, moves[good], gradients[good] - self.gradients[moved])
-            self.thetas[moved], self.losses[moved] = thetas[good], losses[good]
-            self.gradients[moved] = gradients[good]
-            waiting = waiting[~good]
-            size /= 2
-        return np.isin(np.arange(len(at)), waiting)
 
 
 def rounds(set_of: IndexArray, l2: Float64Array) -> list[IndexArray]:

@@ -23,6 +23,9 @@ from metaopt_fast.validation.values import to_float64
 
 # One in so many blocks says what probabilities are like.
 SKETCH = 8
+# Numbers of rows times those of parameters from which steps are taken in single precision first,
+# and the largest number that rows may hold: products of few, and of weights, stay in the range.
+MANY, LARGEST = 2**18, 1e15
 # Matrices up to so many columns are inverted by sweeps of NumPy.
 LEAF = 48
 
@@ -36,6 +39,8 @@ class SoftmaxSets:
     packed : Packed
     rows, sketch : SoftmaxRows
         All rows, and some of their blocks.
+    narrow : SoftmaxRows, or None
+        All rows in single precision, where they are many enough for that to save time.
     n_classes, n_columns, n_features : int
         Columns are features, and ones where there is an intercept.
     factors : array of shape (n_sets, n_strata)
@@ -52,6 +57,7 @@ class SoftmaxSets:
     packed: Packed
     rows: _kernels.SoftmaxRows
     sketch: _kernels.SoftmaxRows
+    narrow: _kernels.SoftmaxRows | None
     n_classes: int
     n_columns: int
     n_features: int
@@ -83,10 +89,12 @@ class SoftmaxSets:
         n_strata = n_folds * n_classes
         blocks = np.arange(0, packed.n_blocks, SKETCH if packed.n_blocks >= 64 else 1)
         some = packed.blocks(blocks, total_weight=1.0)
-        whole, sketch = (
-            _kernels.SoftmaxRows(part.rows("logistic", 0.0), strata, n_classes, n_strata)
-            for part, strata in ((packed, of_block), (some, of_block[blocks]))
-        )
+
+        def as_rows(part: Packed, strata: npt.NDArray[np.intc]) -> _kernels.SoftmaxRows:
+            return _kernels.SoftmaxRows(part.rows("logistic", 0.0), strata, n_classes, n_strata)
+
+        is_narrow = packed.n_rows * packed.n_columns * n_classes >= MANY
+        is_narrow &= packed.extent <= LARGEST
         factors = factors_of_sets(rows, choices)
         totals = (factors * rows.sums.ravel()).sum(axis=1)
         sums, squares = sums_of_strata(columns, stratum, rows, n_strata)
@@ -97,8 +105,9 @@ class SoftmaxSets:
         lengths = (factors * squares).sum(axis=1) / totals
         return cls(
             packed,
-            whole,
-            sketch,
+            as_rows(packed, of_block),
+            as_rows(some, of_block[blocks]),
+            as_rows(packed.narrowed(), of_block) if is_narrow else None,
             n_classes,
             n_columns,
             columns.shape[1],
@@ -223,24 +232,18 @@ class Preconditioner:
         self.moment = np.ldexp(moment.matrix, 2 * moment.exponent)
 
     def inverse(self, curvature: float, l2: float) -> Float64Array:
-        """Return (curvature S + l2)^-1, a matrix or a diagonal."""
+        """Return (curvature S + l2)^-1, a matrix, or a row of its diagonal."""
         if self.diagonal is not None:
             diagonal = curvature * self.diagonal
             diagonal[: len(diagonal) - self.n_free] += l2
             diagonal += self.RIDGE * diagonal.max()
-            return 1 / diagonal
+            return 1 / diagonal[None]
         matrix = curvature * self.moment
         n = len(matrix)
         added = np.full(n, self.RIDGE * float(np.trace(matrix)))
         added[: n - self.n_free] += l2
         matrix[np.arange(n), np.arange(n)] += added
         return inverse(matrix)
-
-    def apply(self, inverse: Float64Array, gradients: Float64Array) -> Float64Array:
-        """Return the inverse times the gradients of each class of some models."""
-        of_classes = gradients.reshape(-1, len(inverse))
-        found = of_classes * inverse if inverse.ndim == 1 else products(of_classes, inverse)
-        return found.reshape(gradients.shape)
 
 
 def inverse(matrix: Float64Array) -> Float64Array:

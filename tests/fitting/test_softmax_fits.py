@@ -9,12 +9,11 @@ from sklearn.linear_model import LogisticRegression as TheirRegression
 from sklearn.metrics import accuracy_score, log_loss
 
 import metaopt_fast as mf
-from metaopt_fast import reference
-from metaopt_fast.fitting import softmax_pairs
-from metaopt_fast.fitting.arguments import Effort, Rows
-from metaopt_fast.fitting.softmax import Path, rounds
+from metaopt_fast import _kernels, reference
+from metaopt_fast.fitting import softmax_sets
+from metaopt_fast.fitting.arguments import Rows
+from metaopt_fast.fitting.softmax import LATE, STUCK, rounds
 from metaopt_fast.fitting.softmax_gaps import softmax_gaps
-from metaopt_fast.fitting.softmax_pairs import KeptPairs
 from metaopt_fast.fitting.softmax_sets import SoftmaxSets, inverse
 
 
@@ -173,7 +172,9 @@ def test_more_columns_than_rows_are_certified_too():
     assert fits.loss[0] - wanted <= 1e-8
 
 
-def test_bits_are_the_same_for_any_number_of_threads(full_teams):
+@pytest.mark.parametrize("many", [1, 2**60])
+def test_bits_are_the_same_for_any_number_of_threads(many, full_teams, monkeypatch):
+    monkeypatch.setattr(softmax_sets, "MANY", many)  # from which on single precision is used
     X, y, rng = noisy(10, n=1500, d=7)
     options = {
         "l2": [1e-3, 0.1],
@@ -240,64 +241,125 @@ def test_numbers_to_predict_are_no_classes():
         mf.fit_many(X, X[:, 0], l2=0.1)
 
 
-@pytest.mark.parametrize("n_pairs", [0, 1, 3, 5, 7, 13])
-def test_pairs_are_the_updates_of_bfgs_by_matrices(n_pairs, monkeypatch, full_teams):
-    monkeypatch.setattr(softmax_pairs, "MOST", 5)
-    rng, n = np.random.default_rng(n_pairs), 11
-    root = rng.normal(size=(n, n))
-    curvature = root @ root.T + np.eye(n)
-    q = rng.normal(size=(3, n))
-    for n_threads in (1, 3):
-        # Of the second and the third model; the first one has none.
-        kept, wanted = KeptPairs(3, n, n_threads), np.tile(np.eye(n), (3, 1, 1))
-        steps = np.random.default_rng(1).normal(size=(n_pairs, 2, n))
-        for pair in steps:
-            kept.add(np.array([1, 2]), pair, pair @ curvature)
-        for pair in steps[-5:]:
-            for model, s in zip((1, 2), pair, strict=True):
-                y = curvature @ s
-                turn = np.eye(n) - np.outer(s, y) / (s @ y)
-                wanted[model] = turn @ wanted[model] @ turn.T + np.outer(s, s) / (s @ y)
-        at = np.array([2, 0, 1])
-        found, alphas = kept.go_down(at, q)
-        kept.go_up(at, found, alphas)
-        np.testing.assert_allclose(
-            found, np.einsum("mij,mj->mi", wanted[at], q), rtol=1e-9, atol=1e-9
+class Steps:
+    """Two models whose rows weigh differently, in the middle of their steps."""
+
+    def __init__(self, fit_intercept, n_threads=1):
+        X, y, rng = noisy(14)
+        rows = Rows.of(X, y, fit_intercept=fit_intercept)
+        self.sets = SoftmaxSets.of(rows, rows.X, [None, {0: 2.0}], 1)
+        n = self.sets.n_params
+        self.l2, self.which = np.array([0.1, 0.02]), np.array([1, 0])
+        self.thetas, self.gradients = rng.normal(size=(2, n)), np.empty((2, n))
+        self.losses = np.empty(2)
+        self.pairs, self.numbers = np.zeros((2, 2, 5, n), np.float32), np.zeros((5, 2, 5))
+        self.ring, self.n_steps = np.zeros((2, 2), np.intp), np.zeros(2, np.intp)
+        self.ends = np.zeros(2, np.intp)
+        root = rng.normal(size=(n // 4, n // 4))
+        self.inverse, self.n_threads = root @ root.T + np.eye(n // 4), n_threads
+        self.evaluate()
+        self.steps = _kernels.SoftmaxSteps(
+            4,
+            4,
+            self.sets.factors,
+            self.sets.totals,
+            self.l2,
+            self.losses,
+            self.thetas,
+            self.gradients,
+            *self.pairs,
+            np.zeros((2, 5, 4), np.float32),
+            self.numbers,
+            self.ring,
         )
 
+    def evaluate(self):
+        found = self.sets.evaluate(np.arange(2), self.thetas, self.l2)
+        self.losses[:], self.gradients[:] = found
 
-def test_pairs_of_another_penalty_are_those_of_its_gradients():
-    rng, n = np.random.default_rng(3), 6
-    penalised = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.0])
-    curvature, steps = np.diag(rng.uniform(1, 2, n)), rng.normal(size=(4, 2, n))
-    kept, wanted = KeptPairs(2, n, 1), KeptPairs(2, n, 1)
-    for pair in steps:
-        kept.add(np.arange(2), pair, pair @ curvature + 0.5 * penalised * pair)
-        wanted.add(np.arange(2), pair, pair @ curvature + [[0.1], [2.0]] * penalised * pair)
-    kept.change_penalty(np.arange(2), np.array([0.1, 2.0]) - 0.5, penalised)
-    np.testing.assert_allclose(kept.changes, wanted.changes, rtol=1e-13, atol=1e-15)
-    np.testing.assert_allclose(kept.products, wanted.products, rtol=1e-13)
-    # A difference that leaves no curvature leaves no pairs.
-    kept.change_penalty(np.array([1]), np.array([-9.0]), penalised)
-    assert kept.counts.tolist() == [4, 0]
+    def take(self, n_steps):
+        """Take so many steps in all; return how the models have moved, and their gradients."""
+        before = self.thetas.copy(), self.gradients.copy()
+        self.steps.run(
+            self.sets.rows,
+            self.which,
+            self.inverse[None],
+            np.zeros(2, np.intp),
+            np.zeros(2),
+            n_steps,
+            1e-13,
+            12,
+            30,
+            self.n_steps,
+            self.ends,
+            self.n_threads,
+        )
+        return self.thetas - before[0], self.gradients - before[1]
 
 
-def test_pairs_that_lead_uphill_are_forgotten_and_a_model_that_cannot_fall_stays():
-    X, y, _ = noisy(14)
-    rows, one = Rows.of(X, y), np.array([0])
-    path = Path(SoftmaxSets.of(rows, rows.X, [None], 1), one, np.array([0.1]), Effort.of())
-    path.begin(one, np.array([0.1]))
-    # A pair of a function that is concave along the gradient.
-    slope = path.gradients[0]
-    path.pairs.steps[0, 0], path.pairs.changes[0, 0] = slope, -slope
-    path.pairs.products[0, 0], path.pairs.counts[0] = -slope @ slope, 1
-    steps, slopes = path.directions(one)
-    assert steps[0] @ slope == pytest.approx(slopes[0]) and slopes[0] < 0
-    assert path.pairs.counts[0] == 0
-    path.losses[0] = 0.0  # less than any
-    before = path.thetas.copy()
-    assert path.step(one).tolist() == [True]
-    np.testing.assert_array_equal(path.thetas, before)
+def normalised(x):
+    return x / np.sqrt(np.square(x).sum())
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_steps_are_those_of_bfgs_by_matrices_and_a_new_penalty_changes_their_pairs(
+    fit_intercept, n_threads, full_teams
+):
+    walk = Steps(fit_intercept, n_threads)
+    n = walk.thetas.shape[1]
+    penalised = np.tile(np.arange(n // 4) < 4, 4)
+    history = [[], []]
+    for number in range(1, 10):
+        if number == 5:
+            more = np.array([-0.09, 0.03])
+            walk.l2 += more
+            walk.evaluate()
+            for pairs, difference in zip(history, more, strict=True):
+                pairs[:] = [(s, y + difference * penalised * s) for s, y in pairs]
+        wanted = []
+        for pairs, gradient in zip(history, walk.gradients, strict=True):
+            matrix = np.kron(np.eye(4), walk.inverse)
+            for s, y in pairs[-5:]:
+                turn = np.eye(n) - np.outer(s, y) / (s @ y)
+                matrix = turn @ matrix @ turn.T + np.outer(s, s) / (s @ y)
+            wanted.append(-matrix @ gradient)
+        moves, changes = walk.take(number)
+        for pairs, step, change, direction in zip(history, moves, changes, wanted, strict=True):
+            size = np.abs(step).max() / np.abs(direction).max()
+            assert np.log2(size) == pytest.approx(round(np.log2(size)), abs=1e-3)
+            np.testing.assert_allclose(normalised(step), normalised(direction), atol=1e-4)
+            pairs.append((step, change))
+    assert walk.n_steps.tolist() == [9, 9]
+    assert walk.ends.tolist() == [LATE, LATE]
+
+
+def test_pairs_that_lead_uphill_are_left_out_and_a_model_that_cannot_fall_stays():
+    walk = Steps(True)
+    slope = walk.gradients[0].astype(np.float32)
+    walk.pairs[0, 0, 0], walk.pairs[1, 0, 0], walk.ring[1, 0] = slope, -slope, 1
+    walk.numbers[0, 0, 0] = -slope @ slope
+    wanted = -(walk.gradients[0].reshape(4, -1) @ walk.inverse).ravel()
+    moves, _ = walk.take(1)
+    np.testing.assert_allclose(normalised(moves[0]), normalised(wanted), atol=1e-12)
+    walk.losses[:] = 0.0  # less than any
+    moves, _ = walk.take(2)
+    assert not moves.any()
+    assert walk.ends.tolist() == [STUCK, STUCK]
+
+
+@pytest.mark.parametrize("exponent", [-145, -100, 0, 30, 100])
+def test_steps_in_single_precision_lead_to_the_same_optima(exponent, monkeypatch):
+    # At the ends they lead nowhere: rows, or models, leave the range of single precision.
+    X, y, rng = noisy(15)
+    options = {"l2": np.ldexp([0.1, 1e-3, 1e-5], 2 * exponent), "folds": np.arange(len(y)) % 2}
+    options["sample_weight"] = rng.uniform(0.5, 2, len(y))
+    wanted = mf.fit_many(np.ldexp(X, exponent), y, tol=1e-10, **options)
+    monkeypatch.setattr(softmax_sets, "MANY", 1)
+    fits = mf.fit_many(np.ldexp(X, exponent), y, tol=1e-10, **options)
+    assert fits.certified.all() and wanted.certified.all()
+    np.testing.assert_allclose(fits.loss, wanted.loss, rtol=0, atol=1e-10)
+    assert (fits.theta != wanted.theta).any() == (exponent in (-100, 0, 30))
 
 
 def test_a_path_takes_one_model_of_each_training_set_at_a_time():

@@ -90,7 +90,6 @@ TESTS = {
     "fitting/result": ["training", "models_of_fits", "results"],
     "fitting/softmax": ["softmax_fits", "multiclass"],
     "fitting/softmax_gaps": ["softmax_fits"],
-    "fitting/softmax_pairs": ["softmax_fits"],
     "fitting/softmax_sets": ["softmax_fits"],
     "fitting/stability": ["stability"],
     "fitting/starts": ["training"],

@@ -102,8 +102,8 @@ MUTANTS = [
     Mutant(
         "margins of wide rows begin again at each block of parameters",
         TILE,
-        "const auto kernel = j == 0 ? margins<T, false> : margins<T, true>;",
-        "const auto kernel = margins<T, false>;",
+        "const auto kernel = j == 0 ? margins<T, false, USED> : margins<T, true, USED>;",
+        "const auto kernel = margins<T, false, USED>;",
         SUMS,
     ),
     Mutant(
@@ -650,16 +650,48 @@ MUTANTS = [
         "softmax: pairs are gone over backwards on both ways",
         "src/pairs.hpp",
         "        const ptrdiff_t at = (pairs->first + i) % pairs->capacity;\n"
-        "        const double beta",
+        "        if (!(pairs->curvatures[at] > 0)) continue;\n        const double turned",
         "        const ptrdiff_t at = (pairs->first + pairs->count - 1 - i) % pairs->capacity;\n"
-        "        const double beta",
+        "        if (!(pairs->curvatures[at] > 0)) continue;\n        const double turned",
         "softmax_fits",
     ),
     Mutant(
         "softmax: a ring of pairs has no end",
         "src/pairs.hpp",
-        "        const ptrdiff_t at = (pairs->first + i) % pairs->capacity;\n        alphas[i] =",
-        "        const ptrdiff_t at = i;\n        alphas[i] =",
+        "        const ptrdiff_t at = (pairs->first + i) % pairs->capacity;\n"
+        "        if (!(pairs->curvatures[at] > 0)) continue;\n        alphas[i] =",
+        "        const ptrdiff_t at = i;\n"
+        "        if (!(pairs->curvatures[at] > 0)) continue;\n        alphas[i] =",
+        "softmax_fits",
+    ),
+    Mutant(
+        "softmax: a pair's changes of intercepts are penalised",
+        "src/pairs.hpp",
+        "change[j] = (float)(intercepts[k] - tilt * step[j]);",
+        "change[j] = (float)intercepts[k];",
+        "softmax_fits",
+    ),
+    Mutant(
+        "softmax: a new penalty leaves pairs as they are",
+        "src/softmax_steps.pxi",
+        "        cdef double tilt = self.l2[model] * self.numbers[2, model, i]\n",
+        "        cdef double tilt = self.numbers[2, model, i]\n",
+        "softmax_fits",
+    ),
+    Mutant(
+        "softmax: the last vector of a tile's columns is left out",
+        "src/softmax.hpp",
+        "        if (n_columns <= (USED - 1) * lanes_of<wide_vector<T>>)\n"
+        "            return margins_of_tile",
+        "        if (n_columns <= USED * lanes_of<wide_vector<T>>)\n"
+        "            return margins_of_tile",
+        "softmax losses",
+    ),
+    Mutant(
+        "softmax: what single precision has found is taken for what double precision has",
+        PY + "fitting/softmax.py",
+        "        self.descend(rows, at, targets, NARROW, n_iter)\n        self.evaluate(at)\n",
+        "        self.descend(rows, at, targets, NARROW, n_iter)\n",
         "softmax_fits",
     ),
     # ----------------------------------------------------------------------------- l1 penalties
