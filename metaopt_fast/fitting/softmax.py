@@ -269,25 +269,27 @@ class Path:
         )
 
     def polish(self, at: IndexArray) -> None:
-        """Move the intercepts of some models by a step of Newton's, where that is no worse."""
+        """Move the intercepts of some models by a step of Newton's, where that is no worse, and
+        take out what is common to all classes."""
         sets = self.sets
-        n = sets.n_classes
-        if not sets.n_free or n > MOST_COVARIANCES:
-            return
-        covariances = sets.covariances(at, self.thetas[at])
-        means = covariances.sum(axis=2)
-        # What is common to all intercepts changes nothing: 1 / n gives it a curvature.
-        hessians = 1 / n - covariances
-        hessians[:, np.arange(n), np.arange(n)] += means + 1e-14
-        slopes = self.gradients[at].reshape(len(at), n, -1)[:, :, -1]
-        thetas = self.thetas[at].copy()
-        steps = solved(hessians, slopes, sets.n_threads)
-        thetas.reshape(len(at), n, -1)[:, :, -1] -= steps
+        thetas = self.centred(self.thetas[at])
+        if sets.n_free and sets.n_classes <= MOST_COVARIANCES:
+            thetas.reshape(len(at), sets.n_classes, -1)[:, :, -1] -= self.intercept_steps(at)
         losses, gradients = sets.evaluate(at, thetas, self.l2[at])
         good = losses <= self.losses[at] * (1 + WIDE.rounding)
         moved = at[good]
         self.thetas[moved], self.losses[moved] = thetas[good], losses[good]
         self.gradients[moved] = gradients[good]
+
+    def intercept_steps(self, at: IndexArray) -> Float64Array:
+        """Return Newton's steps of the intercepts of some models."""
+        sets, n = self.sets, self.sets.n_classes
+        covariances = sets.covariances(at, self.thetas[at])
+        # What is common to all intercepts changes nothing: 1 / n gives it a curvature.
+        hessians = 1 / n - covariances
+        hessians[:, np.arange(n), np.arange(n)] += covariances.sum(axis=2) + 1e-14
+        slopes = self.gradients[at].reshape(len(at), n, -1)[:, :, -1]
+        return solved(hessians, slopes, sets.n_threads)
 
 
 def rounds(set_of: IndexArray, l2: Float64Array) -> list[IndexArray]:

@@ -200,6 +200,13 @@ def test_without_a_penalty_nothing_is_proven_and_a_warning_says_so():
     assert fits.loss[0] == pytest.approx(wanted, abs=1e-7)
 
 
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_parameters_of_all_classes_add_up_to_nothing(fit_intercept):
+    X, y, _ = noisy(16)
+    fits = mf.fit_many(X, y, l2=[1e-4, 0.1], fit_intercept=fit_intercept)
+    np.testing.assert_allclose(fits.theta.sum(axis=1), 0, atol=1e-13)
+
+
 def test_too_few_steps_are_said():
     X, y, _ = noisy(12)
     with pytest.warns(RuntimeWarning, match="1 of 1 models did not converge in 1 iterations"):
