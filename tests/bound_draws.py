@@ -1,18 +1,20 @@
-"""Random data sets for l1 paths and support vector machines: is a bound of theirs false?
+"""Random data sets for l1 paths, support vector machines and softmax: is a bound of theirs false?
 
 A model in extended precision that is better than its bound allows shows it. It is found by Newton
 steps from the one that is judged: on the columns that have weights, as long as these keep their
-signs, or on the rows that have slacks.
+signs, on the rows that have slacks, or on all classes at once.
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from unittest import mock
 
 import numpy as np
 from exact_optimum import EPS, LONG, backward, factored, forward, sigmoid, softplus
 from logistic_draws import KINDS, draw
 
 import metaopt_fast as mf
+from metaopt_fast.fitting import softmax_sets
 
 STEPS, HALVINGS = 30, 40
 
@@ -64,6 +66,26 @@ def judge_machine(seed):
     fits = fitted(case, l2=l2, loss="squared_hinge", **given)
     objective = MachineObjective(case, LONG(l2))
     yield verdict(f"{case.kind}, l2={l2:.2g}", objective, fits.theta[0], fits, 0)
+
+
+def judge_classes(seed):
+    """Yield a verdict on a softmax regression of three classes or more, half of them by way of
+    single precision."""
+    rng = np.random.default_rng(seed)
+    case, n_classes = draw(seed, KINDS[seed % 3], 24), int(rng.integers(3, 6))
+    X = (case.X - case.X.mean(axis=0)) / np.maximum(case.X.std(axis=0), 1e-300)
+    z = X @ rng.normal(size=(X.shape[1], n_classes)) + rng.gumbel(size=(len(X), n_classes))
+    y = z.argmax(axis=1)
+    y[: 2 * n_classes] = np.arange(2 * n_classes) % n_classes
+    l2 = np.abs(case.X).max() ** 2 * 10.0 ** rng.uniform(-7, 0)
+    given = {"fit_intercept": case.fit_intercept, "tol": float(rng.choice([1e-4, 1e-8, 1e-12]))}
+    weights = None if case.weights is None else np.maximum(case.weights, 1e-3)
+    case = replace(case, y=y, weights=weights)
+    given |= {"sample_weight": weights, "max_iter": int(rng.choice([1, 100]))}
+    with mock.patch.object(softmax_sets, "MANY", 1 if seed % 2 else 2**60):
+        fits = fitted(case, l2=l2, **given)
+    objective = ClassesObjective(case, LONG(l2))
+    yield verdict(f"{case.kind}, l2={l2:.2g}", objective, fits.theta[0].ravel(), fits, 0)
 
 
 def fitted(case, **options):
@@ -168,3 +190,46 @@ class MachineObjective(Rows):
         gradient = ridge * theta - self.x.T @ (2 * self.w * self.sign * slacks)
         inside = np.sqrt(2 * self.w * (slacks > 0))
         return solution(np.vstack([self.x * inside[:, None], np.diag(np.sqrt(ridge))]), gradient)
+
+
+class ClassesObjective(Rows):
+    """The mean softmax loss of classes 0 .. K - 1 with l2 |W|^2 / 2."""
+
+    def __init__(self, case, l2):
+        super().__init__(case)
+        self.l2, self.y = l2, case.y
+        self.ridge = np.zeros((case.y.max() + 1, self.x.shape[1]), LONG)
+        self.ridge[:, : self.n] = l2
+
+    def of_classes(self, theta):
+        return theta.reshape(self.ridge.shape)
+
+    def size(self, theta):
+        theta = self.of_classes(theta)
+        return 1 + (np.abs(self.x) @ np.abs(theta).T).max() * (1 + self.value(theta))
+
+    def beyond(self, theta):
+        """What margins are below the largest of their row."""
+        z = self.x @ self.of_classes(theta).T
+        return z - z.max(axis=1, keepdims=True)
+
+    def value(self, theta):
+        z = self.beyond(theta)
+        losses = np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(z)), self.y]
+        return self.w @ losses + (self.ridge * self.of_classes(theta) ** 2).sum() / 2
+
+    def step(self, theta):
+        p = np.exp(self.beyond(theta))
+        p /= p.sum(axis=1, keepdims=True)
+        n_classes = p.shape[1]
+        residuals = self.w[:, None] * (p - np.eye(n_classes)[self.y])
+        gradient = residuals.T @ self.x + self.ridge * self.of_classes(theta)
+        # diag(p) - p p' is a product of a matrix with its own transpose.
+        root = np.sqrt(self.w)[:, None, None] * (
+            np.sqrt(p)[:, :, None] * np.eye(n_classes) - p[:, :, None] * np.sqrt(p)[:, None]
+        )
+        columns = np.einsum("ikl,ij->ilkj", root, self.x).reshape(p.size, -1)
+        # What is common to all intercepts changes nothing, and is given a curvature.
+        common = np.tile(self.ridge[0] == 0, n_classes).astype(LONG)
+        ridge = np.diag(np.sqrt(self.ridge.ravel()))
+        return solution(np.vstack([columns, ridge, common]), gradient.ravel())

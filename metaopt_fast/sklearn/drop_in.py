@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 
 from metaopt_fast.machine import default_n_threads
 from metaopt_fast.sklearn.classifier import check_flag
-from metaopt_fast.validation.values import check_integer, check_number, describe
+from metaopt_fast.validation.values import MAX_THREADS, check_integer, check_number, describe
 
 SAG = "The max_iter was reached which means the coef_ did not converge."
 # The solvers, and how scikit-learn says that one has taken max_iter steps.
@@ -53,7 +53,7 @@ def threads_of(n_jobs: Any, n_threads: Any) -> Any:
         return n_threads
     if n_threads is not None:
         raise ValueError("n_jobs and n_threads are both given: pass one of them.")
-    jobs = check_integer("n_jobs", n_jobs, -(2**31))
+    jobs = check_integer("n_jobs", n_jobs, -MAX_THREADS, MAX_THREADS)
     if jobs == 0:
         raise ValueError("n_jobs is 0: pass a number of threads, or -1 for all of them.")
     return jobs if jobs > 0 else max(1, default_n_threads()[0] + 1 + jobs)

@@ -360,7 +360,7 @@ def test_steps_in_single_precision_lead_to_the_same_optima(exponent, monkeypatch
     # At the ends they lead nowhere: rows, or models, leave the range of single precision.
     X, y, rng = noisy(15)
     options = {"l2": np.ldexp([0.1, 1e-3, 1e-5], 2 * exponent), "folds": np.arange(len(y)) % 2}
-    options["sample_weight"] = rng.uniform(0.5, 2, len(y))
+    options |= {"sample_weight": rng.uniform(0.5, 2, len(y)), "fit_intercept": exponent == 0}
     wanted = mf.fit_many(np.ldexp(X, exponent), y, tol=1e-10, **options)
     monkeypatch.setattr(softmax_sets, "MANY", 1)
     fits = mf.fit_many(np.ldexp(X, exponent), y, tol=1e-10, **options)

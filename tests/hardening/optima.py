@@ -3,8 +3,9 @@
 Each number draws a data set of 10 to 80 rows and 1 to 400 columns of three kinds (standardised, of
 any units, far from 0), a penalty, weights, and the call that is tried. A quarter more have columns
 that nearly depend on each other, a twentieth more have no optimum. The judge is a Newton method in
-extended precision with a proof of its own. As many numbers more draw paths of l1 penalties and
-support vector machines, whose bounds are held against better models in extended precision.
+extended precision with a proof of its own. As many numbers more draw paths of l1 penalties,
+support vector machines and softmax regressions, whose bounds are held against better models in
+extended precision.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from pathlib import Path
 from checks import Report
 
 sys.path.append(str(Path(__file__).parents[1]))
-from bound_draws import judge_machine, judge_path
+from bound_draws import judge_classes, judge_machine, judge_path
 from logistic_draws import ABOVE, DEPENDENT, KINDS, UNBOUNDED, draw, judge
 
 SHARE = 0.99
@@ -67,7 +68,8 @@ def main():
             share >= SHARE or kind in (KINDS[2], DEPENDENT),
             f"{converged[kind]:,} of {tried[kind]:,} ({share:.1%})",
         )
-    for name, judge_one in (("l1 paths", judge_path), ("machines", judge_machine)):
+    judges = {"l1 paths": judge_path, "machines": judge_machine, "softmax": judge_classes}
+    for name, judge_one in judges.items():
         found = [(number, one) for number in numbers for one in judge_one(number)]
         false = [(number, one) for number, one in found if one.is_false]
         for number, one in false:
