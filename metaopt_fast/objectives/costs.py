@@ -66,7 +66,7 @@ class Costs:
 
 def _looks(n_blocks: int) -> IndexArray:
     """Return the blocks after which sums are looked at, as src/cohorts.pxi has them."""
-    doubled = 2 ** np.arange(BLOCKS_PER_SPAN.bit_length())
+    doubled = 1 << np.arange(BLOCKS_PER_SPAN.bit_length())
     spans = np.arange(BLOCKS_PER_SPAN, n_blocks, BLOCKS_PER_SPAN)
     looks = np.union1d(doubled[doubled < n_blocks], spans)
     return np.append(looks, n_blocks)

@@ -53,6 +53,8 @@ TILES, FIRST_RUN, LARGEST_RUN = 48, 240, 2**17
 # Work of a candidate's draws for each parameter, and of what starts a run, about 170 us, in the
 # units of KERNEL_WORK; and the part of a search's time that starting runs may take.
 DRAW_WORK, RUN_WORK, RUN_SHARE = 50, 5e6, 0.02
+# More than runs that double come to.
+MOST_RUNS = 64
 
 
 class Threshold(NamedTuple):
@@ -133,24 +135,27 @@ class Task:
             threshold = shard.threshold(self.top_k, threshold)
         return replace(shard, uses=uses(self.objective, self.sampler))
 
-    def _growth(self, count: int) -> float | None:
+    def _growth(self, count: int) -> int | None:
         """Return how many times as many candidates there are after a run as before it, where so
         many come: what they have reached is the threshold for the next. None where they are over
         before that pays."""
         work = candidate_work(self.objective) + DRAW_WORK * self.n_params
-        n_more, first = RUN_SHARE * count * work / RUN_WORK, self._first_run
+        n_more, first = int(min(RUN_SHARE * count * work / RUN_WORK, MOST_RUNS)), self._first_run
         if n_more < 1 or count <= first:
             return None
-        return max(2.0, math.pow(count / first, 1 / n_more))
+        doublings = 1
+        while first << n_more * doublings < count:
+            doublings += 1
+        return 1 << doublings
 
     @property
     def _first_run(self) -> int:
         return -(-max(FIRST_RUN, 2 * self.top_k) // TILES) * TILES
 
-    def _run_size(self, shard: Shard, left: int, growth: float) -> int:
+    def _run_size(self, shard: Shard, left: int, growth: int) -> int:
         """Return how many candidates of a shard are evaluated next, of those that are left."""
         before = shard.count + (0 if self.first is None else shard.start - self.first)
-        size = max(self._first_run, int(min((growth - 1) * before, LARGEST_RUN)) // TILES * TILES)
+        size = max(self._first_run, min((growth - 1) * before, LARGEST_RUN) // TILES * TILES)
         return size if left >= size + self._first_run else left
 
     def _to_come(self, shard: Shard, size: int) -> int:
