@@ -166,6 +166,9 @@ def check_failures(report):
             "fit_many": lambda n=n_threads: [
                 mf.fit_many(X, Y, l2=[0.01, 1.0], folds=np.arange(700) % 2, n_threads=n).theta
             ],
+            "best_tree": lambda n=n_threads: [
+                mf.best_tree(X[:, :3], Y, n_thresholds=6, min_leaf=2, n_threads=n).counts
+            ],
         }
         for name, call in calls.items():
             failures, wrong, leaked = fail_each(call, shim, libc)
