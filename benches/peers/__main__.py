@@ -24,7 +24,7 @@ PACKAGES = (
 )
 # Seconds that a peer may take for an answer.
 PATIENCE = 240.0
-TASKS = ("losses", "tunings", "searches", "singles", "jobs")
+TASKS = ("losses", "tunings", "searches", "singles")
 
 
 def main() -> int:
@@ -38,7 +38,7 @@ def main() -> int:
     most = max(arguments.threads)
     # The most threads first: if the time is over, it is the rest that is left out.
     for n_threads in sorted(arguments.threads, reverse=True):
-        for task in arguments.only:
+        for task in ("jobs",) if arguments.jobs else arguments.only:
             if task != "losses" and n_threads != most:
                 continue
             names = [name for name in peers_of(task) if matches(name, arguments.peers)]
@@ -70,11 +70,12 @@ def main() -> int:
     results["elapsed"] = time.monotonic() - started
     arguments.json.write_text(json.dumps(results, indent=1) + "\n")
     report.say(f"{arguments.json}: {results['elapsed']:.0f} s in all")
-    if arguments.plot:
-        report.plot(results, HERE / "throughput.svg")
+    if arguments.plot and arguments.jobs:
         report.plot_jobs(results, HERE / "seconds.svg")
+    elif arguments.plot:
+        report.plot(results, HERE / "throughput.svg")
     if arguments.write:
-        report.write(results, HERE / "README.md")
+        report.write(results, HERE / "README.md", "jobs" if arguments.jobs else "results")
     return 1 if report.has_wrong(rows) else 0
 
 
@@ -88,17 +89,24 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], metavar="N")
     parser.add_argument("--only", nargs="+", choices=TASKS, default=list(TASKS), metavar="TASK")
+    parser.add_argument(
+        "--jobs", action="store_true", help="whole jobs in place of the tasks: minutes of the peers"
+    )
     parser.add_argument("--peers", nargs="+", metavar="WORD", help="those with a WORD in the name")
     parser.add_argument("--neighbour", action="store_true", help="also beside a busy process")
     parser.add_argument("--scaling", action="store_true", help="also the growth of time, memory")
-    parser.add_argument("--json", type=Path, default=HERE / "results.json", metavar="FILE")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="by default results.json, or jobs.json"
+    )
     parser.add_argument("--write", action="store_true", help="put the tables into README.md")
-    parser.add_argument("--plot", action="store_true", help="draw throughput.svg and seconds.svg")
+    parser.add_argument("--plot", action="store_true", help="draw throughput.svg, or seconds.svg")
     arguments = parser.parse_args()
     if not 0 < arguments.seconds < 60:
         parser.error(f"--seconds is {arguments.seconds:g}: pass a number between 0 and 60")
     if arguments.rounds < 1 or min(arguments.threads) < 1:
         parser.error("--rounds and --threads are counts: pass 1 or more")
+    if arguments.json is None:
+        arguments.json = HERE / ("jobs.json" if arguments.jobs else "results.json")
     return arguments
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from benches.peers.singles import FITS
 
-START, END = "<!-- results: start -->", "<!-- results: end -->"
 OURS = "metaopt_fast"
 TITLES = {
     "losses": "Losses of many models: ns for a row under a model",
@@ -55,12 +54,13 @@ def cell(row: Row) -> str:
     return f"{value:.3g} ±{50 * spread:.0f} %"
 
 
-def write(results: dict[str, Any], path: Path) -> None:
-    """Put the tables between the markers of a Markdown file."""
-    before, _, rest = path.read_text().partition(START)
-    after = rest.partition(END)[2]
-    text = to_markdown(results, path.with_name("throughput.svg").exists())
-    path.write_text(f"{before}{START}\n{text}\n{END}{after}")
+def write(results: dict[str, Any], path: Path, part: str = "results") -> None:
+    """Put the tables between the markers that a part of a Markdown file has."""
+    start, end = f"<!-- {part}: start -->", f"<!-- {part}: end -->"
+    before, _, rest = path.read_text().partition(start)
+    after = rest.partition(end)[2]
+    text = to_markdown(results, path.with_name("throughput.svg").exists() and part == "results")
+    path.write_text(f"{before}{start}\n{text}\n{end}{after}")
 
 
 def to_markdown(results: dict[str, Any], has_picture: bool) -> str:
