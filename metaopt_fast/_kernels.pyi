@@ -42,6 +42,79 @@ def log1p(x: _Float64Array, out: _Float64Array) -> None: ...
 def log2(x: _Float64Array, out: _Float64Array) -> None: ...
 def team_of_triples(n_features: int, n_words: int, n_classes: int, n_threads: int) -> int: ...
 def triple_work(n_features: float, n_words: float, n_classes: float) -> float: ...
+def sort_lines(
+    lines: npt.NDArray[np.intc],
+    places: npt.NDArray[np.intc],
+    numbers: _Float64Array,
+    starts: npt.NDArray[np.intp],
+    sorted_places: npt.NDArray[np.intc],
+    sorted_numbers: _Float64Array,
+) -> None: ...
+
+@disjoint_base
+class SparseMatrix:
+    def __init__(
+        self,
+        starts: npt.NDArray[np.intp],
+        places: npt.NDArray[np.intc],
+        numbers: _Float64Array,
+    ) -> None: ...
+    def times(self, x: _Float64Array, out: _Float64Array, n_threads: int) -> None: ...
+
+@disjoint_base
+class SparseLosses:
+    n_params: int
+    def __init__(
+        self,
+        loss: int,
+        rows: SparseMatrix,
+        columns: SparseMatrix,
+        signs: _Float64Array,
+        weights: _Float64Array,
+        has_intercept: bool,
+        l2: float,
+    ) -> None: ...
+    def find(
+        self,
+        thetas: _Float64Array,
+        losses: _Float64Array,
+        gradients: _Float64Array | None,
+        n_threads: int,
+    ) -> None: ...
+
+@disjoint_base
+class SparseSteps:
+    def __init__(
+        self,
+        rows: SparseMatrix,
+        columns: SparseMatrix,
+        signs: _Float64Array,
+        weights: _Float64Array,
+        strata: npt.NDArray[np.intc],
+        sizes: _Float64Array,
+        vectors: _Float64Array,
+        of_rows: _Float64Array,
+    ) -> None: ...
+    def visit(
+        self,
+        factors: _Float64Array,
+        l2: _Float64Array,
+        asked: _Float64Array,
+        out: _Float64Array,
+        n_threads: int,
+    ) -> None: ...
+    def move_residuals(
+        self,
+        factors: _Float64Array,
+        l2: _Float64Array,
+        scales: _Float64Array,
+        out: _Float64Array,
+        n_threads: int,
+    ) -> None: ...
+    def move_directions(
+        self, factors: _Float64Array, l2: _Float64Array, scales: _Float64Array, n_threads: int
+    ) -> None: ...
+
 def fma_run(single_precision: bool, iterations: int, n_threads: int) -> float: ...
 def read_run(memory: _Bytes, n_threads: int) -> float: ...
 def insist(on: bool) -> None: ...

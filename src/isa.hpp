@@ -15,6 +15,7 @@
 #include "screen.hpp"
 #include "single.hpp"
 #include "softmax.hpp"
+#include "sparse.hpp"
 #include "systems.hpp"
 #include "trees.hpp"
 #include "whole.hpp"
@@ -108,6 +109,13 @@ template <class T, class Loss> const Kernels *table() {
                                     combine,
                                     logistic_rows,
                                     sweep,
+                                    sparse_products,
+                                    weigh_rows,
+                                    write_lanes,
+                                    sparse_rows,
+                                    sparse_columns,
+                                    sparse_residuals,
+                                    sparse_directions,
                                     find_ranges<T>,
                                     add_histograms<T>,
                                     find_aucs<T>,

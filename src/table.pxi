@@ -124,6 +124,55 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         const int32_t *singles
         const int32_t *pairs
 
+    enum: SPARSE_LANES
+    enum: ROW_SUMS
+    enum: COLUMN_SUMS
+    enum: MOVE_SUMS
+
+    struct Sparse:
+        const Py_ssize_t *starts
+        const int *places
+        const double *numbers
+        Py_ssize_t n_lines
+
+    struct SparseStep:
+        Sparse rows, columns
+        const double *signs
+        const double *weights
+        const int *strata
+        const double *factors
+        const double *asked
+        const double *l2
+        const double *x
+        double *curvatures
+        double *slopes
+        double *product
+        double *row_sums
+        double *column_sums
+        int lanes, any_asked, has_intercept
+
+    struct SparseMove:
+        double *x
+        double *product
+        double *residual
+        double *step
+        double *theta
+        const double *sizes
+        const double *scales
+        const double *l2
+        const double *keep
+        const double *take
+        const double *grow
+        const double *along
+        const double *turn
+        const double *down
+        const double *base
+        const double *whole
+        const double *accept
+        double *sums
+        Py_ssize_t n, n_penalised
+        int lanes, any_theta
+
     struct CarefulSum:
         double high
         double low
@@ -228,6 +277,16 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         double (*sweep)(const double *, Py_ssize_t, Py_ssize_t, const double *, const double *,
                         double, const double *, const double *, double, const double *, int,
                         double *, double *, double *) noexcept nogil
+        void (*sparse_products)(const Sparse *, Py_ssize_t, Py_ssize_t, const double *, int,
+                                double *) noexcept nogil
+        void (*weigh_rows)(const double *, double *, const double *, const double *, Py_ssize_t,
+                           int, double *) noexcept nogil
+        void (*write_lanes)(const double *, Py_ssize_t, int, int, const double *, double,
+                            Py_ssize_t, double *) noexcept nogil
+        void (*sparse_rows)(const SparseStep *, Py_ssize_t) noexcept nogil
+        void (*sparse_columns)(const SparseStep *, Py_ssize_t) noexcept nogil
+        void (*sparse_residuals)(const SparseMove *, Py_ssize_t) noexcept nogil
+        void (*sparse_directions)(const SparseMove *, Py_ssize_t) noexcept nogil
         void (*find_ranges)(const Rows *, Py_ssize_t, Py_ssize_t, const void *, double,
                             double *) noexcept nogil
         void (*add_histograms)(const Rows *, Py_ssize_t, Py_ssize_t, const void *, double,

@@ -149,6 +149,18 @@ def fit_l1(rows, l2, **options):
     return mf.fit_many(rows, y, l2=l2, l1=l1, folds=np.arange(len(rows)) // 2 % 3, **options)
 
 
+def find_sparse():
+    if find_spec("scipy") is None:
+        return None
+    from scipy.sparse import csr_array
+
+    rows, y = csr_array(np.where(np.abs(WIDE) > 1, WIDE, 0)), np.arange(len(WIDE)) % 2
+    losses = [getattr(mf, name)(rows, y, l2=0.125) for name in LOSSES]
+    folds = np.arange(len(WIDE)) // 2 % 4
+    fits = mf.fit_many(rows, y, l2=FORTY[::8], folds=folds, class_weight="balanced")
+    return fits, [each.batch_loss_gradient(WIDE[:27]) for each in losses]
+
+
 def estimator():
     from metaopt_fast.sklearn import LogisticRegression
 
@@ -217,6 +229,7 @@ CALLS = {
     "fit_many of wide data": fit_wide,
     "fit_many of 4 classes": fit_classes,
     "fit_many of machines": lambda: fit(FORTY, folds=GROUPS, loss="squared_hinge"),
+    "sparse rows": find_sparse,
     "fit_many with l1": lambda: fit_l1(X, FORTY[:10], sample_weight=WEIGHTS),
     "fit_many of wide data with l1": lambda: fit_l1(WIDE, 0.0),
     "best_tree": lambda: mf.best_tree(X, Y),

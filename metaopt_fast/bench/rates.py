@@ -11,7 +11,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -255,6 +255,7 @@ def _double(
     n, p = X.shape
     few = np.ascontiguousarray(thetas[:32])
     found = np.empty((len(few), _kernels.n_pairs(p)))
+    packed = cast(_kernels.PackedRows, logistic._rows)
     yield Work(
         kernel="Hessians",
         shape=f"{n}x{p}, K = {len(few)}",
@@ -263,7 +264,7 @@ def _double(
         count=n * len(few),
         operations=n * len(few) * (2 * p + LOSS_OPERATIONS + p * (p + 1)),
         bytes=X.nbytes,
-        call=lambda: _kernels.hessians(logistic._rows, few, found, n_threads),
+        call=lambda: _kernels.hessians(packed, few, found, n_threads),
     )
     rows, folds = X[:FIT_ROWS], np.arange(FIT_ROWS) % FIT_FOLDS
     l2 = np.logspace(-4, 0, N_PENALTIES)

@@ -15,7 +15,18 @@ class Moment(NamedTuple):
     exponent: int
 
 
-class Rows(Protocol):
+class Divisible(Protocol):
+    """Rows that parts may be taken of: all that mini-batches ask, of sparse rows, too."""
+
+    @property
+    def kept(self) -> IndexArray:
+        """Numbers of the rows that are stored, in ascending order."""
+
+    def split(self, batches: Sequence[IndexArray]) -> list[Self]:
+        """Return each batch of rows, in its order, as rows of their own."""
+
+
+class Rows(Divisible, Protocol):
     """Rows that are packed once and evaluated many times.
 
     Rows are numbered as in X. Those of weight 0 are not stored, and columns of ones follow X's
@@ -30,10 +41,6 @@ class Rows(Protocol):
     def n_columns(self) -> int:
         """Columns of the stored rows, constant ones included."""
 
-    @property
-    def kept(self) -> IndexArray:
-        """Numbers of the rows that are stored, in ascending order."""
-
     def gather(self, rows: IndexArray) -> Iterator[Float64Array]:
         """Yield rows as they are stored, some at a time: arrays of shape (n, n_columns)."""
 
@@ -43,6 +50,3 @@ class Rows(Protocol):
     def second_moment(self, n_threads: int) -> Moment:
         """Return sum_i w_i x_i x_i' / sum_i w_i, or, where there are fewer rows than columns, the
         products of the rows with each other, whose eigenvalues are the same but for zeros."""
-
-    def split(self, batches: Sequence[IndexArray]) -> list[Self]:
-        """Return each batch of rows, in its order, as rows of their own."""

@@ -10,11 +10,11 @@ import numpy as np
 from metaopt_fast.data.order import lay_out
 from metaopt_fast.data.packed import Packed
 from metaopt_fast.data.packing import Unpacked, arrange
-from metaopt_fast.data.rows import Rows
+from metaopt_fast.data.rows import Divisible
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.typing import IndexArray
 
-SomeRows = TypeVar("SomeRows", bound=Rows)
+SomeRows = TypeVar("SomeRows", bound=Divisible)
 
 
 @shielded

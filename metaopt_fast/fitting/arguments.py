@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.data.checks import check_labels, check_sample_weight, check_X, shown
+from metaopt_fast.data.sparse_rows import SparseRows, sparse_rows
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.machine import default_n_threads
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
@@ -26,6 +27,8 @@ from metaopt_fast.validation.values import (
 
 # Up to 24 models are fitted together whatever their size: larger Hessians would take half a GB.
 MAX_PARAMS = 2048
+# Bytes of an array that is made of a sparse matrix, where there is no fit of sparse rows.
+MAX_DENSE = 500_000_000
 # From so many rows on, more classes than half of them are no classes, but numbers to predict.
 FEW_ROWS = 40
 # Losses that models are fitted by, as the kernels name them, and their objectives.
@@ -63,11 +66,12 @@ class Effort:
 class Rows:
     """Rows to train on: X, what is known of the rows whatever their columns are, and folds.
 
+    `X` is an array, or `SparseRows`.
     `codes` are the classes' numbers. `n_folds` is None where there are none: `fold` is 0 then.
     `sums` are the weights of each class in each fold.
     """
 
-    X: npt.NDArray[Any]
+    X: Any
     classes: list[Any]
     codes: IndexArray
     weights: Float64Array
@@ -80,16 +84,17 @@ class Rows:
     @shielded
     def of(
         cls,
-        X: npt.ArrayLike,
+        X: Any,
         y: npt.ArrayLike,
         folds: npt.ArrayLike | None = None,
         sample_weight: npt.ArrayLike | None = None,
         fit_intercept: bool = True,
     ) -> Self:
-        """Return checked rows."""
+        """Return checked rows; X may be `SparseRows` already."""
         if not isinstance(fit_intercept, (bool, np.bool_)):
             raise TypeError(f"fit_intercept is {describe(fit_intercept)}: pass True or False.")
-        X = check_X(X)
+        sparse = X if isinstance(X, SparseRows) else sparse_rows("X", X)
+        X = check_X(X) if sparse is None else sparse
         labels = check_labels(y, len(X))
         classes, codes = labels.values, labels.codes
         if len(classes) < 2:
@@ -108,7 +113,7 @@ class Rows:
     @classmethod
     def checked(
         cls,
-        X: Float64Array,
+        X: Float64Array | SparseRows,
         codes: IndexArray,
         n_classes: int,
         weights: Float64Array,
@@ -123,6 +128,11 @@ class Rows:
     def positive(self) -> BoolArray:
         """Which rows are of the greater one of two classes."""
         return np.asarray(self.codes == 1)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether X is `SparseRows`."""
+        return isinstance(self.X, SparseRows)
 
     @property
     def theta_shape(self) -> tuple[int, ...]:
@@ -160,6 +170,32 @@ def check_loss(loss: object, classes: Sequence[Any], has_l1: bool) -> None:
         )
     if has_l1:
         raise ValueError(f"loss is {loss!r}, but l1 is above 0: pass l1=0, or loss='logistic'.")
+
+
+def why_dense(
+    l1: Float64Array, l2: Float64Array, classes: Sequence[Any], loss: str
+) -> tuple[str, str] | None:
+    """Return what there is no fit of sparse rows for, and the cure; None where there is one."""
+    if loss != "logistic":
+        return f"loss is {loss!r}", "loss='logistic'"
+    if len(classes) > 2:
+        return f"y holds {len(classes)} classes", "labels of two, one class against the others"
+    if (l1 > 0).any():
+        return "l1 is above 0", "l1=0"
+    if not (l2 > 0).all():
+        return "l2 is 0", "a positive l2"
+    return None
+
+
+def as_dense(rows: Rows, reason: str, cure: str) -> Rows:
+    """Return rows with an array in the place of a sparse matrix, if it is not too large."""
+    size = 8 * rows.X.shape[0] * rows.X.shape[1]
+    if size > MAX_DENSE:
+        raise ValueError(
+            f"{reason}, for which a sparse X is made an array, and this one has "
+            f"{size / 1e6:,.0f} MB, above {MAX_DENSE / 1e6:,.0f}: pass {cure}, or fewer columns."
+        )
+    return replace(rows, X=rows.X.toarray())
 
 
 def class_sums(

@@ -12,12 +12,14 @@ import numpy.typing as npt
 from metaopt_fast.fitting.arguments import (
     Effort,
     Rows,
+    as_dense,
     check_factors,
     check_loss,
     check_penalties,
     check_size,
     check_theta0,
     check_training_sets,
+    why_dense,
 )
 from metaopt_fast.fitting.certificates import (
     logistic_convexity_gaps,
@@ -38,6 +40,7 @@ from metaopt_fast.fitting.result import (
     warn_if_unbounded,
 )
 from metaopt_fast.fitting.softmax import SoftmaxOptima, fit_softmax
+from metaopt_fast.fitting.sparse_fits import fit_sparse
 from metaopt_fast.fitting.starts import start
 from metaopt_fast.fitting.training_sets import Strata
 from metaopt_fast.floating_errors import shielded
@@ -102,13 +105,13 @@ def fit_many(
         Threshold of the Newton decrement, sqrt(g' H^-1 g): a model has converged when it is at most
         tol, and the gap proven to be small: about tol^2 / 2. Where rounding ends the steps before
         that, it has converged if the gap is at most about tol * max(1, loss). With an l1 penalty,
-        of more than two classes, and with the squared hinge, threshold of the gap: a model has
-        converged when it is proven to be at most tol * max(1, loss).
+        of more than two classes, of sparse rows, and with the squared hinge, threshold of the gap:
+        a model has converged when it is proven to be at most tol * max(1, loss).
     max_iter : int, default 100
         Largest number of Newton steps; of more than two classes, a tenth of that of L-BFGS's.
     theta0 : array_like, optional
         Thetas to start from, of a shape that broadcasts to that of ``FitResult.theta``. By default
-        models start from those of all rows at penalties nearby.
+        models start from those of all rows at penalties nearby; of sparse rows, from 0.
     n_threads : int, optional
         Number of threads, from 1 to 1024; by default as in `LogisticLoss`.
 
@@ -182,7 +185,9 @@ def fit_models(
     shape = (len(of_l2), len(rows.left_out))
     has_l1 = (of_l1 > 0).any(axis=1)
     check_loss(loss, rows.classes, bool(has_l1.any()))
-    if len(rows.classes) == 2 and not has_l1.all():
+    if rows.is_sparse and (why := why_dense(of_l1, of_l2, rows.classes, loss)):
+        rows = as_dense(rows, *why)
+    if not rows.is_sparse and len(rows.classes) == 2 and not has_l1.all():
         check_size(rows.X.shape, rows.fit_intercept, loss)
     if len(rows.classes) > 2 and has_l1.any():
         raise ValueError(
@@ -215,7 +220,7 @@ def fit_models(
     elif loss == "squared_hinge":
         optima, validation = fit_machines(rows, choices, set_of, l2_of, near, effort)
     else:
-        fit_all = fit_softmax if len(rows.classes) > 2 else _fit
+        fit_all = fit_softmax if len(rows.classes) > 2 else fit_sparse if rows.is_sparse else _fit
         optima, validation = fit_all(rows, choices, set_of, l2_of, near, effort)
     validation_loss, validation_accuracy = validation or (None, None)
     certified = optima.gap_bounds <= effort.tol * np.maximum(1, optima.losses)

@@ -8,7 +8,9 @@ may be any number of columns.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,13 @@ import numpy.typing as npt
 
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.data.numbers import check_range
-from metaopt_fast.fitting.arguments import Effort, Rows, check_factors, check_training_sets
+from metaopt_fast.fitting.arguments import (
+    Effort,
+    Rows,
+    as_dense,
+    check_factors,
+    check_training_sets,
+)
 from metaopt_fast.fitting.certificates import logistic_gap_after_rounding
 from metaopt_fast.fitting.class_weights import (
     ClassWeight,
@@ -154,7 +162,9 @@ def fit_paths(
     n_iter, status = np.empty((2, n), np.intp)
     most = min(effort.max_iter, np.iinfo(np.intp).max)
     paths.run(l1, l2, effort.tol, most, thetas, losses, gaps, n_iter, status, effort.n_threads)
-    validation = None if rows.n_folds is None else validate(rows, columns, thetas)
+    validation = None
+    if rows.n_folds is not None:
+        validation = validate(rows, thetas, partial(decisions_by_columns, columns))
     if reduction.centres is not None or reduction.exponent != 0:
         thetas, moved = reduction.outward(thetas)
         gaps = logistic_gap_after_rounding(gaps, moved)
@@ -164,17 +174,21 @@ def fit_paths(
 
 
 def validate(
-    rows: Rows, columns: Float64Array, thetas: Float64Array
+    rows: Rows,
+    thetas: Float64Array,
+    decide: Callable[[Float64Array, IndexArray], Float64Array],
 ) -> tuple[Float64Array, Float64Array]:
-    """Return mean loss and accuracy of the rows that each model was not trained on."""
+    """Return mean loss and accuracy of the rows that each model was not trained on.
+
+    `decide` returns the decision values of thetas for some rows.
+    """
     n_folds = len(rows.sums)
     thetas = thetas.reshape(-1, n_folds, thetas.shape[1])
     losses, accuracies = np.empty((2, *thetas.shape[:2]))
     for f in range(n_folds):
         used = np.flatnonzero((rows.fold == f) & (rows.weights > 0))
         weights, positive = rows.weights[used] / rows.weights.max(), rows.positive[used]
-        decisions = np.zeros((len(thetas), len(used)))
-        _kernels.sparse_decisions(columns, np.ascontiguousarray(thetas[:, f]), used, decisions)
+        decisions = decide(np.ascontiguousarray(thetas[:, f]), used)
         values, slopes = np.empty((2, decisions.size))
         z = np.where(positive, -decisions, decisions).reshape(-1)
         _kernels.pointwise(_kernels.LOSSES["logistic"], z, values, slopes)
@@ -183,6 +197,15 @@ def validate(
         right = (decisions > 0) == positive
         accuracies[:, f] = (right * weights).sum(axis=1) / total
     return losses, accuracies
+
+
+def decisions_by_columns(
+    columns: Float64Array, thetas: Float64Array, used: IndexArray
+) -> Float64Array:
+    """Return the decision values of thetas, many of whose weights are 0, for some rows."""
+    decisions = np.zeros((len(thetas), len(used)))
+    _kernels.sparse_decisions(columns, thetas, used, decisions)
+    return decisions
 
 
 @shielded
@@ -229,6 +252,8 @@ def l1_max(
     [0, 1]
     """
     rows = Rows.of(X, y, None, sample_weight, fit_intercept)
+    if rows.is_sparse:
+        rows = as_dense(rows, "an l1 penalty is asked for", "an array")
     choices, _ = check_class_weight([class_weight], rows.classes)
     if len(rows.classes) > 2:
         raise ValueError(

@@ -62,8 +62,8 @@ class FitResult:
     converged : numpy.ndarray of bool, shaped as loss
         Whether the Newton decrement is at most tol, or steps changed nothing any more but by
         rounding, and the gap is at most about tol * max(1, loss), proven or not; with an l1
-        penalty, of more than two classes and with the squared hinge loss, whether gap_bound is at
-        most tol * max(1, loss).
+        penalty, of more than two classes, of sparse rows and with the squared hinge loss, whether
+        gap_bound is at most tol * max(1, loss).
     validation_loss, validation_accuracy : numpy.ndarray of shape (M, n_folds), or None
         Means over the rows of the fold that was held out, weighted by sample_weight.
     status : numpy.ndarray of str, shaped as loss

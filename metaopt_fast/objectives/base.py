@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from metaopt_fast.data.packed import Packed
 from metaopt_fast.data.packing import decisions_of
+from metaopt_fast.data.sparse_packed import SparsePacked
+from metaopt_fast.data.sparse_rows import sparse_rows
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.machine import default_n_threads
 from metaopt_fast.objectives.penalties import L2, Penalty
@@ -103,7 +105,7 @@ class LinearData(ABC):
     def _connect(self) -> None:
         """Hand the packed arrays to the kernels; nothing of `_kernels` is pickled."""
 
-    def _set_shape(self, packed: Packed) -> None:
+    def _set_shape(self, packed: Packed | SparsePacked) -> None:
         self.n_samples, self.n_features = packed.n_samples, packed.n_features
         self.n_params = packed.n_features + self.fit_intercept
 
@@ -122,7 +124,13 @@ class LinearData(ABC):
             x . theta of each row, with the intercept if there is one, above 0 for the positive
             class; in double precision whatever the dtype.
         """
-        return decisions_of(self._checked_rows(X), self._checked_theta(theta))
+        sparse = sparse_rows("X", X)
+        if sparse is None:
+            return decisions_of(self._checked_rows(X), self._checked_theta(theta))
+        self._check_columns(sparse.n_columns)
+        of = self._checked_theta(theta)
+        found: Float64Array = sparse.products(of[None, : self.n_features], self._threads())[0]
+        return found + of[-1] if self.fit_intercept else found
 
     def _checked_theta(self, theta: npt.ArrayLike) -> Float64Array:
         """Return one theta of finite numbers, shape (n_params,)."""
@@ -134,19 +142,22 @@ class LinearData(ABC):
 
     def _checked_rows(self, X: npt.ArrayLike) -> Float64Array:
         """Return rows of finite numbers, with the column of ones where there is an intercept."""
-        wanted = f"(n_rows, {self.n_features})"
-        rows = to_float64(as_numbers("X", X, 2, f"an array of shape {wanted}"))
-        if rows.shape[1] != self.n_features:
-            raise ValueError(
-                f"X has {rows.shape[1]} columns, but the objective has {self.n_features} features: "
-                f"pass X of shape {wanted}."
-            )
+        wanted = f"an array of shape (n_rows, {self.n_features})"
+        rows = to_float64(as_numbers("X", X, 2, wanted))
+        self._check_columns(rows.shape[1])
         if not np.isfinite(rows).all():
             row, column = np.argwhere(~np.isfinite(rows))[0]
             raise ValueError(
                 f"X has {rows[row, column]} in row {row}, column {column}: pass finite numbers."
             )
         return np.column_stack([rows, np.ones(len(rows))]) if self.fit_intercept else rows
+
+    def _check_columns(self, n_columns: int) -> None:
+        if n_columns != self.n_features:
+            raise ValueError(
+                f"X has {n_columns} columns, but the objective has {self.n_features} features: "
+                f"pass X of shape (n_rows, {self.n_features})."
+            )
 
     def with_threads(self, n_threads: int | None) -> Self:
         """Return the same objective, its data shared, with another number of threads."""

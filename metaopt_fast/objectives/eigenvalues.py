@@ -9,6 +9,7 @@ import numpy as np
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.arithmetic import log
 from metaopt_fast.data.rows import Rows
+from metaopt_fast.data.sparse_packed import SparsePacked
 from metaopt_fast.typing import Float64Array
 
 # Powers of a matrix up to which its largest eigenvalue is bounded: its multiplicity m makes the
@@ -21,11 +22,18 @@ FEW_COLUMNS = 200
 # Terms of the sums in one entry of a product that are rounded one after the other: see
 # products.pxi.
 CHAIN = 256
+# Steps of bounds of sparse rows, and the part by which one has to be nearer than that before.
+FEWEST_STEPS, MOST_STEPS, STILL = 4, 60, 5e-4
 EPS = float(np.finfo(np.float64).eps)
 
 
-def moment_bound(rows: Rows, n_threads: int) -> float:
-    """Return the largest eigenvalue of sum_i w_i x_i x_i' / sum_i w_i, or up to 1 % more."""
+def moment_bound(rows: Rows | SparsePacked, n_threads: int) -> float:
+    """Return the largest eigenvalue of sum_i w_i x_i x_i' / sum_i w_i, or up to 1 % more.
+
+    Of sparse rows, that of their absolute values, which is no less.
+    """
+    if isinstance(rows, SparsePacked):
+        return _absolute_bound(rows)
     matrix, exponent = rows.second_moment(n_threads)
     if matrix.trace() == 0:
         return 0.0
@@ -33,6 +41,17 @@ def moment_bound(rows: Rows, n_threads: int) -> float:
     power += 2 * exponent
     # The least of floats makes up for rounding where the bound is as small as that.
     return math.ldexp(bound, power) + math.ulp(0.0) if power < 1024 else math.inf
+
+
+def _absolute_bound(rows: SparsePacked) -> float:
+    """Return the least of some bounds, as soon as they get no nearer."""
+    found = math.inf
+    for number, bound in enumerate(rows.absolute_products()):
+        falls = bound < (1 - STILL) * found
+        found = min(found, bound)
+        if number >= MOST_STEPS or (number >= FEWEST_STEPS and not falls):
+            return found
+    return found
 
 
 def _largest_eigenvalue(matrix: Float64Array, n_terms: int, n_threads: int) -> tuple[float, int]:

@@ -24,8 +24,9 @@ class LogisticLoss(PointwiseLoss):
     ----------
     X : array_like of shape (n_samples, n_features)
         Finite numbers: an array of any layout and real dtype, a memory map, or a frame of pandas,
-        polars or pyarrow whose columns hold numbers or truth values, of any dtypes. It is copied
-        once, into the order in which the kernels read it.
+        polars or pyarrow whose columns hold numbers or truth values, of any dtypes; or a sparse
+        matrix of SciPy, in any format. It is copied once, into the order in which the kernels read
+        it, a sparse one twice.
     y : array_like of shape (n_samples,) or (n_samples, 1)
         Labels of two classes, numbers, strings or bool: an array, a list, or a column of a frame.
         The greater one, as `numpy.unique` orders them, is the positive class.

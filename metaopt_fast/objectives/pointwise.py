@@ -13,14 +13,17 @@ import metaopt_fast._kernels as _kernels
 from metaopt_fast.data.checks import check_rows, check_sample_weight, check_X, check_y
 from metaopt_fast.data.packed import Packed
 from metaopt_fast.data.packing import pack
+from metaopt_fast.data.sparse_packed import SparseEvaluator, SparsePacked
+from metaopt_fast.data.sparse_rows import SparseRows, sparse_rows
 from metaopt_fast.data.subsets import minibatches, subset
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.base import PenalisedLoss, check_sampler
 from metaopt_fast.objectives.eigenvalues import moment_bound
 from metaopt_fast.objectives.screening import Screening
 from metaopt_fast.objectives.stages import Use
+from metaopt_fast.objectives.unscreened import Unscreened
 from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED, BuiltInSampler, allocate
-from metaopt_fast.typing import Float64Array
+from metaopt_fast.typing import Array, BoolArray, Float64Array
 from metaopt_fast.validation.values import (
     check_flag,
     check_integer,
@@ -59,26 +62,49 @@ class PointwiseLoss(PenalisedLoss):
     ) -> None:
         self.l2: float = check_number("l2", l2, 0.0)
         super().__init__(fit_intercept, dtype, n_threads)
-        if check_flag("merge_duplicates", merge_duplicates):
+        merges, sparse = check_flag("merge_duplicates", merge_duplicates), sparse_rows("X", X)
+        if sparse is not None:
+            self._check_takes_sparse(merges)
+        elif merges:
             from metaopt_fast.data import duplicates
 
             X, y, sample_weight = duplicates.merge_duplicates(X, y, sample_weight)
-        X = check_X(X)
-        positive, weights = check_y(y, len(X)), None
+        rows = check_X(X) if sparse is None else sparse
+        positive, weights = check_y(y, len(rows)), None
         if sample_weight is not None:
-            weights = check_sample_weight(sample_weight, len(X))
-        scale = self._scale()
-        self._packed = pack(
+            weights = check_sample_weight(sample_weight, len(rows))
+        self._packed: Packed | SparsePacked = self._pack(rows, positive, weights)
+        self._digest: bytes | None = None
+        self._connect()
+
+    def _check_takes_sparse(self, merges: bool) -> None:
+        """Raise an error where what is asked for has no sparse rows."""
+        for name, given, cure in (
+            ("dtype", self.dtype, "'float64'"),
+            ("merge_duplicates", merges, "False"),
+        ):
+            if given not in ("float64", False):
+                raise ValueError(
+                    f"{name} is {given!r}, and X is a sparse matrix: pass {name}={cure}, or "
+                    "X.toarray()."
+                )
+
+    def _pack(
+        self, X: Array | SparseRows, positive: BoolArray, weights: Float64Array | None
+    ) -> Packed | SparsePacked:
+        """Pack checked rows of either kind."""
+        scale, n_threads = self._scale(), self._threads()
+        if isinstance(X, SparseRows):
+            return SparsePacked.of(X, positive, weights, self.fit_intercept, scale)
+        return pack(
             X,
             positive,
             weights,
             self.fit_intercept,
             self.dtype,
             scale=scale,
-            n_threads=self._threads(),
+            n_threads=n_threads,
         )
-        self._digest: bytes | None = None
-        self._connect()
 
     def _scale(self) -> float:
         """Return what margins are multiplied by before the loss is taken."""
@@ -88,9 +114,17 @@ class PointwiseLoss(PenalisedLoss):
         """Hand the packed arrays to the kernels."""
         packed = self._packed
         self._set_shape(packed)
-        self._rows = packed.rows(self._loss, float(self._penalty.curvatures[0]))
-        self._screening = Screening(packed, self._rows, self._loss)
-        self._work = _kernels.work(self.n_samples, self.n_params)
+        l2 = float(self._penalty.curvatures[0])
+        self._rows: _kernels.PackedRows | SparseEvaluator
+        self._screening: Screening | Unscreened
+        if isinstance(packed, SparsePacked):
+            self._rows = packed.evaluator(self._loss, l2)
+            self._screening = Unscreened(self._rows, self.n_params)
+            self._work = packed.work
+        else:
+            self._rows = packed.rows(self._loss, l2)
+            self._screening = Screening(packed, self._rows, self._loss)
+            self._work = _kernels.work(self.n_samples, self.n_params)
 
     def sampled_loss(
         self,
@@ -138,9 +172,9 @@ class PointwiseLoss(PenalisedLoss):
         """Return L of candidates where it is at most a threshold; else perhaps infinity.
 
         Rows' losses are never negative: a candidate is dropped as soon as those summed so far
-        exceed the threshold, by more than a bound of their rounding. Smooth and hinge losses in
-        double precision are summed in single precision first, where that takes half the time; this
-        takes a copy of the rows of half their size, if there is memory for it.
+        exceed the threshold, by more than a bound of their rounding; of sparse rows none is. Smooth
+        and hinge losses in double precision are summed in single precision first, where that takes
+        half the time; this takes a copy of the rows of half their size, if there is memory for it.
 
         Parameters
         ----------
@@ -183,6 +217,8 @@ class PointwiseLoss(PenalisedLoss):
         derivative of the pointwise loss (a quarter for the logistic one), plus l2: at most 1 %
         above it, never below, and infinite where it leaves the range of floats. Costs one product
         of X with itself, and some of matrices of n_params or n_samples columns, whatever is less.
+        Of sparse rows, the eigenvalue is that of their absolute values, which is the larger one
+        where numbers differ in sign.
 
         Raises
         ------
@@ -242,8 +278,10 @@ class PointwiseLoss(PenalisedLoss):
         >>> objective.subset([0, 2]).loss([1.0]) == mf.LogisticLoss([[1], [-1]], [1, 0]).loss([1.0])
         True
         """
-        packed = subset(self._packed, check_rows(rows, self.n_samples), self._threads())
-        return self._on(packed)
+        numbers = check_rows(rows, self.n_samples)
+        if isinstance(self._packed, SparsePacked):
+            return self._on(self._packed.subset(numbers))
+        return self._on(subset(self._packed, numbers, self._threads()))
 
     def minibatches(self, batch_size: int, *, seed: int = 0, epoch: int = 0) -> list[Self]:
         """Return objectives on mini-batches of rows: every row of positive weight is in one.
@@ -268,7 +306,7 @@ class PointwiseLoss(PenalisedLoss):
         parts = minibatches(self._packed, batch_size, seed, epoch)
         return [self._on(part) for part in parts]
 
-    def _on(self, packed: Packed) -> Self:
+    def _on(self, packed: Packed | SparsePacked) -> Self:
         other = copy.copy(self)
         other._packed, other._digest = packed, None
         other._connect()

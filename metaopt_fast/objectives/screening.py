@@ -23,7 +23,7 @@ from metaopt_fast.objectives import prospects, tangents
 from metaopt_fast.objectives.costs import SINGLE_WORK, Costs
 from metaopt_fast.objectives.gains import BOUND_DROPS, Gains, Outlook
 from metaopt_fast.objectives.moments import Moments, has_moments, moments_around, set_up_work
-from metaopt_fast.objectives.stages import Points, Tried, Use
+from metaopt_fast.objectives.stages import STAGES, Points, Tried, Use
 from metaopt_fast.objectives.tangents import Ahead, as_packed
 from metaopt_fast.samplers.base import BuiltInSampler
 from metaopt_fast.typing import Float64Array
@@ -114,12 +114,7 @@ class Screening:
             if tried.points:
                 is_left = gains.bounding.use is Use.NO_GAIN and tried.points[-1][0] == 0
                 bound = Use.NO_GAIN if is_left else Use.USED
-        return {
-            "single_precision": single,
-            "row_order": order,
-            "tangents": ahead,
-            "moment_bound": bound,
-        }
+        return dict(zip(STAGES, (single, order, ahead, bound), strict=True))
 
     def _tried_for(self, sampler: BuiltInSampler) -> Tried | None:
         """Return what was set up for a sampler, or for one that is equal, as workers are sent."""

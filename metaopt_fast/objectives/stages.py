@@ -14,6 +14,10 @@ from metaopt_fast.samplers.base import BuiltInSampler
 Points: TypeAlias = tuple[tuple[int, _kernels.MomentBound], ...]
 
 
+# What became of each of these is told.
+STAGES = ("single_precision", "row_order", "tangents", "moment_bound")
+
+
 class Use(StrEnum):
     """Whether a stage was used, or why not."""
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from metaopt_fast.arithmetic import log, log1p, log_softmax, products, softmax
+from metaopt_fast.arithmetic import log, log1p, log_softmax, softmax
+from metaopt_fast.data.sparse_rows import SparseRows, products_of
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.selection.scores import CHUNK, EPS, roc_auc
 from metaopt_fast.typing import Float64Array, IndexArray
@@ -22,7 +23,7 @@ Score = Callable[[Float64Array, IndexArray, Float64Array], Float64Array]
 def score_classes(
     names: Iterable[str],
     thetas: Float64Array,
-    X: Float64Array,
+    X: Float64Array | SparseRows,
     codes: IndexArray,
     sample_weight: Float64Array | None = None,
 ) -> dict[str, Float64Array]:
@@ -34,7 +35,7 @@ def score_classes(
         Names of `MULTICLASS_SCORES`.
     thetas : numpy.ndarray of shape (n_models, K, n_features) or (n_models, K, n_features + 1)
         With the intercept, if any, as the last entry of each class.
-    X : numpy.ndarray of shape (n_samples, n_features)
+    X : numpy.ndarray of shape (n_samples, n_features), or SparseRows
     codes : numpy.ndarray of shape (n_samples,), int
         Classes of the rows, from 0 on.
     sample_weight : numpy.ndarray of shape (n_samples,), optional
@@ -54,7 +55,7 @@ def score_classes(
     step = max(1, CHUNK // len(X) // n_classes)
     for first in range(0, n_models, step):
         part = thetas[first : first + step].reshape(-1, n_params)
-        decisions = products(part[:, :n_features], X)
+        decisions = products_of(part[:, :n_features], X)
         if n_params > n_features:
             decisions += part[:, -1:]
         decisions = decisions.reshape(-1, n_classes, len(X)).transpose(0, 2, 1)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.arithmetic import expit, log, products
+from metaopt_fast.arithmetic import expit, log
+from metaopt_fast.data.sparse_rows import SparseRows, products_of
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.typing import Float64Array
 
@@ -28,7 +29,7 @@ EPS = np.finfo(np.float64).eps
 def score_many(
     names: Iterable[str],
     thetas: Float64Array,
-    X: Float64Array,
+    X: Float64Array | SparseRows,
     positive: npt.NDArray[np.bool_],
     sample_weight: Float64Array | None = None,
 ) -> dict[str, Float64Array]:
@@ -40,7 +41,7 @@ def score_many(
         Names of `SCORES` or `MACHINE_SCORES`.
     thetas : numpy.ndarray of shape (n_models, n_features) or (n_models, n_features + 1)
         With the intercept, if any, as the last entry of each.
-    X : numpy.ndarray of shape (n_samples, n_features)
+    X : numpy.ndarray of shape (n_samples, n_features), or SparseRows
     positive : numpy.ndarray of shape (n_samples,), bool
         Rows that are of the positive class.
     sample_weight : numpy.ndarray of shape (n_samples,), optional
@@ -65,7 +66,7 @@ def score_many(
     step = max(1, CHUNK // len(X))
     for first in range(0, len(thetas), step):
         part = slice(first, first + step)
-        decisions = products(thetas[part, :n_features], X)
+        decisions = products_of(thetas[part, :n_features], X)
         if thetas.shape[1] > n_features:
             decisions += thetas[part, -1:]
         for name, values in scores.items():

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.data.sparse_rows import SparseRows
 from metaopt_fast.fitting.arguments import Effort, Rows
 from metaopt_fast.fitting.class_weights import ClassWeight, split_exponent
 from metaopt_fast.fitting.fit_many import fit_models
@@ -41,7 +42,7 @@ class SplitFits(NamedTuple):
 
 @shielded
 def fit_splits(
-    X: Float64Array,
+    X: Float64Array | SparseRows,
     codes: IndexArray,
     splits: Sequence[Split],
     *,
@@ -57,7 +58,7 @@ def fit_splits(
 
     Parameters
     ----------
-    X : numpy.ndarray of shape (n_samples, n_features)
+    X : numpy.ndarray of shape (n_samples, n_features), or SparseRows
     codes : numpy.ndarray of shape (n_samples,), int
         Classes of the rows, from 0 to K - 1.
     splits : sequence of (train, test)
@@ -131,7 +132,7 @@ def fit_splits(
 def score_splits(
     names: Iterable[str],
     thetas: Float64Array,
-    X: Float64Array,
+    X: Float64Array | SparseRows,
     codes: IndexArray,
     splits: Sequence[Split],
     sample_weight: Float64Array | None = None,

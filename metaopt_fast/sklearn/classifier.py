@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from metaopt_fast.arithmetic import products
+from metaopt_fast.data.sparse_rows import SparseRows, products_of, sparse_rows
 from metaopt_fast.fitting.result import reasons_of
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.selection.multiclass_scores import MULTICLASS_SCORES
@@ -30,6 +30,7 @@ from metaopt_fast.validation.values import check_number, describe
 # What X may be, and stays; anything else becomes the first.
 PRECISIONS = [np.float64, np.float32]
 Rows = TypeVar("Rows", bound=npt.NDArray[np.floating[Any]])
+Given: TypeAlias = npt.NDArray[np.floating[Any]] | SparseRows
 # Classes may weigh their rows more, within the range of floats.
 MAX_WEIGHT = 1e300
 
@@ -42,21 +43,37 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = not self.l1_ratio
+        tags.input_tags.sparse = True
         return tags
 
-    def _features(self, X: Any) -> Float64Array:
+    def _features(self, X: Any) -> Float64Array | SparseRows:
         check_is_fitted(self)
+        options = {
+            "dtype": np.float64,
+            "ensure_all_finite": False,
+            "accept_sparse": True,
+        }
         with named_columns(X):
-            X = validate_data(self, X, dtype=np.float64, ensure_all_finite=False, reset=False)
-        return finite_rows(self, X)
+            X = validate_data(self, X, reset=False, **options)
+        rows: Float64Array | SparseRows = self._finite(X)
+        return rows
+
+    def _finite(self, X: Any) -> Any:
+        sparse = sparse_rows("X", X)
+        return finite_rows(self, X) if sparse is None else sparse
 
     def _training_data(
         self, X: Any, y: Any, sample_weight: Any
-    ) -> tuple[npt.NDArray[np.floating[Any]], IndexArray, Float64Array | None]:
+    ) -> tuple[Given, IndexArray, Float64Array | None]:
         """Check the arguments of fit, set classes_; return X, the rows' classes, and weights."""
+        options = {
+            "dtype": PRECISIONS,
+            "ensure_all_finite": False,
+            "accept_sparse": True,
+        }
         with named_columns(X):
-            X, y = validate_data(self, X, y, dtype=PRECISIONS, ensure_all_finite=False)
-        finite_rows(self, X)
+            X, y = validate_data(self, X, y, **options)
+        rows = self._finite(X)
         # What scikit-learn takes a sixth of a fit for is plain of whole numbers.
         if y.dtype.kind not in "biu":
             check_classification_targets(y)
@@ -84,7 +101,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
                         f"sample_weight is 0 for each row of class {label!r}: give {each} a "
                         "positive weight."
                     )
-        return X, codes.astype(np.intp), sample_weight
+        return rows, codes.astype(np.intp), sample_weight
 
 
 class LinearModel(LinearClassifier):
@@ -117,8 +134,8 @@ class LinearModel(LinearClassifier):
 
         Of more than two classes, those of each class, shape (n_samples, n_classes).
         """
-        X = self._features(X)
-        decisions: Float64Array = products(self._dense_coef(), X) + self.intercept_[:, None]
+        rows = self._features(X)
+        decisions: Float64Array = products_of(self._dense_coef(), rows) + self.intercept_[:, None]
         return decisions[0] if len(decisions) == 1 else np.ascontiguousarray(decisions.T)
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
@@ -127,6 +144,13 @@ class LinearModel(LinearClassifier):
         codes = decisions > 0 if decisions.ndim == 1 else decisions.argmax(axis=1)
         labels: npt.NDArray[Any] = self.classes_[codes.astype(np.intp)]
         return labels
+
+
+def to_double(given: Given) -> tuple[Float64Array | SparseRows, np.dtype[Any]]:
+    """Return rows in double precision, and the precision that coefficients are wanted in."""
+    if isinstance(given, SparseRows):
+        return given, np.dtype(np.float64)
+    return given.astype(np.float64, copy=False), given.dtype
 
 
 def finite_rows(estimator: Any, X: Rows) -> Rows:

@@ -16,11 +16,13 @@ from metaopt_fast.fitting.fit_many import fit_models
 from metaopt_fast.fitting.result import STATUSES, Status, warn_if_unbounded
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.sklearn.classifier import (
+    Given,
     LinearModel,
     check_C,
     check_class_weight,
     check_flag,
     check_l1_ratio,
+    to_double,
     warn_unless_converged,
 )
 from metaopt_fast.sklearn.drop_in import check_ignored, penalty_of, threads_of, words_of
@@ -160,7 +162,7 @@ class LogisticRegression(LinearModel):
     @shielded
     def _train(
         self,
-        given: npt.NDArray[np.floating[Any]],
+        given: Given,
         codes: IndexArray,
         weights: Float64Array | None,
         start: Float64Array | None,
@@ -169,7 +171,7 @@ class LogisticRegression(LinearModel):
     ) -> npt.NDArray[np.str_]:
         """Train on data that were checked, and say how that ended."""
         C, ratio = check_C(C), check_l1_ratio(l1_ratio, len(self.classes_))
-        dtype, X = given.dtype, given.astype(np.float64, copy=False)
+        X, dtype = to_double(given)
         strength = None if self.l2 is None else check_number("l2", self.l2, 0.0)
         choice = check_class_weight(self.class_weight, self.classes_)
         weights = np.ones(len(X)) if weights is None else weights

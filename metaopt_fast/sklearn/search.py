@@ -21,10 +21,12 @@ except ImportError:
     ) from None
 
 from metaopt_fast.arithmetic import exp, log
+from metaopt_fast.data.sparse_rows import SparseRows
 from metaopt_fast.selection.choice import within_one_standard_error
 from metaopt_fast.selection.folds import check_splits
 from metaopt_fast.selection.splits import fit_splits, score_splits
 from metaopt_fast.sklearn.classifier import (
+    Given,
     LinearClassifier,
     check_C,
     check_class_weight,
@@ -32,6 +34,7 @@ from metaopt_fast.sklearn.classifier import (
     check_l1_ratio,
     check_scoring,
     scorer_of,
+    to_double,
     warn_unless_converged,
 )
 from metaopt_fast.sklearn.cv_results import make_results
@@ -169,7 +172,7 @@ class LogisticRegressionSearchCV(LinearClassifier):
         if isinstance(self.cv, (str, bytes)):  # which have a method split, too
             raise TypeError(f"cv is {describe(self.cv)}: pass an integer, a splitter, or splits.")
         given, codes, weights = self._training_data(X, y, sample_weight)
-        data = given.astype(np.float64, copy=False)
+        data, _ = to_double(given)
         metrics = check_scoring(self.scoring, len(self.classes_))
         decisive = self._decisive(metrics)
         params = self._draw()
@@ -211,7 +214,9 @@ class LogisticRegressionSearchCV(LinearClassifier):
         warn_unless_converged(status, self.max_iter)
         return self
 
-    def _splits(self, X: Float64Array, labels: npt.NDArray[Any], groups: Any) -> Iterable[Any]:
+    def _splits(
+        self, X: Float64Array | SparseRows, labels: npt.NDArray[Any], groups: Any
+    ) -> Iterable[Any]:
         """Return the splits as the caller or the splitter gives them."""
         if isinstance(self.cv, Iterable) and not hasattr(self.cv, "split"):
             return self.cv
@@ -280,7 +285,7 @@ class LogisticRegressionSearchCV(LinearClassifier):
 
     def _train_best(
         self,
-        X: npt.NDArray[np.floating[Any]],
+        X: Given,
         codes: IndexArray,
         weights: Float64Array | None,
         start: Float64Array,

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.data.sparse_rows import SparseRows
 from metaopt_fast.fitting.arguments import Effort, Rows
 from metaopt_fast.fitting.class_weights import class_factors, split_exponent
 from metaopt_fast.fitting.fit_many import fit_models
@@ -17,6 +18,7 @@ from metaopt_fast.sklearn.classifier import (
     check_C,
     check_class_weight,
     check_flag,
+    to_double,
     warn_unless_converged,
 )
 from metaopt_fast.typing import Float64Array, IndexArray
@@ -99,14 +101,14 @@ class LinearSVC(LinearModel):
 
         Warns with a ConvergenceWarning where it has not converged.
         """
-        X, codes, weights = self._training_data(X, y, sample_weight)
-        status = self._train(X.astype(np.float64, copy=False), codes, weights)
+        given, codes, weights = self._training_data(X, y, sample_weight)
+        status = self._train(to_double(given)[0], codes, weights)
         warn_unless_converged(status, self.max_iter)
         return self
 
     @shielded
     def _train(
-        self, X: Float64Array, codes: IndexArray, weights: Float64Array | None
+        self, X: Float64Array | SparseRows, codes: IndexArray, weights: Float64Array | None
     ) -> npt.NDArray[np.str_]:
         """Train on data that were checked, and say how that ended."""
         choice, n_classes = check_class_weight(self.class_weight, self.classes_), len(self.classes_)
@@ -129,7 +131,11 @@ class LinearSVC(LinearModel):
         return np.concatenate([fit.status for fit in fits])
 
     def _fit_one(
-        self, X: Float64Array, codes: IndexArray, weights: Float64Array, factors: Float64Array
+        self,
+        X: Float64Array | SparseRows,
+        codes: IndexArray,
+        weights: Float64Array,
+        factors: Float64Array,
     ) -> FitResult:
         """Train one machine of rows whose classes are 0 and 1, given the factors of these."""
         C = check_C(self.C)

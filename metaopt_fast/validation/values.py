@@ -148,10 +148,16 @@ def as_array(name: str, value: object, wanted: str) -> npt.NDArray[Any]:
     return array
 
 
+def is_sparse(value: object) -> bool:
+    """Whether a value is a sparse matrix, or a sparse array, of SciPy."""
+    kind = type(value)
+    return hasattr(kind, "nnz") and hasattr(kind, "toarray")
+
+
 def check_dense(name: str, value: object) -> None:
     """Raise an error that names a sparse matrix of SciPy as what it is."""
     kind = type(value)
-    if hasattr(kind, "nnz") and hasattr(kind, "toarray"):
+    if is_sparse(value):
         size = math.prod(cast(Any, value).shape) * 8 / 1e6
         raise TypeError(
             f"{name} is a sparse matrix (of type {kind.__name__} and shape "

@@ -242,13 +242,6 @@ def test_a_column_that_holds_no_numbers_is_named(noisy, estimator):
                 call(frame.assign(c=column))
 
 
-@pytest.mark.parametrize("estimator", [LogisticRegression(), LogisticRegressionSearchCV(3)])
-def test_sparse_X_is_refused_in_scikit_learns_words(noisy, estimator):
-    X, labels, _ = noisy
-    with pytest.raises(TypeError, match="Sparse data was passed for X, but dense data is required"):
-        clone(estimator).fit(sparse.csr_array(X), labels)
-
-
 @pytest.mark.parametrize(
     "options, message",
     [

@@ -66,6 +66,7 @@ COUNTS, SCREEN, RANKS = "src/counts.hpp", "src/screen.hpp", "src/ranks.hpp"
 TEAM = "src/team.hpp"
 SOFTMAX, LASSO_PATH = "src/softmax.hpp", "src/lasso_path.pxi"
 TREES = "src/trees.hpp"
+SPARSE = "src/sparse.hpp"
 PY = "metaopt_fast/"
 
 MUTANTS = [
@@ -617,6 +618,48 @@ MUTANTS = [
         "np.square(R) / (2 * l2) + e",
         "np.square(R) / (4 * l2) + e",
         "softmax_fits",
+    ),
+    Mutant(
+        "sparse: a list's last number is left out where it is alone",
+        SPARSE,
+        "            if (at < until) {",
+        "            if (at < until && until - at > 1) {",
+        "sparse_rows",
+    ),
+    Mutant(
+        "sparse: the slopes of an intercept have no sign",
+        SPARSE,
+        "sums[2][l] += step->signs[first + row] * slopes[row * L + l];",
+        "sums[2][l] += slopes[row * L + l];",
+        "sparse_fits",
+    ),
+    Mutant(
+        "sparse: lanes that turn take the curvatures of those that are evaluated",
+        SPARSE,
+        "is_asked ? weight * Logistic::curvature(margin) : curvature",
+        "weight * Logistic::curvature(margin)",
+        "sparse_fits",
+    ),
+    Mutant(
+        "sparse: thetas are added to their own lane's neighbour",
+        SPARSE,
+        "square[i] + l2 * load<V>(thetas + at)",
+        "square[i] + l2 * load<V>(thetas + column)",
+        "sparse_losses",
+    ),
+    Mutant(
+        "sparse: half of the convexity is taken twice",
+        PY + "fitting/sparse_fits.py",
+        "sets.longest, losses, l2)",
+        "sets.longest, losses, 2 * l2)",
+        "sparse_fits",
+    ),
+    Mutant(
+        "sparse: numbers of one place are not added",
+        PY + "data/sparse_rows.py",
+        "    return found if _is_ascending(found) else _added_up(found)",
+        "    return found",
+        "sparse_rows",
     ),
     Mutant(
         "softmax: rows beyond the last one of a block count",
