@@ -1275,8 +1275,8 @@ MUTANTS = [
     Mutant(
         "searches of a few milliseconds are cut into runs",
         PY + "search/shards.py",
-        "if n_more < 1 or count <= first:",
-        "if count <= first:",
+        "int(min(RUN_SHARE * count * work / RUN_WORK, MOST_RUNS))",
+        "MOST_RUNS",
         "gains",
     ),
     Mutant(
