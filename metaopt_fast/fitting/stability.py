@@ -151,7 +151,7 @@ class StabilityResult:
 def _unimodal(threshold: float, n_pairs: int, part: float) -> float:
     """Return the factor of part times q in theorem 2, infinite where it does not say anything."""
     half = 1 / (2 * n_pairs)
-    if part > 1 / math.sqrt(3) or threshold <= 0.5 + min(part**2, half + 0.75 * part**2):
+    if part > 1 / math.sqrt(3) or threshold <= 0.5 + min(part * part, half + 0.75 * part * part):
         return math.inf
     if threshold > 0.75:
         return 4 * (1 - threshold + half) / (1 + 2 * half)
