@@ -37,6 +37,7 @@ from metaopt_fast.search.result import SearchResult, merge_results
 
 if TYPE_CHECKING:
     from metaopt_fast import metrics, reference
+    from metaopt_fast.data.batches import CollectedRows, collect_batches
     from metaopt_fast.data.duplicates import merge_duplicates
     from metaopt_fast.data.standardize import standardize
     from metaopt_fast.descent.gradient_descent import gradient_descent
@@ -66,6 +67,7 @@ __all__ = [
     "STREAM_VERSION",
     "AUCObjective",
     "CheckpointError",
+    "CollectedRows",
     "ConfusionCounts",
     "CountObjective",
     "DescentResult",
@@ -91,6 +93,7 @@ __all__ = [
     "__version__",
     "best_tree",
     "best_trees",
+    "collect_batches",
     "config",
     "enumerate_search",
     "evolve",
@@ -116,6 +119,7 @@ __all__ = [
 _LATER = {
     "AUCObjective": "objectives.auc",
     "CheckpointError": "files.owned",
+    "CollectedRows": "data.batches",
     "ConfusionCounts": "objectives.counts",
     "CountObjective": "objectives.count_objective",
     "DescentResult": "descent.result",
@@ -130,6 +134,7 @@ _LATER = {
     "Tree": "trees.tree",
     "best_tree": "trees.best_tree",
     "best_trees": "trees.best_tree",
+    "collect_batches": "data.batches",
     "enumerate_search": "search.enumeration",
     "fit_many": "fitting.fit_many",
     "gradient_descent": "descent.gradient_descent",

@@ -177,6 +177,7 @@ class Numbers:
 class PackedRows:
     n_penalised: int
     l2: float
+    on_disk: bool
     def __init__(
         self,
         loss: int,
@@ -191,6 +192,7 @@ class PackedRows:
         total_weight: float,
         l2: float,
         extent: float,
+        on_disk: bool = ...,
     ) -> None: ...
     def evaluate(
         self,

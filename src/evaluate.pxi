@@ -186,13 +186,15 @@ cdef void cut_into_groups(Plan *plan, double tile_work) noexcept nogil:
 
 cdef void cut_into_slices(Plan *plan) noexcept nogil:
     """Choose tiles and spans whose work all threads share."""
-    cdef Py_ssize_t tile_bytes = tile_bytes_of(plan)
-    plan.wave = max(1, min(plan.n_tiles, 4 * plan.n_threads,
-                           WAVE_MEMORY * plan.n_threads // tile_bytes))
+    cdef Py_ssize_t tile_bytes = tile_bytes_of(plan), most = 4 * plan.n_threads
+    cdef Py_ssize_t memory = WAVE_MEMORY * plan.n_threads
+    if plan.on_disk:  # each wave reads all rows
+        most, memory = plan.n_tiles, max(memory, DISK_MEMORY)
+    plan.wave = max(1, min(plan.n_tiles, most, memory // tile_bytes))
     plan.slice = max(1, <Py_ssize_t>min(
         <double>plan.n_all_spans,
         SLICE_WORK * plan.n_threads / (span_work_of(plan) * plan.wave),
-        <double>WAVE_MEMORY * plan.n_threads / tile_bytes / plan.wave))
+        <double>memory / tile_bytes / plan.wave))
 
 
 cdef bint evaluate(Plan *plan) except -1:

@@ -19,6 +19,8 @@ cdef double SLICE_WORK = 1e9
 cdef Py_ssize_t CACHED_ROWS = 256 * 1024
 # Bytes of thetas and partial sums at work, for each thread.
 cdef Py_ssize_t WAVE_MEMORY = 4 * 1024 * 1024
+# The same for all threads together, where rows are read from a disk.
+cdef Py_ssize_t DISK_MEMORY = 64 * 1024 * 1024
 # Tiles that share a reading of the rows; more of them leave threads less to even out.
 cdef Py_ssize_t GROUP_TILES = 16
 cdef Py_ssize_t COHORT_TILES = 128
@@ -155,7 +157,7 @@ cdef struct Plan:
     # Tiles of single precision that are screened together.
     Py_ssize_t narrow_tiles
     int n_threads
-    bint is_brief
+    bint is_brief, on_disk
     # One for each thread, or a single one.
     Workspace *workspaces
     # The (row, candidate) pairs that cohorts took.

@@ -32,6 +32,9 @@ cdef class PackedRows:
     total_weight, l2 : float
     extent : float
         The largest absolute value in the rows, 1 included where there is an intercept.
+    on_disk : bool
+        Whether the rows may have to be read from a disk: they are read for as many candidates as
+        memory allows, and have no copy in single precision.
     """
     cdef const Kernels *kernels
     cdef Rows rows
@@ -45,6 +48,7 @@ cdef class PackedRows:
     cdef double total_weight
     cdef readonly double l2
     cdef int loss
+    cdef readonly bint on_disk
     cdef NarrowRows narrow
     # Why there are no rows in single precision, if they were asked for: "memory" or "extents".
     cdef readonly str narrow_refusal
@@ -53,9 +57,9 @@ cdef class PackedRows:
                  const Py_ssize_t[::1] first_panel,
                  const int[::1] block_rows, const double[::1] block_weights,
                  const unsigned char[::1] panels, const unsigned char[::1] row_weights,
-                 double total_weight, double l2, double extent):
+                 double total_weight, double l2, double extent, bint on_disk=False):
         self.kernels = table(loss, single_precision)
-        self.loss = loss
+        self.loss, self.on_disk = loss, on_disk
         self.first_panel, self.block_rows = first_panel, block_rows
         self.block_weights = block_weights
         self.panels, self.row_weights = panels, row_weights
@@ -81,7 +85,7 @@ cdef class PackedRows:
         plan.n_blocks = self.block_rows.shape[0]
         plan.total_weight, plan.l2 = self.total_weight, self.l2
         plan.n_candidates, plan.losses = n_candidates, losses
-        plan.n_threads, plan.few = n_threads, self.few()
+        plan.n_threads, plan.few, plan.on_disk = n_threads, self.few(), self.on_disk
         plan.threshold = INFINITY
 
     def evaluate(self, const double[:, ::1] thetas, double[::1] losses, double[:, ::1] gradients,
@@ -249,10 +253,10 @@ cdef class PackedRows:
         """Whether candidates with these losses may be screened at all.
 
         They have to fill a tile of single precision, which one thread evaluates: where all threads
-        share the rows of a tile, nothing is screened.
+        share the rows of a tile, nothing is screened, nor where rows are on a disk.
         """
         cdef Plan plan
-        if losses.shape[0] < self.narrow_lanes or self.kernels.slope == 0:
+        if losses.shape[0] < self.narrow_lanes or self.kernels.slope == 0 or self.on_disk:
             return False
         self.plan(&plan, losses, None, n_threads)
         choose_tiles(&plan)

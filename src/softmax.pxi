@@ -57,6 +57,7 @@ cdef struct SoftmaxPlan:
     char *scratch
     Py_ssize_t scratch_size
     int n_threads
+    bint on_disk
 
 
 cdef Py_ssize_t models_in(const SoftmaxPlan *plan, Py_ssize_t group) noexcept nogil:
@@ -222,7 +223,10 @@ cdef void cut_softmax(SoftmaxPlan *plan) noexcept nogil:
         work * plan.n_all_spans * plan.n_groups, SLICE_WORK * plan.n_threads))
     if plan.n_threads == 1 or plan.n_groups >= 2 * plan.n_threads:
         plan.wave, plan.n_slots = min(plan.n_groups, plan.n_threads), 1
-        plan.slice = max(1, <Py_ssize_t>min(<double>plan.n_all_spans, SLICE_WORK / work))
+        if plan.on_disk:  # each wave reads all rows
+            plan.wave = max(plan.wave, min(plan.n_groups, DISK_MEMORY // (4 * tile_bytes)))
+        plan.slice = max(1, <Py_ssize_t>min(
+            <double>plan.n_all_spans, SLICE_WORK * plan.n_threads / (work * plan.wave)))
         return
     plan.wave = 1
     plan.slice = max(plan.n_threads, min(8 * plan.n_threads,

@@ -39,6 +39,7 @@ cdef class SoftmaxRows:
         plan.n_all_spans = (plan.n_blocks + BLOCKS_PER_SPAN - 1) // BLOCKS_PER_SPAN
         plan.strata, plan.thetas, plan.factors = &self.strata[0], thetas, factors
         plan.unit, plan.n_sums, plan.n_threads = 1, 1, n_threads
+        plan.on_disk = self.rows.on_disk
 
     def evaluate(self, const double[:, ::1] thetas, const double[:, ::1] factors,
                  const double[::1] totals, const double[::1] l2, double[::1] losses,

@@ -14,6 +14,8 @@ from metaopt_fast.validation.frames import as_numbers
 from metaopt_fast.validation.labels import Labels, read_labels, short
 from metaopt_fast.validation.values import as_real_array, check_integer, describe, to_float64
 
+LABELS_WANTED = "one label for each row, a number, a string or a truth value"
+
 
 def check_X(X: npt.ArrayLike) -> npt.NDArray[Any]:
     """Return X as a two-dimensional array of real numbers, not copied where it is one."""
@@ -38,18 +40,23 @@ def check_classes(y: npt.ArrayLike, n_samples: int) -> tuple[list[Any], npt.NDAr
 
 def check_labels(y: npt.ArrayLike, n_samples: int) -> Labels:
     """Return the different labels, the least first, and which one is each row's."""
-    wanted = "one label for each row, a number, a string or a truth value"
-    labels = read_labels("y", y, wanted, may_be_column=True)
+    labels = check_some_labels("y", y)
     if len(labels.codes) != n_samples:
         raise ValueError(
             f"y has {len(labels.codes)} labels, but X has {n_samples} rows: pass one label for "
             "each row."
         )
+    return labels
+
+
+def check_some_labels(name: str, y: npt.ArrayLike) -> Labels:
+    """Return the same of labels of that name, however many there are."""
+    labels = read_labels(name, y, LABELS_WANTED, may_be_column=True)
     classes = labels.values
     for label in (classes[0], classes[-1]) if classes else ():
         if isinstance(label, (float, np.floating)) and not math.isfinite(float(label)):
             row = int(np.argmax(labels.codes == classes.index(label)))
-            raise ValueError(f"y has {label} in row {row}: pass {wanted}.")
+            raise ValueError(f"{name} has {label} in row {row}: pass {LABELS_WANTED}.")
     return labels
 
 

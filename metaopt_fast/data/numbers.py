@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -10,11 +11,17 @@ import numpy.typing as npt
 
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.data.packed import CHUNK_ROWS, PANEL_ROWS
+from metaopt_fast.data.storage import IN_MEMORY, Memory, is_mapped
 from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.values import to_float64
 
 # Letters of the dtypes that the kernels read; half and long double are not among them.
 KERNEL_DTYPES = "?bBhHiIlLqQfd"
+
+# Bytes of a file from which memory may have no room for it.
+DISTANT_BYTES = 1024 * 1024 * 1024
+# Bytes of rows whose panels are written together.
+REGION_BYTES = 64 * 1024 * 1024
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 Positions: TypeAlias = npt.NDArray[np.signedinteger[Any]]
@@ -97,8 +104,90 @@ class Converted:
         return largest
 
 
-def numbers_of(X: npt.NDArray[Any]) -> Numbers:
-    """Return the rows of X, not copied where the kernels read its dtype."""
+class Distant:
+    """Rows of a file that memory may have no room for. They are packed in another order than they
+    lie in, and a disk is slow at that: they are first copied into regions, one for each range of
+    panels, so that the file is read, and all is written, in large pieces."""
+
+    def __init__(self, X: npt.NDArray[Any], memory: Memory) -> None:
+        self.X, self.memory = X, memory
+
+    def row_norms(
+        self, n_columns: int, single_precision: bool, norms: Float64Array, n_threads: int, /
+    ) -> int:
+        return numbers_of(self.X).row_norms(n_columns, single_precision, norms, n_threads)
+
+    def pack(
+        self,
+        row_at: IndexArray,
+        positions: Positions,
+        negative: Bytes | None,
+        scale: float,
+        first_panel: IndexArray,
+        n_params: int,
+        single_precision: bool,
+        panels: Bytes,
+        n_threads: int,
+        /,
+    ) -> float:
+        size = max(PANEL_ROWS, REGION_BYTES // max(1, self.X[:1].nbytes))
+        region_rows = [
+            int(np.count_nonzero(row_at[first : first + size] >= 0))
+            for first in range(0, len(row_at), size)
+        ]
+        copies, copy_of = self._copy(positions, size, region_rows)
+        copy_at = self.memory.empty(len(row_at), np.intp)
+        for first in range(0, len(row_at), size):
+            rows = row_at[first : first + size]
+            copy_at[first : first + size] = np.where(rows < 0, -1, copy_of[rows])
+        if negative is not None:
+            of_copies = self.memory.empty(len(copies), np.uint8)
+            for first in range(0, len(positions), size):
+                some = slice(first, first + size)
+                kept = positions[some] >= 0
+                of_copies[copy_of[some][kept]] = negative[some][kept]
+            negative = of_copies
+        return numbers_of(copies).pack(
+            copy_at,
+            positions,  # not asked for: rows of a copy are in one piece
+            negative,
+            scale,
+            first_panel,
+            n_params,
+            single_precision,
+            panels,
+            n_threads,
+        )
+
+    def _copy(
+        self, positions: Positions, size: int, region_rows: list[int]
+    ) -> tuple[npt.NDArray[Any], IndexArray]:
+        """Return the rows region by region, and the number of each one's copy."""
+        ends = np.cumsum(region_rows)
+        free = ends - region_rows
+        copies = self.memory.empty((int(ends[-1]), self.X.shape[1]), self.X.dtype)
+        copy_of: IndexArray = self.memory.empty(len(self.X), np.intp)
+        for first in range(0, len(self.X), size):
+            some = positions[first : first + size]
+            chunk = np.ascontiguousarray(self.X[first : first + size])
+            # Regions of rows without a position are below 0, and come first.
+            regions = some // size
+            order = np.argsort(regions, kind="stable")
+            begins = np.flatnonzero(np.diff(regions[order], prepend=-1)).tolist()
+            for begin, end in pairwise([*begins, len(order)]):
+                rows, region = order[begin:end], regions[order[begin]]
+                at = int(free[region])
+                copies[at : at + len(rows)] = chunk[rows]
+                copy_of[first + rows] = np.arange(at, at + len(rows))
+                free[region] += len(rows)
+        return copies, copy_of
+
+
+def numbers_of(X: npt.NDArray[Any], memory: Memory = IN_MEMORY) -> Numbers:
+    """Return the rows of X, not copied where the kernels read its dtype, or where they are in a
+    large file and are packed into another one."""
+    if memory.folder is not None and X.nbytes >= DISTANT_BYTES and is_mapped(X):
+        return Distant(X, memory)
     if X.dtype.isnative and X.dtype.char in KERNEL_DTYPES:
         return _kernels.Numbers(X)
     return Converted(X)

@@ -14,7 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 import metaopt_fast._kernels as _kernels
+from metaopt_fast.data.products import (
+    exponent_of,
+    products_of_columns,
+    products_of_rows,
+    some_panels,
+)
 from metaopt_fast.data.rows import Moment
+from metaopt_fast.data.storage import IN_MEMORY, Memory
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.typing import Array, Float64Array, IndexArray
 
@@ -22,10 +29,15 @@ from metaopt_fast.typing import Array, Float64Array, IndexArray
 PANEL_ROWS = 8
 BLOCK_ROWS = 64
 BLOCKS_PER_SPAN = 8
-ALIGNMENT = 64
 
 # Rows that are converted at a time: X itself is never copied as a whole.
 CHUNK_ROWS = 4096
+
+# Rows of which a number each is looked up at a time.
+ROWS_AT_ONCE = 2**20
+
+# Bytes that are hashed between two looks at signals.
+HASHED_AT_ONCE = 64 * 1024 * 1024
 
 # Below it, squares have begun to leave the range of floats.
 TINY = math.ldexp(1, -600)
@@ -50,7 +62,8 @@ class Packed:
     `panels` and `row_weights` are bytes of `dtype`, aligned for the widest vectors. Where nearly
     every row has a weight of its own, blocks hold rows of any weight, and `row_weights` has them.
     `labels` has the class of the row at each position, 0 where there is none. Where rows are
-    `signed`, those of class 1 are multiplied by -1, as the losses of two classes want them.
+    `signed`, those of class 1 are multiplied by -1, as the losses of two classes want them. What is
+    made of all rows lies in `memory`, as they do.
     """
 
     n_samples: int
@@ -67,6 +80,7 @@ class Packed:
     total_weight: float
     extent: float
     origin: Origin
+    memory: Memory
 
     def rows(self, loss: str, l2: float) -> _kernels.PackedRows:
         """Return the kernels' view of the rows, for a pointwise loss and a penalty."""
@@ -83,7 +97,13 @@ class Packed:
             self.total_weight,
             l2,
             self.extent,
+            self.is_on_disk,
         )
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether rows lie in files, which memory may have no room for."""
+        return self.memory.folder is not None
 
     # --------------------------------------------------------------------------- the four questions
 
@@ -105,7 +125,7 @@ class Packed:
     def weighted_rows(self) -> Iterator[tuple[Float64Array, Float64Array]]:
         """Yield the rows of the blocks as they are packed, some at a time, and their weights."""
         weights = self.weights_of_positions().reshape(-1, PANEL_ROWS)
-        for some, part in _some(self._panels()[: len(weights)], weights):
+        for some, part in some_panels(self._panels()[: len(weights)], weights):
             used = part.ravel() > 0
             if not used.any():
                 continue
@@ -137,16 +157,17 @@ class Packed:
     def second_moment(self, n_threads: int) -> Moment:
         """Return sum_i w_i x_i x_i' / sum_i w_i, or, where there are fewer rows than columns, the
         products of the rows with each other, whose eigenvalues are the same but for zeros."""
-        weights = np.sqrt(self.weights_of_positions()) / math.sqrt(self.total_weight)
-        weights = weights.reshape(-1, PANEL_ROWS)
+        weights = self.weights_of_positions().reshape(-1, PANEL_ROWS)
+        np.sqrt(weights, out=weights)
+        weights /= math.sqrt(self.total_weight)
         panels = self._panels()[: len(weights)]
-        add_up = _products_of_rows if self.n_rows < self.n_columns else _products_of_columns
-        exponent = _exponent(self.extent * float(weights.max()))
+        add_up = products_of_rows if self.n_rows < self.n_columns else products_of_columns
+        exponent = exponent_of(self.extent * float(weights.max()))
         matrix = add_up(panels, weights, exponent, n_threads)
         if matrix.trace() < TINY:
             # What is large is in other blocks, or has next to no weight.
-            parts = (np.abs(some).max(axis=1) * part for some, part in _some(panels, weights))
-            exponent = _exponent(max(float(part.max()) for part in parts))
+            parts = (np.abs(some).max(axis=1) * part for some, part in some_panels(panels, weights))
+            exponent = exponent_of(max(float(part.max()) for part in parts))
             matrix = add_up(panels, weights, exponent, n_threads)
         return Moment(matrix, exponent)
 
@@ -162,7 +183,7 @@ class Packed:
         first_panel = np.cumsum(n_panels) - n_panels
         target = np.arange(len(rows)) + np.repeat(first_panel * PANEL_ROWS - starts, sizes)
         n_positions, itemsize = PANEL_ROWS * int(n_panels.sum()), np.dtype(self.dtype).itemsize
-        panels = aligned_zeros(n_positions * self.n_columns * itemsize)
+        panels = self.memory.zeros(n_positions * self.n_columns * itemsize)
         self._copy(rows, panels, target)
 
         labels = np.zeros(n_positions, self.labels.dtype)
@@ -173,7 +194,7 @@ class Packed:
             # A batch of small weights keeps their digits in single precision.
             exponents = 1 - np.frexp(np.maximum.reduceat(weights, starts))[1]
             weights = np.ldexp(weights, np.repeat(exponents, sizes))
-            row_weights = aligned_zeros(n_positions * itemsize)
+            row_weights = self.memory.zeros(n_positions * itemsize)
             row_weights.view(self.dtype)[target] = weights
 
         blocks_of = {size: _blocks(size) for size in set(sizes.tolist())}
@@ -286,10 +307,19 @@ class Packed:
 
     def of_blocks(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return what the first row of each block has, of an array with an entry for each row."""
-        row_at = np.empty(int(self.origin.positions.max()) + 1, np.intp)
-        kept = self.kept
-        row_at[self.origin.positions[kept]] = kept
-        found: npt.NDArray[Any] = values[row_at[self.first_panel * PANEL_ROWS]]
+        starts, positions = self.first_panel * PANEL_ROWS, self.origin.positions
+        is_start = np.zeros(len(self.labels), np.bool_)
+        is_start[starts] = True
+        rows, at = [], []
+        for first in range(0, len(positions), ROWS_AT_ONCE):
+            some = positions[first : first + ROWS_AT_ONCE]
+            begins = np.flatnonzero((some >= 0) & is_start[some])
+            rows.append(begins + first)
+            at.append(some[begins])
+        all_at = np.concatenate(at)
+        order = np.argsort(all_at)
+        which = order[np.searchsorted(all_at, starts, sorter=order)]
+        found: npt.NDArray[Any] = values[np.concatenate(rows)[which]]
         return found
 
     def weights(self) -> Float64Array:
@@ -301,8 +331,12 @@ class Packed:
 
     def weights_of_positions(self) -> Float64Array:
         """Return the weight at each position of the panels, 0 where no row of the blocks is."""
-        weights = np.zeros(self.n_positions)
-        weights[self.positions()] = self.weights()
+        n_bytes = self.n_positions * np.dtype(np.float64).itemsize
+        weights: Float64Array = self.memory.zeros(n_bytes).view(np.float64)
+        for first in range(0, self.n_blocks, ROWS_AT_ONCE // BLOCK_ROWS):
+            which = np.arange(first, min(self.n_blocks, first + ROWS_AT_ONCE // BLOCK_ROWS))
+            some = self.blocks(which, total_weight=self.total_weight)
+            weights[some.positions()] = some.weights()
         return weights
 
     def positions(self) -> IndexArray:
@@ -323,31 +357,35 @@ class Packed:
             self.block_rows,
             self.block_weights,
         ):
-            digest.update(b"-" if array is None else array.data)
+            if array is None:
+                digest.update(b"-")
+                continue
+            hashed = array.view(np.uint8).data
+            for first in range(0, len(hashed), HASHED_AT_ONCE):
+                digest.update(hashed[first : first + HASHED_AT_ONCE])
         if not self.signed:
             digest.update(repr(("labels", self.labels.dtype.str)).encode())
             digest.update(self.labels.data)
         return digest.digest()
 
     def __getstate__(self) -> dict[str, Any]:
+        if self.is_on_disk:
+            raise TypeError(
+                f"rows of an objective with storage ({self.memory.folder!r}) are in a file that "
+                "only this process and those that it forks can read: make the objective in each "
+                "process, or fork them after it is made."
+            )
         return {name: getattr(self, name) for name in self.__slots__}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Unpickled bytes lie anywhere; the widest vectors want them aligned.
         for name in ("panels", "row_weights"):
             if state[name] is not None:
-                aligned = aligned_zeros(state[name].size)
+                aligned = IN_MEMORY.zeros(state[name].size)
                 aligned[:] = state[name]
                 state[name] = aligned
         for name, value in state.items():
             object.__setattr__(self, name, value)
-
-
-def aligned_zeros(size: int) -> npt.NDArray[np.uint8]:
-    """Return `size` bytes of zeros whose address is a multiple of the widest vector's."""
-    memory = np.zeros(size + ALIGNMENT, np.uint8)
-    offset = -memory.ctypes.data % ALIGNMENT
-    return memory[offset : offset + size]
 
 
 def _bytes(
@@ -361,43 +399,3 @@ def _blocks(n_rows: int) -> tuple[IndexArray, npt.NDArray[np.intc]]:
     """Return the first panel of each block of rows that lie side by side, and its rows."""
     first = np.arange(0, n_rows, BLOCK_ROWS)
     return first // PANEL_ROWS, np.minimum(BLOCK_ROWS, n_rows - first).astype(np.intc)
-
-
-def _exponent(largest: float) -> int:
-    """Return the power of two to divide by, so that squares stay in the range of floats."""
-    return max(-1000, min(1000, math.frexp(largest)[1]))
-
-
-def _products_of_columns(
-    panels: Array, weights: Float64Array, exponent: int, n_threads: int
-) -> Float64Array:
-    """Return the sum of the columns' products with each other, divided by 4**exponent."""
-    n_columns = panels.shape[1]
-    moment = np.zeros((n_columns, n_columns))
-    for some, part in _some(panels, weights):
-        columns = np.empty((n_columns, len(some), PANEL_ROWS))
-        columns[:] = some.transpose(1, 0, 2)
-        columns *= math.ldexp(1.0, -exponent)
-        columns *= part
-        _kernels.add_gram(columns.reshape(n_columns, -1), moment, n_threads)
-    return moment
-
-
-def _products_of_rows(
-    panels: Array, weights: Float64Array, exponent: int, n_threads: int
-) -> Float64Array:
-    """Return the products of the rows with each other, divided by 4**exponent."""
-    used = weights > 0
-    rows = panels.astype(np.float64).transpose(0, 2, 1)[used]
-    rows *= math.ldexp(1.0, -exponent)
-    rows *= weights[used][:, None]
-    moment = np.zeros((len(rows), len(rows)))
-    _kernels.add_gram(rows, moment, n_threads)
-    return moment
-
-
-def _some(panels: Array, weights: Float64Array) -> Iterator[tuple[Array, Float64Array]]:
-    """Yield some panels at a time, and the weights of their rows."""
-    size = CHUNK_ROWS // PANEL_ROWS
-    for first in range(0, len(panels), size):
-        yield panels[first : first + size], weights[first : first + size]

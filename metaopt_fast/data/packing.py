@@ -11,7 +11,8 @@ import numpy.typing as npt
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.data.numbers import Numbers, check_range, numbers_of
 from metaopt_fast.data.order import Layout, lay_out
-from metaopt_fast.data.packed import Labels, Origin, Packed, aligned_zeros
+from metaopt_fast.data.packed import Labels, Origin, Packed
+from metaopt_fast.data.storage import IN_MEMORY, Memory
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.values import to_float64
@@ -49,6 +50,7 @@ def pack(
     scale: float = 1.0,
     signed: bool = True,
     n_threads: int = 1,
+    memory: Memory = IN_MEMORY,
 ) -> Packed:
     """Pack the rows of positive weight, times a scale, of arguments as `checks` returns them.
 
@@ -57,26 +59,30 @@ def pack(
     `n_constants` columns of ones follow those of X: 1 where there is an intercept.
 
     Of rows of one weight, those of the largest norm come first: they say the most of a candidate,
-    so that a search can drop it early. Rows of different `strata` share no block.
+    so that a search can drop it early. Rows of different `strata` share no block. `memory` is where
+    all that is made of them lies; the order, and so every bit of it, is the same in any.
     """
+    memory.check_room(len(X) * (X.shape[1] + n_constants) * np.dtype(dtype).itemsize)
     labels = labels.astype(np.min_scalar_type(int(labels.max())))
-    numbers, n_features = numbers_of(X), X.shape[1]
+    numbers, n_features = numbers_of(X, memory), X.shape[1]
     rows = Unpacked(numbers, scale, signed, signed, labels, weights, n_features, n_constants, dtype)
-    norms = np.empty(len(X))
+    norms = memory.empty(len(X), np.float64)
     if numbers.row_norms(n_features, dtype == "float32", norms, n_threads):
         row = int(np.isnan(norms).argmax())
         check_range(to_float64(X[row : row + 1]), row, dtype)
-    layout = lay_out(len(X), norms, weights, strata, n_threads)
+    layout = lay_out(len(X), norms, weights, strata, n_threads, memory)
     del norms  # before there are panels
-    return arrange(rows, layout, n_threads)
+    return arrange(rows, layout, n_threads, memory)
 
 
-def arrange(rows: Unpacked, layout: Layout, n_threads: int = 1) -> Packed:
+def arrange(
+    rows: Unpacked, layout: Layout, n_threads: int = 1, memory: Memory = IN_MEMORY
+) -> Packed:
     """Pack rows as they are laid out. Rows that lack the columns of ones get them."""
     row_at, itemsize = layout.row_at, np.dtype(rows.dtype).itemsize
     n_samples, n_columns = len(rows.labels), rows.n_features + rows.n_constants
-    positions = find_positions(row_at, n_samples, layout.n_rows, n_threads)
-    panels = aligned_zeros(len(row_at) * n_columns * itemsize)
+    positions = find_positions(row_at, n_samples, layout.n_rows, n_threads, memory)
+    panels = memory.zeros(len(row_at) * n_columns * itemsize)
     extent = rows.numbers.pack(
         row_at,
         positions,
@@ -93,10 +99,10 @@ def arrange(rows: Unpacked, layout: Layout, n_threads: int = 1) -> Packed:
     if rows.weights is not None:
         total_weight = exact_sum(rows.weights)
         if layout.has_row_weights:
-            row_weights = aligned_zeros(len(row_at) * itemsize)
-            row_weights.view(rows.dtype)[:] = rows.weights[row_at]
+            row_weights = memory.zeros(len(row_at) * itemsize)
+            row_weights.view(rows.dtype)[:] = memory.take(rows.weights, row_at)
     if layout.n_rows < len(row_at):
-        is_padding = row_at < 0
+        is_padding = row_at < 0  # and was taken for another row
         labels[is_padding] = 0
         if row_weights is not None:
             row_weights.view(rows.dtype)[is_padding] = 0
@@ -115,15 +121,16 @@ def arrange(rows: Unpacked, layout: Layout, n_threads: int = 1) -> Packed:
         total_weight=total_weight,
         extent=extent,
         origin=Origin(positions, rows.labels, rows.weights),
+        memory=memory,
     )
 
 
 def find_positions(
-    row_at: IndexArray, n_samples: int, n_rows: int, n_threads: int
+    row_at: IndexArray, n_samples: int, n_rows: int, n_threads: int, memory: Memory = IN_MEMORY
 ) -> npt.NDArray[np.signedinteger[Any]]:
     """Return the position of each row in the panels, -1 where it is in none: of all but n_rows."""
     kind = "int32" if len(row_at) <= SHORT_POSITIONS else "int64"
-    positions: npt.NDArray[Any] = np.empty(n_samples, kind)
+    positions = memory.empty(n_samples, kind)
     if n_rows < n_samples:
         positions.fill(-1)
     _kernels.find_positions(row_at, positions, n_threads)

@@ -52,10 +52,12 @@ def subset(
         n_constants,
         packed.dtype,
     )
-    norms = np.empty(len(rows))
+    memory = packed.memory
+    norms = memory.empty(len(rows), np.float64)
     numbers.row_norms(packed.n_features, packed.dtype == "float32", norms, n_threads)
     strata = labels.astype(np.intp) if by_class else None
-    return arrange(some, lay_out(len(rows), norms, weights, strata, n_threads), n_threads)
+    layout = lay_out(len(rows), norms, weights, strata, n_threads, memory)
+    return arrange(some, layout, n_threads, memory)
 
 
 def permutation(seed: int, epoch: int, n: int) -> IndexArray:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from metaopt_fast.data.checks import check_labels, check_sample_weight, check_X, shown
 from metaopt_fast.data.sparse_rows import SparseRows, sparse_rows
+from metaopt_fast.data.storage import IN_MEMORY, Memory
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.machine import default_n_threads
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
@@ -68,7 +69,7 @@ class Rows:
 
     `X` is an array, or `SparseRows`.
     `codes` are the classes' numbers. `n_folds` is None where there are none: `fold` is 0 then.
-    `sums` are the weights of each class in each fold.
+    `sums` are the weights of each class in each fold. What is made of all rows lies in `memory`.
     """
 
     X: Any
@@ -79,6 +80,7 @@ class Rows:
     n_folds: int | None
     sums: Float64Array
     fit_intercept: bool
+    memory: Memory = IN_MEMORY
 
     @classmethod
     @shielded
@@ -89,6 +91,7 @@ class Rows:
         folds: npt.ArrayLike | None = None,
         sample_weight: npt.ArrayLike | None = None,
         fit_intercept: bool = True,
+        memory: Memory = IN_MEMORY,
     ) -> Self:
         """Return checked rows; X may be `SparseRows` already."""
         if not isinstance(fit_intercept, (bool, np.bool_)):
@@ -96,7 +99,8 @@ class Rows:
         sparse = X if isinstance(X, SparseRows) else sparse_rows("X", X)
         X = check_X(X) if sparse is None else sparse
         labels = check_labels(y, len(X))
-        classes, codes = labels.values, labels.codes
+        classes, codes = labels.values, memory.keep(labels.codes)
+        del labels
         if len(classes) < 2:
             raise ValueError(f"y holds {shown(classes)}: pass labels of two, or more.")
         if len(classes) > max(FEW_ROWS, len(X)) // 2:
@@ -104,11 +108,12 @@ class Rows:
                 f"y holds {shown(classes)}, and X has {len(X):,} rows: pass labels of classes that "
                 "have two rows or more."
             )
-        weights = check_sample_weight(sample_weight, len(X))
-        fold = check_folds(folds, codes)
+        weights = memory.keep(check_sample_weight(sample_weight, len(X)))
+        fold = memory.keep(check_folds(folds, codes))
         n_folds = None if folds is None else int(fold.max()) + 1
         sums = class_sums(fold, n_folds or 1, codes, len(classes), weights)
-        return cls(X, classes, codes, weights, fold, n_folds, sums, bool(fit_intercept))
+        with_intercept = bool(fit_intercept)
+        return cls(X, classes, codes, weights, fold, n_folds, sums, with_intercept, memory)
 
     @classmethod
     def checked(
@@ -133,6 +138,14 @@ class Rows:
     def is_sparse(self) -> bool:
         """Whether X is `SparseRows`."""
         return isinstance(self.X, SparseRows)
+
+    @property
+    def strata(self) -> IndexArray:
+        """The number of each row's fold and class, fold by fold."""
+        found = self.memory.copy(self.fold)
+        found *= len(self.classes)
+        found += self.codes
+        return found
 
     @property
     def theta_shape(self) -> tuple[int, ...]:
@@ -202,7 +215,9 @@ def class_sums(
     fold: IndexArray, n_folds: int, codes: IndexArray, n_classes: int, weights: Float64Array
 ) -> Float64Array:
     """Return the weights of each class in each fold."""
-    sums = np.bincount(n_classes * fold + codes, weights, n_classes * n_folds).astype(np.float64)
+    stratum = n_classes * fold
+    stratum += codes
+    sums = np.bincount(stratum, weights, n_classes * n_folds).astype(np.float64)
     return sums.reshape(n_folds, n_classes)
 
 

@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.data.storage import StoragePath, check_storage
 from metaopt_fast.fitting.arguments import (
     Effort,
     Rows,
@@ -63,6 +64,7 @@ def fit_many(
     max_iter: int = 100,
     theta0: npt.ArrayLike | None = None,
     n_threads: int | None = None,
+    storage: StoragePath | None = None,
 ) -> FitResult:
     """Fit M regularised logistic regressions, for each fold that is left out, as one computation.
 
@@ -114,6 +116,9 @@ def fit_many(
         models start from those of all rows at penalties nearby; of sparse rows, from 0.
     n_threads : int, optional
         Number of threads, from 1 to 1024; by default as in `LogisticLoss`.
+    storage : path of a directory, optional
+        Where rows lie while models are fitted, in files without names, instead of in memory: for
+        data larger than that, as `collect_batches` reads it. Results keep their bits.
 
     Returns
     -------
@@ -123,6 +128,8 @@ def fit_many(
     ------
     ValueError, TypeError
         If an argument is not as described, or the training rows of a fold lack a class.
+    OSError
+        If `storage` has no room for the rows, or this process may not write there.
 
     Warns
     -----
@@ -148,7 +155,7 @@ def fit_many(
     True
     """
     effort = Effort.of(tol, max_iter, n_threads)
-    rows = Rows.of(X, y, folds, sample_weight, fit_intercept)
+    rows = Rows.of(X, y, folds, sample_weight, fit_intercept, check_storage(storage))
     fits = fit_models(
         effort,
         rows,
@@ -301,7 +308,7 @@ def _fit(
 
     Returns them, and what they are worth on the folds, if there are any."""
     n_threads = effort.n_threads
-    reduction = Reduction.of(rows.X, rows.weights, rows.fit_intercept)
+    reduction = Reduction.of(rows.X, rows.weights, rows.fit_intercept, rows.memory)
     whole = Strata.of(rows, reduction.columns, n_threads)
     strata, l2 = whole, reduction.l2(l2)
     if reduction.is_wide:

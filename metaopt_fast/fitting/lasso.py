@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.data.numbers import check_range
+from metaopt_fast.data.storage import Memory
 from metaopt_fast.fitting.arguments import (
     Effort,
     Rows,
@@ -72,10 +73,12 @@ class TrainingRows:
         return cls(used, np.where(positive, -1.0, 1.0), weights, lighter)
 
 
-def columns_of(X: npt.NDArray[Any]) -> Float64Array:
+def columns_of(X: npt.NDArray[Any], memory: Memory) -> Float64Array:
     """Return the columns of X, each in one piece, with zeros up to a whole panel of rows."""
     n_samples, n_features = X.shape
-    columns = np.zeros((n_features, -(-n_samples // PANEL_ROWS) * PANEL_ROWS))
+    length = -(-n_samples // PANEL_ROWS) * PANEL_ROWS
+    columns: Float64Array = memory.zeros(8 * n_features * length).view(np.float64)
+    columns = columns.reshape(n_features, length)
     size = n_samples if X.strides[0] <= X.strides[1] else ROWS_AT_ONCE
     for first in range(0, n_samples, size):
         columns[:, first : first + size][:, : n_samples - first] = X[first : first + size].T
@@ -94,7 +97,7 @@ def reduced(rows: Rows) -> tuple[Reduction, Float64Array]:
     Where the median of a sample is above 4 mean deviations, its sum is above (1 - 1/4) / (1 + 1/4)
     of the sum of absolute values. To look at these sums first takes a fifth of the time.
     """
-    columns = columns_of(rows.X)
+    columns = columns_of(rows.X, rows.memory)
     largest = max(float(columns.max()), -float(columns.min()))
     if not math.isfinite(largest):
         row = int(np.isfinite(columns).all(axis=0).argmin())
@@ -105,10 +108,10 @@ def reduced(rows: Rows) -> tuple[Reduction, Float64Array]:
         near = bool((np.abs(sample.sum(axis=1)) < 0.59 * np.abs(sample).sum(axis=1)).all())
     if near and largest < math.ldexp(0.5, LARGEST_EXPONENT):
         return Reduction(rows.X, None, 0), columns
-    reduction = Reduction.of(rows.X, rows.weights, rows.fit_intercept)
+    reduction = Reduction.of(rows.X, rows.weights, rows.fit_intercept, rows.memory)
     if reduction.centres is None and reduction.exponent == 0:
         return reduction, columns
-    return reduction, columns_of(reduction.X)
+    return reduction, columns_of(reduction.X, rows.memory)
 
 
 def paths_of(l1: Float64Array, l2: Float64Array) -> list[IndexArray]:

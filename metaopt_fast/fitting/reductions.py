@@ -8,13 +8,15 @@ penalty, but for rounding.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 import metaopt_fast._kernels as _kernels
+from metaopt_fast.data.packed import CHUNK_ROWS
+from metaopt_fast.data.storage import IN_MEMORY, Memory
 from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.values import to_float64
 
@@ -42,6 +44,8 @@ class Reduction:
         Power of 2 that columns were divided by.
     reflections, taus : arrays of shape (n_samples, n_features) and (n_samples,), or None
         Reflections that leave a column for each row, where there are more columns: see `_kernels`.
+    memory : Memory
+        Where copies of the columns lie.
     """
 
     X: npt.NDArray[Any]
@@ -49,18 +53,25 @@ class Reduction:
     exponent: int
     reflections: Float64Array | None = None
     taus: Float64Array | None = None
+    memory: Memory = IN_MEMORY
 
     @classmethod
-    def of(cls, X: npt.NDArray[Any], weights: Float64Array, fit_intercept: bool) -> Self:
+    def of(
+        cls,
+        X: npt.NDArray[Any],
+        weights: Float64Array,
+        fit_intercept: bool,
+        memory: Memory = IN_MEMORY,
+    ) -> Self:
         """Return the columns centred and scaled, X itself where neither is needed."""
         centres = far_centres(X, weights) if fit_intercept else None
         if centres is not None:
-            X = to_float64(X) - centres
+            X = moved(X, centres, 0, memory)
         largest = max(abs(float(X.max())), abs(float(X.min())))
         exponent = math.frexp(largest)[1] if math.isfinite(largest) else 0
         if exponent <= LARGEST_EXPONENT:
-            return cls(X, centres, 0)
-        return cls(np.ldexp(to_float64(X), -exponent), centres, exponent)
+            return cls(X, centres, 0, memory=memory)
+        return cls(moved(X, 0.0, exponent, memory), centres, exponent, memory=memory)
 
     @property
     def is_wide(self) -> bool:
@@ -69,10 +80,10 @@ class Reduction:
 
     def by_rows(self, n_threads: int) -> Self:
         """Return the same, with reflections that leave a column for each row."""
-        rows = np.array(self.X, np.float64, order="C")
+        rows = self.memory.copy(self.X, np.float64)
         taus = np.empty(len(rows))
         _kernels.make_reflections(rows, taus, n_threads)
-        return type(self)(self.X, self.centres, self.exponent, rows, taus)
+        return replace(self, reflections=rows, taus=taus)
 
     @property
     def columns(self) -> npt.NDArray[Any]:
@@ -124,6 +135,19 @@ class Reduction:
         ]
         found = np.array(moved).reshape(-1, 1)
         return np.concatenate([coefficients, found], axis=1), np.abs(found[:, 0]) * 2.0**-53
+
+
+def moved(
+    X: npt.NDArray[Any], centres: Float64Array | float, exponent: int, memory: Memory
+) -> Float64Array:
+    """Return X with numbers taken from its columns, divided by a power of 2."""
+    found: Float64Array = memory.empty(X.shape, np.float64)
+    for first in range(0, len(X), CHUNK_ROWS):
+        some = found[first : first + CHUNK_ROWS]
+        np.subtract(to_float64(X[first : first + CHUNK_ROWS]), centres, out=some)
+        if exponent != 0:
+            np.ldexp(some, -exponent, out=some)
+    return found
 
 
 def sample_rows(weights: Float64Array) -> IndexArray:

@@ -80,7 +80,7 @@ def fit_softmax(
     without each fold, choice by choice.
     """
     n_threads, n_classes = effort.n_threads, len(rows.classes)
-    reduction = Reduction.of(rows.X, rows.weights, rows.fit_intercept)
+    reduction = Reduction.of(rows.X, rows.weights, rows.fit_intercept, rows.memory)
     sets = SoftmaxSets.of(rows, reduction.columns, choices, n_threads)
     start = None
     if theta0 is not None:

@@ -28,6 +28,8 @@ SKETCH = 8
 MANY, LARGEST = 2**18, 1e15
 # Matrices up to so many columns are inverted by sweeps of NumPy.
 LEAF = 48
+# Rows that are copied together.
+ROWS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +76,7 @@ class SoftmaxSets:
     ) -> Self:
         """Return the sets of each choice of class weights without each fold, choice by choice."""
         n_classes, n_folds = len(rows.classes), rows.n_folds or 1
-        stratum = rows.fold * n_classes + rows.codes
+        stratum = rows.strata
         packed = pack(
             columns,
             rows.codes,
@@ -84,6 +86,7 @@ class SoftmaxSets:
             strata=stratum,
             signed=False,
             n_threads=n_threads,
+            memory=rows.memory,
         )
         of_block = (packed.of_blocks(rows.fold) * n_classes + packed.block_labels).astype(np.intc)
         n_strata = n_folds * n_classes
@@ -194,14 +197,20 @@ def sums_of_strata(
 ) -> tuple[Float64Array, Float64Array]:
     """Return the weighted sums of the rows of each stratum, ones of an intercept behind them, and
     those of their squared lengths."""
-    order = np.argsort(stratum, kind="stable")
-    ends = np.searchsorted(stratum[order], np.arange(n_strata + 1))
+    memory = rows.memory
+    order = memory.keep(np.argsort(stratum, kind="stable"))
+    ends = np.cumsum([0, *np.bincount(stratum, minlength=n_strata)])
     sums = np.zeros((n_strata, columns.shape[1] + rows.fit_intercept))
     squares = np.zeros(n_strata)
     for s, (first, last) in enumerate(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)):
-        some, weights = to_float64(columns[order[first:last]]), rows.weights[order[first:last]]
-        sums[s, : columns.shape[1]] = (weights[:, None] * some).sum(axis=0)
-        squares[s] = (weights * np.square(some).sum(axis=1)).sum()
+        which = order[first:last]
+        some = memory.empty((len(which), columns.shape[1]), np.float64)
+        for row in range(0, len(which), ROWS_AT_ONCE):
+            at = slice(row, row + ROWS_AT_ONCE)
+            some[at] = to_float64(columns[which[at]])
+        weights, products = rows.weights[which], memory.empty(some.shape, np.float64)
+        sums[s, : columns.shape[1]] = np.multiply(weights[:, None], some, out=products).sum(axis=0)
+        squares[s] = (weights * np.square(some, out=products).sum(axis=1)).sum()
         if rows.fit_intercept:
             sums[s, -1] = weights.sum()
             squares[s] += sums[s, -1]

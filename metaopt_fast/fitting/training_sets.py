@@ -56,8 +56,9 @@ class Strata:
             rows.weights,
             rows.fit_intercept,
             "float64",
-            strata=rows.fold * 2 + rows.positive,
+            strata=rows.strata,
             n_threads=n_threads,
+            memory=rows.memory,
         )
         n_params = columns.shape[1] + rows.fit_intercept
         return cls(packed, rows.fold, rows.sums, rows.left_out, n_params, n_threads, loss)

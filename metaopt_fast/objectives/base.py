@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from typing import Any, Self, TypeGuard
+from collections.abc import Iterable
+from typing import Any, Self, TypeGuard, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from metaopt_fast.data.packed import Packed
 from metaopt_fast.data.packing import decisions_of
 from metaopt_fast.data.sparse_packed import SparsePacked
 from metaopt_fast.data.sparse_rows import sparse_rows
+from metaopt_fast.data.storage import StoragePath
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.machine import default_n_threads
 from metaopt_fast.objectives.penalties import L2, Penalty
@@ -262,6 +264,46 @@ class PenalisedLoss(LinearData):
         if gradient is not None:
             gradient[:] = gradients[0]
         return float(losses[0])
+
+    @classmethod
+    def from_batches(
+        cls, batches: Iterable[Any], *, storage: StoragePath | None = None, **arguments: Any
+    ) -> Self:
+        """Return the objective of rows that come batch by batch, each read once and in its turn.
+
+        Parameters
+        ----------
+        batches : iterable of tuple
+            (X, y) or (X, y, sample_weight) each: arrays, frames or record batches, as of
+            `collect_batches`.
+        storage : path of a directory, optional
+            Where the rows lie, twice as long as they are collected and packed; by default, in
+            memory.
+        **arguments
+            All others of the class.
+
+        Returns
+        -------
+        The same class
+            The bits of an objective of all rows at once.
+
+        Raises
+        ------
+        ValueError, TypeError, OSError
+            As of `collect_batches`, and of the class.
+
+        Examples
+        --------
+        >>> import metaopt_fast as mf
+        >>> batches = (([[float(i)]], [i > 1]) for i in range(4))
+        >>> mf.LogisticLoss.from_batches(batches, l2=0.1).n_samples
+        4
+        """
+        from metaopt_fast.data.batches import collect_batches
+
+        rows, make = collect_batches(batches, storage=storage), cast(Any, cls)
+        made: Self = make(rows.X, rows.y, rows.sample_weight, storage=storage, **arguments)
+        return made
 
     def loss(self, theta: npt.ArrayLike) -> float:
         """Return L(theta).

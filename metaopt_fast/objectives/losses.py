@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.data.storage import StoragePath
 from metaopt_fast.objectives.pointwise import PointwiseLoss
 from metaopt_fast.validation.values import check_number
 
@@ -45,6 +46,9 @@ class LogisticLoss(PointwiseLoss):
     merge_duplicates : bool, default False
         Whether rows with the same numbers and the same label become one, with the sum of their
         weights: of data in few values, few rows are left, and n_samples is their number.
+    storage : path of a directory, optional
+        Where the packed rows lie, in a file without a name, instead of in memory: for data larger
+        than that. Results keep their bits.
 
     Attributes
     ----------
@@ -55,6 +59,8 @@ class LogisticLoss(PointwiseLoss):
     ------
     ValueError, TypeError
         If an argument is not as described; the message says what to do.
+    OSError
+        If `storage` has no room for the rows, or this process may not write there.
 
     Examples
     --------
@@ -75,7 +81,7 @@ class SquaredHingeLoss(PointwiseLoss):
 
     Parameters
     ----------
-    X, y, sample_weight, l2, fit_intercept, dtype, n_threads, merge_duplicates
+    X, y, sample_weight, l2, fit_intercept, dtype, n_threads, merge_duplicates, storage
         As in `LogisticLoss`.
 
     Examples
@@ -97,7 +103,7 @@ class HingeLoss(PointwiseLoss):
 
     Parameters
     ----------
-    X, y, sample_weight, l2, fit_intercept, dtype, n_threads, merge_duplicates
+    X, y, sample_weight, l2, fit_intercept, dtype, n_threads, merge_duplicates, storage
         As in `LogisticLoss`.
 
     Examples
@@ -119,7 +125,7 @@ class SquaredLoss(PointwiseLoss):
 
     Parameters
     ----------
-    X, y, sample_weight, l2, fit_intercept, dtype, n_threads, merge_duplicates
+    X, y, sample_weight, l2, fit_intercept, dtype, n_threads, merge_duplicates, storage
         As in `LogisticLoss`.
 
     Examples
@@ -141,7 +147,7 @@ class SmoothedZeroOneLoss(PointwiseLoss):
 
     Parameters
     ----------
-    X, y, sample_weight, l2, fit_intercept, dtype, n_threads, merge_duplicates
+    X, y, sample_weight, l2, fit_intercept, dtype, n_threads, merge_duplicates, storage
         As in `LogisticLoss`.
     beta : float, default 1
         Steepness, > 0. The rows are stored times beta.
@@ -170,6 +176,7 @@ class SmoothedZeroOneLoss(PointwiseLoss):
         dtype: npt.DTypeLike = "float64",
         n_threads: int | None = None,
         merge_duplicates: bool = False,
+        storage: StoragePath | None = None,
     ) -> None:
         self.beta: float = check_number("beta", beta, 0.0, strictly=True)
         with np.errstate(all="ignore"):
@@ -182,6 +189,7 @@ class SmoothedZeroOneLoss(PointwiseLoss):
                 dtype=dtype,
                 n_threads=n_threads,
                 merge_duplicates=merge_duplicates,
+                storage=storage,
             )
         if not np.isfinite(self._packed.extent):
             raise ValueError(

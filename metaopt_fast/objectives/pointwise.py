@@ -15,6 +15,7 @@ from metaopt_fast.data.packed import Packed
 from metaopt_fast.data.packing import pack
 from metaopt_fast.data.sparse_packed import SparseEvaluator, SparsePacked
 from metaopt_fast.data.sparse_rows import SparseRows, sparse_rows
+from metaopt_fast.data.storage import Memory, StoragePath, check_storage
 from metaopt_fast.data.subsets import minibatches, subset
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.base import PenalisedLoss, check_sampler
@@ -59,13 +60,20 @@ class PointwiseLoss(PenalisedLoss):
         dtype: npt.DTypeLike = "float64",
         n_threads: int | None = None,
         merge_duplicates: bool = False,
+        storage: StoragePath | None = None,
     ) -> None:
         self.l2: float = check_number("l2", l2, 0.0)
         super().__init__(fit_intercept, dtype, n_threads)
+        memory = check_storage(storage)
         merges, sparse = check_flag("merge_duplicates", merge_duplicates), sparse_rows("X", X)
         if sparse is not None:
-            self._check_takes_sparse(merges)
+            self._check_takes_sparse(merges, memory)
         elif merges:
+            if storage is not None:
+                raise ValueError(
+                    "merge_duplicates is True, which takes memory for all rows, but there is a "
+                    "storage: pass one of both."
+                )
             from metaopt_fast.data import duplicates
 
             X, y, sample_weight = duplicates.merge_duplicates(X, y, sample_weight)
@@ -73,24 +81,29 @@ class PointwiseLoss(PenalisedLoss):
         positive, weights = check_y(y, len(rows)), None
         if sample_weight is not None:
             weights = check_sample_weight(sample_weight, len(rows))
-        self._packed: Packed | SparsePacked = self._pack(rows, positive, weights)
+        self._packed: Packed | SparsePacked = self._pack(rows, positive, weights, memory)
         self._digest: bytes | None = None
         self._connect()
 
-    def _check_takes_sparse(self, merges: bool) -> None:
+    def _check_takes_sparse(self, merges: bool, memory: Memory) -> None:
         """Raise an error where what is asked for has no sparse rows."""
         for name, given, cure in (
             ("dtype", self.dtype, "'float64'"),
             ("merge_duplicates", merges, "False"),
+            ("storage", memory.folder, "None"),
         ):
-            if given not in ("float64", False):
+            if given not in ("float64", False, None):
                 raise ValueError(
                     f"{name} is {given!r}, and X is a sparse matrix: pass {name}={cure}, or "
                     "X.toarray()."
                 )
 
     def _pack(
-        self, X: Array | SparseRows, positive: BoolArray, weights: Float64Array | None
+        self,
+        X: Array | SparseRows,
+        positive: BoolArray,
+        weights: Float64Array | None,
+        memory: Memory,
     ) -> Packed | SparsePacked:
         """Pack checked rows of either kind."""
         scale, n_threads = self._scale(), self._threads()
@@ -104,6 +117,7 @@ class PointwiseLoss(PenalisedLoss):
             self.dtype,
             scale=scale,
             n_threads=n_threads,
+            memory=memory,
         )
 
     def _scale(self) -> float:

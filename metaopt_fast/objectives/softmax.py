@@ -11,6 +11,7 @@ import numpy.typing as npt
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.data.checks import check_rows, check_sample_weight, check_whole_labels, check_X
 from metaopt_fast.data.packing import decisions_of, pack
+from metaopt_fast.data.storage import StoragePath, check_storage
 from metaopt_fast.data.subsets import subset
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.base import PenalisedLoss
@@ -50,7 +51,7 @@ class SoftmaxLoss(PenalisedLoss):
         Strength of the penalty, >= 0.
     fit_intercept : bool, default False
         Whether each class has an intercept.
-    dtype, n_threads
+    dtype, n_threads, storage
         As in `LogisticLoss`.
 
     Attributes
@@ -79,9 +80,11 @@ class SoftmaxLoss(PenalisedLoss):
         fit_intercept: bool = False,
         dtype: npt.DTypeLike = "float64",
         n_threads: int | None = None,
+        storage: StoragePath | None = None,
     ) -> None:
         self.l2: float = check_number("l2", l2, 0.0)
         super().__init__(fit_intercept, dtype, n_threads)
+        memory = check_storage(storage)
         X = check_X(X)
         self.n_classes, classes = check_whole_labels(y, len(X), n_classes, MAX_CLASSES)
         weights = None
@@ -96,6 +99,7 @@ class SoftmaxLoss(PenalisedLoss):
             strata=classes,
             signed=False,
             n_threads=self._threads(),
+            memory=memory,
         )
         self._digest: bytes | None = None
         self._connect()

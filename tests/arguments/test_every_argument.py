@@ -47,6 +47,7 @@ from metaopt_fast import metrics
 FITS = mf.fit_many(X, Y, l2=[0.1, 1.0])
 STABLE = mf.stability_selection(X, Y, l1=0.1, n_resamples=4)
 THETAS_BY_NUMBER = {"thetas": r"theta \d+"}
+LOSSES = ("LogisticLoss", "SquaredHingeLoss", "HingeLoss", "SquaredLoss", "SmoothedZeroOneLoss")
 
 
 def entries():
@@ -55,6 +56,14 @@ def entries():
         "config": Entry(mf.config, {}),
         "show_config": Entry(mf.show_config, {}),
         "merge_duplicates": Entry(mf.merge_duplicates, DATA),
+        # Not a list, which would be one of arrays.
+        "collect_batches": Entry(mf.collect_batches, {"batches": {0: (X, Y)}.values()}),
+        **{
+            f"{name}.from_batches": Entry(
+                getattr(mf, name).from_batches, {"batches": {0: (X, Y)}.values()}
+            )
+            for name in (*LOSSES, "SoftmaxLoss")
+        },
         "standardize": Entry(mf.standardize, {"X": X, "sample_weight": WEIGHTS}),
         "load_model": Entry(mf.load_model, {"path": "model.json"}),
         "Model.save": Entry(MODEL.save, {"path": "kept.json"}),
@@ -130,8 +139,7 @@ COUNTS_AS_THEY_ARE = {"counts": "what batch_counts returned, handed over at ever
 
 def objectives():
     table = {}
-    losses = ("LogisticLoss", "SquaredHingeLoss", "HingeLoss", "SquaredLoss", "SmoothedZeroOneLoss")
-    for name in (*losses, "AUCObjective", "ConfusionCounts"):
+    for name in (*LOSSES, "AUCObjective", "ConfusionCounts"):
         valid = {**DATA, "fit_intercept": False}
         if name == "ConfusionCounts":
             valid |= {"groups": GROUPS, "thresholds": [0.3, 0.5]}
@@ -149,7 +157,7 @@ def objectives():
             table[f"{name}.sampled_loss"] = Entry(made.sampled_loss, DRAWN)
         table[f"{name}.decisions"] = Entry(made.decisions, {"theta": THETA, "X": X})
         table[f"{name}.with_threads"] = Entry(made.with_threads, {"n_threads": 1})
-        if name in losses:
+        if name in LOSSES:
             table |= {
                 f"{name}.pruned_loss": Entry(made.pruned_loss, PRUNED),
                 f"{name}.pruned_loss of thetas": Entry(
@@ -264,6 +272,7 @@ RECORD = "a record that functions return: made by nobody else, read by attribute
 OWN = "called by other modules, with what they have checked"
 UNLIMITED = ("Normal", "Uniform", "Mixture")
 NOT_IN_TABLE = {
+    "CollectedRows": RECORD,
     "DescentResult": RECORD,
     "DescentSearchResult": RECORD,
     "EvolveResult": RECORD,
