@@ -83,7 +83,10 @@ class Folder(Memory):
     def check_room(self, n_bytes: int) -> None:
         import shutil
 
-        usage = shutil.disk_usage(self.folder)
+        try:
+            usage = shutil.disk_usage(self.folder)
+        except OSError as error:  # it was there
+            raise self.refused(n_bytes, error) from None
         if usage.total > 0 and usage.free < n_bytes:
             raise self.refused(n_bytes, OSError(errno.ENOSPC, f"{usage.free:,} are free"))
 

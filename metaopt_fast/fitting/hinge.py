@@ -60,7 +60,7 @@ def fit_machines(
 
     Returns them, and what they are worth on the folds, if there are any."""
     n_threads = effort.n_threads
-    reduction = Reduction.of(rows.X, rows.weights, rows.fit_intercept)
+    reduction = Reduction.of(rows.X, rows.weights, rows.fit_intercept, rows.memory)
     whole = Strata.of(rows, reduction.columns, n_threads, "squared_hinge")
     strata, l2 = whole, reduction.l2(l2)
     if reduction.is_wide:

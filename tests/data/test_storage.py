@@ -300,6 +300,16 @@ def test_a_disk_without_room_is_said_before_rows_are_read(memory, monkeypatch):
     )
 
 
+def test_a_folder_that_is_gone_is_said(memory):
+    (memory / "gone").mkdir()
+    objective = mf.LogisticLoss(X, Y, storage=memory / "gone")
+    wanted = objective.loss(np.ones(5))
+    (memory / "gone").rmdir()
+    with pytest.raises(OSError, match=r"gone'.*\(No such file or directory\): pass a directory"):
+        objective.subset([0, 1, 2, 3, 4, 5, 6, 7])
+    assert objective.loss(np.ones(5)) == wanted
+
+
 def test_a_disk_that_fills_while_rows_are_packed_is_an_error(memory, monkeypatch):
     real, calls = os.posix_fallocate, []
 
