@@ -24,7 +24,7 @@ StoragePath: TypeAlias = str | os.PathLike[str]
 # Of an address, in bytes: that of the widest vectors.
 ALIGNMENT = 64
 # Bytes of a file that are taken between two looks at signals.
-TAKEN_AT_ONCE = 256 * 1024 * 1024
+TAKEN_AT_ONCE = 64 * 1024 * 1024
 # And that are written.
 WRITTEN_AT_ONCE = 16 * 1024 * 1024
 # What systems say that cannot take space for a file before it is written.

@@ -146,7 +146,7 @@ def test_candidates_that_read_the_rows_together_keep_their_bits(memory, n_thread
     """More tiles than are at work together in memory, over more rows than are in one slice."""
     n = 2**20
     column = (np.arange(n) * 7919 % 1009 - 504).astype(np.int16)[:, None]
-    thetas = np.linspace(-0.02, 0.02, 24 * 9 + 3)[:, None]
+    thetas = np.linspace(-0.02, 0.02, 24 * 5 + 3)[:, None]
     objectives = [
         mf.LogisticLoss(column, column[:, 0] % 3 == 0, n_threads=n_threads, storage=folder)
         for folder in (memory, None)

@@ -21,7 +21,7 @@ CASES = {
     "beyond squares": (X * 1e160, Z > 0, {"l2": [1e300, 1e305]}),
     "more columns than rows": (np.tile(X[:30], 10), Z[:30] > 0, L2),
     "three classes": (X, np.digitize(Z, [-1, 1]), {**L2, "folds": FOLDS}),
-    "squared hinge": (X + 1e4, Z > 0, {**L2, "folds": FOLDS, "loss": "squared_hinge"}),
+    "squared hinge": (X, Z > 0, {**L2, "folds": FOLDS, "loss": "squared_hinge"}),
     "l1": (X, Z > 0, {"l2": 0.0, "l1": [0.1, 0.01], "folds": FOLDS}),
     "elastic net, far from 0": (X + 1e4, Z > 0, {"l2": 1e-3, "l1": [0.1, 0.0]}),
     "whole numbers": ((10 * X).astype(np.int16), Z > 0, {"l2": np.ldexp(1.0, -np.arange(40))}),
