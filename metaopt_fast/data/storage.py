@@ -15,7 +15,6 @@ from typing import IO, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.typing import IndexArray
 from metaopt_fast.validation.values import describe
 
 Shape: TypeAlias = int | tuple[int, ...]
@@ -27,6 +26,8 @@ ALIGNMENT = 64
 TAKEN_AT_ONCE = 64 * 1024 * 1024
 # And that are written.
 WRITTEN_AT_ONCE = 16 * 1024 * 1024
+# Rows whose values are looked up together.
+TAKEN_ROWS = 2**20
 # What systems say that cannot take space for a file before it is written.
 CANNOT_TAKE = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 # And of a disk that is full, or of which a user or a process may have no more.
@@ -65,11 +66,16 @@ class Memory:
         """Return an array that grows, and has no rows so far."""
         return Pile()
 
-    def take(self, values: npt.NDArray[Any], rows: IndexArray) -> npt.NDArray[Any]:
+    def take(
+        self, values: npt.NDArray[Any], rows: npt.NDArray[np.integer[Any]]
+    ) -> npt.NDArray[Any]:
         """Return the values of some rows; a number below 0 stands for the first one."""
         found = self.empty(len(rows), values.dtype)
-        # NumPy buffers the whole of what it checks.
-        return np.take(values, rows, out=found, mode="clip")
+        # NumPy copies row numbers of another dtype, and results that it checks.
+        for first in range(0, len(rows), TAKEN_ROWS):
+            some = slice(first, first + TAKEN_ROWS)
+            np.take(values, rows[some], out=found[some], mode="clip")
+        return found
 
 
 class Folder(Memory):
