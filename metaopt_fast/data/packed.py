@@ -295,9 +295,8 @@ class Packed:
         )
 
     def _narrowed(self, numbers: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        wide = numbers.view(self.dtype)
-        found = aligned_zeros(wide.size * 4)
-        found.view(np.float32)[:] = wide
+        found = self.memory.zeros(4 * numbers.size // np.dtype(self.dtype).itemsize)
+        found.view(np.float32)[:] = numbers.view(self.dtype)
         return found
 
     @property
