@@ -97,6 +97,11 @@ class Rows:
         if not isinstance(fit_intercept, (bool, np.bool_)):
             raise TypeError(f"fit_intercept is {describe(fit_intercept)}: pass True or False.")
         sparse = X if isinstance(X, SparseRows) else sparse_rows("X", X)
+        if sparse is not None and memory.folder is not None:
+            raise ValueError(
+                f"storage is {memory.folder!r}, and X is a sparse matrix: pass storage=None, or "
+                "X.toarray()."
+            )
         X = check_X(X) if sparse is None else sparse
         labels = check_labels(y, len(X))
         classes, codes = labels.values, memory.keep(labels.codes)

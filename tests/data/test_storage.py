@@ -2,6 +2,7 @@
 
 import copy
 import errno
+import functools
 import multiprocessing
 import os
 import pickle
@@ -285,6 +286,13 @@ def test_what_is_no_folder_to_write_to_is_refused_before_any_row_is_read(value, 
 def test_merged_duplicates_are_refused_as_they_take_memory(memory):
     with pytest.raises(ValueError, match=r"merge_duplicates is True.*: pass one of both"):
         mf.LogisticLoss(X, Y, merge_duplicates=True, storage=memory)
+
+
+def test_sparse_rows_are_refused_as_they_lie_in_memory(memory):
+    sparse = pytest.importorskip("scipy.sparse").csr_matrix(X)
+    for call in (mf.LogisticLoss, functools.partial(mf.fit_many, l2=0.1)):
+        with pytest.raises(ValueError, match=r"storage is .* X is a sparse matrix: pass storage="):
+            call(sparse, Y, storage=memory)
 
 
 def test_a_disk_without_room_is_said_before_rows_are_read(memory, monkeypatch):
