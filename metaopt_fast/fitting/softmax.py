@@ -50,10 +50,10 @@ class Care(NamedTuple):
     halvings: int
 
 
-WIDE, NARROW = Care(1e-13, 12, 30), Care(1e-6, 5, 4)
+WIDE, NARROW = Care(1e-13, 12, 30), Care(1e-6, 20, 4)
 # Gaps below so many times those that the rounding of gradients makes, in single precision, are
 # beyond what these tell.
-NOISE = 1.0
+NOISE = 0.25
 
 
 class SoftmaxOptima(NamedTuple):
