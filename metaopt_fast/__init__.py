@@ -45,8 +45,11 @@ if TYPE_CHECKING:
     from metaopt_fast.evolution.evolve import evolve
     from metaopt_fast.evolution.result import EvolveResult
     from metaopt_fast.files.owned import CheckpointError
+    from metaopt_fast.fitting.bootstrap import BootstrapResult, bootstrap
+    from metaopt_fast.fitting.data_values import DataValues, data_values
     from metaopt_fast.fitting.fit_many import fit_many
     from metaopt_fast.fitting.lasso import l1_max
+    from metaopt_fast.fitting.resamples import bootstrap_weights, permuted_labels
     from metaopt_fast.fitting.result import FitResult
     from metaopt_fast.fitting.stability import StabilityResult, stability_selection
     from metaopt_fast.models.model import Model
@@ -66,10 +69,12 @@ if TYPE_CHECKING:
 __all__ = [
     "STREAM_VERSION",
     "AUCObjective",
+    "BootstrapResult",
     "CheckpointError",
     "CollectedRows",
     "ConfusionCounts",
     "CountObjective",
+    "DataValues",
     "DescentResult",
     "DescentSearchResult",
     "EvolveResult",
@@ -93,8 +98,11 @@ __all__ = [
     "__version__",
     "best_tree",
     "best_trees",
+    "bootstrap",
+    "bootstrap_weights",
     "collect_batches",
     "config",
+    "data_values",
     "enumerate_search",
     "evolve",
     "fit_many",
@@ -104,6 +112,7 @@ __all__ = [
     "merge_duplicates",
     "merge_results",
     "metrics",
+    "permuted_labels",
     "random_search",
     "read_checkpoint",
     "reference",
@@ -118,10 +127,12 @@ __all__ = [
 # Imported when asked for: few programs need them, and every program pays for an import.
 _LATER = {
     "AUCObjective": "objectives.auc",
+    "BootstrapResult": "fitting.bootstrap",
     "CheckpointError": "files.owned",
     "CollectedRows": "data.batches",
     "ConfusionCounts": "objectives.counts",
     "CountObjective": "objectives.count_objective",
+    "DataValues": "fitting.data_values",
     "DescentResult": "descent.result",
     "DescentSearchResult": "selection.descents",
     "EvolveResult": "evolution.result",
@@ -134,6 +145,9 @@ _LATER = {
     "Tree": "trees.tree",
     "best_tree": "trees.best_tree",
     "best_trees": "trees.best_tree",
+    "bootstrap": "fitting.bootstrap",
+    "bootstrap_weights": "fitting.resamples",
+    "data_values": "fitting.data_values",
     "collect_batches": "data.batches",
     "enumerate_search": "search.enumeration",
     "fit_many": "fitting.fit_many",
@@ -143,6 +157,7 @@ _LATER = {
     "merge_duplicates": "data.duplicates",
     "evolve": "evolution.evolve",
     "metrics": "metrics",
+    "permuted_labels": "fitting.resamples",
     "read_checkpoint": "search.snapshot",
     "reference": "reference",
     "search_descents": "selection.descents",

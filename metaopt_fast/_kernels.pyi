@@ -443,6 +443,63 @@ class Walk:
     ) -> Self: ...
 
 @disjoint_base
+class LaneRows:
+    def __init__(
+        self,
+        rows: PackedRows,
+        row_at: npt.NDArray[np.intp],
+        weights: npt.NDArray[Any] | None,
+        codes: _Bytes,
+        fold: npt.NDArray[np.intp] | None,
+        weight_of: npt.NDArray[np.intp],
+        code_of: npt.NDArray[np.intp],
+        left_out: npt.NDArray[np.intp],
+        factors: _Float64Array,
+        are_turned: bool,
+    ) -> None: ...
+    def class_sums(self, n_folds: int, sums: _Float64Array) -> None: ...
+    def losses(
+        self,
+        which: npt.NDArray[np.intp],
+        thetas: _Float64Array,
+        held_out: bool,
+        losses: _Float64Array,
+        wrong: _Float64Array,
+        n_threads: int,
+    ) -> None: ...
+    def gradients(
+        self,
+        which: npt.NDArray[np.intp],
+        thetas: _Float64Array,
+        gradients: _Float64Array,
+        n_threads: int,
+    ) -> None: ...
+    def hessians(
+        self,
+        which: npt.NDArray[np.intp],
+        thetas: _Float64Array,
+        stride: int,
+        hessians: _Float64Array,
+        n_threads: int,
+    ) -> None: ...
+    def quasi_newton(
+        self,
+        which: npt.NDArray[np.intp],
+        thetas: _Float64Array,
+        metrics: _Float64Array,
+        metric_of: npt.NDArray[np.intp],
+        penalties: _Float64Array,
+        centres: _Float64Array,
+        inverse_totals: _Float64Array,
+        wanted: float,
+        most: int,
+        found: _Float64Array,
+        gradients: _Float64Array,
+        n_iter: npt.NDArray[np.intp],
+        n_threads: int,
+    ) -> None: ...
+
+@disjoint_base
 class LassoPaths:
     def __init__(
         self,

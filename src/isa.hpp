@@ -5,6 +5,7 @@
 #include "counts.hpp"
 #include "elementwise.hpp"
 #include "histogram.hpp"
+#include "lanes.hpp"
 #include "lasso.hpp"
 #include "narrow_random.hpp"
 #include "newton.hpp"
@@ -104,6 +105,10 @@ template <class T, class Loss> const Kernels *table() {
                                     keep_pair,
                                     tilt_pair,
                                     dot,
+                                    add_lane_gradients,
+                                    add_lane_losses,
+                                    add_lane_hessians,
+                                    advance_lanes,
                                     column_products,
                                     add_gram,
                                     combine,

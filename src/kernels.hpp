@@ -14,6 +14,8 @@ namespace metaopt {
 constexpr int PANEL = 8;
 constexpr int PANELS_PER_BLOCK = 8;
 constexpr int BLOCKS_PER_SPAN = 8;
+// Blocks whose Hessians are summed together, for a tile of models: see lanes.hpp.
+constexpr int LANE_HESSIAN_BLOCKS = 4;
 
 struct Rows {
     const void *panels;
@@ -222,6 +224,20 @@ struct SparseMove {
     int lanes, any_theta;
 };
 
+// What L-BFGS knows of a tile of models, one in each lane: [parameter][lane], or [lane] alone. The
+// last `count` trials are in a ring, [slot][parameter][lane], the newest at slot `newest`, which is
+// written next. Step and slope, trial and sums over rows are those of one visit of the rows.
+struct LaneDescent {
+    ptrdiff_t n, capacity, count, newest;
+    int is_shared;         // whether all lanes have one factor
+    const double *metric;  // a factor in pairs: [pair] or [pair][lane]
+    const double *penalties, *centres, *inverse_totals;
+    const double *wanted, *most;  // the slope at which a model is done, and steps
+    double *theta, *gradient, *trial, *trial_gradient, *direction, *scratch;
+    double *steps, *changes, *inverse_curvatures, *alphas;
+    double *slopes, *least, *sizes, *active, *idle, *asked;
+};
+
 // A sum, and what its additions rounded off.
 struct CarefulSum {
     double high, low;
@@ -328,6 +344,17 @@ struct Kernels {
                         double *product, double *square);
     void (*tilt_pair)(const Pairs *, ptrdiff_t at, double tilt);
     double (*dot)(const double *a, const double *b, ptrdiff_t n);
+    // See lanes.hpp: in double precision alone.
+    void (*add_lane_gradients)(const Rows *, ptrdiff_t first, ptrdiff_t last, const double *thetas,
+                               const double *signed_weights, double *gradients, double *scratch);
+    void (*add_lane_losses)(const Rows *, ptrdiff_t first, ptrdiff_t last, const double *thetas,
+                            const double *signed_weights, int are_turned, double *losses,
+                            double *wrong);
+    void (*add_lane_hessians)(const Rows *, ptrdiff_t first, ptrdiff_t last, ptrdiff_t stride,
+                              const double *thetas, const double *signed_weights,
+                              ptrdiff_t first_row, ptrdiff_t last_row, double *hessians,
+                              double *scratch);
+    int (*advance_lanes)(const LaneDescent *);
     // See lasso.hpp: also in double precision alone.
     void (*column_products)(const double *left, ptrdiff_t left_stride, ptrdiff_t n_left,
                             const double *right, ptrdiff_t right_stride, ptrdiff_t n_right,

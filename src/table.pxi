@@ -8,6 +8,7 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
     enum: PANEL
     enum: PANELS_PER_BLOCK
     enum: BLOCKS_PER_SPAN
+    enum: LANE_HESSIAN_BLOCKS
     enum: MOMENT_PARAMS
     enum: NORMAL
     enum: UNIFORM
@@ -173,6 +174,32 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         Py_ssize_t n, n_penalised
         int lanes, any_theta
 
+    struct LaneDescent:
+        Py_ssize_t n, capacity, count, newest
+        int is_shared
+        const double *metric
+        const double *penalties
+        const double *centres
+        const double *inverse_totals
+        const double *wanted
+        const double *most
+        double *theta
+        double *gradient
+        double *trial
+        double *trial_gradient
+        double *direction
+        double *scratch
+        double *steps
+        double *changes
+        double *inverse_curvatures
+        double *alphas
+        double *slopes
+        double *least
+        double *sizes
+        double *active
+        double *idle
+        double *asked
+
     struct CarefulSum:
         double high
         double low
@@ -263,6 +290,14 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
                             double *) noexcept nogil
         void (*tilt_pair)(const Pairs *, Py_ssize_t, double) noexcept nogil
         double (*dot)(const double *, const double *, Py_ssize_t) noexcept nogil
+        void (*add_lane_gradients)(const Rows *, Py_ssize_t, Py_ssize_t, const double *,
+                                   const double *, double *, double *) noexcept nogil
+        void (*add_lane_losses)(const Rows *, Py_ssize_t, Py_ssize_t, const double *,
+                                const double *, int, double *, double *) noexcept nogil
+        void (*add_lane_hessians)(const Rows *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *,
+                                  const double *, Py_ssize_t, Py_ssize_t, double *,
+                                  double *) noexcept nogil
+        int (*advance_lanes)(const LaneDescent *) noexcept nogil
         void (*column_products)(const double *, Py_ssize_t, Py_ssize_t, const double *, Py_ssize_t,
                                 Py_ssize_t, Py_ssize_t, double *, Py_ssize_t,
                                 Py_ssize_t) noexcept nogil

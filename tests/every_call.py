@@ -143,6 +143,14 @@ def fit_wide():
     return some, mf.fit_many(WIDE * np.arange(1, 131), y, l2=[0.5, 2.0**-12], fit_intercept=False)
 
 
+def fit_own(y):
+    """Models that differ in weights and penalties of features, each without each fold."""
+    weights = np.arange(5 * len(X)).reshape(5, -1) % 7 % 4
+    factors = np.where(np.arange(30).reshape(5, 6) % 7 == 3, np.inf, 1.0)
+    asked = {"sample_weight": weights.astype(np.uint8), "penalty_factor": factors}
+    return mf.fit_many(X, y, l2=2.0**-9, folds=GROUPS, center=np.ones(7), **asked)
+
+
 def fit_l1(rows, l2, **options):
     y = np.arange(len(rows)) % 2
     l1 = mf.l1_max(rows, y) * geometric(1.0, 0.05, 10)
@@ -227,6 +235,8 @@ CALLS = {
     "fit_many of 40 with folds": lambda: fit(FORTY, folds=GROUPS),
     "fit_many without a penalty": lambda: fit([0.0], class_weight="balanced"),
     "fit_many of wide data": fit_wide,
+    "fit_many of own weights": lambda: fit_own(Y),
+    "fit_many of own labels": lambda: fit_own(np.roll(np.tile(Y, (5, 1)), 7)),
     "fit_many of 4 classes": fit_classes,
     "fit_many of machines": lambda: fit(FORTY, folds=GROUPS, loss="squared_hinge"),
     "sparse rows": find_sparse,

@@ -210,6 +210,19 @@ TUNING: Options = (
     Option("--seed", SEED, "of the candidates and the folds, from 0 to 2**64 - 1", 0),
 )
 
+RESAMPLING: Options = (
+    Option("--c", POSITIVE, "inverse of the strength of the penalty, scikit-learn's C", 1.0, "C"),
+    Option("--resamples", partial(values.integer, 2, MAX_TUNED), "how many", 1000, "N"),
+    Option("--confidence", partial(values.number, 0.0, False), "of the intervals", 0.95, "P"),
+    Option(
+        "--method",
+        ("percentile", "BCa"),
+        "BCa corrects the intervals for bias and skewness, for one more model without each row",
+        "percentile",
+    ),
+    Option("--seed", SEED, "of the resamples and of --holdout, from 0 to 2**64 - 1", 0),
+)
+
 BENCH: Options = (
     Option(
         "--seconds", POSITIVE, "how long to measure, some seconds of preparation aside", 60.0, "S"
@@ -328,6 +341,18 @@ COMMANDS = (
         "C is scikit-learn's: l1 + l2 = 1 / (C * training rows). Exit status: 0, or 1 if the job "
         "failed, 2 for wrong usage; 130 after Ctrl-C and 143 after SIGTERM, which leave nothing: "
         "all models are trained together.",
+    ),
+    Command(
+        "bootstrap",
+        "say how far coefficients would be if the rows had been others",
+        "Train a logistic regression with an intercept and an l2 penalty on the rows of FILE and "
+        "on very many resamples of them, each to a proven optimum, and print an interval of each "
+        "coefficient. Without FILE the data is Breast Cancer Wisconsin (Diagnostic), which the "
+        "package carries.",
+        (*DATA, *RESAMPLING, *PROGRESS, *outputs("the intervals of the coefficients")),
+        "Intervals centre on what the penalty leaves of a coefficient, and C is not chosen anew. "
+        "Exit status: 0, or 1 if the job failed, 2 for wrong usage; 130 after Ctrl-C and 143 after "
+        "SIGTERM, which print what the resamples that were finished say.",
     ),
     Command(
         "predict",

@@ -44,6 +44,7 @@ from metaopt_fast.selection.scores import MACHINE_SCORES, SCORES
 from metaopt_fast.validation.text import shown
 
 if TYPE_CHECKING:
+    from metaopt_fast.cli.bootstrapping import BootstrapReport
     from metaopt_fast.cli.tune_report import TuneReport
 
 SUCCESS, FAILURE = 0, 1
@@ -248,6 +249,25 @@ def _tune(arguments: argparse.Namespace) -> int:
     return SUCCESS
 
 
+def _bootstrap(arguments: argparse.Namespace) -> int:
+    from metaopt_fast.cli.bootstrapping import run_bootstrap
+
+    check_data_usage(arguments)
+    if arguments.confidence >= 1:
+        arguments.parser.error("--confidence is 1 or more")
+    _check_outputs(arguments, arguments.file)
+    data = read_data(DataSettings.of(arguments))
+    arguments.stop.check()
+    _note(data)
+    report = run_bootstrap(arguments, data, PROGRESS[arguments.progress])
+    _deliver(arguments, report)
+    if not report.result.interrupted:
+        return SUCCESS
+    done = report.result.bootstrap_distribution.shape[1]
+    what = f"interrupted after {done:,} of {arguments.resamples:,} resamples"
+    return _complain(what, arguments.stop.status)
+
+
 def _check_tuning(arguments: argparse.Namespace) -> None:
     """Raise an error where options of tune do not go together."""
     if arguments.low > arguments.high:
@@ -344,7 +364,7 @@ def _finish(arguments: argparse.Namespace, job: Job, result: SearchResult | Evol
     return _complain(what, arguments.stop.status)
 
 
-def _deliver(arguments: argparse.Namespace, report: Report | TuneReport) -> None:
+def _deliver(arguments: argparse.Namespace, report: Report | TuneReport | BootstrapReport) -> None:
     """Write and print the report."""
     try:
         _write(arguments, report)
@@ -352,7 +372,7 @@ def _deliver(arguments: argparse.Namespace, report: Report | TuneReport) -> None
         sys.stdout.write(printable(report.to_json() if arguments.json else report.to_text()))
 
 
-def _write(arguments: argparse.Namespace, report: Report | TuneReport) -> None:
+def _write(arguments: argparse.Namespace, report: Report | TuneReport | BootstrapReport) -> None:
     if arguments.output is not None:
         write_output(arguments.output, report.to_json().encode(), arguments.force)
     if arguments.model is not None:
@@ -367,6 +387,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "status": _status,
     "merge": _merge,
     "tune": _tune,
+    "bootstrap": _bootstrap,
     "predict": _predict,
     "score": _score,
     "info": _info,

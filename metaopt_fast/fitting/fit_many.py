@@ -27,6 +27,7 @@ from metaopt_fast.fitting.certificates import (
     logistic_gap_after_rounding,
 )
 from metaopt_fast.fitting.class_weights import ClassWeight, check_class_weight
+from metaopt_fast.fitting.differing import differs, fit_differing
 from metaopt_fast.fitting.hinge import fit_machines
 from metaopt_fast.fitting.lasso import fit_paths
 from metaopt_fast.fitting.models import Models, Optima
@@ -46,6 +47,7 @@ from metaopt_fast.fitting.starts import start
 from metaopt_fast.fitting.training_sets import Strata
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
+from metaopt_fast.validation.values import check_flag
 
 
 def fit_many(
@@ -58,6 +60,7 @@ def fit_many(
     class_weight: ClassWeight | Sequence[ClassWeight] = None,
     sample_weight: npt.ArrayLike | None = None,
     penalty_factor: npt.ArrayLike | None = None,
+    center: npt.ArrayLike | None = None,
     fit_intercept: bool = True,
     loss: str = "logistic",
     tol: float = 1e-8,
@@ -75,13 +78,20 @@ def fit_many(
     With the squared hinge loss, max(0, 1 - m_i)^2 in place of softplus(-m_i), models are linear
     support vector machines. The bits of the results are the same for any number of threads.
 
+    What has an entry for each model is paired, not crossed: M weight vectors and M label vectors
+    are M models. Where weights, labels, `penalty_factor` or `center` are given for each model,
+    models have two classes and no l1 penalty, and are fitted side by side; a model has the bits
+    that it has alone.
+
     Parameters
     ----------
     X : array_like of shape (n_samples, n_features)
         Finite numbers, of any layout and real dtype.
-    y : array_like of shape (n_samples,)
+    y : array_like of shape (n_samples,) or (M, n_samples)
         Labels of two classes, of which the greater one is positive, or of more: numbers, strings
-        or bool, as of `LogisticLoss`, in the order of `FitResult.classes`.
+        or bool, as of `LogisticLoss`, in the order of `FitResult.classes`. Of M label vectors, one
+        for each model, all labels are of the same two classes. Two dimensions are (M, n_samples)
+        where M is n_samples, too; (n_samples, 1) is one vector.
     l2, l1 : float, or array_like of shape (M,) or (M, n_folds)
         Strengths of the penalties, >= 0; M is the larger length, the other one's is the same or 1.
         Models with an l1 penalty have weights of 0 (`FitResult.n_nonzero` counts the others), are
@@ -95,11 +105,18 @@ def fit_many(
         Factors of the weights of the rows of each class; "balanced" makes the classes
         of the training rows equally heavy. A class that the dict leaves out has weight 1. Where
         the labels are other than 0 and 1, -1 and +1, or bool, the dict has these labels as keys.
-    sample_weight : array_like of shape (n_samples,), optional
-        Weights >= 0. A row of weight 0 counts for nothing.
-    penalty_factor : array_like of shape (n_features,), optional
-        Factors of both penalties for each feature, beside an l1 penalty: above 0, infinite for
-        features that are left out. The intercept has none.
+    sample_weight : array_like of shape (n_samples,) or (M, n_samples), optional
+        Weights >= 0. A row of weight 0 counts for nothing. Those of M models in one byte each, as
+        `bootstrap_weights` has them, are not copied.
+    penalty_factor : array_like of shape (n_features,) or (M, n_features), optional
+        Factors of the penalties for each feature, as they are: their sum is not brought to
+        n_features. Infinity leaves the feature out: its parameter is that of `center`, or 0. Beside
+        an l1 penalty, factors of all models, above 0; else, factors of l2 from 0, which is not
+        penalised, and with one more entry, the last one is the intercept's, which has none
+        otherwise.
+    center : array_like of shape (n_params,) or (M, n_params), optional
+        What parameters are drawn to: the penalty is l2 / 2 sum_j f_j (theta_j - center_j)^2. The
+        intercept's counts only where it is penalised, and may be left out.
     fit_intercept : bool, default True
     loss : {"logistic", "squared_hinge"}, default "logistic"
         Loss of a row; the squared hinge is one of two classes, with an l2 penalty alone.
@@ -107,10 +124,13 @@ def fit_many(
         Threshold of the Newton decrement, sqrt(g' H^-1 g): a model has converged when it is at most
         tol, and the gap proven to be small: about tol^2 / 2. Where rounding ends the steps before
         that, it has converged if the gap is at most about tol * max(1, loss). With an l1 penalty,
-        of more than two classes, of sparse rows, and with the squared hinge, threshold of the gap:
-        a model has converged when it is proven to be at most tol * max(1, loss).
+        of more than two classes, of sparse rows, with the squared hinge, and where models differ in
+        weights, labels, factors or centres, threshold of the gap: a model has converged when it is
+        proven to be at most tol * max(1, loss).
     max_iter : int, default 100
         Largest number of Newton steps; of more than two classes, a tenth of that of L-BFGS's.
+        Models that differ in weights, labels, factors or centres take as many steps of L-BFGS, 100
+        at most, and those that are not proven then, Newton steps.
     theta0 : array_like, optional
         Thetas to start from, of a shape that broadcasts to that of ``FitResult.theta``. By default
         models start from those of all rows at penalties nearby; of sparse rows, from 0.
@@ -155,18 +175,40 @@ def fit_many(
     True
     """
     effort = Effort.of(tol, max_iter, n_threads)
-    rows = Rows.of(X, y, folds, sample_weight, fit_intercept, check_storage(storage))
-    fits = fit_models(
-        effort,
-        rows,
-        l2=l2,
-        l1=l1,
-        class_weight=class_weight,
-        penalty_factor=penalty_factor,
-        loss=loss,
-        theta0=theta0,
-    )
-    fits = replace(fits, feature_names=names_of(X, rows.X.shape[1]))
+    fit_intercept = check_flag("fit_intercept", fit_intercept)
+    kept = check_storage(storage)
+    is_of_l1 = penalty_factor is not None and bool(np.any(np.array(l1, object) != 0))
+    if differs(X, y, sample_weight, None if is_of_l1 else penalty_factor, center):
+        fits = fit_differing(
+            X,
+            y,
+            effort,
+            l2=l2,
+            l1=l1,
+            folds=folds,
+            class_weight=class_weight,
+            sample_weight=sample_weight,
+            penalty_factor=penalty_factor,
+            center=center,
+            fit_intercept=fit_intercept,
+            loss=loss,
+            storage=storage,
+            theta0=theta0,
+        )
+    else:
+        rows = Rows.of(X, y, folds, sample_weight, fit_intercept, kept)
+        fits = fit_models(
+            effort,
+            rows,
+            l2=l2,
+            l1=l1,
+            class_weight=class_weight,
+            penalty_factor=penalty_factor,
+            loss=loss,
+            theta0=theta0,
+        )
+    n_features = fits.theta.shape[-1] - fit_intercept
+    fits = replace(fits, feature_names=names_of(X, n_features))
     if reasons := reasons_of(fits.status, max_iter):
         warnings.warn(reasons, RuntimeWarning, stacklevel=2)
     warn_if_unbounded(fits, l2, stacklevel=3, l1=l1)

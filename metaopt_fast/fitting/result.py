@@ -58,12 +58,14 @@ class FitResult:
     certified : numpy.ndarray of bool, shaped as loss
         Whether gap_bound is finite and at most tol * max(1, loss).
     n_iter : numpy.ndarray of int, shaped as loss
-        Newton steps; of more than two classes, steps of L-BFGS.
+        Newton steps; of more than two classes, steps of L-BFGS; of models that differ in weights,
+        labels, factors of penalties or centres, both.
     converged : numpy.ndarray of bool, shaped as loss
         Whether the Newton decrement is at most tol, or steps changed nothing any more but by
         rounding, and the gap is at most about tol * max(1, loss), proven or not; with an l1
-        penalty, of more than two classes, of sparse rows and with the squared hinge loss, whether
-        gap_bound is at most tol * max(1, loss).
+        penalty, of more than two classes, of sparse rows, with the squared hinge loss, and of
+        models that differ in weights, labels, factors of penalties or centres, whether gap_bound is
+        at most tol * max(1, loss).
     validation_loss, validation_accuracy : numpy.ndarray of shape (M, n_folds), or None
         Means over the rows of the fold that was held out, weighted by sample_weight.
     status : numpy.ndarray of str, shaped as loss
@@ -252,14 +254,13 @@ class FitResult:
         folds = "" if self.loss.ndim == 1 else f" x {self.loss.shape[1]} folds"
         n_classes = len(self.classes)
         each = f" of each of {n_classes} classes" if n_classes > 2 else ""
-        steps = "Newton steps" if n_classes == 2 else "L-BFGS steps"
         lines = [
             f"FitResult of {len(self.loss):,} models{folds}, {self.theta.shape[-1]:,} parameters"
             + each,
             f"  converged    {np.count_nonzero(self.converged):,} of {self.converged.size:,}",
             f"  certified    {np.count_nonzero(self.certified):,}, "
             f"gap bounds up to {self.gap_bound.max():.2g}",
-            f"  {steps} {self.n_iter.min()} to {self.n_iter.max()}",
+            f"  steps        {self.n_iter.min()} to {self.n_iter.max()}",
             f"  loss         {self.loss.min():.6g} to {self.loss.max():.6g}",
         ]
         if self.validation_loss is not None:

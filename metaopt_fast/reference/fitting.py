@@ -38,43 +38,58 @@ def fit_many(
     folds: npt.ArrayLike | None = None,
     class_weight: ClassWeight | Sequence[ClassWeight] = None,
     sample_weight: npt.ArrayLike | None = None,
+    penalty_factor: npt.ArrayLike | None = None,
+    center: npt.ArrayLike | None = None,
     fit_intercept: bool = True,
     tol: float = 1e-8,
     max_iter: int = 100,
     theta0: npt.ArrayLike | None = None,
     n_threads: int | None = None,
 ) -> FitResult:
-    """Minimise sum_i w_i softplus(-m_i) / sum_i w_i + l2 / 2 |theta without intercept|^2.
+    """Minimise sum_i w_i softplus(-m_i) / sum_i w_i + l2 / 2 sum_j f_j (theta_j - c_j)^2, where the
+    intercept's f_j is 0 unless it is given.
 
-    Model (m, f) has the penalty `l2[m]` (or `l2[m, f]`) and leaves out the rows of fold f. See
+    Model (m, f) has the penalty `l2[m]` (or `l2[m, f]`) and leaves out the rows of fold f; weights,
+    labels, factors f and centres c are those of all models, or of model m. See
     `metaopt_fast.fit_many`. `n_threads` is taken and not used, nor is `tol`: rounding ends a model.
     """
     rows = np.array(X, np.float64)
+    n_features = rows.shape[1]
     if fit_intercept:
         rows = np.column_stack([rows, np.ones(len(rows))])
-    positive = np.asarray(y) == np.unique(y)[-1]
-    rows *= np.where(positive, 1.0, -1.0)[:, None]
-    weights = np.ones(len(rows)) if sample_weight is None else np.array(sample_weight, np.float64)
+    labels = np.reshape(y, (-1, len(rows)))
+    positives = labels == np.unique(labels)[-1]
+    given = 1.0 if sample_weight is None else np.array(sample_weight, np.float64)
+    weight_rows = np.atleast_2d(given * np.ones(len(rows)))
+    factors = of_params(penalty_factor, np.ones(n_features), rows.shape[1])
+    centres = of_params(center, np.zeros(n_features), rows.shape[1])
     # Without folds all rows are of fold -1, and fold 0 is left out.
     fold = np.full(len(rows), -1) if folds is None else np.asarray(folds)
     choices = list(class_weight) if isinstance(class_weight, (list, tuple)) else [class_weight]
     strengths = np.asarray(l2, np.float64)
     strengths = strengths if strengths.ndim == 2 else strengths.reshape(-1, 1)
-    shape = (max(len(strengths), len(choices)), 1 if folds is None else fold.max() + 1)
+    of_models = (strengths, choices, positives, weight_rows, factors, centres)
+    shape = (max(map(len, of_models)), 1 if folds is None else fold.max() + 1)
     strengths = np.broadcast_to(strengths, shape)
     start = np.asarray(0.0 if theta0 is None else theta0)
     start = start[:, None] if folds is None and start.ndim == 2 else start
     thetas = np.zeros((*shape, rows.shape[1])) + start
     figures, validation = np.zeros((4, *shape)), np.zeros((2, *shape))
     for m, f in np.ndindex(shape):
+        positive, weights = positives[m % len(positives)], weight_rows[m % len(weight_rows)]
+        centre, factor = centres[m % len(centres)], factors[m % len(factors)]
+        signed = rows * np.where(positive, 1.0, -1.0)[:, None]
         train, test = (fold != f) & (weights > 0), fold == f
         w = weights[train] * of_class(choices[m % len(choices)], positive[train], weights[train])
-        ridge = np.full(rows.shape[1], strengths[m, f])
-        ridge[-1] *= not fit_intercept
-        found = newton(rows[train], w / w.sum(), ridge, thetas[m, f], max_iter)
-        thetas[m, f], *figures[:, m, f] = found
+        free = np.isfinite(factor)
+        theta = np.where(free, thetas[m, f], centre)
+        offset = signed[train][:, ~free] @ theta[~free]
+        ridge = strengths[m, f] * factor[free]
+        problem = signed[train][:, free], w / w.sum(), ridge, theta[free], max_iter
+        theta[free], *figures[:, m, f] = newton(*problem, centre[free], offset)
+        thetas[m, f] = theta
         if folds is not None:
-            margins = rows[test] @ thetas[m, f]
+            margins = signed[test] @ theta
             right = (margins > 0) | ((margins == 0) & ~positive[test])
             losses = np.stack([np.logaddexp(0, -margins), right])
             validation[:, m, f] = losses @ weights[test] / weights[test].sum()
@@ -84,6 +99,12 @@ def fit_many(
     held_out = (None, None) if folds is None else validation
     results = (thetas, loss, gap, np.isfinite(gap), n_iter.astype(int), ended == 1)
     return FitResult(*results, *held_out)
+
+
+def of_params(given: npt.ArrayLike | None, default: Array, n_params: int) -> Array:
+    """Return numbers of each parameter, a row for each model or one for all; 0 of an intercept."""
+    rows = np.atleast_2d(np.asarray(default if given is None else given, np.float64))
+    return np.pad(rows, ((0, 0), (0, n_params - rows.shape[1])))
 
 
 def of_class(class_weight: ClassWeight, positive: Array, weights: Array) -> Array:
@@ -98,15 +119,24 @@ def of_class(class_weight: ClassWeight, positive: Array, weights: Array) -> Arra
 
 
 def newton(
-    rows: Array, w: Array, ridge: Array, theta: Array, max_iter: int
+    rows: Array,
+    w: Array,
+    ridge: Array,
+    theta: Array,
+    max_iter: int,
+    centre: Array | float = 0.0,
+    offset: Array | float = 0.0,
 ) -> tuple[Array, float, float, int, bool]:
-    """Return theta, its loss, a bound of its gap, steps, and whether rounding ended them."""
+    """Return theta, its loss, a bound of its gap, steps, and whether rounding ended them.
+
+    The penalty is ridge / 2 times the squares of theta - centre; margins begin at `offset`.
+    """
     decrement, n_iter = np.inf, 0
     while True:
-        margins = rows @ theta
-        loss = w @ np.logaddexp(0, -margins) + ridge @ theta**2 / 2
+        margins = rows @ theta + offset
+        loss = w @ np.logaddexp(0, -margins) + ridge @ (theta - centre) ** 2 / 2
         p, q = (np.exp(-np.logaddexp(0, sign * margins)) for sign in (1, -1))
-        gradient = ridge * theta - rows.T @ (w * p)
+        gradient = ridge * (theta - centre) - rows.T @ (w * p)
         # Scaled to a diagonal of ones: features may have any units.
         hessian = (rows.T * (w * p * q)) @ rows + np.diag(ridge)
         scale = 1 / np.sqrt(np.maximum(np.diag(hessian), 1e-300))
@@ -120,7 +150,8 @@ def newton(
         size = 1.0
         while size > 1e-9 and decrement > 1e-12 * loss:
             moved = theta - size * step
-            new_loss = w @ np.logaddexp(0, -rows @ moved) + ridge @ moved**2 / 2
+            new_loss = w @ np.logaddexp(0, -rows @ moved - offset)
+            new_loss += ridge @ (moved - centre) ** 2 / 2
             if new_loss <= loss - size * decrement / 4:
                 break
             size /= 2
@@ -130,4 +161,4 @@ def newton(
     lam = np.sqrt(max(decrement, 0))
     R = np.sqrt(np.einsum("ij,jk,ik->i", rows, inverse, rows).max())
     gap = -lam * np.log1p(-R * lam) / R if R * lam < 1 else np.inf
-    return theta, loss, gap, n_iter, ended
+    return theta, float(loss), float(gap), n_iter, bool(ended)

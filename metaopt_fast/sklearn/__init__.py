@@ -5,6 +5,7 @@ But for one module, ``models.pipeline``, which makes scikit-learn's own of a mod
 Only users import it.
 """
 
+from metaopt_fast.sklearn.permutation import permutation_test_score
 from metaopt_fast.sklearn.regression import LogisticRegression
 from metaopt_fast.sklearn.search import LogisticRegressionSearchCV
 from metaopt_fast.sklearn.svc import LinearSVC
@@ -15,4 +16,5 @@ __all__ = [
     "LinearSVC",
     "LogisticRegression",
     "LogisticRegressionSearchCV",
+    "permutation_test_score",
 ]

@@ -30,6 +30,8 @@ from wrong_arguments import (  # noqa: F401 - fixtures, and the tests of the swe
 
 import metaopt_fast as mf
 
+GROUPS = [0, 1, 0, 1, 2, 3]
+
 
 class Mine:
     """An objective that is none of the library's."""
@@ -95,6 +97,41 @@ def searches():
             mf.stability_selection,
             {"X": X, "y": Y, "l1": [0.1, 0.05], "n_resamples": 4},
             {"n_resamples": "halves, each of which is fitted, as many as may be asked for"},
+        ),
+        "fit_many with own weights": Entry(
+            mf.fit_many,
+            {
+                "X": X,
+                "y": [Y, Y],
+                "l2": 0.1,
+                "sample_weight": np.ones((2, 6)),
+                "penalty_factor": [1.0, 0.5, np.inf],
+                "center": [0.0, 0.1, 0.2],
+            },
+            aliases={"X": "y"},
+        ),
+        "bootstrap": Entry(
+            mf.bootstrap,
+            {"X": X, "y": Y, "l2": 0.1, "n_resamples": 4, "kind": "bayesian", "groups": GROUPS},
+            {
+                "n_resamples": "models, each of which is fitted, as many as may be asked for",
+                "kind": "resamples of few rows lack a class",
+            },
+        ),
+        "bootstrap_weights": Entry(
+            mf.bootstrap_weights,
+            {"n_samples": 6, "n_resamples": 4, "groups": GROUPS, "start": 2},
+            aliases={"n_samples": "groups"},
+        ),
+        "data_values": Entry(
+            mf.data_values,
+            {"X": X, "y": Y, "X_val": X, "y_val": Y, "l2": 0.1, "n_subsets": 6},
+            {"n_subsets": "models, each of which is fitted, as many as may be asked for"},
+        ),
+        "permuted_labels": Entry(
+            mf.permuted_labels,
+            {"y": Y, "n_permutations": 4, "groups": GROUPS},
+            aliases={"y": "groups"},
         ),
         "l1_max": Entry(mf.l1_max, {**DATA, "class_weight": "balanced"}),
     }

@@ -24,6 +24,7 @@ VALID = {
     "status": ["search.db"],
     "merge": ["search.db"],
     "tune": ["data.csv", "--target", "t", "--candidates", "2", "--cv", "2"],
+    "bootstrap": ["data.csv", "--target", "t", "--resamples", "3", "--no-standardize"],
     "predict": ["model.json", "data.csv"],
     "score": ["model.json", "data.csv"],
     "info": [],
@@ -34,6 +35,7 @@ RATES = kernel_rates.measure(0.01, 1)
 # little), OpenMP's runtime ends the process.
 LONG = {
     "--candidates": {"1e308", str(10**12)},
+    "--resamples": {"1_000"},
     "--threads": {"1_000"},
 }
 

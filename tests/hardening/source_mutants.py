@@ -737,6 +737,49 @@ MUTANTS = [
         "        self.descend(rows, at, targets, NARROW, n_iter)\n",
         "softmax_fits",
     ),
+    # ------------------------------------------------------------------------ models that differ
+    Mutant(
+        "lanes: a label of one's own turns the loss, not the derivative",
+        "src/lanes.hpp",
+        "store(z + i, weight * Logistic::derivative(turned(load<V>(z + i), weight)));",
+        "store(z + i, weight * Logistic::derivative(load<V>(z + i)));",
+        "differing",
+    ),
+    Mutant(
+        "lanes: a tie is for the greater label",
+        "src/lanes.hpp",
+        "signed_weight < 0 ? u >= 0 : u > 0",
+        "signed_weight < 0 ? u > 0 : u >= 0",
+        "differing",
+    ),
+    Mutant(
+        "lanes: a lane that was not accepted forgets its step",
+        "src/lanes.hpp",
+        "const V step = is_accepted ? get(d->scratch, j) : get(d->direction, j);",
+        "const V step = get(d->scratch, j);",
+        "differing",
+    ),
+    Mutant(
+        "lanes: what is left out moves",
+        "src/lanes.hpp",
+        "const V gradient = penalty == infinite ? V{} : fma(penalty, far, sum);",
+        "const V gradient = penalty == infinite ? sum : fma(penalty, far, sum);",
+        "differing",
+    ),
+    Mutant(
+        "lanes: the rows of a fold are trained on",
+        "src/lanes.pxi",
+        "data.fold == NULL or (data.fold[row] == left_out) == plan.held_out",
+        "data.fold == NULL or not plan.held_out or data.fold[row] == left_out",
+        "differing",
+    ),
+    Mutant(
+        "lanes: some of the rows are taken for all in a proof",
+        "metaopt_fast/fitting/lane_fits.py",
+        "        hessians *= self.models.inverse_totals[at][:, None]\n",
+        "        hessians *= stride * self.models.inverse_totals[at][:, None]\n",
+        "differing",
+    ),
     # ----------------------------------------------------------------------------- l1 penalties
     Mutant(
         "l1: a weight below 0 is not shrunk",

@@ -70,6 +70,13 @@ assert_type(fits.gap_bound, Float64Array)
 if fits.validation_loss is not None:
     print(fits.validation_loss.mean(axis=1))
 
+resampled = mf.fit_many(
+    X, y, l2=0.1, sample_weight=mf.bootstrap_weights(len(y), 10), center=[0.0, 0.0, 0.0]
+)
+assert_type(resampled, mf.FitResult)
+intervals = mf.bootstrap(X, y, l2=0.1, n_resamples=10, kind="bayesian")
+assert_type(intervals.confidence_interval.low, Float64Array)
+
 path = mf.fit_many(X, y, l2=0.0, l1=mf.l1_max(X, y) * np.geomspace(1, 0.01, 20))
 assert_type(path.n_nonzero, npt.NDArray[np.intp])
 

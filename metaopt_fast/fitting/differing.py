@@ -1,0 +1,434 @@
+"""Models that differ in weights, labels, penalties or centres, fitted batch after batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+import metaopt_fast._kernels as _kernels
+from metaopt_fast.data.checks import check_X
+from metaopt_fast.fitting.arguments import (
+    MAX_PARAMS,
+    Effort,
+    check_folds,
+    check_loss,
+    check_penalties,
+    check_theta0,
+)
+from metaopt_fast.fitting.certificates import logistic_gap_after_rounding
+from metaopt_fast.fitting.class_weights import ClassWeight, check_class_weight, class_factors
+from metaopt_fast.fitting.differing_arguments import (
+    Labels,
+    Penalties,
+    Weights,
+    check_numbers_of_models,
+    shape_of,
+)
+from metaopt_fast.fitting.lane_fits import LaneOptima, fit_lanes
+from metaopt_fast.fitting.reductions import Reduction
+from metaopt_fast.fitting.result import STATUSES, FitResult, Status
+from metaopt_fast.fitting.shared_rows import LaneModels, SharedRows
+from metaopt_fast.floating_errors import shielded
+from metaopt_fast.typing import Float64Array, IndexArray
+from metaopt_fast.validation.values import describe
+
+# Bytes of weights, factors and Hessians of the models that are fitted together.
+BATCH_BYTES = 64 * 1024 * 1024
+
+
+class OfModels(Protocol):
+    """Weights of rows, numbers of labels, by model: as `Weights` and `Labels` have them."""
+
+    def __call__(self, first: int, last: int) -> Any:
+        """Return those of models first .. last - 1, or a single row for all."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Differing:
+    """M models of the same rows, each without each fold.
+
+    Attributes
+    ----------
+    shared : SharedRows
+        Columns as they are fitted, which `reduction` has made of X's.
+    weights, codes : callables (first, last)
+        What is asked for of some models: weights of rows, or None; 1 where a label is the greater.
+    choices, choice_of : list and array of shape (M,)
+        Different class weights, and which of them is each model's.
+    l2 : array of shape (M, n_folds)
+    penalties : Penalties
+    """
+
+    shared: SharedRows
+    reduction: Reduction
+    n_models: int
+    weights: OfModels
+    codes: OfModels
+    choices: list[ClassWeight]
+    choice_of: IndexArray
+    l2: Float64Array
+    penalties: Penalties
+
+    @classmethod
+    def of(
+        cls,
+        X: npt.NDArray[Any],
+        labels: Labels,
+        fold: IndexArray | None,
+        weights: OfModels,
+        n_models: int,
+        choices: list[ClassWeight],
+        choice_of: IndexArray,
+        l2: Float64Array,
+        penalties: Penalties,
+        fit_intercept: bool,
+        effort: Effort,
+    ) -> Self:
+        """Make columns ready and pack the rows, of arguments that were checked."""
+        # An intercept that is penalised would be another one beside centred columns.
+        may_centre = fit_intercept and penalties.spares_intercept
+        reduction = Reduction.of(X, np.ones(len(X)), may_centre)
+        codes = labels.codes(0, 1)[0] if labels.is_common else None
+        shared = SharedRows.of(reduction.columns, codes, fold, fit_intercept, effort.n_threads)
+        rest = (choices, choice_of, l2, penalties)
+        return cls(shared, reduction, n_models, weights, labels.codes, *rest)
+
+    @property
+    def has_folds(self) -> bool:
+        """Whether models leave out folds."""
+        return self.shared.fold is not None
+
+    @property
+    def batch(self) -> int:
+        """How many models are fitted together."""
+        n, n_folds = self.shared.n_params, self.shared.n_folds
+        of_each = 8 * len(self.shared.packed.origin.labels)
+        of_each += n_folds * 8 * (3 * _kernels.n_pairs(n) + 8 * n)
+        lanes = -(-24 // n_folds)
+        return max(lanes, BATCH_BYTES // of_each // lanes * lanes)
+
+    def batches(self) -> Iterator[tuple[int, int]]:
+        """Yield the first and the last of the models that are fitted together, and one more."""
+        for first in range(0, self.n_models, self.batch):
+            yield first, min(first + self.batch, self.n_models)
+
+    def with_weights(self, weights: npt.NDArray[Any] | None) -> Self:
+        """Return as many models of these weights, which all have what the first model has."""
+        n = 1 if weights is None else len(weights)
+        return replace(
+            self,
+            n_models=n,
+            weights=lambda first, last: weights if weights is None else weights[first:last],
+            choice_of=np.repeat(self.choice_of[:1], n),
+            l2=np.repeat(self.l2[:1], n, axis=0),
+        )
+
+    def mean_losses(self, thetas: Float64Array, n_threads: int) -> Float64Array:
+        """Return the mean loss of each theta on the rows of its weights, or of the weights of all;
+        NaN where no row has any."""
+        weights, n = self.weights(0, self.n_models), len(thetas)
+        each, ones = np.arange(n), np.zeros(n, np.intp)
+        rows = _kernels.LaneRows(
+            self.shared.rows,
+            self.shared.row_at,
+            weights,
+            self.codes(0, 1),
+            None,
+            each if weights is not None and len(weights) > 1 else ones,
+            ones,
+            ones,
+            np.ones((n, 2)),
+            self.shared.common is not None,
+        )
+        sums, wrong = np.empty((2, n))
+        inward = np.ascontiguousarray(self.reduction.inward(thetas, n_threads))
+        rows.losses(each, inward, False, sums, wrong, n_threads)
+        totals = np.float64(len(self.shared.packed.origin.labels))
+        if weights is not None:
+            totals = weights.sum(axis=1, dtype=np.float64)
+        return np.where(totals > 0, sums / np.where(totals > 0, totals, 1.0), np.nan)
+
+    def fit(
+        self, first: int, last: int, effort: Effort, theta0: Float64Array | None = None
+    ) -> Fitted:
+        """Fit some models: arrays of shape (last - first, n_folds, ...)."""
+        models, sums = self.lane_models(first, last)
+        inward = None if theta0 is None else self.reduction.inward(theta0, effort.n_threads)
+        optima = fit_lanes(self.shared, models, effort, inward)
+        validation = self.validate(models, sums, optima.thetas) if self.has_folds else None
+        thetas, moved = self.reduction.outward(optima.thetas)
+        gaps = logistic_gap_after_rounding(optima.gap_bounds, moved)
+        return Fitted(
+            LaneOptima(thetas, optima.losses, gaps, optima.n_iter, optima.status), validation
+        )
+
+    def lane_models(self, first: int, last: int) -> tuple[LaneModels, Float64Array]:
+        """Return some models without each fold, and the weights of both labels in each fold."""
+        shared, n_folds = self.shared, self.shared.n_folds
+        numbers = np.arange(last - first)
+        weights, codes = self.weights(first, last), self.codes(first, last)
+        weight_of = numbers if weights is not None and len(weights) > 1 else 0 * numbers
+        code_of = numbers if len(codes) > 1 else 0 * numbers
+        n = len(numbers)
+        ones, everything = np.ones((n, 2)), np.zeros(n, np.intp)
+        sums = np.zeros((n, n_folds, 2))
+        rows = (shared.rows, shared.row_at, weights, codes, shared.fold, weight_of, code_of)
+        _kernels.LaneRows(*rows, everything, ones, shared.common is not None).class_sums(
+            n_folds, sums
+        )
+        trained = self.training_sums(sums, first)
+        factors = np.ones_like(trained)
+        for at in np.flatnonzero([self.choices[c] is not None for c in self.choice_of[first:last]]):
+            choice = self.choices[self.choice_of[first + at]]
+            factors[at] = [class_factors(choice, pair) for pair in trained[at]]
+        totals = (trained * factors).sum(axis=-1)
+        l2 = np.ascontiguousarray(self.l2[first:last])
+        penalties, centres, number_of = self.penalties_of(first, last, l2.ravel(), n_folds)
+        left_out = np.arange(n_folds) if self.has_folds else np.full(1, -1)
+        models = LaneModels(
+            weights,
+            codes,
+            np.repeat(weight_of, n_folds),
+            np.repeat(code_of, n_folds),
+            np.tile(left_out, n),
+            factors.reshape(-1, 2),
+            1 / totals.ravel(),
+            self.reduction.l2(l2.ravel()),
+            penalties,
+            centres,
+            number_of,
+        )
+        return models, sums
+
+    def training_sums(self, sums: Float64Array, first: int) -> Float64Array:
+        """Return the weights of both labels in all folds but each, none of them 0."""
+        n_folds = sums.shape[1]
+        if not self.has_folds:
+            trained = sums
+        else:
+            # Not by subtraction, which may round to 0.
+            others = [np.arange(n_folds) != f for f in range(n_folds)]
+            trained = np.stack([sums[:, which].sum(axis=1) for which in others], axis=1)
+        if not trained.all():
+            model, fold, _ = np.argwhere(trained == 0)[0].tolist()
+            without = f" without fold {fold}" if self.has_folds else ""
+            raise ValueError(
+                f"model {first + model}{without} has weight in rows of one class at most: pass "
+                "weights and labels that give each model both classes to train on."
+            )
+        if self.has_folds and not sums.sum(axis=2).all():
+            model, fold = np.argwhere(sums.sum(axis=2) == 0)[0].tolist()
+            raise ValueError(
+                f"sample_weight is 0 for all rows of fold {fold} in model {first + model}: pass "
+                "weights and folds that leave rows to validate on."
+            )
+        return trained
+
+    def penalties_of(
+        self, first: int, last: int, l2: Float64Array, n_folds: int
+    ) -> tuple[Float64Array, Float64Array, IndexArray]:
+        """Return penalties and centres of some models without each fold, and a number for each
+        different row of penalties."""
+        row_of = np.repeat(np.arange(first, last), n_folds)
+        factor_of, centre_of = (
+            row_of if len(table) > 1 else 0 * row_of
+            for table in (self.penalties.factors, self.penalties.centres)
+        )
+        factors = self.penalties.factors[factor_of]
+        centres = self.penalties.centres[centre_of]
+        # The intercept's column has no units.
+        strengths = np.repeat(self.reduction.l2(l2)[:, None], self.shared.n_params, axis=1)
+        strengths[:, self.shared.packed.n_features :] = l2[:, None]
+        with np.errstate(invalid="ignore"):
+            penalties = np.where(np.isinf(factors), np.inf, strengths * factors)
+        different = np.stack([l2, factor_of], axis=1)
+        _, number_of = np.unique(different, axis=0, return_inverse=True)
+        centres = self.reduction.inward(centres, self.shared.n_threads)
+        return penalties, np.ascontiguousarray(centres), number_of.astype(np.intp).ravel()
+
+    def validate(
+        self, models: LaneModels, sums: Float64Array, thetas: Float64Array
+    ) -> tuple[Float64Array, Float64Array]:
+        """Return mean loss and accuracy on the rows of the fold that each model left out."""
+        return held_out(self.shared, models, thetas, sums.sum(axis=2).ravel())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """Some models, in the units of X's columns, and what they are worth on the folds left out."""
+
+    optima: LaneOptima
+    validation: tuple[Float64Array, Float64Array] | None
+
+
+def held_out(
+    shared: SharedRows, models: LaneModels, thetas: Float64Array, totals: Float64Array
+) -> tuple[Float64Array, Float64Array]:
+    """Return mean loss and accuracy of models on the rows of the fold that each has left out, whose
+    weights, those of classes not counted, have these totals."""
+    n = len(models.l2)
+    rows = _kernels.LaneRows(
+        shared.rows,
+        shared.row_at,
+        models.weights,
+        models.codes,
+        shared.fold,
+        models.weight_of,
+        models.code_of,
+        models.left_out,
+        np.ones((n, 2)),
+        shared.common is not None,
+    )
+    losses, wrong = np.empty((2, n))
+    rows.losses(np.arange(n), thetas, True, losses, wrong, shared.n_threads)
+    return losses / totals, (totals - wrong) / totals
+
+
+def differs(X: Any, y: Any, sample_weight: Any, penalty_factor: Any, center: Any) -> bool:
+    """Whether models differ in more than l1, l2, class weights and folds."""
+    if penalty_factor is not None or center is not None:
+        return True
+    if sample_weight is not None and len(shape_of("sample_weight", sample_weight)) == 2:
+        return True
+    shape = shape_of("y", y)
+    return len(shape) == 2 and (shape[1] != 1 or len(check_X(X)) == shape[1])
+
+
+@shielded
+def fit_differing(
+    X: npt.ArrayLike,
+    y: npt.ArrayLike,
+    effort: Effort,
+    *,
+    l2: npt.ArrayLike,
+    l1: npt.ArrayLike,
+    folds: npt.ArrayLike | None,
+    class_weight: ClassWeight | Sequence[ClassWeight],
+    sample_weight: npt.ArrayLike | None,
+    penalty_factor: npt.ArrayLike | None,
+    center: npt.ArrayLike | None,
+    fit_intercept: bool,
+    loss: str,
+    storage: object,
+    theta0: npt.ArrayLike | None,
+) -> FitResult:
+    """Do what `fit_many` does with models that differ, and warn of nothing."""
+    array = check_X(X)
+    labels, weights = Labels.of(y, len(array)), Weights.of(sample_weight, len(array))
+    penalties = Penalties.of(penalty_factor, center, array.shape[1], fit_intercept)
+    choices, choice_of = check_class_weight(class_weight, labels.classes)
+    fold = None if folds is None else fold_of_each_row(folds, labels)
+    n_folds = None if fold is None else int(fold.max()) + 1
+    of_l1, of_l2 = check_penalties(l1, l2, n_folds, None)
+    check_loss(loss, labels.classes, bool(of_l1.any()))
+    if loss != "logistic":
+        raise ValueError(
+            f"loss is {loss!r}, but y, sample_weight, penalty_factor or center are of each model: "
+            "pass loss='logistic', or call fit_many for each."
+        )
+    if of_l1.any():
+        raise ValueError(
+            "l1 is above 0, but y, sample_weight, penalty_factor or center are of each model: pass "
+            "l1=0, or call fit_many for each."
+        )
+    if storage is not None:
+        raise ValueError(
+            f"storage is {describe(storage)}, but y, sample_weight, penalty_factor or center are "
+            "of each model: pass storage=None, or call fit_many for each."
+        )
+    check_n_params(array.shape[1], fit_intercept)
+    several = {"y": labels.shape, "sample_weight": weights.shape, **penalties.shapes}
+    shapes: dict[str, tuple[int, ...]] = {name: of for name, of in several.items() if len(of) == 2}
+    shapes["l2"] = (len(of_l2),)
+    if choice_of is not None:
+        shapes["class_weight"] = (len(choice_of),)
+    n_models = check_numbers_of_models(shapes)
+    shape: tuple[int, int] = (n_models, n_folds or 1)
+    models = Differing.of(
+        array,
+        labels,
+        fold,
+        weights.of_models,
+        n_models,
+        choices,
+        np.zeros(n_models, np.intp) if choice_of is None else choice_of,
+        np.broadcast_to(of_l2, shape),
+        penalties,
+        fit_intercept,
+        effort,
+    )
+    result_shape: tuple[int, ...] = shape if n_folds else shape[:1]
+    start = None
+    if theta0 is not None:
+        start = check_theta0(theta0, (*result_shape, models.shared.n_params))
+    parts = []
+    for first, last in models.batches():
+        given = None if start is None else start[first * shape[1] : last * shape[1]]
+        parts.append(models.fit(first, last, effort, given))
+    found = result_of(parts, result_shape, effort, labels.classes, fit_intercept)
+    strengths = np.broadcast_to(of_l2, (n_models, of_l2.shape[1]))
+    strengths = strengths[:, 0] if of_l2.shape[1] == 1 else strengths
+    return replace(found, l2=strengths.copy(), l1=np.zeros_like(strengths), folds=fold)
+
+
+def fold_of_each_row(folds: npt.ArrayLike, labels: Labels) -> IndexArray:
+    """Return the fold of each row; models of different labels have no common way to cut them."""
+    if not labels.is_common and isinstance(folds, (int, np.integer)):
+        raise ValueError(
+            f"folds is {describe(folds)}, but models have labels of their own: pass an array of "
+            "shape (n_samples,), the fold of each row."
+        )
+    return check_folds(folds, labels.codes(0, 1)[0].astype(np.intp))
+
+
+def check_n_params(n_features: int, fit_intercept: bool) -> None:
+    """Raise an error where Hessians are too large."""
+    if n_features + fit_intercept > MAX_PARAMS:
+        raise ValueError(
+            f"X has {n_features:,} columns, but models that differ in weights, labels, factors of "
+            f"penalties or centres have {MAX_PARAMS:,} parameters at most: pass fewer columns, or "
+            "call fit_many for each model."
+        )
+
+
+def result_of(
+    parts: list[Fitted],
+    shape: tuple[int, ...],
+    effort: Effort,
+    classes: list[Any],
+    fit_intercept: bool,
+) -> FitResult:
+    """Return the result of all batches."""
+    optima = LaneOptima.joined([part.optima for part in parts])
+    validation = [part.validation for part in parts if part.validation is not None]
+    losses, accuracies = (
+        (np.concatenate(of).reshape(shape) for of in zip(*validation, strict=True))
+        if validation
+        else (None, None)
+    )
+    certified = optima.gap_bounds <= effort.tol * np.maximum(1, optima.losses)
+    certified &= np.isfinite(optima.gap_bounds)
+    n_features = optima.thetas.shape[1] - fit_intercept
+    return FitResult(
+        theta=optima.thetas.reshape(*shape, -1),
+        loss=optima.losses.reshape(shape),
+        gap_bound=optima.gap_bounds.reshape(shape),
+        certified=certified.reshape(shape),
+        n_iter=optima.n_iter.reshape(shape),
+        converged=(optima.status == Status.CONVERGED).reshape(shape),
+        validation_loss=losses,
+        validation_accuracy=accuracies,
+        status=STATUSES[optima.status].reshape(shape),
+        classes=classes,
+        feature_names=(),  # names are of what the caller gave
+        fit_intercept=fit_intercept,
+        n_nonzero=np.count_nonzero(optima.thetas[:, :n_features], axis=1).reshape(shape),
+        l1=np.zeros(0),  # as they were given, too
+        l2=np.zeros(0),
+        folds=None,
+        loss_name="logistic",
+    )

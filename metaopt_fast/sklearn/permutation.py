@@ -1,0 +1,334 @@
+"""scikit-learn's permutation test, of all permutations and folds at once."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import clone
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    LeaveOneGroupOut,
+    LeaveOneOut,
+    PredefinedSplit,
+    TimeSeriesSplit,
+    check_cv,
+)
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import indexable
+
+from metaopt_fast.arithmetic import products
+from metaopt_fast.fitting.arguments import Effort
+from metaopt_fast.fitting.class_weights import ClassWeight, class_factors
+from metaopt_fast.fitting.differing import Differing, check_n_params
+from metaopt_fast.fitting.differing_arguments import Labels, Penalties
+from metaopt_fast.floating_errors import shielded
+from metaopt_fast.sklearn.classifier import check_C, check_class_weight, check_flag
+from metaopt_fast.sklearn.regression import LogisticRegression
+from metaopt_fast.typing import Float64Array, IndexArray
+from metaopt_fast.validation.frames import as_numbers
+from metaopt_fast.validation.values import check_integer, check_number, describe
+
+# Their splits ask for no labels; where they shuffle, a whole number is to be their seed.
+BLIND = (KFold, GroupKFold, LeaveOneGroupOut, LeaveOneOut, PredefinedSplit, TimeSeriesSplit)
+# Permutations whose splits and scores are at hand together, where labels decide splits.
+TOGETHER = 64
+
+
+@shielded
+def permutation_test_score(
+    estimator: Any,
+    X: Any,
+    y: npt.ArrayLike,
+    *,
+    groups: Any = None,
+    cv: Any = None,
+    n_permutations: int = 100,
+    n_jobs: int | None = None,
+    random_state: Any = 0,
+    verbose: int = 0,
+    scoring: Any = None,
+    params: dict[str, Any] | None = None,
+) -> tuple[float, Float64Array, float]:
+    """Say how often a cross-validated score is as good as this one where labels mean nothing.
+
+    Does what scikit-learn's function of this name does, with its permutations, its splits and its
+    scores, for models that are fitted side by side. Labels must be exchangeable under the
+    hypothesis: within groups only, where rows of a group belong together (`groups`); and what was
+    chosen by looking at y, a penalty too, belongs into the estimator, or the test is not one of it.
+    The least p-value is 1 / (n_permutations + 1).
+
+    Parameters
+    ----------
+    estimator : metaopt_fast.sklearn.LogisticRegression, or a pipeline that ends with one
+        Of two classes, with an l2 penalty alone. Other steps are fitted to the training rows of
+        each fold without their labels, so that splits must not depend on labels: pass cv=KFold(),
+        or splits.
+    X, y : array_like of shape (n_samples, n_features) and (n_samples,)
+    groups : array_like of shape (n_samples,), optional
+        Labels change places within groups alone; splits get them, too.
+    cv : int, splitter or iterable of (train, test), optional
+        By default five stratified folds, which every permutation cuts anew. Splits that ask for no
+        labels, as of KFold, are cut once, and cost less.
+    n_permutations : int, default 100
+    n_jobs, verbose
+        Not used: the estimator has `n_threads`.
+    random_state : int, RandomState or None, default 0
+    scoring : str, callable or None
+        As of scikit-learn; by default accuracy.
+    params : None
+        Weights of rows are not taken: pass None.
+
+    Returns
+    -------
+    score : float
+    permutation_scores : numpy.ndarray of shape (n_permutations,)
+        After Ctrl-C those that were finished, with a RuntimeWarning.
+    pvalue : float
+        (1 + the number of permutations with a score of at least `score`) / (1 + their number).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.model_selection import KFold
+    >>> from metaopt_fast.sklearn import LogisticRegression, permutation_test_score
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> score, scores, p = permutation_test_score(LogisticRegression(), X[:, 8:10], y, cv=KFold())
+    >>> bool(scores.max() < 0.7), round(p, 4)
+    (True, 0.0099)
+    """
+    if params is not None:
+        raise ValueError(f"params is {describe(params)}: pass None, weights of rows are not taken.")
+    n_permutations = check_integer("n_permutations", n_permutations, 1)
+    X, y, groups = indexable(X, y, groups)
+    test = PermutationTest.of(estimator, X, np.asarray(y), groups, cv, scoring)
+    scores = np.empty(n_permutations + 1)
+    done = 0
+    try:
+        for codes in test.permutations(n_permutations, check_random_state(random_state)):
+            scores[done : done + len(codes)] = test.scores(codes)
+            done += len(codes)
+    except KeyboardInterrupt:
+        if done < 2:
+            raise
+        warnings.warn(
+            f"Ctrl-C ended the test after {done - 1:,} of {n_permutations:,} permutations: the "
+            "p-value is of these.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    score, others = scores[0], scores[1:done]
+    return score, others, float((np.sum(others >= score) + 1.0) / (len(others) + 1))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """What the estimator asks for, checked."""
+
+    estimator: LogisticRegression
+    effort: Effort
+    choice: ClassWeight
+    fit_intercept: bool
+    C: float
+    l2: float | None
+
+    @classmethod
+    def of(cls, estimator: Any, classes: npt.NDArray[Any]) -> Model:
+        """Return the checked parameters of an estimator."""
+        if not isinstance(estimator, LogisticRegression):
+            raise TypeError(
+                f"estimator is {describe(estimator)}: pass a metaopt_fast.sklearn."
+                "LogisticRegression or a pipeline that ends with one, or use scikit-learn's "
+                "permutation_test_score."
+            )
+        if estimator.l1_ratio != 0:
+            raise ValueError(
+                f"l1_ratio is {estimator.l1_ratio!r}: pass an estimator with an l2 penalty alone, "
+                "or use scikit-learn's permutation_test_score."
+            )
+        l2 = None if estimator.l2 is None else check_number("l2", estimator.l2, 0.0)
+        return cls(
+            estimator,
+            Effort.of(estimator.tol, estimator.max_iter, estimator.n_threads),
+            check_class_weight(estimator.class_weight, classes),
+            check_flag("fit_intercept", estimator.fit_intercept),
+            check_C(estimator.C),
+            l2,
+        )
+
+    def strengths(self, codes: npt.NDArray[np.uint8], used: npt.NDArray[Any]) -> Float64Array:
+        """Return l2 of each model, shape (M, 1), given which rows each is trained on."""
+        if self.l2 is not None:
+            return np.full((len(codes), 1), self.l2)
+        positive = (codes & used).sum(axis=1, dtype=np.int64)
+        total = np.broadcast_to(used, codes.shape).sum(axis=1, dtype=np.int64)
+        sums = np.stack([total - positive, positive], axis=1).astype(np.float64)
+        weights = [float((class_factors(self.choice, pair) * pair).sum()) for pair in sums]
+        return (1 / (self.C * np.array(weights)))[:, None]
+
+    def fit(
+        self, X: Float64Array, codes: npt.NDArray[np.uint8], used: npt.NDArray[np.uint8] | None
+    ) -> Float64Array:
+        """Return the thetas of models of label vectors, on all rows or on those used by each."""
+        labels = Labels([0, 1], codes, 1, codes.shape)
+        everything = np.ones((1, len(X)), np.uint8)
+        models = Differing.of(
+            X,
+            labels,
+            None,
+            lambda first, last: None if used is None else used[first:last],
+            len(codes),
+            [self.choice],
+            np.zeros(len(codes), np.intp),
+            self.strengths(codes, everything if used is None else used),
+            Penalties.of(None, None, X.shape[1], self.fit_intercept),
+            self.fit_intercept,
+            self.effort,
+        )
+        parts = [models.fit(*ends, self.effort).optima.thetas for ends in models.batches()]
+        return np.concatenate(parts)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PermutationTest:
+    """Rows, how they are split, and how models of them are scored.
+
+    `splits` are those of all permutations, with the columns as the steps before the model prepare
+    them for each; None: each permutation has its own.
+    """
+
+    X: Float64Array
+    y: npt.NDArray[Any]
+    classes: npt.NDArray[Any]
+    groups: Any
+    cv: Any
+    scorer: Any
+    is_accuracy: bool
+    model: Model
+    splits: list[tuple[IndexArray, IndexArray, Float64Array]] | None
+
+    @classmethod
+    def of(
+        cls, estimator: Any, X: Any, y: npt.NDArray[Any], groups: Any, cv: Any, scoring: Any
+    ) -> PermutationTest:
+        """Check arguments, and cut the splits that are common to all permutations."""
+        steps = estimator[:-1] if isinstance(estimator, Pipeline) else None
+        last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+        classes = np.unique(y)
+        if len(classes) != 2:
+            raise ValueError(f"y holds {len(classes)} classes: pass labels of two.")
+        model = Model.of(last, classes)
+        cv = check_cv(cv, y, classifier=True)
+        scorer = check_scoring(last, scoring=scoring)
+        shuffles_anew = getattr(cv, "shuffle", False) and not isinstance(cv.random_state, int)
+        is_blind = type(cv) in BLIND or type(cv).__name__ == "_CVIterableWrapper"
+        is_blind = is_blind and not shuffles_anew
+        if steps is not None and not is_blind:
+            raise ValueError(
+                f"cv is {describe(cv)}, whose splits depend on labels, and the pipeline is fitted "
+                "to those of each: pass cv=KFold(), or splits."
+            )
+        splits = None
+        rows = None if steps is not None else as_numbers("X", X, 2, "an array of two dimensions")
+        if is_blind:
+            splits = []
+            for train, test in cv.split(X, y, groups):
+                table = rows if steps is None else prepared(steps, X, train)
+                splits.append((np.asarray(train), np.asarray(test), np.asarray(table, np.float64)))
+        first = rows if splits is None else splits[0][2]
+        check_n_params(np.shape(first)[1], model.fit_intercept)
+        is_accuracy = scoring is None or scoring == "accuracy"
+        columns = np.asarray(first, np.float64)
+        return cls(columns, y, classes, groups, cv, scorer, is_accuracy, model, splits)
+
+    def permutations(
+        self, n_permutations: int, random: np.random.RandomState
+    ) -> Iterator[npt.NDArray[np.uint8]]:
+        """Yield label vectors, the given one first, some at a time: scikit-learn's own."""
+        codes = (self.y == self.classes[1]).astype(np.uint8)
+        size = TOGETHER if self.splits is None else max(TOGETHER, (1 << 19) // len(codes))
+        some = [codes]
+        for _ in range(n_permutations):
+            if len(some) == size:
+                yield np.stack(some)
+                some = []
+            some.append(codes[self.shuffled(random)])
+        yield np.stack(some)
+
+    def shuffled(self, random: np.random.RandomState) -> IndexArray:
+        """Return the rows whose labels a permutation takes."""
+        if self.groups is None:
+            return random.permutation(len(self.y))
+        groups, order = np.asarray(self.groups), np.arange(len(self.y))
+        for group in np.unique(groups):
+            of_group = groups == group
+            order[of_group] = random.permutation(order[of_group])
+        return order
+
+    def scores(self, codes: npt.NDArray[np.uint8]) -> Float64Array:
+        """Return the mean score over the splits of each label vector."""
+        each = self.of_common_splits(codes) if self.splits is not None else self.of_own(codes)
+        return np.array([np.mean(row) for row in each])
+
+    def of_common_splits(self, codes: npt.NDArray[np.uint8]) -> list[list[float]]:
+        assert self.splits is not None  # of `scores`
+        found: list[list[float]] = [[] for _ in codes]
+        for train, test, table in self.splits:
+            thetas = self.model.fit(table[train], np.ascontiguousarray(codes[:, train]), None)
+            decisions = self.decisions(thetas, table[test])
+            for k, theta in enumerate(thetas):
+                found[k].append(self.score(theta, decisions[k], table, test, codes[k]))
+        return found
+
+    def of_own(self, codes: npt.NDArray[np.uint8]) -> list[list[float]]:
+        """Return the scores over splits that each label vector has for itself."""
+        splits = [list(self.cv.split(self.X, self.classes[row], self.groups)) for row in codes]
+        number = np.repeat(np.arange(len(codes)), [len(of) for of in splits])
+        flat = [pair for of in splits for pair in of]
+        used = np.zeros((len(flat), len(self.y)), np.uint8)
+        for row, (train, _) in zip(used, flat, strict=True):
+            row[train] = 1
+        thetas = self.model.fit(self.X, codes[number], used)
+        found: list[list[float]] = [[] for _ in codes]
+        for theta, k, (_, test) in zip(thetas, number.tolist(), flat, strict=True):
+            decisions = self.decisions(theta[None], self.X[test])[0]
+            found[k].append(self.score(theta, decisions, self.X, test, codes[k]))
+        return found
+
+    def decisions(self, thetas: Float64Array, rows: Float64Array) -> Float64Array:
+        """Return what the estimator's own decision_function does, for many models."""
+        n = rows.shape[1]
+        intercepts = thetas[:, n:] if self.model.fit_intercept else 0.0
+        found: Float64Array = products(thetas[:, :n], rows) + intercepts
+        return found
+
+    def score(
+        self,
+        theta: Float64Array,
+        decisions: Float64Array,
+        table: Float64Array,
+        test: IndexArray,
+        codes: npt.NDArray[np.uint8],
+    ) -> float:
+        """Return the score of a model on the rows that a split holds out."""
+        if self.is_accuracy:
+            return float(np.mean((decisions > 0) == codes[test]))
+        model, n = clone(self.model.estimator), table.shape[1]
+        model.classes_, model.coef_, model.n_features_in_ = self.classes, theta[None, :n], n
+        model.intercept_ = theta[n:] if self.model.fit_intercept else np.zeros(1)
+        return float(self.scorer(model, table[test], self.classes[codes[test]]))
+
+
+def prepared(steps: Any, X: Any, train: IndexArray) -> Float64Array:
+    """Return all rows as steps that are fitted to some of them make them ready."""
+    from sklearn.utils import _safe_indexing
+
+    fitted = clone(steps).fit(_safe_indexing(X, train))
+    return np.asarray(fitted.transform(X), np.float64)

@@ -1,0 +1,250 @@
+"""Weights of resamples, permuted labels, and what a bootstrap says of a penalised model."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+import metaopt_fast as mf
+from metaopt_fast.fitting import differing
+from metaopt_fast.fitting.bootstrap import Resamples, bca_ends
+from metaopt_fast.fitting.normal import normal_cdf, normal_quantile
+
+KINDS = ["multinomial", "poisson", "bayesian", "subsample", "jackknife"]
+
+
+def problem(n_samples=300, n_features=4, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n_samples, n_features))
+    return X, X[:, 0] - X[:, 1] + rng.logistic(size=n_samples) > 0
+
+
+X, Y = problem()
+
+# ------------------------------------------------------------------------------------------ weights
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(first=st.integers(0, 4), count=st.integers(1, 4), seed=st.integers(0, 2**64 - 1))
+def test_a_resample_depends_on_its_seed_and_number_alone(kind, first, count, seed):
+    asked = {"seed": seed, "kind": kind}
+    some = mf.bootstrap_weights(10, count, start=first, **asked)
+    assert (some == mf.bootstrap_weights(10, 9, **asked)[first : first + count]).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_have_the_moments_of_their_kind(kind):
+    n = 400
+    weights = mf.bootstrap_weights(n, 400, kind=kind, fraction=0.25)
+    assert weights.dtype == (np.float64 if kind == "bayesian" else np.uint8)
+    mean = {"subsample": 0.25, "jackknife": 1 - 1 / n}.get(kind, 1.0)
+    variance = {"subsample": 0.25 * 0.75, "jackknife": (1 - 1 / n) / n}.get(kind, 1.0)
+    assert weights.mean() == pytest.approx(mean, rel=0.01)
+    assert weights.var() == pytest.approx(variance, rel=0.02)
+    if kind in ("multinomial", "bayesian"):
+        assert weights.sum(axis=1) == pytest.approx(n)
+    if kind == "subsample":
+        assert (weights.sum(axis=1) == 100).all()
+    if kind == "jackknife":
+        assert (weights == 1 - np.eye(n)).all()
+
+
+def test_a_multinomial_weight_is_a_count_of_draws():
+    drawn = mf.bootstrap_weights(4, 100_000, kind="multinomial")[:, 0]
+    for count in range(5):
+        probability = stats.binom.pmf(count, 4, 0.25)
+        assert (drawn == count).mean() == pytest.approx(probability, abs=0.006)
+
+
+def test_groups_are_resampled_as_a_whole():
+    groups = ["b", "a", "a", "c", "b", "a"]
+    weights = mf.bootstrap_weights(6, 50, groups=groups)
+    assert (weights[:, 0] == weights[:, 4]).all()
+    assert (weights[:, [1, 1]] == weights[:, [2, 5]]).all()
+    assert (weights[:, [1, 0, 3]].sum(axis=1) == 3).all()
+    assert mf.bootstrap_weights(6, kind="jackknife", groups=groups).shape == (3, 6)
+
+
+@pytest.mark.parametrize(
+    ("given_", "message"),
+    [
+        ({"kind": "jacknife"}, "kind is 'jacknife'"),
+        ({"kind": "jackknife", "n_resamples": 11}, "a jackknife has 10"),
+        ({"fraction": 1.5}, "fraction is 1.5"),
+        ({"n_samples": 0}, "n_samples is 0"),
+        ({"groups": [0, 1]}, "groups has shape"),
+        ({"seed": -1}, "seed is -1"),
+    ],
+)
+def test_what_is_wrong_with_resamples_is_said(given_, message):
+    with pytest.raises(ValueError, match=message):
+        mf.bootstrap_weights(**{"n_samples": 10, **given_})
+
+
+# ------------------------------------------------------------------------------------------- labels
+
+
+def test_permuted_labels_are_the_labels_in_another_order():
+    y = np.arange(100) % 7
+    found = mf.permuted_labels(y, 200, seed=3)
+    assert found.dtype == np.int8
+    assert (np.sort(found, axis=1) == np.sort(y)).all()
+    assert (found[50:] == mf.permuted_labels(y, 150, seed=3, start=50)).all()
+    assert found.mean(axis=0) == pytest.approx(np.full(100, 3), abs=0.6)
+
+
+def test_all_orders_are_equally_likely():
+    orders, counts = np.unique(mf.permuted_labels([0, 1, 2], 6000), axis=0, return_counts=True)
+    assert len(orders) == 6
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_labels_stay_in_their_groups_whatever_they_are():
+    labels, groups = np.array(["a", "b", "b", "c", "c", "c"]), [0, 1, 0, 1, 0, 1]
+    found = mf.permuted_labels(labels, 40, groups=groups)
+    for group in (0, 1):
+        mine = np.equal(groups, group)
+        assert (np.sort(found[:, mine], axis=1) == np.sort(labels[mine])).all()
+    assert len(np.unique(found, axis=0)) > 5
+
+
+# ----------------------------------------------------------------------------------- the bootstrap
+
+
+def test_intervals_and_errors_are_those_of_the_distribution():
+    found = mf.bootstrap(X, Y, l2=0.02, n_resamples=60, confidence_level=0.8, seed=5)
+    weights = mf.bootstrap_weights(len(Y), 60, seed=5)
+    fits = mf.fit_many(X, Y, l2=0.02, sample_weight=weights)
+    assert (found.bootstrap_distribution == fits.theta.T).all()
+    assert found.confidence_interval.low == pytest.approx(np.quantile(fits.theta, 0.1, axis=0))
+    assert found.confidence_interval.high == pytest.approx(np.quantile(fits.theta, 0.9, axis=0))
+    assert found.standard_error == pytest.approx(fits.theta.std(axis=0, ddof=1))
+    assert found.theta == pytest.approx(mf.fit_many(X, Y, l2=0.02).theta[0], abs=1e-6)
+    assert found.certified.all()
+
+
+def test_losses_are_those_of_rows_left_out_and_of_all():
+    found = mf.bootstrap(X, Y, l2=0.02, n_resamples=30)
+    weights = mf.bootstrap_weights(len(Y), 30)
+    thetas = found.bootstrap_distribution.T
+    signs = np.where(Y, 1, -1)
+    losses = np.logaddexp(0, -signs * (thetas[:, :-1] @ X.T + thetas[:, -1:]))
+    out = weights == 0
+    assert found.oob_loss == pytest.approx((losses * out).sum(axis=1) / out.sum(axis=1))
+    own = (losses * weights).sum(axis=1) / weights.sum(axis=1)
+    assert found.optimism == pytest.approx((losses.mean(axis=1) - own).mean())
+    apparent = mf.LogisticLoss(X, Y, fit_intercept=True).loss(found.theta)
+    assert found.apparent_loss == pytest.approx(apparent)
+    assert found.loss_632 == pytest.approx(0.368 * apparent + 0.632 * found.oob_loss.mean())
+
+
+def test_standard_errors_are_the_sandwich_s():
+    rows, y = problem(2000, 3, seed=1)
+    l2 = 0.01
+    found = mf.bootstrap(rows, y, l2=l2, n_resamples=600)
+    ones = np.column_stack([rows, np.ones(len(y))])
+    p = 1 / (1 + np.exp(-ones @ found.theta))
+    hessian = (ones.T * (p * (1 - p))) @ ones / len(y) + np.diag([l2, l2, l2, 0])
+    scores = ones * (p - y)[:, None] + np.array([l2, l2, l2, 0]) * found.theta
+    middle = scores.T @ scores / len(y)
+    inverse = np.linalg.inv(hessian)
+    sandwich = np.sqrt(np.diag(inverse @ middle @ inverse) / len(y))
+    assert found.standard_error == pytest.approx(sandwich, rel=0.12)
+
+
+def test_a_jackknife_is_one_fit_without_each_row():
+    rows, y = problem(40, 2, seed=2)
+    fits = mf.fit_many(rows, y, l2=0.1, sample_weight=mf.bootstrap_weights(40, kind="jackknife"))
+    for k in (0, 17, 39):
+        one = mf.fit_many(np.delete(rows, k, axis=0), np.delete(y, k), l2=0.1)
+        assert fits.theta[k] == pytest.approx(one.theta[0], abs=1e-6)
+
+
+def test_corrected_intervals_are_scipys():
+    rng = np.random.default_rng(3)
+    sample = rng.exponential(size=30)
+    theirs = stats.bootstrap(
+        (sample,), np.mean, method="BCa", n_resamples=2000, vectorized=True, rng=rng
+    )
+    left_out = np.array([np.delete(sample, i).mean() for i in range(30)])
+    low, high = bca_ends(
+        theirs.bootstrap_distribution[:, None],
+        np.array([sample.mean()]),
+        left_out[:, None],
+        np.array([0.025, 0.975]),
+    )
+    assert low[0] == pytest.approx(theirs.confidence_interval.low, rel=1e-9)
+    assert high[0] == pytest.approx(theirs.confidence_interval.high, rel=1e-9)
+
+
+def test_corrected_intervals_of_a_model_and_of_groups():
+    groups = np.arange(len(Y)) // 5
+    for asked in ({}, {"groups": groups}):
+        found = mf.bootstrap(X, Y, l2=0.02, n_resamples=200, method="BCa", **asked)
+        interval = found.confidence_interval
+        assert (interval.low < found.theta).all()
+        assert (found.theta < interval.high).all()
+
+
+@pytest.mark.parametrize("x", [-30.0, -5.0, -1.6, -1.4, -1e-9, 0.0, 0.5, 3.0])
+def test_the_normal_distribution_is_exact_to_a_few_digits_more_than_are_shown(x):
+    assert normal_cdf(np.array([x]))[0] == pytest.approx(stats.norm.cdf(x), rel=1e-13)
+    p = stats.norm.cdf(x)
+    assert normal_quantile(np.array([p]))[0] == pytest.approx(stats.norm.ppf(p), abs=1e-12)
+
+
+def test_ctrl_c_leaves_the_resamples_that_were_finished(monkeypatch):
+    monkeypatch.setattr(differing, "BATCH_BYTES", 1)
+    fit, calls = Resamples.fit, []
+
+    def interrupted(self, first, last):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append(last)
+        return fit(self, first, last)
+
+    monkeypatch.setattr(Resamples, "fit", interrupted)
+    found = mf.bootstrap(X, Y, l2=0.02, n_resamples=1000)
+    assert found.interrupted
+    assert found.bootstrap_distribution.shape == (5, calls[-1])
+    assert "interrupted" in repr(found)
+    calls[:] = [0, 0]
+    with pytest.raises(KeyboardInterrupt):
+        mf.bootstrap(X, Y, l2=0.02, n_resamples=1000)
+
+
+def test_intervals_draw_themselves():
+    pytest.importorskip("matplotlib").use("Agg")
+    found = mf.bootstrap(X, Y, l2=0.02, n_resamples=20)
+    ax = found.plot()
+    assert [text.get_text() for text in ax.get_yticklabels()][-1] in ("x0", "x1")
+
+
+@pytest.mark.parametrize(
+    ("given_", "message"),
+    [
+        ({"method": "bca"}, "method is 'bca'.*'BCa'"),
+        ({"kind": "jackknife"}, "kind is 'jackknife'"),
+        ({"confidence_level": 1}, "confidence_level is 1"),
+        ({"n_resamples": 1}, "n_resamples is 1"),
+        ({"y": [Y, Y]}, "y has shape"),
+        ({"class_weight": [None, "balanced"]}, "those of one"),
+        ({"groups": np.zeros(len(Y))}, "one class|groups"),
+    ],
+)
+def test_what_is_wrong_with_a_bootstrap_is_said(given_, message):
+    if "groups" in given_:
+        given_ = {"groups": np.r_[0, np.ones(len(Y) - 1)], "y": np.arange(len(Y)) == 0}
+    with pytest.raises(ValueError, match=message):
+        mf.bootstrap(**{"X": X, "y": Y, "l2": 0.1, **given_})
+
+
+def test_poisson_weights_are_cut_where_the_distribution_function_is():
+    steps = [sum(Fraction(1, math.factorial(i)) for i in range(k + 1)) for k in range(4)]
+    drawn = mf.bootstrap_weights(1000, 400, kind="poisson").ravel()
+    for k, step in enumerate(steps):
+        assert (drawn <= k).mean() == pytest.approx(float(step) / math.e, abs=0.003)
