@@ -5,6 +5,14 @@ But for one module, ``models.pipeline``, which makes scikit-learn's own of a mod
 Only users import it.
 """
 
+try:  # before any module of ours, each of which would raise a word of its own
+    import sklearn.model_selection  # noqa: F401
+    from sklearn.utils.validation import validate_data  # noqa: F401  # since 1.6
+except ImportError:
+    raise ImportError(
+        "metaopt_fast.sklearn needs scikit-learn 1.6 or newer: pip install 'metaopt_fast[sklearn]'."
+    ) from None
+
 from metaopt_fast.sklearn.permutation import permutation_test_score
 from metaopt_fast.sklearn.regression import LogisticRegression
 from metaopt_fast.sklearn.search import LogisticRegressionSearchCV

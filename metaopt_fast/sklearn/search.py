@@ -10,15 +10,9 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-
-try:
-    from sklearn.model_selection import ParameterGrid, ParameterSampler, check_cv
-    from sklearn.utils.metaestimators import available_if
-    from sklearn.utils.validation import check_is_fitted, validate_data  # noqa: F401  # since 1.6
-except ImportError:
-    raise ImportError(
-        "metaopt_fast.sklearn needs scikit-learn 1.6 or newer: pip install 'metaopt_fast[sklearn]'."
-    ) from None
+from sklearn.model_selection import ParameterGrid, ParameterSampler, check_cv
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
 
 from metaopt_fast.arithmetic import exp, log
 from metaopt_fast.data.sparse_rows import SparseRows

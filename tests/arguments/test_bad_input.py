@@ -409,7 +409,10 @@ def test_random_search_refuses(argument, value):
 
 @cases(
     objective={"None": None, "string": "loss", "array": X, "object": object()},
-    theta0=not_numbers(THETA) | not_finite(THETA) | {"one more": [0] * 4, "one less": [0, 0]},
+    # A function is a sampler of starts.
+    theta0={key: value for key, value in not_numbers(THETA).items() if key != "function"}
+    | not_finite(THETA)
+    | {"one more": [0] * 4, "one less": [0, 0]},
     learning_rate={key: NOT_NUMBERS[key] for key in NOT_NUMBERS if key != "None"}
     | {"0": 0.0, "negative": -1.0},
     method={"None": None, "unknown": "sgd", "number": 3, "list": ["gd"]},

@@ -13,6 +13,7 @@ import pytest
 import test_every_argument as of_objects
 import test_every_argument_of_estimators as of_estimators
 import test_every_argument_of_runs as of_runs
+from matplotlib import pyplot
 from wrong_arguments import files, limited_memory  # noqa: F401 - fixtures
 
 import metaopt_fast as mf
@@ -59,6 +60,7 @@ def test_every_valid_call_is_as_good_as_ever(name):
     entry = VALID[name]
     with strict():
         entry.function(**entry.valid)
+    pyplot.close("all")
 
 
 def test_the_program_is_as_good_as_ever(tmp_path, capsys):
