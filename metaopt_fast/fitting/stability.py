@@ -121,6 +121,8 @@ class StabilityResult:
         """Draw each feature's probability against the penalty; those that reach a threshold have
         names. Returns the matplotlib axes."""
         threshold = check_number("threshold", threshold, 0.0)
+        if threshold > 1:
+            raise ValueError(f"threshold is {threshold:g}: pass a probability, up to 1.")
         ax = axes("plot", ax)
         largest = self.probabilities.max(axis=0)
         for j in np.argsort(largest, kind="stable"):

@@ -73,6 +73,12 @@ def entries():
         "FitResult.to_frame": Entry(FITS.to_frame, {}),
         # Axes of its own: pyplot warns of many figures that are open.
         "StabilityResult.plot": Entry(STABLE.plot, {"ax": Figure().subplots()}),
+        "BootstrapResult.plot": Entry(
+            mf.bootstrap(X, Y, l2=0.1, n_resamples=9).plot, {"ax": Figure().subplots()}
+        ),
+        "DataValues.plot": Entry(
+            mf.data_values(X, Y, X, Y, l2=0.1).plot, {"ax": Figure().subplots()}
+        ),
         "StabilityResult.expected_false": Entry(STABLE.expected_false, {"threshold": 0.8}),
         "StabilityResult.threshold": Entry(STABLE.threshold, {}),
         "StabilityResult.selected": Entry(STABLE.selected, {}),
@@ -272,7 +278,9 @@ RECORD = "a record that functions return: made by nobody else, read by attribute
 OWN = "called by other modules, with what they have checked"
 UNLIMITED = ("Normal", "Uniform", "Mixture")
 NOT_IN_TABLE = {
+    "BootstrapResult": RECORD,
     "CollectedRows": RECORD,
+    "DataValues": RECORD,
     "DescentResult": RECORD,
     "DescentSearchResult": RECORD,
     "EvolveResult": RECORD,

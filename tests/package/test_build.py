@@ -143,7 +143,9 @@ def test_functions_that_objects_share_are_of_no_instruction_set(built_without_op
     (path,) = (built_without_openmp / "temp").rglob(f"isa_{isa}.o")
     weak = re.findall(r" [WVu] (.*)", of_object("nm", "--demangle", path=path))
     assert weak
-    assert [name for name in weak if f"metaopt::{isa}::" not in name] == []
+    # Some names are too new for binutils to read.
+    own = f"metaopt::{isa}::", f"_ZN7metaopt{len(isa)}{isa}"
+    assert [name for name in weak if own[0] not in name and not name.startswith(own[1])] == []
 
 
 # ------------------------------------------------------------------- pieces of the compiled module
