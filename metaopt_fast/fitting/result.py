@@ -126,7 +126,7 @@ class FitResult:
         >>> import metaopt_fast as mf
         >>> from metaopt_fast.datasets import load_breast_cancer
         >>> X, y, _ = load_breast_cancer()
-        >>> fits = mf.fit_many(mf.standardize(X)[0], y, l2=[1e-4, 1e-3, 1e-2, 1e-1], folds=5)
+        >>> fits = mf.fit_many(mf.standardize(X)[0], y, l2=[1e-3, 3e-3, 1e-2, 3e-2], folds=5)
         >>> fits.best(), fits.best(one_standard_error=True)
         (1, 2)
         """
