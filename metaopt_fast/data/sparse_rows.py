@@ -6,7 +6,7 @@ SciPy is not imported: a sparse matrix is known by its methods, and its arrays a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -22,17 +22,20 @@ MOST_LINES = 2**31 - 1
 # Vectors that a product is of together, as in src/kernels.hpp.
 LANES = (1, 8, 24)
 WANTED = "a sparse matrix of shape (n_samples, n_features), of real numbers"
+DOUBLE, SINGLE = np.dtype(np.float64), np.dtype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SparseRows:
     """Numbers of rows, those of row i at [starts[i], starts[i + 1]), each of one of the columns, in
-    ascending order. A number that is not there is 0; others may be, too."""
+    ascending order. A number that is not there is 0; others may be, too. `precision` is that of
+    what they were read from."""
 
     starts: IndexArray
     columns: npt.NDArray[np.intc]
     numbers: Float64Array
     n_columns: int
+    precision: np.dtype[Any] = DOUBLE
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -119,7 +122,7 @@ def sparse_rows(name: str, value: Any) -> SparseRows | None:
             f"{name} has {rows.numbers[at]} in row {rows.row_of_numbers[at]}, column "
             f"{rows.columns[at]}: pass finite numbers."
         )
-    return rows
+    return replace(rows, precision=SINGLE) if value.dtype == SINGLE else rows
 
 
 def _places_of(value: Any) -> tuple[Array, Array]:

@@ -149,7 +149,7 @@ class LinearModel(LinearClassifier):
 def to_double(given: Given) -> tuple[Float64Array | SparseRows, np.dtype[Any]]:
     """Return rows in double precision, and the precision that coefficients are wanted in."""
     if isinstance(given, SparseRows):
-        return given, np.dtype(np.float64)
+        return given, given.precision
     return given.astype(np.float64, copy=False), given.dtype
 
 

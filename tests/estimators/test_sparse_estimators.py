@@ -94,3 +94,13 @@ def test_a_number_that_is_not_finite_is_named_and_columns_are_counted(estimator)
         model.predict(bad)
     with pytest.raises(ValueError, match=r"X has 9 features, but .* is expecting 40"):
         model.predict(X[:, :9])
+
+
+@pytest.mark.parametrize("form", [sparse.csr_array, sparse.csc_matrix])
+def test_single_precision_in_is_single_precision_out(form):
+    rng = np.random.default_rng(0)
+    X = form(rng.normal(size=(60, 4)) * (rng.uniform(size=(60, 4)) < 0.5), dtype=np.float32)
+    y = np.arange(60) % 2
+    model, exact = (LogisticRegression().fit(rows, y) for rows in (X, X.astype(np.float64)))
+    assert model.coef_.dtype == model.intercept_.dtype == np.float32
+    np.testing.assert_array_equal(model.coef_, exact.coef_.astype(np.float32))
