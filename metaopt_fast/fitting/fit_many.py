@@ -44,7 +44,7 @@ from metaopt_fast.fitting.result import (
 from metaopt_fast.fitting.softmax import SoftmaxOptima, fit_softmax
 from metaopt_fast.fitting.sparse_fits import fit_sparse
 from metaopt_fast.fitting.starts import start
-from metaopt_fast.fitting.training_sets import Strata
+from metaopt_fast.fitting.training_sets import ReducedModels
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
 from metaopt_fast.validation.values import check_flag
@@ -349,23 +349,14 @@ def _fit(
     """Fit models of training sets, one for each choice of class weights and each fold left out.
 
     Returns them, and what they are worth on the folds, if there are any."""
-    n_threads = effort.n_threads
-    reduction = Reduction.of(rows.X, rows.weights, rows.fit_intercept, rows.memory)
-    whole = Strata.of(rows, reduction.columns, n_threads)
-    strata, l2 = whole, reduction.l2(l2)
-    if reduction.is_wide:
-        reduction = reduction.by_rows(n_threads)
-        strata = Strata.of(rows, reduction.columns, n_threads)
-    models = strata.fold_models(choices, set_of, l2)
-    given = None if theta0 is None else reduction.inward(theta0, n_threads)
-    near = start(strata, models, choices) if given is None else given
+    reduced = ReducedModels.of(rows, choices, set_of, l2, effort.n_threads)
+    reduction, models = reduced.reduction, reduced.models
+    given = None if theta0 is None else reduction.inward(theta0, effort.n_threads)
+    near = start(reduced.strata, models, choices) if given is None else given
     optima = fit(models, near, effort.tol, effort.max_iter)
-    validation = None
-    if rows.n_folds is not None:
-        validation = strata.validate(optima.thetas.reshape(-1, rows.n_folds, models.n_params))
+    validation = reduced.validate(optima.thetas)
     if reduction.is_wide:
-        of_all = whole.fold_models(choices, set_of, l2)
-        optima = _of_all_columns(optima, reduction, of_all, effort.tol)
+        optima = _of_all_columns(optima, reduction, reduced.of_all_columns(), effort.tol)
     thetas, moved = reduction.outward(optima.thetas)
     gaps = logistic_gap_after_rounding(optima.gap_bounds, moved)
     return replace(optima, thetas=thetas, gap_bounds=gaps), validation

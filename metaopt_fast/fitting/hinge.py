@@ -20,9 +20,8 @@ from metaopt_fast.fitting.class_weights import ClassWeight
 from metaopt_fast.fitting.hinge_gaps import squared_hinge_gap_after_rounding, squared_hinge_gaps
 from metaopt_fast.fitting.models import Models, Optima
 from metaopt_fast.fitting.paths import Points, choose, points_between
-from metaopt_fast.fitting.reductions import Reduction
 from metaopt_fast.fitting.result import Status
-from metaopt_fast.fitting.training_sets import Strata
+from metaopt_fast.fitting.training_sets import ReducedModels
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
 
 # Constants of speed, measured by benches/fitting_constants.py, as in newton.py.
@@ -60,22 +59,15 @@ def fit_machines(
 
     Returns them, and what they are worth on the folds, if there are any."""
     n_threads = effort.n_threads
-    reduction = Reduction.of(rows.X, rows.weights, rows.fit_intercept, rows.memory)
-    whole = Strata.of(rows, reduction.columns, n_threads, "squared_hinge")
-    strata, l2 = whole, reduction.l2(l2)
-    if reduction.is_wide:
-        reduction = reduction.by_rows(n_threads)
-        strata = Strata.of(rows, reduction.columns, n_threads, "squared_hinge")
-    models = strata.fold_models(choices, set_of, l2)
+    reduced = ReducedModels.of(rows, choices, set_of, l2, n_threads, "squared_hinge")
+    reduction, models = reduced.reduction, reduced.models
     start = np.zeros((len(set_of), models.n_params))
     if theta0 is not None:
         start = reduction.inward(theta0, n_threads)
     optima = fit(models, start, effort.tol, effort.max_iter)
-    validation = None
-    if rows.n_folds is not None:
-        validation = strata.validate(optima.thetas.reshape(-1, rows.n_folds, models.n_params))
+    validation = reduced.validate(optima.thetas)
     if reduction.is_wide:
-        of_all, everything = whole.fold_models(choices, set_of, l2), np.arange(len(set_of))
+        of_all, everything = reduced.of_all_columns(), np.arange(len(set_of))
         thetas = reduction.spread(optima.thetas, n_threads)
         losses, gradients = of_all.evaluate(everything, thetas)
         gaps, _ = squared_hinge_gaps(of_all, everything, thetas, losses, gradients)

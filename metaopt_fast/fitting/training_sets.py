@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Self, cast
 
 import numpy as np
@@ -14,6 +15,7 @@ from metaopt_fast.data.packing import pack
 from metaopt_fast.fitting.arguments import Rows
 from metaopt_fast.fitting.class_weights import ClassWeight, class_factors, split_exponent
 from metaopt_fast.fitting.models import Models, TrainingSet
+from metaopt_fast.fitting.reductions import Reduction
 from metaopt_fast.objectives.penalties import L2
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
 
@@ -155,3 +157,48 @@ class Strata:
                     rows.evaluate(some, mean, None, self.n_threads)
                     errors[:, f] += mean
         return losses, 1 - errors
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReducedModels:
+    """Models of training sets, one for each choice of class weights and each fold left out, on
+    columns that a reduction has made of the rows' own: as many as rows where these are fewer."""
+
+    rows: Rows
+    reduction: Reduction
+    whole: Strata
+    strata: Strata
+    models: Models
+    choices: list[ClassWeight]
+
+    @classmethod
+    def of(
+        cls,
+        rows: Rows,
+        choices: list[ClassWeight],
+        set_of: IndexArray,
+        l2: Float64Array,
+        n_threads: int,
+        loss: str = "logistic",
+    ) -> Self:
+        """Return the models of these sets and penalties."""
+        reduction = Reduction.of(rows.X, rows.weights, rows.fit_intercept, rows.memory)
+        whole = Strata.of(rows, reduction.columns, n_threads, loss)
+        strata, l2 = whole, reduction.l2(l2)
+        if reduction.is_wide:
+            reduction = reduction.by_rows(n_threads)
+            strata = Strata.of(rows, reduction.columns, n_threads, loss)
+        models = strata.fold_models(choices, set_of, l2)
+        return cls(rows, reduction, whole, strata, models, choices)
+
+    def of_all_columns(self) -> Models:
+        """Return the same models on all columns, as they were before their number was reduced."""
+        models = self.models
+        return self.whole.fold_models(self.choices, models.set_of, models.penalty.strengths)
+
+    def validate(self, thetas: Float64Array) -> tuple[Float64Array, Float64Array] | None:
+        """Return what thetas are worth on the folds left out, None without folds."""
+        if self.rows.n_folds is None:
+            return None
+        shape = (-1, self.rows.n_folds, self.models.n_params)
+        return self.strata.validate(thetas.reshape(shape))

@@ -177,13 +177,6 @@ def named_columns(X: Any) -> Iterator[None]:
         raise
 
 
-def check_flag(name: str, value: object) -> bool:
-    """Return a parameter that switches something on or off."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} is {describe(value)}: pass True or False.")
-    return bool(value)
-
-
 def check_C(C: object) -> float:
     """Return C as a float above 0, perhaps infinite."""
     if isinstance(C, (float, np.floating)) and math.isinf(C) and C > 0:

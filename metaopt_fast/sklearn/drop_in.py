@@ -9,8 +9,13 @@ from typing import Any
 from sklearn.utils import check_random_state
 
 from metaopt_fast.machine import default_n_threads
-from metaopt_fast.sklearn.classifier import check_flag
-from metaopt_fast.validation.values import MAX_THREADS, check_integer, check_number, describe
+from metaopt_fast.validation.values import (
+    MAX_THREADS,
+    check_flag,
+    check_integer,
+    check_number,
+    describe,
+)
 
 SAG = "The max_iter was reached which means the coef_ did not converge."
 # The solvers, and how scikit-learn says that one has taken max_iter steps.

@@ -30,11 +30,11 @@ from metaopt_fast.fitting.class_weights import ClassWeight, class_factors
 from metaopt_fast.fitting.differing import Differing, check_n_params
 from metaopt_fast.fitting.differing_arguments import Labels, Penalties
 from metaopt_fast.floating_errors import shielded
-from metaopt_fast.sklearn.classifier import check_C, check_class_weight, check_flag
+from metaopt_fast.sklearn.classifier import check_C, check_class_weight
 from metaopt_fast.sklearn.regression import LogisticRegression
 from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.frames import as_numbers
-from metaopt_fast.validation.values import check_integer, check_number, describe
+from metaopt_fast.validation.values import check_flag, check_integer, check_number, describe
 
 # Their splits ask for no labels; where they shuffle, a whole number is to be their seed.
 BLIND = (KFold, GroupKFold, LeaveOneGroupOut, LeaveOneOut, PredefinedSplit, TimeSeriesSplit)

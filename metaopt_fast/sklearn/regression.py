@@ -20,14 +20,13 @@ from metaopt_fast.sklearn.classifier import (
     LinearModel,
     check_C,
     check_class_weight,
-    check_flag,
     check_l1_ratio,
     to_double,
     warn_unless_converged,
 )
 from metaopt_fast.sklearn.drop_in import check_ignored, penalty_of, threads_of, words_of
 from metaopt_fast.typing import Float64Array, IndexArray
-from metaopt_fast.validation.values import check_integer, check_number
+from metaopt_fast.validation.values import check_flag, check_integer, check_number
 
 
 class LogisticRegression(LinearModel):

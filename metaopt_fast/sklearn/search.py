@@ -24,7 +24,6 @@ from metaopt_fast.sklearn.classifier import (
     LinearClassifier,
     check_C,
     check_class_weight,
-    check_flag,
     check_l1_ratio,
     check_scoring,
     scorer_of,
@@ -34,7 +33,7 @@ from metaopt_fast.sklearn.classifier import (
 from metaopt_fast.sklearn.cv_results import make_results
 from metaopt_fast.sklearn.regression import LogisticRegression
 from metaopt_fast.typing import Float64Array, IndexArray
-from metaopt_fast.validation.values import check_integer, describe
+from metaopt_fast.validation.values import check_flag, check_integer, describe
 
 __all__ = ["LogisticRegression", "LogisticRegressionSearchCV"]
 

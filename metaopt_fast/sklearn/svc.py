@@ -17,12 +17,11 @@ from metaopt_fast.sklearn.classifier import (
     LinearModel,
     check_C,
     check_class_weight,
-    check_flag,
     to_double,
     warn_unless_converged,
 )
 from metaopt_fast.typing import Float64Array, IndexArray
-from metaopt_fast.validation.values import check_number
+from metaopt_fast.validation.values import check_flag, check_number
 
 
 class LinearSVC(LinearModel):

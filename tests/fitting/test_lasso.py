@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from fits import of_training, problem
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer
@@ -12,27 +13,11 @@ from sklearn.metrics import accuracy_score, log_loss
 
 import metaopt_fast as mf
 from metaopt_fast.fitting.lasso import paths_of
-from metaopt_fast.reference import fitting as reference_fitting
 from metaopt_fast.reference import lasso as reference
 from metaopt_fast.sklearn import LogisticRegression as Ours
 from metaopt_fast.sklearn import LogisticRegressionSearchCV
 
 PARTS = np.array([0.9, 0.3, 0.1, 0.02])
-
-
-def problem(n_samples=80, n_features=6, seed=0):
-    """Rows that no plane separates, their labels, folds and weights."""
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(n_samples, n_features)) + rng.normal(size=n_features)
-    y = (X @ rng.normal(size=n_features) + 2 * rng.normal(size=n_samples) > 0.5).astype(int)
-    return X, y, np.arange(n_samples) % 3, rng.integers(0, 4, n_samples).astype(float)
-
-
-def of_training(X, y, weights, class_weight=None):
-    """What the twin takes of rows: rows, which are positive, weights that sum to 1."""
-    used = weights > 0
-    w = weights[used] * reference_fitting.of_class(class_weight, y[used] == 1, weights[used])
-    return X[used], y[used] == 1, w / w.sum()
 
 
 def true_gap(theta, rows, positive, w, l1, l2):
