@@ -121,6 +121,11 @@ def check_sample_weight(
     return np.ldexp(weights, 1 - math.frexp(weights.max())[1])
 
 
+def unit_of(sample_weight: npt.ArrayLike) -> float:
+    """Return the power of two that `check_sample_weight` divides by."""
+    return math.ldexp(1.0, math.frexp(float(np.max(np.asarray(sample_weight, float))))[1] - 1)
+
+
 def check_groups(
     groups: npt.ArrayLike | None, n_samples: int
 ) -> tuple[list[Any], npt.NDArray[np.intp]]:

@@ -17,6 +17,7 @@ import numpy as np
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.fitting.arguments import Effort, Rows
 from metaopt_fast.fitting.class_weights import ClassWeight
+from metaopt_fast.fitting.falls import HALVINGS, ROUNDING, falls_enough
 from metaopt_fast.fitting.hinge_gaps import squared_hinge_gap_after_rounding, squared_hinge_gaps
 from metaopt_fast.fitting.models import Models, Optima
 from metaopt_fast.fitting.paths import Points, choose, points_between
@@ -38,11 +39,6 @@ SLOW = 0.03
 NEAR = 1e-6
 # The mean loss of a theta of zeros.
 LOSS_AT_ZERO = 1.0
-# As in src/kept.pxi: the part of what the gradient promises that the loss has to fall by, how often
-# a step is halved until it does, and the part of the loss below which differences are rounding.
-ARMIJO = 1e-4
-HALVINGS = 60
-ROUNDING = 1e-13
 # Steps of new Hessians, one after the other, that change nothing but by rounding.
 IDLE = 2
 
@@ -192,12 +188,12 @@ class _Batch:
         """Move models by their Newton steps, halved until the loss falls."""
         before, lengths = self.losses[at].copy(), self.lengths[at].copy()
         thetas, newton = self.thetas[at].copy(), self.newton[at]
-        slack, sizes, trying = ROUNDING * np.abs(before), np.ones(len(at)), np.arange(len(at))
+        sizes, trying = np.ones(len(at)), np.arange(len(at))
         for _ in range(HALVINGS):
             tried = thetas[trying] - sizes[trying, None] * newton[trying]
             losses, gradients = self.models.evaluate(self.members[at[trying]], tried)
-            wanted = before[trying] - ARMIJO * sizes[trying] * np.square(lengths[trying])
-            falls = losses <= wanted + slack[trying]
+            promised = sizes[trying] * np.square(lengths[trying])
+            falls = falls_enough(losses, before[trying], promised)
             to = at[trying[falls]]
             self.thetas[to], self.losses[to] = tried[falls], losses[falls]
             self.gradients[to] = gradients[falls]
@@ -208,7 +204,7 @@ class _Batch:
         sizes[trying] = 0.0  # no step leads downhill
         self.n_iter[at] += 1
         self.turn(at)
-        is_idle = before - self.losses[at] <= slack
+        is_idle = before - self.losses[at] <= ROUNDING * np.abs(before)
         is_idle &= self.is_new[at] & (self.lengths[at] > lengths / 2)
         self.idle[at] = np.where(is_idle, self.idle[at] + 1, 0)
         self.is_old[at] = (sizes < 1) | (self.lengths[at] > SLOW * lengths)

@@ -25,6 +25,7 @@ from metaopt_fast.fitting.certificates import (
     rounding_of_logistic_derivatives,
     slack_of_factors,
 )
+from metaopt_fast.fitting.falls import HALVINGS, ROUNDING, falls_enough
 from metaopt_fast.fitting.result import Status
 from metaopt_fast.fitting.shared_rows import LaneModels, SharedRows
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
@@ -34,9 +35,6 @@ from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
 STRIDE = 8
 # Steps of L-BFGS at most: a model that takes more has a Hessian unlike the one that it started by.
 DESCENT_STEPS = 100
-# Halvings of a Newton step, the part of what its slope promises by which a loss has to fall
-# (Armijo), and the part of a loss below which differences are rounding.
-HALVINGS, ARMIJO, ROUNDING = 40, 1e-4, 1e-13
 # A diagonal entry for what cannot move, beside the squares of its column: it adds next to nothing
 # to norms.
 FIXED = 2.0**60
@@ -226,8 +224,7 @@ class LaneFits:
         for _ in range(HALVINGS):
             thetas = self.thetas[at[todo]] - sizes[todo, None] * steps[todo]
             found = self.evaluate(at[todo], thetas)
-            wanted = losses[todo] - ARMIJO * sizes[todo] * slopes[todo]
-            falls = found <= wanted + ROUNDING * np.abs(losses[todo])
+            falls = falls_enough(found, losses[todo], sizes[todo] * slopes[todo])
             moved = at[todo[falls]]
             self.thetas[moved], self.losses[moved] = thetas[falls], found[falls]
             self.gaps[moved] = np.inf

@@ -25,6 +25,7 @@ from metaopt_fast.fitting.certificates import (
     rounding_of_logistic_decrements,
     rounding_of_margins,
 )
+from metaopt_fast.fitting.falls import ROUNDING
 from metaopt_fast.fitting.hessians import KeptHessians, Means, Nearby
 from metaopt_fast.fitting.models import Models, Optima
 from metaopt_fast.fitting.paths import Points, choose, means_between, points_between
@@ -60,8 +61,6 @@ STRIDE = 6
 MIN_LEADS = 24
 # Constants of rounding: log 2, and a hair more.
 LOSS_AT_ZERO = 0.6931472
-# Part of the loss below which differences of losses are rounding.
-ROUNDING = 1e-13
 # Steps of new Hessians, one after the other, that change nothing but by rounding before a model
 # ends: the search of tests/hardening/optima.py for models that stop short judges it.
 IDLE = 2

@@ -25,6 +25,7 @@ from metaopt_fast.fitting.certificates import (
     rounding_of_logistic_derivatives,
 )
 from metaopt_fast.fitting.class_weights import ClassWeight
+from metaopt_fast.fitting.falls import HALVINGS, ROUNDING, falls_enough
 from metaopt_fast.fitting.lasso import validate
 from metaopt_fast.fitting.models import Optima
 from metaopt_fast.fitting.result import Status
@@ -38,9 +39,6 @@ SHORTER, SHARE = (1e-4, 1e-2), 0.2
 NEXT_SHARE = 0.1
 # Products with a Hessian in a step at most.
 MOST_PRODUCTS = 500
-# Part of what the slope promises by which the loss has to fall, as Armijo has it, halvings of a
-# step until it does, and the part of the loss below which differences are rounding.
-ARMIJO, HALVINGS, ROUNDING = 1e-4, 30, 1e-13
 # Steps without a shorter gradient or, but for rounding, a smaller loss after which a model ends.
 IDLE = 6
 
@@ -176,9 +174,7 @@ class Lanes:
     def judge(self, found: Float64Array, is_asked: BoolArray) -> tuple[BoolArray, BoolArray]:
         """Say which steps are accepted, and which are refused."""
         losses = found[LOSS] + self.l2 / 2 * found[SIZE]
-        with np.errstate(invalid="ignore"):
-            allowed = self.losses * (1 + ROUNDING) + ARMIJO * self.sizes * self.slopes
-            accepted = is_asked & (losses <= allowed)
+        accepted = is_asked & falls_enough(losses, self.losses, -self.sizes * self.slopes)
         refused = is_asked & ~accepted
         fell = self.losses - losses > ROUNDING * np.abs(losses)
         shorter = found[SQUARE] < self.shortest

@@ -11,7 +11,13 @@ import numpy.typing as npt
 
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.arithmetic import last_margin
-from metaopt_fast.data.checks import check_groups, check_sample_weight, check_X, check_y
+from metaopt_fast.data.checks import (
+    check_groups,
+    check_sample_weight,
+    check_X,
+    check_y,
+    unit_of,
+)
 from metaopt_fast.data.packed import BLOCKS_PER_SPAN, Packed
 from metaopt_fast.data.packing import pack
 from metaopt_fast.floating_errors import shielded
@@ -110,7 +116,7 @@ class ConfusionCounts(LinearData):
         self.group_labels, group = check_groups(groups, len(X))
         strata = 2 * group + positive
         # Weights are packed divided by it: a power of two, or the weight that all rows have.
-        self._unit = 1.0 if sample_weight is None else _unit(sample_weight)
+        self._unit = 1.0 if sample_weight is None else unit_of(sample_weight)
         if len(np.unique(weights[weights > 0])) == 1:
             self._unit *= float(weights.max())
             weights = np.where(weights > 0, 1.0, 0.0)
@@ -318,11 +324,6 @@ class ConfusionCounts(LinearData):
             f"{len(self.group_labels)} groups, thresholds={self.thresholds}, "
             f"fit_intercept={self.fit_intercept}, dtype={self.dtype!r})"
         )
-
-
-def _unit(sample_weight: npt.ArrayLike) -> float:
-    """Return the power of two that `check_sample_weight` divides by."""
-    return math.ldexp(1.0, math.frexp(float(np.max(np.asarray(sample_weight, float))))[1] - 1)
 
 
 def _grain(packed: Packed, weights: Float64Array) -> float | None:

@@ -161,8 +161,11 @@ def finite_rows(estimator: Any, X: Rows) -> Rows:
         row = int(np.argmin(finite[:, column]))
         names = getattr(estimator, "feature_names_in_", None)
         name = "" if names is None else f" ({names[column]})"
-        value = "NaN" if np.isnan(X[row, column]) else f"{X[row, column]:g}"
-        raise ValueError(f"X has {value} in column {column}{name}, row {row}: pass finite numbers.")
+        # It begins as scikit-learn's sentence does, which programs look for.
+        value = "NaN" if np.isnan(X[row, column]) else "infinity"
+        raise ValueError(
+            f"Input X contains {value} in column {column}{name}, row {row}: pass finite numbers."
+        )
     return X
 
 

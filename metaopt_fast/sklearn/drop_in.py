@@ -100,9 +100,12 @@ def penalty_of(penalty: Any, C: Any, l1_ratio: Any) -> tuple[Any, Any]:
         return float("inf"), 0.0
     wanted = RATIOS.get(penalty, l1_ratio)
     if l1_ratio != wanted:
-        warnings.warn(
-            f"Inconsistent values: penalty={penalty} with l1_ratio={l1_ratio}: leave penalty out.",
-            UserWarning,
-            stacklevel=3,
+        # A ratio of one of the two penalties alone may be what was left as it was.
+        words = (
+            f"Inconsistent values: penalty={penalty} with l1_ratio={l1_ratio}"
+            if l1_ratio in RATIOS.values()
+            else "l1_ratio parameter is only used when penalty is 'elasticnet'. Got "
+            f"(penalty={penalty})"
         )
+        warnings.warn(f"{words}: leave penalty out.", UserWarning, stacklevel=3)
     return C, wanted

@@ -217,6 +217,8 @@ def softmax():
     valid = one | {
         "batch_loss": {"thetas": thetas},
         "batch_loss_gradient": {"thetas": thetas},
+        "confusion": {"theta": thetas[0]},
+        "batch_confusion": {"thetas": thetas},
         "decisions": {"theta": thetas[0], "X": X},
         "with_threads": {"n_threads": 1},
         "with_l2": {"l2": 0.1},

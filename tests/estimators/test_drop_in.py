@@ -83,6 +83,7 @@ def test_deprecated_arguments_mean_what_they_meant(rows, arguments, same, words)
     ("arguments", "same", "words"),
     [
         ({"penalty": "l1"}, {"l1_ratio": 1.0}, "Inconsistent values: penalty=l1 with l1_ratio=0"),
+        ({"penalty": "l1", "l1_ratio": 0.5}, {"l1_ratio": 1.0}, "l1_ratio parameter is only used"),
         ({"penalty": None, "C": 4.0}, {"C": np.inf}, "penalty=None will ignore the C"),
     ],
 )
@@ -93,6 +94,17 @@ def test_arguments_that_contradict_each_other_are_said(rows, arguments, same, wo
     ):
         model = LogisticRegression(**arguments).fit(*rows)
     np.testing.assert_array_equal(model.coef_, LogisticRegression(**same).fit(*rows).coef_)
+
+
+@pytest.mark.parametrize(("number", "name"), [(np.nan, "NaN"), (-np.inf, "infinity")])
+def test_what_is_not_finite_is_said_in_scikit_learns_words_and_where(rows, number, name):
+    X = rows[0].copy()
+    X[3, 1] = number
+    words = f"Input X contains {name} in column 1, row 3: pass finite numbers"
+    with pytest.raises(ValueError, match=words):
+        LogisticRegression().fit(X, rows[1])
+    with pytest.raises(ValueError, match=f"Input X contains {name}"):
+        TheirRegression().fit(X, rows[1])
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])

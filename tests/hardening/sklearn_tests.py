@@ -11,7 +11,7 @@ from checks import EXTRA, Report, needs
 
 MODULE = "sklearn.linear_model.tests.test_logistic"
 # At least so many pass, of 295 that run.
-PASSED = 238
+PASSED = 240
 
 LIBLINEAR = "liblinear stands for the same optimum here, and for what the others can"
 CALLBACKS = "there are no callbacks"
@@ -23,7 +23,6 @@ KNOWN = {
     "test_LogisticRegressionCV_GridSearchCV_elastic_net": (1, L1_CLASSES),
     "test_check_solver_option": (1, LIBLINEAR),
     "test_dtype_match": (4, "of liblinear, coefficients are float32, too"),
-    "test_l1_ratio_non_elasticnet": (1, "scikit-learn's own words in a warning"),
     "test_large_sparse_matrix": (6, "indices of 64 bits are taken, whatever the solver's name"),
     "test_liblinear_dual_random_state": (1, "an optimum does not depend on random_state"),
     "test_liblinear_multiclass_raises": (1, LIBLINEAR),
@@ -37,7 +36,6 @@ KNOWN = {
     "test_logisticregression_warns_with_n_jobs": (1, "n_jobs has an effect"),
     "test_logreg_predict_proba_multinomial": (1, PRIVATE),
     "test_multinomial_logistic_regression_string_inputs": (1, "a class may not weigh 0"),
-    "test_nan": (1, "the sentence about NaN is our own"),
     "test_newton_cholesky_fallback_to_lbfgs": (1, "no solver falls back on another"),
     "test_scores_attribute_layout_elasticnet": (
         1,

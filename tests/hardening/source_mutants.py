@@ -780,6 +780,20 @@ MUTANTS = [
         "        hessians *= stride * self.models.inverse_totals[at][:, None]\n",
         "differing",
     ),
+    Mutant(
+        "a step that leads uphill is one that leads downhill",
+        PY + "fitting/falls.py",
+        "before - ARMIJO * promised + ROUNDING * np.abs(before)",
+        "before + ARMIJO * promised + ROUNDING * np.abs(before)",
+        "sparse_fits hinge",
+    ),
+    Mutant(
+        "a confusion matrix is in the unit of packed weights",
+        PY + "objectives/softmax.py",
+        "return counts * self._unit",
+        "return counts",
+        "softmax",
+    ),
     # ----------------------------------------------------------------------------- l1 penalties
     Mutant(
         "l1: a weight below 0 is not shrunk",

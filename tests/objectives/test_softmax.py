@@ -221,6 +221,39 @@ def test_equal_margins_are_decided_for_the_first_class():
     assert counts[0].tolist() == [[0, 1, 0], [0, 1, 0], [0, 0, 0]]
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("weights", ["none", "few", "all different"])
+def test_a_confusion_matrix_is_scikit_learns(weights, dtype):
+    confusion_matrix = pytest.importorskip("sklearn.metrics").confusion_matrix
+    X, y, w, rng = data(11, 900, 3, weights, 4)
+    X, w = X.astype(dtype), None if w is None else 1e200 * w
+    objective = mf.SoftmaxLoss(X, y, w, n_classes=5, fit_intercept=True, dtype=dtype)
+    # Of small whole numbers, single precision makes the same decisions.
+    thetas = rng.integers(-4, 5, (30, objective.n_params)).astype(float)
+    found = objective.batch_confusion(thetas)
+    assert found.shape == (30, 5, 5)
+    for theta, matrix in zip(thetas, found, strict=True):
+        decided = objective.decisions(theta, X).argmax(axis=1)
+        wanted = confusion_matrix(y, decided, labels=range(5), sample_weight=w)
+        exact = w is None and dtype == "float64"
+        rtol = 0 if exact else 2.0**-43 if dtype == "float64" else 2.0**-23
+        np.testing.assert_allclose(matrix, wanted, rtol=rtol)
+    assert objective.confusion(thetas[7]).tobytes() == found[7].tobytes()
+    assert objective.with_threads(3).batch_confusion(thetas).tobytes() == found.tobytes()
+
+
+def test_the_confusion_matrix_of_a_subset_counts_weights_as_they_were_given():
+    X, y, w, rng = data(12, 200, 3, "all different", 3)
+    theta, w = rng.normal(size=9), np.where(np.arange(200) < 100, 1e-3, 1e3) * w
+    some = np.arange(80)
+    whole = mf.SoftmaxLoss(X, y, w)
+    alone = mf.SoftmaxLoss(X[some], y[some], w[some], n_classes=3)
+    for part in (whole.subset(some), alone):
+        np.testing.assert_allclose(part.confusion(theta).sum(), w[some].sum(), rtol=1e-12)
+    with pytest.raises(ValueError, match="theta 0 has inf as entry 0"):
+        whole.confusion(np.full(9, np.inf))
+
+
 @pytest.mark.parametrize(
     ("y", "options", "words"),
     [
