@@ -85,6 +85,7 @@ TESTS = {
     "fitting/class_weights": ["training", "every_argument_of_runs"],
     "fitting/fit_many": ["training"],
     "fitting/hessians": ["newton", "training"],
+    "fitting/falls": ["hinge", "sparse_fits"],
     "fitting/hinge": ["hinge", "svc"],
     "fitting/hinge_gaps": ["hinge"],
     "fitting/data_values": ["data_values"],
