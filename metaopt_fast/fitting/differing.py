@@ -21,6 +21,7 @@ from metaopt_fast.fitting.arguments import (
 )
 from metaopt_fast.fitting.certificates import logistic_gap_after_rounding
 from metaopt_fast.fitting.class_weights import ClassWeight, check_class_weight, class_factors
+from metaopt_fast.fitting.deviations import deviations
 from metaopt_fast.fitting.differing_arguments import (
     Labels,
     Penalties,
@@ -32,6 +33,7 @@ from metaopt_fast.fitting.lane_fits import LaneOptima, fit_lanes
 from metaopt_fast.fitting.reductions import Reduction
 from metaopt_fast.fitting.result import STATUSES, FitResult, Status
 from metaopt_fast.fitting.shared_rows import LaneModels, SharedRows
+from metaopt_fast.fitting.standardized import check_standardize
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.values import describe
@@ -61,6 +63,8 @@ class Differing:
         Different class weights, and which of them is each model's.
     l2 : array of shape (M, n_folds)
     penalties : Penalties
+    is_standardized : bool
+        Whether penalties are as of columns of unit deviation.
     """
 
     shared: SharedRows
@@ -72,6 +76,7 @@ class Differing:
     choice_of: IndexArray
     l2: Float64Array
     penalties: Penalties
+    is_standardized: bool = False
 
     @classmethod
     def of(
@@ -243,12 +248,28 @@ class Differing:
         # The intercept's column has no units.
         strengths = np.repeat(self.reduction.l2(l2)[:, None], self.shared.n_params, axis=1)
         strengths[:, self.shared.packed.n_features :] = l2[:, None]
+        different = [l2, factor_of]
+        if self.is_standardized:
+            squares, which = self.squared_deviations(first, last)
+            strengths[:, : squares.shape[1]] *= squares[which]
+            different.append(which)
         with np.errstate(invalid="ignore"):
             penalties = np.where(np.isinf(factors), np.inf, strengths * factors)
-        different = np.stack([l2, factor_of], axis=1)
-        _, number_of = np.unique(different, axis=0, return_inverse=True)
+        _, number_of = np.unique(np.stack(different, axis=1), axis=0, return_inverse=True)
         centres = self.reduction.inward(centres, self.shared.n_threads)
         return penalties, np.ascontiguousarray(centres), number_of.astype(np.intp).ravel()
+
+    def squared_deviations(self, first: int, last: int) -> tuple[Float64Array, IndexArray]:
+        """Return squares of the columns' deviations over training rows, those of a set of weights
+        without each fold, one after the other, and which of them are those of some models."""
+        X, n_folds = self.reduction.X, self.shared.n_folds
+        weights = self.weights(first, last)
+        sets = np.ones((1, len(X))) if weights is None else weights.astype(np.float64)
+        fold = self.shared.fold if self.shared.fold is not None else np.zeros(len(X), np.intp)
+        left_out = list(range(n_folds)) if self.has_folds else [-1]
+        found = np.concatenate([deviations(X, of_rows, fold, left_out) for of_rows in sets])
+        which = np.arange(len(found) if len(sets) > 1 else n_folds)
+        return np.square(found), which if len(sets) > 1 else np.tile(which, last - first)
 
     def validate(
         self, models: LaneModels, sums: Float64Array, thetas: Float64Array
@@ -315,8 +336,11 @@ def fit_differing(
     loss: str,
     storage: object,
     theta0: npt.ArrayLike | None,
+    standardize: bool,
 ) -> FitResult:
     """Do what `fit_many` does with models that differ, and warn of nothing."""
+    if standardize:
+        check_standardize(fit_intercept, False)
     array = check_X(X)
     labels, weights = Labels.of(y, len(array)), Weights.of(sample_weight, len(array))
     penalties = Penalties.of(penalty_factor, center, array.shape[1], fit_intercept)
@@ -361,6 +385,7 @@ def fit_differing(
         fit_intercept,
         effort,
     )
+    models = replace(models, is_standardized=standardize)
     result_shape: tuple[int, ...] = shape if n_folds else shape[:1]
     start = None
     if theta0 is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +44,7 @@ from metaopt_fast.fitting.result import (
 )
 from metaopt_fast.fitting.softmax import SoftmaxOptima, fit_softmax
 from metaopt_fast.fitting.sparse_fits import fit_sparse
+from metaopt_fast.fitting.standardized import fit_standardized
 from metaopt_fast.fitting.starts import start
 from metaopt_fast.fitting.training_sets import ReducedModels
 from metaopt_fast.floating_errors import shielded
@@ -68,6 +70,7 @@ def fit_many(
     theta0: npt.ArrayLike | None = None,
     n_threads: int | None = None,
     storage: StoragePath | None = None,
+    standardize: bool = False,
 ) -> FitResult:
     """Fit M regularised logistic regressions, for each fold that is left out, as one computation.
 
@@ -139,6 +142,12 @@ def fit_many(
     storage : path of a directory, optional
         Where rows lie while models are fitted, in files without names, instead of in memory: for
         data larger than that, as `collect_batches` reads it. Results keep their bits.
+    standardize : bool, default False
+        Whether coefficients are penalised as those of columns of unit deviation over the training
+        rows of each fold, weighted by sample_weight: a factor of s_j^2 for l2, of s_j for l1, on
+        top of `penalty_factor`. Parameters, and `center`, are of X's own units all the same, the
+        models those of scikit-learn's ``Pipeline`` of a StandardScaler and a LogisticRegression.
+        It takes an intercept, and a dense X.
 
     Returns
     -------
@@ -176,6 +185,7 @@ def fit_many(
     """
     effort = Effort.of(tol, max_iter, n_threads)
     fit_intercept = check_flag("fit_intercept", fit_intercept)
+    is_standardized = check_flag("standardize", standardize)
     kept = check_storage(storage)
     is_of_l1 = penalty_factor is not None and bool(np.any(np.array(l1, object) != 0))
     if differs(X, y, sample_weight, None if is_of_l1 else penalty_factor, center):
@@ -194,10 +204,12 @@ def fit_many(
             loss=loss,
             storage=storage,
             theta0=theta0,
+            standardize=is_standardized,
         )
     else:
         rows = Rows.of(X, y, folds, sample_weight, fit_intercept, kept)
-        fits = fit_models(
+        fit_all = partial(fit_standardized, fit_models) if is_standardized else fit_models
+        fits = fit_all(
             effort,
             rows,
             l2=l2,

@@ -45,13 +45,15 @@ def fit_many(
     max_iter: int = 100,
     theta0: npt.ArrayLike | None = None,
     n_threads: int | None = None,
+    standardize: bool = False,
 ) -> FitResult:
     """Minimise sum_i w_i softplus(-m_i) / sum_i w_i + l2 / 2 sum_j f_j (theta_j - c_j)^2, where the
     intercept's f_j is 0 unless it is given.
 
     Model (m, f) has the penalty `l2[m]` (or `l2[m, f]`) and leaves out the rows of fold f; weights,
-    labels, factors f and centres c are those of all models, or of model m. See
-    `metaopt_fast.fit_many`. `n_threads` is taken and not used, nor is `tol`: rounding ends a model.
+    labels, factors f and centres c are those of all models, or of model m; with `standardize`,
+    factors are times the squared deviations over the training rows. See `metaopt_fast.fit_many`.
+    `n_threads` is taken and not used, nor is `tol`: rounding ends a model.
     """
     rows = np.array(X, np.float64)
     n_features = rows.shape[1]
@@ -81,6 +83,8 @@ def fit_many(
         signed = rows * np.where(positive, 1.0, -1.0)[:, None]
         train, test = (fold != f) & (weights > 0), fold == f
         w = weights[train] * of_class(choices[m % len(choices)], positive[train], weights[train])
+        if standardize:
+            factor = factor * squared_deviations(rows[train], weights[train])
         free = np.isfinite(factor)
         theta = np.where(free, thetas[m, f], centre)
         offset = signed[train][:, ~free] @ theta[~free]
@@ -105,6 +109,14 @@ def of_params(given: npt.ArrayLike | None, default: Array, n_params: int) -> Arr
     """Return numbers of each parameter, a row for each model or one for all; 0 of an intercept."""
     rows = np.atleast_2d(np.asarray(default if given is None else given, np.float64))
     return np.pad(rows, ((0, 0), (0, n_params - rows.shape[1])))
+
+
+def squared_deviations(rows: Array, weights: Array) -> Array:
+    """Return the variance of each column, 1 of one that is constant."""
+    constant = rows.min(axis=0) == rows.max(axis=0)
+    mean = np.average(rows, axis=0, weights=weights)
+    variance: Array = np.average((rows - mean) ** 2, axis=0, weights=weights)
+    return np.where(constant, 1.0, variance)
 
 
 def of_class(class_weight: ClassWeight, positive: Array, weights: Array) -> Array:

@@ -87,6 +87,9 @@ def searches():
             {**DATA, "l2": 0.1, "class_weight": {0: 1.0, 1: 2.0}, "theta0": [0.0] * 4},
             aliases={"X": "theta0"},
         ),
+        "fit_many standardized": Entry(
+            mf.fit_many, {**DATA, "l2": [0.1, 1.0], "folds": 2, "standardize": True}
+        ),
         "fit_many of machines": Entry(
             mf.fit_many, {**DATA, "l2": [0.1, 1.0], "loss": "squared_hinge"}
         ),
