@@ -242,8 +242,8 @@ def _joined(
     parts: Sequence[FitResult], rows: Rows, l1: Float64Array, l2: Float64Array
 ) -> FitResult:
     """Return the models of all folds as one result."""
-    names = ("theta", "loss", "gap_bound", "certified", "n_iter", "converged", "status")
-    names += ("n_nonzero", "validation_loss", "validation_accuracy")
+    names = ["theta", "loss", "gap_bound", "certified", "n_iter", "converged", "status"]
+    names += ["n_nonzero", "validation_loss", "validation_accuracy"]
     found: dict[str, Any] = {
         name: np.stack([getattr(part, name) for part in parts], axis=1) for name in names
     }

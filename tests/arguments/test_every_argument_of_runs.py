@@ -88,7 +88,8 @@ def searches():
             aliases={"X": "theta0"},
         ),
         "fit_many standardized": Entry(
-            mf.fit_many, {**DATA, "l2": [0.1, 1.0], "folds": 2, "standardize": True}
+            mf.fit_many,
+            {**DATA, "l2": [0.1, 1.0], "folds": [0, 0, 0, 1, 1, 1], "standardize": True},
         ),
         "fit_many of machines": Entry(
             mf.fit_many, {**DATA, "l2": [0.1, 1.0], "loss": "squared_hinge"}
