@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from metaopt_fast.data.standardize import standardize
     from metaopt_fast.descent.gradient_descent import gradient_descent
     from metaopt_fast.descent.result import DescentResult
+    from metaopt_fast.descent.schedules import cosine_decay, exponential_decay, piecewise_constant
     from metaopt_fast.evolution.evolve import evolve
     from metaopt_fast.evolution.result import EvolveResult
     from metaopt_fast.files.owned import CheckpointError
@@ -102,9 +103,11 @@ __all__ = [
     "bootstrap_weights",
     "collect_batches",
     "config",
+    "cosine_decay",
     "data_values",
     "enumerate_search",
     "evolve",
+    "exponential_decay",
     "fit_many",
     "gradient_descent",
     "l1_max",
@@ -113,6 +116,7 @@ __all__ = [
     "merge_results",
     "metrics",
     "permuted_labels",
+    "piecewise_constant",
     "random_search",
     "read_checkpoint",
     "reference",
@@ -149,7 +153,9 @@ _LATER = {
     "bootstrap_weights": "fitting.resamples",
     "data_values": "fitting.data_values",
     "collect_batches": "data.batches",
+    "cosine_decay": "descent.schedules",
     "enumerate_search": "search.enumeration",
+    "exponential_decay": "descent.schedules",
     "fit_many": "fitting.fit_many",
     "gradient_descent": "descent.gradient_descent",
     "l1_max": "fitting.lasso",
@@ -158,6 +164,7 @@ _LATER = {
     "evolve": "evolution.evolve",
     "metrics": "metrics",
     "permuted_labels": "fitting.resamples",
+    "piecewise_constant": "descent.schedules",
     "read_checkpoint": "search.snapshot",
     "reference": "reference",
     "search_descents": "selection.descents",

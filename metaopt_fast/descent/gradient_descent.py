@@ -20,11 +20,13 @@ from metaopt_fast.descent.first_order import (
     Nesterov,
     RMSProp,
 )
+from metaopt_fast.descent.held_out import HeldOut, check_held_out
 from metaopt_fast.descent.line_search import LBFGS, SteepestDescent
 from metaopt_fast.descent.loop import Evaluation, Limits, descend
 from metaopt_fast.descent.options import PerDescent
 from metaopt_fast.descent.result import DescentResult
 from metaopt_fast.descent.rule import Rule
+from metaopt_fast.descent.schedules import Schedule, Scheduled
 from metaopt_fast.descent.starts import read_starts
 from metaopt_fast.objectives.penalties import L2, Penalty
 from metaopt_fast.runs.evaluation import (
@@ -36,7 +38,13 @@ from metaopt_fast.runs.evaluation import (
     traits,
 )
 from metaopt_fast.samplers.base import MAX_SEED
-from metaopt_fast.typing import BatchDifferentiable, Differentiable, Float64Array, SamplerLike
+from metaopt_fast.typing import (
+    BatchDifferentiable,
+    Differentiable,
+    Float64Array,
+    Objective,
+    SamplerLike,
+)
 from metaopt_fast.validation.overrides import check_overrides, has_method, is_same_kind
 from metaopt_fast.validation.values import (
     check_integer,
@@ -58,6 +66,9 @@ RULES: dict[str, type[Rule]] = {
 }
 METHODS = tuple(RULES)
 
+# Below any norm of a gradient: by mini-batches, held-out rows judge alone.
+NO_TOL = -1.0
+
 # From an epoch's number to the objectives of its mini-batches.
 Epoch = Callable[[int], list[Any]]
 
@@ -67,10 +78,11 @@ def gradient_descent(
     theta0: npt.ArrayLike | SamplerLike | None = None,
     *,
     n_starts: int | None = None,
-    learning_rate: npt.ArrayLike | None = None,
+    learning_rate: npt.ArrayLike | Schedule | None = None,
     method: str = "gd",
     max_iter: int = 1000,
     tol: float = 1e-6,
+    validation: Objective | None = None,
     patience: int | None = None,
     min_delta: float = 0.0,
     l2: npt.ArrayLike | None = None,
@@ -99,23 +111,30 @@ def gradient_descent(
         is candidate k of the seed.
     n_starts : int, optional
         K, the starts that are drawn from a sampler; without it, the sampler gives one descent.
-    learning_rate : float or array_like of shape (K,), optional
-        The step size eta > 0. By default 1 / ``objective.lipschitz()`` for "gd", "momentum" and
-        "nesterov", with which the loss of a convex objective falls at every step of "gd"; 0.01 for
-        "adagrad" and "rmsprop", 0.001 for "adam" and "adamw", and 1 for "lbfgs". For "gd" on an
-        objective without a finite lipschitz(), each step is searched for: eta begins at twice the
-        last one (first at 1) and is halved until the loss falls by at least half of what the
-        gradient promises (Armijo's condition). "lbfgs" halves it in the same way.
+    learning_rate : float, array_like of shape (K,) or schedule, optional
+        The step size eta > 0, or how it changes from step to step: `cosine_decay`,
+        `exponential_decay` or `piecewise_constant`, for any method but "lbfgs". By default
+        1 / ``objective.lipschitz()`` for "gd", "momentum" and "nesterov", with which the loss of a
+        convex objective falls at every step of "gd"; 0.01 for "adagrad" and "rmsprop", 0.001 for
+        "adam" and "adamw", and 1 for "lbfgs". For "gd" on an objective without a finite
+        lipschitz(), each step is searched for: eta begins at twice the last one (first at 1) and is
+        halved until the loss falls by at least half of what the gradient promises (Armijo's
+        condition). "lbfgs" halves it in the same way.
     method : {"gd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "lbfgs"}
         The update rule; by default "gd". "adagrad", "rmsprop", "adam" and "adamw" have PyTorch's
         formulas and defaults, "momentum" the formula of its SGD.
     max_iter : int, default 1000
         Number of steps at most, or of epochs of mini-batches; 0 evaluates theta0 alone.
     tol : float, default 1e-6
-        Size of the gradient's entries, of all rows, at which the descent has converged.
+        Size of the gradient's entries, of all rows, at which the descent has converged. By
+        mini-batches with `validation`, nobody asks for that gradient.
+    validation : LogisticLoss or any object with ``batch_loss(thetas)`` and ``n_params``, optional
+        Rows that judge, with l2=0: they are asked after each step, and the theta of their lowest
+        loss is the result, whatever ends the descent. By mini-batches, an epoch does not end with a
+        look at all training rows then, which takes half of its time.
     patience : int, optional
-        Steps for which the lowest loss may fall by no more than `min_delta` before the descent
-        ends.
+        Steps for which the lowest loss, with `validation` that of held-out rows, may fall by no
+        more than `min_delta` before the descent ends.
     min_delta : float, default 0
         Fall of the loss that counts; see `patience`.
     l2 : float or array_like of shape (K,), optional
@@ -124,7 +143,8 @@ def gradient_descent(
     batch_size : int, optional
         Rows of a mini-batch: each step follows the gradient of the next so many rows. An iteration
         is an epoch, in which each row of positive weight is visited once, and after which the loss
-        of all rows is asked for. All K descents share the rows. Needs ``objective.minibatches``.
+        of all rows is asked for, or that of `validation`. All K descents share the rows. Needs
+        ``objective.minibatches``.
     seed : int, default 0
         Seed of the order of rows in each epoch, and of starts that are drawn.
     momentum : float or array_like of shape (K,), optional
@@ -190,18 +210,38 @@ def gradient_descent(
     >>> runs = mf.gradient_descent(objective, method="lbfgs", l2=[0.01, 0.1, 1.0])
     >>> runs.theta.round(3).tolist()
     [[3.078], [1.513], [0.452]]
+
+    Each until three steps have not made the loss of held-out rows smaller:
+
+    >>> held_out = mf.LogisticLoss([[0.5], [0.2]], [1, 0])
+    >>> runs = mf.gradient_descent(
+    ...     objective,
+    ...     learning_rate=mf.cosine_decay(1.0, 20),
+    ...     l2=[0.1, 1.0],
+    ...     validation=held_out,
+    ...     patience=3,
+    ... )
+    >>> runs.n_iter.tolist(), runs.best_iter.tolist()
+    ([23, 4], [20, 1])
     """
     kind = _check_objective(objective, method)
+    held_out = None
+    if validation is not None:
+        check_held_out(objective, validation)
+        held_out = HeldOut(validation)
     limits = Limits(
         check_integer("max_iter", max_iter, 0),
         check_number("tol", tol, 0.0),
         None if patience is None else check_integer("patience", patience, 1),
         check_number("min_delta", min_delta, 0.0),
     )
+    if held_out is not None and batch_size is not None:
+        limits = limits._replace(tol=NO_TOL)
     seed = check_integer("seed", seed, 0, MAX_SEED)
     theta = read_starts(int(objective.n_params), theta0, n_starts, seed)
     descents = PerDescent(theta)
-    rate = descents.read("learning_rate", learning_rate, 0.0, strictly=True)
+    schedule = learning_rate if isinstance(learning_rate, Schedule) else None
+    rate = _read_rate(descents, learning_rate, schedule, kind, method)
     strength = descents.read("l2", l2, 0.0)
     given = {
         "momentum": momentum,
@@ -226,8 +266,23 @@ def gradient_descent(
     if rate is None:
         rate = _safe_rate(objective, penalty)
     rule = _make_rule(method, np.atleast_2d(start).shape, descents, rate, options, epoch)
-    runs = descend(evaluation, rule, np.atleast_2d(start), limits, epoch)
+    rule = rule if schedule is None else Scheduled(rule, schedule)
+    runs = descend(evaluation, rule, np.atleast_2d(start), limits, epoch, held_out)
     return runs[0] if descents.n_runs is None else runs
+
+
+def _read_rate(
+    descents: PerDescent, rate: Any, schedule: Schedule | None, kind: type[Rule], method: str
+) -> Float64Array | None:
+    """Return the learning rates that are given, or those that a schedule begins with."""
+    if schedule is None:
+        return descents.read("learning_rate", rate, 0.0, strictly=True)
+    if kind.needs_all_rows:
+        raise ValueError(
+            f"learning_rate is a schedule, but method {method!r} searches for the length of its "
+            "steps: pass a number, or another method."
+        )
+    return descents.read("init_value", schedule.init_value, 0.0, strictly=True)
 
 
 def _with_penalty(objective: Any, strengths: Float64Array) -> tuple[Any, Penalty]:

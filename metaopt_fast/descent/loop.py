@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from metaopt_fast.descent.held_out import HeldOut, largest_of
 from metaopt_fast.descent.result import STATUSES, DescentResult, Status
 from metaopt_fast.descent.rule import Point, Rule
 from metaopt_fast.objectives.penalties import Penalty
-from metaopt_fast.runs.evaluation import is_batch_differentiable, traits
+from metaopt_fast.runs.evaluation import is_batch_differentiable
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
 from metaopt_fast.validation.identity import is_built_in
 
@@ -49,13 +50,11 @@ class Evaluation:
         self.objective, self.penalty = objective, penalty
         self.is_batched = is_batch_differentiable(objective)
         self.is_built_in = self.is_batched and is_built_in(objective)
-        single = traits(objective).dtype == "float32"
-        self.largest = float(np.finfo(np.float32 if single else np.float64).max)
+        self.largest = largest_of(objective)
 
-    def keep(self, rows: BoolArray) -> None:
-        """Drop the other runs."""
-        if self.penalty is not None:
-            self.penalty = self.penalty.of(rows)
+    def of(self, rows: BoolArray) -> Evaluation:
+        """Return what some of the descents ask."""
+        return Evaluation(self.objective, None if self.penalty is None else self.penalty.of(rows))
 
     def point(self, theta: Float64Array) -> Point:
         """Return what the objective says of K thetas."""
@@ -118,7 +117,10 @@ class _State(NamedTuple):
 
     runs: IndexArray  # their numbers
     point: Point
-    best: Point  # of the lowest loss; its gradient is another's
+    judged: Float64Array  # losses that decide which is best: of held-out rows, or the points' own
+    best: Point  # of the lowest of these; its gradient is another's
+    best_judged: Float64Array
+    best_iter: IndexArray
     ceiling: Float64Array  # a loss above it is a divergence
     rate: Float64Array
     n_iter: IndexArray
@@ -148,25 +150,33 @@ class _State(NamedTuple):
         return status
 
     def moved(
-        self, trial: Point, accepted: BoolArray | None, rate: Float64Array, limits: Limits
+        self, trial: Point, judged: Float64Array, accepted: BoolArray | None, limits: Limits
     ) -> _State:
         """Return the state after a round of trials, those accepted made (None: all)."""
+        better = judged < self.best_judged
         if accepted is None:
             point, n_iter = trial, self.n_iter + 1
-            better = trial.loss < self.best.loss
         else:
             point = _where(accepted, trial, self.point)
             n_iter = self.n_iter + accepted
-            better = accepted & (trial.loss < self.best.loss)
+            judged = np.where(accepted, judged, self.judged)
+            better &= accepted
         better &= trial.loss > -np.inf
         target, waited = self.target, self.waited
         if limits.patience is not None:
-            progress = point.loss < target
+            progress = judged < target
             waited = np.where(progress, 0, waited + (n_iter - self.n_iter))
-            target = np.where(progress, point.loss - limits.min_delta, target)
+            target = np.where(progress, judged - limits.min_delta, target)
         best = trial if better.all() else _where(better, trial, self.best, trial.gradient)
         return self._replace(
-            point=point, best=best, rate=rate, n_iter=n_iter, target=target, waited=waited
+            point=point,
+            judged=judged,
+            best=best,
+            best_judged=np.where(better, judged, self.best_judged),
+            best_iter=np.where(better, n_iter, self.best_iter),
+            n_iter=n_iter,
+            target=target,
+            waited=waited,
         )
 
 
@@ -176,15 +186,25 @@ def descend(
     theta: Float64Array,
     limits: Limits,
     epoch: Callable[[int], list[Any]] | None,
+    held_out: HeldOut | None = None,
 ) -> DescentResult:
-    """Run K descents; with `epoch`, which gives the mini-batches of an epoch, by those."""
-    history: list[tuple[IndexArray, Float64Array]] = []
-    ends = _Ends(theta.shape)
+    """Run K descents; with `epoch`, which gives the mini-batches of an epoch, by those.
+
+    With held-out rows, these judge which theta of a descent is its best, and that is its end. They
+    are asked after each step, and the gradients of all rows after an epoch are not: the loss of an
+    epoch is the mean over its mini-batches, as it went through them.
+    """
+    history: list[tuple[IndexArray, Float64Array, Float64Array]] = []
+    ends = _Ends(theta.shape, held_out)
+    everyone = evaluation
     state: _State | None = None
     n_rounds = 0
     try:
-        state = _start(evaluation.point(theta), rule, limits)
-        history.append((state.runs, state.point.loss))
+        point = evaluation.point(theta)
+        state = _start(
+            point, point.loss if held_out is None else held_out.loss(theta), rule, limits
+        )
+        history.append((state.runs, state.point.loss, state.judged))
         while True:
             status = state.status(limits)
             if status is not None:
@@ -194,27 +214,30 @@ def descend(
                     break
                 state = state.take(~over)
                 rule.keep(~over)
-                evaluation.keep(~over)
+                evaluation = evaluation.of(~over)
             if epoch is None:
                 with np.errstate(all="ignore"):
                     theta = rule.propose(state.point)
+                trial = evaluation.point(theta)
             else:
-                theta = state.point.theta
-                for batch in epoch(n_rounds):
-                    _, gradient = evaluation.loss_gradient(batch, theta)
-                    with np.errstate(all="ignore"):
-                        theta = rule.step(theta, gradient)
-            trial = evaluation.point(theta)
+                trial = _visit(epoch(n_rounds), evaluation, rule, state.point)
+                if held_out is None:
+                    trial = evaluation.point(trial.theta)
             accepted, stalled = rule.accept(state.point, trial)
-            if accepted is None:
-                history.append((state.runs, trial.loss))
-                moved = state.moved(trial, None, state.rate, limits)
-            else:
-                history.append((state.runs[accepted], trial.loss[accepted]))
-                rate = rule.learning_rate[:, 0].copy()
-                moved = state.moved(trial, accepted, rate, limits)._replace(stalled=stalled)
-            state = moved._replace(entries=len(history))
+            made = slice(None) if accepted is None else accepted
+            judged = trial.loss
+            if held_out is not None:
+                judged = state.judged.copy()
+                judged[made] = held_out.loss(trial.theta[made])
+            history.append((state.runs[made], trial.loss[made], judged[made]))
+            rate = np.array(np.broadcast_to(rule.learning_rate[:, 0], state.runs.shape))
+            moved = state.moved(trial, judged, accepted, limits)
+            if accepted is not None:
+                moved = moved._replace(stalled=stalled)
+            state = moved._replace(rate=rate, entries=len(history))
             n_rounds += 1
+        if epoch is not None and held_out is not None:
+            ends.measure(everyone)
     except KeyboardInterrupt:
         if state is None:
             raise
@@ -223,19 +246,41 @@ def descend(
     return ends.result(history[: state.entries])
 
 
-def _start(point: Point, rule: Rule, limits: Limits) -> _State:
+def _visit(batches: list[Any], evaluation: Evaluation, rule: Rule, point: Point) -> Point:
+    """Return where steps along mini-batches lead, and the mean of the losses on the way there.
+
+    The gradient is that of the last one.
+    """
+    theta, gradient, total = point.theta, point.gradient, np.zeros(len(point.theta))
+    for batch in batches:
+        loss, gradient = evaluation.loss_gradient(batch, theta)
+        with np.errstate(all="ignore"):
+            total += loss
+            theta = rule.step(theta, gradient)
+    return Point(
+        theta,
+        total / max(len(batches), 1),
+        gradient,
+        np.maximum.reduce(np.abs(gradient), axis=1),
+    )
+
+
+def _start(point: Point, judged: Float64Array, rule: Rule, limits: Limits) -> _State:
     runs, zeros = np.arange(len(point.loss)), np.zeros(len(point.loss), np.intp)
     with np.errstate(all="ignore"):
         ceiling = DIVERGED * (1 + np.abs(point.loss))
     return _State(
         runs=runs,
         point=point,
+        judged=judged,
         best=point,
+        best_judged=judged,
+        best_iter=zeros,
         ceiling=np.minimum(ceiling, np.finfo(np.float64).max),
         rate=np.array(np.broadcast_to(rule.learning_rate[:, 0], runs.shape)),
         n_iter=zeros,
         stalled=zeros > 0,
-        target=point.loss - limits.min_delta,
+        target=judged - limits.min_delta,
         waited=zeros,
         entries=1,
     )
@@ -259,24 +304,32 @@ def _where(chosen: BoolArray, a: Point, b: Point, gradient: Float64Array | None 
 class _Ends:
     """Ends of descents, by their numbers."""
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
+    def __init__(self, shape: tuple[int, ...], held_out: HeldOut | None) -> None:
+        self.is_judged = held_out is not None
+        self.with_best = list(Status) if self.is_judged else WITH_BEST
         self.theta = np.empty(shape)
-        self.loss, self.norm, self.rate = np.empty((3, shape[0]))
-        self.n_iter = np.zeros(shape[0], np.intp)
-        self.status = np.zeros(shape[0], np.intp)
+        self.loss, self.norm, self.rate, self.judged = np.empty((4, shape[0]))
+        self.n_iter, self.best_iter, self.status = np.zeros((3, shape[0]), np.intp)
 
     def put(self, state: _State, over: BoolArray, status: IndexArray) -> None:
         runs = state.runs[over]
-        end = _where(np.isin(status, WITH_BEST), state.best, state.point).take(over)
+        end = _where(np.isin(status, self.with_best), state.best, state.point).take(over)
         self.theta[runs], self.loss[runs], self.norm[runs] = end.theta, end.loss, end.norm
         self.rate[runs], self.n_iter[runs] = state.rate[over], state.n_iter[over]
+        self.judged[runs], self.best_iter[runs] = state.best_judged[over], state.best_iter[over]
         self.status[runs] = status[over]
 
-    def result(self, history: list[tuple[IndexArray, Float64Array]]) -> DescentResult:
-        trace = np.full((len(self.loss), int(self.n_iter.max()) + 1), np.nan)
+    def measure(self, evaluation: Evaluation) -> None:
+        """Ask for the losses and gradients where the descents ended."""
+        point = evaluation.point(self.theta)
+        self.loss, self.norm = point.loss, point.norm
+
+    def result(self, history: list[tuple[IndexArray, Float64Array, Float64Array]]) -> DescentResult:
+        trace, judged = np.full((2, len(self.loss), int(self.n_iter.max()) + 1), np.nan)
         length = np.zeros(len(self.loss), np.intp)
-        for runs, losses in history:
+        for runs, losses, judgements in history:
             trace[runs, length[runs]] = losses
+            judged[runs, length[runs]] = judgements
             length[runs] += 1
         return DescentResult(
             theta=self.theta,
@@ -286,4 +339,7 @@ class _Ends:
             status=np.array(STATUSES)[self.status],
             learning_rate=self.rate,
             trace=trace,
+            validation_loss=self.judged if self.is_judged else None,
+            best_iter=self.best_iter if self.is_judged else None,
+            validation_trace=judged if self.is_judged else None,
         )

@@ -44,6 +44,7 @@ class DescentResult:
     ----------
     theta : numpy.ndarray of shape (n_params,)
         The last theta; after a divergence, a plateau or an interrupt, the one of the lowest loss.
+        With `validation`, always the one of the lowest loss of held-out rows.
     loss : float
         The loss there.
     gradient_norm : float
@@ -51,13 +52,23 @@ class DescentResult:
     n_iter : int
         Steps made; of a descent by mini-batches, epochs.
     status : {"converged", "max_iter", "plateau", "stalled", "diverged", "interrupted"}
-        "plateau": for `patience` steps the loss has not fallen by more than `min_delta`; "stalled":
-        no step along the gradient lowers the loss any more.
+        "plateau": for `patience` steps the loss, with `validation` that of held-out rows, has not
+        fallen by more than `min_delta`; "stalled": no step along the gradient lowers the loss any
+        more.
     learning_rate : float
         The size of the (last) step.
     trace : numpy.ndarray of shape (n_iter + 1,)
         The loss at the start and after each step. Of K descents: of shape (K, max(n_iter) + 1),
-        with NaN behind the last step.
+        with NaN behind the last step. By mini-batches with `validation`, what stands for an epoch
+        is the mean of its mini-batches' losses, each where the descent was then; `loss` and
+        `gradient_norm` are of all rows, unless an interrupt left no time to ask for them.
+    validation_loss : float or None
+        With `validation`, the loss of held-out rows at `theta`, the lowest seen.
+    best_iter : int or None
+        Steps after which that was.
+    validation_trace : numpy.ndarray of shape (n_iter + 1,) or None
+        The loss of held-out rows at the start and after each step, as `trace`; infinity where it is
+        no finite number.
     """
 
     theta: npt.NDArray[np.float64]
@@ -67,11 +78,17 @@ class DescentResult:
     status: Any
     learning_rate: Any
     trace: npt.NDArray[np.float64]
+    validation_loss: Any = None
+    best_iter: Any = None
+    validation_trace: npt.NDArray[np.float64] | None = None
 
     @property
     def best(self) -> int:
-        """The number of the descent with the lowest loss, the first of equals; 0 of one descent."""
-        losses = np.atleast_1d(self.loss)
+        """The number of the descent with the lowest loss, the first of equals; 0 of one descent.
+
+        Of held-out rows, where there are such.
+        """
+        losses = np.atleast_1d(self.loss if self.validation_loss is None else self.validation_loss)
         return int(np.argmin(np.where(np.isnan(losses), np.inf, losses)))
 
     def __len__(self) -> int:
@@ -98,18 +115,33 @@ class DescentResult:
             status=str(self.status[k]),
             learning_rate=float(self.learning_rate[k]),
             trace=self.trace[k, : n_iter + 1].copy(),
+            **self._judged(k, n_iter),
         )
+
+    def _judged(self, k: int, n_iter: int) -> dict[str, Any]:
+        """Return what held-out rows say of the k-th of K descents."""
+        if self.validation_trace is None:
+            return {}
+        return {
+            "validation_loss": float(self.validation_loss[k]),
+            "best_iter": int(self.best_iter[k]),
+            "validation_trace": self.validation_trace[k, : n_iter + 1].copy(),
+        }
 
     def plot_trace(self, ax: Any = None) -> Any:
         """Draw the loss after each step, of many descents with the best one in front.
 
-        Returns the matplotlib axes.
+        With that of held-out rows, of one descent. Returns the matplotlib axes.
         """
         from metaopt_fast.plots import axes
 
         ax = axes("plot_trace", ax)
         if self.theta.ndim == 1:
-            ax.plot(self.trace, marker="o" if len(self.trace) == 1 else None)
+            marker = "o" if len(self.trace) == 1 else None
+            ax.plot(self.trace, marker=marker, label="training")
+            if self.validation_trace is not None:
+                ax.plot(self.validation_trace, marker=marker, label="held-out rows")
+                ax.legend()
             title = f"Gradient descent: {self.status} after {self.n_iter:,} steps"
         else:
             ax.plot(self.trace.T, color="0.7", linewidth=0.8)
@@ -139,8 +171,13 @@ class DescentResult:
 
     def _rows(self) -> str:
         shown = [f"{value:.6g}" for value in self.theta[:6]] + ["..."] * (len(self.theta) > 6)
+        judged = (
+            ""
+            if self.validation_loss is None
+            else f"  held out    {self.validation_loss:.10g}, after {self.best_iter:,}\n"
+        )
         return (
-            f"  loss        {self.loss:.10g}\n"
+            f"  loss        {self.loss:.10g}\n{judged}"
             f"  max |grad|  {self.gradient_norm:.3g}\n"
             f"  theta       [{', '.join(shown)}]"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import count, repeat
 from typing import Any
 
 import numpy as np
@@ -11,33 +12,92 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Steps = Iterator[Array]
 Gradient = Callable[[Array], Array]
+Schedule = Callable[[int], float]
+Rate = float | Schedule
 
 
-def gd(grad: Gradient, theta: Array, *, learning_rate: float) -> Steps:
+def cosine_decay(
+    init_value: float, decay_steps: int, alpha: float = 0.0, exponent: float = 1.0
+) -> Schedule:
+    """eta_t = eta_0 ((1 - alpha) ((1 + cos(pi t / T)) / 2)^exponent + alpha), t at most T."""
+
+    def rate(t: int) -> float:
+        wave = (1 + np.cos(np.pi * min(t, decay_steps) / decay_steps)) / 2
+        return float(init_value * ((1 - alpha) * wave**exponent + alpha))
+
+    return rate
+
+
+def exponential_decay(
+    init_value: float,
+    transition_steps: int,
+    decay_rate: float,
+    transition_begin: int = 0,
+    staircase: bool = False,
+    end_value: float | None = None,
+) -> Schedule:
+    """eta_t = eta_0 rate^((t - begin) / steps), within a bound."""
+
+    def rate(t: int) -> float:
+        power = max(t - transition_begin, 0) / transition_steps
+        eta = init_value * decay_rate ** (np.floor(power) if staircase else power)
+        if end_value is None:
+            return float(eta)
+        return float(max(eta, end_value) if decay_rate < 1 else min(eta, end_value))
+
+    return rate
+
+
+def piecewise_constant(init_value: float, boundaries_and_scales: dict[int, float]) -> Schedule:
+    """eta_t = eta_0 times the scales of all boundaries <= t."""
+
+    def rate(t: int) -> float:
+        return float(init_value * np.prod([f for b, f in boundaries_and_scales.items() if b <= t]))
+
+    return rate
+
+
+def rates(learning_rate: Rate) -> Iterator[float]:
+    """The rates of the steps, one after the other: all the same, or those of a schedule."""
+    return map(learning_rate, count()) if callable(learning_rate) else repeat(learning_rate)
+
+
+def best_by(losses: list[float], patience: int, min_delta: float = 0.0) -> tuple[int, int]:
+    """Return after how many steps a loss is lowest, and after how many it has not fallen for
+    `patience` steps by more than min_delta below the last one that counted; or all are made."""
+    target, n_iter, waited = losses[0] - min_delta, 0, 0
+    while n_iter < len(losses) - 1 and waited < patience:
+        n_iter, waited = n_iter + 1, waited + 1
+        if losses[n_iter] < target:
+            target, waited = losses[n_iter] - min_delta, 0
+    return int(np.argmin(losses[: n_iter + 1])), n_iter
+
+
+def gd(grad: Gradient, theta: Array, *, learning_rate: Rate) -> Steps:
     """theta <- theta - eta g."""
-    while True:
-        theta = theta - learning_rate * grad(theta)
+    for eta in rates(learning_rate):
+        theta = theta - eta * grad(theta)
         yield theta
 
 
-def momentum(grad: Gradient, theta: Array, *, learning_rate: float, momentum: float = 0.9) -> Steps:
+def momentum(grad: Gradient, theta: Array, *, learning_rate: Rate, momentum: float = 0.9) -> Steps:
     """v <- mu v + g, theta <- theta - eta v (Polyak 1964, as PyTorch's SGD)."""
     v = np.zeros_like(theta)
-    while True:
+    for eta in rates(learning_rate):
         v = momentum * v + grad(theta)
-        theta = theta - learning_rate * v
+        theta = theta - eta * v
         yield theta
 
 
 def nesterov(
-    grad: Gradient, y: Array, *, learning_rate: float, momentum: Any = None, restart: bool = True
+    grad: Gradient, y: Array, *, learning_rate: Rate, momentum: Any = None, restart: bool = True
 ) -> Steps:
     """x' = y - eta g(y), y' = x' + mu (x' - x) (Nesterov 1983), mu = (t - 1) / t' or constant;
     restarted where g . (x' - x) > 0 (O'Donoghue and Candes 2015)."""
     x, t = y, 1.0
-    while True:
+    for eta in rates(learning_rate):
         g = grad(y)
-        x, before = y - learning_rate * g, x
+        x, before = y - eta * g, x
         t, last = (1 + np.sqrt(1 + 4 * t * t)) / 2, t
         mu = (last - 1) / t if momentum is None else momentum
         if restart and g @ (x - before) > 0:
@@ -46,13 +106,13 @@ def nesterov(
         yield y
 
 
-def adagrad(grad: Gradient, theta: Array, *, learning_rate: float, eps: float = 1e-10) -> Steps:
+def adagrad(grad: Gradient, theta: Array, *, learning_rate: Rate, eps: float = 1e-10) -> Steps:
     """G <- G + g^2, theta <- theta - eta g / (sqrt(G) + eps) (Duchi et al. 2011)."""
     total = np.zeros_like(theta)
-    while True:
+    for eta in rates(learning_rate):
         g = grad(theta)
         total += g**2
-        theta = theta - learning_rate * g / (np.sqrt(total) + eps)
+        theta = theta - eta * g / (np.sqrt(total) + eps)
         yield theta
 
 
@@ -60,18 +120,18 @@ def rmsprop(
     grad: Gradient,
     theta: Array,
     *,
-    learning_rate: float,
+    learning_rate: Rate,
     alpha: float = 0.99,
     eps: float = 1e-8,
     momentum: float = 0.0,
 ) -> Steps:
     """G <- alpha G + (1 - alpha) g^2, v <- mu v + g / (sqrt(G) + eps), theta <- theta - eta v."""
     mean, v = np.zeros_like(theta), np.zeros_like(theta)
-    while True:
+    for eta in rates(learning_rate):
         g = grad(theta)
         mean = alpha * mean + (1 - alpha) * g**2
         v = momentum * v + g / (np.sqrt(mean) + eps)
-        theta = theta - learning_rate * v
+        theta = theta - eta * v
         yield theta
 
 
@@ -79,20 +139,20 @@ def adamw(
     grad: Gradient,
     theta: Array,
     *,
-    learning_rate: float,
+    learning_rate: Rate,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
     weight_decay: float = 0.01,
 ) -> Steps:
     """Adam (Kingma, Ba 2015) after theta <- (1 - eta decay) theta (Loshchilov, Hutter 2019)."""
     m, v, t = np.zeros_like(theta), np.zeros_like(theta), 0
-    while True:
+    for eta in rates(learning_rate):
         g, t = grad(theta), t + 1
-        theta = theta - learning_rate * weight_decay * theta
+        theta = theta - eta * weight_decay * theta
         m = betas[0] * m + (1 - betas[0]) * g
         v = betas[1] * v + (1 - betas[1]) * g**2
         spread = np.sqrt(v / (1 - betas[1] ** t)) + eps
-        theta = theta - learning_rate * m / (1 - betas[0] ** t) / spread
+        theta = theta - eta * m / (1 - betas[0] ** t) / spread
         yield theta
 
 

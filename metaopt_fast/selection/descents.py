@@ -10,26 +10,30 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.descent.gradient_descent import gradient_descent
+from metaopt_fast.descent.held_out import check_held_out
 from metaopt_fast.descent.result import DescentResult
-from metaopt_fast.descent.starts import is_sampler
-from metaopt_fast.runs.evaluation import is_objective, traits
-from metaopt_fast.samplers.base import BuiltInSampler
+from metaopt_fast.descent.schedules import Schedule
+from metaopt_fast.descent.starts import is_sampler, read_starts
+from metaopt_fast.runs.evaluation import traits
+from metaopt_fast.samplers.base import MAX_SEED, BuiltInSampler
 from metaopt_fast.samplers.independent import HyperSampler
 from metaopt_fast.samplers.mixture import Mixture
 from metaopt_fast.search.random_search import random_search
 from metaopt_fast.search.result import SearchResult
-from metaopt_fast.typing import Float64Array
+from metaopt_fast.typing import Float64Array, SamplerLike
 from metaopt_fast.validation.identity import Names, is_built_in
-from metaopt_fast.validation.overrides import check_overrides, threaded
+from metaopt_fast.validation.overrides import threaded
 from metaopt_fast.validation.values import (
+    check_flag,
     check_integer,
     describe,
 )
 
-# Hyper-parameters that may differ between descents, by their names in `gradient_descent`; betas
-# have one name each.
+# Hyper-parameters that may differ between descents, by their names in `gradient_descent` and in a
+# schedule of learning rates; betas have one name each.
 HYPERPARAMETERS = (
     "learning_rate",
+    "init_value",
     "l2",
     "momentum",
     "beta1",
@@ -81,7 +85,7 @@ class DescentSearchResult:
 
     @property
     def theta(self) -> Float64Array:
-        """A copy of the last theta of the best descent, shape (n_params,)."""
+        """A copy of the theta that the best descent ended with, shape (n_params,)."""
         theta: Float64Array = self.runs.theta[0].copy()
         return theta
 
@@ -110,7 +114,8 @@ def search_descents(
     n_candidates: int,
     *,
     validation: Any,
-    theta0: npt.ArrayLike | None = None,
+    theta0: npt.ArrayLike | SamplerLike | None = None,
+    early_stopping: bool = False,
     seed: int = 0,
     top_k: int = 1,
     batch: int = 256,
@@ -131,16 +136,20 @@ def search_descents(
     samplers : dict
         Samplers by the names of hyper-parameters: each a Uniform, Normal, Integers or LogUniform of
         numbers. The names are those of `gradient_descent` that its method uses and that may be
-        arrays: "learning_rate", "l2", "momentum", "alpha", "eps", "weight_decay", and "beta1" and
-        "beta2" for the pair `betas`.
+        arrays: "learning_rate", "l2", "momentum", "alpha", "eps", "weight_decay", "beta1" and
+        "beta2" for the pair `betas`, and "init_value" of a schedule that is given as
+        `learning_rate`.
     n_candidates : int
         Number of descents.
     validation : LogisticLoss
         Rows to judge by, with l2=0: see ``LogisticLoss.subset``.
-    theta0 : array_like of shape (n_params,), optional
-        Start of all descents; by default zeros.
+    theta0 : array_like of shape (n_params,) or a sampler, optional
+        Start of all descents; by default zeros. Of a sampler, it is candidate 0 of the seed.
+    early_stopping : bool, default False
+        Whether each descent ends with the theta of its lowest validation loss on the way, as with
+        `validation` in `gradient_descent`; `patience` counts steps that do not lower that loss.
     seed : int, default 0
-        Seed of the hyper-parameters.
+        Seed of the hyper-parameters, and of the start, where one is drawn.
     top_k : int, default 1
         Number of the best that are kept, by (validation loss, index). A descent that diverged ranks
         last.
@@ -188,17 +197,23 @@ def search_descents(
     True
     """
     _check(objective, validation, samplers, options)
+    early_stopping = check_flag("early_stopping", early_stopping)
+    judge = validation if early_stopping else None
     # Raises errors of all arguments but those that are drawn.
-    gradient_descent(objective, theta0, **{**options, "max_iter": 0})
-    if theta0 is not None:
-        if is_sampler(theta0):
-            raise TypeError(f"theta0 is {describe(theta0)}: pass one start, for all descents.")
-        theta0 = np.array(theta0, np.float64)
-        if theta0.ndim != 1:
-            raise ValueError(f"theta0 has shape {theta0.shape}: pass one start, for all descents.")
+    gradient_descent(objective, theta0, **{**options, "validation": judge, "max_iter": 0})
+    start = None
+    if is_sampler(theta0):
+        seed = check_integer("seed", seed, 0, MAX_SEED)
+        start = read_starts(int(objective.n_params), theta0, None, seed)
+    elif theta0 is not None:
+        start = np.array(theta0, np.float64)
+        if start.ndim != 1:
+            raise ValueError(f"theta0 has shape {start.shape}: pass one start, for all descents.")
     check_integer("n_candidates", n_candidates, 1)
     batch = check_integer("batch", batch, 1, 2**16)
-    descents = Descents(objective, validation, dict(samplers), theta0, options, batch)
+    descents = Descents(
+        objective, validation, dict(samplers), start, options, batch, early_stopping
+    )
     arguments = _check_search(search)
     result = random_search(
         descents, descents.sampler(), n_candidates, seed=seed, top_k=top_k, **arguments
@@ -221,6 +236,7 @@ class Descents:
     theta0: Float64Array | None
     options: dict[str, Any]
     shard_size: int
+    early_stopping: bool
 
     @property
     def n_params(self) -> int:
@@ -250,6 +266,8 @@ class Descents:
             else:
                 samplers[name] = "own " + names.of(f"the sampler of {name!r}", sampler)
         options = sorted((name, _in_full(value)) for name, value in self.options.items())
+        if self.early_stopping:
+            options.append(("early_stopping", "True"))
         return hashlib.sha256(repr([*parts, start, samplers, options]).encode()).hexdigest()
 
     def sampler(self) -> BuiltInSampler:
@@ -269,8 +287,12 @@ class Descents:
         given: dict[str, Any] = self.parameters(thetas)
         if "beta1" in given or "beta2" in given:
             given["betas"] = given.pop("beta1", 0.9), given.pop("beta2", 0.999)
+        if "init_value" in given:
+            schedule = self.options["learning_rate"]
+            given["learning_rate"] = schedule.starting_at(given.pop("init_value"))
         start = np.zeros(self.objective.n_params) if self.theta0 is None else self.theta0
         starts = np.tile(start, (len(thetas), 1))
+        given["validation"] = self.validation if self.early_stopping else None
         return gradient_descent(self.objective, starts, **{**self.options, **given})
 
     def batch_loss(self, thetas: Float64Array) -> Float64Array:
@@ -278,7 +300,10 @@ class Descents:
         runs = self.run(thetas)
         if (runs.status == "interrupted").any():
             raise KeyboardInterrupt
-        losses = np.array(self.validation.batch_loss(runs.theta), np.float64)
+        if self.early_stopping:
+            losses = np.array(runs.validation_loss)
+        else:
+            losses = np.array(self.validation.batch_loss(runs.theta), np.float64)
         losses[runs.status == "diverged"] = np.inf
         return losses
 
@@ -303,22 +328,7 @@ def _in_full(value: Any) -> str:
 
 
 def _check(objective: Any, validation: Any, samplers: Any, options: dict[str, Any]) -> None:
-    if not is_objective(validation):
-        raise TypeError(
-            f"validation is {describe(validation)}: pass a LogisticLoss on the rows to judge by."
-        )
-    check_overrides("validation", validation, "batch_loss", "loss", "auc", "batch_auc")
-    if traits(objective).n_params not in (None, validation.n_params):
-        raise ValueError(
-            f"validation has {validation.n_params} parameters, but objective has "
-            f"{objective.n_params}: pass rows of the same columns."
-        )
-    l2 = traits(validation).l2 or 0.0
-    if l2 != 0:
-        raise ValueError(
-            f"validation has l2={l2:g}: pass an objective with l2=0, whose loss judges "
-            "descents of any penalty alike."
-        )
+    check_held_out(objective, validation)
     if not isinstance(samplers, Mapping) or not samplers:
         raise TypeError(
             f"samplers is {describe(samplers)}: pass a dict from names of hyper-parameters to "
@@ -337,6 +347,12 @@ def _check(objective: Any, validation: Any, samplers: Any, options: dict[str, An
             )
         if name in options:
             raise ValueError(f"{name} is given and drawn at once: leave one of them out.")
+    rate = options.get("learning_rate")
+    if "init_value" in samplers and not isinstance(rate, Schedule):
+        raise ValueError(
+            f"samplers has the name 'init_value', but learning_rate is {describe(rate)}: pass a "
+            "schedule, such as cosine_decay(1.0, 1000), or draw 'learning_rate'."
+        )
     for name in NEVER_OPTIONS:
         if name in options:
             raise ValueError(

@@ -74,6 +74,7 @@ def searches():
                 "n_candidates": 4,
                 "validation": mf.LogisticLoss(X, Y),
                 "theta0": THETA,
+                "early_stopping": True,
                 "search": {"time_budget": 0.02},
                 "max_iter": 2,
             },
@@ -148,6 +149,11 @@ def descents():
         "gd of many": {"theta0": THETAS, "learning_rate": [0.1, 0.5], "l2": [0.0, 0.1]},
         "gd of drawn starts": {"theta0": mf.Normal(), "n_starts": 2, "learning_rate": 0.1},
         "gd by mini-batches": {"learning_rate": 0.1, "batch_size": 2, "patience": 2},
+        "gd of a schedule, judged": {
+            "learning_rate": mf.exponential_decay(0.1, 2, 0.5),
+            "validation": mf.LogisticLoss(X, Y),
+            "patience": 2,
+        },
         "momentum": {"momentum": 0.5},
         "nesterov": {"restart": True},
         "adagrad": {"eps": 1e-8, "learning_rate": 0.5},
@@ -192,7 +198,20 @@ def evolutions():
     }
 
 
-ENTRIES = {**searches(), **descents(), **evolutions()}
+def schedules():
+    return {
+        "cosine_decay": Entry(mf.cosine_decay, {"init_value": 0.1, "decay_steps": 10}),
+        "exponential_decay": Entry(
+            mf.exponential_decay,
+            {"init_value": [0.1, 0.2], "transition_steps": 10, "decay_rate": 0.5, "end_value": 0.1},
+        ),
+        "piecewise_constant": Entry(
+            mf.piecewise_constant, {"init_value": 0.1, "boundaries_and_scales": {3: 0.5}}
+        ),
+    }
+
+
+ENTRIES = {**searches(), **descents(), **schedules(), **evolutions()}
 
 
 def test_folds_of_very_different_weights_hold_both_classes():

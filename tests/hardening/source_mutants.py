@@ -1590,6 +1590,41 @@ MUTANTS = [
         "- costs.max(axis=0)",
         "best_tree",
     ),
+    Mutant(
+        "patience counts the training loss, whoever judges",
+        PY + "descent/loop.py",
+        "progress = judged < target",
+        "progress = point.loss < target",
+        "held_out",
+    ),
+    Mutant(
+        "a descent that was judged ends with its last theta",
+        PY + "descent/loop.py",
+        "list(Status) if self.is_judged else WITH_BEST",
+        "WITH_BEST",
+        "held_out",
+    ),
+    Mutant(
+        "a loss of held-out rows that is no number is the best",
+        PY + "descent/held_out.py",
+        "np.where(np.isfinite(found), found, np.inf)",
+        "np.where(np.isnan(found), -np.inf, found)",
+        "held_out",
+    ),
+    Mutant(
+        "first rates of descents that have left stay",
+        PY + "descent/schedules.py",
+        "        super().keep(rows)\n",
+        "",
+        "schedules",
+    ),
+    Mutant(
+        "a rate changes one step behind its boundary",
+        PY + "descent/schedules.py",
+        "if count >= boundary:",
+        "if count > boundary:",
+        "schedules",
+    ),
 ]
 
 

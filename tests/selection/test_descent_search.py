@@ -41,6 +41,38 @@ def test_the_best_are_those_of_single_descents():
     assert found.loss == losses[0] == VALIDATION.loss(found.theta)
 
 
+def test_with_early_stopping_the_best_are_those_of_single_descents_that_are_judged():
+    options = {"patience": 3, "method": "momentum", "max_iter": 40}
+    found = search(20, top_k=20, early_stopping=True, **options)
+    for k in range(20):
+        own = {name: float(values[k]) for name, values in found.parameters.items()}
+        run = mf.gradient_descent(TRAIN, validation=VALIDATION, **options, **own)
+        assert run.theta.tobytes() == found.runs.theta[k].tobytes()
+        wanted = np.inf if run.status == "diverged" else run.validation_loss
+        assert found.validation_loss[k] == wanted
+    assert found.loss == VALIDATION.loss(found.theta)
+    assert found.loss < search(20, **{**options, "patience": None}).loss
+    plain = search(1, **options).search.config["fingerprint"]
+    assert search(1, early_stopping=True, **options).search.config["fingerprint"] != plain
+
+
+def test_a_schedule_and_a_start_that_is_drawn_reach_every_descent():
+    samplers = {"init_value": mf.LogUniform(0.01, 1.0), "l2": mf.LogUniform(1e-4, 1.0)}
+    options = {"learning_rate": mf.cosine_decay(9.0, 20), "method": "momentum", "max_iter": 20}
+    found = search(10, samplers, theta0=mf.Normal(), seed=3, top_k=2, **options)
+    start = mf.Normal().sample(3, 0, 1, 7)[0]
+    for k in range(2):
+        first, l2 = (float(found.parameters[name][k]) for name in samplers)
+        rate = mf.cosine_decay(first, 20)
+        run = mf.gradient_descent(TRAIN, start, **{**options, "learning_rate": rate, "l2": l2})
+        assert run.theta.tobytes() == found.runs.theta[k].tobytes()
+    fixed = search(10, {"l2": samplers["l2"]}, **options)
+    other = search(
+        10, {"l2": samplers["l2"]}, **{**options, "learning_rate": mf.cosine_decay(9.0, 9)}
+    )
+    assert fixed.search.config["fingerprint"] != other.search.config["fingerprint"]
+
+
 def test_the_result_does_not_depend_on_the_batch():
     found = [search(batch=batch, top_k=5) for batch in (1, 7, 64, 256)]
     for other in found[1:]:
@@ -173,7 +205,12 @@ def test_bounds_that_are_none_are_refused(low, high):
         {"batch": 0},
         {"theta0": np.zeros(6)},
         {"theta0": np.zeros((2, 7))},
-        {"theta0": mf.Normal()},
+        {"theta0": mf.Normal(), "seed": -1},
+        {"theta0": mf.Normal(np.zeros(6))},
+        {"early_stopping": 1},
+        {"samplers": {"init_value": mf.Uniform(0.1, 1)}},
+        {"samplers": {"init_value": mf.Uniform(0.1, 1)}, "learning_rate": 0.1},
+        {"learning_rate": mf.cosine_decay(0.1, 20)},
         {"method": "sgd"},
         {"betas": (0.9, 0.9)},
         {"search": {"seed": 1}},

@@ -29,6 +29,9 @@ objective = mf.LogisticLoss(X, y, fit_intercept=True)
 
 run = mf.gradient_descent(objective, np.zeros(31), method="adam", learning_rate=0.1, max_iter=100)
 assert_type(run, mf.DescentResult)
+rate = mf.cosine_decay(0.1, 100)
+judged = mf.gradient_descent(objective, learning_rate=rate, validation=objective, patience=5)
+print(judged.validation_loss, judged.best_iter, rate(3))
 runs = mf.gradient_descent(objective, method="lbfgs", l2=[0.001, 0.01, 0.1], tol=1e-8)
 print(runs.theta.shape, runs.status)
 

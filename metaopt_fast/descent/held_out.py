@@ -1,0 +1,59 @@
+"""Rows that judge descents, which they do not see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from metaopt_fast.runs.evaluation import batch_loss, is_objective, traits
+from metaopt_fast.typing import Float64Array
+from metaopt_fast.validation.overrides import check_overrides
+from metaopt_fast.validation.values import describe
+
+
+class HeldOut:
+    """What K descents ask of the rows that judge them.
+
+    Parameters
+    ----------
+    objective : object with ``batch_loss``
+    """
+
+    def __init__(self, objective: Any) -> None:
+        self.objective, self.largest = objective, largest_of(objective)
+
+    def loss(self, theta: Float64Array) -> Float64Array:
+        """Return the losses of K thetas; infinity where it is no finite number."""
+        inside = np.maximum.reduce(np.abs(theta), axis=1) <= self.largest
+        losses = np.full(len(theta), np.inf)
+        if inside.any():
+            found = batch_loss(self.objective, theta[inside])
+            losses[inside] = np.where(np.isfinite(found), found, np.inf)
+        return losses
+
+
+def largest_of(objective: Any) -> float:
+    """Return the largest number of an objective's precision."""
+    single = traits(objective).dtype == "float32"
+    return float(np.finfo(np.float32 if single else np.float64).max)
+
+
+def check_held_out(objective: Any, validation: Any) -> None:
+    """Raise TypeError or ValueError for what cannot judge the descents of an objective."""
+    if not is_objective(validation) or isinstance(validation, type):
+        raise TypeError(
+            f"validation is {describe(validation)}: pass a LogisticLoss on the rows to judge by."
+        )
+    check_overrides("validation", validation, "batch_loss", "loss", "auc", "batch_auc")
+    if traits(objective).n_params not in (None, validation.n_params):
+        raise ValueError(
+            f"validation has {validation.n_params} parameters, but objective has "
+            f"{objective.n_params}: pass rows of the same columns."
+        )
+    l2 = traits(validation).l2 or 0.0
+    if l2 != 0:
+        raise ValueError(
+            f"validation has l2={l2:g}: pass an objective with l2=0, whose loss judges "
+            "descents of any penalty alike."
+        )
