@@ -1,14 +1,21 @@
-"""A search that outlives its process: run it, stop it, run it again, and it goes on.
+"""
+A search that outlives its process
+==================================
+
+A search that outlives its process: run it, stop it, run it again, and it goes on.
 
 Twenty million checklists are drawn: models that add or subtract one point for each of at most
 eight measurements that are above their mean. The one with the fewest errors is kept. Processes
-share the work, and each finished shard is in the file `large_search.sqlite` before the search goes
-on; what is evaluated when, where and beside what changes no bit of the result.
+share the work, and each finished shard is in the file ``large_search.sqlite`` before the search
+goes on; what is evaluated when, where and beside what changes no bit of the result.
 
-Run it: python examples/large_search.py
+Run it: ``python examples/large_search.py [N_CANDIDATES [FILE]]``
 """
 
+import sys
 from concurrent.futures import ProcessPoolExecutor
+
+import matplotlib.pyplot as plt
 
 import metaopt_fast as mf
 from metaopt_fast.datasets import load_breast_cancer
@@ -48,4 +55,5 @@ def main(n_candidates=20_000_000, path="large_search.sqlite", n_workers=2, secon
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:2]), *sys.argv[2:3]).plot_trace()
+    plt.show()

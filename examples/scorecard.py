@@ -1,9 +1,16 @@
-"""A scorecard of a few lines for the breast cancer data: the best of all, against rounding.
+"""
+The best of all scorecards
+==========================
 
-Run ``python examples/scorecard.py``. Features are questions of yes or no: is the mean (or the
+A scorecard of a few lines for the breast cancer data: the best of all, against rounding.
+
+Run it: ``python examples/scorecard.py``
+
+Features are questions of yes or no: is the mean (or the
 worst) of a measurement above its median?
 """
 
+import matplotlib.pyplot as plt
 import numpy as np
 
 import metaopt_fast as mf
@@ -11,7 +18,7 @@ from metaopt_fast.datasets import load_breast_cancer
 
 
 def main(n_features=8, max_points=3, max_lines=5, max_intercept=10):
-    """Print both scorecards and what they come to; return their losses on training rows."""
+    """Print the best scorecard and both losses; return losses on training and held-out rows."""
     X, y, names = load_breast_cancer()
     held_out = np.arange(len(y)) % 3 == 0
     train = ~held_out
@@ -46,11 +53,27 @@ def main(n_features=8, max_points=3, max_lines=5, max_intercept=10):
     for name, theta in (("best of all", best.theta), ("logistic fit, rounded", rounded)):
         line = mf.Scorecard.from_theta(theta, questions, fit_intercept=True)
         errors = [(line.predict(X[rows]) != y[rows]).mean() for rows in (train, held_out)]
-        losses[name] = objective.loss(theta)
-        print(f"{name:24}{losses[name]:13.4f} {errors[0]:6.2%}", end="")
-        print(f" {new.loss(theta):15.4f} {errors[1]:6.2%}")
+        losses[name] = objective.loss(theta), new.loss(theta)
+        print(f"{name:24}{losses[name][0]:13.4f} {errors[0]:6.2%}", end="")
+        print(f" {losses[name][1]:15.4f} {errors[1]:6.2%}")
     return losses
 
 
+def draw(losses):
+    """Draw the losses of both, on the rows that chose them and on others."""
+    _, ax = plt.subplots(figsize=(6.4, 3), layout="constrained")
+    places = np.arange(len(losses))
+    for k, (part, colour) in enumerate((("training", "#0072B2"), ("held-out", "#D55E00"))):
+        values = [pair[k] for pair in losses.values()]
+        bars = ax.bar(places + 0.38 * (k - 0.5), values, 0.36, color=colour, label=f"{part} rows")
+        ax.bar_label(bars, [f"{value:.3f}" for value in values], padding=2)
+    ax.set_xticks(places, list(losses))
+    ax.set(ylabel="mean log loss", ylim=(0, 0.4))
+    ax.grid(axis="y", color="0.9")
+    ax.set_axisbelow(True)
+    ax.legend(loc="upper left", ncols=2)
+
+
 if __name__ == "__main__":
-    main()
+    draw(main())
+    plt.show()

@@ -1,12 +1,17 @@
-"""Wrong labels far from the others: the logistic loss follows them, the rate of errors does not.
+"""
+Wrong labels far from the others
+================================
+
+Wrong labels far from the others: the logistic loss follows them, the rate of errors does not.
 
 One row in twenty has the wrong label, and ten times the norm of the others. Logistic regression
 pays for how far such a row is on the wrong side, and turns its plane towards it; for the rate of
 errors it is one error among many. That has no gradient: populations of planes find its least value.
 
-Run it: python examples/wrong_labels.py
+Run it: ``python examples/wrong_labels.py``
 """
 
+import matplotlib.pyplot as plt
 import numpy as np
 
 import metaopt_fast as mf
@@ -45,5 +50,17 @@ def main(n_samples=2000, n_features=10, wrong=0.05, generations=150, seed=0):
     return errors
 
 
+def draw(errors):
+    """Draw the errors of both on clean rows."""
+    _, ax = plt.subplots(figsize=(6.4, 2.2), layout="constrained")
+    names, values = list(errors), [100 * error for error in errors.values()]
+    bars = ax.barh(names, values, color=["#999999", "#0072B2"])
+    ax.bar_label(bars, [f"{value:.1f} %" for value in values], padding=4)
+    ax.set(xlabel="errors on clean rows, per cent", xlim=(0, 1.15 * max(values)))
+    ax.grid(axis="x", color="0.9")
+    ax.set_axisbelow(True)
+
+
 if __name__ == "__main__":
-    main()
+    draw(main())
+    plt.show()

@@ -19,6 +19,8 @@ from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.identity import is_built_in
 from metaopt_fast.validation.values import check_number, describe
 
+__all__ = ["BalancedError", "Cost", "expected_utility", "group_rates"]
+
 # Costs below 2**-SMALL_COST are multiplied by 2**SMALL_COST.
 SMALL_COST = 400
 

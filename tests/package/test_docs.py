@@ -5,6 +5,7 @@ import doctest
 import inspect
 import re
 import runpy
+import zlib
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from metaopt_fast.sklearn import search as sklearn
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [path for path in sorted(DOCS.rglob("*.md")) if "```pycon" in path.read_text()]
-ERRORS = runpy.run_path(str(DOCS / "errors.py"))
+ERRORS, NAMES, LINKS, ELSEWHERE = (
+    runpy.run_path(str(DOCS / f"{name}.py")) for name in ("errors", "names", "links", "elsewhere")
+)
 
 
 def examples(path):
@@ -101,3 +104,43 @@ def test_the_page_of_errors_holds_every_sentence(tmp_path):
     page = path.read_text()
     for error in ERRORS["errors"]():
         assert ERRORS["escape"](error.given or error.sentence) in page
+
+
+def test_the_reference_lists_every_public_class_and_function():
+    page = (DOCS / "reference.md").read_text()
+    listed = re.findall(r"^   ([\w.]+)$", page, re.MULTILINE)
+    assert len(set(listed)) == len(listed)
+    assert set(NAMES["exported"]()) == set(listed)
+
+
+def test_every_method_of_a_class_is_a_name_of_the_reference():
+    names = NAMES["public_names"]()
+    assert {"SearchResult.plot_trace", "SearchResult.theta", "typing.Sampler.mean"} <= names
+    assert {"sklearn.LogisticRegression.predict_proba", "LogisticLoss.from_batches"} <= names
+    assert not [name for name in names if "._" in name or name.startswith("_")]
+    assert not [name for name in names if name.startswith("CheckpointError.with_traceback")]
+
+
+def test_links_that_lead_nowhere_are_found(tmp_path):
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part" / "there.html").write_text('<h1 id="place">A</h1>')
+    (tmp_path / "a.html").write_text(
+        '<link rel="canonical" href="https://elsewhere.org/a"><a href="https://elsewhere.org">B</a>'
+        '<a href="part/there.html#place">C</a><a href="#mine" id="mine">D</a><img src="data:,">'
+        '<a href="gone.html">E</a><a href="part/there.html#gone">F</a>'
+        '<script src="https://elsewhere.org/x.js"></script>'
+    )
+    assert LINKS["broken_links"](tmp_path) == [
+        "a.html: gone.html is not there",
+        "a.html: part/there.html#gone is no place of that page",
+        "a.html: https://elsewhere.org/x.js is fetched from elsewhere",
+    ]
+
+
+def test_names_elsewhere_are_written_as_an_inventory(tmp_path):
+    path = Path(ELSEWHERE["inventory"](tmp_path / "made" / "numpy.inv", "numpy"))
+    head, body = path.read_bytes().split(b"zlib.\n")
+    assert head.startswith(b"# Sphinx inventory version 2\n# Project: numpy\n")
+    lines = zlib.decompress(body).decode().splitlines()
+    assert "numpy.ndarray py:class 1 reference/generated/$.html#$ -" in lines
+    assert ELSEWHERE["URLS"].keys() == ELSEWHERE["NAMES"].keys()

@@ -1,7 +1,14 @@
 """The examples: run small, they show what their texts say. The benches run them in full."""
 
 import runpy
+from itertools import combinations
 from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+
+mpl.use("Agg")
+from matplotlib import pyplot
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -10,18 +17,44 @@ def main_of(name):
     return runpy.run_path(str(EXAMPLES / f"{name}.py"))["main"]
 
 
-def test_errors_are_not_led_astray_by_labels_that_are_wrong_far_away(capsys):
+@pytest.fixture
+def picture():
+    """A function that lets an example draw what it found, and checks the axes."""
+
+    def draw(name, found):
+        runpy.run_path(str(EXAMPLES / f"{name}.py"))["draw"](found)
+        ax = pyplot.gca()
+        assert ax.get_xlabel() or ax.get_ylabel()
+        ax.figure.canvas.draw()
+        boxes = [text.get_window_extent() for text in ax.texts]
+        assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+
+    yield draw
+    pyplot.close("all")
+
+
+def test_errors_are_not_led_astray_by_labels_that_are_wrong_far_away(capsys, picture):
     errors = main_of("wrong_labels")(n_samples=600, n_features=5, generations=40)
     assert errors["evolve"] < 0.6 * errors["logistic regression"]
     assert "on clean rows" in capsys.readouterr().out
+    picture("wrong_labels", errors)
 
 
-def test_a_limit_on_groups_is_kept_where_it_was_set_and_mostly_elsewhere(capsys):
+def test_a_limit_on_groups_is_kept_where_it_was_set_and_mostly_elsewhere(capsys, picture):
     figures = main_of("fairness")(n_samples=4000, generations=40)
     logistic, evolved = (figures["search", name] for name in ("logistic regression", "evolve"))
     assert logistic[1] > 0.1 and evolved[1] <= 0.03
     assert figures["held out", "evolve"][1] < figures["held out", "logistic regression"][1]
     assert "held out" in capsys.readouterr().out
+    picture("fairness", figures)
+
+
+def test_the_best_scorecard_has_the_least_loss_on_the_rows_that_chose_it(capsys, picture):
+    losses = main_of("scorecard")(n_features=5, max_points=2, max_intercept=6)
+    best, rounded = losses.values()
+    assert best[0] <= rounded[0]
+    assert "certified: True" in capsys.readouterr().out
+    picture("scorecard", losses)
 
 
 def test_a_large_search_goes_on_where_it_was_stopped(tmp_path, capsys):
@@ -41,8 +74,10 @@ def test_a_large_search_goes_on_where_it_was_stopped(tmp_path, capsys):
     assert "Scorecard of" in capsys.readouterr().out
 
 
-def test_both_searches_find_the_same_penalty(capsys):
-    theirs, ours = main_of("tuning")(n_iter=12).values()
+def test_both_searches_find_the_same_penalty(capsys, picture):
+    searches = main_of("tuning")(n_iter=12)
+    theirs, ours = searches.values()
     assert ours.best_params_ == theirs.best_params_
     assert abs(ours.best_score_ - theirs.best_score_) < 1e-4
     assert "proven" in capsys.readouterr().out
+    picture("tuning", searches)
