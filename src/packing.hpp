@@ -15,61 +15,103 @@ inline const char *row_of(const Source &from, ptrdiff_t row) {
     return from.numbers + (from.starts ? from.starts[row] : row * from.row_step);
 }
 
-// Calls f with a number of the source's type.
-template <class F> auto with_type(int type, F f) {
+// `count` entries that are `step` bytes apart, as numbers of double precision.
+using ReadEntries = void (*)(const char *from, ptrdiff_t step, int count, double *to);
+template <class S> void read_entries(const char *from, ptrdiff_t step, int count, double *to) {
+    if (step == sizeof(S))
+        for (int l = 0; l < count; l++) to[l] = number_at<S>(from + l * (ptrdiff_t)sizeof(S));
+    else
+        for (int l = 0; l < count; l++) to[l] = number_at<S>(from + l * step);
+}
+
+inline ReadEntries reader_of(int type) {
     switch (type) {
-    case FLOAT32: return f(float{});
-    case INT8: return f(int8_t{});
-    case INT16: return f(int16_t{});
-    case INT32: return f(int32_t{});
-    case INT64: return f(int64_t{});
-    case UINT8: return f(uint8_t{});
-    case UINT16: return f(uint16_t{});
-    case UINT32: return f(uint32_t{});
-    case UINT64: return f(uint64_t{});
-    default: return f(double{});
+    case FLOAT32: return read_entries<float>;
+    case INT8: return read_entries<int8_t>;
+    case INT16: return read_entries<int16_t>;
+    case INT32: return read_entries<int32_t>;
+    case INT64: return read_entries<int64_t>;
+    case UINT8: return read_entries<uint8_t>;
+    case UINT16: return read_entries<uint16_t>;
+    case UINT32: return read_entries<uint32_t>;
+    case UINT64: return read_entries<uint64_t>;
+    default: return read_entries<double>;
     }
 }
+
+// Neighbouring columns of eight rows in double precision, `step` bytes apart: as they lie, or, of
+// other types, converted some at a time: else all that follows would be compiled for ten types.
+struct Columns8 {
+    static constexpr ptrdiff_t MOST = 64;
+    const char *row[PANEL];
+    ptrdiff_t step;
+    alignas(64) double converted[PANEL][MOST];
+
+    static ptrdiff_t at_once(const Source &source) {
+        return source.type == FLOAT64 ? source.n_columns : MOST;
+    }
+    void find(const Source &source, ReadEntries read, const char *const *rows, ptrdiff_t first,
+              ptrdiff_t count) {
+        const bool is_double = source.type == FLOAT64;
+        step = is_double ? source.column_step : (ptrdiff_t)sizeof(double);
+        for (int l = 0; l < PANEL; l++) {
+            const char *from = rows[l] + first * source.column_step;
+            row[l] = is_double ? from : (const char *)converted[l];
+            if (!is_double) read(from, source.column_step, (int)count, converted[l]);
+        }
+    }
+};
 
 // ------------------------------------------------------------------------------- norms of rows
 
 // Rows whose norms are summed together where columns are in one piece.
 constexpr ptrdiff_t NORMS_AT_ONCE = 512;
 
-// Adds the squares of a row's entries, as T holds them, in the order of the columns: one rounding
+// Adds the squares of the rows' entries, as T holds them, in the order of the columns: one rounding
 // for each square and each sum, as everywhere, so that rows have one order.
-template <class T, class S>
+template <class T>
 void add_squares(const Source &from, ptrdiff_t first, ptrdiff_t count, ptrdiff_t n_columns,
                  double *sums) {
-    const ptrdiff_t step = from.column_step;
+    const ReadEntries read = reader_of(from.type);
     if (from.by_columns) {
-        for (ptrdiff_t j = 0; j < n_columns; j++)
+        double column[NORMS_AT_ONCE];
+        for (ptrdiff_t j = 0; j < n_columns; j++) {
+            read(row_of(from, first) + j * from.column_step, from.row_step, (int)count, column);
             for (ptrdiff_t i = 0; i < count; i++) {
-                const double x = (T)number_at<S>(row_of(from, first + i) + j * step);
+                const double x = (T)column[i];
                 sums[i] += x * x;
             }
+        }
         return;
     }
     // Eight at a time: a single sum would wait for each addition.
     for (ptrdiff_t i = 0; i < count; i += PANEL) {
         const char *row[PANEL];
+        Columns8 columns;
         double sum[PANEL] = {};
         for (int l = 0; l < PANEL; l++)
             row[l] = row_of(from, first + (i + l < count ? i + l : count - 1));
-        for (ptrdiff_t j = 0; j < n_columns; j++)
-            for (int l = 0; l < PANEL; l++) {
-                const double x = (T)number_at<S>(row[l] + j * step);
-                sum[l] += x * x;
-            }
+        for (ptrdiff_t j = 0; j < n_columns; j += Columns8::at_once(from)) {
+            const ptrdiff_t rest = n_columns - j, most = Columns8::at_once(from);
+            const ptrdiff_t n = rest < most ? rest : most;
+            columns.find(from, read, row, j, n);
+            const ptrdiff_t step = columns.step;
+            for (ptrdiff_t k = 0; k < n; k++)
+                for (int l = 0; l < PANEL; l++) {
+                    const double x = (T)number_at<double>(columns.row[l] + k * step);
+                    sum[l] += x * x;
+                }
+        }
         for (int l = 0; l < PANEL && i + l < count; l++) sums[i + l] = sum[l];
     }
 }
 
-template <class T, class S>
-bool is_in_range(const Source &from, ptrdiff_t row, ptrdiff_t n_columns) {
+template <class T> bool is_in_range(const Source &from, ptrdiff_t row, ptrdiff_t n_columns) {
+    const ReadEntries read = reader_of(from.type);
     bool found = true;
     for (ptrdiff_t j = 0; j < n_columns; j++) {
-        const double x = number_at<S>(row_of(from, row) + j * from.column_step);
+        double x;
+        read(row_of(from, row) + j * from.column_step, 0, 1, &x);
         found &= (x < 0 ? -x : x) <= (double)layout<T>::largest;
     }
     return found;
@@ -88,15 +130,12 @@ ptrdiff_t row_norms(const Source *source, ptrdiff_t first, ptrdiff_t last, ptrdi
     for (; first < last; first += NORMS_AT_ONCE) {
         const ptrdiff_t count = last - first < NORMS_AT_ONCE ? last - first : NORMS_AT_ONCE;
         double sums[NORMS_AT_ONCE] = {};
-        with_type(from.type, [&](auto number) {
-            using S = decltype(number);
-            add_squares<T, S>(from, first, count, n_columns, sums);
-            for (ptrdiff_t i = 0; i < count; i++)
-                if (!(sums[i] < bound) && !is_in_range<T, S>(from, first + i, n_columns)) {
-                    sums[i] = __builtin_nan("");
-                    n_outside++;
-                }
-        });
+        add_squares<T>(from, first, count, n_columns, sums);
+        for (ptrdiff_t i = 0; i < count; i++)
+            if (!(sums[i] < bound) && !is_in_range<T>(from, first + i, n_columns)) {
+                sums[i] = __builtin_nan("");
+                n_outside++;
+            }
         __builtin_memcpy(norms + first, sums, (size_t)count * sizeof(double));
     }
     return n_outside;
@@ -180,12 +219,18 @@ inline double largest_of(square_vector of_squares, double largest) {
 // Panels of rows, each of which has its entries in one piece, or nearly so; returns the largest
 // absolute value that was written. Each panel is written from its first line to its last one, while
 // eight rows are read beside each other.
-template <class T, class S>
-double gather_rows(const Packing &to, ptrdiff_t first_panel, ptrdiff_t last_panel) {
+template <class T>
+double pack_rows(const Packing *packing, ptrdiff_t first_panel, ptrdiff_t last_panel) {
+    const Packing &to = *packing;
+    const ReadEntries read = reader_of(to.source.type);
     const ptrdiff_t step = to.source.column_step, n_columns = to.source.n_columns;
     const ptrdiff_t bytes = n_columns * (step < 0 ? -step : step);
     const ptrdiff_t asked = bytes < BYTES_AHEAD ? bytes : BYTES_AHEAD;
     const ptrdiff_t first_asked = step < 0 ? step - asked : 0;
+    const ptrdiff_t most = Columns8::at_once(to.source);
+    const bool is_single = to.source.type == FLOAT32 && step == sizeof(float);
+    const bool is_double = to.source.type == FLOAT64 && step == sizeof(double);
+    Columns8 columns;
     square_vector of_squares = {};
     double of_rows[PANEL] = {};
     for (ptrdiff_t p = first_panel; p < last_panel; p++) {
@@ -196,30 +241,31 @@ double gather_rows(const Packing &to, ptrdiff_t first_panel, ptrdiff_t last_pane
         double factors[PANEL];
         const int count = find_rows(to, rows, row, factors);
         T *panel = (T *)to.panels + p * to.n_params * PANEL;
-        ptrdiff_t j = 0;
-        if (step == sizeof(S)) j = pack_squares<T, S>(row, factors, n_columns, panel, &of_squares);
-        for (; j < n_columns; j++)
-            for (int l = 0; l < PANEL; l++) {
-                const double x = factors[l] * number_at<S>(row[l] + j * step);
-                // No branch on a number that is still on its way from memory.
-                const double size = __builtin_fabs(x);
-                panel[j * PANEL + l] = (T)x;
-                of_rows[l] = size > of_rows[l] ? size : of_rows[l];
-            }
+        ptrdiff_t first = 0;
+        if (is_single) first = pack_squares<T, float>(row, factors, n_columns, panel, &of_squares);
+        if (is_double) first = pack_squares<T, double>(row, factors, n_columns, panel, &of_squares);
+        for (; first < n_columns; first += most) {
+            const ptrdiff_t rest = n_columns - first, n = rest < most ? rest : most;
+            T *into = panel + first * PANEL;
+            columns.find(to.source, read, row, first, n);
+            ptrdiff_t j = 0;
+            if (columns.step == sizeof(double))
+                j = pack_squares<T, double>(columns.row, factors, n, into, &of_squares);
+            for (; j < n; j++)
+                for (int l = 0; l < PANEL; l++) {
+                    const double x =
+                        factors[l] * number_at<double>(columns.row[l] + j * columns.step);
+                    // No branch on a number that is still on its way from memory.
+                    const double size = __builtin_fabs(x);
+                    into[j * PANEL + l] = (T)x;
+                    of_rows[l] = size > of_rows[l] ? size : of_rows[l];
+                }
+        }
         if (count < PANEL || n_columns < to.n_params) complete_panel(to, factors, count, panel);
     }
     double largest = to.n_params > n_columns ? to.scale : 0;
     for (int l = 0; l < PANEL; l++) largest = of_rows[l] > largest ? of_rows[l] : largest;
     return (T)largest_of(of_squares, largest);
-}
-
-template <class T>
-double pack_rows(const Packing *to, ptrdiff_t first_panel, ptrdiff_t last_panel) {
-    double largest = 0;
-    with_type(to->source.type, [&](auto number) {
-        largest = gather_rows<T, decltype(number)>(*to, first_panel, last_panel);
-    });
-    return largest;
 }
 
 // Where columns, not rows, are in one piece, X is read in its own order. Each row is first put in
@@ -242,20 +288,13 @@ __attribute__((always_inline)) inline void ask_for_places(const Packing &to, ptr
     }
 }
 
-// Entries of one column, of `count` rows.
-using ReadEntries = void (*)(const char *from, ptrdiff_t step, int count, double *to);
-template <class S> void read_entries(const char *from, ptrdiff_t step, int count, double *to) {
-    for (int l = 0; l < count; l++) to[l] = number_at<S>(from + l * step);
-}
-
 // Rows [first, last) of a source whose columns are in one piece; returns as pack_rows. Squares of
 // entries are turned as in pack_squares.
 template <class T> double spread_rows(const Packing *packing, ptrdiff_t first, ptrdiff_t last) {
     const Packing &to = *packing;
     const Source &from = to.source;
     constexpr int W = lanes_of<square_vector>;
-    ReadEntries read = nullptr;
-    with_type(from.type, [&](auto number) { read = read_entries<decltype(number)>; });
+    const ReadEntries read = reader_of(from.type);
     const bool is_copied = from.type == FLOAT64 && from.row_step == sizeof(double);
     square_vector largest = {};
     for (ptrdiff_t row = first; row < last; row += PANEL) {

@@ -328,10 +328,11 @@ inline void add_exactly(CarefulSum &sum, double x) {
 // double precision. `unit` is a power of two with unit * (sum of the weights) far below 1, so that
 // a sum stays in the range if the mean does; what it takes from small terms is nothing beside a sum
 // that left the range. A row counts for nothing where its weight or its number is 0, whatever the
-// other is.
+// other is. Cold: it is rare, and compiled for size.
 template <class T, class Loss>
-void evaluate_wide(const Rows *rows, ptrdiff_t n_blocks, const void *thetas, ptrdiff_t stride,
-                   double unit, CarefulSum *sum, CarefulSum *gradient, void *scratch) {
+__attribute__((cold)) void evaluate_wide(const Rows *rows, ptrdiff_t n_blocks, const void *thetas,
+                                         ptrdiff_t stride, double unit, CarefulSum *sum,
+                                         CarefulSum *gradient, void *scratch) {
     using V = row_vector<double>;
     const ptrdiff_t n_params = rows->n_params, panel_size = n_params * PANEL;
     T *theta = (T *)scratch;
