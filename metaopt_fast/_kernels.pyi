@@ -471,6 +471,7 @@ class LaneRows:
         self,
         which: npt.NDArray[np.intp],
         thetas: _Float64Array,
+        held_out: bool,
         gradients: _Float64Array,
         n_threads: int,
     ) -> None: ...

@@ -344,14 +344,15 @@ cdef class LaneRows:
         plan.losses, plan.wrong = &losses[0], &wrong[0]
         run_lanes(&plan, 0, plan.rows.n_params + 40, 1, n_threads)
 
-    def gradients(self, const Py_ssize_t[::1] which, const double[:, ::1] thetas,
+    def gradients(self, const Py_ssize_t[::1] which, const double[:, ::1] thetas, bint held_out,
                   double[:, ::1] gradients, int n_threads):
-        """Write the sums over rows of the gradients of some models' losses at their thetas."""
+        """Write the sums of the gradients of some models' losses at their thetas, of rows as
+        `losses` has them."""
         cdef LanePlan plan
         if not which.shape[0]:
             return
         self.plan(&plan, LANE_GRADIENTS, which, thetas)
-        plan.matrices = &gradients[0, 0]
+        plan.held_out, plan.matrices = held_out, &gradients[0, 0]
         run_lanes(&plan, plan.rows.n_params, 2 * plan.rows.n_params + 20, 1, n_threads)
 
     def hessians(self, const Py_ssize_t[::1] which, const double[:, ::1] thetas, Py_ssize_t stride,

@@ -151,6 +151,12 @@ def fit_own(y):
     return mf.fit_many(X, y, l2=2.0**-9, folds=GROUPS, center=np.ones(7), **asked)
 
 
+def fit_gradients():
+    factors = np.where(np.arange(18).reshape(3, 6) % 4 == 3, 0.5, 2.0)
+    asked = {"penalty_factor": factors, "feature_groups": np.arange(6) // 2}
+    return mf.fit_many(X, Y, l2=2.0**-9, folds=GROUPS, validation_gradient=True, **asked)
+
+
 def fit_l1(rows, l2, **options):
     y = np.arange(len(rows)) % 2
     l1 = mf.l1_max(rows, y) * geometric(1.0, 0.05, 10)
@@ -237,6 +243,7 @@ CALLS = {
     "fit_many of wide data": fit_wide,
     "fit_many of own weights": lambda: fit_own(Y),
     "fit_many of own labels": lambda: fit_own(np.roll(np.tile(Y, (5, 1)), 7)),
+    "fit_many with validation gradients": fit_gradients,
     "fit_many of 4 classes": fit_classes,
     "fit_many of machines": lambda: fit(FORTY, folds=GROUPS, loss="squared_hinge"),
     "sparse rows": find_sparse,

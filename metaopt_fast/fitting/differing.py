@@ -34,6 +34,7 @@ from metaopt_fast.fitting.reductions import Reduction
 from metaopt_fast.fitting.result import STATUSES, FitResult, Status
 from metaopt_fast.fitting.shared_rows import LaneModels, SharedRows
 from metaopt_fast.fitting.standardized import check_standardize
+from metaopt_fast.fitting.validation_gradients import FeatureGroups
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.values import describe
@@ -65,6 +66,8 @@ class Differing:
     penalties : Penalties
     is_standardized : bool
         Whether penalties are as of columns of unit deviation.
+    groups : FeatureGroups, or None
+        Groups of features for whose penalties the gradients of validation losses are wanted.
     """
 
     shared: SharedRows
@@ -77,6 +80,7 @@ class Differing:
     l2: Float64Array
     penalties: Penalties
     is_standardized: bool = False
+    groups: FeatureGroups | None = None
 
     @classmethod
     def of(
@@ -163,12 +167,18 @@ class Differing:
         """Fit some models: arrays of shape (last - first, n_folds, ...)."""
         models, sums = self.lane_models(first, last)
         inward = None if theta0 is None else self.reduction.inward(theta0, effort.n_threads)
-        optima = fit_lanes(self.shared, models, effort, inward)
+        fits = fit_lanes(self.shared, models, effort, inward)
+        optima = fits.optima
         validation = self.validate(models, sums, optima.thetas) if self.has_folds else None
+        slopes = None
+        if self.groups is not None:
+            slopes = self.groups.slopes(fits, sums.sum(axis=2).ravel())
         thetas, moved = self.reduction.outward(optima.thetas)
         gaps = logistic_gap_after_rounding(optima.gap_bounds, moved)
         return Fitted(
-            LaneOptima(thetas, optima.losses, gaps, optima.n_iter, optima.status), validation
+            LaneOptima(thetas, optima.losses, gaps, optima.n_iter, optima.status),
+            validation,
+            slopes,
         )
 
     def lane_models(self, first: int, last: int) -> tuple[LaneModels, Float64Array]:
@@ -280,10 +290,12 @@ class Differing:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
-    """Some models, in the units of X's columns, and what they are worth on the folds left out."""
+    """Some models, in the units of X's columns, and what they are worth on the folds left out:
+    losses and accuracies, and `slopes` of the former for logarithms of penalties."""
 
     optima: LaneOptima
     validation: tuple[Float64Array, Float64Array] | None
+    slopes: Float64Array | None
 
 
 def held_out(
@@ -337,6 +349,8 @@ def fit_differing(
     storage: object,
     theta0: npt.ArrayLike | None,
     standardize: bool,
+    validation_gradient: bool,
+    feature_groups: npt.ArrayLike | None,
 ) -> FitResult:
     """Do what `fit_many` does with models that differ, and warn of nothing."""
     if standardize:
@@ -365,6 +379,7 @@ def fit_differing(
             "of each model: pass storage=None, or call fit_many for each."
         )
     check_n_params(array.shape[1], fit_intercept)
+    groups = FeatureGroups.of(feature_groups, array.shape[1]) if validation_gradient else None
     several = {"y": labels.shape, "sample_weight": weights.shape, **penalties.shapes}
     shapes: dict[str, tuple[int, ...]] = {name: of for name, of in several.items() if len(of) == 2}
     shapes["l2"] = (len(of_l2),)
@@ -385,7 +400,7 @@ def fit_differing(
         fit_intercept,
         effort,
     )
-    models = replace(models, is_standardized=standardize)
+    models = replace(models, is_standardized=standardize, groups=groups)
     result_shape: tuple[int, ...] = shape if n_folds else shape[:1]
     start = None
     if theta0 is not None:
@@ -397,7 +412,11 @@ def fit_differing(
     found = result_of(parts, result_shape, effort, labels.classes, fit_intercept)
     strengths = np.broadcast_to(of_l2, (n_models, of_l2.shape[1]))
     strengths = strengths[:, 0] if of_l2.shape[1] == 1 else strengths
-    return replace(found, l2=strengths.copy(), l1=np.zeros_like(strengths), folds=fold)
+    found = replace(found, l2=strengths.copy(), l1=np.zeros_like(strengths), folds=fold)
+    if groups is None:
+        return found
+    slopes = np.concatenate([part.slopes for part in parts if part.slopes is not None])
+    return replace(found, validation_gradient=slopes.reshape(*shape, *groups.shape))
 
 
 def fold_of_each_row(folds: npt.ArrayLike, labels: Labels) -> IndexArray:

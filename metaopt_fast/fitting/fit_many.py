@@ -47,6 +47,7 @@ from metaopt_fast.fitting.sparse_fits import fit_sparse
 from metaopt_fast.fitting.standardized import fit_standardized
 from metaopt_fast.fitting.starts import start
 from metaopt_fast.fitting.training_sets import ReducedModels
+from metaopt_fast.fitting.validation_gradients import check_gradient
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
 from metaopt_fast.validation.values import check_flag
@@ -65,6 +66,8 @@ def fit_many(
     center: npt.ArrayLike | None = None,
     fit_intercept: bool = True,
     loss: str = "logistic",
+    validation_gradient: bool = False,
+    feature_groups: npt.ArrayLike | None = None,
     tol: float = 1e-8,
     max_iter: int = 100,
     theta0: npt.ArrayLike | None = None,
@@ -123,6 +126,14 @@ def fit_many(
     fit_intercept : bool, default True
     loss : {"logistic", "squared_hinge"}, default "logistic"
         Loss of a row; the squared hinge is one of two classes, with an l2 penalty alone.
+    validation_gradient : bool, default False
+        Whether `FitResult.validation_gradient` is wanted: how the loss of each fold's rows changes
+        with the logarithm of the penalty. Needs folds; models have two classes and no l1 penalty,
+        and are fitted side by side as those are that differ in more than penalties.
+    feature_groups : array_like of int of shape (n_features,), optional
+        The group of each feature, 0 .. n_groups - 1: the gradient is for the logarithm of each
+        group's penalty, l2 times the factors of its features (`penalty_factor`), an intercept's
+        left out.
     tol : float, default 1e-8
         Threshold of the Newton decrement, sqrt(g' H^-1 g): a model has converged when it is at most
         tol, and the gap proven to be small: about tol^2 / 2. Where rounding ends the steps before
@@ -187,8 +198,11 @@ def fit_many(
     fit_intercept = check_flag("fit_intercept", fit_intercept)
     is_standardized = check_flag("standardize", standardize)
     kept = check_storage(storage)
+    wants_gradient = check_flag("validation_gradient", validation_gradient)
+    check_gradient(wants_gradient, feature_groups, folds, l1, loss, storage)
     is_of_l1 = penalty_factor is not None and bool(np.any(np.array(l1, object) != 0))
-    if differs(X, y, sample_weight, None if is_of_l1 else penalty_factor, center):
+    own_factors = None if is_of_l1 else penalty_factor
+    if wants_gradient or differs(X, y, sample_weight, own_factors, center):
         fits = fit_differing(
             X,
             y,
@@ -205,6 +219,8 @@ def fit_many(
             storage=storage,
             theta0=theta0,
             standardize=is_standardized,
+            validation_gradient=wants_gradient,
+            feature_groups=feature_groups,
         )
     else:
         rows = Rows.of(X, y, folds, sample_weight, fit_intercept, kept)

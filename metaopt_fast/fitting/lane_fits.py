@@ -59,7 +59,7 @@ class LaneOptima:
 
 def fit_lanes(
     shared: SharedRows, models: LaneModels, effort: Effort, theta0: Float64Array | None = None
-) -> LaneOptima:
+) -> LaneFits:
     """Minimise the objective of each model."""
     fits = LaneFits(shared, models, effort)
     fits.descend(theta0)
@@ -67,7 +67,7 @@ def fit_lanes(
     left = fits.judge(everything, STRIDE)
     left = fits.judge(left, 1) if shared.packed.n_blocks > 1 else left
     fits.end_by_newton(left)
-    return LaneOptima(fits.thetas, fits.losses, fits.gaps, fits.n_iter, fits.status)
+    return fits
 
 
 class LaneFits:
@@ -82,6 +82,11 @@ class LaneFits:
         self.losses, self.gaps, self.lengths = np.full((3, n), np.inf)
         self.n_iter = np.zeros(n, np.intp)
         self.status = np.full(n, Status.CONVERGED.value, np.intp)
+
+    @property
+    def optima(self) -> LaneOptima:
+        """Where the models are."""
+        return LaneOptima(self.thetas, self.losses, self.gaps, self.n_iter, self.status)
 
     # -------------------------------------------------------------------------------- first steps
 
@@ -139,16 +144,28 @@ class LaneFits:
         """Bound the gaps of some models by some of the rows, and return those left unproven."""
         if not len(at):
             return at
-        n_pairs = _kernels.n_pairs(self.shared.n_params)
-        hessians, thetas = np.empty((len(at), n_pairs)), self.thetas[at]
-        self.rows.hessians(at, thetas, stride, hessians, self.effort.n_threads)
-        hessians *= self.models.inverse_totals[at][:, None]
-        factors, radii, inflations = self.factor(hessians, at)
+        factors, radii, inflations = self.factor(self.hessians(at, stride), at)
         newton, squares = self.gradients[at], np.empty(len(at))
         _kernels.solve(factors, np.arange(len(at)), newton, squares, self.effort.n_threads)
         self.newton[at], self.lengths[at] = newton, np.sqrt(squares)
         self.gaps[at] = np.fmin(self.gaps[at], self.bounds(at, radii, inflations))
         return at[~self.is_proven(at)]
+
+    def hessians(self, at: IndexArray, stride: int) -> Float64Array:
+        """Return the mean Hessians of some models, of one block of rows in `stride`."""
+        found = np.empty((len(at), _kernels.n_pairs(self.shared.n_params)))
+        self.rows.hessians(at, self.thetas[at], stride, found, self.effort.n_threads)
+        found *= self.models.inverse_totals[at][:, None]
+        return found
+
+    def solve(self, vectors: Float64Array) -> Float64Array:
+        """Return the inverse of each model's Hessian, penalty included, times a vector; 0 for
+        parameters that cannot move."""
+        everything = np.arange(len(vectors))
+        factors, _, _ = self.factor(self.hessians(everything, 1), everything)
+        found, squares = np.where(self.models.is_free, vectors, 0.0), np.empty(len(vectors))
+        _kernels.solve(factors, everything, found, squares, self.effort.n_threads)
+        return found
 
     def bounds(self, at: IndexArray, radii: Float64Array, inflations: Float64Array) -> Float64Array:
         """Return bounds of the gaps of some models, rounding included."""
@@ -234,7 +251,7 @@ class LaneFits:
             sizes[todo] /= 2
         self.n_iter[at] += 1
         thetas, sums = self.thetas[at], np.empty((len(at), self.shared.n_params))
-        self.rows.gradients(at, thetas, sums, self.effort.n_threads)
+        self.rows.gradients(at, thetas, False, sums, self.effort.n_threads)
         sums *= self.models.inverse_totals[at][:, None]
         sums += self.weights_of_penalty(at) * (thetas - self.models.centres[at])
         self.gradients[at] = np.where(self.models.is_free[at], sums, 0.0)

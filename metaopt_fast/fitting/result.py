@@ -85,6 +85,9 @@ class FitResult:
         The fold of each row.
     loss_name : str
         The loss of a row, "logistic" (or softmax) or "squared_hinge".
+    validation_gradient : numpy.ndarray of shape (M, n_folds) or (M, n_folds, n_groups), or None
+        Derivatives of `validation_loss` for the logarithm of l2, or for that of the penalty of each
+        group of features, where they were asked for.
     """
 
     theta: Float64Array
@@ -104,6 +107,7 @@ class FitResult:
     l2: Float64Array
     folds: IndexArray | None
     loss_name: str = "logistic"
+    validation_gradient: Float64Array | None = None
 
     @shielded
     def best(self, *, one_standard_error: bool = False) -> int:

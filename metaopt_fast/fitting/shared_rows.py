@@ -9,7 +9,7 @@ the rows and of that model, and of no other model: it has the bits that it has a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -72,6 +72,11 @@ class LaneModels:
     def is_free(self) -> npt.NDArray[np.bool_]:
         """Which parameters of which models may move."""
         return np.isfinite(self.penalties)
+
+    @property
+    def with_plain_classes(self) -> Self:
+        """The same models of the same rows, whose weights are those of no class."""
+        return replace(self, factors=np.ones_like(self.factors))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

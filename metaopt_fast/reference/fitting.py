@@ -28,6 +28,7 @@ class FitResult:
     converged: Array
     validation_loss: Array | None
     validation_accuracy: Array | None
+    validation_gradient: Array | None = None
 
 
 def fit_many(
@@ -41,6 +42,8 @@ def fit_many(
     penalty_factor: npt.ArrayLike | None = None,
     center: npt.ArrayLike | None = None,
     fit_intercept: bool = True,
+    validation_gradient: bool = False,
+    feature_groups: npt.ArrayLike | None = None,
     tol: float = 1e-8,
     max_iter: int = 100,
     theta0: npt.ArrayLike | None = None,
@@ -77,6 +80,11 @@ def fit_many(
     start = start[:, None] if folds is None and start.ndim == 2 else start
     thetas = np.zeros((*shape, rows.shape[1])) + start
     figures, validation = np.zeros((4, *shape)), np.zeros((2, *shape))
+    # The intercept is of a group of its own, which nobody asks for.
+    group = np.zeros(rows.shape[1], int)
+    if feature_groups is not None:
+        group[:n_features], group[n_features:] = feature_groups, np.max(feature_groups) + 1
+    slopes = np.zeros((*shape, group.max() + 1))
     for m, f in np.ndindex(shape):
         positive, weights = positives[m % len(positives)], weight_rows[m % len(weight_rows)]
         centre, factor = centres[m % len(centres)], factors[m % len(factors)]
@@ -97,12 +105,31 @@ def fit_many(
             right = (margins > 0) | ((margins == 0) & ~positive[test])
             losses = np.stack([np.logaddexp(0, -margins), right])
             validation[:, m, f] = losses @ weights[test] / weights[test].sum()
+        if validation_gradient:
+            held_out = signed[test][:, free], weights[test] / weights[test].sum(), margins
+            training = signed[train][:, free], w / w.sum(), signed[train] @ theta
+            of_each = ridge * (centre[free] - theta[free]) * solved(training, ridge, held_out)
+            np.add.at(slopes[m, f], group[free], of_each)
     if folds is None:
         thetas, figures = thetas[:, 0], figures[:, :, 0]
     loss, gap, n_iter, ended = figures
-    held_out = (None, None) if folds is None else validation
+    validated: list[Any] = [None, None] if folds is None else list(validation)
     results = (thetas, loss, gap, np.isfinite(gap), n_iter.astype(int), ended == 1)
-    return FitResult(*results, *held_out)
+    slopes = slopes[..., 0] if feature_groups is None else slopes[..., : np.max(feature_groups) + 1]
+    return FitResult(*results, validated[0], validated[1], slopes if validation_gradient else None)
+
+
+def solved(training: tuple[Array, ...], ridge: Array, held_out: tuple[Array, ...]) -> Array:
+    """Return q of H q = grad V, H the Hessian of training rows and V the mean loss of others.
+
+    Rows, turned by their labels, come with weights that sum to 1, and with margins.
+    """
+    rows, w, margins = training
+    others, v, margins_of_others = held_out
+    p, q = (np.exp(-np.logaddexp(0, sign * margins)) for sign in (1, -1))
+    hessian = (rows.T * (w * p * q)) @ rows + np.diag(ridge)
+    slope = -others.T @ (v * np.exp(-np.logaddexp(0, margins_of_others)))
+    return np.linalg.solve(hessian, slope)
 
 
 def of_params(given: npt.ArrayLike | None, default: Array, n_params: int) -> Array:

@@ -115,6 +115,17 @@ def searches():
             },
             aliases={"X": "y"},
         ),
+        "fit_many with validation gradients": Entry(
+            mf.fit_many,
+            {
+                **DATA,
+                "l2": [0.1, 1.0],
+                "folds": [0, 0, 0, 1, 1, 1],
+                "penalty_factor": [1.0] * (len(X[0]) - 1) + [2.0],
+                "validation_gradient": True,
+                "feature_groups": [0] * (len(X[0]) - 1) + [1],
+            },
+        ),
         "bootstrap": Entry(
             mf.bootstrap,
             {"X": X, "y": Y, "l2": 0.1, "n_resamples": 4, "kind": "bayesian", "groups": GROUPS},

@@ -94,6 +94,7 @@ TESTS = {
     "fitting/hinge_gaps": ["hinge"],
     "fitting/data_values": ["data_values"],
     "fitting/differing": ["differing"],
+    "fitting/validation_gradients": ["validation_gradients"],
     "fitting/differing_arguments": ["differing"],
     "fitting/lane_fits": ["differing"],
     "fitting/lasso": ["lasso"],

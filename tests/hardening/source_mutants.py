@@ -776,8 +776,8 @@ MUTANTS = [
     Mutant(
         "lanes: some of the rows are taken for all in a proof",
         "metaopt_fast/fitting/lane_fits.py",
-        "        hessians *= self.models.inverse_totals[at][:, None]\n",
-        "        hessians *= stride * self.models.inverse_totals[at][:, None]\n",
+        "        found *= self.models.inverse_totals[at][:, None]\n",
+        "        found *= stride * self.models.inverse_totals[at][:, None]\n",
         "differing",
     ),
     Mutant(
@@ -793,6 +793,34 @@ MUTANTS = [
         "return counts * self._unit",
         "return counts",
         "softmax",
+    ),
+    Mutant(
+        "validation gradients: of the rows that a model was trained on",
+        "src/lanes.pxi",
+        "        plan.held_out, plan.matrices = held_out, &gradients[0, 0]\n",
+        "        plan.held_out, plan.matrices = False, &gradients[0, 0]\n",
+        "validation_gradients",
+    ),
+    Mutant(
+        "validation gradients: weights of classes count for rows held out",
+        "metaopt_fast/fitting/validation_gradients.py",
+        "fits.shared.lane_rows(models.with_plain_classes)",
+        "fits.shared.lane_rows(models)",
+        "validation_gradients",
+    ),
+    Mutant(
+        "validation gradients: what parameters are drawn to is 0",
+        "metaopt_fast/fitting/validation_gradients.py",
+        "        far = fits.thetas - models.centres\n",
+        "        far = fits.thetas\n",
+        "validation_gradients",
+    ),
+    Mutant(
+        "validation gradients: by the Hessian that proves the optimum, of some rows",
+        "metaopt_fast/fitting/lane_fits.py",
+        "self.factor(self.hessians(everything, 1), everything)",
+        "self.factor(self.hessians(everything, STRIDE), everything)",
+        "validation_gradients",
     ),
     # ----------------------------------------------------------------------------- l1 penalties
     Mutant(

@@ -77,6 +77,10 @@ resampled = mf.fit_many(
     X, y, l2=0.1, sample_weight=mf.bootstrap_weights(len(y), 10), center=[0.0, 0.0, 0.0]
 )
 assert_type(resampled, mf.FitResult)
+sloped = mf.fit_many(
+    X, y, l2=0.1, folds=5, validation_gradient=True, feature_groups=np.zeros(2, int)
+)
+assert_type(sloped.validation_gradient, Float64Array | None)
 intervals = mf.bootstrap(X, y, l2=0.1, n_resamples=10, kind="bayesian")
 assert_type(intervals.confidence_interval.low, Float64Array)
 
