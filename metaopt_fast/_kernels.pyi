@@ -504,10 +504,12 @@ class LaneRows:
 class LassoPaths:
     def __init__(
         self,
-        columns: _Float64Array,
+        columns: _Float64Array | None,
         extents: _Float64Array,
         shares: _Float64Array,
         fit_intercept: bool,
+        sparse: SparseMatrix | None = None,
+        chain: float = 0.0,
     ) -> None: ...
     def add(
         self,

@@ -1,5 +1,5 @@
 # Paths of l1 penalties, many at once, and what threads share. Needs table.pxi, plan.pxi, steps.pxi,
-# lasso_path.pxi and lasso_steps.pxi.
+# sparse.pxi, lasso_path.pxi, lasso_columns.pxi and lasso_steps.pxi.
 #
 # Paths go on by themselves, each on one thread, until they ask for the gradient of all columns.
 # Where these stay in a cache, each path computes its own; where they do not, all paths wait for one
@@ -56,22 +56,30 @@ cdef class LassoPaths:
 
     Parameters
     ----------
-    columns : array of shape (n_features, stride)
-        Columns of X, with zeros up to a multiple of 8 rows.
+    columns : array of shape (n_features, stride), or None
+        Columns of X, with zeros up to a multiple of 8 rows; None: X is sparse.
     extents : array of shape (n_features,)
         The largest absolute value in each.
     shares : array of shape (n_features,)
         Factors above 0 of the penalties of each.
     fit_intercept : bool
+    sparse : SparseMatrix, optional
+        The columns of sparse rows. Paths are of all rows then, some of weight 0.
+    chain : float
+        The most additions that follow one another in a sum over a sparse column.
     """
     cdef const double[:, ::1] columns
+    cdef SparseMatrix sparse
+    cdef double chain
     cdef const double[::1] extents
     cdef const double[::1] shares
     cdef bint has_intercept
     cdef list paths
 
     def __init__(self, const double[:, ::1] columns, const double[::1] extents,
-                 const double[::1] shares, bint fit_intercept):
+                 const double[::1] shares, bint fit_intercept, SparseMatrix sparse=None,
+                 double chain=0):
+        self.sparse, self.chain = sparse, chain
         self.columns, self.extents, self.shares = columns, extents, shares
         self.has_intercept = fit_intercept
         self.paths = []
@@ -122,9 +130,16 @@ cdef class LassoPaths:
         cdef Py_ssize_t chunks = (padded + CHUNK_ROWS - 1) // CHUNK_ROWS
         path.kernels, path.n, path.n_rows = table(0, False), n, padded
         path.stride = CHUNK_ROWS * (chunks + (chunks + 1) % 2)
-        path.all_columns, path.extents = &self.columns[0, 0], &self.extents[0]
-        path.all_shares = &self.shares[0]
-        path.n_features, path.all_stride = self.columns.shape[0], self.columns.shape[1]
+        path.extents, path.all_shares = &self.extents[0], &self.shares[0]
+        path.n_features = self.extents.shape[0]
+        path.chain = min(<Py_ssize_t>CHUNK_ROWS, padded) / PANEL + PANEL + (
+            padded / <double>CHUNK_ROWS)
+        if self.sparse is None:
+            path.all_columns, path.all_stride = &self.columns[0, 0], self.columns.shape[1]
+        else:
+            path.sparse, path.chain = &self.sparse.matrix, max(path.chain, self.chain)
+            if not open_lists(path):
+                raise MemoryError
         path.rows, path.models, path.n_models = &rows[0], &models[0], models.shape[0]
         path.has_intercept, path.lighter = self.has_intercept, arguments[3]
         path.memory = calloc(14 * path.stride + path.all_stride + 4 * path.n_features
@@ -159,6 +174,7 @@ cdef class LassoPaths:
 
 
 cdef void close_path(Path *path) noexcept:
+    close_lists(path)
     free(path.memory)
     free(path.numbers)
 
@@ -202,7 +218,7 @@ cdef int run_paths(Path *paths, Py_ssize_t count, int n_threads) except -1:
         paths.all_columns)
     plan.stride, plan.n_features = paths.all_stride, paths.n_features
     plan.residuals, plan.gradients = together, together + count * paths.all_stride
-    plan.is_alone = size * <Py_ssize_t>sizeof(double) <= COLUMNS_IN_CACHE
+    plan.is_alone = paths.sparse != NULL or size * <Py_ssize_t>sizeof(double) <= COLUMNS_IN_CACHE
     try:
         if which == NULL or together == NULL:
             raise MemoryError

@@ -1,5 +1,5 @@
-# One path of l1 penalties on its way: its rows, its working set, its next step. Needs table.pxi and
-# plan.pxi.
+# One path of l1 penalties on its way: its rows, what its working set proves, what enters it. Needs
+# table.pxi and lasso_columns.pxi.
 #
 # A path is the models of one training set, from strong penalties to weak ones, each starting where
 # the last one ended. A model takes Newton steps on a working set of columns: coordinate descent on
@@ -8,9 +8,8 @@
 # working set alone is small enough; that gradient chooses the next model's working set as well.
 
 from libc.math cimport INFINITY, fabs, sqrt
-from libc.stdint cimport uintptr_t
-from libc.stdlib cimport calloc, free, malloc, qsort
-from libc.string cimport memcpy, memset
+from libc.stdlib cimport free, malloc, qsort
+from libc.string cimport memcpy
 
 cdef extern from *:
     """
@@ -19,14 +18,9 @@ cdef extern from *:
     double METAOPT_EPSILON
     double METAOPT_TINY
 
-# Rows that a sum over rows adds in one go: CHUNK of lasso.hpp.
-cdef enum: CHUNK_ROWS = 256
-# The matrix grows by so many columns at a time: LEFT of lasso.hpp.
-cdef enum: COLUMNS_TOGETHER = 4
 # Columns enter where the gradient is above this part of l1, by the strong rule of Tibshirani et al.
-# (2012); so many at once, or twice the support.
+# (2012).
 cdef double LEAST_SLOPE = 0.5
-cdef Py_ssize_t MOST_ENTERING = 32
 # A penalty below this part of the last one is gone to by way of others, of which nothing is proven.
 cdef double STRIDE_DOWN = 0.3
 cdef double WAYPOINT_GAP = 1e-3
@@ -46,166 +40,6 @@ cdef double COLLINEAR = 1e-13
 # of all columns that it may ask for.
 cdef int MOST_IDLE = 3
 cdef int MOST_ASKED = 100
-
-
-# What a path does next.
-cdef enum Stage:
-    ADDING
-    DESCENDING
-    MOVING
-    ASKING
-    ENDED
-
-
-# How a model ended: Status of metaopt_fast/fitting/result.py.
-cdef enum Ending:
-    HAS_CONVERGED = 0
-    HAS_NO_STEPS = 1
-    HAS_STALLED = 2
-
-
-cdef struct PathResults:
-    # Of each model: thetas[model][parameter], which holds the start of a path's first one.
-    double *thetas
-    double *losses
-    double *gaps
-    Py_ssize_t *n_iter
-    Py_ssize_t *status
-
-
-cdef struct Path:
-    const Kernels *kernels
-    void *memory
-    # All columns, the largest absolute value in each, and the factors of their penalties.
-    const double *all_columns
-    const double *extents
-    const double *all_shares
-    Py_ssize_t all_stride, n_features
-    # The rows of the training set by their numbers, their signs and weights, which sum to 1, and
-    # the sum of the lighter class; padded to whole panels.
-    const Py_ssize_t *rows
-    double *signs
-    double *weights
-    double *ones
-    double lighter
-    Py_ssize_t n, n_rows, stride
-    bint has_intercept
-    # The models in their order, by their numbers, and their penalties by these numbers.
-    const Py_ssize_t *models
-    const double *l1s
-    const double *l2s
-    Py_ssize_t n_models, index
-    double tol
-    Py_ssize_t max_iter
-    PathResults results
-    # Where the path is: the model's penalties, or those of a waypoint, and its steps; `hope` is the
-    # part of the gap to reach that the working set is brought to. Of coordinate descent under way:
-    # its sweeps, those since the least point was computed, and whether all coordinates move.
-    Stage stage
-    double l1, l2, objective, gap, gap_before, hope, step_size
-    Py_ssize_t n_steps, n_asked, n_idle, n_passes, n_sweeps, n_in_vain
-    bint all_move, is_start, is_waypoint, is_fresh, has_failed
-    # The working set: its columns, the factors of their penalties, its weights and where coordinate
-    # descent has moved them; the matrix of the curvatures `kept`, their sum and their sums with
-    # each column.
-    Py_ssize_t k, capacity
-    Py_ssize_t *features
-    Py_ssize_t *slots
-    double *columns
-    double *matrix
-    double *numbers
-    double *shares
-    double *w
-    double *at
-    double *slopes
-    double *turned
-    double *means
-    double *diagonal
-    double *inverses
-    double *factors
-    Py_ssize_t *which
-    double kept_sum
-    # Of the part of the matrix that is being added up: its first column, and how far that is.
-    Py_ssize_t first_new, next_row, next_column
-    double *weighted
-    # Of each row: decision values without the intercept, and what steps do to them.
-    double *decisions
-    double *direction
-    double *moved
-    double *residuals
-    double *curvatures
-    double *next_residuals
-    double *next_curvatures
-    double *kept
-    double intercept
-    DecisionSums sums
-    # Of all rows and of all columns; candidates to enter.
-    double *all_residuals
-    double *gradient
-    Py_ssize_t *entering
-
-
-cdef double *more_numbers(double **memory, Py_ssize_t count) noexcept nogil:
-    """Return so many numbers of a piece of memory, which is cut there."""
-    cdef double *found = memory[0]
-    memory[0] = found + aligned(count * sizeof(double)) // <Py_ssize_t>sizeof(double)
-    return found
-
-
-cdef bint reserve(Path *path, Py_ssize_t count) noexcept nogil:
-    """Make room for so many columns in the working set; False without memory."""
-    cdef Py_ssize_t capacity = max(count + count // 2, 2 * MOST_ENTERING) // PANEL * PANEL + PANEL
-    cdef Py_ssize_t stride = path.stride, slot
-    cdef double *memory
-    cdef double *old_columns = path.columns
-    cdef double *old_matrix = path.matrix
-    cdef double *old_shares = path.shares
-    cdef double *old_w = path.w
-    cdef double *old_means = path.means
-    cdef double *old = path.numbers
-    if count <= path.capacity:
-        return True
-    memory = <double *>calloc(capacity * (stride + capacity + 11) + 20 * PANEL, sizeof(double))
-    if memory == NULL:
-        path.has_failed = True
-        return False
-    path.numbers = memory
-    memory = <double *>aligned(<Py_ssize_t><uintptr_t>memory)
-    path.columns = more_numbers(&memory, capacity * stride)
-    path.matrix = more_numbers(&memory, capacity * capacity)
-    path.shares = more_numbers(&memory, capacity)
-    path.w = more_numbers(&memory, capacity)
-    path.at = more_numbers(&memory, capacity)
-    path.slopes = more_numbers(&memory, capacity)
-    path.turned = more_numbers(&memory, capacity)
-    path.means = more_numbers(&memory, capacity)
-    path.diagonal = more_numbers(&memory, capacity)
-    path.inverses = more_numbers(&memory, capacity)
-    path.factors = more_numbers(&memory, capacity)
-    path.which = <Py_ssize_t *>more_numbers(&memory, capacity)
-    if path.k > 0:
-        memcpy(path.columns, old_columns, path.k * stride * sizeof(double))
-        memcpy(path.shares, old_shares, path.k * sizeof(double))
-        memcpy(path.w, old_w, path.k * sizeof(double))
-        memcpy(path.means, old_means, path.k * sizeof(double))
-        for slot in range(path.k):
-            memcpy(path.matrix + slot * capacity, old_matrix + slot * path.capacity,
-                   path.k * sizeof(double))
-    free(old)
-    path.capacity = capacity
-    return True
-
-
-cdef void enter(Path *path, Py_ssize_t feature, double weight) noexcept nogil:
-    """Put a column into the working set, for which there is room."""
-    cdef Py_ssize_t slot = path.k, i
-    cdef double *column = path.columns + slot * path.stride
-    cdef const double *numbers = path.all_columns + feature * path.all_stride
-    path.features[slot], path.slots[feature] = feature, slot
-    path.shares[slot], path.w[slot] = path.all_shares[feature], weight
-    for i in range(path.n):
-        column[i] = numbers[path.rows[i]]
-    path.k += 1
 
 
 cdef void evaluate_rows(Path *path, const double *direction, double size, double intercept,
@@ -243,8 +77,7 @@ cdef void renew_decisions(Path *path) noexcept nogil:
         if path.w[slot] != 0:
             path.which[count], path.factors[count] = slot, path.w[slot]
             count += 1
-    path.kernels.combine(path.columns, path.stride, path.which, path.factors, count, path.n_rows,
-                         path.decisions)
+    combine_columns(path, count, path.decisions)
     evaluate_rows(path, NULL, 0, path.intercept, path.residuals, path.curvatures, &path.sums)
     polish(path)
 
@@ -256,11 +89,9 @@ cdef double gap_of(Path *path, const double *slopes, const Py_ssize_t *features,
     It is the duality gap, rounding included: docs/explanation/lasso.md has the proof. `features`
     may be null: all columns in their order. Writes the objective.
     """
-    # Additions that follow one another in a sum over rows.
-    cdef double chain = min(<Py_ssize_t>CHUNK_ROWS, path.n_rows) / PANEL + PANEL + (
-        path.n_rows / <double>CHUNK_ROWS)
     cdef DecisionSums *sums = &path.sums
-    cdef double noise = METAOPT_EPSILON * (chain + 8) * sums.size + METAOPT_TINY, mixed = 0
+    cdef double chain = path.chain, mixed = 0
+    cdef double noise = METAOPT_EPSILON * (chain + 8) * sums.size + METAOPT_TINY
     cdef double absolute = 0, squares = 0, reach = fabs(path.intercept), largest = 0, beyond = 0
     cdef double l1 = path.l1, l2 = path.l2, slope, scale, gap, of_margins, rounding, unscaled, share
     cdef Py_ssize_t slot, j, feature, n_nonzero = 0
@@ -372,8 +203,9 @@ cdef void forget_columns(Path *path, double threshold) noexcept nogil:
             path.slots[feature] = -1
             continue
         if count < slot:
-            memcpy(path.columns + count * path.stride, path.columns + slot * path.stride,
-                   path.stride * sizeof(double))
+            if path.sparse == NULL:
+                memcpy(path.columns + count * path.stride, path.columns + slot * path.stride,
+                       path.stride * sizeof(double))
             path.features[count], path.slots[feature] = feature, count
             path.shares[count], path.w[count] = path.shares[slot], path.w[slot]
         count += 1

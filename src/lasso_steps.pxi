@@ -1,5 +1,5 @@
-# What a path of l1 penalties does next, step by step. Needs table.pxi, kept.pxi and
-# lasso_path.pxi.
+# What a path of l1 penalties does next, step by step. Needs table.pxi, kept.pxi, lasso_columns.pxi
+# and lasso_path.pxi.
 
 from libc.math cimport INFINITY, fabs, sqrt
 from libc.stdlib cimport calloc, free
@@ -42,33 +42,6 @@ cdef void take_slopes(Path *path) noexcept nogil:
     for slot in range(path.k):
         path.slopes[slot] = path.gradient[path.features[slot]]
     path.gap = gap_of(path, path.slopes, path.features, path.k)
-
-
-cdef double add_up(Path *path) noexcept nogil:
-    """Add a group of columns' products over a chunk of rows; returns the multiplications."""
-    cdef Py_ssize_t first, row, slot, other, size = path.capacity, count
-    if path.first_new == path.k:
-        path.stage = DESCENDING
-        return 0
-    if path.next_row == 0 and path.next_column == 0:
-        for slot in range(path.first_new, path.k):
-            memset(path.matrix + slot * size, 0, path.k * sizeof(double))
-            path.means[slot] = 0
-    first, row = path.first_new + path.next_column, path.next_row
-    count = min(<Py_ssize_t>CHUNK_ROWS, path.n_rows - row)
-    path.kernels.add_gram(path.columns, path.stride, path.k, path.kept, path.ones, row, count,
-                          first, path.weighted, path.matrix, size, path.means)
-    path.next_column += COLUMNS_TOGETHER
-    if path.first_new + path.next_column >= path.k:
-        path.next_column = 0
-        path.next_row += CHUNK_ROWS
-    if path.next_row >= path.n_rows:
-        for slot in range(path.first_new, path.k):
-            for other in range(slot):
-                path.matrix[other * size + slot] = path.matrix[slot * size + other]
-        path.first_new = path.k
-        path.stage = DESCENDING
-    return <double>COLUMNS_TOGETHER * count * (first + 16)
 
 
 cdef double go_to_least(Path *path, double scale) noexcept nogil:
@@ -201,8 +174,7 @@ cdef double move(Path *path) noexcept nogil:
             count += 1
             slope += (path.slopes[j] + path.l2 * path.shares[j] * path.w[j]) * moved + (
                 path.l1 * path.shares[j] * (fabs(path.at[j]) - fabs(path.w[j])))
-    path.kernels.combine(path.columns, path.stride, path.which, path.factors, count, path.n_rows,
-                         path.direction)
+    combine_columns(path, count, path.direction)
     for i in range(HALVINGS):
         evaluate_rows(path, path.direction, size, path.intercept + size * path.step_size,
                       path.next_residuals, path.next_curvatures, &sums)
@@ -222,8 +194,7 @@ cdef double move(Path *path) noexcept nogil:
         size = 0
     path.n_steps += 1
     polish(path)
-    path.kernels.column_products(path.columns, path.stride, path.k, path.residuals, path.stride, 1,
-                                 path.n_rows, path.slopes, 1, 1)
+    tell_working_slopes(path)
     path.gap_before = path.gap
     path.gap = gap_of(path, path.slopes, path.features, path.k)
     go_on(path, size, before)
@@ -249,13 +220,6 @@ cdef void go_on(Path *path, double size, double before) noexcept nogil:
     else:
         path.is_fresh = False
         path.stage = DESCENDING
-
-
-cdef void ask(Path *path, double *all_residuals) noexcept nogil:
-    """Write the residuals of all rows, of which the gradient is to be told."""
-    cdef Py_ssize_t i
-    for i in range(path.n):
-        all_residuals[path.rows[i]] = path.residuals[i]
 
 
 cdef void judge(Path *path) noexcept nogil:
@@ -321,7 +285,7 @@ cdef void step_on(Path *path, bint is_alone) noexcept nogil:
     cdef double done = 0
     while done < PATH_WORK and path.stage != ENDED and not path.has_failed:
         if path.stage == ADDING:
-            done += add_up(path)
+            done += add_products_up(path)
         elif path.stage == DESCENDING:
             done += descend(path)
         elif path.stage == MOVING:
@@ -329,11 +293,8 @@ cdef void step_on(Path *path, bint is_alone) noexcept nogil:
             if path.stage == ASKING:
                 renew_decisions(path)
         elif is_alone:
-            ask(path, path.all_residuals)
-            path.kernels.column_products(
-                path.all_columns, path.all_stride, path.n_features, path.all_residuals,
-                path.all_stride, 1, path.all_stride, path.gradient, 1, 1)
-            judge(path)
-            done += <double>path.n_features * path.all_stride
+            done += tell_own_slopes(path)
+            if path.next_column == 0:
+                judge(path)
         else:
             return

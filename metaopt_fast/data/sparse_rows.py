@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.arithmetic import products
-from metaopt_fast.typing import Array, Float64Array, IndexArray
+from metaopt_fast.typing import Array, BoolArray, Float64Array, IndexArray
 from metaopt_fast.validation.values import is_sparse, to_float64
 
 # Rows and columns are numbered by 32 bits.
@@ -95,6 +95,13 @@ class SparseRows:
 def products_of(thetas: Float64Array, X: Array | SparseRows) -> Float64Array:
     """Return thetas X', in a fixed order of sums, of rows of either kind."""
     return X.products(thetas) if isinstance(X, SparseRows) else products(thetas, X)
+
+
+def some_columns(X: Any, which: BoolArray) -> Any:
+    """Return some columns of rows of either kind."""
+    if isinstance(X, SparseRows):
+        return X.transposed()[which].transposed()
+    return X[:, which]
 
 
 def sparse_rows(name: str, value: Any) -> SparseRows | None:

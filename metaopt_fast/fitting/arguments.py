@@ -198,10 +198,8 @@ def why_dense(
         return f"loss is {loss!r}", "loss='logistic'"
     if len(classes) > 2:
         return f"y holds {len(classes)} classes", "labels of two, one class against the others"
-    if (l1 > 0).any():
-        return "l1 is above 0", "l1=0"
-    if not (l2 > 0).all():
-        return "l2 is 0", "a positive l2"
+    if not ((l1 > 0) | (l2 > 0)).all():
+        return "l2 is 0", "a positive l2 or l1"
     return None
 
 

@@ -349,7 +349,8 @@ def _fit_both(
     )
     if has_l1.all():
         return found
-    others = _fit(rows, choices, set_of[~has_l1], l2[~has_l1], near[1], effort)
+    fit_others = fit_sparse if rows.is_sparse else _fit
+    others = fit_others(rows, choices, set_of[~has_l1], l2[~has_l1], near[1], effort)
     place = np.argsort(np.argsort(~has_l1, kind="stable"), kind="stable")
     of_rows = place.reshape(-1, len(rows.left_out))[:, 0] // len(rows.left_out)
     optima = Optima(

@@ -106,13 +106,13 @@ class SparseSets:
     @property
     def row_chain(self) -> int:
         """The most roundings, one after the other, in a margin."""
-        return _chain(int(np.diff(self.rows.starts).max(initial=0))) + 2
+        return chain_of(int(np.diff(self.rows.starts).max(initial=0))) + 2
 
     @property
     def chain(self) -> int:
         """The most roundings, one after the other, in a sum over rows."""
         longest = int(np.diff(self.columns.starts).max(initial=0))
-        return max(_chain(longest), BLOCK_ROWS + 2) + OTHERS
+        return max(chain_of(longest), BLOCK_ROWS + 2) + OTHERS
 
     def steps(self, vectors: Float64Array, of_rows: Float64Array) -> _kernels.SparseSteps:
         """Return what works on vectors of models in lanes."""
@@ -134,7 +134,7 @@ class SparseSets:
         return np.zeros((5, self.n_params, lanes)), np.zeros((2, n_rows, lanes))
 
 
-def _chain(n_numbers: int) -> int:
+def chain_of(n_numbers: int) -> int:
     """Return the roundings of the sum of so many products, one after the other."""
     return PIECE // 2 + 2 + -(-n_numbers // PIECE)
 

@@ -65,6 +65,7 @@ BOUND, WHOLE = "src/bound.hpp", "src/whole.hpp"
 COUNTS, SCREEN, RANKS = "src/counts.hpp", "src/screen.hpp", "src/ranks.hpp"
 TEAM = "src/team.hpp"
 SOFTMAX, LASSO_PATH = "src/softmax.hpp", "src/lasso_path.pxi"
+LASSO_COLUMNS = "src/lasso_columns.pxi"
 TREES = "src/trees.hpp"
 SPARSE = "src/sparse.hpp"
 PY = "metaopt_fast/"
@@ -876,10 +877,38 @@ MUTANTS = [
     ),
     Mutant(
         "columns enter an l1 path without regard to the factors of their penalties",
-        LASSO_PATH,
+        LASSO_COLUMNS,
         "path.shares[slot], path.w[slot] = path.all_shares[feature], weight",
         "path.shares[slot], path.w[slot] = 1, weight",
         "lasso",
+    ),
+    Mutant(
+        "l1, sparse: a column's products have no curvatures in them",
+        LASSO_COLUMNS,
+        "weighted = path.kept[row] * sparse.numbers[at]",
+        "weighted = sparse.numbers[at] / path.n",
+        "sparse_lasso",
+    ),
+    Mutant(
+        "l1, sparse: columns are those of the first features, not of the working set",
+        LASSO_COLUMNS,
+        "line, times = path.features[path.which[c]], path.factors[c]",
+        "line, times = path.which[c], path.factors[c]",
+        "sparse_lasso",
+    ),
+    Mutant(
+        "l1, sparse: slopes of the columns behind the first thousand are never told",
+        LASSO_COLUMNS,
+        "path.next_column = last if last < path.n_features else 0",
+        "path.next_column = 0",
+        "sparse_lasso",
+    ),
+    Mutant(
+        "l1, sparse: rows that a fold leaves out are trained on",
+        PY + "fitting/lasso_columns.py",
+        "signs, weights = np.ones(n), np.zeros(n)",
+        "signs, weights = np.ones(n), np.full(n, 1 / n)",
+        "sparse_lasso",
     ),
     Mutant(
         "stability: the halves of a pair overlap",
