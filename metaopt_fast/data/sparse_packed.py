@@ -60,16 +60,6 @@ class SparseEvaluator:
                 return False
         return True
 
-    def may_screen(self, losses: Float64Array, n_threads: int) -> bool:
-        """False: there are no sums in single precision."""
-        return False
-
-    def bound(
-        self, thetas: Float64Array, lower: Float64Array, upper: Float64Array, n_threads: int
-    ) -> bool:
-        """False: there are no bounds."""
-        return False
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SparsePacked:

@@ -337,12 +337,9 @@ class PointwiseLoss(PenalisedLoss):
 
         None where there are none, or the batch is so small that they do not pay.
         """
-        lower, upper = np.empty((2, len(thetas)))
-        if len(thetas) * self._work < WORTH_BOUNDING or not self._rows.may_screen(
-            lower, self._threads()
-        ):
+        if len(thetas) * self._work < WORTH_BOUNDING:
             return None
-        return (lower, upper) if self._rows.bound(thetas, lower, upper, self._threads()) else None
+        return self._screening.bounds(thetas, self._threads())
 
     def _release(self) -> None:
         """Give back the memory of what candidates are screened with."""

@@ -98,6 +98,15 @@ class Screening:
         """Take note of losses of candidates like those to come."""
         self._gains.note(losses)
 
+    def bounds(
+        self, thetas: Float64Array, n_threads: int
+    ) -> tuple[Float64Array, Float64Array] | None:
+        """Return a lower and an upper bound of each loss, if single precision has them."""
+        lower, upper = np.empty((2, len(thetas)))
+        if not self._rows.may_screen(lower, n_threads):
+            return None
+        return (lower, upper) if self._rows.bound(thetas, lower, upper, n_threads) else None
+
     def uses(self, sampler: object) -> dict[str, Use]:
         """Return what became of each stage for a sampler's candidates."""
         tried = self._tried_for(sampler) if isinstance(sampler, BuiltInSampler) else None

@@ -23,6 +23,9 @@ class Unscreened:
     def note(self, losses: Float64Array) -> None:
         """Do nothing: losses tell nothing."""
 
+    def bounds(self, thetas: Float64Array, n_threads: int) -> None:
+        """Return None: there are no bounds."""
+
     def uses(self, sampler: object) -> dict[str, Use]:
         """Return that no stage was used."""
         return dict.fromkeys(STAGES, Use.NONE)

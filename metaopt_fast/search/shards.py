@@ -21,7 +21,6 @@ from metaopt_fast.runs.evaluation import (
     batch_size,
     check_objective,
     check_sampler,
-    draw,
     draw_each,
     evaluate,
     expect,
@@ -111,10 +110,6 @@ class Task:
     def parts(self) -> dict[str, object]:
         """Return what is sent to workers, by the names of arguments; but for the objective."""
         return {"sampler": self.sampler}
-
-    def draw(self, start: int, count: int) -> Array:
-        """Return the thetas of candidates start .. start + count - 1."""
-        return draw(self.sampler, self.seed, start, count, self.n_params)
 
     def thetas(self, index: Array) -> Array:
         """Return the thetas of some candidates, by number."""

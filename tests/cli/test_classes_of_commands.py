@@ -103,6 +103,16 @@ def test_tables_name_the_classes_and_some_coefficients_of_each(run, tmp_path):
             assert f"column of {name}\n" in stdout
 
 
+def test_of_many_classes_the_first_dozen_is_shown(run, tmp_path):
+    path = tmp_path / "many.csv"
+    kinds = [f"kind {k:02}" for k in range(14)]
+    pandas.DataFrame({"a": np.arange(42.0), "kind": kinds * 3}).to_csv(path, index=False)
+    status, stdout, _ = run("search", path, "--target", "kind", "--candidates", 2)
+    assert status == 0
+    assert "(2 more classes: --json has all)" in stdout
+    assert "of kind 11\n" in stdout and "of kind 12\n" not in stdout
+
+
 def test_a_search_finds_softmax_models_and_descends_from_the_best(run, irises, tmp_path):
     path, rows = irises
     kept, options = (
@@ -198,4 +208,11 @@ def test_a_target_of_numbers_to_predict_is_none_of_classes(run, tmp_path):
     path = tmp_path / "numbers.csv"
     pandas.DataFrame({"a": np.arange(300), "t": np.arange(300) / 7}).to_csv(path, index=False)
     words = "choose a target of two values or more, and at most 200"
+    assert_refused(run("tune", path, "--target", "t"), words)
+
+
+def test_classes_are_numbers_or_text(run, tmp_path):
+    path = tmp_path / "mixed.parquet"
+    pandas.DataFrame({"a": np.arange(9.0), "t": ["1", "b", "c"] * 3}).to_parquet(path)
+    words = "column 't' has numbers and text ('1', 'b', 'c'): use numbers alone, or text alone"
     assert_refused(run("tune", path, "--target", "t"), words)

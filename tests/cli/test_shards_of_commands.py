@@ -84,6 +84,12 @@ def test_a_shard_is_one_of_so_many(run, shard):
     assert "I/N wanted" in stderr
 
 
+def test_a_shard_has_as_many_candidates_as_are_kept(run):
+    status, stdout, stderr = run(*SEARCH, "--shard", "1/50000")
+    assert (status, stdout) == (2, "")
+    assert "--top is greater than the candidates of a shard" in stderr
+
+
 def test_populations_have_no_shards(run):
     status, _, stderr = run("search", "--method", "snes", "--shard", "1/2")
     assert status == 2 and "--shard is of --method random" in stderr

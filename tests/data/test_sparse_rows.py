@@ -78,6 +78,17 @@ def test_other_formats_are_read_by_their_own_method(kind):
     np.testing.assert_array_equal(found.toarray(), X.toarray())
 
 
+def test_places_are_read_by_the_names_that_older_versions_of_scipy_have():
+    X, *_ = problem()
+    new = scipy.sparse.coo_array(X)
+
+    class Old:
+        format, shape, dtype, nnz, toarray = "coo", new.shape, new.dtype, new.nnz, new.toarray
+        data, row, col = new.data, new.row, new.col
+
+    np.testing.assert_array_equal(sparse_rows("X", Old()).toarray(), X.toarray())
+
+
 @pytest.mark.parametrize("dtype", [bool, np.int8, np.uint64, np.float32, np.float64, np.longdouble])
 @pytest.mark.parametrize("indices", [np.int32, np.int64])
 def test_any_real_dtype_is_read(dtype, indices):

@@ -333,6 +333,34 @@ def test_a_disk_that_fills_while_rows_are_packed_is_an_error(memory, monkeypatch
     assert not open_files(memory)
 
 
+@pytest.mark.parametrize(
+    ("code", "error", "words"),
+    [(errno.ENOMEM, MemoryError, "^$"), (errno.EPERM, OSError, r"Operation not permitted\): pass")],
+)
+def test_a_file_that_cannot_be_mapped_is_an_error(memory, monkeypatch, code, error, words):
+    failing = mock.Mock(side_effect=OSError(code, os.strerror(code)))
+    monkeypatch.setattr("mmap.mmap", failing)
+    with pytest.raises(error, match=words):
+        mf.LogisticLoss(X, Y, storage=memory)
+    assert not open_files(memory)
+
+
+def test_a_file_of_nothing_is_an_array_of_nothing(memory):
+    assert Folder(str(memory)).empty((0, 5), float).shape == (0, 5)
+
+
+def test_a_folder_that_goes_before_the_first_batch_is_said(memory):
+    folder = memory / "gone"
+    folder.mkdir()
+
+    def of_batches():
+        folder.rmdir()
+        yield X, Y
+
+    with pytest.raises(OSError, match=r"gone'.*\(No such file or directory\): pass a directory"):
+        mf.collect_batches(of_batches(), storage=folder)
+
+
 LIMITED = """
 import resource, sys
 import numpy as np

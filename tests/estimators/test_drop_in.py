@@ -70,6 +70,7 @@ def test_what_scikit_learn_does_not_take_is_refused_in_a_sentence(rows, argument
         ({"penalty": "l1", "l1_ratio": 1.0}, {"l1_ratio": 1.0}, "'penalty' was deprecated"),
         ({"penalty": "elasticnet", "l1_ratio": 0.5}, {"l1_ratio": 0.5}, "'penalty' was deprec"),
         ({"l1_ratio": None}, {}, "'l1_ratio=None' was deprecated"),
+        ({"penalty": "l2", "l1_ratio": None}, {}, "'penalty' was deprecated"),
     ],
 )
 def test_deprecated_arguments_mean_what_they_meant(rows, arguments, same, words):

@@ -86,6 +86,9 @@ def test_ctrl_c_leaves_the_permutations_that_were_finished(monkeypatch):
     with pytest.warns(RuntimeWarning, match="Ctrl-C ended the test after 7 of 50 permutations"):
         _, found, _ = permutation_test_score(LogisticRegression(), X, Y, n_permutations=50)
     assert len(found) == 7
+    calls[:] = [0, 0]
+    with pytest.raises(KeyboardInterrupt):
+        permutation_test_score(LogisticRegression(), X, Y, n_permutations=50)
 
 
 @pytest.mark.parametrize(

@@ -217,6 +217,16 @@ def test_ctrl_c_leaves_the_resamples_that_were_finished(monkeypatch):
         mf.bootstrap(X, Y, l2=0.02, n_resamples=1000)
 
 
+def test_of_many_parameters_the_ten_largest_are_printed():
+    rows, y = problem(200, 12)
+    found = mf.bootstrap(rows, y, l2=0.1, n_resamples=9)
+    lines = repr(found).splitlines()
+    assert lines[11] == "  (3 more)"
+    shown = np.array([float(line.split()[0]) for line in lines[1:11]])
+    assert (np.diff(np.abs(shown)) <= 0).all()
+    assert np.abs(shown).max() == pytest.approx(np.abs(found.theta).max(), rel=1e-3)
+
+
 def test_intervals_draw_themselves():
     pytest.importorskip("matplotlib").use("Agg")
     found = mf.bootstrap(X, Y, l2=0.02, n_resamples=20)

@@ -101,6 +101,36 @@ def test_ctrl_c_leaves_the_subsets_that_were_finished(monkeypatch):
     assert "interrupted" in repr(found)
 
 
+@pytest.mark.parametrize(
+    ("method", "rounds", "says"),
+    [
+        ("loo", 39, False),
+        ("shapley", 0, False),
+        ("shapley", 1, True),
+        ("banzhaf", 0, False),
+    ],
+)
+def test_ctrl_c_leaves_values_where_there_are_some_of_all_rows(method, rounds, says, monkeypatch):
+    kind = {"loo": module.LeaveOneOut, "shapley": module.Shapley, "banzhaf": module.Banzhaf}[method]
+    add = kind.add
+
+    def interrupted(self, first, count):
+        if first >= rounds:
+            raise KeyboardInterrupt
+        add(self, first, count)
+
+    monkeypatch.setattr(kind, "size", lambda self, batch: 1)
+    monkeypatch.setattr(kind, "add", interrupted)
+    asked = {"l2": 0.1, "method": method}
+    if says:
+        found = mf.data_values(*problem(), **asked)
+        assert found.values.shape == (40,) and np.isfinite(found.values).all()
+        assert np.isinf(found.standard_error).all()  # of one order
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            mf.data_values(*problem(), **asked)
+
+
 def test_values_draw_themselves():
     pytest.importorskip("matplotlib").use("Agg")
     ax = mf.data_values(*problem(20), l2=0.1, n_subsets=40).plot()

@@ -275,6 +275,7 @@ N = len(Y)
             {"penalty_factor": np.ones(5)},
             r"shape \(5,\), and X 6 columns: pass numbers",
         ),
+        ({"penalty_factor": np.ones(6), "l1": [0.0, 0.1]}, "penalty_factor is given, but l1 is 0"),
         ({"center": np.full(7, np.nan)}, "center has an entry that is not finite"),
         ({"center": np.ones((3, 2))}, r"center has shape \(3, 2\)"),
         ({"sample_weight": WEIGHTS, "l1": 0.1}, "l1 is above 0"),
@@ -283,12 +284,25 @@ N = len(Y)
         ({"sample_weight": WEIGHTS, "storage": "."}, "storage is '.'"),
         ({"sample_weight": WEIGHTS, "loss": "squared_hinge"}, "loss is 'squared_hinge'"),
         ({"penalty_factor": np.ones(6), "y": np.arange(N) % 3}, "y holds 3 classes"),
+        (
+            {"sample_weight": WEIGHTS * (FOLDS != 1), "folds": FOLDS},
+            "sample_weight is 0 for all rows of fold 1 in model 0",
+        ),
         ({"sample_weight": WEIGHTS, "folds": np.r_[np.zeros(N - 1), 1.0]}, "fold|whole|dtype"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence(given_, message):
     with pytest.raises((ValueError, TypeError), match=message):
         mf.fit_many(**{"X": X, "y": Y, "l2": 0.1, **given_})
+
+
+def test_frames_of_labels_and_weights_are_the_arrays_that_they_hold():
+    import pandas
+
+    frames = {"y": pandas.DataFrame(VECTORS[:3]), "sample_weight": pandas.DataFrame(WEIGHTS[:3])}
+    found = mf.fit_many(X, l2=0.1, **frames)
+    wanted = mf.fit_many(X, VECTORS[:3], l2=0.1, sample_weight=WEIGHTS[:3])
+    assert found.theta.tobytes() == wanted.theta.tobytes()
 
 
 def test_more_columns_than_hessians_have_room_for_are_refused():

@@ -38,6 +38,12 @@ def machines(X, y, **options):
     return mf.fit_many(X, y, loss="squared_hinge", **options)
 
 
+def test_rows_of_heavy_tails_have_the_slow_twins_machine():
+    X, y = np.random.default_rng(25).standard_t(1, size=(9, 2)), np.arange(9) % 2 == 1
+    theta = machines(X, y, l2=1e-4, tol=1e-9).theta[0]
+    assert true_gap(theta, X, y, np.full(9, 1 / 9), 1e-4) == pytest.approx(0, abs=1e-9)
+
+
 # ------------------------------------------------------------------------------------ the optimum
 
 

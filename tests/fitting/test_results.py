@@ -1,5 +1,7 @@
 """What a result of many fits tells: the best of its models, frames, pictures, folds."""
 
+import sys
+
 import numpy as np
 import pytest
 from sklearn.model_selection import StratifiedKFold
@@ -108,6 +110,20 @@ def test_paths_are_drawn_by_the_names_of_their_columns(rows):
     assert line.get_xdata().tolist() == [0.01, 0.1, 1.0]
     assert line.get_ydata().tolist() == fits.theta[[1, 2, 0], largest[0]].tolist()
     pyplot.close("all")
+
+
+def test_a_path_from_no_penalty_on_is_drawn_on_a_linear_scale(rows):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    X, y, _ = rows
+    fits = mf.fit_many(X[:, :2], y, l2=[0.0, 0.1])
+    assert fits.plot_path(pyplot.figure().subplots()).get_xscale() == "linear"
+    pyplot.close("all")
+
+
+def test_a_frame_without_pandas_is_refused_with_the_cure(fits, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="to_frame needs pandas: pip install pandas"):
+        fits.to_frame()
 
 
 def test_paths_of_folds_are_means_over_them_or_of_one(fits):

@@ -12,7 +12,7 @@ import metaopt_fast as mf
 from metaopt_fast import _kernels, reference
 from metaopt_fast.fitting import softmax_sets
 from metaopt_fast.fitting.arguments import Rows
-from metaopt_fast.fitting.softmax import LATE, STUCK, rounds
+from metaopt_fast.fitting.softmax import LATE, NARROW, STUCK, Path, rounds
 from metaopt_fast.fitting.softmax_gaps import softmax_gaps
 from metaopt_fast.fitting.softmax_sets import SoftmaxSets, inverse
 
@@ -367,6 +367,25 @@ def test_steps_in_single_precision_lead_to_the_same_optima(exponent, monkeypatch
     assert fits.certified.all() and wanted.certified.all()
     np.testing.assert_allclose(fits.loss, wanted.loss, rtol=0, atol=1e-10)
     assert (fits.theta != wanted.theta).any() == (exponent in (-100, 0, 30))
+
+
+def test_steps_in_single_precision_that_lead_astray_are_taken_back(monkeypatch):
+    X, y, _ = noisy(3)
+    wanted = mf.fit_many(X, y, l2=[0.1, 0.01], tol=1e-11)
+    descend, losses = Path.descend, []
+
+    def astray(self, rows, at, targets, care, n_iter):
+        if care is not NARROW:
+            losses.append(self.losses[at].max())
+            return descend(self, rows, at, targets, care, n_iter)
+        self.thetas[at] += np.arange(self.thetas.shape[-1])
+        return None
+
+    monkeypatch.setattr(softmax_sets, "MANY", 1)
+    monkeypatch.setattr(Path, "descend", astray)
+    fits = mf.fit_many(X, y, l2=[0.1, 0.01], tol=1e-11)
+    assert max(losses) <= np.log(4) * (1 + 1e-12)
+    np.testing.assert_allclose(fits.loss, wanted.loss, rtol=0, atol=1e-10)
 
 
 def test_a_path_takes_one_model_of_each_training_set_at_a_time():

@@ -42,6 +42,20 @@ def test_a_model_is_the_slow_twins():
     np.testing.assert_allclose(fits.theta[0], wanted, atol=1e-6)
 
 
+def test_rows_of_heavy_tails_have_the_slow_twins_model():
+    rng = np.random.default_rng(22)
+    X = 3 * rng.standard_t(1, size=(rng.integers(6, 25), rng.integers(1, 4)))
+    y = (X[:, 0] + rng.standard_cauchy(len(X)) > 0).astype(int)
+    fits = mf.fit_many(scipy.sparse.csr_array(X), y, l2=1e-4, tol=1e-13)
+    np.testing.assert_allclose(fits.theta[0], twin.fit(X, y, 1e-4, steps=60), rtol=1e-5)
+
+
+def test_the_twins_conjugate_gradients_end_at_the_solution():
+    A, b = np.diag([1.0, 2.0, 2.0]), np.array([3.0, 4.0, -4.0])
+    np.testing.assert_allclose(twin.conjugate_gradients(A.dot, b, 9), [3.0, 2.0, -2.0])
+    assert not twin.conjugate_gradients(A.dot, np.zeros(3), 9).any()
+
+
 @given(
     seed=st.integers(0, 2**32 - 1),
     n_samples=st.integers(4, 80),

@@ -37,6 +37,11 @@ def test_halves_of_a_pair_share_no_row_and_have_both_classes():
             assert len(half) == 37 and len(np.unique(codes[half])) == 2
 
 
+def test_one_row_of_a_class_cannot_be_in_both_halves():
+    with pytest.raises(ValueError, match="y has 1 rows of a class, which random halves lack"):
+        list(_pairs(np.repeat([0, 1], [70, 1]), 1, 0))
+
+
 def test_pairs_depend_on_the_seed_and_their_number_alone():
     codes = np.arange(41) % 2
     few, more, other = (list(_pairs(codes, *given)) for given in ((3, 1), (5, 1), (3, 2)))
@@ -74,6 +79,12 @@ def test_features_that_decide_are_found_by_name():
     assert repr(found).splitlines()[1].endswith(("gene0", "gene1"))
     axes = found.plot(threshold=0.9)
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["gene0", "gene1"]
+
+
+def test_of_few_features_all_are_printed():
+    X, y = problem(n_features=3)
+    found = mf.stability_selection(X, y, l1=path_of(X, y), n_resamples=4)
+    assert len(repr(found).splitlines()) == 4
 
 
 def test_a_feature_may_be_left_out():

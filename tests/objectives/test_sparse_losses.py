@@ -100,8 +100,13 @@ def test_subsets_and_minibatches_are_objectives_of_these_rows():
     totals = [part._packed.weights.sum() for part in parts]
     mean = np.average([part.loss(theta) for part in parts], weights=totals)
     assert mean == pytest.approx(of.loss(theta), rel=1e-12)
+    assert mf.LogisticLoss(X, y).subset(rows).loss(theta[:40]) == pytest.approx(
+        mf.LogisticLoss(X.toarray()[rows], y[rows]).loss(theta[:40]), rel=1e-13
+    )
     with pytest.raises(ValueError, match="rows are all of one class"):
         of.subset(np.flatnonzero(y == 1))
+    with pytest.raises(ValueError, match="sample_weight is 0 for all of the rows"):
+        mf.LogisticLoss(X, y, np.arange(90) > 50).subset(np.arange(50))
 
 
 def test_searches_and_descents_run_as_with_an_array():
@@ -114,6 +119,52 @@ def test_searches_and_descents_run_as_with_an_array():
     for options in ({}, {"method": "lbfgs"}):
         ends = [mf.gradient_descent(of, max_iter=300, **options).loss for of in (sparse, dense)]
         assert ends[0] == pytest.approx(ends[1], rel=1e-4)
+
+
+def test_of_sparse_rows_no_candidate_is_dropped():
+    X, y, _, weights = problem()
+    of, sampler = mf.LogisticLoss(X, y, weights, **OPTIONS), mf.Normal(scale=3.0)
+    thetas = sampler.sample(7, 100, 500, 41)
+    wanted = of.batch_loss(thetas)
+    assert of.sampled_loss(sampler, 7, 100, 500).tobytes() == wanted.tobytes()
+    for candidates in (sampler, thetas):
+        losses, fraction = of.pruned_loss(candidates, 7, 100, 500, wanted.min())
+        assert losses.tobytes() == wanted.tobytes() and fraction == 1.0
+
+
+def test_thetas_beyond_the_range_are_refused_for_sparse_rows():
+    X, y, *_ = problem()
+    of, sampler = mf.LogisticLoss(X, y, **OPTIONS), mf.Normal(scale=1e308)
+    thetas = np.zeros((2, 41))
+    thetas[1, 3] = np.inf
+    for call in (
+        lambda: of.sampled_loss(sampler, 0, 0, 100),
+        lambda: of.pruned_loss(sampler, 0, 0, 100, 1.0),
+        lambda: of.pruned_loss(thetas, 0, 0, 2, 1.0),
+        lambda: of.batch_loss(thetas),
+    ):
+        with pytest.raises(ValueError, match=r"beyond the range of|not finite"):
+            call()
+
+
+@pytest.mark.parametrize("method", ["snes", "cem"])
+def test_populations_on_sparse_rows_are_those_on_their_array(method, monkeypatch):
+    monkeypatch.setattr("metaopt_fast.objectives.pointwise.WORTH_BOUNDING", 0)
+    X, y, *_ = problem()
+    ends = [
+        mf.evolve(mf.LogisticLoss(rows, y, **OPTIONS), mf.Normal(), method=method, generations=9)
+        for rows in (X, X.toarray())
+    ]
+    assert ends[0].loss == pytest.approx(ends[1].loss, rel=1e-9)
+
+
+@pytest.mark.parametrize("most", [1, 3, 61])
+def test_fewer_steps_lead_to_a_bound_that_is_no_less(most, monkeypatch):
+    X, y, *_ = problem()
+    best = mf.LogisticLoss(X, y).lipschitz()
+    monkeypatch.setattr("metaopt_fast.objectives.eigenvalues.MOST_STEPS", most)
+    bound = mf.LogisticLoss(X, y).lipschitz()
+    assert (bound > best) if most < 61 else (bound == best)
 
 
 @given(of=triples())

@@ -341,6 +341,17 @@ def test_a_tree_is_drawn(cancer):
         tree.plot(3)
 
 
+def test_a_leaf_above_others_is_drawn_on_given_axes():
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    X = np.repeat([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0]], 4, axis=0)
+    tree = mf.best_tree(X, np.repeat([0, 1, 1], 4), depth=2)
+    assert len(tree.leaves) == 3
+    axes = pyplot.figure(figsize=(3, 3)).subplots()
+    assert tree.plot(axes) is axes
+    assert axes.figure.get_size_inches().tolist() == [3, 3]
+    pyplot.close("all")
+
+
 # -------------------------------------------------------------------------------------- bad input
 
 X4, Y4 = [[1.0], [2.0], [3.0], [4.0]], [0, 1, 0, 1]
