@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from metaopt_fast.bench.rates import Rate, Rates
-from metaopt_fast.plots import axes
+from metaopt_fast.bench.rates import BUSY_SPREAD, Rate, Rates, is_beyond
+from metaopt_fast.plots import PALETTE, axes, label_points
 
 PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
-HEAD = ("kernel", "shape", "dtype", "threads", "rate", "GFLOP/s", "ratio", "limit")
+HEAD = ("kernel", "shape", "dtype", "threads", "rate", "spread", "GFLOP/s", "ratio", "limit")
 
 
 def to_json(rates: Rates) -> str:
@@ -39,11 +39,16 @@ def to_text(rates: Rates) -> str:
     lines += ["", *("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)]
     lines += [
         "",
-        "The ratio is that of the least time that the formula's operations and one pass over",
-        "the rows take at the limits, to the best time measured; 1 is the limit. The loss of a",
-        "row counts 40 operations: a shorter exponential may come to more than 1. batch_counts",
-        "and batch_auc count the products alone; kernels without a ratio have no such count.",
+        "The spread is how much longer than the best a call took in the median. The ratio is that",
+        "of the least time that the formula's operations and one pass over the rows take at the",
+        "limits, to the best time measured; 1 is the limit. The loss of a row counts 40",
+        "operations, 30 in single precision. batch_counts and batch_auc count the products alone,",
+        "which are done in single precision; kernels without a ratio have no such count.",
     ]
+    if rates.doubts:
+        lines += ["", "This machine was too busy for these figures to be believed:"]
+        lines += [f"- {doubt};" for doubt in rates.doubts]
+        lines += ["they are too low, and ! marks the widest: run it again when little else runs."]
     return "\n".join(lines) + "\n"
 
 
@@ -58,6 +63,7 @@ def _row(rate: Rate) -> tuple[str, ...]:
         rate.dtype,
         str(rate.n_threads),
         f"{_short(rate.rate)} {rate.unit}/s",
+        f"{rate.spread - 1:.0%}{'!' * (rate.spread > BUSY_SPREAD)}",
         "" if rate.gflops is None else f"{rate.gflops:.1f}",
         "" if rate.ratio is None else f"{rate.ratio:.2f}",
         "" if rate.bound is None else rate.bound,
@@ -70,25 +76,36 @@ def _short(value: float) -> str:
 
 
 def plot_roofline(rates: Rates, ax: Any = None) -> Any:
-    """Draw the limits and the kernels: operations per second against operations per byte."""
+    """Draw the limits and the kernels: operations per second against operations per byte.
+
+    A limit that a kernel is above is not drawn: it was measured too low, on a busy machine.
+    """
     ax = axes("plot_roofline", ax)
     most = max(n for _, n in rates.limits)
-    for colour, dtype in zip(("C0", "C1"), ("float64", "float32"), strict=True):
-        flops, read = rates.limits[dtype, most]
-        intensity = np.geomspace(0.2, 1e4, 200)
-        roof = np.minimum(flops, read * intensity) / 1e9
-        ax.plot(intensity, roof, color=colour, label=f"limits, {dtype}, {_threads(most)}")
-        for rate in rates.rates:
-            if rate.dtype != dtype or rate.n_threads != most or rate.gflops is None:
-                continue
+    shown = [rate for rate in rates.rates if rate.n_threads == most and rate.gflops]
+    for colour, dtype in zip(PALETTE, ("float64", "float32"), strict=False):
+        done_in = [rate for rate in shown if rate.arithmetic == dtype]
+        if not any(map(is_beyond, done_in)):
+            flops, read = rates.limits[dtype, most]
+            intensity = np.geomspace(0.2, 1e4, 200)
+            roof = np.minimum(flops, read * intensity) / 1e9
+            ax.plot(intensity, roof, color=colour, label=f"limits, {dtype}, {_threads(most)}")
+        for rate in done_in:
             marker = "x" if rate.kernel.startswith("NumPy") else "o"
-            ax.plot(rate.intensity, rate.gflops, marker, color=colour, markersize=4)
-            if dtype == "float64":
-                point = (rate.intensity, rate.gflops)
-                ax.annotate(
-                    rate.kernel, point, (3, -9), textcoords="offset points", fontsize="x-small"
-                )
+            filled = "full" if rate.dtype == "float64" else "none"
+            ax.plot(
+                rate.intensity, rate.gflops, marker, color=colour, markersize=5, fillstyle=filled
+            )
     ax.set(xscale="log", yscale="log", xlabel="operations per byte", ylabel="GFLOP/s")
-    ax.set_title("Kernels (o), NumPy (x), and the limits of the machine", fontsize="medium")
-    ax.legend(loc="lower right", fontsize="small")
+    busy = "\nThe machine was busy: points may be too low." if rates.doubts else ""
+    words = "Kernels (o; open: rows in float32), NumPy (x), limits of the machine"
+    ax.set_title(words + busy, fontsize="small")
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(loc="lower right", fontsize="small")
+    points = [
+        (rate.intensity, rate.gflops, rate.kernel)
+        for rate in shown
+        if rate.dtype == "float64" and rate.intensity and rate.gflops
+    ]
+    label_points(ax, points)
     return ax

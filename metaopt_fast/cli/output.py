@@ -22,10 +22,12 @@ def draw(plot: Callable[[Any], Any], kind: str) -> bytes:
     """Return what `plot` draws on axes, as a PNG, SVG or PDF file."""
     from matplotlib.figure import Figure
 
+    from metaopt_fast.plots import styled
+
     file = io.BytesIO()
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    plot(figure.add_subplot())
-    figure.savefig(file, format=kind)
+    plot(styled(figure.add_subplot()))
+    figure.savefig(file, format=kind, dpi=200)
     return file.getvalue()
 
 

@@ -133,7 +133,7 @@ class DescentResult:
 
         With that of held-out rows, of one descent. Returns the matplotlib axes.
         """
-        from metaopt_fast.plots import axes
+        from metaopt_fast.plots import PALETTE, axes
 
         ax = axes("plot_trace", ax)
         if self.theta.ndim == 1:
@@ -144,8 +144,9 @@ class DescentResult:
                 ax.legend()
             title = f"Gradient descent: {self.status} after {self.n_iter:,} steps"
         else:
-            ax.plot(self.trace.T, color="0.7", linewidth=0.8)
-            ax.plot(self.trace[self.best], color="C0", label=f"best: descent {self.best:,}")
+            ax.plot(self.trace.T, "-", color="0.7", linewidth=0.8)
+            label = f"best: descent {self.best:,}"
+            ax.plot(self.trace[self.best], "-", color=PALETTE[0], label=label)
             ax.legend()
             title = f"{len(self):,} gradient descents"
         ax.set(xlabel="steps", ylabel="loss", title=title)

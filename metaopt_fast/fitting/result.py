@@ -281,7 +281,7 @@ def plot_weights(
     ax = axes("plot_path", ax)
     named = np.argsort(-np.abs(weights).max(axis=0), kind="stable")[:n_named]
     for j in np.setdiff1d(np.arange(len(names)), named):
-        ax.plot(strengths, weights[:, j], color="0.8", linewidth=0.8)
+        ax.plot(strengths, weights[:, j], "-", color="0.8", linewidth=0.8)
     for j in named:
         ax.plot(strengths, weights[:, j], linewidth=1.5, label=names[j])
     ax.axhline(0, color="0.6", linewidth=0.8)

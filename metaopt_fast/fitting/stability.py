@@ -127,7 +127,7 @@ class StabilityResult:
         largest = self.probabilities.max(axis=0)
         for j in np.argsort(largest, kind="stable"):
             if largest[j] < threshold:
-                ax.plot(self.l1, self.probabilities[:, j], color="0.8", linewidth=0.8)
+                ax.plot(self.l1, self.probabilities[:, j], "-", color="0.8", linewidth=0.8)
             else:
                 ax.plot(self.l1, self.probabilities[:, j], label=self.feature_names[j])
         ax.axhline(threshold, color="0.4", linestyle=":", linewidth=0.8)

@@ -28,7 +28,7 @@ def draw(tree: Tree, ax: Any) -> Any:
             text = str(tree.splits[position]).replace(" <= ", "\n<= ")
         if position:
             above = (position - 1) // 2
-            ax.plot([places[above], x], [y + 1, y], color="0.6", zorder=1)
+            ax.plot([places[above], x], [y + 1, y], "-", color="0.6", zorder=1)
             answer = "yes" if position % 2 else "no"
             ax.text((places[above] + x) / 2, y + 0.5, answer, ha="center", va="center")
         ax.text(x, y, text, ha="center", va="center", bbox=BOX, zorder=2, fontsize="small")

@@ -1,13 +1,16 @@
 """Pictures of results: axes that show the numbers, on axes given or made."""
 
 import sys
+from itertools import combinations
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 
 import metaopt_fast as mf
+from metaopt_fast import plots
 
 mpl.use("Agg")
 from matplotlib import pyplot
@@ -50,6 +53,57 @@ def test_a_plot_can_be_written(result, name, suffix, tmp_path):
     path = tmp_path / f"plot.{suffix}"
     getattr(result, name)().figure.savefig(path)
     assert path.stat().st_size > 1000
+
+
+def test_axes_of_our_own_have_a_light_grid_and_colours_that_all_tell_apart(result):
+    ax = result.plot_trace()
+    assert ax.lines[0].get_color() == plots.PALETTE[0]
+    assert ax.lines[1].get_color() == plots.PALETTE[1]
+    assert ax.xaxis.get_gridlines()[0].get_visible() and ax.get_axisbelow() is True
+    _, mine = pyplot.subplots()
+    result.plot_trace(mine)
+    assert mine.lines[0].get_color() != plots.PALETTE[0]
+
+
+# What readers without one kind of cone see, in linear light: Machado, Oliveira, Fernandes (2009).
+SEEN = {
+    "all cones": np.eye(3),
+    "no long": [[0.1523, 1.0526, -0.2049], [0.1145, 0.7863, 0.0992], [-0.0039, -0.0481, 1.0520]],
+    "no medium": [[0.3673, 0.8606, -0.2280], [0.2801, 0.6725, 0.0474], [-0.0118, 0.0429, 0.9689]],
+    "no short": [[1.2555, -0.0767, -0.1788], [-0.0784, 0.9308, 0.1476], [0.0047, 0.6914, 0.3039]],
+}
+XYZ = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+
+
+def lab(linear):
+    """CIE L*a*b* of colours in linear light."""
+    f = np.cbrt(np.clip(linear @ np.array(XYZ).T / np.sum(XYZ, axis=1), 0.00886, None))
+    return np.column_stack(
+        [116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])]
+    )
+
+
+@pytest.mark.parametrize("cones", SEEN)
+def test_colours_are_told_apart_by_readers_who_lack_a_kind_of_cone(cones):
+    rgb = np.array([to_rgb(colour) for colour in plots.PALETTE])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = lab(np.clip(linear @ np.array(SEEN[cones]).T, 0, 1))
+    apart = [np.linalg.norm(one - other) for one, other in combinations(seen, 2)]
+    assert min(apart) > 10, apart
+
+
+def test_texts_of_points_cover_neither_each_other_nor_points():
+    _, ax = pyplot.subplots(layout="constrained")
+    x = np.repeat(np.linspace(0, 1, 3), 4)
+    y = np.tile([0.0, 0.02, 0.04, 0.5], 3)
+    ax.plot(x, y, "o")
+    names = [f"kernel {k}" for k in range(len(x))]
+    plots.label_points(ax, list(zip(x, y, names, strict=True)))
+    boxes = [note.get_window_extent() for note in ax.texts]
+    assert len(boxes) == len(x)
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    spots = ax.transData.transform(np.column_stack([x, y]))
+    assert not any(box.count_contains(spots) for box in boxes)
 
 
 def test_plot_top_shows_the_losses_by_rank(result):
