@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benches.peers.singles import FITS
+from metaopt_fast.plots import PALETTE
 
 OURS = "metaopt_fast"
 TITLES = {
@@ -18,6 +19,8 @@ TITLES = {
 }
 OF_JOBS = "Whole jobs on breast_cancer (569 x 30), seconds"
 SCALES = {"losses": 1e9, "tunings": 1e3, "searches": 1e6, "singles": 1e3, "jobs": 1.0}
+# Runs that are this far apart are said to be.
+WIDE = 0.3
 Row = dict[str, Any]
 
 
@@ -50,8 +53,12 @@ def cell(row: Row) -> str:
     value = figure(row)
     if value is None:
         return "not installed" if "missing" in row else f"failed: {row.get('failed')}"
-    spread = (max(row["times"]) - min(row["times"])) / statistics.median(row["times"])
-    return f"{value:.3g} ±{50 * spread:.0f} %"
+    return f"{value:.3g} ±{50 * spread(row):.0f} %"
+
+
+def spread(row: Row) -> float:
+    """Return how far the runs of a row are apart, in their median."""
+    return (max(row["times"]) - min(row["times"])) / statistics.median(row["times"])
 
 
 def write(results: dict[str, Any], path: Path, part: str = "results") -> None:
@@ -227,7 +234,11 @@ def plot(results: dict[str, Any], path: Path) -> None:
             ]
             places = [i + (k - len(peers) / 2 + 0.5) * width for i in range(len(shapes))]
             heights = [1 / value if value else 0 for value in values]
-            ax.bar(places, heights, width, label=peer, color=f"C{k}")
+            # Colours that come again are hatched.
+            colour, hatch = PALETTE[k % len(PALETTE)], "//" * (k // len(PALETTE))
+            ax.bar(places, heights, width, label=peer, color=colour, hatch=hatch, edgecolor="white")
+        ax.grid(axis="y", color="0.9")
+        ax.set_axisbelow(True)
         ax.set_xticks(range(len(shapes)), [f"{n:,} x {p}" for n, p in shapes])
         ax.set(yscale="log", title=f"{dtype}, {most} threads", xlabel="rows x features")
     image.axes[0].set_ylabel("rows x models per ns")
@@ -241,7 +252,10 @@ def plot(results: dict[str, Any], path: Path) -> None:
 
 
 def plot_jobs(results: dict[str, Any], path: Path) -> None:
-    """Draw the seconds of each job by each peer: a panel for each job, from 0."""
+    """Draw the seconds of each job by each peer: a panel for each job, from 0.
+
+    What was measured again and again and is 30 % apart or more is marked.
+    """
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -250,18 +264,20 @@ def plot_jobs(results: dict[str, Any], path: Path) -> None:
         return
     matplotlib.rcParams["svg.hashsalt"] = "seconds"
     heights = [len(found) + 0.8 for found in jobs.values()]
-    image = Figure(figsize=(8.4, 0.42 * sum(heights) + 0.4), layout="constrained")
+    image = Figure(figsize=(6.6, 0.36 * sum(heights) + 0.4), layout="constrained")
     panels = image.subplots(len(jobs), 1, gridspec_kw={"height_ratios": heights}, squeeze=False)
     for ax, (job, found) in zip(panels[:, 0], jobs.items(), strict=True):
         names, values = [who for who, _, _ in found], [value for _, value, _ in found]
         # Blue and grey: told apart by everybody, and in print.
-        ax.barh(names, values, color=["#0072b2", *["#999999"] * (len(found) - 1)], height=0.7)
-        for k, value in enumerate(values):
-            text = f" {value:.2g} s" if k == 0 else f" {value:.2g} s, {value / values[0]:.0f} times"
+        ax.barh(names, values, color=[PALETTE[0], *["#999999"] * (len(found) - 1)], height=0.7)
+        for k, (_, value, row) in enumerate(found):
+            text = f" {value:.2g} s"
+            text += f" ±{50 * spread(row):.0f} %" * (spread(row) > WIDE)
+            text += f", {value / values[0]:,.0f} times" * (k > 0)
             ax.text(value, k, text, va="center", fontsize="small")
         ax.invert_yaxis()
         ax.set_title(job, loc="left", fontsize="medium")
-        ax.set_xlim(0, 1.3 * max(values))
+        ax.set_xlim(0, 1.4 * max(values))
         ax.spines[["top", "right", "bottom"]].set_visible(False)
         ax.tick_params(bottom=False, labelbottom=False)
     image.savefig(path, metadata={"Date": None})

@@ -112,3 +112,17 @@ def test_a_job_is_told_by_its_seconds_and_how_many_times_ours_they_are():
     assert "| a | other | 4 ±0 % | 8.0 |" in table
     assert "| b | slow | 30 ±0 % | 30.0 |" in table
     assert not any("gone" in line for line in table)
+
+
+def test_a_picture_of_jobs_marks_runs_that_are_far_apart(tmp_path):
+    shape = {"task": "jobs", "shape": [10, 2], "dtype": "float64", "n_threads": 1, "count": 1}
+    rows = [
+        {**shape, "peer": "a: metaopt_fast", "times": [0.5, 0.5]},
+        {**shape, "peer": "a: wide", "times": [800.0, 1200.0]},
+        {**shape, "peer": "a: narrow", "times": [99.0, 101.0]},
+    ]
+    path = tmp_path / "seconds.svg"
+    report.plot_jobs({"rows": rows}, path)
+    drawn = path.read_text()
+    for text in ("0.5 s", "1e+03 s ±20 %, 2,000 times", "1e+02 s, 200 times"):
+        assert f"<!--  {text} -->" in drawn, text
