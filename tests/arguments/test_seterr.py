@@ -102,6 +102,7 @@ def test_a_loss_of_rows_and_weights_of_any_size(kind, data):
             mf.random_search(objective, mf.Normal(0, 1e5), 100, top_k=3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize("method", METHODS)
 def test_a_descent_whose_steps_leave_the_range(method, data):

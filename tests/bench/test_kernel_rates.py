@@ -24,6 +24,7 @@ def rates():
     return kernel_rates.measure(0.5, n_threads=2)
 
 
+@pytest.mark.long
 def test_every_kernel_is_measured_on_one_thread_and_on_all(rates):
     assert {rate.kernel for rate in rates.rates} == KERNELS
     for kernel in KERNELS - {"draws of Normal", "NumPy's logaddexp"}:
@@ -160,6 +161,7 @@ def test_the_record_of_the_documentation_is_to_be_believed_of_our_kernels():
     assert found.doubts == []
 
 
+@pytest.mark.long
 def test_the_table_the_json_and_the_picture_tell_the_same(tmp_path, capsys):
     figures, picture = tmp_path / "rates.json", tmp_path / "roofline.png"
     assert cli.main([*ONE_THREAD, "--json", str(figures), "--plot", str(picture)]) == 0
@@ -182,6 +184,7 @@ def test_figures_have_three_digits_and_a_prefix():
     assert [roofline._short(value) for value in values] == wanted
 
 
+@pytest.mark.long
 def test_the_table_alone_is_enough(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.main(ONE_THREAD) == 0

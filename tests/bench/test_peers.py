@@ -67,6 +67,7 @@ def test_a_result_that_is_no_number_is_refused():
         check(Prepared(lambda: None, 1, float("nan"), 1.0))
 
 
+@pytest.mark.long
 def test_the_command_measures_and_writes_what_it_measured(tmp_path):
     path = tmp_path / "results.json"
     command = [sys.executable, "-m", "benches.peers", "--quick", "--threads", "1"]

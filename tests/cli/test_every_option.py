@@ -86,6 +86,7 @@ def test_every_command_has_a_valid_call():
     assert set(VALID) == set(commands())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("command", "option"), options())
 def test_a_wrong_value_of_an_option_is_a_line(
     capsys, command, option, tmp_path, monkeypatch, given_files

@@ -35,6 +35,7 @@ def kinds_of_files(folder):
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", ["-", "/dev/stdin", "a fifo", "a file as stdin"])
 def test_a_pipe_is_read_as_a_file(run, tmp_path, way):
     counted = [*SMALL, "--objective", "error", "--json"]

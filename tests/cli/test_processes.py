@@ -23,6 +23,7 @@ from metaopt_fast.search import shards
 from metaopt_fast.search.checkpoint import Checkpoint
 
 
+@pytest.mark.long
 def test_python_m_is_the_same_program():
     child = process("search", *SMALL, "--json")
     stdout, stderr = child.communicate(timeout=60)
@@ -34,6 +35,7 @@ def test_python_m_is_the_same_program():
     assert_complaint(stderr)
 
 
+@pytest.mark.long
 def test_ctrl_c_prints_the_best_so_far_and_exits_with_130():
     child = process("search", "--candidates", 10**12, "--progress", "always")
     while "best" not in child.stderr.read(1000):
@@ -49,6 +51,7 @@ def test_ctrl_c_prints_the_best_so_far_and_exits_with_130():
     assert "Traceback" not in stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["random", "cem"])
 def test_sigterm_prints_the_best_so_far_leaves_the_checkpoint_whole_and_exits_with_143(
     run, tmp_path, method

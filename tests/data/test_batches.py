@@ -27,6 +27,7 @@ def cut(cuts, dtypes=("f8",), weights=WEIGHTS):
         yield X[part].astype(dtypes[i % len(dtypes)]), Y[part], weights[part]
 
 
+@pytest.mark.long
 @given(
     in_files=st.booleans(),
     cuts=st.lists(st.integers(0, 200), max_size=6),

@@ -83,6 +83,7 @@ def test_an_objective_without_lipschitz_gets_steps_that_are_searched_for(curvatu
     assert np.all(np.diff(run.trace) < 0)
 
 
+@pytest.mark.long
 def test_searched_steps_come_down_a_curved_valley():
     run = mf.gradient_descent(Rosenbrock(), [-1.2, 1.0], max_iter=20_000)
     assert run.status == "converged"

@@ -213,6 +213,7 @@ def smoothed(*args, **options):
 strengths = st.just(0.0) | st.floats(-300, 300).map(lambda k: 10.0**k) | st.floats(1e-3, 10.0)
 
 
+@pytest.mark.long
 @given(
     kind=st.sampled_from(
         [mf.LogisticLoss, mf.SquaredHingeLoss, mf.HingeLoss, mf.SquaredLoss, smoothed, softmax]

@@ -224,6 +224,7 @@ def test_the_loss_of_lbfgs_never_rises_beyond_rounding():
     assert np.diff(run.trace).max() <= 1e-12
 
 
+@pytest.mark.long
 def test_restarts_bring_a_badly_scaled_descent_to_its_end_sooner():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(300, 8)) * np.logspace(0, 1.5, 8)
@@ -240,6 +241,7 @@ def test_restarts_bring_a_badly_scaled_descent_to_its_end_sooner():
 # --------------------------------------------------------------------------------- many at once
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [*METHODS, "lbfgs"])
 @given(
     seed=st.integers(0, 10_000),

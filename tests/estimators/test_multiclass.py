@@ -109,6 +109,7 @@ def theirs_of(name, y, decisions, weights):
     return getattr(metrics, f"{name}_score")(y, predicted, sample_weight=weights)
 
 
+@pytest.mark.long
 @given(
     seed=st.integers(0, 2**32 - 1),
     n_classes=st.integers(3, 6),

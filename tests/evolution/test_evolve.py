@@ -153,6 +153,7 @@ def test_a_start_with_zeros_of_both_signs_is_one_candidate(method):
     assert len(np.unique(result.top_thetas, axis=0)) == 4
 
 
+@pytest.mark.long
 @given(
     low=st.lists(st.integers(-4, 0), min_size=5, max_size=5),
     width=st.lists(st.integers(0, 5), min_size=5, max_size=5),

@@ -235,6 +235,7 @@ run(sys.argv[2], objective, checkpoint=sys.argv[1], generations=100, callback=ac
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["cem", "integer_local_search"])
 def test_kills_lose_nothing_that_was_acknowledged(path, method):
     rng, safe = random.Random(0), 0

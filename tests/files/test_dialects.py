@@ -57,6 +57,7 @@ def test_the_separator_and_the_mark_of_decimals_are_seen(content, rows, note):
     assert len(table.notes) == 1 and table.notes[0].startswith(note)
 
 
+@pytest.mark.long
 @given(
     separator=st.sampled_from(";\t|"),
     decimal=st.sampled_from(",."),

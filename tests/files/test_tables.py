@@ -495,6 +495,7 @@ def test_a_hostile_file_is_refused_in_one_sentence_and_little_memory(tmp_path, m
     assert os.listdir(tmp_path) == [name]
 
 
+@pytest.mark.long
 def test_a_header_of_a_million_names_takes_memory_in_proportion(tmp_path):
     names = b",".join(b"c%d" % k for k in range(10**6))
     path = csv(tmp_path, names + b",t\n1,2\n")

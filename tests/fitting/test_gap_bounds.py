@@ -72,6 +72,7 @@ def judged_path(seed, with_folds):
     return {"X": X, "y": y, **given}, models, rng
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("with_folds", [False, True])
 def test_no_bound_is_false_on_paths_of_penalties_with_few_steps(with_folds):
     """Leads and anchors, Hessians used again elsewhere, starts far off, drift at its limit."""
@@ -169,6 +170,7 @@ penalty = st.one_of(
 )
 
 
+@pytest.mark.long
 @given(
     seed=st.integers(0, 2**32 - 1),
     n_samples=st.integers(2, 5),

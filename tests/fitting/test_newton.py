@@ -183,6 +183,7 @@ def test_a_step_of_a_kept_hessian_is_corrected_by_the_update_of_bfgs():
         assert distances[i] >= gone * (1 - 1e-12)
 
 
+@pytest.mark.long
 @given(
     seed=st.integers(0, 2**32 - 1),
     n_samples=st.integers(20, 150),
@@ -273,6 +274,7 @@ def walk(objective, theta, l2, tol, max_iter=100, n_threads=1):
     return theta, gradient, hessian, origin, *_kernels.newton_steps(*arguments)
 
 
+@pytest.mark.long
 @given(
     seed=st.integers(0, 2**32 - 1),
     n_samples=st.integers(4, 150),
@@ -605,6 +607,7 @@ def test_a_cubic_has_the_ends_and_slopes_that_it_is_given():
         np.testing.assert_allclose(found[i], wanted, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.long
 def test_fits_have_one_hash_over_threads_and_instruction_sets(outputs):
     hashes = outputs(HASH_OF_FITS)
     assert len(hashes) <= 1  # none where the baseline is all there is

@@ -94,6 +94,7 @@ def test_the_judge_finds_and_proves_the_least_objective_of_60_digits(seed):
 # -------------------------------------------------------------------------------------- the judged
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [*KINDS, DEPENDENT, UNBOUNDED])
 def test_what_is_called_converged_is_an_optimum_and_bounds_are_bounds(kind):
     found = [judge(draw(seed, kind, MOST_FEATURES), seed) for seed in range(DRAWS[kind])]
@@ -133,6 +134,7 @@ def test_near_copies_of_columns_are_no_copies_where_no_penalty_holds_them(digits
 # --------------------------------------------------------------------------- bounds of other models
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("judge_one", [judge_path, judge_machine, judge_classes])
 def test_no_bound_of_a_draw_is_below_the_gap_to_a_better_model(judge_one):
     found = [one for number in range(40) for one in judge_one(number)]

@@ -56,6 +56,7 @@ def test_the_twins_conjugate_gradients_end_at_the_solution():
     assert not twin.conjugate_gradients(A.dot, np.zeros(3), 9).any()
 
 
+@pytest.mark.long
 @given(
     seed=st.integers(0, 2**32 - 1),
     n_samples=st.integers(4, 80),
@@ -94,6 +95,7 @@ def true_gap(X, y, l2, theta):
     return found[0] - found[1]
 
 
+@pytest.mark.long
 def test_no_bit_depends_on_threads_formats_or_neighbours():
     X, y, folds, weights = problem(700, 300, seed=2)
     options = {"l2": np.geomspace(1e-5, 1, 7), "folds": folds, "sample_weight": weights}

@@ -96,7 +96,7 @@ def main():
         shutil.copytree(ROOT, folder, ignore=ignored)
         build(folder)
         tests = subprocess.run(
-            [sys.executable, "-m", "coverage", "run", "-m", "pytest", "-q", "-k", LEFT_OUT],
+            [sys.executable, "-m", "coverage", "run", "-m", "pytest", "-q", "-m", "", "-k", LEFT_OUT],
             cwd=folder,
             env={**os.environ, "PYTHONPATH": str(folder)},
             capture_output=True,

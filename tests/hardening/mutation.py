@@ -208,7 +208,9 @@ def outcome_of(test_outcome, output):
 def mutants(folder, module, count):
     """Draw mutants of a module and test them; return operator, line, outcome and diff of each."""
     session, config = folder / "session.sqlite", folder / "cosmic-ray.toml"
-    command = f"{sys.executable} -m pytest -x -q -p no:cacheprovider --hypothesis-seed=0"
+    # Without the options of pyproject.toml, which leave out the longest tests.
+    options = "-x -q -o addopts= -p no:cacheprovider --hypothesis-seed=0"
+    command = f"{sys.executable} -m pytest {options}"
     run = {"cwd": folder, "env": {**os.environ, "PYTHONPATH": str(folder)}}
     tests = [*command.split(), *tests_of(module)]
     sound = subprocess.run(tests, **run, capture_output=True, text=True, check=False)

@@ -85,7 +85,7 @@ def run(folder, *arguments):
         "OPENBLAS_NUM_THREADS": "1",
     }
     tests = subprocess.run(
-        [sys.executable, "-m", "pytest", "--quiet", "-p", "leaves_out", *arguments],
+        [sys.executable, "-m", "pytest", "--quiet", "-m", "", "-p", "leaves_out", *arguments],
         cwd=folder,
         env=environment,
         capture_output=True,

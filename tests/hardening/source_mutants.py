@@ -1746,7 +1746,8 @@ class Copy:
         cache = self.folder / ".pytest_cache/v/cache"
         cache.mkdir(parents=True, exist_ok=True)
         Path(cache, "lastfailed").write_text(json.dumps(self.noticed))
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "--ff", "-k", LEFT_OUT, *tests]
+        options = ["-x", "-q", "--ff", "-m", "", "-k", LEFT_OUT]
+        command = [sys.executable, "-m", "pytest", *options, *tests]
         try:
             done = self.run(*command, METAOPT_FAST_ISA="avx2", OMP_NUM_THREADS="2")
         except subprocess.TimeoutExpired:

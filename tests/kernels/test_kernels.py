@@ -170,6 +170,7 @@ def test_pointwise_losses_and_derivatives_are_within_two_ulp(dtype):
 # ------------------------------------------------------------------------------- batch invariance
 
 
+@pytest.mark.long
 @given(problems, st.data())
 def test_a_candidate_has_the_same_bits_in_any_batch(problem, data):
     objective, thetas = problem.objective(), problem.thetas
@@ -389,6 +390,7 @@ print(mf.config()["isa"], digest.hexdigest())
 """
 
 
+@pytest.mark.long
 def test_avx2_and_avx512_give_the_same_bits(run_python):
     hashes = {}
     for isa in set(_kernels.supported_isas()) - {"baseline"}:
@@ -473,6 +475,7 @@ print((peak_memory() - before) / 1024)
 """
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_rows_times_candidates(run_python):
     # A margin of each pair would be 80 GB; 8 GB where the baseline is too slow for all of them.
     n_candidates = 10_000 if mf.config()["isa"] == "baseline" else 100_000

@@ -51,6 +51,7 @@ problems = st.builds(
 # --------------------------------------------------------------------------- against exact values
 
 
+@pytest.mark.long
 @given(problems, st.sampled_from(LOSSES), st.sampled_from([0.0, 0.3]), st.booleans())
 def test_losses_and_gradients_in_unlike_units_are_within_the_bound(
     problem, name, l2, fit_intercept
@@ -77,6 +78,7 @@ def test_losses_and_gradients_in_unlike_units_are_within_the_bound(
     np.testing.assert_array_equal(objective.batch_loss(thetas), losses)
 
 
+@pytest.mark.long
 @given(problems)
 def test_decisions_in_unlike_units_are_right(problem):
     counts = mf.ConfusionCounts(problem.X, problem.y, dtype=problem.dtype)
@@ -97,6 +99,7 @@ def test_decisions_in_unlike_units_are_right(problem):
                 assert cells[0] >= surely_positive and cells[1] >= surely_negative
 
 
+@pytest.mark.long
 @given(problems)
 def test_areas_in_unlike_units_are_within_their_bounds(problem):
     objective = mf.AUCObjective(problem.X, problem.y, dtype=problem.dtype)
@@ -136,6 +139,7 @@ def in_units(seed, dtype, n_samples, n_features, n_candidates):
     return X.astype(dtype).astype(np.float64), y, thetas, units
 
 
+@pytest.mark.long
 @given(
     st.integers(0, 2**32 - 1),
     st.sampled_from(["float64", "float32"]),
@@ -245,6 +249,7 @@ def test_a_decision_beside_a_huge_one_is_right(dtype):
         assert (found[:, 0, 0] == [2, 0, 0, 1]).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_mean_is_right_where_its_sum_leaves_the_range(name, weighted, dtype):
@@ -377,6 +382,7 @@ print(digest.hexdigest())
 """
 
 
+@pytest.mark.long
 def test_numbers_near_the_ends_of_the_range_have_the_same_bits_everywhere(run_python):
     found = set()
     for isa in _kernels.supported_isas():

@@ -281,6 +281,7 @@ def alike(found, wanted):
 
 
 # 300 searches in each run of the tests; more of them, by other seeds, in the thorough profile.
+@pytest.mark.long
 @settings(max_examples=settings.default.max_examples * 2)
 @given(
     seed=st.integers(0, 2**32),
@@ -579,6 +580,7 @@ test_the_bound_holds_for_draws_of_single_precision()
 """
 
 
+@pytest.mark.long
 def test_each_instruction_set_draws_within_the_bounds(run_python, isa):
     done = run_python(WITHIN_DOUBTS, METAOPT_FAST_ISA=isa)
     assert done.returncode == 0, done.stderr
@@ -627,6 +629,7 @@ def largest_difference(series, numbers, first, high, rest):
     return (worst + rest) / W
 
 
+@pytest.mark.long
 def test_the_polynomials_of_draws_are_as_near_as_their_proof_says():
     # Of sin and cos of (pi/2) f, |f| <= 1/2, series that alternate: less is left than a term.
     terms = [(iv.pi / 2) ** k / math.factorial(k) for k in range(18)]

@@ -54,6 +54,7 @@ def random_model(seed, n_classes=2, link="logistic"):
     return Model(classes, None, preparation, coef, intercept, SOFTMAX), X
 
 
+@pytest.mark.long
 @given(seed=st.integers(0, 2**32), n_classes=st.integers(2, 5))
 def test_a_model_goes_through_its_file_to_the_last_bit(seed, n_classes, tmp_path_factory):
     model, X = random_model(seed, n_classes)

@@ -55,6 +55,7 @@ def put(content, path, value):
         found[path[-1]] = value
 
 
+@pytest.mark.long
 @given(place=st.sampled_from(list(places(CONTENT))), value=WRONG | st.just(...))
 def test_a_file_of_any_other_entry_is_a_model_or_refused_in_a_sentence(
     place, value, tmp_path_factory

@@ -87,6 +87,7 @@ def bits(*arrays):
 # ------------------------------------------------------------------------------------ exact areas
 
 
+@pytest.mark.long
 @given(problems(few_rows, whole=st.just(True), dtype=st.just("float64")))
 def test_the_exact_area_counts_pairs_and_half_of_ties(problem):
     objective, weights = problem.objective(), problem.all_weights()
@@ -264,6 +265,7 @@ print(digest.hexdigest())
 """
 
 
+@pytest.mark.long
 def test_areas_have_one_hash_over_threads_and_instruction_sets(outputs):
     hashes = outputs(HASH_OF_AREAS)
     assert len(hashes) <= 1  # none where the baseline is all there is
@@ -386,6 +388,7 @@ def test_an_exhaustive_search_certifies_the_largest_area():
     assert result.certified and 1 - result.loss == pytest.approx(exact, abs=1e-13)
 
 
+@pytest.mark.long
 @given(
     seed=st.integers(0, 2**32 - 1),
     power=st.sampled_from([0, 1, 7, 60]),

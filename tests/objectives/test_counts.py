@@ -31,6 +31,7 @@ def data(seed, n_samples=200, n_features=3, n_groups=1):
     return X, y, rng.integers(0, n_groups, n_samples), rng
 
 
+@pytest.mark.long
 @given(
     seed=st.integers(0, 2**32 - 1),
     n_samples=st.integers(2, 200),
@@ -122,6 +123,7 @@ def test_a_cost_matrix_and_a_utility_weigh_the_four_cells():
         Cost(fp=np.nan)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("metric", ["error", "balanced_error", Cost(fp=1, fn=7), Cost(fp=0, fn=1)])
 @pytest.mark.parametrize("limit", [None, "penalty", "strict"])
 @pytest.mark.parametrize("weighted", [False, True])
@@ -611,6 +613,7 @@ def test_pruned_losses_are_those_of_brute_force_at_any_scale(
         assert ((pruned == losses) | (pruned == np.inf)).all()
 
 
+@pytest.mark.long
 @given(seed=st.integers(0, 2**32 - 1), scale=st.sampled_from(SCALES))
 def test_metrics_do_not_depend_on_the_scale_of_weights(seed, scale):
     X, y, _, rng = data(seed, 50, 2)

@@ -115,6 +115,7 @@ def test_counts_of_many_are_those_of_each(
     assert found.tobytes() == counted_apart(counts, chosen).tobytes()
 
 
+@pytest.mark.long
 @given(
     seed=st.integers(0, 2**32),
     n_features=st.integers(1, 12),

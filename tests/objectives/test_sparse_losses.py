@@ -167,6 +167,7 @@ def test_fewer_steps_lead_to_a_bound_that_is_no_less(most, monkeypatch):
     assert (bound > best) if most < 61 else (bound == best)
 
 
+@pytest.mark.long
 @given(of=triples())
 def test_lipschitz_is_a_bound_near_the_one_of_absolute_values(of):
     found, shape = of

@@ -77,10 +77,12 @@ def assert_names_the_fixes(run):
     assert "METAOPT_FAST_OPENMP=0" in sentence
 
 
+@pytest.mark.long
 def test_without_a_compiler_the_build_names_the_fixes(source):
     assert_names_the_fixes(build(source, CC="/nonexistent", CXX="/nonexistent"))
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name != "posix", reason="the compiler without OpenMP is a shell script")
 def test_without_openmp_the_build_names_the_fixes_and_the_way_without(source, tmp_path):
     compiler = tmp_path / "c++-without-openmp"
@@ -107,6 +109,7 @@ def built_without_openmp(tmp_path_factory):
     return source
 
 
+@pytest.mark.long
 def test_built_without_openmp_it_gives_the_same_bits_on_one_thread(
     built_without_openmp, run_python
 ):

@@ -32,6 +32,7 @@ def examples(path):
     return doctest.DocTest(parts, {"__name__": "__main__"}, path.name, str(path), 0, None)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_the_examples_of_a_page_print_what_it_shows(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -98,6 +99,7 @@ def test_every_error_says_how_to_fix_it():
     assert {error.module for error in rest} <= MODULES_OF_REASONS, rest
 
 
+@pytest.mark.long
 def test_the_page_of_errors_holds_every_sentence(tmp_path):
     path = tmp_path / "errors.md"
     ERRORS["write_errors"](path)

@@ -57,6 +57,7 @@ def test_the_best_scorecard_has_the_least_loss_on_the_rows_that_chose_it(capsys,
     picture("scorecard", losses)
 
 
+@pytest.mark.long
 def test_a_large_search_goes_on_where_it_was_stopped(tmp_path, capsys):
     main = main_of("large_search")
     path = tmp_path / "search.sqlite"
@@ -74,6 +75,7 @@ def test_a_large_search_goes_on_where_it_was_stopped(tmp_path, capsys):
     assert "Scorecard of" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_both_searches_find_the_same_penalty(capsys, picture):
     searches = main_of("tuning")(n_iter=12)
     theirs, ours = searches.values()

@@ -59,6 +59,7 @@ HEAVY = (
 )
 
 
+@pytest.mark.long
 def test_an_import_costs_little_over_numpy(run_python, tmp_path):
     compiled = {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
     run_python(PART_OF_IMPORT, **compiled)  # fills the cache of compiled modules

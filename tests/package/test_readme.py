@@ -46,6 +46,7 @@ def test_the_set_up_is_two_commands():
     assert [code for language, code in FENCE.findall(README) if language == "sh"] == SET_UP
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", PAGES)
 def test_the_examples_print_what_is_shown(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

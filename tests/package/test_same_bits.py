@@ -93,6 +93,7 @@ def test_any_number_of_threads_from_1_to_8_gives_the_same_bits(name):
 HASHES = "import test_same_bits as t; print({name: call(3) for name, call in t.CALLS.items()})"
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     "avx512" not in _kernels.supported_isas(), reason="this processor has no AVX-512"
 )
@@ -126,6 +127,7 @@ PROCESSORS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.skipif("avx2" not in _kernels.supported_isas(), reason="this processor has no AVX2")
 @pytest.mark.parametrize("name", PROCESSORS)
 def test_every_public_call_gives_the_same_bits_on_other_processors(run_python, name):

@@ -218,6 +218,7 @@ def test_omp_num_threads_is_read_as_openmp_reads_it(run_python, given):
     assert run_python(program, OMP_NUM_THREADS=given).stdout == "2 OMP_NUM_THREADS\n"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "given", ["abc", "2x", "0", "-1", "1.5", "2,x", " ", "9" * 5000, "\x1b[0m"]
 )
@@ -274,6 +275,7 @@ def exit_code_of_a_child(claim):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+@pytest.mark.long
 def test_forked_children_compute_the_same_bits_and_never_hang():
     wanted = digest(3)
     for _ in range(50):

@@ -140,6 +140,7 @@ def test_threads_give_the_same_bits_and_need_no_pickle():
     assert digest(result) == digest(mf.random_search(loss, numbers, 10_000, **options))
 
 
+@pytest.mark.long
 def test_dask_gives_the_same_bits(client):
     assert digest(search(client.get_executor())) == digest(search())
 
@@ -393,6 +394,7 @@ def test_a_dead_worker_of_a_process_pool_is_an_error_and_the_checkpoint_is_whole
     )
 
 
+@pytest.mark.long
 def test_a_worker_of_dask_that_is_killed_loses_nothing(client, tmp_path):
     losses = np.random.default_rng(0).normal(size=N_CANDIDATES)
     pids = list(client.run(os.getpid).values())

@@ -182,6 +182,7 @@ def test_draws_pass_the_test_of_kolmogorov_and_smirnov(sampler, name, arguments,
         assert stats.kstest(column, distribution.cdf).pvalue > 1e-4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("sampler", "name"), [(mf.Normal(), "norm"), (mf.Uniform(0.0, 1.0), "uniform")], ids=repr
 )

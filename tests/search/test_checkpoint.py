@@ -838,6 +838,7 @@ def test_what_a_killed_process_left_behind_is_taken_over(path, suffix):
     assert not evaluated and not beside.exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("suffix", ["-wal", "-journal"])
 def test_a_damaged_log_or_journal_is_refused_or_right(path, suffix):
     wanted = digest(search(path, 50_000))

@@ -67,6 +67,7 @@ acknowledge(mf.random_search(loss, mf.Normal(), int(sys.argv[2]), callback=ackno
 """
 
 
+@pytest.mark.long
 def test_a_hundred_kills_lose_nothing_that_was_acknowledged(path):
     n_candidates, kills = 2_000_000, 100
     rng = random.Random(0)
@@ -117,6 +118,7 @@ with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as pool:
 """
 
 
+@pytest.mark.long
 def test_a_killed_driver_leaves_its_workers_without_the_checkpoint(path):
     with python(WITH_WORKERS, path) as process:
         workers = [int(pid) for pid in process.stdout.readline().split()]

@@ -73,6 +73,7 @@ def test_a_search_has_the_same_bits_for_any_number_of_threads(sampler, top_k, dt
     assert len(digests) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
 @given(
     cuts=st.sets(st.integers(1, N_CANDIDATES // 10 - 1), max_size=6),

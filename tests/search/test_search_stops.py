@@ -176,6 +176,7 @@ print(result.interrupted, result.n_evaluated, time.perf_counter() - sent[0])
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("users", [False, True], ids=["built-in", "user's"])
 @pytest.mark.parametrize(("n_samples", "delay"), [(50, 0.6), (10_000, 0.83), (100_000, 1.5)])
 def test_ctrl_c_answers_within_a_fifth_of_a_second(run_python, n_samples, delay, users):
