@@ -95,8 +95,9 @@ def main():
         ignored = shutil.ignore_patterns(".git", "__pycache__", ".venv", "build", "*.so")
         shutil.copytree(ROOT, folder, ignore=ignored)
         build(folder)
+        options = ["-q", "-m", "", "-k", LEFT_OUT]
         tests = subprocess.run(
-            [sys.executable, "-m", "coverage", "run", "-m", "pytest", "-q", "-m", "", "-k", LEFT_OUT],
+            [sys.executable, "-m", "coverage", "run", "-m", "pytest", *options],
             cwd=folder,
             env={**os.environ, "PYTHONPATH": str(folder)},
             capture_output=True,
