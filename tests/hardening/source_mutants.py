@@ -623,8 +623,8 @@ MUTANTS = [
     Mutant(
         "sparse: a list's last number is left out where it is alone",
         SPARSE,
-        "            if (at < until) {",
-        "            if (at < until && until - at > 1) {",
+        "i < PARTS<L>; i++) even[i] = fma(p, get<V>(a + i * W), even[i]);",
+        "i < 0; i++) even[i] = fma(p, get<V>(a + i * W), even[i]);",
         "sparse_rows",
     ),
     Mutant(
