@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from metaopt_fast.files.table import Table
+from metaopt_fast.files.table import Table, label_of_class
 from metaopt_fast.models.preparation import Preparation
 from metaopt_fast.validation.text import shown
 
@@ -112,7 +112,7 @@ class Data:
 
     def _classes(self) -> tuple[str, str]:
         """Return which classes there are."""
-        names, counts = [*map(shown, self.table.class_names)], np.bincount(self.table.y)
+        names, counts = [*map(short, self.table.class_names)], np.bincount(self.table.y)
         if len(names) == 2:
             return ("positive class", f"{names[1]} ({counts[1]:,} rows), beside {names[0]}")
         some = [f"{name} ({n:,} rows)" for name, n in zip(names, counts.tolist(), strict=False)]
@@ -133,6 +133,17 @@ class Data:
             n_rows = len(self.held_out.y)
             lines.append(("held out", f"{n_rows:,} rows {shown(self.how_held_out)}"))
         return lines
+
+
+def short(name: str) -> str:
+    """Return a class as it may stand in a line of a terminal.
+
+    Examples
+    --------
+    >>> short("1.000000000000000000e+00"), short("2.50"), short("yes")
+    ('1', '2.5', 'yes')
+    """
+    return shown(str(label_of_class(name)))
 
 
 def lines_to_text(parts: list[Lines]) -> str:

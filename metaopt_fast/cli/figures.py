@@ -138,14 +138,18 @@ def coefficients_to_lines(model: Model) -> Lines:
 
 
 def _table_to_lines(table: list[Coefficient], intercept: float, whose: str, most: int) -> Lines:
+    used = [c for c in table if c.weight != 0]
     ranked = sorted(
-        table, key=lambda c: -abs(c.weight if c.standardized is None else c.standardized)
+        used, key=lambda c: -abs(c.weight if c.standardized is None else c.standardized)
     )
     odds = "" if whose else "odds ratio"
     lines = [("weight", f"{'standardized':<16}{odds:<14}column{whose}")]
     lines += [_line(coefficient) for coefficient in ranked[:most]]
     if len(ranked) > most:
         lines.append(("", f"({most} of {len(ranked):,}, the largest: --json has all)"))
+    if len(used) < len(table):
+        left_out = len(table) - len(used)
+        lines.append(("", f"({left_out:,} of {len(table):,} columns are not used: weight 0)"))
     return [*lines, (f"{intercept:.6g}", f"{'':<30}(intercept)")]
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from metaopt_fast.cli.arguments import PROGRAM, make_parser
+from metaopt_fast.cli.comparison import fitted
 from metaopt_fast.cli.data import DataSettings, read_data
 from metaopt_fast.cli.data_report import STDIN, Data
 from metaopt_fast.cli.job import (
@@ -30,13 +31,10 @@ from metaopt_fast.cli.output import check_output, check_picture, draw, printable
 from metaopt_fast.cli.report import Report
 from metaopt_fast.cli.stop import TERMINATED, Stop, taken_for_ctrl_c
 from metaopt_fast.cli.values import kind_of
-from metaopt_fast.descent.gradient_descent import gradient_descent
 from metaopt_fast.evolution.result import EvolveResult
 from metaopt_fast.files.owned import CheckpointError
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.machine import config, show_config
-from metaopt_fast.objectives.pointwise import PointwiseLoss
-from metaopt_fast.objectives.softmax import SoftmaxLoss
 from metaopt_fast.search.random_search import random_search, resume_search
 from metaopt_fast.search.result import SearchResult
 from metaopt_fast.selection.multiclass_scores import MULTICLASS_SCORES
@@ -48,14 +46,6 @@ if TYPE_CHECKING:
     from metaopt_fast.cli.tune_report import TuneReport
 
 SUCCESS, FAILURE = 0, 1
-# Objectives that have gradients.
-LOSSES = (PointwiseLoss, SoftmaxLoss)
-
-# Limits of the gradient descent for comparison: its steps, and its visits of a feature of a row,
-# which take a second or so.
-DESCENT_STEPS, DESCENT_VISITS = 10_000, 1e9
-
-
 PROGRESS: dict[str, bool | str] = {"auto": True, "always": "always", "never": False}
 
 
@@ -334,27 +324,27 @@ def _finish(arguments: argparse.Namespace, job: Job, result: SearchResult | Evol
     """Print and write the result; return the exit status."""
     arguments.stop.is_reporting = True
     objective = job.objective
-    descent = None
-    if not (result.interrupted or arguments.stop.came) and isinstance(objective, LOSSES):
-        visits = objective.n_samples * objective.n_params
-        steps = int(min(DESCENT_STEPS, max(100, DESCENT_VISITS / visits)))
-        rate = None if objective.is_smooth else 0.01
-        descent = gradient_descent(objective, result.theta, learning_rate=rate, max_iter=steps)
     found = config()
+    was_interrupted, fit = result.interrupted, None
+    if not (was_interrupted or arguments.stop.came):
+        try:
+            fit = fitted(job, arguments.threads)
+        except KeyboardInterrupt:
+            was_interrupted = True
     report = Report(
         settings=job.settings,
         data=job.data,
         result=result,
         objective=objective,
         loss_of_zero=objective.loss(np.zeros(objective.n_params)),
-        descent=descent,
+        fitted=fit,
         isa=found["isa"],
         n_threads=arguments.threads or found["n_threads"],
         model=model_of(job, result),
         kept=arguments.model,
     )
     _deliver(arguments, report)
-    if not result.interrupted and (descent is None or descent.status != "interrupted"):
+    if not was_interrupted:
         return SUCCESS
     what = f"interrupted after {result.n_evaluated:,} of {report.n_candidates:,} candidates"
     if arguments.checkpoint is not None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from metaopt_fast.cli.comparison import Fitted
 from metaopt_fast.cli.data_report import Data, Lines, candidate_name, lines_to_text
 from metaopt_fast.cli.figures import (
     coefficients_to_lines,
@@ -17,22 +18,24 @@ from metaopt_fast.cli.figures import (
 )
 from metaopt_fast.cli.job import Settings
 from metaopt_fast.cli.output import draw
-from metaopt_fast.descent.gradient_descent import DescentResult
 from metaopt_fast.evolution.result import EvolveResult
 from metaopt_fast.floating_errors import shielded
-from metaopt_fast.models.model import Model
+from metaopt_fast.models.model import LOGISTIC, Model
 from metaopt_fast.objectives.count_objective import INFEASIBLE, CountObjective
 from metaopt_fast.objectives.pointwise import PointwiseLoss
 from metaopt_fast.objectives.softmax import SoftmaxLoss
+from metaopt_fast.samplers.base import BuiltInSampler
 from metaopt_fast.samplers.from_dict import from_dict
+from metaopt_fast.samplers.independent import Integers
 from metaopt_fast.search.result import SearchResult
+from metaopt_fast.search.scorecard import Scorecard
 from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.text import shown
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Report:
-    """A search, beside theta = 0 and gradient descent from the best candidate.
+    """A search, beside theta = 0 and a model that is fitted to its optimum.
 
     Attributes
     ----------
@@ -42,9 +45,9 @@ class Report:
     result : SearchResult or EvolveResult
     objective : PointwiseLoss, SoftmaxLoss or CountObjective
     loss_of_zero : float
-    descent : DescentResult or None
-        Descent from the best candidate; None if the search was interrupted, or the objective has
-        no gradient.
+    fitted : Fitted or None
+        What the best candidate is compared with; None if the search was interrupted, or a fit would
+        take long.
     isa : str
     n_threads : int
     model : Model
@@ -58,7 +61,7 @@ class Report:
     result: SearchResult | EvolveResult
     objective: PointwiseLoss | SoftmaxLoss | CountObjective
     loss_of_zero: float
-    descent: DescentResult | None
+    fitted: Fitted | None
     isa: str
     n_threads: int
     model: Model
@@ -86,7 +89,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain numbers, strings, lists and dicts, for JSON."""
-        settings, descent = self.settings, self.descent
+        settings, fitted = self.settings, self.fitted
         return {
             **self.result.to_dict(),
             "accuracy": self.accuracy(self.result.theta),
@@ -96,15 +99,7 @@ class Report:
                 "loss": self.loss_of_zero,
                 "accuracy": self.accuracy(np.zeros_like(self.result.theta)),
             },
-            "descent": descent
-            and {
-                "loss": descent.loss,
-                "accuracy": self.accuracy(descent.theta),
-                "theta": descent.theta.tolist(),
-                "gradient_norm": descent.gradient_norm,
-                "n_iter": descent.n_iter,
-                "status": descent.status,
-            },
+            "fitted": fitted and {**fitted.to_dict(), "accuracy": self.accuracy(fitted.theta)},
             "data": self.data.to_dict(),
             **fitted_to_dict(self.model, self.data),
             "model_file": self.kept,
@@ -127,7 +122,23 @@ class Report:
         parts += [coefficients_to_lines(self.model), self._comparison()]
         if len(self.result.top) > 1:
             parts.append(self._ranking())
-        return lines_to_text(parts)
+        return lines_to_text(parts) + self._scorecard()
+
+    def _scorecard(self) -> str:
+        """Return the points of a search over whole numbers, if these are of columns as they are
+        and risks follow from their sums."""
+        is_whole = isinstance(self._sampler, Integers) and not self.data.depends_on_rows
+        if not is_whole or self.model.link != LOGISTIC:
+            return ""
+        table = self.data.table
+        card = Scorecard.from_theta(self.result.theta, table.feature_names, fit_intercept=True)
+        return f"\n{card}\n"
+
+    @property
+    def _sampler(self) -> BuiltInSampler:
+        """What draws the candidates, or the first ones."""
+        config, is_evolved = self.result.config, isinstance(self.result, EvolveResult)
+        return from_dict(config["start"] if is_evolved else config["sampler"])
 
     def _what(self) -> Lines:
         return [
@@ -138,9 +149,8 @@ class Report:
 
     def _candidates(self) -> str:
         result, config = self.result, self.result.config
-        start = config["start"] if isinstance(result, EvolveResult) else config["sampler"]
         text = (
-            f"{result.n_evaluated:,} of {self.n_candidates:,} from {from_dict(start)!r}, seed "
+            f"{result.n_evaluated:,} of {self.n_candidates:,} from {self._sampler!r}, seed "
             f"{config['seed']}"
         )
         if isinstance(result, EvolveResult):
@@ -196,10 +206,9 @@ class Report:
             ("theta = 0", f"{self.loss_of_zero:<14.8g}{self.accuracy(zero):>8.2%}"),
             ("best candidate", f"{self.result.loss:<14.8g}{self.accuracy(best):>8.2%}"),
         ]
-        if (run := self.descent) is not None:
-            what = f"from the best candidate: {run.status} after {run.n_iter:,} steps"
-            figures = f"{run.loss:<14.8g}{self.accuracy(run.theta):>8.2%}"
-            lines.append(("gradient descent", f"{figures}  {what}"))
+        if (one := self.fitted) is not None:
+            figures = f"{one.loss:<14.8g}{self.accuracy(one.theta):>8.2%}"
+            lines.append((one.label, f"{figures}  {one.remark}"))
         return lines
 
     def _ranking(self) -> Lines:

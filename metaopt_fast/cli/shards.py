@@ -6,10 +6,13 @@ import argparse
 import itertools
 import json
 
+import numpy as np
+
 from metaopt_fast.cli.arguments import PROGRAM
 from metaopt_fast.cli.data_report import candidate_name, lines_to_text
 from metaopt_fast.cli.job import Job, Settings
-from metaopt_fast.search.random_search import resume_search
+from metaopt_fast.runs.evaluation import batch_size
+from metaopt_fast.runs.provenance import check_losses
 from metaopt_fast.search.result import SearchResult, merge_results
 from metaopt_fast.search.snapshot import read_checkpoint
 from metaopt_fast.validation.text import shown
@@ -46,19 +49,26 @@ def status(arguments: argparse.Namespace) -> str:
 
 def merge(arguments: argparse.Namespace) -> tuple[Job, SearchResult]:
     """Return the result of all shards, whose best candidates are evaluated again, and their job."""
-    for path in arguments.files:
-        part = read_checkpoint(path)
-        if part.n_evaluated < part.config["n_candidates"]:
-            raise ValueError(
-                f"{shown(path)} has {part.n_evaluated:,} of {part.config['n_candidates']:,} "
-                f"candidates: end that search first, by {PROGRAM} resume {shown(path)}."
-            )
+    parts = [read_whole(path) for path in arguments.files]
     settings = Settings.read(arguments.files[0])
     job = Job(settings, arguments.threads)
     arguments.stop.check()
-    n_threads = arguments.threads
-    parts = [resume_search(path, job.objective, n_threads=n_threads) for path in arguments.files]
+    size = batch_size(job.objective)
+    for path, part in zip(arguments.files, parts, strict=True):
+        losses = np.ascontiguousarray(part.top["loss"])
+        check_losses(path, job.objective, part.top_thetas, losses, size, exact=True)
     return job, merge_results(parts)
+
+
+def read_whole(path: str) -> SearchResult:
+    """Return the result of a checkpoint whose search has ended."""
+    part = read_checkpoint(path)
+    if part.n_evaluated < part.config["n_candidates"]:
+        raise ValueError(
+            f"{shown(path)} has {part.n_evaluated:,} of {part.config['n_candidates']:,} "
+            f"candidates: end that search first, by {PROGRAM} resume {shown(path)}."
+        )
+    return part
 
 
 def missing(result: SearchResult) -> str | None:

@@ -62,16 +62,17 @@ def read_checkpoint(path: str | os.PathLike[str]) -> SearchResult:
     path = check_path("path", path)
     with tempfile.TemporaryDirectory() as folder:
         copied = os.path.join(folder, "checkpoint")
-        for attempt in range(1, COPIES + 1):
+        copies = 0
+        while True:
             is_whole = _copy(path, copied)
+            copies += 1
             try:
                 return _read(path, copied)
             except CheckpointError as error:
                 # Copied in the midst of a commit, perhaps: what is damaged stays so.
-                if is_whole or attempt == COPIES:
+                if is_whole or copies == COPIES:
                     raise CheckpointError(str(error).replace(copied, path)) from None
             time.sleep(PAUSE)
-    raise AssertionError("not reached: the last attempt has returned or raised")
 
 
 def _copy(path: str, copied: str) -> bool:

@@ -27,7 +27,7 @@ def test_an_interrupted_search_resumes_to_the_same_result(run, data, tmp_path, m
     part = json.loads(stdout)
     assert 0 < part["n_evaluated"] < 10**6
     assert part["stopped_by"] == "interrupt"
-    assert part["descent"] is None
+    assert part["fitted"] is None
     monkeypatch.chdir("/")
     status, stdout, stderr = run("resume", checkpoint, "--json")
     assert (status, stderr) == (0, "")

@@ -13,6 +13,7 @@ import pytest
 from programs import CSV, SMALL, assert_complaint
 
 import metaopt_fast as mf
+from metaopt_fast.cli import comparison
 from metaopt_fast.cli import program as cli
 from metaopt_fast.cli.arguments import make_parser
 from metaopt_fast.data.standardize import standardize_in_place as standardize
@@ -42,7 +43,7 @@ def test_search_prints_what_a_search_of_the_library_finds(run):
     standardize(X)
     objective = mf.LogisticLoss(X, y, l2=0.1, fit_intercept=True)
     result = mf.random_search(objective, mf.Normal(scale=0.5), 3000, seed=5)
-    descent = mf.gradient_descent(objective, result.theta, max_iter=10_000)
+    fits = mf.fit_many(X, y, l2=0.1)
     accuracy = np.mean((X @ result.theta[:-1] + result.theta[-1] > 0) == y)
     for label, value in {
         "best loss": f"{result.loss:.10g}",
@@ -51,13 +52,77 @@ def test_search_prints_what_a_search_of_the_library_finds(run):
         "instruction set": mf.config()["isa"],
         "threads": str(mf.config()["n_threads"]),
         "theta = 0": f"{np.log(2):.8g}",
-        "gradient descent": f"{descent.loss:.8g}",
+        "optimum": rf"{fits.loss[0]:.8g} +[\d.]+%  proven to 1e-16, in [\d.e-]+ s",
         "positive class": r"malignant \(212 rows\),",
         "data": "breast_cancer,",
         "pairs per second": r"[\d.e+]+",
         "seconds": r"\d+\.\d\d",
     }.items():
         assert re.search(rf"^{label} +{value}(?!\S)", stdout, re.MULTILINE), (label, value, stdout)
+
+
+def test_where_a_plane_separates_the_classes_no_optimum_is_claimed(run):
+    _, stdout, _ = run("search", *SMALL)
+    assert re.search(
+        r"^fitted model +[\d.]+e-\d+ +100.00%  not proven, as where l2 is 0", stdout, re.M
+    )
+
+
+@pytest.mark.parametrize("objective", ["error", "hinge"])
+def test_what_models_are_not_fitted_by_is_compared_with_a_logistic_regression(run, objective):
+    _, stdout, _ = run("search", *SMALL, "--objective", objective, "--json")
+    found = json.loads(stdout)["fitted"]
+    X, y, _ = load_breast_cancer()
+    standardize(X)
+    theta = mf.fit_many(X, y, l2=1 / len(y)).theta[0]
+    np.testing.assert_allclose(found["theta"], theta, atol=1e-12)
+    margins = np.where(y == 1, 1, -1) * (X @ theta[:-1] + theta[-1])
+    wanted = {"error": np.mean(margins < 0), "hinge": np.maximum(0, 1 - margins).mean()}
+    assert found["loss"] == pytest.approx(wanted[objective])
+    _, stdout, _ = run("search", *SMALL, "--objective", objective)
+    assert re.search(r"^logistic model .*%  of C = 1, proven to", stdout, re.M)
+
+
+def test_a_squared_hinge_is_compared_with_its_own_optimum(run):
+    _, stdout, _ = run("search", *SMALL, "--objective", "squared-hinge", "--l2", 0.1, "--json")
+    X, y, _ = load_breast_cancer()
+    standardize(X)
+    fits = mf.fit_many(X, y, l2=0.1, loss="squared_hinge")
+    assert json.loads(stdout)["fitted"]["loss"] == pytest.approx(fits.loss[0])
+
+
+def test_a_fit_that_would_take_long_is_left_out(run, monkeypatch):
+    monkeypatch.setattr(comparison, "MOST_PRODUCTS", 1e5)
+    status, stdout, _ = run("search", *SMALL)
+    assert status == 0
+    assert stdout.splitlines()[-1].startswith("best candidate ")
+
+
+def test_ctrl_c_while_the_optimum_is_sought_leaves_the_result(run, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(comparison, "fit_models", interrupted)
+    status, stdout, stderr = run("search", *SMALL)
+    assert status == 130
+    assert stdout.splitlines()[-1].startswith("best candidate ")
+    assert "interrupted after 3,000 of 3,000 candidates" in stderr
+
+
+def test_whole_numbers_of_columns_as_they_are_are_a_scorecard(run, data):
+    box = ["--target", "label", "--integers=-3:3", "--max-nonzero", 1, "--candidates", 500]
+    _, stdout, _ = run("search", data, *box, "--no-standardize")
+    assert "\nScorecard of 0 features out of 2\n" in stdout
+    assert "(2 of 2 columns are not used: weight 0)" in stdout
+    for others in (["--objective", "error", "--no-standardize"], []):
+        assert "Scorecard" not in run("search", data, *box, *others)[1]
+
+
+def test_classes_are_written_shortly(run, tmp_path):
+    path = tmp_path / "saved.csv"
+    path.write_text("a,t\n1,1.000000000000000000e+00\n2,0.0\n3,1\n4,0\n")
+    _, stdout, _ = run("search", path, "--target", "t", *SMALL)
+    assert re.search(r"^positive class +1 \(2 rows\), beside 0$", stdout, re.M)
 
 
 def test_the_rate_is_of_pairs_of_rows_and_candidates(run, monkeypatch):
@@ -82,8 +147,10 @@ def test_json_has_the_result_and_nothing_else_is_printed(run):
     np.testing.assert_allclose(found["data"]["standardization"]["scale"], scale)
     objective = mf.LogisticLoss((X - mean) / scale, y, l2=0.001, fit_intercept=True)
     assert found["loss"] == pytest.approx(objective.loss(found["theta"]))
-    assert found["descent"]["loss"] == pytest.approx(objective.loss(found["descent"]["theta"]))
-    assert found["descent"]["loss"] < found["loss"] < found["zero"]["loss"]
+    fitted = found["fitted"]
+    assert fitted["is_optimum"] and fitted["certified"] and fitted["gap_bound"] < 1e-12
+    assert fitted["loss"] == pytest.approx(objective.loss(fitted["theta"]))
+    assert fitted["loss"] < found["loss"] < found["zero"]["loss"]
     assert found["zero"]["accuracy"] == np.mean(y == 0)
     assert [candidate["loss"] for candidate in found["top"]] == sorted(
         candidate["loss"] for candidate in found["top"]

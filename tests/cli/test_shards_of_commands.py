@@ -57,6 +57,17 @@ def test_shards_of_other_searches_or_unfinished_ones_are_refused(run, shards, tm
     assert status == 2 and "two of the given files are the same" in stderr
 
 
+def test_shards_are_not_merged_for_other_data(run, data, tmp_path):
+    part = tmp_path / "part.db"
+    run("search", data, "--target", "label", "--candidates", 500, "--checkpoint", part)
+    with open(data, "a") as file:
+        file.write("9,9,n\n")
+    status, stdout, stderr = run("merge", part)
+    assert (status, stdout) == (1, "")
+    assert_complaint(stderr)
+    assert str(part) in stderr
+
+
 def test_the_status_of_a_search_says_how_far_it_has_come(run, shards, tmp_path):
     status, stdout, _ = run("status", shards[0])
     assert status == 0

@@ -25,6 +25,7 @@ TESTS = {
     "bench/roofline": ["kernel_rates"],
     "cli/arguments": ["usage", "every_option", "descent_arguments"],
     "cli/bootstrapping": ["bootstrap_command"],
+    "cli/comparison": ["search_command"],
     "cli/data": ["inputs", "models_of_commands"],
     "cli/data_options": ["usage", "every_option", "models_of_commands"],
     "cli/figures": ["models_of_commands"],
