@@ -128,6 +128,13 @@ def search_descents():
     return found, mf.LogUniform(0.007, 0.07).values(np.linspace(-8, -3, 50))
 
 
+def race_descents():
+    samplers = {"learning_rate": mf.LogUniform(0.01, 0.7), "l2": mf.LogUniform(1e-4, 1)}
+    held_out = mf.LogisticLoss(X[::2], Y[::2], fit_intercept=True)
+    asked = {"validation": held_out, "early_stopping": True, "method": "adam", "max_iter": 16}
+    return mf.search_descents(objective(), samplers, 30, racing="halving", **asked).runs
+
+
 def log_uniform():
     rates = [mf.LogUniform(low, 10 * low) for low in (np.arange(1, 401) / 7e4).tolist()]
     return [rate.exponents.sample(0, 0, 2, 1) for rate in rates]
@@ -232,6 +239,7 @@ CALLS = {
     },
     "descent by mini-batches": lambda: descend("nesterov", max_iter=2, batch_size=50),
     "search_descents": search_descents,
+    "a race of descents": race_descents,
     "LogUniform": log_uniform,
     "standardize": standardized,
     "tune": lambda: tune(X, Y.astype(np.uint8), 30, cv=3),

@@ -20,7 +20,7 @@ from metaopt_fast.descent.first_order import (
     Nesterov,
     RMSProp,
 )
-from metaopt_fast.descent.held_out import HeldOut, check_held_out
+from metaopt_fast.descent.held_out import read_held_out
 from metaopt_fast.descent.line_search import LBFGS, SteepestDescent
 from metaopt_fast.descent.loop import Evaluation, Limits, descend
 from metaopt_fast.descent.options import PerDescent
@@ -227,8 +227,7 @@ def gradient_descent(
     kind = _check_objective(objective, method)
     held_out = None
     if validation is not None:
-        check_held_out(objective, validation)
-        held_out = HeldOut(validation)
+        held_out = read_held_out(objective, validation)
     limits = Limits(
         check_integer("max_iter", max_iter, 0),
         check_number("tol", tol, 0.0),

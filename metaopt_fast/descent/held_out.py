@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from metaopt_fast.runs.evaluation import batch_loss, is_objective, traits
-from metaopt_fast.typing import Float64Array
+from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.overrides import check_overrides
 from metaopt_fast.validation.values import describe
 
@@ -32,11 +32,26 @@ class HeldOut:
             losses[inside] = np.where(np.isfinite(found), found, np.inf)
         return losses
 
+    def judge(
+        self, n_rounds: int, runs: IndexArray, losses: Float64Array, status: IndexArray | None
+    ) -> IndexArray | None:
+        """Return the status of descents that some rounds of steps have led to their lowest losses
+        so far, given the numbers of these descents, and the status that they have; None: all go on.
+        """
+        return status
+
 
 def largest_of(objective: Any) -> float:
     """Return the largest number of an objective's precision."""
     single = traits(objective).dtype == "float32"
     return float(np.finfo(np.float32 if single else np.float64).max)
+
+
+def read_held_out(objective: Any, validation: Any) -> HeldOut:
+    """Return what judges the descents of an objective, checked."""
+    judge = validation if isinstance(validation, HeldOut) else HeldOut(validation)
+    check_held_out(objective, judge.objective)
+    return judge
 
 
 def check_held_out(objective: Any, validation: Any) -> None:

@@ -207,6 +207,8 @@ def descend(
         history.append((state.runs, state.point.loss, state.judged))
         while True:
             status = state.status(limits)
+            if held_out is not None:
+                status = held_out.judge(n_rounds, state.runs, state.best_judged, status)
             if status is not None:
                 over = status > 0
                 ends.put(state, over, status)

@@ -22,6 +22,7 @@ class Status(IntEnum):
     PLATEAU = 4
     MAX_ITER = 5
     INTERRUPTED = 6
+    DROPPED = 7  # of a race
 
     @property
     def ends_with_best(self) -> bool:

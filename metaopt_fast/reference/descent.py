@@ -178,3 +178,28 @@ def descend(method: Callable[..., Steps], objective: Any, theta: Array, n: int, 
     """Return theta and the n thetas that follow, (n + 1, n_params)."""
     steps = method(objective.gradient, theta, **o)
     return np.array([theta, *(next(steps) for _ in range(n))])
+
+
+def race(
+    traces: Array, diverged: Array, brackets: list[tuple[int, int, dict[int, int]]]
+) -> tuple[Array, int]:
+    """Return whom a race drops, and the looks at all rows that it takes.
+
+    `traces` are losses of held-out rows, (K, n_steps + 1), NaN behind an end. A bracket has the
+    candidates first .. last - 1, and says after how many steps how many are kept. A candidate is
+    worth the lowest loss so far, nothing once it has diverged; one that has ended is not dropped.
+    """
+    best = np.fmin.accumulate(traces, axis=1)
+    n_iter = np.count_nonzero(~np.isnan(traces), axis=1) - 1
+    stop = n_iter.copy()
+    dropped = np.zeros(len(traces), bool)
+    for first, last, kept in brackets:
+        for step, n_kept in sorted(kept.items()):
+            left = [k for k in range(first, last) if not dropped[k]]
+            at = min(step, best.shape[1] - 1)
+            worth = [np.inf if diverged[k] and n_iter[k] <= step else best[k, at] for k in left]
+            order = [left[i] for i in np.argsort(worth, kind="stable")]
+            for k in order[n_kept:]:
+                if n_iter[k] > step:
+                    dropped[k], stop[k] = True, step
+    return dropped, int((stop + 1).sum())

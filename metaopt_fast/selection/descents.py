@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,15 +14,13 @@ from metaopt_fast.descent.held_out import check_held_out
 from metaopt_fast.descent.result import DescentResult
 from metaopt_fast.descent.schedules import Schedule
 from metaopt_fast.descent.starts import is_sampler, read_starts
-from metaopt_fast.runs.evaluation import traits
-from metaopt_fast.samplers.base import MAX_SEED, BuiltInSampler
+from metaopt_fast.samplers.base import MAX_SEED
 from metaopt_fast.samplers.independent import HyperSampler
-from metaopt_fast.samplers.mixture import Mixture
 from metaopt_fast.search.random_search import random_search
 from metaopt_fast.search.result import SearchResult
+from metaopt_fast.selection.candidates import Descents
+from metaopt_fast.selection.racing import ARGUMENTS, RaceResult, Racing, race
 from metaopt_fast.typing import Float64Array, SamplerLike
-from metaopt_fast.validation.identity import Names, is_built_in
-from metaopt_fast.validation.overrides import threaded
 from metaopt_fast.validation.values import (
     check_flag,
     check_integer,
@@ -71,12 +69,16 @@ class DescentSearchResult:
     search : SearchResult
         The search itself: its thetas are vectors of hyper-parameters, log-uniform ones as
         logarithms to base 2.
+    race : RaceResult or None
+        What a race has spent: `passes` over the rows, of `full_passes`, and `rungs`, where it
+        dropped whom.
     """
 
     parameters: dict[str, Float64Array]
     validation_loss: Float64Array
     runs: DescentResult
     search: SearchResult
+    race: RaceResult | None = None
 
     @property
     def best(self) -> dict[str, float]:
@@ -94,10 +96,29 @@ class DescentSearchResult:
         """The loss of `theta` on the validation set."""
         return float(self.validation_loss[0])
 
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the validation losses of a race's candidates at its rungs, those that were dropped
+        in grey.
+
+        Returns the matplotlib axes.
+        """
+        from metaopt_fast.plots import axes
+
+        if self.race is None:
+            raise ValueError(
+                "plot draws a race, and this search was none: pass racing='halving' to "
+                "search_descents."
+            )
+        ax = axes("DescentSearchResult.plot", ax)
+        self.race.plot(ax)
+        return ax
+
     def __repr__(self) -> str:
+        raced = self.race is not None
+        part = f", {self.search.rows_evaluated_fraction:.1%} of their passes" if raced else ""
         lines = [
             f"DescentSearchResult of {self.search.n_evaluated:,} descents in "
-            f"{self.search.elapsed:.2f} s"
+            f"{self.search.elapsed:.2f} s{part}"
         ]
         for k in range(min(6, len(self.validation_loss))):
             shown = ", ".join(f"{name}={v[k]:.4g}" for name, v in self.parameters.items())
@@ -116,6 +137,9 @@ def search_descents(
     validation: Any,
     theta0: npt.ArrayLike | SamplerLike | None = None,
     early_stopping: bool = False,
+    racing: str | None = None,
+    reduction: int | None = None,
+    n_rungs: int | None = None,
     seed: int = 0,
     top_k: int = 1,
     batch: int = 256,
@@ -148,16 +172,27 @@ def search_descents(
     early_stopping : bool, default False
         Whether each descent ends with the theta of its lowest validation loss on the way, as with
         `validation` in `gradient_descent`; `patience` counts steps that do not lower that loss.
+    racing : {"halving", "hyperband"}, optional
+        Whether candidates race, with `early_stopping` and `max_iter`: all start together, and at
+        each rung those of the highest validation losses so far are dropped. "halving" has one
+        bracket of all candidates; "hyperband" spreads them over brackets of n_rungs, ..., 1 and no
+        rungs, which cost about the same: insurance against candidates that start slowly. The others
+        have the bits that they have without a race, whose result hangs on n_candidates.
+    reduction : int, optional
+        A rung keeps one candidate in so many; by default 2 of "halving", 3 of "hyperband".
+    n_rungs : int, optional
+        Rungs of a race, 3 by default: the last one after max_iter / reduction steps, the one before
+        it after max_iter / reduction^2, and so on.
     seed : int, default 0
         Seed of the hyper-parameters, and of the start, where one is drawn.
     top_k : int, default 1
         Number of the best that are kept, by (validation loss, index). A descent that diverged ranks
         last.
     batch : int, default 256
-        Number of descents at once.
+        Number of descents at once; those of a race are all at once, 65,536 at most.
     search : dict, optional
         Arguments of `random_search` besides: checkpoint, executor, progress, callback, time_budget,
-        start, n_threads, metadata, fingerprint.
+        start, n_threads, metadata, fingerprint; of a race, progress and the last three.
     **options
         Arguments of `gradient_descent` besides, the same for all: method, max_iter, tol,
         batch_size, ...
@@ -173,7 +208,10 @@ def search_descents(
 
     References
     ----------
-    J. Bergstra and Y. Bengio, "Random search for hyper-parameter optimization", JMLR 13 (2012).
+    J. Bergstra and Y. Bengio, "Random search for hyper-parameter optimization", JMLR 13 (2012); K.
+    Jamieson and A. Talwalkar, "Non-stochastic best arm identification and hyperparameter
+    optimization", AISTATS 2016; L. Li, K. Jamieson, G. DeSalvo, A. Rostamizadeh and A. Talwalkar,
+    "Hyperband", JMLR 18 (2018).
 
     Examples
     --------
@@ -215,6 +253,9 @@ def search_descents(
         objective, validation, dict(samplers), start, options, batch, early_stopping
     )
     arguments = _check_search(search)
+    settings = Racing.of(racing, reduction, n_rungs, options)
+    if settings is not None:
+        return _race(descents, settings, n_candidates, seed, top_k, arguments)
     result = random_search(
         descents, descents.sampler(), n_candidates, seed=seed, top_k=top_k, **arguments
     )
@@ -226,105 +267,34 @@ def search_descents(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Descents:
-    """Descents as `random_search` sees them: an objective whose thetas are hyper-parameters."""
-
-    objective: Any
-    validation: Any
-    samplers: dict[str, HyperSampler]
-    theta0: Float64Array | None
-    options: dict[str, Any]
-    shard_size: int
-    early_stopping: bool
-
-    @property
-    def n_params(self) -> int:
-        """How many hyper-parameters there are."""
-        return len(self.samplers)
-
-    @property
-    def n_samples(self) -> int | None:
-        """Rows of the training set."""
-        return traits(self.objective).n_samples
-
-    @property
-    def fingerprint(self) -> str:
-        """What determines the losses, in hexadecimal digits."""
-        return self.identify(Names())
-
-    def identify(self, names: Names) -> str:
-        """Return the fingerprint, with what parts are known by as `names` has it."""
-        import hashlib
-
-        start = None if self.theta0 is None else self.theta0.tolist()
-        parts = [names.of("objective", self.objective), names.of("validation", self.validation)]
-        samplers: dict[str, object] = {}
-        for name, sampler in self.samplers.items():
-            if is_built_in(sampler):
-                samplers[name] = sampler.in_full
-            else:
-                samplers[name] = "own " + names.of(f"the sampler of {name!r}", sampler)
-        options = sorted((name, _in_full(value)) for name, value in self.options.items())
-        if self.early_stopping:
-            options.append(("early_stopping", "True"))
-        return hashlib.sha256(repr([*parts, start, samplers, options]).encode()).hexdigest()
-
-    def sampler(self) -> BuiltInSampler:
-        """Return the sampler of vectors of hyper-parameters."""
-        drawn = [sampler.coordinates for sampler in self.samplers.values()]
-        return Mixture(dict(enumerate(drawn)))
-
-    def parameters(self, thetas: Float64Array) -> dict[str, Float64Array]:
-        """Return the hyper-parameters that vectors stand for, by name."""
-        return {
-            name: sampler.values(thetas[:, j])
-            for j, (name, sampler) in enumerate(self.samplers.items())
-        }
-
-    def run(self, thetas: Float64Array) -> DescentResult:
-        """Descend with each vector of hyper-parameters."""
-        given: dict[str, Any] = self.parameters(thetas)
-        if "beta1" in given or "beta2" in given:
-            given["betas"] = given.pop("beta1", 0.9), given.pop("beta2", 0.999)
-        if "init_value" in given:
-            schedule = self.options["learning_rate"]
-            given["learning_rate"] = schedule.starting_at(given.pop("init_value"))
-        start = np.zeros(self.objective.n_params) if self.theta0 is None else self.theta0
-        starts = np.tile(start, (len(thetas), 1))
-        given["validation"] = self.validation if self.early_stopping else None
-        return gradient_descent(self.objective, starts, **{**self.options, **given})
-
-    def batch_loss(self, thetas: Float64Array) -> Float64Array:
-        """Return the validation losses; infinity where a descent diverged."""
-        runs = self.run(thetas)
-        if (runs.status == "interrupted").any():
-            raise KeyboardInterrupt
-        if self.early_stopping:
-            losses = np.array(runs.validation_loss)
-        else:
-            losses = np.array(self.validation.batch_loss(runs.theta), np.float64)
-        losses[runs.status == "diverged"] = np.inf
-        return losses
-
-    def with_threads(self, n_threads: int | None) -> Self:
-        """Return the same with another number of threads."""
-        return replace(
-            self,
-            objective=threaded(self.objective, n_threads),
-            validation=threaded(self.validation, n_threads),
+def _race(
+    descents: Descents,
+    racing: Racing,
+    n_candidates: int,
+    seed: int,
+    top_k: int,
+    arguments: dict[str, Any],
+) -> DescentSearchResult:
+    if not descents.early_stopping:
+        raise ValueError(
+            f"racing is {racing.kind!r}, but early_stopping is False: pass early_stopping=True, as "
+            "a race judges descents by their lowest validation loss on the way."
         )
-
-
-def _in_full(value: Any) -> str:
-    """Return an option's repr, of an array with all its entries and digits."""
-    if isinstance(value, (tuple, list)):
-        inside = ", ".join(map(_in_full, value))
-        return f"({inside})" if isinstance(value, tuple) else f"[{inside}]"
-    if np.ndim(value) == 0:
-        return repr(value)
-    array = np.asarray(value)
-    return f"{array.dtype} {array.tolist()!r}"
+    for name in arguments:
+        if name not in ARGUMENTS:
+            raise ValueError(
+                f"search has {name!r}, but a race is one computation without shards: pass names "
+                f"out of {', '.join(map(repr, ARGUMENTS))}."
+            )
+    descents = replace(descents, racing=racing.text)
+    result, runs, found = race(descents, racing, n_candidates, seed, top_k, **arguments)
+    return DescentSearchResult(
+        parameters=descents.parameters(result.top_thetas),
+        validation_loss=result.top["loss"].copy(),
+        runs=runs,
+        search=result,
+        race=found,
+    )
 
 
 def _check(objective: Any, validation: Any, samplers: Any, options: dict[str, Any]) -> None:

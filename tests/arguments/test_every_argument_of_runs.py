@@ -80,6 +80,24 @@ def searches():
             },
             {"options": "names, which gradient_descent reads"},
         ),
+        "search_descents that race": Entry(
+            mf.search_descents,
+            {
+                "objective": OBJECTIVE,
+                "samplers": {"learning_rate": mf.LogUniform(0.1, 1)},
+                "n_candidates": 4,
+                "validation": mf.LogisticLoss(X, Y),
+                "early_stopping": True,
+                "racing": "halving",
+                "reduction": 2,
+                "n_rungs": 1,
+                "search": {"metadata": {}},
+                "max_iter": 4,
+            },
+            {"options": "names, which gradient_descent reads"},
+            # What a race does not go with.
+            aliases={"early_stopping": "racing", "racing": "reduction"},
+        ),
         "fit_many": Entry(
             mf.fit_many, {**DATA, "l2": [0.1, 1.0], "folds": [0, 0, 0, 1, 1, 1], "theta0": None}
         ),

@@ -95,6 +95,8 @@ TESTS = {
     "fitting/hinge_gaps": ["hinge"],
     "fitting/data_values": ["data_values"],
     "fitting/differing": ["differing"],
+    "selection/racing": ["racing"],
+    "selection/candidates": ["racing", "descent_search", "identity"],
     "fitting/validation_gradients": ["validation_gradients"],
     "fitting/differing_arguments": ["differing"],
     "fitting/lane_fits": ["differing"],

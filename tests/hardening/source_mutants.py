@@ -738,6 +738,35 @@ MUTANTS = [
         "        self.descend(rows, at, targets, NARROW, n_iter)\n",
         "softmax_fits",
     ),
+    # -------------------------------------------------------------------------------------- races
+    Mutant(
+        "races: those that have ended are dropped",
+        PY + "selection/racing.py",
+        "        is_last &= goes_on[index]\n",
+        "",
+        "racing",
+    ),
+    Mutant(
+        "races: a rung keeps one candidate less",
+        PY + "selection/racing.py",
+        "is_last[np.lexsort([index, losses])[:n_kept]] = False",
+        "is_last[np.lexsort([index, losses])[: n_kept - 1]] = False",
+        "racing",
+    ),
+    Mutant(
+        "races: a descent that diverged is worth what it was before",
+        PY + "selection/racing.py",
+        "np.where(status == Status.DIVERGED, np.inf, losses)",
+        "losses",
+        "racing",
+    ),
+    Mutant(
+        "races: brackets without a rung come first",
+        PY + "selection/racing.py",
+        "self.n_rungs - k) for k, (end, start)",
+        "k) for k, (end, start)",
+        "racing",
+    ),
     # ------------------------------------------------------------------------ models that differ
     Mutant(
         "lanes: a label of one's own turns the loss, not the derivative",

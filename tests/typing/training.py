@@ -60,6 +60,17 @@ found = mf.search_descents(
     method="nesterov",
 )
 assert_type(found.best, dict[str, float])
+raced = mf.search_descents(
+    objective.subset(~held_out),
+    {"learning_rate": mf.LogUniform(0.01, 10)},
+    64,
+    validation=objective.subset(held_out),
+    early_stopping=True,
+    racing="hyperband",
+    max_iter=81,
+)
+if raced.race is not None:
+    assert_type(raced.race.passes, int)
 
 fits = mf.fit_many(
     X,

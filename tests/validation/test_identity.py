@@ -35,7 +35,7 @@ from searches import digest
 import metaopt_fast as mf
 from metaopt_fast.runs import workers
 from metaopt_fast.samplers.box import Box
-from metaopt_fast.selection.descents import Descents
+from metaopt_fast.selection.candidates import Descents
 from metaopt_fast.validation import identity
 
 pytestmark = pytest.mark.usefixtures("shards_of_256")
