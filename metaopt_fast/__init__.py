@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from metaopt_fast.objectives.auc import AUCObjective
     from metaopt_fast.objectives.count_objective import CountObjective
     from metaopt_fast.objectives.counts import ConfusionCounts
+    from metaopt_fast.objectives.network import NetworkLoss
     from metaopt_fast.objectives.softmax import SoftmaxLoss
     from metaopt_fast.samplers.log_uniform import LogUniform
     from metaopt_fast.search.enumeration import enumerate_search
@@ -86,6 +87,7 @@ __all__ = [
     "LogisticLoss",
     "Mixture",
     "Model",
+    "NetworkLoss",
     "Normal",
     "Scorecard",
     "SearchResult",
@@ -143,6 +145,7 @@ _LATER = {
     "FitResult": "fitting.result",
     "LogUniform": "samplers.log_uniform",
     "Model": "models.model",
+    "NetworkLoss": "objectives.network",
     "Scorecard": "search.scorecard",
     "SoftmaxLoss": "objectives.softmax",
     "StabilityResult": "fitting.stability",

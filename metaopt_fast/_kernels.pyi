@@ -261,6 +261,38 @@ class SoftmaxRows:
     ) -> bool: ...
 
 @disjoint_base
+class NetworkRows:
+    @property
+    def n_params(self) -> int: ...
+    @property
+    def work(self) -> float: ...
+    def __init__(
+        self,
+        packed: PackedRows,
+        labels: npt.NDArray[np.intc],
+        n_hidden: int,
+        n_outputs: int,
+        is_relu: bool,
+        l2: float,
+    ) -> None: ...
+    def evaluate(
+        self,
+        thetas: _Float64Array,
+        losses: _Float64Array,
+        gradients: _Float64Array | None,
+        n_threads: int,
+    ) -> bool: ...
+    def evaluate_below(
+        self,
+        thetas: _Float64Array | None,
+        draws: Draws | None,
+        start: int,
+        threshold: float,
+        losses: _Float64Array,
+        n_threads: int,
+    ) -> float: ...
+
+@disjoint_base
 class SoftmaxSteps:
     n_passes: int
     def __init__(

@@ -78,6 +78,13 @@ def expit(x: Float64Array) -> Float64Array:
     return np.asarray(np.where((x > 0) & (p == 0.5), ABOVE_HALF, p))
 
 
+def tanh(x: Float64Array) -> Float64Array:
+    """Return tanh(x) of each element, within 3 ulp."""
+    grown = expm1(np.minimum(2 * np.abs(x), 40.0))  # beyond it, tanh rounds to 1
+    found: Float64Array = np.copysign(grown / (grown + 2), x)
+    return found
+
+
 def last_margin(probability: float) -> float:
     """Return the largest x whose `expit` is not above a probability between 0 and 1.
 

@@ -45,7 +45,7 @@ cdef void run_part(const Plan *plan, Py_ssize_t part, int thread) noexcept nogil
     """Evaluate one group of tiles over one range of spans, in the workspace of all threads."""
     cdef Workspace *work = plan.workspaces
     cdef Py_ssize_t group = part % plan.n_groups
-    cdef char *scratch = work.scratch + thread * plan.n_params * PANEL * plan.kernels.itemsize
+    cdef char *scratch = work.scratch + thread * plan.scratch_size
     part //= plan.n_groups
     evaluate_spans(plan, work, group * work.n_tiles // plan.n_groups,
                    (group + 1) * work.n_tiles // plan.n_groups,
@@ -125,7 +125,7 @@ cdef Py_ssize_t tile_bytes_of(const Plan *plan) noexcept nogil:
 
 cdef double span_work_of(const Plan *plan) noexcept nogil:
     """Return the visits of a tile over one span."""
-    cdef double visits = <double>plan.lanes * ROWS_PER_SPAN * (plan.n_params + 20)
+    cdef double visits = plan.lanes * ROWS_PER_SPAN * plan.row_work
     return 2 * visits if plan.gradients else visits
 
 
@@ -142,7 +142,7 @@ cdef void choose_tiles(Plan *plan) noexcept nogil:
         plan.lanes, plan.evaluate = 1, plan.kernels.evaluate_one
     plan.n_tiles = (plan.n_candidates + plan.lanes - 1) // plan.lanes
     plan.blocks_in_cache = max(1, CACHED_ROWS // (
-        PANELS_PER_BLOCK * PANEL * plan.n_params * plan.kernels.itemsize))
+        PANELS_PER_BLOCK * PANEL * plan.rows.n_params * plan.kernels.itemsize))
 
 
 cdef bint is_for_groups(const Plan *plan, double tile_work) noexcept nogil:

@@ -8,6 +8,7 @@
 #include "lanes.hpp"
 #include "lasso.hpp"
 #include "narrow_random.hpp"
+#include "network.hpp"
 #include "newton.hpp"
 #include "packing.hpp"
 #include "pairs.hpp"
@@ -60,6 +61,8 @@ template <class T, class Loss> const Kernels *table() {
                                     Loss::of_root,
                                     evaluate_tile<T, Loss>,
                                     evaluate_one<T, Loss>,
+                                    evaluate_network<T>,
+                                    network_memory<T>,
                                     fold_spans<T>,
                                     evaluate_wide<T, Loss>,
                                     row_norms<T>,

@@ -17,6 +17,7 @@ constexpr int BLOCKS_PER_SPAN = 8;
 // Blocks whose Hessians are summed together, for a tile of models: see lanes.hpp.
 constexpr int LANE_HESSIAN_BLOCKS = 4;
 
+struct Network;
 struct Rows {
     const void *panels;
     const ptrdiff_t *first_panel;  // of each block
@@ -24,7 +25,17 @@ struct Rows {
     const double *weights;         // of each block
     const void *row_weights;       // [panel][8], or null: every row of a block has the block's
     ptrdiff_t n_params;
-    double extent;  // the largest absolute value in the panels
+    double extent;           // the largest absolute value in the panels
+    const Network *network;  // of rows of networks; else null
+};
+
+// Networks of one hidden layer, whose thetas are tiles as those of linear models: see network.hpp.
+struct Network {
+    const int *labels;  // of the row at each position of the panels
+    ptrdiff_t n_hidden, n_outputs;
+    double unit;  // a power of two that weights are multiplied by
+    int is_relu;
+    int vectors;  // of a tile, that hold candidates
 };
 
 // Numbers where and as a caller's array has them: entry j of row i is at
@@ -261,6 +272,8 @@ struct Kernels {
     // A single one: the same bits, read at the speed of memory. Blocks may be those of many spans,
     // if the first one is a span's first: the sums of each follow those of the one before.
     Evaluate evaluate_one;
+    Evaluate evaluate_network;                                             // of rows with a network
+    ptrdiff_t (*network_memory)(ptrdiff_t n_hidden, ptrdiff_t n_outputs);  // bytes of scratch
 
     // See tile.hpp: of gradients.
     void (*fold_spans)(const void *partial, ptrdiff_t n_spans, ptrdiff_t count, double *high,

@@ -119,7 +119,7 @@ cdef struct Workspace:
     double *narrow_bounds
     Py_ssize_t *narrow_candidates
     float *tile_bounds
-    # Of each thread that may work here: n_params panels, of double precision where a sampler draws.
+    # Of each thread that may work here: n_params panels of double precision, or more.
     char *scratch
     # What stands above is apart from the next workspace's by a line of any cache.
     char apart[128]
@@ -130,6 +130,10 @@ cdef struct Plan:
     const Rows *rows
     Evaluate evaluate
     Py_ssize_t n_params, n_penalised, n_blocks, n_all_spans
+    # Of networks, or null; visits of a row by one candidate, and bytes of scratch of a thread.
+    const Network *network
+    double row_work
+    Py_ssize_t scratch_size
     # So many candidates or fewer are evaluated one by one.
     Py_ssize_t few
     double total_weight, l2
@@ -205,7 +209,7 @@ cdef char *lay_out(const Plan *plan, Workspace *work, char *at, int n_threads) n
         at += aligned(n_tiles * plan.lanes * sizeof(double))
     work.n_pairs = 0
     work.scratch = at
-    at += aligned(n_threads * plan.n_params * PANEL * sizeof(double))
+    at += aligned(n_threads * plan.scratch_size)
     if plan.screen == NULL:
         return at
     # Two tiles of double precision make one of single precision.

@@ -1,7 +1,7 @@
 # What becomes of a candidate's totals: means, penalties, and sums anew where one left the range.
 # Needs table.pxi, plan.pxi and tiles.pxi.
 
-from libc.math cimport INFINITY, frexp, isfinite, ldexp
+from libc.math cimport INFINITY, NAN, frexp, isfinite, ldexp
 from libc.string cimport memset
 
 # Penalties below it are computed in its units.
@@ -13,7 +13,31 @@ cdef inline double overflow_to_infinity(double x) noexcept nogil:
 
 
 cdef double penalty(const Plan *plan, const real *thetas, Py_ssize_t lane) noexcept nogil:
+    if plan.network != NULL:
+        return penalty_of_network(plan, thetas, lane)
     return penalty_of(plan.l2, thetas, lane, plan.n_penalised, plan.lanes)
+
+
+cdef double penalty_of_network(const Plan *plan, const real *thetas,
+                               Py_ssize_t lane) noexcept nogil:
+    """Return the penalty of all weights: the last number of each unit and output is its bias."""
+    cdef double total = 0
+    cdef Py_ssize_t n_hidden = plan.network.n_hidden, lanes = plan.lanes, i, size
+    for i in range(n_hidden + plan.network.n_outputs):
+        size = plan.rows.n_params if i < n_hidden else n_hidden + 1
+        total += penalty_of(plan.l2, thetas, lane, size - 1, lanes)
+        thetas += size * lanes
+    return total
+
+
+cdef inline bint is_penalised(const Plan *plan, Py_ssize_t j) noexcept nogil:
+    cdef Py_ssize_t size
+    if plan.network == NULL:
+        return j < plan.n_penalised
+    size = plan.network.n_hidden * plan.rows.n_params
+    if j < size:
+        return (j + 1) % plan.rows.n_params != 0
+    return (j - size + 1) % (plan.network.n_hidden + 1) != 0
 
 
 cdef double penalty_of(double l2, const real *thetas, Py_ssize_t lane, Py_ssize_t n_penalised,
@@ -33,12 +57,14 @@ cdef double mean_again(const Plan *plan, const Workspace *work, const real *thet
                        CarefulSum *gradient) noexcept nogil:
     """Return the mean loss of a candidate and, unless that is NULL, write its gradient as sums.
 
-    For sums that left the range: their means need not.
+    For sums that left the range: their means need not. Networks have NaN, and are evaluated again.
     """
     cdef CarefulSum total
     cdef int exponent
     cdef double unit, weight
     cdef Py_ssize_t j
+    if plan.network != NULL:
+        return NAN
     frexp(plan.total_weight, &exponent)
     # Less than one over the weights, for terms beyond the range that leave a sum within it.
     unit = ldexp(1, -exponent - 64)
@@ -80,11 +106,13 @@ cdef void write_gradient(const Plan *plan, const Workspace *work, Py_ssize_t til
         i = (tile * plan.n_params + j) * plan.lanes + lane
         gradient[j] = work.gradient_high[i]
         is_lost = is_lost or not isfinite(gradient[j])
-    if is_lost:
+    if is_lost and plan.network == NULL:
         mean_again(plan, work, thetas + lane, again)
     for j in range(plan.n_params):
-        slope = gradient[j] if isfinite(gradient[j]) else again[j].high
-        if j < plan.n_penalised:
+        slope = gradient[j]
+        if plan.network == NULL and not isfinite(slope):
+            slope = again[j].high
+        if is_penalised(plan, j):
             slope += plan.l2 * thetas[j * plan.lanes + lane]
         gradient[j] = overflow_to_infinity(slope)
 

@@ -87,6 +87,8 @@ cdef class PackedRows:
         plan.n_candidates, plan.losses = n_candidates, losses
         plan.n_threads, plan.few, plan.on_disk = n_threads, self.few(), self.on_disk
         plan.threshold = INFINITY
+        plan.row_work = candidate_visits(1, plan.n_params)
+        plan.scratch_size = plan.n_params * PANEL * sizeof(double)
 
     def evaluate(self, const double[:, ::1] thetas, double[::1] losses, double[:, ::1] gradients,
                  int n_threads):

@@ -13,6 +13,8 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
     enum: NORMAL
     enum: UNIFORM
 
+    struct Network
+
     struct Rows:
         const void *panels
         const Py_ssize_t *first_panel
@@ -21,6 +23,7 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         const void *row_weights
         Py_ssize_t n_params
         double extent
+        const Network *network
 
     enum NumberType:
         FLOAT64
@@ -93,6 +96,13 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         const double *wide
         const double *candidates
         int count
+
+    struct Network:
+        const int *labels
+        Py_ssize_t n_hidden, n_outputs
+        double unit
+        int is_relu
+        int vectors
 
     struct Softmax:
         const int *strata
@@ -224,6 +234,8 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         int of_root
         Evaluate evaluate_tile
         Evaluate evaluate_one
+        Evaluate evaluate_network
+        Py_ssize_t (*network_memory)(Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*fold_spans)(const void *, Py_ssize_t, Py_ssize_t, double *,
                            double *) noexcept nogil
         void (*evaluate_wide)(const Rows *, Py_ssize_t, const void *, Py_ssize_t, double,

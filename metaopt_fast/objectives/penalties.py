@@ -105,3 +105,33 @@ class L2(Penalty):
         shrinking = (1 + steps * self.strengths)[:, None, None]
         self._of_classes(found)[..., : self.n_penalised] /= shrinking
         return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WeightsL2(L2):
+    """The same of networks of one hidden layer, whose biases are free.
+
+    A model has n_classes hidden units of n_penalised weights and a bias each, then outputs of a
+    weight for each unit and a bias each.
+    """
+
+    def penalised(self, thetas: Float64Array) -> Float64Array:
+        found = np.array(thetas, order="C")
+        for biases in self._biases(found):
+            biases[:] = 0
+        return found
+
+    def _biases(self, thetas: Float64Array) -> tuple[Float64Array, Float64Array]:
+        """Return the biases of the units and of the outputs, not copied."""
+        size, n_hidden = self.n_penalised + 1, self.n_classes
+        of_outputs = thetas[:, n_hidden * size :]
+        return thetas[:, self.n_penalised : n_hidden * size : size], of_outputs[
+            :, n_hidden :: n_hidden + 1
+        ]
+
+    def proximal(self, thetas: Float64Array, steps: Float64Array) -> Float64Array:
+        found = np.array(thetas, order="C")
+        found /= (1 + steps * self.strengths)[:, None]
+        for own, free in zip(self._biases(found), self._biases(thetas), strict=True):
+            own[:] = free
+        return found

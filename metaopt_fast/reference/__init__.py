@@ -24,6 +24,7 @@ from metaopt_fast.reference.losses import (
     softplus,
     uniforms,
 )
+from metaopt_fast.reference.network import NetworkLoss
 from metaopt_fast.reference.softmax import SoftmaxLoss
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "HingeLoss",
     "Integers",
     "LogisticLoss",
+    "NetworkLoss",
     "Normal",
     "PointwiseLoss",
     "SearchResult",

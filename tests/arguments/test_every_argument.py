@@ -62,7 +62,7 @@ def entries():
             f"{name}.from_batches": Entry(
                 getattr(mf, name).from_batches, {"batches": {0: (X, Y)}.values()}
             )
-            for name in (*LOSSES, "SoftmaxLoss")
+            for name in (*LOSSES, "SoftmaxLoss", "NetworkLoss")
         },
         "standardize": Entry(mf.standardize, {"X": X, "sample_weight": WEIGHTS}),
         "load_model": Entry(mf.load_model, {"path": "model.json"}),
@@ -129,7 +129,7 @@ def entries():
         table[f"Tree.{name}"] = Entry(getattr(tree, name), {"X": X})
     for name in ("to_dict", "to_text", "plot"):
         table[f"Tree.{name}"] = Entry(getattr(tree, name), {})
-    for part in (objectives(), softmax(), samplers()):
+    for part in (objectives(), softmax(), network(), samplers()):
         table.update(part)
     return table
 
@@ -233,6 +233,37 @@ def softmax():
     }
     of_class = {**DATA, "n_classes": 3, "fit_intercept": False}
     return table | {"SoftmaxLoss": Entry(mf.SoftmaxLoss, of_class)}
+
+
+def network():
+    made = mf.NetworkLoss(X, Y == 0, n_hidden=2)
+    thetas = np.linspace(-1, 1, 2 * made.n_params).reshape(2, -1)
+    one = {name: {"theta": thetas[0]} for name in ("loss", "gradient", "loss_gradient", "layers")}
+    valid = one | {
+        "batch_loss": {"thetas": thetas},
+        "batch_loss_gradient": {"thetas": thetas},
+        "decisions": {"theta": thetas[0], "X": X},
+        "decision_function": {"theta": thetas[0], "X": X},
+        "with_threads": {"n_threads": 1},
+        "with_l2": {"l2": 0.1},
+        "subset": {"rows": [0, 1, 2, 3]},
+        "minibatches": {"batch_size": 2},
+        "starts": {},
+        "sampled_loss": {"sampler": mf.Normal(), "seed": 1, "start": 2, "count": 3},
+    }
+    table = {
+        f"NetworkLoss.{name}": Entry(
+            getattr(made, name), given, aliases=THETAS_BY_NUMBER if "thetas" in given else {}
+        )
+        for name, given in valid.items()
+    }
+    table["NetworkLoss.pruned_loss"] = Entry(
+        made.pruned_loss,
+        PRUNED | {"candidates": thetas, "count": 2, "start": 0},
+        aliases={"candidates": r"theta \d+"},
+    )
+    of_class = {**DATA, "n_hidden": 2, "n_classes": 3}
+    return table | {"NetworkLoss": Entry(mf.NetworkLoss, of_class)}
 
 
 PRUNED = {"candidates": mf.Normal(), "seed": 1, "start": 2, "count": 3, "threshold": 0.7}

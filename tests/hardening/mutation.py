@@ -136,6 +136,7 @@ TESTS = {
     "objectives/screening": ["screening", "gains", "tangents", "prospects"],
     "objectives/stages": ["gains"],
     "objectives/pointwise": ["kernels", "bad_input", "pruning", "subset", "threads", "descent"],
+    "objectives/network": ["network"],
     "objectives/softmax": ["softmax", "losses"],
     "objectives/unscreened": ["sparse_losses"],
     "plots": ["plots"],

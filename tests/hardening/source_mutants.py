@@ -68,9 +68,53 @@ SOFTMAX, LASSO_PATH = "src/softmax.hpp", "src/lasso_path.pxi"
 LASSO_COLUMNS = "src/lasso_columns.pxi"
 TREES = "src/trees.hpp"
 SPARSE = "src/sparse.hpp"
+NETWORK, NETWORK_ROWS = "src/network.hpp", "src/network.pxi"
 PY = "metaopt_fast/"
 
 MUTANTS = [
+    # ------------------------------------------------------------------------------- networks
+    Mutant(
+        "tanh loses what is rounded off of r",
+        NETWORK,
+        "fma(r * r, polynomial<2>(r, C::exp_tail), low)",
+        "fma(r * r, polynomial<2>(r, C::exp_tail), V{})",
+        "network",
+    ),
+    Mutant(
+        "the derivative of tanh is that of its margin",
+        NETWORK,
+        "const V smooth = slope * fma(-x, x, splat<V>(1));",
+        "const V smooth = slope * (1 - x);",
+        "network",
+    ),
+    Mutant(
+        "relu at 0 has the slope 1",
+        NETWORK,
+        "const V kinked = x > 0 ? slope : V{};",
+        "const V kinked = x >= 0 ? slope : V{};",
+        "network",
+    ),
+    Mutant(
+        "infinite margins stay infinite",
+        NETWORK,
+        "        recompute_margins(panels, n_rows, n_params, unit, z);\n        limit(z);",
+        "        recompute_margins(panels, n_rows, n_params, unit, z);",
+        "network",
+    ),
+    Mutant(
+        "biases of outputs are penalised",
+        "src/results.pxi",
+        "total += penalty_of(plan.l2, thetas, lane, size - 1, lanes)",
+        "total += penalty_of(plan.l2, thetas, lane, size - (i < n_hidden), lanes)",
+        "network",
+    ),
+    Mutant(
+        "networks whose sums left the range are left as they are",
+        NETWORK_ROWS,
+        "asked.losses[i] = overflow_to_infinity(loss)",
+        "asked.losses[i] = INFINITY",
+        "network",
+    ),
     # ------------------------------------------------------------------------- sums over rows
     Mutant(
         "the last row of a panel is left out",
@@ -224,8 +268,8 @@ MUTANTS = [
     Mutant(
         "the slope of the penalty is one of all parameters",
         RESULTS,
-        "if j < plan.n_penalised:",
-        "if j < plan.n_params:",
+        "return j < plan.n_penalised",
+        "return j < plan.n_params",
         SUMS,
     ),
     Mutant(
