@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from metaopt_fast.search.scorecard import Scorecard
     from metaopt_fast.search.snapshot import read_checkpoint
     from metaopt_fast.selection.descents import DescentSearchResult, search_descents
+    from metaopt_fast.selection.penalties import PenaltyResult, tune_penalties
     from metaopt_fast.trees.best_tree import best_tree, best_trees
     from metaopt_fast.trees.tree import Tree
 
@@ -89,6 +90,7 @@ __all__ = [
     "Model",
     "NetworkLoss",
     "Normal",
+    "PenaltyResult",
     "Scorecard",
     "SearchResult",
     "SmoothedZeroOneLoss",
@@ -127,6 +129,7 @@ __all__ = [
     "show_config",
     "stability_selection",
     "standardize",
+    "tune_penalties",
 ]
 
 
@@ -146,6 +149,7 @@ _LATER = {
     "LogUniform": "samplers.log_uniform",
     "Model": "models.model",
     "NetworkLoss": "objectives.network",
+    "PenaltyResult": "selection.penalties",
     "Scorecard": "search.scorecard",
     "SoftmaxLoss": "objectives.softmax",
     "StabilityResult": "fitting.stability",
@@ -173,6 +177,7 @@ _LATER = {
     "search_descents": "selection.descents",
     "stability_selection": "fitting.stability",
     "standardize": "data.standardize",
+    "tune_penalties": "selection.penalties",
 }
 
 

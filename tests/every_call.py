@@ -164,6 +164,11 @@ def fit_gradients():
     return mf.fit_many(X, Y, l2=2.0**-9, folds=GROUPS, validation_gradient=True, **asked)
 
 
+def tune_penalties():
+    found = mf.tune_penalties(X, Y, feature_groups=np.arange(6) // 2, folds=GROUPS, max_iter=3)
+    return found.l2, found.trace, found.theta
+
+
 def fit_l1(rows, l2, **options):
     y = np.arange(len(rows)) % 2
     l1 = mf.l1_max(rows, y) * geometric(1.0, 0.05, 10)
@@ -252,6 +257,7 @@ CALLS = {
     "fit_many of own weights": lambda: fit_own(Y),
     "fit_many of own labels": lambda: fit_own(np.roll(np.tile(Y, (5, 1)), 7)),
     "fit_many with validation gradients": fit_gradients,
+    "tune_penalties": tune_penalties,
     "fit_many of 4 classes": fit_classes,
     "fit_many of machines": lambda: fit(FORTY, folds=GROUPS, loss="squared_hinge"),
     "sparse rows": find_sparse,

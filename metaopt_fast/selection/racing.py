@@ -100,6 +100,11 @@ class RaceResult:
         ax.set(xscale="log", xlabel="steps", ylabel="validation loss so far", title=title)
 
 
+def power(base: int, exponent: int) -> int:
+    """Return a power of a whole number, exactly."""
+    return math.prod([base] * exponent)
+
+
 class Bracket(NamedTuple):
     """Candidates first .. last - 1, and how many of them are kept after how many rounds."""
 
@@ -112,8 +117,8 @@ class Bracket(NamedTuple):
         """Return candidates that a number of rungs makes fewer."""
         kept = {}
         for k in range(n_rungs):
-            n_rounds = max_iter // reduction ** (n_rungs - k)
-            kept[n_rounds] = math.ceil((last - first) / reduction ** (k + 1))
+            n_rounds = max_iter // power(reduction, n_rungs - k)
+            kept[n_rounds] = -((first - last) // power(reduction, k + 1))
         return cls(first, last, kept)
 
     @property
@@ -158,10 +163,11 @@ class Racing:
                 "dropped."
             )
         max_iter = check_integer("max_iter", options["max_iter"], 0)
-        if max_iter < reduction**n_rungs:
+        least = power(reduction, n_rungs)
+        if max_iter < least:
             raise ValueError(
                 f"max_iter is {max_iter}, too few for n_rungs={n_rungs} that keep one candidate in "
-                f"{reduction}: pass at least {reduction**n_rungs}, or fewer rungs."
+                f"{reduction}: pass at least {least}, or fewer rungs."
             )
         return cls(kind, reduction, n_rungs, max_iter)
 
@@ -178,7 +184,7 @@ class Racing:
             # (rungs + 1) / reduction^rungs of max_iter in the mean.
             common = math.lcm(*range(1, self.n_rungs + 2))
             weights = [
-                common // (rungs + 1) * self.reduction**rungs
+                common // (rungs + 1) * power(self.reduction, rungs)
                 for rungs in range(self.n_rungs, -1, -1)
             ]
             ends = [n * part // sum(weights) for part in np.cumsum(weights).tolist()]

@@ -13,6 +13,7 @@ except ImportError:
         "metaopt_fast.sklearn needs scikit-learn 1.6 or newer: pip install 'metaopt_fast[sklearn]'."
     ) from None
 
+from metaopt_fast.sklearn.grouped import GroupedLogisticRegressionCV
 from metaopt_fast.sklearn.permutation import permutation_test_score
 from metaopt_fast.sklearn.regression import LogisticRegression
 from metaopt_fast.sklearn.search import LogisticRegressionSearchCV
@@ -21,6 +22,7 @@ from metaopt_fast.sklearn.tree import BestTreeClassifier
 
 __all__ = [
     "BestTreeClassifier",
+    "GroupedLogisticRegressionCV",
     "LinearSVC",
     "LogisticRegression",
     "LogisticRegressionSearchCV",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self, TypeAlias, TypeVar
 
@@ -14,6 +14,7 @@ from scipy.sparse import csr_matrix, issparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import brier_score_loss, f1_score, get_scorer, make_scorer
+from sklearn.model_selection import check_cv
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
@@ -234,6 +235,16 @@ def check_scoring(scoring: Any, n_classes: int) -> dict[str, str]:
             what += f", which is of two classes, and y holds {n_classes}"
         raise ValueError(f"scoring is {what}: pass one or many of {', '.join(known)}.")
     return metrics
+
+
+def splits_of(cv: Any, X: Any, labels: npt.NDArray[Any], groups: Any) -> Iterable[Any]:
+    """Return the splits as the caller or the splitter gives them."""
+    if isinstance(cv, (str, bytes)):  # which have a method split, too
+        raise TypeError(f"cv is {describe(cv)}: pass an integer, a splitter, or splits.")
+    if isinstance(cv, Iterable) and not hasattr(cv, "split"):
+        return cv
+    splits: Iterable[Any] = check_cv(cv, labels, classifier=True).split(X, labels, groups)
+    return splits
 
 
 def scorer_of(metric: str, classes: npt.NDArray[Any]) -> Any:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.model_selection import ParameterGrid, ParameterSampler, check_cv
+from sklearn.model_selection import ParameterGrid, ParameterSampler
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from metaopt_fast.arithmetic import exp, log
-from metaopt_fast.data.sparse_rows import SparseRows
 from metaopt_fast.selection.choice import within_one_standard_error
 from metaopt_fast.selection.folds import check_splits
 from metaopt_fast.selection.splits import fit_splits, score_splits
@@ -27,6 +26,7 @@ from metaopt_fast.sklearn.classifier import (
     check_l1_ratio,
     check_scoring,
     scorer_of,
+    splits_of,
     to_double,
     warn_unless_converged,
 )
@@ -162,15 +162,13 @@ class LogisticRegressionSearchCV(LinearClassifier):
         where models have not converged.
         """
         check_flag("one_standard_error", self.one_standard_error)
-        if isinstance(self.cv, (str, bytes)):  # which have a method split, too
-            raise TypeError(f"cv is {describe(self.cv)}: pass an integer, a splitter, or splits.")
         given, codes, weights = self._training_data(X, y, sample_weight)
         data, _ = to_double(given)
         metrics = check_scoring(self.scoring, len(self.classes_))
         decisive = self._decisive(metrics)
         params = self._draw()
         labels = self.classes_[codes]
-        splits = check_splits(self._splits(data, labels, groups), len(data))
+        splits = check_splits(splits_of(self.cv, data, labels, groups), len(data))
         if not splits:
             raise ValueError(f"cv is {describe(self.cv)}, which has no split: pass at least one.")
         started = time.perf_counter()
@@ -206,15 +204,6 @@ class LogisticRegressionSearchCV(LinearClassifier):
             status = np.append(status, refitted)
         warn_unless_converged(status, self.max_iter)
         return self
-
-    def _splits(
-        self, X: Float64Array | SparseRows, labels: npt.NDArray[Any], groups: Any
-    ) -> Iterable[Any]:
-        """Return the splits as the caller or the splitter gives them."""
-        if isinstance(self.cv, Iterable) and not hasattr(self.cv, "split"):
-            return self.cv
-        splits: Iterable[Any] = check_cv(self.cv, labels, classifier=True).split(X, labels, groups)
-        return splits
 
     def _decisive(self, metrics: dict[str, str]) -> str | None:
         """Return the name of the score that decides, or None if none does."""

@@ -18,6 +18,7 @@ from wrong_arguments import (  # noqa: F401 - fixtures, and the tests of the swe
 
 from metaopt_fast.sklearn import (
     BestTreeClassifier,
+    GroupedLogisticRegressionCV,
     LinearSVC,
     LogisticRegression,
     LogisticRegressionSearchCV,
@@ -63,6 +64,13 @@ ENTRIES = {
     "LogisticRegression of l2": Entry(
         REGRESSION,
         DATA | {"l2": 0.1, "class_weight": {"no": 1.0, "yes": 2.0}},
+        library="sklearn",
+    ),
+    "GroupedLogisticRegressionCV": Entry(
+        fit_and_predict(GroupedLogisticRegressionCV),
+        DATA
+        | {"feature_groups": [0, 0, 1], "cv": GroupKFold(2), "groups": np.arange(24) // 4}
+        | {"max_iter": 2},
         library="sklearn",
     ),
     "LinearSVC": Entry(MACHINE, DATA | {"class_weight": {"yes": 2.0}}, library="sklearn"),

@@ -144,6 +144,16 @@ def searches():
                 "feature_groups": [0] * (len(X[0]) - 1) + [1],
             },
         ),
+        "tune_penalties": Entry(
+            mf.tune_penalties,
+            {
+                **DATA,
+                "feature_groups": [0] * (len(X[0]) - 1) + [1],
+                "folds": [0, 0, 0, 1, 1, 1],
+                "class_weight": "balanced",
+                "max_iter": 2,
+            },
+        ),
         "bootstrap": Entry(
             mf.bootstrap,
             {"X": X, "y": Y, "l2": 0.1, "n_resamples": 4, "kind": "bayesian", "groups": GROUPS},

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from fits import problem
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 
@@ -51,7 +51,6 @@ def test_gradients_are_central_differences_to_1e_6(name, n_groups):
     np.testing.assert_allclose(fits.validation_gradient[0], differences, atol=1e-6 * largest)
 
 
-@settings(max_examples=20, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     fit_intercept=st.booleans(),

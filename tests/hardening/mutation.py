@@ -96,6 +96,8 @@ TESTS = {
     "fitting/data_values": ["data_values"],
     "fitting/differing": ["differing"],
     "selection/racing": ["racing"],
+    "selection/penalties": ["tuned_penalties"],
+    "sklearn/grouped": ["grouped"],
     "selection/candidates": ["racing", "descent_search", "identity"],
     "fitting/validation_gradients": ["validation_gradients"],
     "fitting/differing_arguments": ["differing"],

@@ -782,6 +782,28 @@ MUTANTS = [
         "        self.descend(rows, at, targets, NARROW, n_iter)\n",
         "softmax_fits",
     ),
+    # --------------------------------------------------------------------- penalties of groups
+    Mutant(
+        "penalties: the prior holds logarithms to 0, not to each other",
+        PY + "selection/penalties.py",
+        "        away = logarithms - logarithms.mean()\n        gradient",
+        "        away = logarithms\n        gradient",
+        "tuned_penalties",
+    ),
+    Mutant(
+        "penalties: the descent is never held within its range",
+        PY + "selection/penalties.py",
+        "        return np.clip(logarithms, LEAST, GREATEST)\n",
+        "        return logarithms\n",
+        "tuned_penalties",
+    ),
+    Mutant(
+        "penalties: those that are found keep all their digits",
+        PY + "selection/penalties.py",
+        "np.rint(run.theta * UNIT / DIGIT) * DIGIT",
+        "run.theta * UNIT",
+        "tuned_penalties",
+    ),
     # -------------------------------------------------------------------------------------- races
     Mutant(
         "races: those that have ended are dropped",

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import metaopt_fast as mf
@@ -45,7 +45,6 @@ def test_those_that_are_not_dropped_have_the_bits_that_they_have_without_a_race(
     assert raced.race.passes < every.runs.n_iter.sum() + 24 * (2 if more.get("batch_size") else 1)
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     n_candidates=st.integers(1, 40),

@@ -92,6 +92,9 @@ sloped = mf.fit_many(
     X, y, l2=0.1, folds=5, validation_gradient=True, feature_groups=np.zeros(2, int)
 )
 assert_type(sloped.validation_gradient, Float64Array | None)
+tuned = mf.tune_penalties(X, y, feature_groups=[0, 1])
+assert_type(tuned, mf.PenaltyResult)
+assert_type(tuned.theta, Float64Array)
 intervals = mf.bootstrap(X, y, l2=0.1, n_resamples=10, kind="bayesian")
 assert_type(intervals.confidence_interval.low, Float64Array)
 
