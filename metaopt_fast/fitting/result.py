@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.fitting.choice import within_one_standard_error
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.models.model import LOGISTIC, SOFTMAX, Model
 from metaopt_fast.models.preparation import Preparation
@@ -140,14 +141,11 @@ class FitResult:
         best = int(np.argmin(means))
         if not is_simple:
             return best
-        error = losses[best].std(ddof=1) / np.sqrt(losses.shape[1])
         l1, l2 = (of.reshape(len(of), -1).mean(axis=1) for of in (self.l1, self.l2))
         strengths, parts = l1 + l2, l1 * (l1[best] + l2[best])
         # The same part of l1: products in place of quotients, which need not be.
         is_alike = np.abs(parts - l1[best] * strengths) <= 1e-12 * np.abs(parts)
-        is_good = is_alike & (means <= means[best] + error)
-        is_good[best] = True
-        return int(np.argmax(np.where(is_good, strengths, -1.0)))
+        return within_one_standard_error(-losses, strengths, is_alike, best)
 
     def _validated(self, what: str) -> Float64Array:
         if self.validation_loss is None:

@@ -155,7 +155,8 @@ def tune_penalties(
     Returns
     -------
     PenaltyResult
-        The same bits for any number of threads. After Ctrl-C that of the best penalties so far.
+        The same bits for any number of threads. After Ctrl-C that of the best penalties so far,
+        whose model of all rows is fitted still; before any, KeyboardInterrupt is raised.
 
     Raises
     ------

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.arithmetic import exp, log
+from metaopt_fast.fitting.choice import standard_error, within_one_standard_error
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.samplers.independent import Uniform
-from metaopt_fast.selection.choice import standard_error, within_one_standard_error
 from metaopt_fast.selection.folds import Split, stratified_folds
 from metaopt_fast.selection.multiclass_scores import MULTICLASS_SCORES
 from metaopt_fast.selection.scores import MACHINE_SCORES, SCORES
@@ -95,7 +95,8 @@ class TuneResult:
     @property
     def one_standard_error(self) -> int:
         """The candidate of the smallest C within one standard error of the best."""
-        return within_one_standard_error(self.scores, self.C, [None] * len(self.C), self.best)
+        everyone = np.ones(len(self.C), np.bool_)
+        return within_one_standard_error(self.scores, -self.C, everyone, self.best)
 
     def plot_scores(self, ax: Any = None) -> Any:
         """Draw the mean score of the folds against C, with its standard error.

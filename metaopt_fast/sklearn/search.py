@@ -15,7 +15,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from metaopt_fast.arithmetic import exp, log
-from metaopt_fast.selection.choice import within_one_standard_error
+from metaopt_fast.fitting.choice import within_one_standard_error
 from metaopt_fast.selection.folds import check_splits
 from metaopt_fast.selection.splits import fit_splits, score_splits
 from metaopt_fast.sklearn.classifier import (
@@ -261,7 +261,8 @@ class LogisticRegressionSearchCV(LinearClassifier):
                     (candidate.get("l1_ratio"), candidate.get("class_weight"))
                     for candidate in params
                 ]
-                best = within_one_standard_error(scores[str(decisive)], C, others, best)
+                is_alike = np.array([other == others[best] for other in others])
+                best = within_one_standard_error(scores[str(decisive)], -C, is_alike, best)
             self.best_score_ = float(self.cv_results_[f"mean_test_{decisive}"][best])
         self.best_index_, self.best_params_ = best, params[best]
 

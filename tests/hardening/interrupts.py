@@ -60,6 +60,12 @@ def search_descents():
     return mf.search_descents(LOSS, rates, 10**5, validation=judge, batch=64).search.interrupted
 
 
+def race_descents():
+    asked = {"validation": mf.LogisticLoss(X, Y), "early_stopping": True, "max_iter": 10**4}
+    rates = {"learning_rate": mf.LogUniform(1e-4, 1e-3)}
+    return mf.search_descents(LOSS, rates, 256, racing="halving", **asked).search.interrupted
+
+
 def ended_by_the_signal(call):
     """A long call that has no result so far to return."""
 
@@ -120,7 +126,7 @@ def pack():
 
 
 CALLS = [
-    *(random_search, evolve, enumerate_search, search_descents, gradient_descent),
+    *(random_search, evolve, enumerate_search, search_descents, race_descents, gradient_descent),
     *map(
         ended_by_the_signal,
         (fit_many, fit_machines, stability_selection, tune, batch_loss, batch_loss_gradient),

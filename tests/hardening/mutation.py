@@ -164,7 +164,7 @@ TESTS = {
     "search/result": ["result", "search", "search_stops", "plots"],
     "search/snapshot": ["snapshot", "shards_of_commands"],
     "search/shards": ["search", "pruning", "checkpoint"],
-    "selection/choice": ["sklearn", "tune"],
+    "fitting/choice": ["sklearn", "tune", "results"],
     "selection/folds": ["folds", "sklearn"],
     "selection/multiclass_scores": ["multiclass"],
     "selection/scores": ["tune", "sklearn"],

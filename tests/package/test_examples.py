@@ -75,6 +75,18 @@ def test_a_large_search_goes_on_where_it_was_stopped(tmp_path, capsys):
     assert "Scorecard of" in capsys.readouterr().out
 
 
+def test_penalties_by_source_pay_where_sources_differ_and_cost_little_where_they_do_not(
+    capsys, picture
+):
+    losses = main_of("sources")(n_samples=200, n_fresh=1000)
+    common, by_source = losses["two sources tell"]
+    assert by_source < common - 0.02
+    common, by_source = losses["all tell alike"]
+    assert by_source < common + 0.01
+    assert "log loss on fresh rows" in capsys.readouterr().out
+    picture("sources", losses)
+
+
 @pytest.mark.long
 def test_both_searches_find_the_same_penalty(capsys, picture):
     searches = main_of("tuning")(n_iter=12)
