@@ -10,7 +10,7 @@ from metaopt_fast._version import __version__
 from metaopt_fast.cli import values
 from metaopt_fast.cli.arguments import PROGRAM
 from metaopt_fast.cli.data import DataSettings, read_data
-from metaopt_fast.cli.data_report import STDIN, candidate_name
+from metaopt_fast.cli.data_report import STDIN, Data, candidate_name
 from metaopt_fast.cli.values import COUNTED, LOSSES
 from metaopt_fast.evolution.result import EvolveResult
 from metaopt_fast.files.table import Table, label_of_class
@@ -80,9 +80,11 @@ def _are_settings(found: object) -> TypeGuard[dict[str, Any]]:
 class Job:
     """The data of a search, and its objective."""
 
+    objective: PointwiseLoss | CountObjective | SoftmaxLoss
+
     def __init__(self, settings: Settings, n_threads: int | None) -> None:
         self.settings = settings
-        self.data = read_data(settings)
+        self.data: Data = read_data(settings)
         self.objective = objective_of(settings, self.data.table, n_threads)
 
 

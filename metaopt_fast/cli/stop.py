@@ -14,6 +14,9 @@ INTERRUPTED, TERMINATED = 130, 143
 class Stop:
     """Ctrl-C, and SIGTERM, as schedulers send it: Ctrl-C for the search, nothing for its report."""
 
+    came: bool
+    was_pressed: bool
+
     def __init__(self) -> None:
         self.came = self.was_pressed = self.is_reporting = False
 

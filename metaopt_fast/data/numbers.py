@@ -109,6 +109,8 @@ class Distant:
     lie in, and a disk is slow at that: they are first copied into regions, one for each range of
     panels, so that the file is read, and all is written, in large pieces."""
 
+    memory: Memory
+
     def __init__(self, X: npt.NDArray[Any], memory: Memory) -> None:
         self.X, self.memory = X, memory
 

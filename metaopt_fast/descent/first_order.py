@@ -38,13 +38,16 @@ class GradientDescent(Rule):
 class Momentum(Rule):
     """v <- momentum * v + g, theta <- theta - learning_rate * v (Polyak 1964)."""
 
-    options: ClassVar = {"momentum": Number(0.9, below=1.0)}
+    options: ClassVar[Mapping[str, Option]] = {"momentum": Number(0.9, below=1.0)}
+
+    learning_rate: Float64Array
+    momentum: Float64Array
 
     def __init__(
         self, shape: tuple[int, int], learning_rate: Float64Array, momentum: Float64Array
     ) -> None:
         self.learning_rate, self.momentum = learning_rate, momentum
-        self.velocity = np.zeros(shape)
+        self.velocity: Float64Array = np.zeros(shape)
 
     def step(self, theta: Float64Array, gradient: Float64Array) -> Float64Array:
         self.velocity *= self.momentum
@@ -61,7 +64,10 @@ class Nesterov(Rule):
     Candes 2015).
     """
 
-    options: ClassVar = {"momentum": Number(None, below=1.0), "restart": Flag(None)}
+    options: ClassVar[Mapping[str, Option]] = {
+        "momentum": Number(None, below=1.0),
+        "restart": Flag(None),
+    }
 
     def __init__(
         self,
@@ -71,11 +77,11 @@ class Nesterov(Rule):
         restart: bool | None,
     ) -> None:
         self.learning_rate = learning_rate
-        self.velocity = np.zeros(shape)
-        self.is_constant = momentum is not None
-        self.restart = momentum is None if restart is None else restart
+        self.velocity: Float64Array = np.zeros(shape)
+        self.is_constant: bool = momentum is not None
+        self.restart: bool = momentum is None if restart is None else restart
         self.momentum = np.zeros((shape[0], 1)) if momentum is None else momentum
-        self.t = np.ones((shape[0], 1))
+        self.t: Float64Array = np.ones((shape[0], 1))
 
     def step(self, theta: Float64Array, gradient: Float64Array) -> Float64Array:
         self.velocity *= self.momentum
@@ -97,14 +103,17 @@ class Nesterov(Rule):
 class AdaGrad(Rule):
     """G <- G + g^2, theta <- theta - learning_rate * g / (sqrt(G) + eps) (Duchi et al. 2011)."""
 
-    options: ClassVar = {"eps": Number(1e-10, strictly=True)}
-    default_rate = 1e-2
+    options: ClassVar[Mapping[str, Option]] = {"eps": Number(1e-10, strictly=True)}
+    default_rate: ClassVar[float | None] = 1e-2
+
+    learning_rate: Float64Array
+    eps: Float64Array
 
     def __init__(
         self, shape: tuple[int, int], learning_rate: Float64Array, eps: Float64Array
     ) -> None:
         self.learning_rate, self.eps = learning_rate, eps
-        self.squares = np.zeros(shape)
+        self.squares: Float64Array = np.zeros(shape)
 
     def step(self, theta: Float64Array, gradient: Float64Array) -> Float64Array:
         step = gradient * gradient
@@ -118,12 +127,20 @@ class RMSProp(Rule):
     """G <- alpha * G + (1 - alpha) * g^2, v <- momentum * v + g / (sqrt(G) + eps),
     theta <- theta - learning_rate * v (Tieleman and Hinton 2012)."""
 
-    options: ClassVar = {
+    options: ClassVar[Mapping[str, Option]] = {
         "alpha": Number(0.99, below=1.0),
         "eps": Number(1e-8, strictly=True),
         "momentum": Number(0.0, below=1.0),
     }
-    default_rate = 1e-2
+    default_rate: ClassVar[float | None] = 1e-2
+
+    learning_rate: Float64Array
+    eps: Float64Array
+    momentum: Float64Array
+    alpha: Float64Array
+    rest: Float64Array
+    squares: Float64Array
+    velocity: Float64Array
 
     def __init__(
         self,
@@ -155,7 +172,16 @@ class Adam(Rule):
         "betas": Pair((0.9, 0.999), below=1.0),
         "eps": Number(1e-8, strictly=True),
     }
-    default_rate = 1e-3
+    default_rate: ClassVar[float | None] = 1e-3
+
+    learning_rate: Float64Array
+    eps: Float64Array
+    beta1: Float64Array
+    beta2: Float64Array
+    power1: Float64Array
+    power2: Float64Array
+    mean: Float64Array
+    squares: Float64Array
 
     def __init__(
         self,
@@ -188,7 +214,7 @@ class AdamW(Adam):
     """theta <- theta - learning_rate * weight_decay * theta, then as Adam (Loshchilov and Hutter
     2019). Every entry decays, an intercept's too."""
 
-    options: ClassVar = {**Adam.options, "weight_decay": Number(1e-2)}
+    options: ClassVar[Mapping[str, Option]] = {**Adam.options, "weight_decay": Number(1e-2)}
 
     def __init__(
         self,

@@ -20,8 +20,11 @@ class HeldOut:
     objective : object with ``batch_loss``
     """
 
+    largest: float
+
     def __init__(self, objective: Any) -> None:
-        self.objective, self.largest = objective, largest_of(objective)
+        self.objective: Any = objective
+        self.largest = largest_of(objective)
 
     def loss(self, theta: Float64Array) -> Float64Array:
         """Return the losses of K thetas; infinity where it is no finite number."""

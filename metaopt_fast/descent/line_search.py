@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
-from metaopt_fast.descent.options import Count
+from metaopt_fast.descent.options import Count, Option
 from metaopt_fast.descent.rule import ROUNDING, Point, Rule, row_dot
-from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
+from metaopt_fast.typing import Array, BoolArray, Float64Array, IndexArray
 
 
 class SteepestDescent(Rule):
@@ -20,13 +21,13 @@ class SteepestDescent(Rule):
     """
 
     needs_all_rows = True
-    decrease = 0.5
+    decrease: float = 0.5
 
     def __init__(self, shape: tuple[int, int], learning_rate: Float64Array) -> None:
         # Each run has one of its own, which changes.
-        self.learning_rate = np.array(np.broadcast_to(learning_rate, (shape[0], 1)))
-        self.direction = np.zeros(shape)
-        self.is_new = np.ones(shape[0], bool)
+        self.learning_rate: Array = np.array(np.broadcast_to(learning_rate, (shape[0], 1)))
+        self.direction: Float64Array = np.zeros(shape)
+        self.is_new: BoolArray = np.ones(shape[0], bool)
 
     def aim(self, rows: IndexArray, point: Point) -> None:
         """Set the direction and the first rate of some runs."""
@@ -69,22 +70,24 @@ class LBFGS(SteepestDescent):
     A memory that leads nowhere is forgotten once, before a run counts as stalled.
     """
 
-    options: ClassVar = {"history_size": Count(10, 2**16)}
-    default_rate = 1.0
-    decrease = 1e-4
+    options: ClassVar[Mapping[str, Option]] = {"history_size": Count(10, 2**16)}
+    default_rate: ClassVar[float | None] = 1.0
+    decrease: float = 1e-4
+
+    scale: Float64Array
 
     def __init__(
         self, shape: tuple[int, int], learning_rate: Float64Array, history_size: int
     ) -> None:
         super().__init__(shape, learning_rate)
-        self.first_rate = self.learning_rate.copy()
+        self.first_rate: Array = self.learning_rate.copy()
         # Steps, changes of the gradient and 1 / (step . change), the newest last; a step of zeros
         # and 0 do nothing.
-        self.steps = np.zeros((shape[0], history_size, shape[1]))
-        self.changes = np.zeros_like(self.steps)
-        self.inverses = np.zeros((shape[0], history_size))
+        self.steps: Float64Array = np.zeros((shape[0], history_size, shape[1]))
+        self.changes: Float64Array = np.zeros_like(self.steps)
+        self.inverses: Float64Array = np.zeros((shape[0], history_size))
         self.scale = np.ones(shape[0])  # of H before the memory: step . change / change . change
-        self.depth = np.zeros(shape[0], np.intp)
+        self.depth: IndexArray = np.zeros(shape[0], np.intp)
 
     def aim(self, rows: IndexArray, point: Point) -> None:
         whole = len(rows) == len(self.depth)

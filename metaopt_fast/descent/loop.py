@@ -46,11 +46,13 @@ class Evaluation:
         Penalty that is added to what the objective has.
     """
 
+    penalty: Penalty | None
+
     def __init__(self, objective: Any, penalty: Penalty | None) -> None:
         self.objective, self.penalty = objective, penalty
-        self.is_batched = is_batch_differentiable(objective)
-        self.is_built_in = self.is_batched and is_built_in(objective)
-        self.largest = largest_of(objective)
+        self.is_batched: bool = is_batch_differentiable(objective)
+        self.is_built_in: bool = self.is_batched and is_built_in(objective)
+        self.largest: float = largest_of(objective)
 
     def of(self, rows: BoolArray) -> Evaluation:
         """Return what some of the descents ask."""

@@ -31,7 +31,7 @@ class PerDescent:
 
     def __init__(self, theta: Float64Array | None) -> None:
         self.n_runs = len(theta) if theta is not None and theta.ndim == 2 else None
-        self.is_free = theta is None
+        self.is_free: bool = theta is None
 
     def read(
         self,

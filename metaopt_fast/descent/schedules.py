@@ -102,10 +102,15 @@ class Scheduled(Rule):
     some descents may not step, takes no schedule.
     """
 
+    rule: Rule
+    schedule: Schedule
+    learning_rate: Float64Array
+    first: Float64Array
+
     def __init__(self, rule: Rule, schedule: Schedule) -> None:
         self.rule, self.schedule = rule, schedule
         self.learning_rate = self.first = rule.learning_rate
-        self.count = 0
+        self.count: int = 0
 
     def step(self, theta: Float64Array, gradient: Float64Array) -> Float64Array:
         self.learning_rate = self.schedule.rates(self.count, self.first)

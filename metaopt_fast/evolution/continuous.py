@@ -22,7 +22,7 @@ from metaopt_fast.evolution.strategy import (
 )
 from metaopt_fast.samplers.base import allocate
 from metaopt_fast.samplers.independent import Normal
-from metaopt_fast.typing import Array
+from metaopt_fast.typing import Array, Float64Array
 
 
 class Continuous(Strategy):
@@ -61,11 +61,11 @@ class Continuous(Strategy):
 class Shrinking(Continuous):
     """Normal steps around the best point so far, shorter each time, and more so after a failure."""
 
-    options: ClassVar = {
+    options: ClassVar[Mapping[str, Option]] = {
         "shrink": Option(0.95, check_fraction),
         "shrink_stuck": Option(0.7, check_fraction),
     }
-    n_best = 1
+    n_best: int = 1
     shrink: float
     shrink_stuck: float
 
@@ -81,7 +81,7 @@ class Shrinking(Continuous):
 class CrossEntropy(Continuous):
     """The normal distribution of the elite, smoothed, with noise that fades."""
 
-    options: ClassVar = {
+    options: ClassVar[Mapping[str, Option]] = {
         "elite": Option(0.125, check_fraction),
         "smoothing": Option(0.7, check_fraction),
         "noise": Option(0.05, check_amount),
@@ -94,8 +94,8 @@ class CrossEntropy(Continuous):
 
     def __init__(self, setting: Setting, options: Mapping[str, Any]) -> None:
         super().__init__(setting, options)
-        self.n_best = max(1, round(self.elite * self.population))
-        self.first_scale = self.begin().scale
+        self.n_best: int = max(1, round(self.elite * self.population))
+        self.first_scale: Array = self.begin().scale
 
     def tell(
         self, generation: int, state: State, proposal: Proposal, ranks: Array, order: Array
@@ -119,7 +119,7 @@ class CrossEntropy(Continuous):
 class Snes(Continuous):
     """The separable natural gradient of the expected utility."""
 
-    options: ClassVar = {
+    options: ClassVar[Mapping[str, Option]] = {
         "learning_rate": Option(1.0, check_rate),
         "scale_learning_rate": Option(None, check_rate),
     }
@@ -130,7 +130,7 @@ class Snes(Continuous):
         super().__init__(setting, options)
         n, k = self.n_params, np.arange(1.0, self.population + 1)
         default = (3 + log(n)) / (5 * math.sqrt(n))
-        self.eta_scale = self.scale_learning_rate or default
+        self.eta_scale: float = self.scale_learning_rate or default
         utility = np.maximum(0.0, log(self.population / 2 + 1) - log(k))
         self.utilities = (utility / utility.sum() - 1 / self.population)[:, None]
 
@@ -152,7 +152,7 @@ class Snes(Continuous):
 class AugmentedRandomSearch(Continuous):
     """Differences along mirrored directions, the best of them, in units of the losses' spread."""
 
-    options: ClassVar = {
+    options: ClassVar[Mapping[str, Option]] = {
         "elite": Option(0.5, check_fraction),
         "learning_rate": Option(0.1, check_rate),
         "exploration": Option(0.1, check_rate),
@@ -163,9 +163,9 @@ class AugmentedRandomSearch(Continuous):
 
     def __init__(self, setting: Setting, options: Mapping[str, Any]) -> None:
         super().__init__(setting, options)
-        self.n_directions = self.population // 2
-        self.n_used = max(1, round(self.elite * self.n_directions))
-        self.step = self.learning_rate * super().begin().scale
+        self.n_directions: int = self.population // 2
+        self.n_used: int = max(1, round(self.elite * self.n_directions))
+        self.step: Float64Array = self.learning_rate * super().begin().scale
 
     @classmethod
     def check_population(cls, method: str, population: object) -> int:

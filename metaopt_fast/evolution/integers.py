@@ -19,7 +19,7 @@ from metaopt_fast.evolution.strategy import (
 )
 from metaopt_fast.samplers.base import MAX_SEED, allocate
 from metaopt_fast.samplers.independent import Uniform
-from metaopt_fast.typing import Array
+from metaopt_fast.typing import Array, Float64Array, IndexArray
 
 
 class IntegerLocalSearch(Strategy):
@@ -28,16 +28,21 @@ class IntegerLocalSearch(Strategy):
     A neighbour differs in one or two parameters, each by +-1 or uniformly among the other values.
     """
 
-    options: ClassVar = {"restart_after": Option(20, check_count)}
+    options: ClassVar[Mapping[str, Option]] = {"restart_after": Option(20, check_count)}
     is_of_integers = True
-    n_best = 1
+    n_best: int = 1
     restart_after: int
+
+    low: Float64Array
+    high: Float64Array
+    max_nonzero: int
+    counted: IndexArray
 
     def __init__(self, setting: Setting, options: Mapping[str, Any]) -> None:
         super().__init__(setting, options)
         self.low, self.high = self.start.bounds(self.n_params)
         free = np.flatnonzero(self.low < self.high)
-        self.free = free if len(free) else np.arange(self.n_params)
+        self.free: IndexArray = free if len(free) else np.arange(self.n_params)
         limit = self.start.nonzero_limit(self.n_params)
         self.max_nonzero, self.counted = limit or (self.n_params, np.arange(self.n_params))
         # Two streams of their own: which changes, and what makes way for them.

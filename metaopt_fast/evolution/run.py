@@ -69,6 +69,13 @@ class Run:
     identity : Identity
     """
 
+    strategy: Strategy
+    config: dict[str, Any]
+    identity: Identity
+    losses: Losses
+    began: float
+    next_commit: float
+
     @shielded
     def __init__(
         self, objective: Any, strategy: Strategy, config: dict[str, Any], identity: Identity
@@ -76,16 +83,16 @@ class Run:
         self.objective, self.strategy, self.config = objective, strategy, config
         self.identity, self.losses = identity, Losses(objective)
         nothing = np.empty(0, TOP_DTYPE), np.empty((0, config["n_params"]))
-        self.state = RunState(0, strategy.begin(), *nothing, 0.0, 0.0)
+        self.state: RunState = RunState(0, strategy.begin(), *nothing, 0.0, 0.0)
         # Rows of generations; beyond the state's there may be one that was interrupted.
         self.trace: list[tuple[float, ...]] = []
         self.path: str | None = None
         self.owned: OwnedFile | None = None
-        self.failed = False
+        self.failed: bool = False
         self.began = self.next_commit = time.perf_counter()
-        self.written = -1
+        self.written: int = -1
         precision = np.float32 if config["dtype"] == "float32" else np.float64
-        self.largest = float(np.finfo(precision).max)
+        self.largest: float = float(np.finfo(precision).max)
 
     def step(self) -> None:
         """Evaluate a generation; one beyond the range of floats ends the run instead."""

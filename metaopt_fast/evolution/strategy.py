@@ -77,6 +77,12 @@ class Strategy(ABC):
     is_of_integers: ClassVar[bool] = False
     n_best: int | None = None
 
+    start: Sampler
+    theta0: Array | None
+    seed: int
+    population: int
+    n_params: int
+
     def __init__(self, setting: Setting, options: Mapping[str, Any]) -> None:
         self.start, self.theta0, self.seed = setting.start, setting.theta0, setting.seed
         self.population, self.n_params = setting.population, setting.n_params

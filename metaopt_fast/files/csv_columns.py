@@ -46,10 +46,10 @@ class Labels:
     """
 
     def __init__(self, classes: tuple[str, ...] | None = None, most: int = 2) -> None:
-        self.most = most if classes is None else len(classes)
+        self.most: int = most if classes is None else len(classes)
         self.codes: dict[str, int] = {}
-        self.column = bytearray()
-        self.texts = list(classes or ())
+        self.column: bytearray = bytearray()
+        self.texts: list[str] = list(classes or ())
         self.keys = [as_label(text) for text in self.texts]
 
     def add(self, text: str, source: Lines, name: str, may_miss: bool = False) -> None:

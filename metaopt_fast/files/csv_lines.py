@@ -32,6 +32,10 @@ class Lines:
         Whether the row at hand has an underscore, which `float` takes for none.
     """
 
+    path: str
+    separator: str
+    has_underscore: bool
+
     def __init__(self, path: str, file: IO[bytes]) -> None:
         self.path, self.separator, self.has_underscore = path, ",", False
         self.decimal: str | None = "."

@@ -312,6 +312,12 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
 class Resamples:
     """The models of resamples, batch after batch."""
 
+    models: Differing
+    effort: Effort
+    n_samples: int
+    seed: int
+    kind: str
+
     def __init__(
         self,
         models: Differing,

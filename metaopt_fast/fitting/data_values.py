@@ -191,16 +191,23 @@ def batches(total: int, size: int) -> Iterator[int]:
 class Utility:
     """What subsets of the rows are worth, by the models that they make."""
 
+    models: Differing
+    effort: Effort
+    rows: Float64Array
+    name: str
+    labels: BoolArray
+    fit_intercept: bool
+
     def __init__(
         self, models: Differing, effort: Effort, rows: Float64Array, labels: BoolArray, name: str
     ) -> None:
         self.models, self.effort, self.rows, self.name = models, effort, rows, name
         self.labels, self.fit_intercept = labels, models.shared.fit_intercept
-        self.objective = LogisticLoss(
+        self.objective: LogisticLoss = LogisticLoss(
             rows, labels, fit_intercept=self.fit_intercept, n_threads=effort.n_threads
         )
         self.certified: list[BoolArray] = []
-        self.n_models = 0
+        self.n_models: int = 0
 
     @classmethod
     def of(
@@ -264,6 +271,10 @@ class Utility:
 
 class LeaveOneOut:
     """Values by the models without each row."""
+
+    n: int
+    seed: int
+    worth: Utility
 
     def __init__(self, n: int, seed: int, worth: Utility) -> None:
         self.n, self.seed, self.worth = n, seed, worth

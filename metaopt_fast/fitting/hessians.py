@@ -21,7 +21,7 @@ import metaopt_fast._kernels as _kernels
 from metaopt_fast.arithmetic import exp, log
 from metaopt_fast.fitting.certificates import slack_of_factors
 from metaopt_fast.fitting.models import Models
-from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
+from metaopt_fast.typing import Array, BoolArray, Float64Array, IndexArray
 
 TINY = np.finfo(np.float64).tiny
 
@@ -99,15 +99,23 @@ class KeptHessians:
         The Hessian's entry for the last parameter.
     """
 
+    models: Models
+    members: IndexArray
+    factors: Float64Array
+    radii: Float64Array
+    slack: Float64Array
+    base_drifts: Float64Array
+    measured_drifts: Float64Array
+
     def __init__(self, models: Models, members: IndexArray, *, keep_sums: bool) -> None:
         self.models, self.members = models, members
         n, n_pairs = len(members), _kernels.n_pairs(models.n_params)
-        self.sums = np.empty((n, n_pairs)) if keep_sums else None
+        self.sums: Float64Array | None = np.empty((n, n_pairs)) if keep_sums else None
         self.factors, self.radii, self.slack = np.empty((n, n_pairs)), np.empty(n), np.empty(n)
-        self.origins = np.empty((n, models.n_params))
+        self.origins: Float64Array = np.empty((n, models.n_params))
         self.base_drifts, self.measured_drifts = np.zeros((2, n))
-        self.distances = np.full(n, np.inf)
-        self.curvatures = np.empty(n)
+        self.distances: Array = np.full(n, np.inf)
+        self.curvatures: Float64Array = np.empty(n)
 
     def adopt_between(self, means: Means, thetas: Float64Array, drifts: Float64Array) -> None:
         """Take means of others' Hessians, which have aged by some drifts at some thetas."""

@@ -28,7 +28,7 @@ from metaopt_fast.fitting.certificates import (
 from metaopt_fast.fitting.falls import HALVINGS, ROUNDING, falls_enough
 from metaopt_fast.fitting.result import Status
 from metaopt_fast.fitting.shared_rows import LaneModels, SharedRows
-from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
+from metaopt_fast.typing import Array, BoolArray, Float64Array, IndexArray
 
 # One in so many blocks proves an optimum: x 1.2 to 1.3 at 1, x 1.0 at 4 and at 16, whose bounds are
 # looser, by benches/resamples.py.
@@ -74,14 +74,24 @@ class LaneFits:
     """Models on their way to their optima. Arrays over them; `newton` are Newton steps of Hessians
     of all rows, `lengths` theirs."""
 
+    shared: SharedRows
+    models: LaneModels
+    effort: Effort
+    thetas: Float64Array
+    gradients: Float64Array
+    newton: Float64Array
+    losses: Array
+    gaps: Array
+    lengths: Array
+
     def __init__(self, shared: SharedRows, models: LaneModels, effort: Effort) -> None:
         self.shared, self.models, self.effort = shared, models, effort
-        self.rows = shared.lane_rows(models)
+        self.rows: _kernels.LaneRows = shared.lane_rows(models)
         n, n_params = len(models.l2), shared.n_params
         self.thetas, self.gradients, self.newton = np.zeros((3, n, n_params))
         self.losses, self.gaps, self.lengths = np.full((3, n), np.inf)
-        self.n_iter = np.zeros(n, np.intp)
-        self.status = np.full(n, Status.CONVERGED.value, np.intp)
+        self.n_iter: IndexArray = np.zeros(n, np.intp)
+        self.status: IndexArray = np.full(n, Status.CONVERGED.value, np.intp)
 
     @property
     def optima(self) -> LaneOptima:

@@ -92,10 +92,14 @@ def columns_of(rows: Rows) -> Columns:
 class DenseColumns(Columns):
     """Columns of an array, each in one piece, as `reduced` returns them."""
 
+    reduction: Reduction
+    columns: Float64Array
+    exponent: int
+
     def __init__(self, reduction: Reduction, columns: Float64Array) -> None:
         self.reduction, self.columns, self.exponent = reduction, columns, reduction.exponent
-        self.extents = np.maximum(columns.max(axis=1), -columns.min(axis=1))
-        self.chain = columns.shape[1] / 128
+        self.extents: Float64Array = np.maximum(columns.max(axis=1), -columns.min(axis=1))
+        self.chain: float = columns.shape[1] / 128
 
     def paths(self, shares: Float64Array, fit_intercept: bool) -> _kernels.LassoPaths:
         """Return what fits paths of these columns."""
@@ -132,10 +136,14 @@ class DenseColumns(Columns):
 class SparseColumns(Columns):
     """Columns of sparse rows: none is copied but once, as their lists."""
 
+    columns: SparseRows
+    n_features: int
+    extents: Float64Array
+
     def __init__(self, rows: SparseRows) -> None:
         exponent = math.frexp(largest_of(rows))[1]
-        self.exponent = exponent if exponent > LARGEST_EXPONENT else 0
-        self.rows = rows.scaled(np.full(len(rows), math.ldexp(1.0, -self.exponent)))
+        self.exponent: int = exponent if exponent > LARGEST_EXPONENT else 0
+        self.rows: SparseRows = rows.scaled(np.full(len(rows), math.ldexp(1.0, -self.exponent)))
         columns = self.rows.transposed()
         self.columns, self.n_features = columns, columns.shape[0]
         sizes = np.diff(columns.starts)
@@ -143,7 +151,7 @@ class SparseColumns(Columns):
         if len(filled):
             largest = np.maximum.reduceat(np.abs(columns.numbers), columns.starts[filled])
             self.extents[filled] = largest
-        self.chain = chain_of(int(sizes.max()))
+        self.chain: int = chain_of(int(sizes.max()))
 
     def paths(self, shares: Float64Array, fit_intercept: bool) -> _kernels.LassoPaths:
         """Return what fits paths of these columns."""

@@ -31,7 +31,7 @@ from metaopt_fast.fitting.models import Models, Optima
 from metaopt_fast.fitting.paths import Points, choose, means_between, points_between
 from metaopt_fast.fitting.result import Status
 from metaopt_fast.fitting.walks import walk
-from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
+from metaopt_fast.typing import Array, BoolArray, Float64Array, IndexArray
 
 # Constants of speed, measured by benches/fitting_constants.py: "x 1.1 at 2" is the most CPU time in
 # any of its grids of fits, with 2 in place of the value here, beside the time with that.
@@ -125,6 +125,18 @@ class Batch:
     after the other, that changed nothing, and `stuck` are models that no step leads downhill.
     """
 
+    models: Models
+    members: IndexArray
+    tol: float
+    lengths: Array
+    lengths_before: Array
+    falls: Array
+    idle: IndexArray
+    stuck: BoolArray
+    thetas: Float64Array
+    gradients: Float64Array
+    newton: Float64Array
+
     def __init__(
         self,
         models: Models,
@@ -135,12 +147,12 @@ class Batch:
         keep_hessians: bool = False,
     ) -> None:
         self.models, self.members, self.tol = models, members, tol
-        self.max_iter = min(max_iter, sys.maxsize)
+        self.max_iter: int = min(max_iter, sys.maxsize)
         n = len(members)
-        self.kept = KeptHessians(models, members, keep_sums=keep_hessians)
+        self.kept: KeptHessians = KeptHessians(models, members, keep_sums=keep_hessians)
         self.lengths, self.lengths_before, self.falls = np.full((3, n), np.inf)
         self.idle, self.stuck = np.zeros(n, np.intp), np.zeros(n, np.bool_)
-        self.n_iter = np.zeros(n, np.intp)
+        self.n_iter: IndexArray = np.zeros(n, np.intp)
         self.thetas, self.gradients, self.newton = np.zeros((3, n, models.n_params))
         self.losses: Float64Array = np.full(n, np.inf)
 

@@ -101,23 +101,33 @@ class Path:
     """Models from the strongest penalty to the weakest. Arrays over the training sets hold where
     the model of each is that is fitted."""
 
+    sets: SoftmaxSets
+    set_of: IndexArray
+    l2_of: Float64Array
+    effort: Effort
+    thetas: Float64Array
+    gradients: Float64Array
+    losses: Float64Array
+    l2: Float64Array
+    gaps: Float64Array
+
     def __init__(
         self, sets: SoftmaxSets, set_of: IndexArray, l2: Float64Array, effort: Effort
     ) -> None:
         self.sets, self.set_of, self.l2_of, self.effort = sets, set_of, l2, effort
         n_sets = len(sets.totals)
-        self.preconditioner = Preconditioner(sets)
+        self.preconditioner: Preconditioner = Preconditioner(sets)
         self.thetas, self.gradients = np.zeros((2, n_sets, sets.n_params))
         self.losses, self.l2, self.gaps = np.empty((3, n_sets))
         self.l2[:] = np.nan
-        self.inverses = np.zeros((0, 1, sets.n_columns))
-        self.inverse_of = np.zeros(n_sets, np.intp)
+        self.inverses: Float64Array = np.zeros((0, 1, sets.n_columns))
+        self.inverse_of: IndexArray = np.zeros(n_sets, np.intp)
         is_penalised = np.arange(sets.n_columns) < sets.n_features
-        self.penalised = np.tile(is_penalised, sets.n_classes).astype(np.float64)
+        self.penalised: Float64Array = np.tile(is_penalised, sets.n_classes).astype(np.float64)
         capacity = max(FEWEST, min(MOST, MEMORY // (8 * sets.n_params * n_sets)))
         pairs = np.zeros((2, n_sets, capacity, sets.n_params), np.float32)
-        self.ring = np.zeros((2, n_sets), np.intp)
-        self.steps = _kernels.SoftmaxSteps(
+        self.ring: IndexArray = np.zeros((2, n_sets), np.intp)
+        self.steps: _kernels.SoftmaxSteps = _kernels.SoftmaxSteps(
             sets.n_classes,
             sets.n_features,
             sets.factors,

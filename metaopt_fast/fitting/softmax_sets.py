@@ -18,7 +18,7 @@ from metaopt_fast.data.packed import Packed
 from metaopt_fast.data.packing import pack
 from metaopt_fast.fitting.arguments import Rows
 from metaopt_fast.fitting.class_weights import ClassWeight, class_factors, split_exponent
-from metaopt_fast.typing import Float64Array, IndexArray
+from metaopt_fast.typing import Array, Float64Array, IndexArray
 from metaopt_fast.validation.values import to_float64
 
 # One in so many blocks says what probabilities are like.
@@ -229,6 +229,9 @@ class Preconditioner:
     # inverse of something else.
     RIDGE = 1e-12
 
+    n_classes: int
+    n_free: int
+
     def __init__(self, sets: SoftmaxSets) -> None:
         self.n_classes, self.n_free = sets.n_classes, sets.n_free
         packed, n = sets.packed, sets.n_columns
@@ -238,7 +241,7 @@ class Preconditioner:
             self.diagonal = np.square(extents) / 4
             return
         moment = packed.second_moment(sets.n_threads)
-        self.moment = np.ldexp(moment.matrix, 2 * moment.exponent)
+        self.moment: Array = np.ldexp(moment.matrix, 2 * moment.exponent)
 
     def inverse(self, curvature: float, l2: float) -> Float64Array:
         """Return (curvature S + l2)^-1, a matrix, or a row of its diagonal."""

@@ -30,7 +30,7 @@ from metaopt_fast.fitting.lasso import validate
 from metaopt_fast.fitting.models import Optima
 from metaopt_fast.fitting.result import Status
 from metaopt_fast.fitting.sparse_sets import PART, SparseSets
-from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
+from metaopt_fast.typing import Array, BoolArray, Float64Array, IndexArray
 
 # Conjugate gradients end where the residual's square is between these parts of the gradient's, the
 # less the shorter that is, or so small that the gap would be this share of the tolerance.
@@ -82,6 +82,28 @@ def fit_sparse(
 class Lanes:
     """Models side by side, each of them somewhere on its way. Arrays over the lanes say where."""
 
+    sets: SparseSets
+    set_of: IndexArray
+    l2_of: Float64Array
+    starts: Float64Array
+    effort: Effort
+    optima: Optima
+    vectors: Float64Array
+    asked: Array
+    l2: Float64Array
+    scales: Array
+    losses: Array
+    gaps: Array
+    shortest: Array
+    firsts: Array
+    sizes: Array
+    slopes: Array
+    targets: Array
+    shares: Array
+    n_iter: IndexArray
+    n_products: IndexArray
+    idle: IndexArray
+
     def __init__(
         self,
         sets: SparseSets,
@@ -97,8 +119,8 @@ class Lanes:
         n_lanes = self.vectors.shape[2]
         # The weakest penalties take the most steps: begun last, they would be left alone.
         self.waiting = np.argsort(-l2, kind="stable").tolist()
-        self.model = np.full(n_lanes, -1)
-        self.factors = np.zeros((sets.factors.shape[1], n_lanes))
+        self.model: Array = np.full(n_lanes, -1)
+        self.factors: Float64Array = np.zeros((sets.factors.shape[1], n_lanes))
         # 1 for lanes that are to be evaluated.
         self.asked, self.l2, self.scales = np.zeros((3, n_lanes))
         self.losses, self.gaps, self.shortest, self.firsts = np.zeros((4, n_lanes))

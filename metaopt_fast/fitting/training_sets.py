@@ -17,7 +17,7 @@ from metaopt_fast.fitting.class_weights import ClassWeight, class_factors, split
 from metaopt_fast.fitting.models import Models, TrainingSet
 from metaopt_fast.fitting.reductions import Reduction
 from metaopt_fast.objectives.penalties import L2
-from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
+from metaopt_fast.typing import Array, BoolArray, Float64Array, IndexArray
 
 # One in so many blocks of very many rows says where the models of all rows will be: x 1.1 at 4, and
 # without a sketch, by benches/fitting_constants.py.
@@ -31,6 +31,13 @@ class Strata:
     and a sum over its rows is a weighted sum of theirs.
     """
 
+    packed: Packed
+    sums: Float64Array
+    left_out: Sequence[int]
+    loss: str
+    n_params: int
+    n_threads: int
+
     def __init__(
         self,
         packed: Packed,
@@ -43,9 +50,9 @@ class Strata:
     ) -> None:
         self.packed, self.sums, self.left_out, self.loss = packed, sums, left_out, loss
         self.n_params, self.n_threads = n_params, n_threads
-        self.block_fold = packed.of_blocks(fold)
+        self.block_fold: Array = packed.of_blocks(fold)
         self.block_class = packed.block_labels
-        self.extents = packed.column_extents()
+        self.extents: Float64Array = packed.column_extents()
 
     @classmethod
     def of(

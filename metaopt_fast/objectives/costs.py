@@ -36,15 +36,17 @@ class Costs:
     n_rows, n_params, n_blocks : int
     """
 
+    bound: float
+
     def __init__(self, n_rows: int, n_params: int, n_blocks: int) -> None:
         self.n_params = n_params
-        self.rows = _kernels.work(n_rows, n_params)
-        self.whole = self.rows + DRAW * n_params
-        self.bound_part = (n_params + 1) / n_rows
-        self.copy = OF_COPY * n_rows * n_params
+        self.rows: float = _kernels.work(n_rows, n_params)
+        self.whole: float = self.rows + DRAW * n_params
+        self.bound_part: float = (n_params + 1) / n_rows
+        self.copy: int = OF_COPY * n_rows * n_params
         self.bound = NARROW_DRAW * n_params + SINGLE_WORK * _kernels.work(n_params + 1, n_params)
         # The parts of the rows before which sums are looked at.
-        self.looks = _looks(n_blocks) / n_blocks
+        self.looks: Float64Array = _looks(n_blocks) / n_blocks
 
     def by_sums(self, part: float) -> float:
         """Return what a candidate takes whose sums tell after a part of the rows, on average."""

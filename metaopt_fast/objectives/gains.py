@@ -25,6 +25,11 @@ WORTH_COPY, WORTH_COPY_UNTRIED = 2, 30
 class Trial:
     """Whether a stage pays, as far as it was tried."""
 
+    drops: float
+    wait: float
+    entered: float
+    kept: float
+
     def __init__(self, drops: float) -> None:
         self.drops, self.wait = drops, 0.0
         self.pays: bool | None = None
@@ -70,11 +75,16 @@ class Gains:
     costs : Costs
     """
 
+    single: Trial
+    bounding: Trial
+    pairs: float
+    screened: float
+
     def __init__(self, costs: Costs) -> None:
         self.costs = costs
         self.single, self.bounding = Trial(SINGLE_DROPS), Trial(BOUND_DROPS)
-        self.sums = Trial(SUMS_DROP)
-        self.foreseen = Use.NONE  # of single precision, if it was not tried
+        self.sums: Trial = Trial(SUMS_DROP)
+        self.foreseen: Use = Use.NONE  # of single precision, if it was not tried
         self._forecast: Forecast | None = None
         # Of the last candidates: the part of pairs that they took, and that reached the rows.
         self.pairs = self.screened = 0.0

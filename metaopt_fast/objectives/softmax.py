@@ -75,6 +75,8 @@ class SoftmaxLoss(PenalisedLoss):
 
     n_classes: int
 
+    n_params: int
+
     def __init__(
         self,
         X: npt.ArrayLike,

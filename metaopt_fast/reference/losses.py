@@ -29,7 +29,13 @@ class PointwiseLoss:
     last entry of theta and not penalised. With dtype "float32", z is in single precision.
     """
 
-    beta = 1.0
+    beta: float = 1.0
+
+    n_samples: int
+    n_features: int
+    n_params: int
+    l2: float
+    dtype: str
 
     def value(self, z: Array) -> Array:
         """Return the pointwise loss."""
@@ -56,11 +62,12 @@ class PointwiseLoss:
         if fit_intercept:
             X = np.column_stack([X, np.ones(len(X), dtype)])
         w = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, np.float64)
-        self.signed_X = np.where(y[:, None] == 1, -X, X)[w > 0] * np.asarray(self.beta, dtype)
+        signed_X = np.where(y[:, None] == 1, -X, X)[w > 0]
+        self.signed_X: Array = signed_X * np.asarray(self.beta, dtype)
         w = w[w > 0] / w.max()
-        self.w = w / w.sum()
+        self.w: Array = w / w.sum()
         self.l2, self.dtype, self.n_params = l2, dtype, X.shape[1]
-        self.penalised = np.arange(self.n_params) < self.n_features
+        self.penalised: Array = np.arange(self.n_params) < self.n_features
 
     def batch_loss_gradient(self, thetas: npt.ArrayLike) -> tuple[Array, Array]:
         """Return the losses (K,) and the gradients (K, n_params) of thetas (K, n_params)."""

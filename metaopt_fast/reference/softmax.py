@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.typing import Float64Array
+
 Array = npt.NDArray[Any]
 
 
@@ -16,6 +18,11 @@ class SoftmaxLoss:
     z_ik = x_i . theta_k; theta is (K, n_features + fit_intercept) in C order, flattened, and the
     last entry of each class is not penalised. With dtype "float32", z is in single precision.
     """
+
+    n_samples: int
+    n_features: int
+    l2: float
+    dtype: str
 
     def __init__(
         self,
@@ -30,14 +37,14 @@ class SoftmaxLoss:
     ) -> None:
         X, y = np.asarray(X, dtype), np.asarray(y, np.intp)
         self.n_samples, self.n_features = X.shape
-        self.n_classes = int(y.max()) + 1 if n_classes is None else n_classes
-        self.X = np.column_stack([X, np.ones(len(X), dtype)]) if fit_intercept else X
-        self.is_class = np.eye(self.n_classes)[y]
+        self.n_classes: int = int(y.max()) + 1 if n_classes is None else n_classes
+        self.X: Array = np.column_stack([X, np.ones(len(X), dtype)]) if fit_intercept else X
+        self.is_class: Float64Array = np.eye(self.n_classes)[y]
         w = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, np.float64)
-        self.w = w / w.sum()
+        self.w: Array = w / w.sum()
         self.l2, self.dtype = l2, dtype
-        self.n_params = self.n_classes * self.X.shape[1]
-        self.penalised = np.arange(self.X.shape[1]) < self.n_features
+        self.n_params: int = self.n_classes * self.X.shape[1]
+        self.penalised: Array = np.arange(self.X.shape[1]) < self.n_features
 
     def margins(self, theta: Array) -> Array:
         """Return z, shape (n_samples, K)."""

@@ -23,9 +23,15 @@ class Progress:
         Rows, for the rate in pairs per second.
     """
 
+    total: int
+    first: int
+    done: int
+    started: float
+    updated: float
+
     def __init__(self, shown: bool | str, total: int, done: int, n_samples: int | None) -> None:
         terminal = sys.stderr is not None and sys.stderr.isatty()
-        self.shown = shown == "always" or (bool(shown) and terminal)
+        self.shown: bool = shown == "always" or (bool(shown) and terminal)
         self.total, self.first, self.done = total, done, done
         self.n_samples = n_samples
         self.started = self.updated = time.perf_counter()

@@ -116,17 +116,17 @@ class Driver(Generic[DoneT]):
     def __init__(self, executor: Any, work: Work[DoneT], threshold: Callable[[], Any]) -> None:
         self.executor, self.threshold = executor, threshold
         self.objective, self.work = work.objective, work.on(None)
-        self.name = name_of(work.objective)
+        self.name: str = name_of(work.objective)
         self.pending: dict[concurrent.futures.Future[Answer[DoneT]], tuple[int, int, bool]] = {}
         self.again: deque[tuple[int, int]] = deque()
         # Workers that have the data, and workers that have asked for it.
         self.known: set[str] = set()
         self.asking: set[str] = set()
         # Whether the executor has taken a shard, and what is to be raised.
-        self.submitted = False
+        self.submitted: bool = False
         self.fault: BaseException | None = None
-        self.n_workers = number_of_workers(executor)
-        self.looked = time.monotonic()
+        self.n_workers: int = number_of_workers(executor)
+        self.looked: float = time.monotonic()
         # What `submit` raises of an executor that is shut down or broken; of Dask's, if it is here.
         dask = sys.modules.get("distributed.client")
         self.refusals = RuntimeError, getattr(dask, "ClosedClientError", RuntimeError)

@@ -48,17 +48,21 @@ class Box(BuiltInSampler):
     [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]
     """
 
+    integers: Integers
+    low: Float64Array
+    ways: list[list[int]]
+
     def __init__(self, integers: Integers, n_params: int) -> None:
         self.integers, self._n_params = integers, n_params
         self.low, high = integers.bounds(n_params)
-        self.sizes = [int(size) for size in high - self.low + 1]
-        self.max_nonzero = integers.max_nonzero or 0
+        self.sizes: list[int] = [int(size) for size in high - self.low + 1]
+        self.max_nonzero: int = integers.max_nonzero or 0
         counted = integers.droppable(n_params) if self.max_nonzero else np.empty(0, np.intp)
         # A parameter that is always 0 is in no support.
-        self.counted = counted[[self.sizes[j] > 1 for j in counted]]
+        self.counted: IndexArray = counted[[self.sizes[j] > 1 for j in counted]]
         n_free = math.prod(self.sizes[j] for j in np.delete(np.arange(n_params), self.counted))
         self.ways = count_ways([self.sizes[j] - 1 for j in self.counted], self.max_nonzero)
-        self.n_models = n_free * sum(self.ways[0])
+        self.n_models: int = n_free * sum(self.ways[0])
         self._arrays = self._kernel_arrays()
 
     @property

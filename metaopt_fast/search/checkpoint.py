@@ -87,7 +87,7 @@ class Checkpoint:
         config: dict[str, Any] | None = None,
         renamed: tuple[str, ...] = (),
     ) -> None:
-        self.path = check_path("checkpoint", path)
+        self.path: str = check_path("checkpoint", path)
         if config is None and not os.path.exists(self.path):
             raise FileNotFoundError(f"{self.path} does not exist: pass the path of a checkpoint.")
         self._closed = self._failed = False
@@ -103,7 +103,7 @@ class Checkpoint:
                 with self._bounded():
                     if self._execute("SELECT count(*) FROM sqlite_master") == [(0,)]:
                         self._create(config)
-                    self.config = self._read_config()
+                    self.config: dict[str, Any] = self._read_config()
                 self._settle()
                 if config is not None:
                     self.agree(config, renamed)

@@ -202,6 +202,12 @@ class Racing:
 class Race(HeldOut):
     """Rows that judge the descents of a race, and drop those that do worse than others."""
 
+    brackets: list[Bracket]
+    max_iter: int
+    line: Progress
+    losses: Array
+    is_dropped: BoolArray
+
     def __init__(
         self, validation: Any, brackets: list[Bracket], max_iter: int, line: Progress
     ) -> None:
@@ -210,7 +216,7 @@ class Race(HeldOut):
         n = brackets[-1].last
         self.losses, self.is_dropped = np.full(n, np.inf), np.zeros(n, np.bool_)
         self.rungs: list[Rung] = []
-        self.passes = 0
+        self.passes: int = 0
 
     def judge(
         self, n_rounds: int, runs: IndexArray, losses: Float64Array, status: IndexArray | None

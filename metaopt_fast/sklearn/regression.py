@@ -25,7 +25,7 @@ from metaopt_fast.sklearn.classifier import (
     warn_unless_converged,
 )
 from metaopt_fast.sklearn.drop_in import check_ignored, penalty_of, threads_of, words_of
-from metaopt_fast.typing import Float64Array, IndexArray
+from metaopt_fast.typing import Array, Float64Array, IndexArray
 from metaopt_fast.validation.values import check_flag, check_integer, check_number
 
 
@@ -100,6 +100,11 @@ class LogisticRegression(LinearModel):
     >>> model.predict([[-3.0]])
     array(['out'], dtype='<U3')
     """
+
+    n_iter_: npt.NDArray[np.int32]
+    gap_bound_: float
+    certified_: bool
+    intercept_: Array
 
     def __init__(
         self,

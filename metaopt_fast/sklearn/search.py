@@ -32,7 +32,7 @@ from metaopt_fast.sklearn.classifier import (
 )
 from metaopt_fast.sklearn.cv_results import make_results
 from metaopt_fast.sklearn.regression import LogisticRegression
-from metaopt_fast.typing import Float64Array, IndexArray
+from metaopt_fast.typing import Array, BoolArray, Float64Array, IndexArray
 from metaopt_fast.validation.values import check_flag, check_integer, describe
 
 __all__ = ["LogisticRegression", "LogisticRegressionSearchCV"]
@@ -121,6 +121,17 @@ class LogisticRegressionSearchCV(LinearClassifier):
     >>> search.best_params_, round(search.best_score_, 3)
     ({'C': 1.0}, -0.08)
     """
+
+    gap_bounds_: Float64Array
+    certified_: BoolArray
+    n_splits_: int
+    multimetric_: bool
+    best_score_: float
+    best_index_: int
+    best_estimator_: LogisticRegression
+    n_iter_: npt.NDArray[np.int32]
+    intercept_: Array
+    refit_time_: float
 
     def __init__(
         self,

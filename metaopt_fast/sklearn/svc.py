@@ -76,6 +76,11 @@ class LinearSVC(LinearModel):
     array(['out'], dtype='<U3')
     """
 
+    intercept_: Float64Array
+    n_iter_: int
+    gap_bound_: float
+    certified_: bool
+
     def __init__(
         self,
         C: float = 1.0,

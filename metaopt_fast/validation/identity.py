@@ -41,6 +41,9 @@ class Names:
         Whether all parts so far are of this package's own classes.
     """
 
+    given: str | None
+    is_built_in: bool
+
     def __init__(self, given: str | None = None) -> None:
         self.given, self.is_built_in = given, True
         self.unnamed: list[tuple[str, Any]] = []
