@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 try:
     import metaopt_fast._kernels  # noqa: F401  # to say here what is missing
-except ImportError as error:
-    _why = str(error)
-    if isinstance(error, ModuleNotFoundError):
+except ImportError as _error:
+    _why = str(_error)
+    if isinstance(_error, ModuleNotFoundError):
         _why = (
             f"metaopt_fast was found in {__path__[0]}, but its compiled part is not there: run "
             "'pip install -e .' beside it, or start Python elsewhere to use an installed copy."
@@ -37,6 +37,7 @@ from metaopt_fast.search.result import SearchResult, merge_results
 
 if TYPE_CHECKING:
     from metaopt_fast import metrics, reference
+    from metaopt_fast import typing as typing
     from metaopt_fast.data.batches import CollectedRows, collect_batches
     from metaopt_fast.data.duplicates import merge_duplicates
     from metaopt_fast.data.standardize import standardize
@@ -179,6 +180,11 @@ _LATER = {
     "standardize": "data.standardize",
     "tune_penalties": "selection.penalties",
 }
+
+
+def __dir__() -> list[str]:
+    """Return the public names, those that are imported when asked for too."""
+    return sorted({*globals(), *__all__, "typing"})
 
 
 def __getattr__(name: str) -> Any:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metaopt_fast.validation.values import describe
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # By Okabe and Ito (2008): told apart by readers who see colours in any way.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -13,7 +16,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 OFFSETS = [(x, y) for y in (-9, 4, -20, 15, -31, 26, -42, 37) for x in (4, -4)]
 
 
-def axes(name: str, ax: Any) -> Any:
+def axes(name: str, ax: Axes | None) -> Axes:
     """Return the axes given, or those of a new figure; raise an ImportError that names the
     extra."""
     if ax is not None:
@@ -27,7 +30,7 @@ def axes(name: str, ax: Any) -> Any:
     return styled(pyplot.subplots(figsize=(6.4, 4.0), layout="constrained")[1])
 
 
-def styled(ax: Any) -> Any:
+def styled(ax: Axes) -> Axes:
     """Give new axes a light grid below what is drawn, and the palette; return them."""
     from cycler import cycler
 
@@ -38,9 +41,9 @@ def styled(ax: Any) -> Any:
     return ax
 
 
-def label_points(ax: Any, points: Sequence[tuple[float, float, str]]) -> None:
+def label_points(ax: Axes, points: Sequence[tuple[float, float, str]]) -> None:
     """Write texts beside points, each where it covers no text and no point, if there is room."""
-    ax.figure.draw_without_rendering()  # only then is it known where points are
+    ax.figure.canvas.figure.draw_without_rendering()  # only then is it known where points are
     spots = ax.transData.transform([point[:2] for point in points])
     taken: list[Any] = []
     for x, y, text in points:

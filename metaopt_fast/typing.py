@@ -10,7 +10,7 @@ for a method is asked only where it knows of every override of it: where a class
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, Self, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,17 @@ Float64Array: TypeAlias = npt.NDArray[np.float64]
 Int64Array: TypeAlias = npt.NDArray[np.int64]
 IndexArray: TypeAlias = npt.NDArray[np.intp]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
+
+# Names that arguments take, which editors then offer.
+DescentMethod: TypeAlias = Literal[
+    "gd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "lbfgs"
+]
+EvolveMethod: TypeAlias = Literal["cem", "snes", "ars", "shrinking", "integer_local_search"]
+FitLoss: TypeAlias = Literal["logistic", "squared_hinge"]
+IntervalMethod: TypeAlias = Literal["percentile", "BCa"]
+BootstrapKind: TypeAlias = Literal["multinomial", "poisson", "bayesian"]
+ResampleKind: TypeAlias = Literal["multinomial", "poisson", "bayesian", "subsample", "jackknife"]
+ValueMethod: TypeAlias = Literal["banzhaf", "shapley", "loo"]
 
 
 class Parametric(Protocol):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from metaopt_fast.bench.rates import BUSY_SPREAD, Rate, Rates, is_beyond
 from metaopt_fast.plots import PALETTE, axes, label_points
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 HEAD = ("kernel", "shape", "dtype", "threads", "rate", "spread", "GFLOP/s", "ratio", "limit")
@@ -75,7 +79,7 @@ def _short(value: float) -> str:
     return f"{value / scale:.3g} {prefix}".rstrip()
 
 
-def plot_roofline(rates: Rates, ax: Any = None) -> Any:
+def plot_roofline(rates: Rates, ax: Axes | None = None) -> Axes:
     """Draw the limits and the kernels: operations per second against operations per byte.
 
     A limit that a kernel is above is not drawn: it was measured too low, on a busy machine.
@@ -93,19 +97,18 @@ def plot_roofline(rates: Rates, ax: Any = None) -> Any:
         for rate in done_in:
             marker = "x" if rate.kernel.startswith("NumPy") else "o"
             filled = "full" if rate.dtype == "float64" else "none"
-            ax.plot(
-                rate.intensity, rate.gflops, marker, color=colour, markersize=5, fillstyle=filled
-            )
+            ax.plot(*point(rate), marker, color=colour, markersize=5, fillstyle=filled)
     ax.set(xscale="log", yscale="log", xlabel="operations per byte", ylabel="GFLOP/s")
     busy = "\nThe machine was busy: points may be too low." if rates.doubts else ""
     words = "Kernels (o; open: rows in float32), NumPy (x), limits of the machine"
     ax.set_title(words + busy, fontsize="small")
     if ax.get_legend_handles_labels()[0]:
         ax.legend(loc="lower right", fontsize="small")
-    points = [
-        (rate.intensity, rate.gflops, rate.kernel)
-        for rate in shown
-        if rate.dtype == "float64" and rate.intensity and rate.gflops
-    ]
-    label_points(ax, points)
+    named = [rate for rate in shown if rate.dtype == "float64"]
+    label_points(ax, [(*point(rate), rate.kernel) for rate in named])
     return ax
+
+
+def point(rate: Rate) -> tuple[float, float]:
+    """Return where a kernel that has a count of operations is drawn."""
+    return rate.intensity or math.nan, rate.gflops or math.nan

@@ -40,6 +40,7 @@ from metaopt_fast.runs.evaluation import (
 from metaopt_fast.samplers.base import MAX_SEED
 from metaopt_fast.typing import (
     BatchDifferentiable,
+    DescentMethod,
     Differentiable,
     Float64Array,
     Objective,
@@ -79,7 +80,7 @@ def gradient_descent(
     *,
     n_starts: int | None = None,
     learning_rate: npt.ArrayLike | Schedule | None = None,
-    method: str = "gd",
+    method: DescentMethod = "gd",
     max_iter: int = 1000,
     tol: float = 1e-6,
     validation: Objective | None = None,

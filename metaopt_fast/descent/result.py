@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.validation.values import check_integer
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class Status(IntEnum):
@@ -129,7 +132,7 @@ class DescentResult:
             "validation_trace": self.validation_trace[k, : n_iter + 1].copy(),
         }
 
-    def plot_trace(self, ax: Any = None) -> Any:
+    def plot_trace(self, ax: Axes | None = None) -> Axes:
         """Draw the loss after each step, of many descents with the best one in front.
 
         With that of held-out rows, of one descent. Returns the matplotlib axes.

@@ -25,7 +25,7 @@ from metaopt_fast.runs.provenance import check_named, configuration, identify
 from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED, BuiltInSampler
 from metaopt_fast.samplers.independent import Normal
 from metaopt_fast.samplers.own import ANY_SAMPLER, OwnSampler
-from metaopt_fast.typing import Array, Objective, Sampler
+from metaopt_fast.typing import Array, EvolveMethod, Objective, Sampler
 from metaopt_fast.validation.identity import check_fingerprint, is_built_in
 from metaopt_fast.validation.overrides import threaded
 from metaopt_fast.validation.values import (
@@ -51,7 +51,7 @@ def evolve(
     objective: Objective,
     start: Sampler | npt.ArrayLike,
     *,
-    method: str = "cem",
+    method: EvolveMethod = "cem",
     population: int = 256,
     generations: int = 100,
     seed: int = 0,

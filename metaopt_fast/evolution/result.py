@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from metaopt_fast.files.archive import check_array
 from metaopt_fast.runs.saved import SavedRun
 from metaopt_fast.typing import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 TOP_DTYPE = np.dtype([("generation", np.int64), ("index", np.int64), ("loss", np.float64)])
 TRACE_DTYPE = np.dtype(
@@ -109,7 +112,7 @@ class EvolveResult(SavedRun):
             "config": self.config,
         }
 
-    def plot_trace(self, ax: Any = None) -> Any:
+    def plot_trace(self, ax: Axes | None = None) -> Axes:
         """Draw the best loss so far, and the best and the median of each generation.
 
         Returns the matplotlib axes.

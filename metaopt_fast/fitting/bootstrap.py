@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,11 @@ from metaopt_fast.floating_errors import shielded
 from metaopt_fast.plots import axes
 from metaopt_fast.runs.options import check_options
 from metaopt_fast.runs.progress import Progress
-from metaopt_fast.typing import BoolArray, Float64Array
+from metaopt_fast.typing import BoolArray, BootstrapKind, Float64Array, IntervalMethod, ResampleKind
 from metaopt_fast.validation.values import check_flag, check_integer, check_number, describe
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 METHODS = ("percentile", "BCa")
 # Resamples of which every row is drawn again: those whose out-of-bag rows say something.
@@ -96,7 +99,7 @@ class BootstrapResult:
         has_intercept = len(self.theta) > len(self.feature_names)
         return self.feature_names + ("intercept",) * has_intercept
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the interval of each coefficient, the largest first, and return the axes."""
         ax = axes("BootstrapResult.plot", ax)
         n = len(self.feature_names)
@@ -138,8 +141,8 @@ def bootstrap(
     l2: float,
     n_resamples: int = 1000,
     confidence_level: float = 0.95,
-    method: str = "percentile",
-    kind: str = "multinomial",
+    method: IntervalMethod = "percentile",
+    kind: BootstrapKind = "multinomial",
     groups: npt.ArrayLike | None = None,
     class_weight: ClassWeight = None,
     penalty_factor: npt.ArrayLike | None = None,
@@ -316,14 +319,14 @@ class Resamples:
     effort: Effort
     n_samples: int
     seed: int
-    kind: str
+    kind: BootstrapKind
 
     def __init__(
         self,
         models: Differing,
         effort: Effort,
         seed: int,
-        kind: str,
+        kind: BootstrapKind,
         groups: npt.ArrayLike | None,
         n_samples: int,
     ) -> None:
@@ -331,7 +334,7 @@ class Resamples:
         self.seed, self.kind = check_integer("seed", seed, 0), kind
         self.weights(0, 1, kind)  # what is wrong with groups is said first
 
-    def weights(self, first: int, last: int, kind: str) -> npt.NDArray[Any]:
+    def weights(self, first: int, last: int, kind: ResampleKind) -> npt.NDArray[Any]:
         """Return the weights of some resamples."""
         return bootstrap_weights(
             self.n_samples,

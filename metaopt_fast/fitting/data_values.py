@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +23,11 @@ from metaopt_fast.runs.options import check_options
 from metaopt_fast.runs.progress import Progress
 from metaopt_fast.samplers.base import MAX_SEED
 from metaopt_fast.samplers.independent import Uniform
-from metaopt_fast.typing import BoolArray, Float64Array
+from metaopt_fast.typing import BoolArray, Float64Array, ValueMethod
 from metaopt_fast.validation.values import check_integer, check_number, to_float64
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 METHODS = ("banzhaf", "shapley", "loo")
 UTILITIES = ("neg_log_loss", "accuracy")
@@ -59,7 +62,7 @@ class DataValues:
     method: str
     interrupted: bool
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the values in order, with their standard errors, and return the axes."""
         ax = axes("DataValues.plot", ax)
         order = np.argsort(self.values, kind="stable")
@@ -90,7 +93,7 @@ def data_values(
     y_val: npt.ArrayLike,
     *,
     l2: float,
-    method: str = "banzhaf",
+    method: ValueMethod = "banzhaf",
     n_subsets: int | None = None,
     utility: str = "neg_log_loss",
     class_weight: ClassWeight = None,

@@ -49,7 +49,7 @@ from metaopt_fast.fitting.starts import start
 from metaopt_fast.fitting.training_sets import ReducedModels
 from metaopt_fast.fitting.validation_gradients import check_gradient
 from metaopt_fast.floating_errors import shielded
-from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
+from metaopt_fast.typing import BoolArray, FitLoss, Float64Array, IndexArray
 from metaopt_fast.validation.values import check_flag
 
 
@@ -65,7 +65,7 @@ def fit_many(
     penalty_factor: npt.ArrayLike | None = None,
     center: npt.ArrayLike | None = None,
     fit_intercept: bool = True,
-    loss: str = "logistic",
+    loss: FitLoss = "logistic",
     validation_gradient: bool = False,
     feature_groups: npt.ArrayLike | None = None,
     tol: float = 1e-8,

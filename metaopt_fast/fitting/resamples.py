@@ -12,7 +12,7 @@ from metaopt_fast.data.checks import check_groups
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED
 from metaopt_fast.samplers.independent import Integers, Uniform
-from metaopt_fast.typing import Float64Array, IndexArray
+from metaopt_fast.typing import Float64Array, IndexArray, ResampleKind
 from metaopt_fast.validation.labels import read_labels
 from metaopt_fast.validation.values import check_integer, check_number, describe
 
@@ -31,7 +31,7 @@ def bootstrap_weights(
     n_resamples: int | None = None,
     *,
     seed: int = 0,
-    kind: str = "multinomial",
+    kind: ResampleKind = "multinomial",
     fraction: float = 0.5,
     groups: npt.ArrayLike | None = None,
     start: int = 0,

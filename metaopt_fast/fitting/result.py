@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ from metaopt_fast.plots import axes
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
 from metaopt_fast.validation.frames import as_frame
 from metaopt_fast.validation.values import check_flag, check_integer, describe
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class Status(IntEnum):
@@ -181,7 +184,9 @@ class FitResult:
             columns["validation_accuracy"] = self.validation_accuracy
         return pandas.DataFrame({name: np.ravel(values) for name, values in columns.items()})
 
-    def plot_path(self, ax: Any = None, *, fold: int | None = None, names: int = 10) -> Any:
+    def plot_path(
+        self, ax: Axes | None = None, *, fold: int | None = None, names: int = 10
+    ) -> Axes:
         """Draw the weights of the models of two classes against the strength of their penalty.
 
         Parameters
@@ -273,8 +278,12 @@ class FitResult:
 
 
 def plot_weights(
-    ax: Any, strengths: Float64Array, weights: Float64Array, names: Sequence[str], n_named: int
-) -> Any:
+    ax: Axes | None,
+    strengths: Float64Array,
+    weights: Float64Array,
+    names: Sequence[str],
+    n_named: int,
+) -> Axes:
     """Draw weights (M, n_features) against penalties in ascending order, the largest with names."""
     ax = axes("plot_path", ax)
     named = np.argsort(-np.abs(weights).max(axis=0), kind="stable")[:n_named]

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,9 @@ from metaopt_fast.samplers.base import MAX_SEED
 from metaopt_fast.samplers.independent import Uniform
 from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.values import check_integer, check_number, describe
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Shuffles of a pair of halves, until each half has both classes.
 ATTEMPTS = 1000
@@ -117,7 +120,7 @@ class StabilityResult:
     def _penalty(self, penalty: int) -> int:
         return check_integer("penalty", penalty, -len(self.l1), len(self.l1) - 1)
 
-    def plot(self, ax: Any = None, *, threshold: float = 0.75) -> Any:
+    def plot(self, ax: Axes | None = None, *, threshold: float = 0.75) -> Axes:
         """Draw each feature's probability against the penalty; those that reach a threshold have
         names. Returns the matplotlib axes."""
         threshold = check_number("threshold", threshold, 0.0)

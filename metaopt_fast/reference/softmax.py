@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.typing import Float64Array
-
 Array = npt.NDArray[Any]
 
 
@@ -39,7 +37,7 @@ class SoftmaxLoss:
         self.n_samples, self.n_features = X.shape
         self.n_classes: int = int(y.max()) + 1 if n_classes is None else n_classes
         self.X: Array = np.column_stack([X, np.ones(len(X), dtype)]) if fit_intercept else X
-        self.is_class: Float64Array = np.eye(self.n_classes)[y]
+        self.is_class: Array = np.eye(self.n_classes)[y]
         w = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, np.float64)
         self.w: Array = w / w.sum()
         self.l2, self.dtype = l2, dtype

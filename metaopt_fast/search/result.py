@@ -17,6 +17,8 @@ from metaopt_fast.typing import Array
 from metaopt_fast.validation.values import describe
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from metaopt_fast.search.scorecard import Scorecard
 
 # Entries of a configuration that may differ between shards of one search: they cannot change bits.
@@ -134,7 +136,7 @@ class SearchResult(SavedRun):
         has_intercept = self.config["fit_intercept"] is True
         return Scorecard.from_theta(self.theta, names, fit_intercept=has_intercept, X=X, y=y)
 
-    def plot_trace(self, ax: Any = None) -> Any:
+    def plot_trace(self, ax: Axes | None = None) -> Axes:
         """Draw the best loss against the number of candidates; returns the matplotlib axes."""
         from metaopt_fast.plots import axes
 
@@ -147,7 +149,7 @@ class SearchResult(SavedRun):
         ax.set(xscale="log", xlabel="candidates", ylabel="best loss", title="Random search")
         return ax
 
-    def plot_top(self, ax: Any = None) -> Any:
+    def plot_top(self, ax: Axes | None = None) -> Axes:
         """Draw the losses of the best candidates by rank; returns the matplotlib axes."""
         from metaopt_fast.plots import axes
 

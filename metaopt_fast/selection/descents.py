@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,9 @@ from metaopt_fast.validation.values import (
     check_integer,
     describe,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Hyper-parameters that may differ between descents, by their names in `gradient_descent` and in a
 # schedule of learning rates; betas have one name each.
@@ -96,7 +99,7 @@ class DescentSearchResult:
         """The loss of `theta` on the validation set."""
         return float(self.validation_loss[0])
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the validation losses of a race's candidates at its rungs, those that were dropped
         in grey.
 

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,9 @@ from metaopt_fast.selection.scores import MACHINE_SCORES, SCORES
 from metaopt_fast.selection.splits import SplitFits, fit_splits, score_splits
 from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.values import check_integer, describe
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Prepare = Callable[[IndexArray], Float64Array]
 
@@ -98,7 +101,7 @@ class TuneResult:
         everyone = np.ones(len(self.C), np.bool_)
         return within_one_standard_error(self.scores, -self.C, everyone, self.best)
 
-    def plot_scores(self, ax: Any = None) -> Any:
+    def plot_scores(self, ax: Axes | None = None) -> Axes:
         """Draw the mean score of the folds against C, with its standard error.
 
         Returns the matplotlib axes.

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from metaopt_fast.plots import axes
 from metaopt_fast.trees.tree import Tree, leaf_words
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 BOX = {"boxstyle": "round", "facecolor": "white", "edgecolor": "0.5"}
 
 
-def draw(tree: Tree, ax: Any) -> Any:
+def draw(tree: Tree, ax: Axes | None) -> Axes:
     """Draw questions above their answers, leaves side by side; return the axes."""
     leaves, is_new = tree.leaves, ax is None
     ax = axes("plot", ax)
     if is_new:
-        ax.figure.set_size_inches(max(6.4, 1.3 * len(leaves)), 4.0)
+        ax.figure.canvas.figure.set_size_inches(max(6.4, 1.3 * len(leaves)), 4.0)
     places = {leaf: float(k) for k, leaf in enumerate(leaves)}
     for position in reversed(range(len(tree.splits))):
         if tree.splits[position] is not None:

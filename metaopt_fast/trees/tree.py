@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ from metaopt_fast.typing import Float64Array, IndexArray, Int64Array
 from metaopt_fast.validation.frames import as_numbers
 from metaopt_fast.validation.labels import short
 from metaopt_fast.validation.text import shown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class Split(NamedTuple):
@@ -192,7 +195,7 @@ class Tree:
         lines += self._lines(2 * position + 1, "yes: ", indent + "  ")
         return lines + self._lines(2 * position + 2, "no: ", indent + "  ")
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the tree, by matplotlib.
 
         Returns the matplotlib axes.

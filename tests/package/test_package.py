@@ -11,6 +11,7 @@ import sys
 import tomllib
 from importlib import resources
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -258,3 +259,28 @@ def test_a_path_that_a_document_names_is_there(page):
     folders += [path.parent for path in PACKAGE.glob("*/__init__.py")]
     for name in named:
         assert any((folder / name).exists() for folder in folders), name
+
+
+def test_dir_has_what_is_imported_when_asked_for(run_python):
+    program = (
+        "import metaopt_fast as mf; print(set(mf.__all__) <= set(dir(mf)), 'typing' in dir(mf))"
+    )
+    assert run_python(program).stdout == "True True\n"
+
+
+def test_names_that_arguments_take_are_those_that_type_checkers_know():
+    from metaopt_fast import typing as names
+    from metaopt_fast.descent import gradient_descent
+    from metaopt_fast.evolution import evolve
+    from metaopt_fast.fitting import arguments, bootstrap, data_values, resamples
+
+    for known, taken in (
+        (names.DescentMethod, gradient_descent.METHODS),
+        (names.EvolveMethod, evolve.METHODS),
+        (names.FitLoss, arguments.LOSSES),
+        (names.IntervalMethod, bootstrap.METHODS),
+        (names.BootstrapKind, bootstrap.KINDS),
+        (names.ResampleKind, resamples.KINDS),
+        (names.ValueMethod, data_values.METHODS),
+    ):
+        assert set(get_args(known)) == set(taken)
