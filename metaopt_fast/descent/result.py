@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.notebook import card
+from metaopt_fast.validation.frames import frame_of
 from metaopt_fast.validation.values import check_integer
 
 if TYPE_CHECKING:
@@ -167,6 +169,16 @@ class DescentResult:
             f"  best        number {self.best:,}: {self[self.best]._ending()}\n"
             f"{self[self.best]._rows()}"
         )
+
+    def to_frame(self) -> Any:
+        """Return how the descents ended as a pandas.DataFrame: a row for each, without thetas."""
+        names = ["loss", "gradient_norm", "n_iter", "status", "learning_rate"]
+        names += ["validation_loss", "best_iter"] * (self.validation_trace is not None)
+        return frame_of({name: np.atleast_1d(getattr(self, name)) for name in names})
+
+    def _repr_html_(self) -> str:
+        one = self if self.theta.ndim == 1 else self[self.best]
+        return card(repr(self), [], enumerate(one.trace.tolist()))
 
     def _ending(self) -> str:
         noun = "step" if self.n_iter == 1 else "steps"

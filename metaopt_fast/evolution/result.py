@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from metaopt_fast.files.archive import check_array
+from metaopt_fast.models.of_result import Predicting
+from metaopt_fast.notebook import card
 from metaopt_fast.runs.saved import SavedRun
 from metaopt_fast.typing import Array
 
@@ -27,7 +29,7 @@ TRACE_DTYPE = np.dtype(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class EvolveResult(SavedRun):
+class EvolveResult(SavedRun, Predicting):
     """The best candidates of an evolution.
 
     Attributes
@@ -139,6 +141,12 @@ class EvolveResult(SavedRun):
         ]
         first, last = self.trace["scale"][[0, -1]].tolist()
         return self._text(head, [f"  scale       {first:.3g} to {last:.3g}"])
+
+    def _repr_html_(self) -> str:
+        trace = zip(
+            self.trace["generation"].tolist(), self.trace["best_so_far"].tolist(), strict=True
+        )
+        return card(repr(self), self._coefficients(), trace)
 
     def _name_of(self, entry: Any) -> str:
         return f"{entry['index']:,} of generation {entry['generation']:,}"

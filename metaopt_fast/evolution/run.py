@@ -28,7 +28,10 @@ from metaopt_fast.typing import Array
 from metaopt_fast.validation.values import check_path, describe
 
 # Entries of a configuration that a resumed run may change: they cannot change what is done already.
-FREE_ENTRIES = ("generations", "patience", "tol", "isa", "n_threads", "versions", "metadata")
+FREE_ENTRIES = (
+    *("generations", "patience", "tol", "isa", "n_threads", "versions", "metadata"),
+    *("feature_names", "classes"),
+)
 
 # A checkpoint takes at most so large a part of the time. It grows with the trace: 7 ms after 100
 # generations of 30 parameters, 26 ms after 100,000, so that a kill loses 0.1 to 0.3 s.

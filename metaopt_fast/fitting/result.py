@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.arithmetic import log
 from metaopt_fast.fitting.choice import within_one_standard_error
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.models.model import LOGISTIC, SOFTMAX, Model
 from metaopt_fast.models.preparation import Preparation
+from metaopt_fast.notebook import card
 from metaopt_fast.plots import axes
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
-from metaopt_fast.validation.frames import as_frame
+from metaopt_fast.validation.frames import as_frame, frame_of
 from metaopt_fast.validation.values import check_flag, check_integer, describe
 
 if TYPE_CHECKING:
@@ -167,10 +169,6 @@ class FitResult:
         ImportError
             If pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError:
-            raise ImportError("to_frame needs pandas: pip install pandas.") from None
         shape = self.loss.shape
         numbers = zip(("model", "fold"), np.indices(shape), strict=False)
         columns: dict[str, Any] = dict(numbers)
@@ -182,7 +180,7 @@ class FitResult:
         if self.validation_loss is not None:
             columns["validation_loss"] = self.validation_loss
             columns["validation_accuracy"] = self.validation_accuracy
-        return pandas.DataFrame({name: np.ravel(values) for name, values in columns.items()})
+        return frame_of({name: np.ravel(values) for name, values in columns.items()})
 
     def plot_path(
         self, ax: Axes | None = None, *, fold: int | None = None, names: int = 10
@@ -256,6 +254,15 @@ class FitResult:
             return Model.linear(theta, preparation, classes, link=link)
         coef, intercept = theta[:, :-1].copy(), theta[:, -1].copy()
         return Model(tuple(classes), None, preparation, coef, intercept, SOFTMAX)
+
+    def _repr_html_(self) -> str:
+        strengths = (self.l1 + self.l2).reshape(len(self.loss), -1).mean(axis=1)
+        losses = self.loss if self.validation_loss is None else self.validation_loss
+        means = losses.reshape(len(losses), -1).mean(axis=1)
+        order = np.argsort(strengths, kind="stable")
+        order = order[strengths[order] > 0]
+        points = zip(log(strengths[order]).tolist(), means[order].tolist(), strict=True)
+        return card(repr(self), [], points)
 
     def __repr__(self) -> str:
         folds = "" if self.loss.ndim == 1 else f" x {self.loss.shape[1]} folds"

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 import metaopt_fast._kernels as _kernels
-from metaopt_fast.data.checks import check_sample_weight, check_X, check_y
+from metaopt_fast.data.checks import check_classes, check_sample_weight, check_X
 from metaopt_fast.data.packing import pack
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.base import (
@@ -20,6 +20,7 @@ from metaopt_fast.objectives.base import (
 )
 from metaopt_fast.samplers.base import BATCH_NUMBERS, MAX_INDEX, MAX_SEED, BuiltInSampler, allocate
 from metaopt_fast.typing import Float64Array
+from metaopt_fast.validation.frames import frame_names
 from metaopt_fast.validation.values import check_integer, check_threshold
 
 MAX_BINS = 65536
@@ -106,8 +107,9 @@ class AUCObjective(LinearData):
     ) -> None:
         self.n_bins: int = check_integer("n_bins", n_bins, 2, MAX_BINS)
         super().__init__(fit_intercept, dtype, n_threads)
+        self.feature_names = frame_names("X", X)
         X = check_X(X)
-        positive = check_y(y, len(X))
+        self.classes, positive = check_classes(y, len(X))
         weights = class_weights(check_sample_weight(sample_weight, len(X)), positive)
         # Classes share no block, so that the kernels know the class of each.
         strata = positive.astype(np.intp)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Self, TypeGuard, cast
 
 import numpy as np
@@ -97,6 +97,9 @@ class LinearData(ABC):
     n_samples: int
     n_features: int
     n_params: int
+    # Names of a frame's columns, and labels as they were given, the lesser first.
+    feature_names: tuple[str, ...] | None = None
+    classes: Sequence[Any] = (0, 1)
 
     def __init__(self, fit_intercept: bool, dtype: npt.DTypeLike, n_threads: int | None) -> None:
         self.fit_intercept: bool = check_flag("fit_intercept", fit_intercept)

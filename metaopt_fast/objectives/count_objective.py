@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -126,6 +126,8 @@ class CountObjective:
         self.n_params: int = counts.n_params
         self.fit_intercept: bool = counts.fit_intercept
         self.dtype: str = counts.dtype
+        self.feature_names: tuple[str, ...] | None = counts.feature_names
+        self.classes: Sequence[Any] = counts.classes
         if self.max_gap is not None:
             self._check_groups()
 

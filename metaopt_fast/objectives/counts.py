@@ -12,10 +12,10 @@ import numpy.typing as npt
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.arithmetic import last_margin
 from metaopt_fast.data.checks import (
+    check_classes,
     check_groups,
     check_sample_weight,
     check_X,
-    check_y,
     unit_of,
 )
 from metaopt_fast.data.packed import BLOCKS_PER_SPAN, Packed
@@ -23,6 +23,7 @@ from metaopt_fast.data.packing import pack
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.base import LinearData
 from metaopt_fast.typing import Array, Float64Array, IndexArray
+from metaopt_fast.validation.frames import frame_names
 from metaopt_fast.validation.values import (
     as_real_array,
     check_number,
@@ -109,8 +110,9 @@ class ConfusionCounts(LinearData):
     ) -> None:
         super().__init__(fit_intercept, dtype, n_threads)
         self.thresholds: tuple[float, ...] = _check_thresholds(thresholds)
+        self.feature_names = frame_names("X", X)
         X = check_X(X)
-        positive = check_y(y, len(X))
+        self.classes, positive = check_classes(y, len(X))
         weights = check_sample_weight(sample_weight, len(X))
         self.group_labels: list[Any]
         self.group_labels, group = check_groups(groups, len(X))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 import metaopt_fast._kernels as _kernels
-from metaopt_fast.data.checks import check_rows, check_sample_weight, check_X, check_y
+from metaopt_fast.data.checks import check_classes, check_rows, check_sample_weight, check_X
 from metaopt_fast.data.packed import Packed
 from metaopt_fast.data.packing import pack
 from metaopt_fast.data.sparse_packed import SparseEvaluator, SparsePacked
@@ -25,6 +25,7 @@ from metaopt_fast.objectives.stages import Use
 from metaopt_fast.objectives.unscreened import Unscreened
 from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED, BuiltInSampler, allocate
 from metaopt_fast.typing import Array, BoolArray, Float64Array
+from metaopt_fast.validation.frames import frame_names
 from metaopt_fast.validation.values import (
     check_flag,
     check_integer,
@@ -66,6 +67,7 @@ class PointwiseLoss(PenalisedLoss):
         super().__init__(fit_intercept, dtype, n_threads)
         memory = check_storage(storage)
         merges, sparse = check_flag("merge_duplicates", merge_duplicates), sparse_rows("X", X)
+        self.feature_names = frame_names("X", X)
         if sparse is not None:
             self._check_takes_sparse(merges, memory)
         elif merges:
@@ -78,7 +80,8 @@ class PointwiseLoss(PenalisedLoss):
 
             X, y, sample_weight = duplicates.merge_duplicates(X, y, sample_weight)
         rows = check_X(X) if sparse is None else sparse
-        positive, weights = check_y(y, len(rows)), None
+        self.classes, positive = check_classes(y, len(rows))
+        weights = None
         if sample_weight is not None:
             weights = check_sample_weight(sample_weight, len(rows))
         self._packed: Packed | SparsePacked = self._pack(rows, positive, weights, memory)

@@ -24,6 +24,7 @@ from metaopt_fast.objectives.base import PenalisedLoss
 from metaopt_fast.objectives.eigenvalues import moment_bound
 from metaopt_fast.objectives.penalties import L2, Penalty
 from metaopt_fast.typing import Float64Array
+from metaopt_fast.validation.frames import frame_names
 from metaopt_fast.validation.values import check_number
 
 # A product of 8 rows' sums over the classes stays in the range of single precision.
@@ -93,8 +94,10 @@ class SoftmaxLoss(PenalisedLoss):
         self.l2: float = check_number("l2", l2, 0.0)
         super().__init__(fit_intercept, dtype, n_threads)
         memory = check_storage(storage)
+        self.feature_names = frame_names("X", X)
         X = check_X(X)
         self.n_classes, classes = check_whole_labels(y, len(X), n_classes, MAX_CLASSES)
+        self.classes = range(self.n_classes)
         weights = None
         if sample_weight is not None:
             weights = check_sample_weight(sample_weight, len(X))

@@ -83,6 +83,7 @@ def configuration(
     }
     if identity.given is not None:
         config["given_fingerprint"] = identity.given
+    config |= told_of_columns(objective)
     import json
 
     try:
@@ -93,6 +94,18 @@ def configuration(
             "dicts."
         ) from None
     return config
+
+
+def told_of_columns(objective: Objective) -> dict[str, Any]:
+    """Return what models of an objective are to know, where it is not the usual: names of columns,
+    and labels other than 0 and 1 that JSON can hold."""
+    names, classes = (getattr(objective, name, None) for name in ("feature_names", "classes"))
+    told: dict[str, Any] = {} if names is None else {"feature_names": list(names)}
+    labels = [0, 1] if classes is None else list(classes)
+    is_usual = labels == [0, 1] and all(type(label) is int for label in labels)
+    if not is_usual and all(type(label) in (bool, int, float, str) for label in labels):
+        told["classes"] = labels
+    return told
 
 
 def _plain(value: object) -> bool | float | str | None:

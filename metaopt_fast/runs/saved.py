@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from metaopt_fast.typing import Array, Float64Array
+from metaopt_fast.validation.frames import frame_of
 from metaopt_fast.validation.values import check_path
 
 
@@ -34,6 +35,7 @@ class SavedRun:
     top: Array
     top_thetas: Array
     stopped_by: str | None
+    config: dict[str, Any]
 
     @property
     def theta(self) -> Float64Array:
@@ -50,6 +52,23 @@ class SavedRun:
     def interrupted(self) -> bool:
         """Whether Ctrl-C ended the run."""
         return self.stopped_by == "interrupt"
+
+    def to_frame(self) -> Any:
+        """Return the best candidates as a pandas.DataFrame: what tells each, its loss, and its
+        theta, by the names of columns if X was a frame.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        """
+        columns: dict[str, Any] = {name: self.top[name] for name in self.top.dtype.names or ()}
+        thetas = self.top_thetas.T
+        names = [*self.config.get("feature_names", []), "intercept"][: len(thetas)]
+        if len(names) < len(thetas) or names == ["intercept"]:
+            names = [str(j) for j in range(len(thetas))]
+        columns |= {f"theta_{name}": of for name, of in zip(names, thetas, strict=True)}
+        return frame_of(columns)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the result to an npz file, without pickle; `load` reads it.

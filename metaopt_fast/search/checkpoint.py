@@ -31,7 +31,10 @@ FORMAT_VERSION = 2
 
 # Entries of a configuration that a resumed search may change: they cannot change its bits. Of the
 # candidates there may be more than before, and names where there were none: see `Checkpoint.agree`.
-FREE_ENTRIES = ("n_candidates", "isa", "n_threads", "prune", "versions", "metadata", "names")
+FREE_ENTRIES = (
+    *("n_candidates", "isa", "n_threads", "prune", "versions", "metadata", "names"),
+    *("feature_names", "classes"),
+)
 
 # Shards that are folded at a time when a file is read.
 READ_TOGETHER = 4096

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.arithmetic import log
+from metaopt_fast.models.of_result import Predicting
+from metaopt_fast.notebook import card
 from metaopt_fast.runs.ranges import join_ranges
 from metaopt_fast.runs.ranking import TOP_DTYPE, improvements, select_best
 from metaopt_fast.runs.saved import SavedRun
@@ -24,12 +27,12 @@ if TYPE_CHECKING:
 # Entries of a configuration that may differ between shards of one search: they cannot change bits.
 LOCAL_ENTRIES = (
     *("start", "n_candidates", "isa", "n_threads", "prune", "versions", "metadata"),
-    "stages",
+    *("stages", "feature_names", "classes"),
 )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SearchResult(SavedRun):
+class SearchResult(SavedRun, Predicting):
     """The best candidates of a search.
 
     Attributes
@@ -167,6 +170,12 @@ class SearchResult(SavedRun):
         if self.certified:
             head.append("  certified   no other model of the box has a lower loss")
         return self._text(head)
+
+    def _repr_html_(self) -> str:
+        at = log(np.append(self.trace["index"] + 1.0, self.ranges[-1][1]))
+        losses = np.append(self.trace["loss"], self.loss)
+        points = zip(at.tolist(), losses.tolist(), strict=True)
+        return card(repr(self), self._coefficients(), points)
 
     def _name_of(self, entry: Any) -> str:
         return f"{entry['index']:,}"

@@ -51,6 +51,21 @@ def as_frame(name: str, value: Any) -> Frame | None:
     return None
 
 
+def frame_names(name: str, value: Any) -> tuple[str, ...] | None:
+    """Return the names of a frame's columns as text; None of anything else."""
+    frame = as_frame(name, value)
+    return None if frame is None else tuple(map(str, frame.names))
+
+
+def frame_of(columns: dict[str, Any]) -> Any:
+    """Return columns as a pandas.DataFrame."""
+    try:
+        import pandas
+    except ImportError:
+        raise ImportError("to_frame needs pandas: pip install pandas.") from None
+    return pandas.DataFrame(columns)
+
+
 def select_columns(value: Any, positions: list[int]) -> Any:
     """Return a frame of some of the columns, by their numbers."""
     if hasattr(type(value), "iloc"):

@@ -112,7 +112,11 @@ def entries():
             metrics.group_rates, {"counts": COUNTS, "rate": "tpr"}, excepted=COUNTS_AS_THEY_ARE
         ),
     }
-    for name in ("to_dict", "save", "plot_trace"):
+    for name in ("predict", "predict_proba"):
+        table[f"SearchResult.{name}"] = Entry(getattr(SEARCH, name), {"X": X})
+        table[f"EvolveResult.{name}"] = Entry(getattr(EVOLUTION, name), {"X": X})
+    table["DescentResult.to_frame"] = Entry(DESCENT.to_frame, {})
+    for name in ("to_dict", "save", "plot_trace", "model", "to_sklearn", "to_frame"):
         valid = {"path": "saved.npz"} if name == "save" else {}
         table[f"SearchResult.{name}"] = Entry(getattr(SEARCH, name), valid)
         table[f"EvolveResult.{name}"] = Entry(getattr(EVOLUTION, name), valid)

@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from fits import problem
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.linear_model import LogisticRegression
@@ -166,7 +166,6 @@ def test_a_centre_is_in_units_of_x():
 
 
 @pytest.mark.parametrize("loss", ["logistic", "squared_hinge"])
-@settings(max_examples=25)
 @given(seed=st.integers(0, 99), l2=st.sampled_from([1e-6, 1e-3, 1.0]))
 def test_the_gap_is_that_of_exact_decisions_of_x(loss, seed, l2):
     """The mean loss of theta by exact arithmetic on X is within the bound of a fit's own loss."""
@@ -240,7 +239,6 @@ def test_many_rows_are_judged_some_at_a_time(monkeypatch):
 # ------------------------------------------------------------------------------------- deviations
 
 
-@settings(max_examples=60)
 @given(data=st.data())
 def test_deviations_are_those_of_exact_arithmetic(data):
     n = data.draw(st.integers(2, 12))

@@ -141,6 +141,8 @@ TESTS = {
     "objectives/network": ["network"],
     "objectives/softmax": ["softmax", "losses"],
     "objectives/unscreened": ["sparse_losses"],
+    "models/of_result": ["model_of_results"],
+    "notebook": ["model_of_results"],
     "plots": ["plots"],
     "runs/evaluation": ["search", "search_objectives", "own_samplers", "bad_input"],
     "runs/options": ["search", "bad_input"],
