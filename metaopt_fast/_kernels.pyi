@@ -103,6 +103,7 @@ class SparseSteps:
         out: _Float64Array,
         n_threads: int,
     ) -> None: ...
+    def climb(self, l2: _Float64Array, out: _Float64Array, n_threads: int) -> None: ...
     def move_residuals(
         self,
         factors: _Float64Array,
@@ -576,6 +577,9 @@ def newton_steps(
     max_iter: int,
     n_threads: int,
 ) -> tuple[float, int, float]: ...
+def turn_margins(
+    probabilities: _Float64Array, weights: _Float64Array, slopes: _Float64Array
+) -> None: ...
 def sparse_decisions(
     columns: _Float64Array,
     thetas: _Float64Array,

@@ -2,6 +2,7 @@
 # table.pxi and sparse.pxi.
 
 cimport cython
+from cpython.exc cimport PyErr_CheckSignals
 from libc.stdlib cimport free, malloc
 
 # Visits of reading and writing a number of a few vectors.
@@ -112,8 +113,7 @@ cdef class SparseSteps:
         two without the intercept.
         """
         cdef Py_ssize_t n_blocks, i, lane, at = self.n_features
-        cdef double *x = <double *>self.step.x
-        self.step.factors, self.step.l2, self.step.asked = &factors[0, 0], &l2[0], &asked[0]
+        self.step.factors, self.step.asked = &factors[0, 0], &asked[0]
         self.step.any_asked = False
         for lane in range(self.lanes):
             self.step.any_asked |= asked[lane] > 0
@@ -127,15 +127,26 @@ cdef class SparseSteps:
             if self.step.has_intercept:
                 self.step.product[at * self.lanes + lane] = sum_of_blocks(
                     self.sums + 2 * self.lanes + lane, n_blocks, ROW_SUMS * self.lanes)
+        self.climb(l2, out[2:], n_threads)
+
+    def climb(self, const double[::1] l2, double[:, ::1] out, int n_threads):
+        """Multiply the slopes of the rows with the columns, and add the penalty's: write what
+        `visit` does of products.
+
+        The slopes' sums are the products for the intercept, if there is one.
+        """
+        cdef Py_ssize_t n_blocks, i, lane, at = self.n_features
+        cdef double *x = <double *>self.step.x
+        self.step.l2 = &l2[0]
         share_blocks(&self.plan, visit_column_blocks, self.n_features,
                      product_work(&self.columns.matrix, self.step.lanes), n_threads)
         n_blocks = self.plan.n_blocks
         for lane in range(self.lanes):
             for i in range(COLUMN_SUMS):
-                out[2 + i, lane] = sum_of_blocks(self.sums + i * self.lanes + lane, n_blocks,
-                                                 COLUMN_SUMS * self.lanes)
+                out[i, lane] = sum_of_blocks(self.sums + i * self.lanes + lane, n_blocks,
+                                             COLUMN_SUMS * self.lanes)
             if self.step.has_intercept:
-                out[2, lane] += (x[at * self.lanes + lane]
+                out[0, lane] += (x[at * self.lanes + lane]
                                  * self.step.product[at * self.lanes + lane])
 
     def move_residuals(self, const double[:, ::1] factors, const double[::1] l2,
@@ -166,3 +177,30 @@ cdef class SparseSteps:
             motion.any_theta |= factors[4, lane] != 0 or factors[6, lane] != 0
         share_blocks(&self.plan, move_direction_blocks, self.n_params,
                      MOVE_WORK * self.n_params * self.lanes, n_threads)
+
+
+# Numbers of rows of which slopes are made between two looks at signals.
+cdef Py_ssize_t TURNED_AT_ONCE = 5_000_000
+
+
+def turn_margins(const double[:, :, ::1] probabilities, const double[::1] weights,
+                 double[:, :, :] slopes):
+    """Turn the products of directions with rows, z[group][row][lane] for classes in lanes of
+    groups, into weight p_k (z_k - sum over l of p_l z_l), the product of a row's Hessian."""
+    cdef Py_ssize_t n_groups = slopes.shape[0], lanes = slopes.shape[2], row = 0, last, g, k
+    cdef Py_ssize_t n_rows = weights.shape[0]
+    cdef double mean, weight
+    while row < n_rows:
+        last = min(n_rows, row + TURNED_AT_ONCE // (n_groups * lanes) + 1)
+        with nogil:
+            while row < last:
+                mean, weight = 0, weights[row]
+                for g in range(n_groups):
+                    for k in range(lanes):
+                        mean += probabilities[g, row, k] * slopes[g, row, k]
+                for g in range(n_groups):
+                    for k in range(lanes):
+                        slopes[g, row, k] = weight * (
+                            probabilities[g, row, k] * (slopes[g, row, k] - mean))
+                row += 1
+        PyErr_CheckSignals()

@@ -190,14 +190,10 @@ def check_loss(loss: object, classes: Sequence[Any], has_l1: bool) -> None:
         raise ValueError(f"loss is {loss!r}, but l1 is above 0: pass l1=0, or loss='logistic'.")
 
 
-def why_dense(
-    l1: Float64Array, l2: Float64Array, classes: Sequence[Any], loss: str
-) -> tuple[str, str] | None:
+def why_dense(l1: Float64Array, l2: Float64Array, loss: str) -> tuple[str, str] | None:
     """Return what there is no fit of sparse rows for, and the cure; None where there is one."""
     if loss != "logistic":
         return f"loss is {loss!r}", "loss='logistic'"
-    if len(classes) > 2:
-        return f"y holds {len(classes)} classes", "labels of two, one class against the others"
     if not ((l1 > 0) | (l2 > 0)).all():
         return "l2 is 0", "a positive l2 or l1"
     return None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,17 +24,12 @@ from metaopt_fast.fitting.arguments import (
     check_training_sets,
     why_dense,
 )
-from metaopt_fast.fitting.certificates import (
-    logistic_convexity_gaps,
-    logistic_gap_after_rounding,
-)
 from metaopt_fast.fitting.class_weights import ClassWeight, check_class_weight
+from metaopt_fast.fitting.dense_fits import fit_dense
 from metaopt_fast.fitting.differing import differs, fit_differing
 from metaopt_fast.fitting.hinge import fit_machines
 from metaopt_fast.fitting.lasso import fit_paths
-from metaopt_fast.fitting.models import Models, Optima
-from metaopt_fast.fitting.newton import fit
-from metaopt_fast.fitting.reductions import Reduction
+from metaopt_fast.fitting.models import Optima
 from metaopt_fast.fitting.result import (
     STATUSES,
     FitResult,
@@ -44,9 +40,8 @@ from metaopt_fast.fitting.result import (
 )
 from metaopt_fast.fitting.softmax import SoftmaxOptima, fit_softmax
 from metaopt_fast.fitting.sparse_fits import fit_sparse
+from metaopt_fast.fitting.sparse_softmax import fit_sparse_softmax
 from metaopt_fast.fitting.standardized import fit_standardized
-from metaopt_fast.fitting.starts import start
-from metaopt_fast.fitting.training_sets import ReducedModels
 from metaopt_fast.fitting.validation_gradients import check_gradient
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.typing import BoolArray, FitLoss, Float64Array, IndexArray
@@ -262,7 +257,7 @@ def fit_models(
     shape = (len(of_l2), len(rows.left_out))
     has_l1 = (of_l1 > 0).any(axis=1)
     check_loss(loss, rows.classes, bool(has_l1.any()))
-    if rows.is_sparse and (why := why_dense(of_l1, of_l2, rows.classes, loss)):
+    if rows.is_sparse and (why := why_dense(of_l1, of_l2, loss)):
         rows = as_dense(rows, *why)
     if not rows.is_sparse and len(rows.classes) == 2 and not has_l1.all():
         check_size(rows.X.shape, rows.fit_intercept, loss)
@@ -297,7 +292,7 @@ def fit_models(
     elif loss == "squared_hinge":
         optima, validation = fit_machines(rows, choices, set_of, l2_of, near, effort)
     else:
-        fit_all = fit_softmax if len(rows.classes) > 2 else fit_sparse if rows.is_sparse else _fit
+        fit_all = FITS[rows.is_sparse, len(rows.classes) > 2]
         optima, validation = fit_all(rows, choices, set_of, l2_of, near, effort)
     validation_loss, validation_accuracy = validation or (None, None)
     certified = optima.gap_bounds <= effort.tol * np.maximum(1, optima.losses)
@@ -342,15 +337,16 @@ def _fit_both(
     has_l1: BoolArray,
     factors: Float64Array | None,
 ) -> tuple[Optima, tuple[Float64Array, Float64Array] | None]:
-    """Do what `_fit` does, for models with an l1 penalty and for those without, by themselves."""
+    """Do what `fit_dense` does, for models with an l1 penalty and for those without, by themselves."""
     near = (None, None) if theta0 is None else (theta0[has_l1], theta0[~has_l1])
     found = fit_paths(
         rows, choices, set_of[has_l1], l1[has_l1], l2[has_l1], near[0], effort, factors
     )
     if has_l1.all():
         return found
-    fit_others = fit_sparse if rows.is_sparse else _fit
-    others = fit_others(rows, choices, set_of[~has_l1], l2[~has_l1], near[1], effort)
+    others = FITS[rows.is_sparse, False](
+        rows, choices, set_of[~has_l1], l2[~has_l1], near[1], effort
+    )
     place = np.argsort(np.argsort(~has_l1, kind="stable"), kind="stable")
     of_rows = place.reshape(-1, len(rows.left_out))[:, 0] // len(rows.left_out)
     optima = Optima(
@@ -367,38 +363,10 @@ def _fit_both(
     return optima, (loss, accuracy)
 
 
-def _fit(
-    rows: Rows,
-    choices: list[ClassWeight],
-    set_of: IndexArray,
-    l2: Float64Array,
-    theta0: Float64Array | None,
-    effort: Effort,
-) -> tuple[Optima, tuple[Float64Array, Float64Array] | None]:
-    """Fit models of training sets, one for each choice of class weights and each fold left out.
-
-    Returns them, and what they are worth on the folds, if there are any."""
-    reduced = ReducedModels.of(rows, choices, set_of, l2, effort.n_threads)
-    reduction, models = reduced.reduction, reduced.models
-    given = None if theta0 is None else reduction.inward(theta0, effort.n_threads)
-    near = start(reduced.strata, models, choices) if given is None else given
-    optima = fit(models, near, effort.tol, effort.max_iter)
-    validation = reduced.validate(optima.thetas)
-    if reduction.is_wide:
-        optima = _of_all_columns(optima, reduction, reduced.of_all_columns(), effort.tol)
-    thetas, moved = reduction.outward(optima.thetas)
-    gaps = logistic_gap_after_rounding(optima.gap_bounds, moved)
-    return replace(optima, thetas=thetas, gap_bounds=gaps), validation
-
-
-def _of_all_columns(optima: Optima, reduction: Reduction, models: Models, tol: float) -> Optima:
-    """Return optima of fewer columns as ones of all, evaluated again where they are now."""
-    everything = np.arange(len(models.set_of))
-    thetas = reduction.spread(optima.thetas, models.n_threads)
-    losses, gradients = models.evaluate(everything, thetas)
-    gaps = logistic_convexity_gaps(
-        models, everything, thetas, losses, gradients, 0.9 * optima.curvatures
-    )
-    lost = ~(losses - optima.losses <= tol * np.maximum(1, losses))
-    status = np.where(lost & (optima.status == Status.CONVERGED), Status.ROUNDING, optima.status)
-    return replace(optima, thetas=thetas, losses=losses, gap_bounds=gaps, status=status)
+# What fits logistic models with an l2 penalty, by whether X is sparse, and the classes more than 2.
+FITS: dict[tuple[bool, bool], Callable[..., Any]] = {
+    (False, False): fit_dense,
+    (False, True): fit_softmax,
+    (True, False): fit_sparse,
+    (True, True): fit_sparse_softmax,
+}

@@ -12,6 +12,8 @@ docs/explanation/softmax.md has the proof, and what rounding adds.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from metaopt_fast.fitting.softmax_sets import SoftmaxSets
@@ -19,10 +21,40 @@ from metaopt_fast.typing import Float64Array, IndexArray
 
 # The unit of rounding, and a hair more for what is of second order in it.
 UNIT = 1.01 * 2.0**-53
-# Additions in a row, at most, of a sum over rows, and roundings of weights beside them.
+# Additions in a row, at most, of a sum over packed rows, and roundings of weights beside them.
 CHAIN = 48
 # Errors of exponents for which one more than the first order is below a tenth of that.
 LARGEST = 0.05
+
+
+class Lengths(NamedTuple):
+    """Of the rows of training sets: the means of their squares, the longest one; and roundings, one
+    after the other, in a margin and in a sum over rows, those of weights included."""
+
+    squares: Float64Array
+    longest: float
+    of_margins: int
+    of_sums: float
+    n_classes: int
+
+
+class Sizes(NamedTuple):
+    """Of models: the lengths of the gradients by the weights, and of these; the largest length of
+    a class' parameters, and the largest sum of their sizes times those of columns."""
+
+    gradients: Float64Array
+    weights: Float64Array
+    largest: Float64Array
+    reaches: Float64Array
+
+
+class Intercepts(NamedTuple):
+    """Gradients by the intercepts, the classes' shares of the weight, and bounds of the mean of
+    KL(v || p_i) for any v."""
+
+    slopes: Float64Array
+    shares: Float64Array
+    divergences: Float64Array
 
 
 def softmax_gaps(
@@ -37,21 +69,43 @@ def softmax_gaps(
     n, n_features = sets.n_classes, sets.n_features
     W = thetas.reshape(-1, n, sets.n_columns)
     G = gradients.reshape(W.shape)
-    squares = sets.squares[of_sets]
-    roots = np.sqrt(squares)
-    rate, errors = _errors(sets, W)
+    lengths = Lengths(sets.squares[of_sets], sets.longest, sets.n_columns + 2, CHAIN, n)
+    sizes = Sizes(
+        _norms(G[:, :, :n_features]),
+        _norms(W[:, :, :n_features]),
+        np.sqrt(np.square(W).sum(axis=2)).max(axis=1),
+        (np.abs(W) * sets.packed.column_extents()).sum(axis=2).max(axis=1),
+    )
+    intercepts = None
+    if sets.n_free:
+        with np.errstate(over="ignore", invalid="ignore"):
+            divergences = _divergences(sets, of_sets, W, losses)
+        intercepts = Intercepts(G[:, :, -1], sets.sums[of_sets, :, -1], divergences)
+    return softmax_bounds(lengths, sizes, intercepts, l2)
+
+
+def softmax_bounds(
+    lengths: Lengths, sizes: Sizes, intercepts: Intercepts | None, l2: Float64Array
+) -> Float64Array:
+    """Return how far objectives can be from their optima, by what is known of rows and models."""
+    roots = np.sqrt(lengths.squares)
+    # Each |p_ik - y_ik| is off by at most the factor rate |x_i| + errors, sums over rows included.
+    rate = 1.1 * 4 * lengths.of_margins * UNIT * sizes.largest
+    errors = 1.1 * (lengths.n_classes + 12 + lengths.of_sums) * UNIT
     # Roundings of R: means of |x_i| |p_i - y_i|, times theirs.
-    penalty = UNIT * 4 * l2 * _norms(W[:, :, :n_features])
-    of_R = 1.5 * (rate * squares + errors * roots) + penalty
-    R = _norms(G[:, :, :n_features]) * (1 + 1e-9) + of_R
+    penalty = UNIT * 4 * l2 * sizes.weights
+    of_R = 1.5 * (rate * lengths.squares + errors * roots) + penalty
+    R = sizes.gradients * (1 + 1e-9) + of_R
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        if sets.n_free:
-            e = _mixing(sets, of_sets, G[:, :, -1], rate * sets.longest + errors)
+        if intercepts is not None:
+            e = _mixing(intercepts, rate * lengths.longest + errors)
             R = R + 2 * e * 1.42 * roots
-            gaps = np.square(R) / (2 * l2) + e * _divergences(sets, of_sets, W, losses)
+            gaps = np.square(R) / (2 * l2) + e * intercepts.divergences
         else:
             gaps = np.square(R) / (2 * l2)
-    gaps = np.where(_are_small(sets, W) & np.isfinite(gaps) & (l2 > 0), gaps, np.inf)
+    # No margin may be off by so much that errors of second order count.
+    are_small = 4 * lengths.of_margins * UNIT * sizes.reaches < LARGEST
+    gaps = np.where(are_small & np.isfinite(gaps) & (l2 > 0), gaps, np.inf)
     return np.asarray(gaps * (1 + 1e-9) + np.finfo(np.float64).tiny)
 
 
@@ -60,29 +114,12 @@ def _norms(arrays: Float64Array) -> Float64Array:
     return np.sqrt(squares)
 
 
-def _errors(sets: SoftmaxSets, W: Float64Array) -> tuple[Float64Array, float]:
-    """Return a and b of which each |p_ik - y_ik| is off by at most the factor a |x_i| + b, sums
-    over rows included."""
-    longest = np.sqrt(np.square(W).sum(axis=2)).max(axis=1)
-    rate = 1.1 * 4 * (sets.n_columns + 2) * UNIT * longest
-    return rate, 1.1 * (sets.n_classes + 12 + CHAIN) * UNIT
-
-
-def _are_small(sets: SoftmaxSets, W: Float64Array) -> Float64Array:
-    """Whether no margin is off by so much that errors of second order count."""
-    extents = sets.packed.column_extents()
-    largest = (np.abs(W) * extents).sum(axis=2).max(axis=1)
-    return np.asarray(4 * (sets.n_columns + 2) * UNIT * largest < LARGEST)
-
-
-def _mixing(
-    sets: SoftmaxSets, of_sets: IndexArray, rho: Float64Array, errors: Float64Array
-) -> Float64Array:
+def _mixing(intercepts: Intercepts, errors: Float64Array) -> Float64Array:
     """Return e: the part of v that makes means of probabilities the shares of the classes.
 
     The mean of |p_ik - y_ik|, of which rho_k is off by a factor, is twice the share, and rho_k.
     """
-    shares = sets.sums[of_sets, :, -1]
+    rho, shares = intercepts.slopes, intercepts.shares
     most = np.maximum(rho, 0) + errors[:, None] * (2 * shares + np.abs(rho)) * 1.1
     return np.asarray((most / (shares + most)).max(axis=1)) * (1 + 1e-9)
 

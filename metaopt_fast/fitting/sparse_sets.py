@@ -32,7 +32,8 @@ PART = 0.01
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SparseSets:
-    """Rows of positive weight, times -1 where they are positive, and what is trained on them.
+    """Rows of positive weight, and what is trained on them. Of two classes, rows are multiplied by
+    -1 where they are positive.
 
     Attributes
     ----------
@@ -40,7 +41,7 @@ class SparseSets:
         Divided by 2**exponent.
     signs, weights : arrays of shape (n_rows,)
     strata : array of shape (n_rows,)
-        2 f + k for the rows of class k in fold f.
+        K f + k for the rows of class k of K in fold f.
     factors : array of shape (n_sets, n_strata)
         Of the weights, so that those of a set sum to 1; 0 leaves a stratum out.
     sizes : array of shape (n_params,)
@@ -62,24 +63,28 @@ class SparseSets:
     n_threads: int
 
     @classmethod
-    def of(cls, rows: Rows, choices: list[ClassWeight], n_threads: int) -> Self:
-        """Return the sets of each choice of class weights without each fold, choice by choice."""
+    def of(cls, rows: Rows, choices: list[ClassWeight], n_threads: int, part: float = PART) -> Self:
+        """Return the sets of each choice of class weights without each fold, choice by choice.
+
+        `part` is that of the curvature in what residuals are divided by."""
+        n_classes = len(rows.classes)
         used = np.flatnonzero(rows.weights > 0)
         some: SparseRows = rows.X if len(used) == len(rows.X) else rows.X[used]
         exponent = math.frexp(largest_of(some))[1]
-        exponent = exponent if exponent > LARGEST_EXPONENT else 0
-        signs = np.where(rows.positive[used], -1.0, 1.0)
+        # Residuals of intercepts and of weights are of one size then.
+        exponent = exponent if exponent > LARGEST_EXPONENT or n_classes > 2 else 0
+        signs = np.where(rows.positive[used] & (n_classes == 2), -1.0, 1.0)
         signed = some.scaled(np.ldexp(signs, -exponent))
         columns, weights = signed.transposed(), rows.weights[used]
-        strata = (2 * rows.fold[used] + rows.codes[used]).astype(np.intc)
-        sums = _sums(strata, weights, 2 * len(rows.sums)).reshape(-1, 2)
+        strata = (n_classes * rows.fold[used] + rows.codes[used]).astype(np.intc)
+        sums = _sums(strata, weights, rows.sums.size).reshape(rows.sums.shape)
         squares = np.square(columns.numbers) * (weights / weights.sum())[columns.columns]
         sizes = np.zeros(columns.shape[0] + rows.fit_intercept)
         filled = np.flatnonzero(np.diff(columns.starts))
         if len(filled):
             sizes[filled] = np.add.reduceat(squares, columns.starts[filled])
         if rows.fit_intercept:
-            sizes[-1] = 1 / PART
+            sizes[-1] = 1 / part
         return cls(
             signed,
             columns,
@@ -107,6 +112,12 @@ class SparseSets:
     def row_chain(self) -> int:
         """The most roundings, one after the other, in a margin."""
         return chain_of(int(np.diff(self.rows.starts).max(initial=0))) + 2
+
+    @property
+    def row_roundings(self) -> int:
+        """The same, fewer of rows that are shorter than a piece."""
+        longest = int(np.diff(self.rows.starts).max(initial=0))
+        return min(self.row_chain, longest // 2 + 6)
 
     @property
     def chain(self) -> int:

@@ -157,7 +157,6 @@ DENSE = {
         {"l2": [0.0, 1.0], "l1": [0.0, 0.02]},
         "l2 is 0, for which a sparse X is made an array",
     ),
-    "classes": ({"l2": 0.1, "y": np.arange(90) % 3}, "y holds 3 classes, for which"),
     "machines": ({"l2": 0.1, "loss": "squared_hinge"}, "loss is 'squared_hinge', for which"),
 }
 

@@ -646,8 +646,8 @@ MUTANTS = [
     Mutant(
         "intercepts are no part of the gap of softmax",
         PY + "fitting/softmax_gaps.py",
-        "+ e * _divergences(sets, of_sets, W, losses)",
-        "+ 0 * _divergences(sets, of_sets, W, losses)",
+        "+ e * intercepts.divergences",
+        "+ 0 * intercepts.divergences",
         "softmax_fits",
     ),
     Mutant(
@@ -917,6 +917,27 @@ MUTANTS = [
         "self.factor(self.hessians(everything, 1), everything)",
         "self.factor(self.hessians(everything, STRIDE), everything)",
         "validation_gradients",
+    ),
+    Mutant(
+        "sparse softmax: a row's Hessian is a diagonal",
+        "src/sparse_steps.pxi",
+        "probabilities[g, row, k] * (slopes[g, row, k] - mean))",
+        "probabilities[g, row, k] * slopes[g, row, k])",
+        "sparse_softmax",
+    ),
+    Mutant(
+        "sparse softmax: lanes without a class are one",
+        PY + "fitting/sparse_softmax.py",
+        "z[-1, :, self.n_classes - LANES * (len(z) - 1) :] = -np.inf",
+        "z[-1, :, self.n_classes - LANES * (len(z) - 1) :] = 0",
+        "sparse_softmax",
+    ),
+    Mutant(
+        "sparse softmax: intercepts are not moved by their own steps",
+        PY + "fitting/sparse_softmax.py",
+        "        self.vectors[:, 0, -1] -= moves.reshape(-1, LANES)\n",
+        "",
+        "sparse_softmax",
     ),
     # ----------------------------------------------------------------------------- l1 penalties
     Mutant(
