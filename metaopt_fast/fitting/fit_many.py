@@ -337,7 +337,7 @@ def _fit_both(
     has_l1: BoolArray,
     factors: Float64Array | None,
 ) -> tuple[Optima, tuple[Float64Array, Float64Array] | None]:
-    """Do what `fit_dense` does, for models with an l1 penalty and for those without, by themselves."""
+    """Fit models with an l1 penalty and those without, by themselves, as `fit_dense` does."""
     near = (None, None) if theta0 is None else (theta0[has_l1], theta0[~has_l1])
     found = fit_paths(
         rows, choices, set_of[has_l1], l1[has_l1], l2[has_l1], near[0], effort, factors
