@@ -49,9 +49,118 @@ constexpr ptrdiff_t N_FEATURES = 64, ENDS[] = {16, 32};
 constexpr int32_t CLASSES[] = {0, 1}, COSTS[] = {16, 16}, SIZES[] = {1, 1};
 int32_t known_counts[N_FEATURES * 2 * N_FEATURES];
 
+// Two models of five classes, of rows of one of these.
+constexpr int STRATA[N_BLOCKS] = {};
+constexpr double FACTORS[2 * 5] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+
+// Lines of 16 numbers, as rows and as columns; vectors of eight models.
+constexpr ptrdiff_t N_LINES = 1024, LINE = 16, SIDE = 8;
+int strata_of_lines[N_LINES], places[N_LINES * LINE];
+ptrdiff_t starts[N_LINES + 1];
+double ones[N_LINES];
+
 bool is(const char *name, const char *other) { return strcmp(name, other) == 0; }
 
+// Sparse rows, a vector of numbers for each thing that is read, and one for each that is written.
+SparseStep sparse_step(Problem *p) {
+    const Sparse matrix = {starts, places, p->more, N_LINES};
+    double *const out = (double *)p->out;
+    return {matrix,
+            matrix,
+            ones,
+            ones,
+            strata_of_lines,
+            ones,
+            ones,
+            ones,
+            p->matrix,
+            out,
+            out + N_LINES * SIDE,
+            out + 2 * N_LINES * SIDE,
+            (double *)p->scratch,
+            (double *)p->scratch,
+            (int)SIDE,
+            1,
+            0};
+}
+
+SparseMove sparse_move(Problem *p) {
+    double *const out = (double *)p->out;
+    const ptrdiff_t size = N_LINES * SIDE;
+    return {out,
+            out + size,
+            out + 2 * size,
+            out + 3 * size,
+            out + 4 * size,
+            ones,
+            ones,
+            ones,
+            ones,
+            ones,
+            ones,
+            ones,
+            ones,
+            ones,
+            ones,
+            ones,
+            ones,
+            (double *)p->scratch,
+            N_LINES,
+            N_LINES,
+            (int)SIDE,
+            1};
+}
+
 }  // namespace
+
+// Of the kernels of fits, that of a name.
+bool is_fit(Problem *p, const char *name) {
+    const Kernels *kernels = p->kernels;
+    double *const out = (double *)p->out, *const scratch = (double *)p->scratch;
+    const double *const thetas = (const double *)p->thetas;
+    const Softmax softmax = {STRATA, FACTORS, 2, 5, 1, N_PARAMS * kernels->lanes, 1};
+    const SparseStep step = sparse_step(p);
+    const SparseMove move = sparse_move(p);
+    DecisionSums found;
+    double pull = 0;
+    if (is(name, "evaluate_softmax"))
+        kernels->evaluate_softmax(&p->rows, &softmax, 0, N_BLOCKS, p->thetas, p->sums, nullptr,
+                                  p->scratch);
+    else if (is(name, "evaluate_softmax, gradient"))
+        kernels->evaluate_softmax(&p->rows, &softmax, 0, N_BLOCKS, p->thetas, p->sums, p->out,
+                                  p->scratch);
+    else if (is(name, "add_lane_losses"))
+        kernels->add_lane_losses(&p->rows, 0, N_BLOCKS, thetas, p->more, 0, out, p->sums);
+    else if (is(name, "add_lane_gradients"))
+        kernels->add_lane_gradients(&p->rows, 0, N_BLOCKS, thetas, p->more, out, scratch);
+    else if (is(name, "add_lane_hessians"))
+        kernels->add_lane_hessians(&p->rows, 0, N_BLOCKS, 1, thetas, p->more, 0, N_PARAMS, out,
+                                   scratch);
+    else if (is(name, "column_products"))
+        kernels->column_products(p->more, N_ROWS, 12, p->sums, N_ROWS, 6, N_ROWS, out, 1, 12);
+    else if (is(name, "add_gram"))
+        kernels->add_gram(p->more, N_ROWS, 32, p->sums, ones, 0, 256, 28, scratch, out, 32,
+                          out + N_ROWS);
+    else if (is(name, "logistic_rows"))
+        kernels->logistic_rows(p->more, p->matrix, 1, 0.5, p->sums, p->range, N_ROWS, out,
+                               out + N_ROWS, out + 2 * N_ROWS, &found);
+    else if (is(name, "sweep"))
+        kernels->sweep(p->matrix, 64, 64, p->more, p->sums, 0, ones, ones, 0.25, ones, 1, out,
+                       scratch, &pull);
+    else if (is(name, "sparse_products"))
+        kernels->sparse_products(&step.rows, 0, N_LINES, p->matrix, PANEL, out);
+    else if (is(name, "sparse_rows"))
+        for (ptrdiff_t b = 0; b < N_LINES / 64; b++) kernels->sparse_rows(&step, b);
+    else if (is(name, "sparse_columns"))
+        for (ptrdiff_t b = 0; b < N_LINES / 64; b++) kernels->sparse_columns(&step, b);
+    else if (is(name, "sparse_residuals"))
+        for (ptrdiff_t b = 0; b < N_LINES / 64; b++) kernels->sparse_residuals(&move, b);
+    else if (is(name, "sparse_directions"))
+        for (ptrdiff_t b = 0; b < N_LINES / 64; b++) kernels->sparse_directions(&move, b);
+    else
+        return false;
+    return true;
+}
 
 // What is counted.
 extern "C" __attribute__((noinline)) bool measured(Problem *p, const char *name) {
@@ -119,7 +228,7 @@ extern "C" __attribute__((noinline)) bool measured(Problem *p, const char *name)
     } else if (is(name, "pointwise"))
         kernels->pointwise(p->thetas, 4096, p->out, p->scratch);
     else
-        return false;
+        return is_fit(p, name);
     return true;
 }
 
@@ -153,6 +262,11 @@ int main(int count, char **arguments) {
         (double *)calloc(N_PARAMS * (size_t)kernels->system_stride(N_PARAMS), sizeof(double)),
         numbers(true),
     };
+    for (ptrdiff_t line = 0; line < N_LINES; line++) {
+        ones[line] = 1, starts[line + 1] = LINE * (line + 1);
+        for (ptrdiff_t at = 0; at < LINE; at++)
+            places[LINE * line + at] = (int)(N_LINES / LINE * at + line % (N_LINES / LINE));
+    }
     static ptrdiff_t row_at[N_ROWS];
     for (ptrdiff_t i = 0; i < N_ROWS; i++) row_at[i] = i;
     constexpr ptrdiff_t size = sizeof(double);

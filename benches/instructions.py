@@ -32,11 +32,15 @@ COMMON = [
     "find_margins",
     "count_tile",
 ]
+SOFTMAX = ["evaluate_softmax", "evaluate_softmax, gradient"]
 DOUBLE_ONLY = [
     *("add_hessian", "largest_margins", "factor_tile", "solve_tile"),
     *("factor_one", "solve_one", "make_reflections", "narrow_rows", "narrow_tiles"),
     "count_narrow",
     "find_splits",
+    *("add_lane_losses", "add_lane_gradients", "add_lane_hessians"),
+    *("column_products", "add_gram", "logistic_rows", "sweep"),
+    *("sparse_products", "sparse_rows", "sparse_columns", "sparse_residuals", "sparse_directions"),
 ]
 OF_A_LOSS = ["evaluate_tile", "evaluate_tile, gradient", "evaluate_one", "evaluate_one, gradient"]
 
@@ -44,7 +48,7 @@ OF_A_LOSS = ["evaluate_tile", "evaluate_tile, gradient", "evaluate_one", "evalua
 def problems():
     """Yield (loss, dtype, kernel)."""
     for dtype in ("float64", "float32"):
-        for kernel in [*OF_A_LOSS, "pointwise", *COMMON]:
+        for kernel in [*OF_A_LOSS, "pointwise", *COMMON, *SOFTMAX]:
             yield "logistic", dtype, kernel
     for kernel in DOUBLE_ONLY:
         yield "logistic", "float64", kernel
