@@ -47,6 +47,10 @@ constexpr Cuts CUTS = {&EXACT, &NARROW, &ABOVE, 1, 0};
 // Rows of two classes as bits, of which nothing is known.
 constexpr ptrdiff_t N_FEATURES = 64, ENDS[] = {16, 32};
 constexpr int32_t CLASSES[] = {0, 1}, COSTS[] = {16, 16}, SIZES[] = {1, 1};
+// Networks of one output, whose rows are all of class 0.
+constexpr ptrdiff_t N_HIDDEN = 8, N_OF_NETWORK = N_HIDDEN * (N_PARAMS + 1) + 1;
+int labels[N_ROWS];
+constexpr Network NETWORK = {labels, N_HIDDEN, 1, 1, 0, 3};
 int32_t known_counts[N_FEATURES * 2 * N_FEATURES];
 
 // Two models of five classes, of rows of one of these.
@@ -173,6 +177,10 @@ extern "C" __attribute__((noinline)) bool measured(Problem *p, const char *name)
         kernels->evaluate_one(&p->rows, 0, N_BLOCKS, p->thetas, p->sums, nullptr, p->scratch);
     else if (is(name, "evaluate_one, gradient"))
         kernels->evaluate_one(&p->rows, 0, N_BLOCKS, p->thetas, p->sums, p->out, p->scratch);
+    else if (is(name, "evaluate_network"))
+        kernels->evaluate_network(&p->rows, 0, N_BLOCKS, p->thetas, p->sums, nullptr, p->scratch);
+    else if (is(name, "evaluate_network, gradient"))
+        kernels->evaluate_network(&p->rows, 0, N_BLOCKS, p->thetas, p->sums, p->out, p->scratch);
     else if (is(name, "pack_rows"))
         kernels->pack_rows(&p->packing, 0, N_ROWS / PANEL);
     else if (is(name, "draw"))
@@ -250,7 +258,7 @@ int main(int count, char **arguments) {
     }
     Problem problem = {
         kernels,
-        {numbers(is_single), first_panel, n_rows, weights, nullptr, N_PARAMS, 1},
+        {numbers(is_single), first_panel, n_rows, weights, nullptr, N_PARAMS, 1, &NETWORK},
         {transform, a, b, c, N_PARAMS, 1},
         numbers(is_single),
         numbers(is_single),
@@ -282,7 +290,7 @@ int main(int count, char **arguments) {
     const ptrdiff_t lanes = kernels->lanes;
     // No margin of a tile of thetas, nor of a single one, may leave the range.
     for (ptrdiff_t l = 0; l < lanes; l++)
-        for (ptrdiff_t excess : {N_PARAMS * lanes + l, N_PARAMS}) {
+        for (ptrdiff_t excess : {N_PARAMS * lanes + l, N_OF_NETWORK * lanes + l, N_PARAMS}) {
             if (is_single)
                 ((float *)problem.thetas)[excess] = 0;
             else

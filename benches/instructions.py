@@ -24,6 +24,8 @@ RECORD = ROOT / "benches" / "instructions.json"
 SLACK = 1.03
 # What is the same for every loss.
 COMMON = [
+    "evaluate_network",
+    "evaluate_network, gradient",
     "pack_rows",
     "draw",
     "find_ranges",

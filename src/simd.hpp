@@ -213,12 +213,11 @@ template <class T> inline int exponent_of(T x) {
     return (int)(bits >> layout<T>::mantissa & (2 * bias + 1)) - bias;
 }
 
-// A polynomial by Horner's rule, highest coefficient first, of its first N - LEFT_OUT coefficients.
-template <int LEFT_OUT = 0, class V, int N>
-inline V polynomial(V x, const scalar<V> (&coefficients)[N]) {
+// A polynomial by Horner's rule, highest coefficient first.
+template <class V, int N> inline V polynomial(V x, const scalar<V> (&coefficients)[N]) {
     V p = splat<V>(coefficients[0]);
 #pragma GCC unroll 16
-    for (int i = 1; i < N - LEFT_OUT; i++) p = fma(p, x, splat<V>(coefficients[i]));
+    for (int i = 1; i < N; i++) p = fma(p, x, splat<V>(coefficients[i]));
     return p;
 }
 

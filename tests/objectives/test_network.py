@@ -1,7 +1,9 @@
 """Networks of one hidden layer against their definition, and what they promise as other losses."""
 
 import math
+import multiprocessing
 import pickle
+import sys
 import time
 
 import mpmath
@@ -199,15 +201,18 @@ def test_a_network_has_the_same_bits_in_any_batch(n_classes, weights, dtype):
 
 PROGRAM = """
 import hashlib
-from test_network import *
-digest = hashlib.sha256()
-for dtype in ("float64", "float32"):
-    for n, n_classes, activation in ((3000, None, "tanh"), (700, 3, "tanh"), (700, None, "relu")):
-        objective = made(n=n, p=7, h=9, n_classes=n_classes, activation=activation, dtype=dtype,
-                         weights="few", n_threads=N_THREADS, l2=0.1)
+import numpy as np
+import metaopt_fast as mf
+digest, rng = hashlib.sha256(), np.random.default_rng(0)
+for n, n_classes, activation in ((2000, None, "tanh"), (700, 3, "tanh"), (700, None, "relu")):
+    X, y, w = rng.normal(size=(n, 7)), np.arange(n) % (n_classes or 2), rng.integers(1, 4, n)
+    for dtype in ("float64", "float32"):
+        network = mf.NetworkLoss(X, y, w, n_hidden=9, activation=activation, n_classes=n_classes,
+                                 dtype=dtype, l2=0.1, n_threads=N_THREADS)
         for count in (1, 60):
-            thetas = thetas_of(objective, count)
-            digest.update(b"".join(bits(*objective.batch_loss_gradient(thetas))))
+            thetas = rng.normal(size=(count, network.n_params))
+            for found in network.batch_loss_gradient(thetas):
+                digest.update(found.tobytes())
 print(digest.hexdigest())
 """
 
@@ -221,6 +226,40 @@ def test_few_networks_of_many_rows_are_shared_by_their_rows():
     thetas = thetas_of(one, 2)
     found = one.with_threads(3).batch_loss_gradient(thetas)
     assert bits(*found) == bits(*one.batch_loss_gradient(thetas))
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork")
+def test_a_forked_process_has_the_same_bits():
+    objective = made(n=3000, h=8, n_threads=2)
+    thetas = thetas_of(objective, 60)
+    before = bits(*objective.batch_loss_gradient(thetas))
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert bits(*pool.apply(objective.batch_loss_gradient, (thetas,))) == before
+    assert bits(*objective.batch_loss_gradient(thetas)) == before
+
+
+PEAK_MEMORY = """
+import numpy as np
+import metaopt_fast as mf
+def peak_memory():  # getrusage would begin with the peak of the parent
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+rng = np.random.default_rng(0)
+X, y = rng.normal(size=(20_000, 1)), rng.integers(0, 2, 20_000)
+network = mf.NetworkLoss(X, y, n_hidden=2, dtype="float32", n_threads=2)
+thetas = rng.normal(size=(5000, network.n_params))
+before = peak_memory()
+network.batch_loss_gradient(thetas)
+print((peak_memory() - before) / 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_does_not_grow_with_rows_times_networks(run_python):
+    # A number of each pair would be 400 MB, an activation 800 MB.
+    done = run_python(PEAK_MEMORY)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 100
 
 
 # --------------------------------------------------------------------------------- extreme numbers
