@@ -200,6 +200,20 @@ TUNING: Options = (
         "probabilities or an l1 penalty",
         "logistic",
     ),
+    Option(
+        "--metamodel",
+        ("linear", "network"),
+        "what is tuned: a network has one hidden layer of rectified linear units, and a learning "
+        "rate and a penalty are drawn in the place of C",
+        "linear",
+    ),
+    Option(
+        "--hidden",
+        partial(values.integer, 1, 1024),
+        "how many units the hidden layer of a network has",
+        16,
+        "H",
+    ),
     Option("--cv", partial(values.integer, 2, MAX_TUNED), "how many stratified folds", 5, "K"),
     Option(
         "--scoring",

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from metaopt_fast.cli.data import raw_rows
 from metaopt_fast.cli.data_report import Data, Lines
 from metaopt_fast.files.table import Table
-from metaopt_fast.models.model import Coefficient, Model
+from metaopt_fast.models.model import Coefficient, Label, Model
+from metaopt_fast.models.preparation import RawRows
 from metaopt_fast.selection import scores
 from metaopt_fast.selection.multiclass_scores import MULTICLASS_SCORES
+from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.text import shown
 
 Figures = dict[str, float | int | None]
@@ -30,7 +32,22 @@ LABELS = {
 MAX_COEFFICIENTS = 12
 
 
-def figures_of(model: Model, table: Table) -> Figures:
+class Scored(Protocol):
+    """What has scores: a model, or what decides like one."""
+
+    @property
+    def positive(self) -> Label | None:
+        """The class that decisions above 0 are for; None of more than two classes."""
+
+    @property
+    def link(self) -> str | None:
+        """How decisions become probabilities, or None."""
+
+    def decisions_of(self, rows: RawRows) -> Float64Array:
+        """Return the decision of each row, as `Model` does."""
+
+
+def figures_of(model: Scored, table: Table) -> Figures:
     """Return scores of the rows of a table, whose positive class is the model's.
 
     None where a score is not defined: roc_auc of one class, losses without probabilities.
@@ -50,7 +67,7 @@ def figures_of(model: Model, table: Table) -> Figures:
     return found
 
 
-def _figures_of_classes(model: Model, table: Table) -> Figures:
+def _figures_of_classes(model: Scored, table: Table) -> Figures:
     """Return scores of a model of more than two classes."""
     decisions, codes = model.decisions_of(raw_rows(table))[None], table.y.astype(np.intp)
     weights = np.ones(len(codes)) if table.weights is None else table.weights
@@ -79,15 +96,19 @@ def figures_to_lines(name: str, figures: Figures) -> Lines:
 
 def fitted_to_dict(model: Model, data: Data) -> dict[str, Any]:
     """Return a model's coefficients, and its figures of training and held-out rows, for JSON."""
+    return {**coefficients_to_dict(model), **scored_to_dict(model, data)}
+
+
+def scored_to_dict(model: Scored, data: Data) -> dict[str, Any]:
+    """Return the figures of training and held-out rows, for JSON."""
     held_out = data.held_out
     return {
-        **coefficients_to_dict(model),
         "training": figures_of(model, data.raw),
         "held_out": None if held_out is None else figures_of(model, held_out),
     }
 
 
-def fitted_to_lines(model: Model, data: Data, kept: str | None) -> Lines:
+def fitted_to_lines(model: Scored, data: Data, kept: str | None) -> Lines:
     """Return the figures of training and held-out rows, and where the model is kept."""
     lines = figures_to_lines("training", figures_of(model, data.raw))
     if data.held_out is not None:

@@ -37,13 +37,14 @@ from metaopt_fast.floating_errors import shielded
 from metaopt_fast.machine import config, show_config
 from metaopt_fast.search.random_search import random_search, resume_search
 from metaopt_fast.search.result import SearchResult
-from metaopt_fast.selection.multiclass_scores import MULTICLASS_SCORES
-from metaopt_fast.selection.scores import MACHINE_SCORES, SCORES
 from metaopt_fast.validation.text import shown
 
 if TYPE_CHECKING:
     from metaopt_fast.cli.bootstrapping import BootstrapReport
+    from metaopt_fast.cli.network_report import NetworkTuneReport
     from metaopt_fast.cli.tune_report import TuneReport
+
+    Reported = Report | TuneReport | NetworkTuneReport | BootstrapReport
 
 SUCCESS, FAILURE = 0, 1
 PROGRESS: dict[str, bool | str] = {"auto": True, "always": "always", "never": False}
@@ -220,17 +221,18 @@ def _merge(arguments: argparse.Namespace) -> int:
 
 
 def _tune(arguments: argparse.Namespace) -> int:
-    from metaopt_fast.cli.tuning import run_tune
+    from metaopt_fast.cli.tuning import check_tuning, run_network_tune, run_tune
 
     check_data_usage(arguments)
-    _check_tuning(arguments)
+    check_tuning(arguments)
     _check_outputs(arguments, arguments.file)
     settings = DataSettings.of(arguments)
     data = read_data(settings)
     arguments.stop.check()
     _note(data)
+    run = run_tune if arguments.metamodel == "linear" else run_network_tune
     try:
-        report = run_tune(arguments, settings, data)
+        report = run(arguments, settings, data)
     except KeyboardInterrupt:
         what = "all models are trained together, so that none was finished, and no file was written"
         text = f"interrupted before there was a result: {what}; run it again"
@@ -256,22 +258,6 @@ def _bootstrap(arguments: argparse.Namespace) -> int:
     done = report.result.bootstrap_distribution.shape[1]
     what = f"interrupted after {done:,} of {arguments.resamples:,} resamples"
     return _complain(what, arguments.stop.status)
-
-
-def _check_tuning(arguments: argparse.Namespace) -> None:
-    """Raise an error where options of tune do not go together."""
-    if arguments.low > arguments.high:
-        arguments.parser.error("--low is greater than --high")
-    if arguments.l1_ratio > 1:
-        arguments.parser.error("--l1-ratio is above 1")
-    if arguments.l1_ratio > 0 and arguments.loss != "logistic":
-        arguments.parser.error("--l1-ratio goes with --loss logistic alone")
-    scores = {**SCORES, **MULTICLASS_SCORES} if arguments.loss == "logistic" else MACHINE_SCORES
-    if arguments.scoring is not None and arguments.scoring not in scores:
-        arguments.parser.error(
-            f"--scoring {arguments.scoring} does not go with --loss {arguments.loss}: pass one of "
-            f"{', '.join(scores)}"
-        )
 
 
 def _predict(arguments: argparse.Namespace) -> int:
@@ -354,7 +340,7 @@ def _finish(arguments: argparse.Namespace, job: Job, result: SearchResult | Evol
     return _complain(what, arguments.stop.status)
 
 
-def _deliver(arguments: argparse.Namespace, report: Report | TuneReport | BootstrapReport) -> None:
+def _deliver(arguments: argparse.Namespace, report: Reported) -> None:
     """Write and print the report."""
     try:
         _write(arguments, report)
@@ -362,7 +348,8 @@ def _deliver(arguments: argparse.Namespace, report: Report | TuneReport | Bootst
         sys.stdout.write(printable(report.to_json() if arguments.json else report.to_text()))
 
 
-def _write(arguments: argparse.Namespace, report: Report | TuneReport | BootstrapReport) -> None:
+def _write(arguments: argparse.Namespace, report: Any) -> None:
+    """Write the files that were asked for; where that is one of a model, the report has one."""
     if arguments.output is not None:
         write_output(arguments.output, report.to_json().encode(), arguments.force)
     if arguments.model is not None:

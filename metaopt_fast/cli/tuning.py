@@ -1,4 +1,4 @@
-"""The command tune: candidates for C, each fold prepared by its own training rows."""
+"""The command tune: candidates, each fold prepared by its own training rows."""
 
 from __future__ import annotations
 
@@ -9,11 +9,43 @@ from metaopt_fast._version import __version__
 from metaopt_fast.cli.arguments import PROGRAM
 from metaopt_fast.cli.data import DataSettings, prepared_by
 from metaopt_fast.cli.data_report import Data
+from metaopt_fast.cli.network_report import FittedNetwork, NetworkTuneReport
 from metaopt_fast.cli.tune_report import TuneReport
 from metaopt_fast.files.table import label_of_class
 from metaopt_fast.machine import config
 from metaopt_fast.models.model import LOGISTIC, Model
+from metaopt_fast.selection.multiclass_scores import MULTICLASS_SCORES
+from metaopt_fast.selection.scores import MACHINE_SCORES, SCORES
 from metaopt_fast.selection.tune import tune
+from metaopt_fast.selection.tune_networks import tune_networks
+
+# Options that are of one kind of models; a file of a model holds a linear one.
+OF_METAMODELS = {
+    **dict.fromkeys(("low", "high", "l1_ratio", "loss", "model"), "linear"),
+    "hidden": "network",
+}
+
+
+def check_tuning(arguments: argparse.Namespace) -> None:
+    """Raise an error where options of tune do not go together."""
+    parser = arguments.parser
+    for name, metamodel in OF_METAMODELS.items():
+        is_given = getattr(arguments, name) != parser.get_default(name)
+        if is_given and metamodel != arguments.metamodel:
+            option = name.replace("_", "-")
+            parser.error(f"--{option} goes with --metamodel {metamodel} alone")
+    if arguments.low > arguments.high:
+        parser.error("--low is greater than --high")
+    if arguments.l1_ratio > 1:
+        parser.error("--l1-ratio is above 1")
+    if arguments.l1_ratio > 0 and arguments.loss != "logistic":
+        parser.error("--l1-ratio goes with --loss logistic alone")
+    scores = {**SCORES, **MULTICLASS_SCORES} if arguments.loss == "logistic" else MACHINE_SCORES
+    if arguments.scoring is not None and arguments.scoring not in scores:
+        parser.error(
+            f"--scoring {arguments.scoring} does not go with --loss {arguments.loss}: pass one of "
+            f"{', '.join(scores)}"
+        )
 
 
 def run_tune(arguments: argparse.Namespace, settings: DataSettings, data: Data) -> TuneReport:
@@ -58,4 +90,32 @@ def run_tune(arguments: argparse.Namespace, settings: DataSettings, data: Data) 
         n_threads=arguments.threads or found["n_threads"],
         model=model,
         kept=arguments.model,
+    )
+
+
+def run_network_tune(
+    arguments: argparse.Namespace, settings: DataSettings, data: Data
+) -> NetworkTuneReport:
+    """Choose a learning rate and a penalty, and report the network that is trained on all rows."""
+    result = tune_networks(
+        data.table.X,
+        data.table.y,
+        arguments.candidates,
+        n_hidden=arguments.hidden,
+        cv=arguments.cv,
+        scoring=arguments.scoring or "neg_log_loss",
+        seed=arguments.seed,
+        sample_weight=data.table.weights,
+        prepare=partial(prepared_by, settings, data.raw) if data.depends_on_rows else None,
+        n_threads=arguments.threads,
+    )
+    arguments.stop.is_reporting = True
+    found = config()
+    return NetworkTuneReport(
+        data=data,
+        seed=arguments.seed,
+        result=result,
+        isa=found["isa"],
+        n_threads=arguments.threads or found["n_threads"],
+        network=FittedNetwork.of(result.ensemble, data),
     )

@@ -28,8 +28,45 @@ if TYPE_CHECKING:
 Prepare = Callable[[IndexArray], Float64Array]
 
 
+class ScoredCandidates:
+    """Candidates with a score for each fold, the greater the better, and their order.
+
+    Attributes
+    ----------
+    scores : numpy.ndarray of shape (n_candidates, n_folds)
+    """
+
+    __slots__ = ()
+    scores: Float64Array
+
+    @property
+    def mean(self) -> Float64Array:
+        """The mean score of each candidate, shape (n_candidates,)."""
+        return np.asarray(self.scores.mean(axis=1))
+
+    @property
+    def standard_error(self) -> Float64Array:
+        """The standard error of each mean, shape (n_candidates,)."""
+        return np.asarray(standard_error(self.scores))
+
+    @property
+    def n_folds(self) -> int:
+        """The number of times that each candidate was trained."""
+        return int(self.scores.shape[1])
+
+    @property
+    def ranking(self) -> npt.NDArray[np.intp]:
+        """The candidates from the best on; of equal ones, that of the lower index first."""
+        return np.argsort(-self.mean, kind="stable")
+
+    @property
+    def best(self) -> int:
+        """The candidate of the greatest mean score."""
+        return int(self.ranking[0])
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class TuneResult:
+class TuneResult(ScoredCandidates):
     """Scores of candidates for C.
 
     Attributes
@@ -66,34 +103,9 @@ class TuneResult:
     loss: str = "logistic"
 
     @property
-    def mean(self) -> Float64Array:
-        """The mean score of each candidate, shape (n_candidates,)."""
-        return np.asarray(self.scores.mean(axis=1))
-
-    @property
-    def standard_error(self) -> Float64Array:
-        """The standard error of each mean, shape (n_candidates,)."""
-        return np.asarray(standard_error(self.scores))
-
-    @property
     def n_nonzero(self) -> int:
         """The number of features that `theta` uses."""
         return int(np.count_nonzero(self.theta[..., :-1]))
-
-    @property
-    def n_folds(self) -> int:
-        """The number of times that each candidate was trained."""
-        return int(self.scores.shape[1])
-
-    @property
-    def ranking(self) -> npt.NDArray[np.intp]:
-        """The candidates from the best on; of equal ones, that of the lower index first."""
-        return np.argsort(-self.mean, kind="stable")
-
-    @property
-    def best(self) -> int:
-        """The candidate of the greatest mean score."""
-        return int(self.ranking[0])
 
     @property
     def one_standard_error(self) -> int:
@@ -128,6 +140,18 @@ class TuneResult:
             f"  {self.scoring:<14}{self.mean[self.best]:.6g} "
             f"+- {self.standard_error[self.best]:.2g}"
         )
+
+
+def check_folds(sizes: npt.NDArray[np.intp], cv: int) -> int:
+    """Return the number of folds, if each can hold a row of each class, given the rows of these."""
+    rarest, cv = int(sizes.min()), check_integer("cv", cv, 2)
+    if rarest < cv:
+        kind = "rarer" if len(sizes) == 2 else "rarest"
+        raise ValueError(
+            f"the {kind} class has {rarest} rows, too few for {cv} folds: use at most {rarest} "
+            "folds, and at least 2, or more rows."
+        )
+    return cv
 
 
 @shielded
@@ -200,13 +224,7 @@ def tune(
         scoring = "accuracy" if is_machine else "neg_log_loss"
     if scoring not in known:
         raise ValueError(f"scoring is {describe(scoring)}: pass one of {', '.join(known)}.")
-    rarest, cv = int(sizes.min()), check_integer("cv", cv, 2)
-    if rarest < cv:
-        kind = "rarer" if len(sizes) == 2 else "rarest"
-        raise ValueError(
-            f"the {kind} class has {rarest} rows, too few for {cv} folds: use at most {rarest} "
-            "folds, and at least 2, or more rows."
-        )
+    cv = check_folds(sizes, cv)
     if not 0 < low <= high < math.inf:
         raise ValueError(f"C is to be from {low:g} to {high:g}: pass 0 < low <= high.")
     if not 0 <= l1_ratio <= 1:

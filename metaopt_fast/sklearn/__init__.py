@@ -14,6 +14,8 @@ except ImportError:
     ) from None
 
 from metaopt_fast.sklearn.grouped import GroupedLogisticRegressionCV
+from metaopt_fast.sklearn.network import NetworkClassifier
+from metaopt_fast.sklearn.network_search import NetworkSearchCV
 from metaopt_fast.sklearn.permutation import permutation_test_score
 from metaopt_fast.sklearn.regression import LogisticRegression
 from metaopt_fast.sklearn.search import LogisticRegressionSearchCV
@@ -26,5 +28,7 @@ __all__ = [
     "LinearSVC",
     "LogisticRegression",
     "LogisticRegressionSearchCV",
+    "NetworkClassifier",
+    "NetworkSearchCV",
     "permutation_test_score",
 ]

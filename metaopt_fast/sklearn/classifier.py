@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, ClassVar, Self, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -36,15 +36,16 @@ Given: TypeAlias = npt.NDArray[np.floating[Any]] | SparseRows
 MAX_WEIGHT = 1e300
 
 
-class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # without types
+class CheckedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # without types
     """What the estimators check, and say of themselves."""
 
     l1_ratio: float = 0.0  # of an estimator without this parameter
+    takes_sparse: ClassVar[bool] = True
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = not self.l1_ratio
-        tags.input_tags.sparse = True
+        tags.input_tags.sparse = self.takes_sparse
         return tags
 
     def _features(self, X: Any) -> Float64Array | SparseRows:
@@ -52,7 +53,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         options = {
             "dtype": np.float64,
             "ensure_all_finite": False,
-            "accept_sparse": True,
+            "accept_sparse": self.takes_sparse,
         }
         with named_columns(X):
             X = validate_data(self, X, reset=False, **options)
@@ -70,7 +71,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         options = {
             "dtype": PRECISIONS,
             "ensure_all_finite": False,
-            "accept_sparse": True,
+            "accept_sparse": self.takes_sparse,
         }
         with named_columns(X):
             X, y = validate_data(self, X, y, **options)
@@ -105,7 +106,7 @@ class LinearClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  #
         return rows, codes.astype(np.intp), sample_weight
 
 
-class LinearModel(LinearClassifier):
+class LinearModel(CheckedClassifier):
     """What an estimator is that has coefficients of its own."""
 
     classes_: npt.NDArray[Any]

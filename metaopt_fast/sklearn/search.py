@@ -2,62 +2,35 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.model_selection import ParameterGrid, ParameterSampler
-from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
 
-from metaopt_fast.arithmetic import exp, log
 from metaopt_fast.fitting.choice import within_one_standard_error
-from metaopt_fast.selection.folds import check_splits
 from metaopt_fast.selection.splits import fit_splits, score_splits
+from metaopt_fast.sklearn.candidates import CandidateSearch, LogUniformDraw
 from metaopt_fast.sklearn.classifier import (
     Given,
-    LinearClassifier,
     check_C,
     check_class_weight,
     check_l1_ratio,
     check_scoring,
     scorer_of,
-    splits_of,
     to_double,
     warn_unless_converged,
 )
 from metaopt_fast.sklearn.cv_results import make_results
 from metaopt_fast.sklearn.regression import LogisticRegression
 from metaopt_fast.typing import Array, BoolArray, Float64Array, IndexArray
-from metaopt_fast.validation.values import check_flag, check_integer, describe
+from metaopt_fast.validation.values import check_flag
 
 __all__ = ["LogisticRegression", "LogisticRegressionSearchCV"]
 
 
-@dataclass(frozen=True, slots=True)
-class LogUniformC:
-    """Distribution of C, unless another is given; scipy's takes longer to draw than a model to
-    train."""
-
-    low: float
-    high: float
-
-    def rvs(self, random_state: np.random.RandomState) -> float:
-        """Return one number."""
-        return exp(random_state.uniform(log(self.low), log(self.high)))
-
-
-def _refits(search: Any) -> bool:
-    if not search.refit:
-        raise AttributeError("refit is False: pass refit=True to have an estimator that predicts.")
-    return True
-
-
-class LogisticRegressionSearchCV(LinearClassifier):
+class LogisticRegressionSearchCV(CandidateSearch):
     """Search of C, l1_ratio and class weights by cross-validation: all models as one computation.
 
     What RandomizedSearchCV over LogisticRegression does, to the optimum and much faster. Sample
@@ -133,6 +106,8 @@ class LogisticRegressionSearchCV(LinearClassifier):
     intercept_: Array
     refit_time_: float
 
+    names = ("C", "l1_ratio", "class_weight")
+
     def __init__(
         self,
         n_iter: int = 100,
@@ -177,11 +152,9 @@ class LogisticRegressionSearchCV(LinearClassifier):
         data, _ = to_double(given)
         metrics = check_scoring(self.scoring, len(self.classes_))
         decisive = self._decisive(metrics)
-        params = self._draw()
+        params = self._draw({"C": LogUniformDraw(1e-4, 1e4)})
         labels = self.classes_[codes]
-        splits = check_splits(splits_of(self.cv, data, labels, groups), len(data))
-        if not splits:
-            raise ValueError(f"cv is {describe(self.cv)}, which has no split: pass at least one.")
+        splits = self._splits(data, labels, groups)
         started = time.perf_counter()
         fits = fit_splits(
             data,
@@ -216,39 +189,6 @@ class LogisticRegressionSearchCV(LinearClassifier):
         warn_unless_converged(status, self.max_iter)
         return self
 
-    def _decisive(self, metrics: dict[str, str]) -> str | None:
-        """Return the name of the score that decides, or None if none does."""
-        if not isinstance(self.refit, (bool, np.bool_, str)) and not callable(self.refit):
-            raise TypeError(
-                f"refit is {describe(self.refit)}: pass True, False, the name of a score, or a "
-                "function of cv_results_."
-            )
-        if "score" in metrics and self.refit != "":
-            return "score"
-        if callable(self.refit) or self.refit is False:
-            return None
-        if self.refit not in metrics:
-            raise ValueError(
-                f"refit is {self.refit!r}: pass the name of the score that decides, one of "
-                f"{', '.join(metrics)}, or False."
-            )
-        return str(self.refit)
-
-    def _draw(self) -> list[dict[str, Any]]:
-        """Return the candidates."""
-        # More than a list can hold is too much for memory, too.
-        n_iter = min(check_integer("n_iter", self.n_iter, 1), sys.maxsize)
-        given = {} if self.candidates is None else self.candidates
-        if not isinstance(given, Mapping) or not set(given) <= {"C", "l1_ratio", "class_weight"}:
-            raise ValueError(
-                f"candidates is {describe(given)}: pass a dict of 'C', 'l1_ratio' and "
-                "'class_weight', each a list or a distribution."
-            )
-        space = {"C": LogUniformC(1e-4, 1e4), **given}
-        if not any(hasattr(values, "rvs") for values in space.values()):
-            n_iter = min(n_iter, len(ParameterGrid(space)))
-        return list(ParameterSampler(space, n_iter, random_state=self.random_state))
-
     def _class_weights(self, params: list[dict[str, Any]]) -> list[Any]:
         """Return the class weights of the candidates, dicts with the classes' numbers."""
         given = [candidate.get("class_weight", self.class_weight) for candidate in params]
@@ -259,23 +199,17 @@ class LogisticRegressionSearchCV(LinearClassifier):
         given = [candidate.get("l1_ratio", self.l1_ratio) for candidate in params]
         return np.array([check_l1_ratio(ratio, len(self.classes_)) for ratio in given])
 
-    def _choose(self, decisive: str | None, scores: dict[str, Float64Array]) -> None:
-        """Set best_index_, best_params_ and best_score_."""
+    def _simplest(self, scores: Float64Array, best: int) -> int:
+        """Return the smallest C that is as good as the best, if that is wanted."""
+        if not self.one_standard_error:
+            return best
         params = self.cv_results_["params"]
-        if callable(self.refit):
-            best = check_integer("refit's index", self.refit(self.cv_results_), 0, len(params) - 1)
-        else:
-            best = int(self.cv_results_[f"rank_test_{decisive}"].argmin())
-            if self.one_standard_error:
-                C = np.array([candidate["C"] for candidate in params])
-                others = [
-                    (candidate.get("l1_ratio"), candidate.get("class_weight"))
-                    for candidate in params
-                ]
-                is_alike = np.array([other == others[best] for other in others])
-                best = within_one_standard_error(scores[str(decisive)], -C, is_alike, best)
-            self.best_score_ = float(self.cv_results_[f"mean_test_{decisive}"][best])
-        self.best_index_, self.best_params_ = best, params[best]
+        C = np.array([candidate["C"] for candidate in params])
+        others = [
+            (candidate.get("l1_ratio"), candidate.get("class_weight")) for candidate in params
+        ]
+        is_alike = np.array([other == others[best] for other in others])
+        return within_one_standard_error(scores, -C, is_alike, best)
 
     def _train_best(
         self,
@@ -301,40 +235,3 @@ class LogisticRegressionSearchCV(LinearClassifier):
         self.C_ = np.array([float(self.best_params_["C"])])
         self.refit_time_ = time.perf_counter() - started
         return status
-
-    @available_if(_refits)  # type: ignore[untyped-decorator]
-    def decision_function(self, X: npt.ArrayLike) -> Float64Array:
-        """Return the best estimator's decision value of each row."""
-        check_is_fitted(self)
-        return self.best_estimator_.decision_function(X)
-
-    @available_if(_refits)  # type: ignore[untyped-decorator]
-    def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
-        """Return the label of each row by the best estimator."""
-        check_is_fitted(self)
-        return self.best_estimator_.predict(X)
-
-    @available_if(_refits)  # type: ignore[untyped-decorator]
-    def predict_proba(self, X: npt.ArrayLike) -> Float64Array:
-        """Return the probability of each class by the best estimator."""
-        check_is_fitted(self)
-        return self.best_estimator_.predict_proba(X)
-
-    @available_if(_refits)  # type: ignore[untyped-decorator]
-    def predict_log_proba(self, X: npt.ArrayLike) -> Float64Array:
-        """Return the logarithm of `predict_proba`."""
-        check_is_fitted(self)
-        return self.best_estimator_.predict_log_proba(X)
-
-    def score(self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: Any = None) -> float:
-        """Return the best estimator's score on X and y, the one that `scoring` names.
-
-        Of several scores, the one that `refit` names.
-        """
-        _refits(self)
-        check_is_fitted(self)
-        scorer: Any = self.scorer_
-        if isinstance(scorer, dict):
-            scorer = scorer[str(self.refit)]
-        options = {} if sample_weight is None else {"sample_weight": sample_weight}
-        return float(scorer(self.best_estimator_, X, y, **options))

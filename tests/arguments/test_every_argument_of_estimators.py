@@ -22,6 +22,8 @@ from metaopt_fast.sklearn import (
     LinearSVC,
     LogisticRegression,
     LogisticRegressionSearchCV,
+    NetworkClassifier,
+    NetworkSearchCV,
 )
 
 RNG = np.random.default_rng(1)
@@ -58,6 +60,15 @@ ENTRIES = {
     "BestTreeClassifier": Entry(
         fit_and_predict(BestTreeClassifier),
         DATA | {"sample_weight": np.arange(24) % 3 + 1, "depth": 2, "class_cost": {"yes": 2}},
+        library="sklearn",
+    ),
+    "NetworkClassifier": Entry(
+        fit_and_predict(NetworkClassifier), DATA | {"n_starts": 2, "max_iter": 3}, library="sklearn"
+    ),
+    "NetworkSearchCV": Entry(
+        fit_and_predict(NetworkSearchCV),
+        DATA | SEARCH | {"n_starts": 2, "max_iter": 3},
+        aliases={"scoring": "refit"},
         library="sklearn",
     ),
     "LogisticRegression": Entry(REGRESSION, DATA, library="sklearn"),

@@ -19,6 +19,7 @@ from metaopt_fast.models.model_file import load_model
 from metaopt_fast.reference import hinge
 from metaopt_fast.selection.folds import stratified_folds
 from metaopt_fast.selection.tune import tune
+from metaopt_fast.sklearn import NetworkClassifier
 
 SMALL = ["--candidates", "12"]
 
@@ -234,3 +235,87 @@ def test_weights_count_in_means_deviations_models_and_scores(run, tmp_path):
 
 def write(path, rows, header):
     path.write_text("\n".join([header, *(",".join(map(str, row)) for row in rows)]) + "\n")
+
+
+# ---------------------------------------------------------------------------------------- networks
+
+
+NETWORKS = ["--metamodel", "network", "--hidden", 3, "--candidates", 4, "--cv", 2]
+
+
+def test_networks_are_tuned_by_learning_rate_and_penalty(run, data, tmp_path):
+    picture, numbers = tmp_path / "plot.png", tmp_path / "out.json"
+    given = [data, "--target", "label", *NETWORKS, "--seed", 5, "--holdout", 0.2]
+    status, stdout, stderr = run(*given, "--plot", picture, "--output", numbers)
+    assert (status, stderr) == (0, "")
+    found = json.loads(numbers.read_text())
+    assert found["metamodel"] == "network"
+    assert found["best"] == found["candidates"][0]
+    means = [candidate["mean"] for candidate in found["candidates"]]
+    assert means == sorted(means, reverse=True) and len(means) == 4
+    assert found["n_models"] == 8 and found["config"]["n_hidden"] == 3
+    for candidate in found["candidates"]:
+        assert 1e-3 <= candidate["learning_rate"] <= 1e-1 and 1e-6 <= candidate["l2"] <= 1e-2
+        assert np.mean(candidate["scores"]) == pytest.approx(candidate["mean"])
+    assert np.shape(found["network"]["coefs"][1]) == (3, 1)
+    assert found["held_out"]["accuracy"] >= 0 and found["training"]["log_loss"] > 0
+    assert picture.stat().st_size > 1000
+    for label, value in {
+        "model": r"network of 3 hidden units \(relu\)",
+        "candidates": "4 learning rates from 0.001 to 0.1 and l2 from 1e-06 to 0.01, log-uniform",
+        "score": "neg_log_loss of 2 stratified folds",
+        "best": f"learning rate {found['best']['learning_rate']:.6g}, l2 ",
+        "epochs": rf"{found['network']['best_iter']}, where a tenth",
+        "models": "8, each the best of 4 starts",
+        "held-out log loss": f"{found['held_out']['log_loss']:.6g}",
+    }.items():
+        assert re.search(rf"^{label} +{value}", stdout, re.MULTILINE), (label, value, stdout)
+    rows = stdout.split("standard error\n")[1].splitlines()
+    assert [float(row.split()[3]) for row in rows] == pytest.approx(means, rel=1e-4)
+
+
+def test_scores_of_tuned_networks_are_those_of_networks_of_each_fold(run):
+    # As they are: what is standardized by other digits is in another order.
+    _, stdout, _ = run(*NETWORKS, "--json", "--scoring", "accuracy", "--no-standardize")
+    best = json.loads(stdout)["best"]
+    X, y, _ = load_breast_cancer()
+    folds = stratified_folds(y, 2, 0)
+    for fold, score in enumerate(best["scores"]):
+        train, test = folds != fold, folds == fold
+        model = NetworkClassifier(
+            3,
+            n_starts=4,
+            learning_rate_init=best["learning_rate"],
+            l2=best["l2"],
+            random_state=0,
+        ).fit(X[train], y[train])
+        assert model.score(X[test], y[test]) == pytest.approx(score, rel=1e-12)
+
+
+def test_networks_of_classes_of_columns_as_they_are(run, tmp_path):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 2)), np.arange(60) % 3
+    X[:, 0] += 3 * y
+    path = tmp_path / "three.csv"
+    lines = [f"{a},{b},{'xyz'[k]}" for (a, b), k in zip(X.tolist(), y.tolist(), strict=True)]
+    path.write_text("\n".join(["a,b,t", *lines]))
+    status, stdout, _ = run(path, "--target", "t", *NETWORKS, "--no-standardize")
+    assert status == 0
+    assert re.search(r"^model +network of 3 hidden units \(relu\), 3 classes$", stdout, re.M)
+    status, stdout, _ = run(path, "--target", "t", *NETWORKS, "--no-standardize", "--json")
+    found = json.loads(stdout)
+    assert np.shape(found["network"]["coefs"][1]) == (3, 3)
+    assert found["training"]["log_loss"] < np.log(3)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (["--low", 0.1], "--low goes with --metamodel linear alone"),
+        (["--loss", "squared-hinge"], "--loss goes with --metamodel linear alone"),
+        (["--model", "model.json"], "--model goes with --metamodel linear alone"),
+        (["--metamodel", "linear"], "--hidden goes with --metamodel network alone"),
+    ],
+)
+def test_options_of_other_models_are_refused(run, given, text):
+    assert_complaint(run(*NETWORKS, *given), 2, text)

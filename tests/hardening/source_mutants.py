@@ -1798,6 +1798,41 @@ MUTANTS = [
         "if count > boundary:",
         "schedules",
     ),
+    Mutant(
+        "weights of equal rows are those of one of them",
+        PY + "selection/networks.py",
+        "return rows.take(first)._replace(weights=sums(rows.weights, group))",
+        "return rows.take(first)",
+        "networks",
+    ),
+    Mutant(
+        "rows without weight train networks",
+        PY + "selection/networks.py",
+        "rows = self.take(np.flatnonzero(self.weights))",
+        "rows = self",
+        "networks",
+    ),
+    Mutant(
+        "of the networks of a candidate the first is kept",
+        PY + "selection/networks.py",
+        'kept = np.argsort(losses[part], kind="stable")',
+        "kept = np.arange(part.stop - part.start)",
+        "networks",
+    ),
+    Mutant(
+        "penalties of candidates and starts are mixed up",
+        PY + "selection/networks.py",
+        "l2=np.repeat([one.l2 for one in candidates], n_starts)",
+        "l2=np.tile([one.l2 for one in candidates], n_starts)",
+        "networks",
+    ),
+    Mutant(
+        "the rows that stop a network train it, too",
+        PY + "selection/networks.py",
+        "            self.training, self.judge = (self.whole.subset(part) for part in split)",
+        "            self.judge = self.whole.subset(split[1])",
+        "networks",
+    ),
 ]
 
 
