@@ -284,3 +284,20 @@ def test_names_that_arguments_take_are_those_that_type_checkers_know():
         (names.ValueMethod, data_values.METHODS),
     ):
         assert set(get_args(known)) == set(taken)
+
+
+def test_the_citation_and_the_recipe_say_what_the_package_says():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {project['version']}\nlicense: {project['license']}\n" in citation
+    recipe = (ROOT / "recipe" / "recipe.yaml").read_text()
+    assert f'version: "{project["version"]}"' in recipe
+    assert f"license: {project['license']}" in recipe
+    for name, script in project["scripts"].items():
+        assert f"- {name} = {script}" in recipe
+    oldest = project["requires-python"]
+    wanted = [f"python {oldest}", *project["dependencies"]]
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    for line in [*wanted, *build]:
+        spaced = re.sub(r"(?<=\w)(?=>=)", " ", line)
+        assert f"- {spaced}\n" in recipe, line
