@@ -19,8 +19,8 @@ TARGETS = {
     "Windows, x86-64": "x86_64-windows-gnu",
 }
 OPTIONS = ["-std=c++17", "-O0", "-g0", "-ffp-contract=off", "-fno-math-errno"]
-# Of CPython's PC/pyconfig.h, what its headers and ours ask for.
-PYCONFIG = """#pragma once
+# Of CPython's PC/pyconfig.h, what its headers ask for; it keeps out that of this machine.
+PYCONFIG = """#define Py_PYCONFIG_H
 #include <stdint.h>
 #define MS_WINDOWS 1
 #define MS_WIN32 1
@@ -67,10 +67,9 @@ def compile_for(target, source, folder):
     headers = sysconfig.get_path("include")
     command = [sys.executable, "-m", "ziglang", "c++", "-target", target, *OPTIONS]
     if "windows" in target:
-        own = folder / "windows"
-        own.mkdir(exist_ok=True)
-        (own / "pyconfig.h").write_text(PYCONFIG)
-        command += [f"-I{own}"]
+        own = folder / "pyconfig_of_windows.h"
+        own.write_text(PYCONFIG)
+        command += ["-include", str(own)]
     command += ["-Isrc", f"-I{headers}", "-c", str(source)]
     made = folder / f"{source.stem}-{target}.o"
     done = subprocess.run([*command, "-o", str(made)], cwd=ROOT, capture_output=True, text=True)
