@@ -22,7 +22,7 @@ from metaopt_fast.fitting.result import Status
 from metaopt_fast.fitting.softmax import solved
 from metaopt_fast.fitting.softmax_gaps import Intercepts, Lengths, Sizes, softmax_bounds
 from metaopt_fast.fitting.sparse_sets import BLOCK_ROWS, SparseSets
-from metaopt_fast.typing import Float64Array, IndexArray
+from metaopt_fast.typing import Array, Float64Array, IndexArray
 
 # Classes of a group, as many as a kernel has lanes.
 LANES = 8
@@ -120,15 +120,28 @@ class ClassFits:
     """One model after the other. Vectors of all groups lie behind each other, [group][vector]
     [parameter][lane]: what is multiplied, the product, residuals, steps, thetas."""
 
+    sets: SparseSets
+    n_classes: int
+    effort: Effort
+    codes: Array
+    weights: Float64Array
+    at_codes: tuple[Array, Array, Array]
+    n_iter: int
+    gap: float
+    l2: Array
+    shares: Float64Array
+    lengths: Lengths
+    found: Found
+
     def __init__(self, sets: SparseSets, n_classes: int, effort: Effort) -> None:
         self.sets, self.n_classes, self.effort = sets, n_classes, effort
         n_groups, n_rows = -(-n_classes // LANES), len(sets.rows)
         padded = -(-n_rows // BLOCK_ROWS) * BLOCK_ROWS
-        self.vectors = np.zeros((n_groups, 5, sets.n_params, LANES))
+        self.vectors: Float64Array = np.zeros((n_groups, 5, sets.n_params, LANES))
         # Slopes of the rows, and margins before.
-        self.of_rows = np.zeros((n_groups, 2, padded, LANES))
-        self.slopes = self.of_rows[:, 1, :n_rows]
-        self.probabilities = np.zeros((n_groups, n_rows, LANES))
+        self.of_rows: Float64Array = np.zeros((n_groups, 2, padded, LANES))
+        self.slopes: Float64Array = self.of_rows[:, 1, :n_rows]
+        self.probabilities: Float64Array = np.zeros((n_groups, n_rows, LANES))
         self.steps = [
             sets.steps(vectors, of_rows)
             for vectors, of_rows in zip(self.vectors, self.of_rows, strict=True)
@@ -139,11 +152,11 @@ class ClassFits:
         squares = np.add.reduceat(
             np.append(np.square(sets.rows.numbers), 0.0), sets.rows.starts[:-1]
         )
-        self.row_squares = np.where(np.diff(sets.rows.starts) > 0, squares, 0.0)
-        self.has_intercept = sets.n_params > sets.n_features
-        self.may_polish = self.has_intercept and n_classes <= MOST_COVARIANCES
-        self.of_set = -1
-        self.status = Status.CONVERGED
+        self.row_squares: Array = np.where(np.diff(sets.rows.starts) > 0, squares, 0.0)
+        self.has_intercept: bool = sets.n_params > sets.n_features
+        self.may_polish: bool = self.has_intercept and n_classes <= MOST_COVARIANCES
+        self.of_set: int = -1
+        self.status: Status = Status.CONVERGED
         self.n_iter, self.gap = 0, math.inf
 
     def theta(self) -> Float64Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -94,6 +95,8 @@ class AUCObjective(LinearData):
     0.75
     """
 
+    classes: list[Any]
+
     def __init__(
         self,
         X: npt.ArrayLike,
@@ -107,7 +110,7 @@ class AUCObjective(LinearData):
     ) -> None:
         self.n_bins: int = check_integer("n_bins", n_bins, 2, MAX_BINS)
         super().__init__(fit_intercept, dtype, n_threads)
-        self.feature_names = frame_names("X", X)
+        self.feature_names: tuple[str, ...] | None = frame_names("X", X)
         X = check_X(X)
         self.classes, positive = check_classes(y, len(X))
         weights = class_weights(check_sample_weight(sample_weight, len(X)), positive)

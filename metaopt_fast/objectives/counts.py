@@ -96,6 +96,8 @@ class ConfusionCounts(LinearData):
     [[[2.0, 1.0, 0.0, 1.0]]]
     """
 
+    classes: list[Any]
+
     def __init__(
         self,
         X: npt.ArrayLike,
@@ -110,7 +112,7 @@ class ConfusionCounts(LinearData):
     ) -> None:
         super().__init__(fit_intercept, dtype, n_threads)
         self.thresholds: tuple[float, ...] = _check_thresholds(thresholds)
-        self.feature_names = frame_names("X", X)
+        self.feature_names: tuple[str, ...] | None = frame_names("X", X)
         X = check_X(X)
         self.classes, positive = check_classes(y, len(X))
         weights = check_sample_weight(sample_weight, len(X))

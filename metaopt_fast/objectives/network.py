@@ -98,6 +98,10 @@ class NetworkLoss(PenalisedLoss):
     True
     """
 
+    n_classes: int
+    n_outputs: int
+    n_params: int
+
     def __init__(
         self,
         X: npt.ArrayLike,

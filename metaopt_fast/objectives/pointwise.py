@@ -50,6 +50,8 @@ class PointwiseLoss(PenalisedLoss):
     # An upper bound of the second derivative by the margin; infinite where there is none.
     _curvature: ClassVar[float]
 
+    classes: list[Any]
+
     def __init__(
         self,
         X: npt.ArrayLike,
@@ -67,7 +69,7 @@ class PointwiseLoss(PenalisedLoss):
         super().__init__(fit_intercept, dtype, n_threads)
         memory = check_storage(storage)
         merges, sparse = check_flag("merge_duplicates", merge_duplicates), sparse_rows("X", X)
-        self.feature_names = frame_names("X", X)
+        self.feature_names: tuple[str, ...] | None = frame_names("X", X)
         if sparse is not None:
             self._check_takes_sparse(merges, memory)
         elif merges:

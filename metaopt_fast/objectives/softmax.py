@@ -94,7 +94,7 @@ class SoftmaxLoss(PenalisedLoss):
         self.l2: float = check_number("l2", l2, 0.0)
         super().__init__(fit_intercept, dtype, n_threads)
         memory = check_storage(storage)
-        self.feature_names = frame_names("X", X)
+        self.feature_names: tuple[str, ...] | None = frame_names("X", X)
         X = check_X(X)
         self.n_classes, classes = check_whole_labels(y, len(X), n_classes, MAX_CLASSES)
         self.classes = range(self.n_classes)

@@ -19,6 +19,14 @@ class NetworkLoss:
     precision.
     """
 
+    n_samples: int
+    n_features: int
+    n_hidden: int
+    activation: str
+    n_outputs: int
+    l2: float
+    dtype: str
+
     def __init__(
         self,
         X: npt.ArrayLike,
@@ -39,10 +47,10 @@ class NetworkLoss:
             self.n_outputs, labels = 1, np.unique(y, return_inverse=True)[1]
         else:
             self.n_outputs, labels = n_classes, np.asarray(y, np.intp)
-        self.is_class = np.eye(max(self.n_outputs, 2))[labels]
+        self.is_class: Array = np.eye(max(self.n_outputs, 2))[labels]
         w = np.ones(len(labels)) if sample_weight is None else np.asarray(sample_weight, np.float64)
         self.w, self.l2, self.dtype = w / w.sum(), l2, dtype
-        self.n_params = n_hidden * (self.n_features + 1) + self.n_outputs * (n_hidden + 1)
+        self.n_params: int = n_hidden * (self.n_features + 1) + self.n_outputs * (n_hidden + 1)
 
     def parts(self, theta: npt.ArrayLike) -> tuple[Array, Array, Array, Array]:
         """Return U (H, p), c (H,), V (K, H) and b (K,)."""

@@ -262,10 +262,16 @@ class Validated:
     Beyond the range of penalties, the loss is that of the nearest ones within.
     """
 
+    effort: Effort
+    of_feature: IndexArray
+    spread: float
+    n_params: int
+    n_points: int
+
     def __init__(
         self, models: Differing, effort: Effort, groups: IndexArray, spread: float
     ) -> None:
-        self.models = replace(models, groups=FeatureGroups(groups))
+        self.models: Differing = replace(models, groups=FeatureGroups(groups))
         self.effort, self.of_feature, self.spread = effort, groups, spread
         self.n_params, self.n_points = int(groups.max()) + 1, 0
         self.thetas: Float64Array | None = None

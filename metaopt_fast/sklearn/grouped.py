@@ -74,6 +74,12 @@ class GroupedLogisticRegressionCV(LinearModel):
     ((3,), True)
     """
 
+    intercept_: Float64Array
+    penalties_: Float64Array
+    n_iter_: int
+    gap_bound_: float
+    certified_: bool
+
     def __init__(
         self,
         feature_groups: npt.ArrayLike | None = None,
