@@ -74,10 +74,10 @@ PY = "metaopt_fast/"
 MUTANTS = [
     # ------------------------------------------------------------------------------- networks
     Mutant(
-        "tanh loses what is rounded off of r",
+        "tanh loses what is rounded off of m + 2",
         NETWORK,
-        "lost[i] = is_double ? fma(n, splat<V>(-C::ln2_low), high - r[i]) : V{};",
-        "lost[i] = V{};",
+        "const V rest = fma(-a, m - (d - 2), fma(-a, d, m));",
+        "const V rest = fma(-a, d, m);",
         "network",
     ),
     Mutant(
