@@ -534,6 +534,51 @@ class LaneRows:
     ) -> None: ...
 
 @disjoint_base
+class TaskRows:
+    def __init__(
+        self,
+        X: _Float64Array,
+        fit_intercept: bool,
+        rows: npt.NDArray[np.intp],
+        starts: npt.NDArray[np.intp],
+        signed_weights: _Float64Array,
+        inverse_totals: _Float64Array,
+        order: npt.NDArray[np.intp],
+    ) -> None: ...
+    def fit(
+        self,
+        l2: _Float64Array,
+        factors: _Float64Array,
+        centres: _Float64Array,
+        starts: _Float64Array,
+        wanted: float,
+        most: int,
+        thetas: _Float64Array,
+        numbers: _Float64Array,
+        n_threads: int,
+    ) -> None: ...
+    def measure(
+        self,
+        l2: _Float64Array,
+        factors: _Float64Array,
+        centres: _Float64Array,
+        thetas: _Float64Array,
+        gradients: _Float64Array,
+        numbers: _Float64Array,
+        n_threads: int,
+    ) -> None: ...
+    def times_inverse(
+        self,
+        l2: _Float64Array,
+        factors: _Float64Array,
+        centres: _Float64Array,
+        thetas: _Float64Array,
+        vectors: _Float64Array,
+        found: _Float64Array,
+        n_threads: int,
+    ) -> None: ...
+
+@disjoint_base
 class LassoPaths:
     def __init__(
         self,

@@ -19,6 +19,7 @@
 #include "softmax.hpp"
 #include "sparse.hpp"
 #include "systems.hpp"
+#include "tasks.hpp"
 #include "trees.hpp"
 #include "whole.hpp"
 
@@ -112,6 +113,7 @@ template <class T, class Loss> const Kernels *table() {
                                     add_lane_losses,
                                     add_lane_hessians,
                                     advance_lanes,
+                                    work_on_tasks,
                                     column_products,
                                     add_gram,
                                     combine,

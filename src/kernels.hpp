@@ -249,6 +249,20 @@ struct LaneDescent {
     double *slopes, *least, *sizes, *active, *idle, *asked;
 };
 
+// Models of rows of their own, one in each lane: see tasks.hpp. Arrays are [parameter][lane] or
+// [lane], but for those that say so.
+enum TaskWork { TASK_FIT, TASK_EVALUATE, TASK_SOLVE };
+struct TaskTile {
+    ptrdiff_t n_rows, n_params;
+    double wanted, most;         // the square of a step at which a model is done, and steps
+    double *x, *signed_weights;  // [row][parameter][lane], [row][lane]
+    double *inverse_totals, *penalties, *centres;
+    double *theta, *gradient, *trial, *trial_gradient, *step;
+    double *matrix, *curvatures, *weighted;  // [pair][lane], [row][lane], [row][lane of a vector]
+    double *ones, *scratch;                  // [parameter], and 3 of [parameter][lane]
+    double *losses, *squares, *radii, *inflations, *n_steps;  // what is known
+};
+
 // A sum, and what its additions rounded off.
 struct CarefulSum {
     double high, low;
@@ -368,6 +382,8 @@ struct Kernels {
                               ptrdiff_t first_row, ptrdiff_t last_row, double *hessians,
                               double *scratch);
     int (*advance_lanes)(const LaneDescent *);
+    // See tasks.hpp: in double precision alone.
+    void (*work_on_tasks)(const TaskTile *, int work);
     // See lasso.hpp: also in double precision alone.
     void (*column_products)(const double *left, ptrdiff_t left_stride, ptrdiff_t n_left,
                             const double *right, ptrdiff_t right_stride, ptrdiff_t n_right,

@@ -28,27 +28,20 @@ template <class V> inline V inverse_pivot(V left, V entry, ptrdiff_t n) {
 }
 
 // Cholesky's factor of the matrix in each lane, in its place, with the inverses of the diagonal.
-// radii[lane] bounds sqrt(v' matrix^-1 v) for all |v_j| <= extents[j]; inflations[lane] is the
-// trace of matrix^-1 times the matrix's diagonal: each unknown's variance beside what it would be
-// alone. Where a parameter is left out, both are infinite. `scratch` holds three vectors of n.
-inline void factor_tile(double *matrix, ptrdiff_t n, const double *extents, double *radii,
-                        double *inflations, double *scratch) {
+// What the diagonal was is left in `scratch`, which holds three vectors of n.
+// noinline: tasks.hpp needs it as well.
+__attribute__((noinline)) inline void factor_lanes(double *matrix, ptrdiff_t n, double *scratch) {
     using V = wide_vector<double>;
     constexpr int W = lanes_of<V>;
     constexpr ptrdiff_t L = LANES<double>;
-    const V infinite = splat<V>(__builtin_inf());
     for (int v = 0; v < VECTORS; v++) {
-        double *const factor = matrix + v * W;
-        double *const column = scratch + v * W, *const reach = scratch + n * L + v * W,
-                      *const entries = scratch + 2 * n * L + v * W;
+        double *const factor = matrix + v * W, *const entries = scratch + 2 * n * L + v * W;
         // What the diagonal was says what is left of it by rounding alone.
         double *row = factor;
         for (ptrdiff_t j = 0; j < n; row += (n - j) * L, j++) store(entries + j * L, load<V>(row));
-        V lost{}, radius{}, inflation{};
         row = factor;
         for (ptrdiff_t j = 0; j < n; row += (n - j) * L, j++) {
             const V inverse = inverse_pivot(load<V>(row), load<V>(entries + j * L), n);
-            lost = inverse == 0 ? infinite : lost;
             store(row, inverse);
             for (ptrdiff_t k = 1; k < n - j; k++)
                 store(row + k * L, load<V>(row + k * L) * inverse);
@@ -61,16 +54,35 @@ inline void factor_tile(double *matrix, ptrdiff_t n, const double *extents, doub
                 }
             }
         }
+    }
+}
+
+// radii[lane] bounds sqrt(v' matrix^-1 v) for all |v_j| <= extents[j]; inflations[lane] is the
+// trace of matrix^-1 times the matrix's diagonal: each unknown's variance beside what it would be
+// alone. Where a parameter is left out, both are infinite. `scratch` is that of factor_lanes.
+// noinline, too.
+__attribute__((noinline)) inline void bound_lanes(const double *matrix, ptrdiff_t n,
+                                                  const double *extents, double *radii,
+                                                  double *inflations, double *scratch) {
+    using V = wide_vector<double>;
+    constexpr int W = lanes_of<V>;
+    constexpr ptrdiff_t L = LANES<double>;
+    const V infinite = splat<V>(__builtin_inf());
+    for (int v = 0; v < VECTORS; v++) {
+        double *const column = scratch + v * W, *const reach = scratch + n * L + v * W,
+                      *const entries = scratch + 2 * n * L + v * W;
+        V lost{}, radius{}, inflation{};
         // Column by column of the inverse factor, scaled by the diagonal: how far an entry of v
         // reaches into each of y.
         for (ptrdiff_t j = 0; j < n; j++) store(reach + j * L, V{});
-        double *diagonal = factor;
+        const double *diagonal = matrix + v * W;
         for (ptrdiff_t j = 0; j < n; diagonal += (n - j) * L, j++) {
             const V size = sqrt(load<V>(entries + j * L)), extent = extents[j] / size;
             V square{};
+            lost = load<V>(diagonal) == 0 ? infinite : lost;
             store(column + j * L, size);
             for (ptrdiff_t k = j + 1; k < n; k++) store(column + k * L, V{});
-            row = diagonal;
+            const double *row = diagonal;
             for (ptrdiff_t i = j; i < n; row += (n - i) * L, i++) {
                 const V y = load<V>(column + i * L) * load<V>(row);
                 store(reach + i * L, fma(max(y, -y), extent, load<V>(reach + i * L)));
@@ -87,6 +99,13 @@ inline void factor_tile(double *matrix, ptrdiff_t n, const double *extents, doub
         store(radii + v * W, lost == infinite ? lost : sqrt(radius));
         store(inflations + v * W, lost == infinite ? lost : inflation);
     }
+}
+
+// Both: a factor in the place of the matrix, and what it bounds.
+inline void factor_tile(double *matrix, ptrdiff_t n, const double *extents, double *radii,
+                        double *inflations, double *scratch) {
+    factor_lanes(matrix, n, scratch);
+    bound_lanes(matrix, n, extents, radii, inflations, scratch);
 }
 
 // to[r][column] -= sum over i of left[i][r] * right[i][column] for ROWS rows and SYSTEM_COLUMNS

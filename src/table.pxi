@@ -210,6 +210,36 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         double *idle
         double *asked
 
+    enum: TASK_FIT
+    enum: TASK_EVALUATE
+    enum: TASK_SOLVE
+
+    struct TaskTile:
+        Py_ssize_t n_rows
+        Py_ssize_t n_params
+        double wanted
+        double most
+        double *x
+        double *signed_weights
+        double *inverse_totals
+        double *penalties
+        double *centres
+        double *theta
+        double *gradient
+        double *trial
+        double *trial_gradient
+        double *step
+        double *matrix
+        double *curvatures
+        double *weighted
+        double *ones
+        double *scratch
+        double *losses
+        double *squares
+        double *radii
+        double *inflations
+        double *n_steps
+
     struct CarefulSum:
         double high
         double low
@@ -310,6 +340,7 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
                                   const double *, Py_ssize_t, Py_ssize_t, double *,
                                   double *) noexcept nogil
         int (*advance_lanes)(const LaneDescent *) noexcept nogil
+        void (*work_on_tasks)(const TaskTile *, int) noexcept nogil
         void (*column_products)(const double *, Py_ssize_t, Py_ssize_t, const double *, Py_ssize_t,
                                 Py_ssize_t, Py_ssize_t, double *, Py_ssize_t,
                                 Py_ssize_t) noexcept nogil

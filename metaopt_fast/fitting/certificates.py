@@ -41,7 +41,9 @@ def logistic_gap_bound(decrement: Float64Array, radius: Float64Array) -> Float64
     return bound
 
 
-def slack_of_factors(inflations: Float64Array, n_params: int, chain: int) -> Float64Array:
+def slack_of_factors(
+    inflations: Float64Array, n_params: int, chain: int | IndexArray
+) -> Float64Array:
     """Bound the factor by which a norm of the inverse Hessian is larger than its factor says.
 
     The factor computed is that of H + E, |E_jk| <= kappa sqrt(H_jj H_kk): kappa counts the
@@ -63,7 +65,7 @@ def norms(vectors: Float64Array) -> Float64Array:
 
 
 def rounding_of_logistic_derivatives(
-    losses: Float64Array, of_margins: Float64Array, chain: int
+    losses: Float64Array, of_margins: Float64Array, chain: int | IndexArray
 ) -> Float64Array:
     """Bound what rounding adds to a gradient, in units of the largest entry of each column.
 

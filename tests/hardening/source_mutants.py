@@ -939,6 +939,42 @@ MUTANTS = [
         "",
         "sparse_softmax",
     ),
+    # -------------------------------------------------------------------- models of many tasks
+    Mutant(
+        "tasks: a row is weighed by its label's sign",
+        "src/tasks.hpp",
+        "total[v] = fma(size_of_weight(weight), Logistic::value(u), total[v]);",
+        "total[v] = fma(weight, Logistic::value(u), total[v]);",
+        "tasks",
+    ),
+    Mutant(
+        "tasks: a lane that was not accepted takes its trial's loss",
+        "src/tasks.hpp",
+        "take_trial(accepted, 1, trial_losses, t->losses);",
+        "take_trial(active, 1, trial_losses, t->losses);",
+        "tasks",
+    ),
+    Mutant(
+        "tasks: lanes that are done take what others' factors bound",
+        "src/tasks.hpp",
+        "if (done[l] > 0)",
+        "if (active[l] > 0 || done[l] > 0)",
+        "tasks",
+    ),
+    Mutant(
+        "tasks: a task's first row is no part of its units",
+        "src/tasks.pxi",
+        "for i in range(n_rows if j < plan.n_features else 0):",
+        "for i in range(1, n_rows if j < plan.n_features else 0):",
+        "tasks",
+    ),
+    Mutant(
+        "tasks: what is left out moves",
+        "src/tasks.hpp",
+        "const bool goes = pending[i % L] > 0 && t->penalties[i] < __builtin_inf();",
+        "const bool goes = pending[i % L] > 0;",
+        "tasks",
+    ),
     # ----------------------------------------------------------------------------- l1 penalties
     Mutant(
         "l1: a weight below 0 is not shrunk",
