@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from metaopt_fast.fitting.resamples import bootstrap_weights, permuted_labels
     from metaopt_fast.fitting.result import FitResult
     from metaopt_fast.fitting.stability import StabilityResult, stability_selection
+    from metaopt_fast.fitting.tasks import fit_tasks
     from metaopt_fast.models.model import Model
     from metaopt_fast.models.model_file import load_model
     from metaopt_fast.objectives.auc import AUCObjective
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from metaopt_fast.search.snapshot import read_checkpoint
     from metaopt_fast.selection.descents import DescentSearchResult, search_descents
     from metaopt_fast.selection.penalties import PenaltyResult, tune_penalties
+    from metaopt_fast.selection.priors import Prior, learn_prior
     from metaopt_fast.trees.best_tree import best_tree, best_trees
     from metaopt_fast.trees.tree import Tree
 
@@ -92,6 +94,7 @@ __all__ = [
     "NetworkLoss",
     "Normal",
     "PenaltyResult",
+    "Prior",
     "Scorecard",
     "SearchResult",
     "SmoothedZeroOneLoss",
@@ -114,8 +117,10 @@ __all__ = [
     "evolve",
     "exponential_decay",
     "fit_many",
+    "fit_tasks",
     "gradient_descent",
     "l1_max",
+    "learn_prior",
     "load_model",
     "merge_duplicates",
     "merge_results",
@@ -151,6 +156,7 @@ _LATER = {
     "Model": "models.model",
     "NetworkLoss": "objectives.network",
     "PenaltyResult": "selection.penalties",
+    "Prior": "selection.priors",
     "Scorecard": "search.scorecard",
     "SoftmaxLoss": "objectives.softmax",
     "StabilityResult": "fitting.stability",
@@ -165,8 +171,10 @@ _LATER = {
     "enumerate_search": "search.enumeration",
     "exponential_decay": "descent.schedules",
     "fit_many": "fitting.fit_many",
+    "fit_tasks": "fitting.tasks",
     "gradient_descent": "descent.gradient_descent",
     "l1_max": "fitting.lasso",
+    "learn_prior": "selection.priors",
     "load_model": "models.model_file",
     "merge_duplicates": "data.duplicates",
     "evolve": "evolution.evolve",

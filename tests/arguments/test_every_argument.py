@@ -327,6 +327,7 @@ NOT_IN_TABLE = {
         f"Model.{name}": OWN
         for name in ("linear", "decisions_of", "codes_of", "probabilities_of", "label_array")
     },
+    "Prior": RECORD,
     "Scorecard": RECORD,
     "SearchResult": RECORD,
     "StabilityResult": RECORD,

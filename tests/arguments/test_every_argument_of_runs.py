@@ -31,6 +31,11 @@ from wrong_arguments import (  # noqa: F401 - fixtures, and the tests of the swe
 import metaopt_fast as mf
 
 GROUPS = [0, 1, 0, 1, 2, 3]
+# Three tasks of eight rows.
+ROWS_OF_TASKS = np.random.default_rng(1).normal(size=(24, 2)).round(2)
+PRIOR = mf.learn_prior(
+    ROWS_OF_TASKS, np.arange(24) % 2, np.arange(24) // 8, n_support=4, folds=2, max_iter=1
+)
 
 
 class Mine:
@@ -172,6 +177,33 @@ def searches():
             {"X": X, "y": Y, "X_val": X, "y_val": Y, "l2": 0.1, "n_subsets": 6},
             {"n_subsets": "models, each of which is fitted, as many as may be asked for"},
         ),
+        "fit_tasks": Entry(
+            mf.fit_tasks,
+            {
+                "X": X,
+                "y": [0, 1, 0, 1, 0, 1],
+                "tasks": [0, 0, 1, 1, 2, 2],
+                "l2": [0.1, 0.2, 0.3],
+                "sample_weight": np.ones(6),
+                "penalty_factor": [1.0, 0.5, np.inf],
+                "center": [0.0, 0.1, 0.2],
+            },
+            aliases={"X": "y"},
+        ),
+        "learn_prior": Entry(
+            mf.learn_prior,
+            {
+                "X": ROWS_OF_TASKS,
+                "y": np.arange(24) % 2,
+                "tasks": np.arange(24) // 8,
+                "n_support": 4,
+                "n_episodes": 2,
+                "folds": 2,
+                "max_iter": 1,
+            },
+            aliases={"X": "y", "tasks": "task"},
+        ),
+        "Prior.fit": Entry(PRIOR.fit, {"X": ROWS_OF_TASKS, "y": np.arange(24) % 2, "tasks": None}),
         "permuted_labels": Entry(
             mf.permuted_labels,
             {"y": Y, "n_permutations": 4, "groups": GROUPS},
