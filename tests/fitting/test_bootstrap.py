@@ -258,3 +258,17 @@ def test_poisson_weights_are_cut_where_the_distribution_function_is():
     drawn = mf.bootstrap_weights(1000, 400, kind="poisson").ravel()
     for k, step in enumerate(steps):
         assert (drawn <= k).mean() == pytest.approx(float(step) / math.e, abs=0.003)
+
+
+def test_a_resample_that_leaves_no_row_out_has_no_loss_on_such_rows():
+    groups = np.arange(len(Y)) % 2
+    found = mf.bootstrap(X, Y, l2=0.1, n_resamples=20, groups=groups)
+    weights = mf.bootstrap_weights(len(Y), 20, groups=groups)
+    whole = (weights > 0).all(axis=1)
+    assert 0 < whole.sum() < 20
+    assert (np.isnan(found.oob_loss) == whole).all()
+    mean = found.oob_loss[~whole].mean()
+    assert found.loss_632 == pytest.approx(0.368 * found.apparent_loss + 0.632 * mean)
+    one = mf.bootstrap(X, Y, l2=0.1, n_resamples=4, groups=np.zeros(len(Y)))
+    assert one.oob_loss is None
+    assert one.loss_632 is None
