@@ -8,6 +8,7 @@ FOLDER = TemporaryDirectory()
 # Scripts that take longer than a page may do less.
 ARGUMENTS = {
     "large_search.py": ["1000000", str(Path(FOLDER.name) / "search.sqlite")],
+    "metamodels.py": ["4", "600"],
     "tuning.py": ["20"],
 }
 

@@ -6,8 +6,14 @@ A scorecard of a few lines for the breast cancer data: the best of all, against 
 
 Run it: ``python examples/scorecard.py``
 
-Features are questions of yes or no: is the mean (or the
-worst) of a measurement above its median?
+Features are questions of yes or no: is the mean (or the worst) of a measurement above its median?
+
+The best of all has the least loss on the rows that chose it, and that is proven. On held-out rows
+it need not win, and does not here: the scorecard that rounds a logistic regression has a loss that
+is 0.004 higher on the training rows (with a standard error of 0.005) and 0.025 lower on the others
+(0.012). Its points are those of a penalised fit, and smaller; the enumeration follows the training
+rows as far as points can. What a proof is worth here is to know that no card of this size fits
+better, not that none predicts better.
 """
 
 import matplotlib.pyplot as plt
