@@ -1,4 +1,4 @@
-"""The kernels below the limits of a machine: as they were measured by `metaopt-fast bench`."""
+"""The kernels below the limits of a machine, as `metaopt-fast bench` recorded them."""
 
 import json
 from pathlib import Path

@@ -16,6 +16,7 @@ from metaopt_fast.sklearn import (
 )
 from metaopt_fast.typing import (
     BatchDifferentiable,
+    DescentMethod,
     Differentiable,
     Minibatched,
     Penalised,
@@ -34,6 +35,10 @@ judged = mf.gradient_descent(objective, learning_rate=rate, validation=objective
 print(judged.validation_loss, judged.best_iter, rate(3))
 runs = mf.gradient_descent(objective, method="lbfgs", l2=[0.001, 0.01, 0.1], tol=1e-8)
 print(runs.theta.shape, runs.status)
+methods: list[DescentMethod] = ["gd", "nesterov"]
+assert_type(
+    [mf.gradient_descent(objective, method=name) for name in methods], list[mf.DescentResult]
+)
 
 
 class Bowl:
