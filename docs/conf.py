@@ -47,6 +47,8 @@ html_title = "metaopt_fast"
 # Light or dark as the reader's system is, until the button says otherwise.
 html_context = {"default_mode": "auto"}
 html_show_sourcelink = False
+# Options of commands keep their two dashes, and quotes are those of the code.
+smartquotes = False
 templates_path = ["_templates"]
 exclude_patterns = ["build", "gallery/*.ipynb"]
 # scikit-learn's docstrings, which its estimators' methods inherit, link to its own pages and words.

@@ -108,7 +108,7 @@ def write_errors(path: Path) -> None:
     for error in errors():
         if error.module != module:
             module = error.module
-            lines.append(f"\n## {module}\n")
+            lines.append(f"\n## {escape(module)}\n")
         cure = f": **{escape(error.cure)}**" if error.cure else ""
         lines.append(f"- {escape(error.given or error.sentence)}{cure} ({error.kind})")
     text = "\n".join(lines) + "\n"

@@ -106,6 +106,7 @@ def test_the_page_of_errors_holds_every_sentence(tmp_path):
     page = path.read_text()
     for error in ERRORS["errors"]():
         assert ERRORS["escape"](error.given or error.sentence) in page
+    assert "\n## \\_\\_init\\_\\_\n" in page
 
 
 def test_the_reference_lists_every_public_class_and_function():
