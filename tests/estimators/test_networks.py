@@ -108,6 +108,11 @@ def test_an_ensemble_averages_probabilities():
         assert (model.predict(rows) == model.classes_[np.mean(parts, axis=0).argmax(axis=1)]).all()
 
 
+@pytest.mark.parametrize("n_threads", [1, 2, 5])
+def test_networks_have_the_same_bits_for_any_number_of_threads(n_threads):
+    assert fitted(n_threads=n_threads).thetas_.tobytes() == fitted().thetas_.tobytes()
+
+
 def test_neither_the_order_of_rows_nor_copies_of_them_change_a_bit():
     counts = RNG.integers(0, 3, len(X))
     weighted = fitted(weights=counts)
@@ -211,6 +216,14 @@ def test_candidates_are_drawn_log_uniform():
     l2 = search.cv_results_["param_l2"].astype(float)
     assert 1e-6 <= l2.min() < 1e-5 and 1e-3 < l2.max() <= 1e-2
     assert not hasattr(search, "best_estimator_") and not hasattr(search, "predict")
+
+
+def test_of_several_scores_none_need_decide():
+    options = {"candidates": {"l2": [1e-4], "learning_rate_init": [0.05, 0.1]}, "cv": 2}
+    search = searched(scoring=["accuracy", "f1"], refit=False, **options)
+    assert not hasattr(search, "best_index_") and "mean_test_f1" in search.cv_results_
+    search = searched(scoring=["accuracy", "f1"], refit=lambda results: 1, **options)
+    assert search.best_params_ == search.cv_results_["params"][1]
 
 
 def test_held_out_rows_without_weight_have_no_score():
