@@ -11,15 +11,15 @@ DATA: Options = (
         values.path,
         ".csv or .tsv (a header; features that are numbers, or True and False; a target of two "
         "values, numbers or text; commas, semicolons, tabs, decimal commas and .gz, .bz2, .zst are "
-        "detected), .parquet, .npz (arrays X and y), .npy (the target is the last column), a pipe, "
-        "or - for stdin",
+        "detected), .parquet, .feather, .arrow, .npz (arrays X and y), .npy (the target is the "
+        "last column), a pipe, or - for stdin",
         metavar="FILE",
         further={"nargs": "?"},
     ),
     Option(
         "--target",
         None,
-        "the column to predict, of .csv and .parquet files; the greater of two values is the "
+        "the column to predict, of files with names of columns; the greater of two values is the "
         "positive class, and tune and search with --objective logistic take up to 200",
         metavar="COLUMN",
     ),

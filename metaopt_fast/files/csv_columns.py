@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from array import array
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -33,10 +34,20 @@ from metaopt_fast.validation.text import VALUE_WANTED, quoted
 # Of a column of groups: the same number may be written in many ways.
 MOST_GROUP_TEXTS = 1000
 
+# What a number has not, where a column begins with text, a date or a time.
+OF_TEXT = re.compile(r"[^\W\d_]|\d[-/:]\d")
 # As pandas, R and databases write truth values, and what they write where there is no value.
 TRUTHS = {"True": 1, "TRUE": 1, "true": 1, "False": 0, "FALSE": 0, "false": 0}
 NO_TEXT = frozenset(("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "?"))
 NO_NUMBER = NO_TEXT | {"None", "none", "-"}
+
+
+def number_of(text: str) -> float:
+    """Return the number that a text is, NaN of one that is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 class Labels:
@@ -232,7 +243,8 @@ class Features:
         if math.isnan(number):
             return self._missing(j, field)
         is_first = len(self.values) == 0 and self._wanted.texts is None
-        cure = TEXT_CURE if is_first and text[-1:].isalpha() else "fix it, or drop the row"
+        is_text = is_first and OF_TEXT.search(text) and not math.isinf(number_of(text))
+        cure = TEXT_CURE if is_text else "fix it, or drop the row"
         raise self._source.wrong(
             self._names[j],
             f"has {quoted(field)} where a finite number is wanted",

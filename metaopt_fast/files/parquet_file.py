@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -34,11 +34,12 @@ from metaopt_fast.validation.values import to_float64
 
 # What pyarrow calls the level of an index that has no name.
 INDEX_LEVEL = re.compile(r"__index_level_\d+__")
+OTHER_CURE = "drop it (--drop COLUMN), or convert it"
 # Bytes of a row's label and group, and of the numbers that are read at a time.
 ROW_BYTES, PIECE = 32, 2**24
 
 
-class _Column(NamedTuple):
+class Column(NamedTuple):
     """A column of a file: "number", "text" or "other", and the dtype in its library's words."""
 
     name: str
@@ -47,7 +48,7 @@ class _Column(NamedTuple):
     position: int
 
 
-class _Arrow:
+class Arrow:
     """A file as pyarrow reads it."""
 
     def __init__(self, path: str) -> None:
@@ -61,18 +62,22 @@ class _Arrow:
         import pyarrow.parquet
 
         file = pyarrow.parquet.ParquetFile(self._path)
-        schema, claims = file.schema_arrow, file.metadata
-        self.metadata = (schema.metadata or {}).get(b"pandas")
-        self.columns = [
-            _Column(field.name, self._kind(field.type), str(field.type), j)
-            for j, field in enumerate(schema)
-        ]
+        claims = file.metadata
+        self.describe(file.schema_arrow)
         parts = [claims.row_group(k) for k in range(claims.num_row_groups)]
         self.n_rows = sum(part.num_rows for part in parts)
         self.n_bytes = sum(part.total_byte_size for part in parts)
         # As the different texts and their numbers: as texts, each row would have a copy.
         texts = [column.name for column in self.columns if column.kind == "text"]
         self._file = pyarrow.parquet.ParquetFile(self._path, read_dictionary=texts)
+
+    def describe(self, schema: Any) -> None:
+        """Say which columns there are."""
+        self.metadata = (schema.metadata or {}).get(b"pandas")
+        self.columns = [
+            Column(field.name, self._kind(field.type), str(field.type), j)
+            for j, field in enumerate(schema)
+        ]
 
     @staticmethod
     def _kind(dtype: Any) -> str:
@@ -86,7 +91,7 @@ class _Arrow:
         texts = (types.is_string, types.is_large_string, is_view)
         return "text" if any(is_kind(dtype) for is_kind in texts) else "other"
 
-    def read(self, columns: list[_Column]) -> list[Any]:
+    def read(self, columns: list[Column]) -> list[Any]:
         table = self._file.read(columns=[column.name for column in columns])
         return [table.column(column.name) for column in columns]
 
@@ -98,7 +103,7 @@ class _Arrow:
         return _sorted_texts(chunks[0].dictionary.take(used).to_pylist(), codes)
 
 
-class _Polars:
+class Polars:
     """A file as polars reads it."""
 
     def __init__(self, path: str) -> None:
@@ -117,12 +122,16 @@ class _Polars:
 
         file = polars.scan_parquet(self._path, glob=False)
         self.metadata = polars.read_parquet_metadata(self._path).get("pandas")
-        self.columns = [
-            _Column(name, self._kind(dtype), str(dtype), j)
-            for j, (name, dtype) in enumerate(file.collect_schema().items())
-        ]
+        self.describe(file.collect_schema())
         self.n_rows = int(file.select(polars.len()).collect().item())
         self.n_bytes = 0  # polars does not say it, and shares the bytes of equal texts
+
+    def describe(self, schema: Any) -> None:
+        """Say which columns there are."""
+        self.columns = [
+            Column(name, self._kind(dtype), str(dtype), j)
+            for j, (name, dtype) in enumerate(schema.items())
+        ]
 
     @staticmethod
     def _kind(dtype: Any) -> str:
@@ -133,7 +142,7 @@ class _Polars:
         texts = (polars.String, polars.Categorical, polars.Enum)
         return "text" if any(dtype == text for text in texts) else "other"
 
-    def read(self, columns: list[_Column]) -> list[Any]:
+    def read(self, columns: list[Column]) -> list[Any]:
         import polars
 
         # By their positions: a name may be a pattern.
@@ -151,27 +160,35 @@ class _Polars:
 
 def read_parquet(file: DataFile, wanted: Wanted) -> Table:
     """Read a Parquet file by pyarrow or polars."""
-    path, source = file.name, _library(file.path)
+    return read_columns(file, wanted, ".parquet", (Arrow, Polars))
+
+
+def read_columns(
+    file: DataFile, wanted: Wanted, kind: str, libraries: Sequence[type[Arrow | Polars]]
+) -> Table:
+    """Read a file of a kind by the first of some libraries that is installed."""
+    path, source = file.name, _library(file.path, kind, libraries)
     try:
         source.open()
         return _read(path, source, wanted)
     except source.errors as error:
-        raise damaged(path, error, ".parquet") from None
+        raise damaged(path, error, kind) from None
 
 
-def _library(path: str) -> _Arrow | _Polars:
+def _library(path: str, kind: str, libraries: Sequence[type[Arrow | Polars]]) -> Arrow | Polars:
     """Return the file as whichever library reads it that there is."""
-    for library in (_Arrow, _Polars):
+    for library in libraries:
         try:
             return library(path)
         except ImportError:
             continue
+    what = "Parquet" if kind == ".parquet" else "Arrow's files"
     raise ImportError(
-        "reading Parquet needs pyarrow or polars: pip install 'metaopt_fast[parquet]'."
+        f"reading {what} needs pyarrow or polars: pip install 'metaopt_fast[parquet]'."
     )
 
 
-def _read(path: str, source: _Arrow | _Polars, wanted: Wanted) -> Table:
+def _read(path: str, source: Arrow | Polars, wanted: Wanted) -> Table:
     index = index_of(source.metadata)
     left_out = [c for c in source.columns if c.name in index or INDEX_LEVEL.fullmatch(c.name)]
     columns = [c for c in source.columns if c not in left_out]
@@ -207,18 +224,18 @@ def _read(path: str, source: _Arrow | _Polars, wanted: Wanted) -> Table:
     return complete(path, table, wanted)
 
 
-def _check_kind(path: str, column: _Column, wanted: Wanted) -> None:
+def _check_kind(path: str, column: Column, wanted: Wanted) -> None:
     """Raise the error of a feature that is of no kind that is wanted."""
     where, is_text = f"{shown(path)}, column {quoted(column.name)}", wanted.is_text(column.name)
     if column.kind == "number" and is_text:
         raise ValueError(f"{where} holds numbers where text is wanted: convert it.")
     if column.kind == "other" or (column.kind == "text" and is_text is False):
-        cure = TEXT_CURE if column.kind == "text" and wanted.texts is None else "drop or convert it"
+        cure = TEXT_CURE if column.kind == "text" and wanted.texts is None else OTHER_CURE
         raise ValueError(f"{where} does not hold numbers alone ({column.dtype[:40]}): {cure}.")
 
 
 def _feature(
-    path: str, source: _Arrow | _Polars, column: _Column, values: Any, may_miss: bool
+    path: str, source: Arrow | Polars, column: Column, values: Any, may_miss: bool
 ) -> tuple[npt.NDArray[np.float64], tuple[str, ...] | None]:
     """Return the numbers of a feature, or the codes and the values of one that is text."""
     is_there = ~missing_mask(values) if may_miss else np.ones(len(values), bool)
@@ -238,8 +255,8 @@ def _feature(
 
 
 def _columns(
-    path: str, source: _Arrow | _Polars, columns: list[_Column], cure: str | None
-) -> Iterator[tuple[_Column, Any]]:
+    path: str, source: Arrow | Polars, columns: list[Column], cure: str | None
+) -> Iterator[tuple[Column, Any]]:
     """Yield columns of as many rows as the file claims, that miss no value if there is a cure."""
     # Some at a time: each reading begins with all that the file says of its columns.
     at_a_time = max(1, PIECE // (8 * source.n_rows))
@@ -250,7 +267,7 @@ def _columns(
             yield column, values
 
 
-def _check_column(path: str, n_rows: int, column: _Column, values: Any, cure: str | None) -> None:
+def _check_column(path: str, n_rows: int, column: Column, values: Any, cure: str | None) -> None:
     if len(values) != n_rows:
         raise ValueError(f"column {quoted(column.name)} has {len(values)} rows")
     if cure is not None and (row := missing_of(values)) is not None:
@@ -261,7 +278,7 @@ def _check_column(path: str, n_rows: int, column: _Column, values: Any, cure: st
         )
 
 
-def _numbers(path: str, column: _Column, values: Any, may_miss: bool) -> npt.NDArray[np.float64]:
+def _numbers(path: str, column: Column, values: Any, may_miss: bool) -> npt.NDArray[np.float64]:
     numbers = to_float64(values_of(values))  # objects are decimals, and none is beyond all floats
     finite = ~np.isinf(numbers) if may_miss else np.isfinite(numbers)
     if not finite.all():
@@ -275,7 +292,7 @@ def _numbers(path: str, column: _Column, values: Any, may_miss: bool) -> npt.NDA
     return numbers
 
 
-def _labels(path: str, source: _Arrow | _Polars, column: _Column) -> Labels:
+def _labels(path: str, source: Arrow | Polars, column: Column) -> Labels:
     """Return the labels of a column, compared as what they are."""
     if column.kind == "other":
         raise ValueError(
@@ -299,7 +316,7 @@ def _labels(path: str, source: _Arrow | _Polars, column: _Column) -> Labels:
     return Labels(different.tolist(), codes.astype(np.intp))
 
 
-def _groups(path: str, source: _Arrow | _Polars, column: _Column) -> npt.NDArray[Any]:
+def _groups(path: str, source: Arrow | Polars, column: Column) -> npt.NDArray[Any]:
     labels = _labels(path, source, column)
     check_n_groups(path, column.name, len(labels.values))
     values = np.empty(len(labels.values), object)

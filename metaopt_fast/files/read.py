@@ -1,4 +1,4 @@
-"""Readers of data files: features, and a target of two values, out of text, npz, npy or Parquet.
+"""Readers of data files: features, and a target, of text, NumPy's, Parquet or Arrow's files.
 
 Files come from strangers: what is read is checked, nothing in it is executed, and an error is one
 sentence that names the file, the row and the column.
@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 
+from metaopt_fast.files.arrow_file import BEGINNING, read_arrow
 from metaopt_fast.files.compressed import SUFFIXES as COMPRESSED
 from metaopt_fast.files.csv_file import read_csv
 from metaopt_fast.files.numpy_file import read_npy, read_npz
@@ -26,9 +27,16 @@ READERS: dict[str, Callable[[DataFile, Wanted], Table]] = {
     ".npz": read_npz,
     ".npy": read_npy,
     ".parquet": read_parquet,
+    ".feather": read_arrow,
+    ".arrow": read_arrow,
 }
 # The first bytes of what comes through a pipe, which has no suffix; anything else is text.
-FIRST_BYTES = {b"PAR1": ".parquet", b"PK\x03\x04": ".npz", b"\x93NUM": ".npy"}
+FIRST_BYTES = {
+    b"PAR1": ".parquet",
+    b"PK\x03\x04": ".npz",
+    b"\x93NUM": ".npy",
+    BEGINNING[:4]: ".arrow",
+}
 
 
 def read_table(
@@ -45,11 +53,11 @@ def read_table(
     path : path-like
         Data file. .csv and .tsv, which may be compressed (.csv.gz, .bz2, .zst): UTF-8, with a
         header of names, separated by commas, semicolons, tabs, vertical bars or spaces, with
-        decimal points or commas, as the file itself shows; .parquet (needs pyarrow or polars);
-        .npz: the features as array X and the target as array y; .npy: the target is the last
-        column. Features are numbers, or True and False, or text if `wanted` says so. An index that
-        pandas saved with its frame is left out, with a note: the first columns of a .csv file
-        where they have no name, and what `pandas.read_parquet` makes an index.
+        decimal points or commas, as the file itself shows; .parquet, .feather and .arrow (which
+        need pyarrow or polars); .npz: the features as array X and the target as array y; .npy: the
+        target is the last column. Features are numbers, or True and False, or text if `wanted` says
+        so. An index that pandas saved with its frame is left out, with a note: the first columns of
+        a .csv file where they have no name, and what `pandas.read_parquet` makes an index.
     target : str, optional
         The target's column; all other columns are features. Text and Parquet need it; of an .npz
         file it is the name of the target's array, "y" by default; an .npy file has no names.
@@ -73,7 +81,7 @@ def read_table(
     OSError
         If it cannot be read.
     ImportError
-        If Parquet is to be read and neither pyarrow nor polars is installed.
+        If Parquet or Arrow is to be read and neither pyarrow nor polars is installed.
 
     Examples
     --------

@@ -294,7 +294,7 @@ def test_a_parquet_file_larger_than_memory_is_refused_by_its_claims(
     write_parquet(path, {"a": X[:, 0], "b": X[:, 1], "t": Y})
     monkeypatch.setattr(arrayfiles, "_half_of_memory", lambda: max(n_bytes, 0))
     monkeypatch.setattr(
-        parquetfiles._Arrow, "n_bytes", property(lambda _: 0, lambda *_: None), False
+        parquetfiles.Arrow, "n_bytes", property(lambda _: 0, lambda *_: None), False
     )
     if is_read:
         assert len(read_table(path, "t").y) == 7
@@ -343,7 +343,7 @@ def test_columns_of_text_are_refused_before_any_is_read(tmp_path, monkeypatch, p
 def test_text_is_read_as_its_different_values(tmp_path):
     path = tmp_path / "data.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"a": X[:, 0], "t": ["p", "q"] * 3 + ["p"]}), path)
-    file = parquetfiles._Arrow(str(path))
+    file = parquetfiles.Arrow(str(path))
     file.open()
     assert str(file.read(file.columns[1:])[0].type).startswith("dictionary")
 
@@ -357,7 +357,7 @@ def test_what_a_file_says_of_its_bytes_counts_too(tmp_path, monkeypatch):
         read_table(path, "t")
 
 
-@pytest.mark.parametrize("library", [parquetfiles._Arrow, parquetfiles._Polars])
+@pytest.mark.parametrize("library", [parquetfiles.Arrow, parquetfiles.Polars])
 def test_a_column_of_other_rows_than_the_file_claims_is_refused(tmp_path, monkeypatch, library):
     class Longer(library):
         def open(self):
@@ -366,7 +366,7 @@ def test_a_column_of_other_rows_than_the_file_claims_is_refused(tmp_path, monkey
 
     path = tmp_path / "data.parquet"
     write_parquet(path, {"a": X[:, 0], "t": Y})
-    monkeypatch.setattr(parquetfiles, "_library", Longer)
+    monkeypatch.setattr(parquetfiles, "_library", lambda path, *_: Longer(path))
     with pytest.raises(ValueError, match=r"is not a whole .parquet file \(column 't' has 7 rows\)"):
         read_table(path, "t")
 

@@ -79,6 +79,7 @@ TESTS = {
     "files/errors": ["tables", "saved_frames"],
     "files/npy_header": ["tables", "result"],
     "files/numpy_file": ["tables", "saved_frames"],
+    "files/arrow_file": ["ordinary_files"],
     "files/owned": ["checkpoint", "evolve_stops"],
     "files/parquet_file": ["saved_frames", "tables"],
     "files/read": ["tables"],
