@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import itemgetter
-from typing import IO, Any, cast
+from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 
 from metaopt_fast.files.csv_columns import Features, Groups, Labels
 from metaopt_fast.files.csv_lines import Lines
+from metaopt_fast.files.fast_csv import PROBED_ROWS, is_plain, read_at_once
 from metaopt_fast.files.table import DataFile, Table, complete
 from metaopt_fast.files.wanted import Wanted, roles_of
 from metaopt_fast.validation.text import count, quoted, shown
@@ -18,12 +19,13 @@ from metaopt_fast.validation.text import count, quoted, shown
 def read_csv(file: DataFile, wanted: Wanted) -> Table:
     """Read a table of text, of any separator, compressed or not."""
     if file.stream is not None:
-        return _read(file.name, file.stream, wanted)
+        return _read(file, file.stream, wanted)
     with open(file.path, "rb") as stream:
-        return _read(file.name, stream, wanted)
+        return _read(file, stream, wanted)
 
 
-def _read(path: str, stream: IO[bytes], wanted: Wanted) -> Table:
+def _read(file: DataFile, stream: IO[bytes], wanted: Wanted) -> Table:
+    path = file.name
     source = Lines(path, stream)
     index, names = source.header(wanted.names)
     n_fields = len(index) + len(names)
@@ -38,7 +40,12 @@ def _read(path: str, stream: IO[bytes], wanted: Wanted) -> Table:
     target = None if roles.target is None else len(index) + roles.target
     group = None if roles.group is None else len(index) + roles.group
     name, may_miss = str(wanted.target), wanted.missing == "drop"
-    for row in source.rows():
+    fields = [len(index) + j for j in roles.features]
+    for number, row in enumerate(source.rows()):
+        if number == PROBED_ROWS and group is None and is_plain(file, source):
+            plan = Plan(file.path, source, n_fields, fields, target, name, wanted)
+            if take_at_once(plan, features, labels):
+                break
         if len(row) != n_fields:
             raise source.wrong(
                 None,
@@ -70,6 +77,50 @@ def _read(path: str, stream: IO[bytes], wanted: Wanted) -> Table:
         categories,
     )
     return complete(path, table, wanted)
+
+
+class Plan(NamedTuple):
+    """What is to be read at once: fields of features and of the target, in a file whose first rows
+    have been read."""
+
+    path: str
+    source: Lines
+    n_fields: int
+    features: list[int]
+    target: int | None
+    name: str
+    wanted: Wanted
+
+
+def take_at_once(plan: Plan, features: Features, labels: Labels) -> bool:
+    """Have all columns read by another library, if there is one that reads them as they are."""
+    as_text = features.read_as_text
+    if as_text is None:
+        return False
+    at = {field: j for j, field in enumerate(plan.features)}
+    texts = [plan.features[j] for j in as_text]
+    numbers = [field for field in plan.features if at[field] not in as_text]
+    asked = texts if plan.target is None else [*texts, plan.target]
+    may_miss = plan.wanted.may_miss
+    found = read_at_once(plan.path, plan.source, plan.n_fields, numbers, asked, may_miss)
+    if found is None:
+        return False
+    try:
+        if plan.target is not None:
+            of_target = found.codes[plan.target], found.texts[plan.target]
+            may_lack = plan.wanted.missing == "drop"
+            trial = Labels(plan.wanted.classes, plan.wanted.most_classes)
+            trial.take(*of_target, plan.source, plan.name, may_lack)
+        features.take(
+            {at[field]: column for field, column in found.numbers.items()},
+            {at[field]: found.codes[field] for field in texts},
+            {at[field]: found.texts[field] for field in texts},
+        )
+    except ValueError:  # said by the own reader, with the line
+        return False
+    if plan.target is not None:
+        labels.take(*of_target, plan.source, plan.name, may_lack)
+    return True
 
 
 def _picker(positions: list[int]) -> Callable[[list[str]], list[Any]]:

@@ -30,6 +30,10 @@ class Lines:
         Mark of decimals, "." or ","; None until a number has one.
     has_underscore : bool
         Whether the row at hand has an underscore, which `float` takes for none.
+    packer : str
+        What the file is compressed by, or nothing.
+    header_lines : int
+        Lines up to the end of the header.
     """
 
     path: str
@@ -38,12 +42,13 @@ class Lines:
 
     def __init__(self, path: str, file: IO[bytes]) -> None:
         self.path, self.separator, self.has_underscore = path, ",", False
+        self.header_lines = 0
         self.decimal: str | None = "."
         self._file: IO[bytes] | Unpacked = file
-        self._packer, self._line, self._bytes, self._fields = "", 0, 0, 0
+        self.packer, self._line, self._bytes, self._fields = "", 0, 0, 0
         beginning = file.peek(8)[:8] if hasattr(file, "peek") else b""
         if (packer := packer_of(beginning)) is not None:
-            self._file, self._packer = Unpacked(path, packer, file), packer
+            self._file, self.packer = Unpacked(path, packer, file), packer
 
     def _lines(self) -> Iterator[str]:
         while line := self._file.readline(LONGEST_LINE):
@@ -107,6 +112,7 @@ class Lines:
             self.decimal = None
         self._reader = csv.reader(itertools.chain([first], lines), **options(self.separator))
         row = next(self.rows(), None)
+        self.header_lines = self._line
         if row is None:
             raise ValueError(f"{shown(self.path)} is empty: pass a file with a header and rows.")
         names = [name.strip() for name in row]
@@ -124,8 +130,8 @@ class Lines:
     def notes(self) -> list[str]:
         """How the file is written, in a sentence, if not as most are."""
         parts = []
-        if self._packer:
-            parts.append(f"compressed by {self._packer}")
+        if self.packer:
+            parts.append(f"compressed by {self.packer}")
         if self.separator != ",":
             word = SEPARATORS.get(self.separator, "a character of its own")
             parts.append(f"separated by {word} ({self.separator!r})")

@@ -80,6 +80,7 @@ TESTS = {
     "files/npy_header": ["tables", "result"],
     "files/numpy_file": ["tables", "saved_frames"],
     "files/arrow_file": ["ordinary_files"],
+    "files/fast_csv": ["fast_csv"],
     "files/owned": ["checkpoint", "evolve_stops"],
     "files/parquet_file": ["saved_frames", "tables"],
     "files/read": ["tables"],
