@@ -1,8 +1,8 @@
 """The mathematics of metaopt_fast in plain NumPy, which the tests hold all else against.
 
 It imports NumPy alone, and nothing but the package's root imports it. Modules that are not named
-here (``descent``, ``evolution``, ``fitting``, ``hinge``, ``lasso``, ``counts``, ``auc``,
-``trees``) are imported by name.
+here (``descent``, ``evolution``, ``fitting``, ``hinge``, ``lasso``, ``priors``, ``counts``,
+``auc``, ``trees``) are imported by name.
 """
 
 from metaopt_fast.reference.losses import (

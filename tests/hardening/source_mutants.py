@@ -975,6 +975,34 @@ MUTANTS = [
         "const bool goes = pending[i % L] > 0;",
         "tasks",
     ),
+    Mutant(
+        "priors: penalties weigh the same for any number of rows",
+        PY + "selection/episodes.py",
+        "pulls = turned * penalties.l2[:, None] * penalty / len(losses)",
+        "pulls = turned * penalty / len(losses)",
+        "priors",
+    ),
+    Mutant(
+        "priors: episodes of one class",
+        PY + "selection/episodes.py",
+        "if codes[:size].all() or not codes[:size].any():",
+        "if codes[:size].all():",
+        "priors",
+    ),
+    Mutant(
+        "priors: a level that is worse is chosen",
+        PY + "selection/rungs.py",
+        "    gains = others - losses\n",
+        "    gains = losses - others\n",
+        "priors",
+    ),
+    Mutant(
+        "priors: tasks of a fold judge what was learned from them",
+        PY + "selection/rungs.py",
+        "episodes.of(np.flatnonzero(self.fold_of != f)) for f in folds",
+        "episodes.of(np.flatnonzero(self.fold_of == f)) for f in folds",
+        "priors",
+    ),
     # ----------------------------------------------------------------------------- l1 penalties
     Mutant(
         "l1: a weight below 0 is not shrunk",

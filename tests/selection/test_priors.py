@@ -7,6 +7,7 @@ from scipy.optimize import minimize
 import metaopt_fast as mf
 from metaopt_fast.fitting.arguments import Effort
 from metaopt_fast.fitting.tasks import Grouped
+from metaopt_fast.reference import priors as reference
 from metaopt_fast.selection import rungs
 from metaopt_fast.selection.episodes import Episodes, draw_episodes
 
@@ -64,6 +65,23 @@ def test_the_value_of_a_prior_and_its_gradients_are_those_of_differences(fit_int
         ends = [episodes.value(center, np.exp(logs + s * unit)).loss for s in (1, -1)]
         slope = (ends[0] - ends[1]) / (2 * step)
         assert found.by_log_penalty[j] == pytest.approx(slope, abs=1e-7)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_the_value_of_a_prior_and_its_gradients_are_the_slow_twin_s(fit_intercept):
+    episodes = episodes_of(*make_tasks(5, 30, 6), fit_intercept=fit_intercept)
+    rng, n = np.random.default_rng(2), 6 + fit_intercept
+    center, penalty = rng.normal(size=n), np.exp(rng.normal(size=n))
+    found = episodes.value(center, penalty)
+    X, codes, drawn = episodes.grouped.X, episodes.grouped.codes, episodes.drawn
+    parts = [
+        tuple((X[rows], codes[rows]) for rows in both)
+        for both in zip(drawn.supports, drawn.queries, strict=True)
+    ]
+    loss, by_center, by_log = reference.value(parts, center, penalty, fit_intercept)
+    assert found.loss == pytest.approx(loss, rel=1e-9)
+    assert found.by_center == pytest.approx(by_center, abs=1e-9)
+    assert found.by_log_penalty == pytest.approx(by_log, abs=1e-9)
 
 
 def test_a_start_changes_no_value():
