@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from metaopt_fast._version import __version__
 from metaopt_fast.cli.arguments import PROGRAM
 from metaopt_fast.cli.data_report import Data, Lines, lines_to_text
-from metaopt_fast.cli.figures import finite, fitted_to_dict, fitted_to_lines
+from metaopt_fast.cli.fitted_report import FittedReport
 from metaopt_fast.cli.output import draw
 from metaopt_fast.files.table import label_of_class
 from metaopt_fast.fitting.bootstrap import BootstrapResult, bootstrap
@@ -23,29 +22,20 @@ from metaopt_fast.validation.text import shown
 SHOWN = 30
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class BootstrapReport:
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class BootstrapReport(FittedReport):
     """A bootstrap, as the command line tells it.
 
     Attributes
     ----------
-    data : Data
-        The rows as the models were trained on.
     C : float
     seed : int
     result : BootstrapResult
-    model : Model
-        The model of all training rows.
-    kept : str or None
-        Path of the file that the model is written to.
     """
 
-    data: Data
     C: float
     seed: int
     result: BootstrapResult
-    model: Model
-    kept: str | None
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain numbers, strings, lists and dicts, for JSON."""
@@ -67,22 +57,16 @@ class BootstrapReport:
             "apparent_loss": result.apparent_loss,
             "optimism": result.optimism,
             "loss_632": result.loss_632,
-            "data": self.data.to_dict(),
-            **fitted_to_dict(self.model, self.data),
-            "model_file": self.kept,
+            **self.fitted_to_dict(),
         }
 
     def _names(self) -> tuple[str, ...]:
         return (*self.data.table.feature_names, "intercept")
 
-    def to_json(self) -> str:
-        """Return `to_dict` as JSON."""
-        return json.dumps(finite(self.to_dict()), indent=1, allow_nan=False) + "\n"
-
     def to_text(self) -> str:
         """Return tables for a terminal."""
-        fitted = fitted_to_lines(self.model, self.data, self.kept)
-        return lines_to_text([self._what(), self._found(), fitted, self._intervals()])
+        parts = [self._what(), self._found(), self.fitted_to_lines(), self._intervals()]
+        return lines_to_text(parts)
 
     def _what(self) -> Lines:
         result = self.result
@@ -155,4 +139,11 @@ def run_bootstrap(
             "C": arguments.c,
         },
     )
-    return BootstrapReport(data, arguments.c, arguments.seed, result, model, arguments.model)
+    return BootstrapReport(
+        data=data,
+        C=arguments.c,
+        seed=arguments.seed,
+        result=result,
+        model=model,
+        kept=arguments.model,
+    )

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from metaopt_fast.cli.data import raw_rows
-from metaopt_fast.cli.data_report import Data, Lines
+from metaopt_fast.cli.data_report import Lines
 from metaopt_fast.files.table import Table
 from metaopt_fast.models.model import Coefficient, Label, Model
 from metaopt_fast.models.preparation import RawRows
@@ -92,41 +92,6 @@ def figures_to_lines(name: str, figures: Figures) -> Lines:
             text = f"{value:.2%}" if figure == "accuracy" else f"{value:.6g}"
             lines.append((f"{name} {label}", text))
     return lines
-
-
-def fitted_to_dict(model: Model, data: Data) -> dict[str, Any]:
-    """Return a model's coefficients, and its figures of training and held-out rows, for JSON."""
-    return {**coefficients_to_dict(model), **scored_to_dict(model, data)}
-
-
-def scored_to_dict(model: Scored, data: Data) -> dict[str, Any]:
-    """Return the figures of training and held-out rows, for JSON."""
-    held_out = data.held_out
-    return {
-        "training": figures_of(model, data.raw),
-        "held_out": None if held_out is None else figures_of(model, held_out),
-    }
-
-
-def fitted_to_lines(model: Scored, data: Data, kept: str | None) -> Lines:
-    """Return the figures of training and held-out rows, and where the model is kept."""
-    lines = figures_to_lines("training", figures_of(model, data.raw))
-    if data.held_out is not None:
-        lines += figures_to_lines("held-out", figures_of(model, data.held_out))
-    else:
-        lines.append(("held-out rows", "none: pass --holdout 0.2, or --test FILE"))
-    if kept is not None:
-        lines.append(("model", f"{shown(kept)}: the one that these figures are of"))
-    return lines
-
-
-def finite(value: Any) -> Any:
-    """Return `value` with None for numbers that are not finite."""
-    if isinstance(value, dict):
-        return {key: finite(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def coefficients_to_dict(model: Model) -> dict[str, Any]:

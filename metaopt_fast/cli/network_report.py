@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 from metaopt_fast.cli.data_report import Data, Lines, lines_to_text
-from metaopt_fast.cli.figures import finite, fitted_to_lines, scored_to_dict
+from metaopt_fast.cli.figures import Scored
+from metaopt_fast.cli.fitted_report import ScoredReport
 from metaopt_fast.cli.output import draw
 from metaopt_fast.cli.tune_report import SHOWN
 from metaopt_fast.files.table import label_of_class
@@ -50,14 +50,12 @@ class FittedNetwork(NamedTuple):
         return self.ensemble.decisions(self.preparation.apply(rows)).reshape(len(rows.X), -1)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class NetworkTuneReport:
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class NetworkTuneReport(ScoredReport):
     """A tuning of networks, as the command line tells it.
 
     Attributes
     ----------
-    data : Data
-        The rows as the networks were trained on.
     seed : int
     result : NetworkTuneResult
     isa : str
@@ -66,12 +64,15 @@ class NetworkTuneReport:
         The network of the best candidate, trained on all training rows.
     """
 
-    data: Data
     seed: int
     result: NetworkTuneResult
     isa: str
     n_threads: int
     network: FittedNetwork
+
+    @property
+    def scored(self) -> Scored:
+        return self.network
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain numbers, strings, lists and dicts, for JSON."""
@@ -102,7 +103,7 @@ class NetworkTuneReport:
                 "n_iter": int(ensemble.n_iter[0]),
                 "best_iter": int(ensemble.best_iter[0]),
             },
-            **scored_to_dict(self.network, self.data),
+            **self.scored_to_dict(),
         }
 
     def _candidate(self, index: int) -> dict[str, Any]:
@@ -116,13 +117,9 @@ class NetworkTuneReport:
             "scores": result.scores[index].tolist(),
         }
 
-    def to_json(self) -> str:
-        """Return `to_dict` as JSON."""
-        return json.dumps(finite(self.to_dict()), indent=1, allow_nan=False) + "\n"
-
     def to_text(self) -> str:
         """Return tables for a terminal."""
-        parts = [self._what(), self._found(), fitted_to_lines(self.network, self.data, None)]
+        parts = [self._what(), self._found(), self.scored_to_lines()]
         return lines_to_text([*parts, self._ranking()])
 
     def _what(self) -> Lines:

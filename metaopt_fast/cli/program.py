@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from metaopt_fast.cli.arguments import PROGRAM, make_parser
 from metaopt_fast.cli.comparison import fitted
 from metaopt_fast.cli.data import DataSettings, read_data
 from metaopt_fast.cli.data_report import STDIN, Data
+from metaopt_fast.cli.fitted_report import ScoredReport
 from metaopt_fast.cli.job import (
     Job,
     Settings,
@@ -38,13 +39,6 @@ from metaopt_fast.machine import config, show_config
 from metaopt_fast.search.random_search import random_search, resume_search
 from metaopt_fast.search.result import SearchResult
 from metaopt_fast.validation.text import shown
-
-if TYPE_CHECKING:
-    from metaopt_fast.cli.bootstrapping import BootstrapReport
-    from metaopt_fast.cli.network_report import NetworkTuneReport
-    from metaopt_fast.cli.tune_report import TuneReport
-
-    Reported = Report | TuneReport | NetworkTuneReport | BootstrapReport
 
 SUCCESS, FAILURE = 0, 1
 PROGRESS: dict[str, bool | str] = {"auto": True, "always": "always", "never": False}
@@ -340,7 +334,7 @@ def _finish(arguments: argparse.Namespace, job: Job, result: SearchResult | Evol
     return _complain(what, arguments.stop.status)
 
 
-def _deliver(arguments: argparse.Namespace, report: Reported) -> None:
+def _deliver(arguments: argparse.Namespace, report: ScoredReport) -> None:
     """Write and print the report."""
     try:
         _write(arguments, report)

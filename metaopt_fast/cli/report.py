@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from metaopt_fast.cli.comparison import Fitted
-from metaopt_fast.cli.data_report import Data, Lines, candidate_name, lines_to_text
+from metaopt_fast.cli.data_report import Lines, candidate_name, lines_to_text
 from metaopt_fast.cli.figures import (
     coefficients_to_lines,
-    finite,
-    fitted_to_dict,
-    fitted_to_lines,
 )
+from metaopt_fast.cli.fitted_report import FittedReport
 from metaopt_fast.cli.job import Settings
 from metaopt_fast.cli.output import draw
 from metaopt_fast.evolution.result import EvolveResult
 from metaopt_fast.floating_errors import shielded
-from metaopt_fast.models.model import LOGISTIC, Model
+from metaopt_fast.models.model import LOGISTIC
 from metaopt_fast.objectives.count_objective import INFEASIBLE, CountObjective
 from metaopt_fast.objectives.pointwise import PointwiseLoss
 from metaopt_fast.objectives.softmax import SoftmaxLoss
@@ -33,15 +30,13 @@ from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.text import shown
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Report:
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Report(FittedReport):
     """A search, beside theta = 0 and a model that is fitted to its optimum.
 
     Attributes
     ----------
     settings : Settings
-    data : Data
-        The rows as the objective has them.
     result : SearchResult or EvolveResult
     objective : PointwiseLoss, SoftmaxLoss or CountObjective
     loss_of_zero : float
@@ -50,22 +45,15 @@ class Report:
         take long.
     isa : str
     n_threads : int
-    model : Model
-        The best candidate with its preparation.
-    kept : str or None
-        Path of the file that the model is written to.
     """
 
     settings: Settings
-    data: Data
     result: SearchResult | EvolveResult
     objective: PointwiseLoss | SoftmaxLoss | CountObjective
     loss_of_zero: float
     fitted: Fitted | None
     isa: str
     n_threads: int
-    model: Model
-    kept: str | None
 
     @shielded
     def accuracy(self, theta: Float64Array) -> float:
@@ -100,9 +88,7 @@ class Report:
                 "accuracy": self.accuracy(np.zeros_like(self.result.theta)),
             },
             "fitted": fitted and {**fitted.to_dict(), "accuracy": self.accuracy(fitted.theta)},
-            "data": self.data.to_dict(),
-            **fitted_to_dict(self.model, self.data),
-            "model_file": self.kept,
+            **self.fitted_to_dict(),
             "objective": settings.objective,
             "l2": settings.l2,
             "group": settings.group,
@@ -112,13 +98,9 @@ class Report:
             "fit_intercept": True,
         }
 
-    def to_json(self) -> str:
-        """Return `to_dict` as JSON; numbers that are not finite become null."""
-        return json.dumps(finite(self.to_dict()), indent=1, allow_nan=False) + "\n"
-
     def to_text(self) -> str:
         """Return tables for a terminal."""
-        parts = [self._what(), self._found(), fitted_to_lines(self.model, self.data, self.kept)]
+        parts = [self._what(), self._found(), self.fitted_to_lines()]
         parts += [coefficients_to_lines(self.model), self._comparison()]
         if len(self.result.top) > 1:
             parts.append(self._ranking())

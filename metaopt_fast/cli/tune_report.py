@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from typing import Any
 
-from metaopt_fast.cli.data_report import Data, Lines, lines_to_text
+from metaopt_fast.cli.data_report import Lines, lines_to_text
 from metaopt_fast.cli.figures import (
     coefficients_to_lines,
-    finite,
-    fitted_to_dict,
-    fitted_to_lines,
 )
+from metaopt_fast.cli.fitted_report import FittedReport
 from metaopt_fast.cli.output import draw
-from metaopt_fast.models.model import Model
 from metaopt_fast.selection.tune import TuneResult
 
 # Candidates in the table.
@@ -27,32 +23,23 @@ MODELS = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TuneReport:
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class TuneReport(FittedReport):
     """A tuning, as the command line tells it.
 
     Attributes
     ----------
-    data : Data
-        The rows as the models were trained on.
     config : dict
         The bounds "low" and "high" of C, and the "seed".
     result : TuneResult
     isa : str
     n_threads : int
-    model : Model
-        The model of the best C, trained on all training rows.
-    kept : str or None
-        Path of the file that the model is written to.
     """
 
-    data: Data
     config: dict[str, Any]
     result: TuneResult
     isa: str
     n_threads: int
-    model: Model
-    kept: str | None
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain numbers, strings, lists and dicts, for JSON."""
@@ -73,9 +60,7 @@ class TuneReport:
             "isa": self.isa,
             "n_threads": self.n_threads,
             "config": self.config,
-            "data": self.data.to_dict(),
-            **fitted_to_dict(self.model, self.data),
-            "model_file": self.kept,
+            **self.fitted_to_dict(),
         }
 
     def _candidate(self, index: int) -> dict[str, Any]:
@@ -91,13 +76,9 @@ class TuneReport:
             "converged": bool(result.converged[index].all()),
         }
 
-    def to_json(self) -> str:
-        """Return `to_dict` as JSON."""
-        return json.dumps(finite(self.to_dict()), indent=1, allow_nan=False) + "\n"
-
     def to_text(self) -> str:
         """Return tables for a terminal."""
-        parts = [self._what(), self._found(), fitted_to_lines(self.model, self.data, self.kept)]
+        parts = [self._what(), self._found(), self.fitted_to_lines()]
         parts += [coefficients_to_lines(self.model), self._ranking()]
         return lines_to_text(parts)
 

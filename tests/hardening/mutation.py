@@ -29,6 +29,7 @@ TESTS = {
     "cli/data": ["inputs", "models_of_commands"],
     "cli/data_options": ["usage", "every_option", "models_of_commands"],
     "cli/figures": ["models_of_commands"],
+    "cli/fitted_report": ["models_of_commands", "tune_command", "bootstrap_command"],
     "cli/predicting": ["models_of_commands"],
     "cli/shards": ["shards_of_commands"],
     "cli/stop": ["processes"],
