@@ -1,13 +1,18 @@
-"""A line on stderr while a search runs: tqdm's where it is installed, else our own."""
+"""A line on stderr while a search runs: tqdm's where it is installed, else our own; in a notebook
+tqdm's bar; a line each minute where stderr is a file."""
 
 from __future__ import annotations
 
+import math
+import shutil
 import sys
 import time
 from typing import Any, Self
 
 # Seconds between two updates.
 INTERVAL = 0.2
+# And between two lines of a file.
+LOG_INTERVAL = 60.0
 
 
 class Progress:
@@ -16,7 +21,8 @@ class Progress:
     Parameters
     ----------
     shown : bool or "always"
-        True shows the line if stderr is a terminal, "always" anyway.
+        True shows the line if stderr is a terminal or this a notebook, "always" anyway; elsewhere
+        True writes a line each minute.
     total, done : int
         Candidates of the search, and those that a checkpoint has already.
     n_samples : int or None
@@ -31,38 +37,49 @@ class Progress:
 
     def __init__(self, shown: bool | str, total: int, done: int, n_samples: int | None) -> None:
         terminal = sys.stderr is not None and sys.stderr.isatty()
-        self.shown: bool = shown == "always" or (bool(shown) and terminal)
+        in_notebook = "ipykernel" in sys.modules
+        self.shown: bool = shown == "always" or (bool(shown) and (terminal or in_notebook))
+        self.logged: bool = bool(shown) and not self.shown and sys.stderr is not None
         self.total, self.first, self.done = total, done, done
         self.n_samples = n_samples
         self.started = self.updated = time.perf_counter()
         self.bar: Any = None
         if self.shown:
             try:
-                from tqdm import tqdm
+                if in_notebook:
+                    from tqdm.auto import tqdm
+                else:
+                    from tqdm import tqdm
             except ImportError:
                 return
-            self.bar = tqdm(
-                total=total, initial=done, unit="cand", unit_scale=True, file=sys.stderr
-            )
+            where = {} if in_notebook else {"file": sys.stderr, "dynamic_ncols": True}
+            self.bar = tqdm(total=total, initial=done, unit="cand", unit_scale=True, **where)
 
     def update(self, count: int, best_loss: float) -> None:
         """Count finished candidates and, now and then, write the line."""
         self.done += count
-        if not self.shown:
+        if not (self.shown or self.logged):
             return
-        seconds = time.perf_counter() - self.started
+        now = time.perf_counter()
+        if self.logged and now - self.updated < LOG_INTERVAL:
+            return
+        seconds = now - self.started
         rate = (self.done - self.first) / max(seconds, 1e-9)
         pairs = f"{rate * self.n_samples:.3g} pairs/s, " if self.n_samples else ""
         if self.bar is not None:
             self.bar.update(count)
             self.bar.set_postfix_str(f"{pairs}best {best_loss:.8g}", refresh=False)
-        elif self.done == self.total or time.perf_counter() - self.updated >= INTERVAL:
-            self.updated = time.perf_counter()
+        elif self.done == self.total or now - self.updated >= INTERVAL:
+            self.updated = now
             left = (self.total - self.done) / max(rate, 1e-9)
-            sys.stderr.write(
-                f"\r{self.done / self.total:6.1%}  {self.done:,} of {self.total:,} candidates, "
-                f"{rate:.3g} candidates/s, {pairs}best {best_loss:.8g}, {left:.0f} s left  "
-            )
+            parts = [
+                f"{self.done / self.total:6.1%}  {self.done:,} of {self.total:,} candidates",
+                f"{rate:.3g} candidates/s",
+                *([pairs.removesuffix(", ")] if pairs else []),
+                f"best {best_loss:.8g}",
+                f"{left:.0f} s left",
+            ]
+            sys.stderr.write(", ".join(parts) + "\n" if self.logged else f"\r{fitted(parts)}  ")
             sys.stderr.flush()
 
     def __enter__(self) -> Self:
@@ -73,3 +90,11 @@ class Progress:
             self.bar.close()
         elif self.shown:
             sys.stderr.write("\n")
+
+
+def fitted(parts: list[str]) -> str:
+    """Return a line of parts: in a terminal, without rates if it would go on in the next line."""
+    width = shutil.get_terminal_size().columns - 3 if sys.stderr.isatty() else math.inf
+    while len(line := ", ".join(parts)) > width and len(parts) > 3:
+        del parts[-3]
+    return line if len(line) <= width else line[: int(width)]

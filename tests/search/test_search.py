@@ -499,6 +499,65 @@ def test_progress_of_a_resumed_search_counts_what_was_done_before(capsys, line, 
     assert "100" in capsys.readouterr().err.rsplit("\r", 1)[-1]
 
 
+@pytest.mark.parametrize(
+    ("columns", "wanted"),
+    [
+        (100, "50.0%  30 of 60 candidates, 5 candidates/s, 25 pairs/s, best 0.5, 6 s left"),
+        (70, "50.0%  30 of 60 candidates, 5 candidates/s, best 0.5, 6 s left"),
+        (50, "50.0%  30 of 60 candidates, best 0.5, 6 s left"),
+        (33, "50.0%  30 of 60 candidates, b"),
+    ],
+)
+def test_our_own_line_fits_the_terminal(capsys, monkeypatch, columns, wanted):
+    now = [100.0]
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda self: True)
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
+    with progress.Progress(True, 60, 20, 5) as line:
+        now[0] += 2
+        line.update(10, 0.5)
+        assert capsys.readouterr().err.strip("\r ") == wanted
+
+
+def test_where_stderr_is_a_file_a_line_is_written_each_minute(capsys, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
+    written = []
+    with progress.Progress(True, 60, 20, None) as line:
+        for seconds in (59.0, 1.0, 30.0, 30.0):
+            now[0] += seconds
+            line.update(5, 0.5)
+            written.append(capsys.readouterr().err)
+    first = " 50.0%  30 of 60 candidates, 0.167 candidates/s, best 0.5, 180 s left\n"
+    assert written[:3] == ["", first, ""] and written[3].startswith(" 66.7%  40 of 60")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_notebook_has_a_bar_of_its_own(capsys, monkeypatch):
+    made = []
+
+    class Bar:
+        def __init__(self, **options):
+            made.append(options)
+
+        def update(self, count):
+            made.append(count)
+
+        def set_postfix_str(self, text, refresh):
+            made.append(text)
+
+        def close(self):
+            made.append("closed")
+
+    monkeypatch.setitem(sys.modules, "ipykernel", progress)
+    monkeypatch.setattr("tqdm.auto.tqdm", Bar)
+    with progress.Progress(True, 60, 20, None) as line:
+        line.update(5, 0.5)
+    assert made[0] == {"total": 60, "initial": 20, "unit": "cand", "unit_scale": True}
+    assert made[1:] == [5, "best 0.5", "closed"]
+
+
 def test_our_own_line_has_the_time_left_and_is_not_written_more_often_than_wanted(
     capsys, monkeypatch
 ):
