@@ -16,7 +16,7 @@ except ImportError:
 from metaopt_fast.sklearn.grouped import GroupedLogisticRegressionCV
 from metaopt_fast.sklearn.network import NetworkClassifier
 from metaopt_fast.sklearn.network_search import NetworkSearchCV
-from metaopt_fast.sklearn.permutation import permutation_test_score
+from metaopt_fast.sklearn.permutation import permutation_test_score, plot_permutation_test
 from metaopt_fast.sklearn.regression import LogisticRegression
 from metaopt_fast.sklearn.search import LogisticRegressionSearchCV
 from metaopt_fast.sklearn.svc import LinearSVC
@@ -31,4 +31,5 @@ __all__ = [
     "NetworkClassifier",
     "NetworkSearchCV",
     "permutation_test_score",
+    "plot_permutation_test",
 ]

@@ -30,11 +30,19 @@ from metaopt_fast.fitting.class_weights import ClassWeight, class_factors
 from metaopt_fast.fitting.differing import Differing, check_n_params
 from metaopt_fast.fitting.differing_arguments import Labels, Penalties
 from metaopt_fast.floating_errors import shielded
+from metaopt_fast.plots import axes
 from metaopt_fast.sklearn.classifier import check_C, check_class_weight
 from metaopt_fast.sklearn.regression import LogisticRegression
 from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.frames import as_numbers
-from metaopt_fast.validation.values import check_flag, check_integer, check_number, describe
+from metaopt_fast.validation.values import (
+    as_real_array,
+    check_flag,
+    check_integer,
+    check_number,
+    describe,
+    to_float64,
+)
 
 # Their splits ask for no labels; where they shuffle, a whole number is to be their seed.
 BLIND = (KFold, GroupKFold, LeaveOneGroupOut, LeaveOneOut, PredefinedSplit, TimeSeriesSplit)
@@ -126,6 +134,36 @@ def permutation_test_score(
         )
     score, others = scores[0], scores[1:done]
     return score, others, float((np.sum(others >= score) + 1.0) / (len(others) + 1))
+
+
+@shielded
+def plot_permutation_test(score: float, permutation_scores: npt.ArrayLike, ax: Any = None) -> Any:
+    """Draw the scores of a permutation test, with the one that was observed, and return the axes.
+
+    Parameters
+    ----------
+    score : float
+    permutation_scores : array_like of shape (n_permutations,)
+        Both as `permutation_test_score` returns them.
+    ax : matplotlib axes, optional
+        By default those of a new figure.
+
+    Returns
+    -------
+    matplotlib axes
+    """
+    score = check_number("score", score)
+    wanted = "finite numbers of shape (n_permutations,)"
+    others = to_float64(as_real_array("permutation_scores", permutation_scores, 1, wanted))
+    if not others.size or not np.isfinite(others).all():
+        raise ValueError(f"permutation_scores is {describe(permutation_scores)}: pass {wanted}.")
+    ax = axes("plot_permutation_test", ax)
+    p = (np.sum(others >= score) + 1) / (len(others) + 1)
+    ax.hist(others, bins=min(30, max(5, len(others) // 10)), color="0.7", label="labels permuted")
+    ax.axvline(score, color="#D55E00", label=f"observed: p = {p:.3g}")
+    ax.set(xlabel="score", ylabel="permutations", title="Permutation test")
+    ax.legend()
+    return ax
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,13 +2,19 @@
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from sklearn import model_selection
 from sklearn.linear_model import LogisticRegression as TheirLogisticRegression
 from sklearn.model_selection import KFold, ShuffleSplit, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from metaopt_fast.sklearn import LogisticRegression, permutation, permutation_test_score
+from metaopt_fast.sklearn import (
+    LogisticRegression,
+    permutation,
+    permutation_test_score,
+    plot_permutation_test,
+)
 
 
 def problem(seed=0):
@@ -110,3 +116,21 @@ def test_what_is_wrong_is_said_in_a_sentence(given, message):
     asked = {"estimator": LogisticRegression(), "X": X, "y": Y, **given}
     with pytest.raises((ValueError, TypeError), match=message):
         permutation_test_score(asked.pop("estimator"), asked.pop("X"), asked.pop("y"), **asked)
+
+
+def test_the_plot_shows_all_permutations_and_the_score_observed():
+    score, scores, p = permutation_test_score(LogisticRegression(), X, Y, n_permutations=40)
+    ax = plot_permutation_test(score, scores, Figure().subplots())
+    assert sum(patch.get_height() for patch in ax.patches) == 40
+    (line,) = ax.lines
+    assert set(line.get_xdata()) == {score}
+    assert line.get_label() == f"observed: p = {p:.3g}"
+    assert ax.get_xlabel() == "score"
+
+
+@pytest.mark.parametrize("scores", [[], [0.5, np.nan]])
+def test_a_plot_needs_finite_scores(scores):
+    with pytest.raises(ValueError, match="permutation_scores is"):
+        plot_permutation_test(0.5, scores)
+    with pytest.raises(ValueError, match="score is nan: pass a finite number"):
+        plot_permutation_test(np.nan, [0.5])
