@@ -9,6 +9,7 @@ FOLDER = TemporaryDirectory()
 ARGUMENTS = {
     "large_search.py": ["1000000", str(Path(FOLDER.name) / "search.sqlite")],
     "metamodels.py": ["4", "600"],
+    "tasks.py": ["1"],
     "tuning.py": ["20"],
 }
 

@@ -1,14 +1,20 @@
-"""Tasks of ten rows each: models alone, with a learned prior, by MAML and by Reptile.
+"""
+Models of ten rows, with a prior that other tasks have taught
+=============================================================
 
-Two families of tasks. Branches of a shop have a common answer, each with a little of its own. Pairs
-of digits, one against the other, share no answer: only what digits look like. Half of the tasks are
-learned from, and the others judge: a model of ten of their rows, on rows that it has not seen.
+Tasks of ten rows each: models alone, with a learned prior, by MAML and by Reptile.
 
-MAML is built of `batch_loss_gradient` and L-BFGS, Reptile of `gradient_descent`.
+There are two families of tasks. Branches of a shop have a common answer, each with a little of its
+own. Pairs of digits, one against the other, share no answer: only what digits look like. Half of
+the tasks are learned from, and the others judge: a model of ten of their rows, on rows that it has
+not seen. MAML is built of ``batch_loss_gradient`` and L-BFGS, Reptile of ``gradient_descent``.
 
-Run it: python examples/tasks.py (it needs scikit-learn, for its digits)
+Run it: ``python examples/tasks.py [N_SEEDS]`` (it needs scikit-learn, for its digits)
 """
 
+import sys
+
+import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
 
@@ -156,5 +162,21 @@ def main(families=("branches", "pairs of digits"), n_seeds=3, n_tasks=40, n_each
     return losses
 
 
+def draw(losses):
+    """Draw the loss of each method on both families, beside that of models alone."""
+    _, ax = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+    names = [name for name in losses if name != "models alone"]
+    families = list(losses["models alone"])
+    for k, (family, colour) in enumerate(zip(families, ("#0072B2", "#D55E00"), strict=False)):
+        alone = np.mean(losses["models alone"][family])
+        ratios = [np.mean(losses[name][family]) / alone for name in names]
+        ax.barh(np.arange(len(names)) + 0.4 * k, ratios, 0.4, color=colour, label=family)
+    ax.axvline(1, color="0.4", linestyle=":")
+    ax.set_yticks(np.arange(len(names)) + 0.2, names)
+    ax.set(xlabel="loss on tasks not learned from, models alone = 1")
+    ax.legend()
+
+
 if __name__ == "__main__":
-    main()
+    draw(main(n_seeds=int(sys.argv[1]) if len(sys.argv) > 1 else 3))
+    plt.show()

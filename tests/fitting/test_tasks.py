@@ -36,7 +36,7 @@ def same_bits(fits, others, which=slice(None)):
     return all(np.array_equal(getattr(fits, name)[which], getattr(others, name)) for name in FIELDS)
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=settings.default.max_examples // 10)
 @given(st.integers(0, 2**32), st.integers(1, 9), st.booleans(), st.booleans())
 def test_each_task_has_the_model_of_the_slow_twin(seed, n_features, fit_intercept, of_each):
     rng = np.random.default_rng(seed)
@@ -93,7 +93,7 @@ def test_any_order_of_tasks_and_any_number_of_threads_has_the_same_bits():
 
 
 @pytest.mark.filterwarnings("ignore")
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=settings.default.max_examples // 10)
 @given(
     st.integers(0, 2**32),
     st.sampled_from([1e-8, 1e-4, 0.1]),
