@@ -351,7 +351,7 @@ COMMANDS = (
         "vector machines, for very many values of C, leave out each of a few folds in turn, and "
         "print the values that score best on the rows left out. Without FILE the data is Breast "
         "Cancer Wisconsin (Diagnostic), which the package carries.",
-        (*DATA, *TUNING, *outputs("the score against C")),
+        (*DATA, *TUNING, *PROGRESS, *outputs("the score against C")),
         "C is scikit-learn's: l1 + l2 = 1 / (C * training rows). Exit status: 0, or 1 if the job "
         "failed, 2 for wrong usage; 130 after Ctrl-C and 143 after SIGTERM, which leave nothing: "
         "all models are trained together.",

@@ -54,9 +54,7 @@ class Data:
     @property
     def name(self) -> str:
         """The name of the data in a line of a terminal."""
-        if self.file is None:
-            return "breast_cancer, carried by the package"
-        return shown(os.path.basename(self.file)) if self.file != STDIN else "stdin"
+        return named(self.file)
 
     @property
     def depends_on_rows(self) -> bool:
@@ -133,6 +131,13 @@ class Data:
             n_rows = len(self.held_out.y)
             lines.append(("held out", f"{n_rows:,} rows {shown(self.how_held_out)}"))
         return lines
+
+
+def named(file: str | None) -> str:
+    """Return what a file is called in a line of a terminal."""
+    if file is None:
+        return "breast_cancer, carried by the package"
+    return shown(os.path.basename(file)) if file != STDIN else "stdin"
 
 
 def short(name: str) -> str:

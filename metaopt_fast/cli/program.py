@@ -17,7 +17,7 @@ import numpy as np
 from metaopt_fast.cli.arguments import PROGRAM, make_parser
 from metaopt_fast.cli.comparison import fitted
 from metaopt_fast.cli.data import DataSettings, read_data
-from metaopt_fast.cli.data_report import STDIN, Data
+from metaopt_fast.cli.data_report import STDIN, Data, named
 from metaopt_fast.cli.fitted_report import ScoredReport
 from metaopt_fast.cli.job import (
     Job,
@@ -32,6 +32,7 @@ from metaopt_fast.cli.output import check_output, check_picture, draw, printable
 from metaopt_fast.cli.report import Report
 from metaopt_fast.cli.stop import TERMINATED, Stop, taken_for_ctrl_c
 from metaopt_fast.cli.values import kind_of
+from metaopt_fast.cli.waiting import waiting
 from metaopt_fast.evolution.result import EvolveResult
 from metaopt_fast.files.owned import CheckpointError
 from metaopt_fast.floating_errors import shielded
@@ -152,7 +153,8 @@ def _search(arguments: argparse.Namespace) -> int:
     check_usage(arguments)
     _check_outputs(arguments, arguments.file)
     settings = Settings.of(arguments)
-    job = Job(settings, arguments.threads)
+    with waiting(f"reading {named(settings.file)}", PROGRESS[arguments.progress]):
+        job = Job(settings, arguments.threads)
     arguments.stop.check()
     _note(job.data)
     given = job.objective, sampler_of(arguments, job.data.table)
@@ -183,7 +185,8 @@ def _search(arguments: argparse.Namespace) -> int:
 def _resume(arguments: argparse.Namespace) -> int:
     settings = Settings.read(arguments.checkpoint)
     _check_outputs(arguments, settings.file)
-    job = Job(settings, arguments.threads)
+    with waiting(f"reading {named(settings.file)}", PROGRESS[arguments.progress]):
+        job = Job(settings, arguments.threads)
     arguments.stop.check()
     _note(job.data)
     run = partial(
@@ -220,13 +223,15 @@ def _tune(arguments: argparse.Namespace) -> int:
     check_data_usage(arguments)
     check_tuning(arguments)
     _check_outputs(arguments, arguments.file)
-    settings = DataSettings.of(arguments)
-    data = read_data(settings)
+    settings, shown_where = DataSettings.of(arguments), PROGRESS[arguments.progress]
+    with waiting(f"reading {named(settings.file)}", shown_where):
+        data = read_data(settings)
     arguments.stop.check()
     _note(data)
     run = run_tune if arguments.metamodel == "linear" else run_network_tune
     try:
-        report = run(arguments, settings, data)
+        with waiting(f"training {arguments.candidates:,} candidates", shown_where):
+            report = run(arguments, settings, data)
     except KeyboardInterrupt:
         what = "all models are trained together, so that none was finished, and no file was written"
         text = f"interrupted before there was a result: {what}; run it again"
@@ -242,7 +247,9 @@ def _bootstrap(arguments: argparse.Namespace) -> int:
     if arguments.confidence >= 1:
         arguments.parser.error("--confidence is 1 or more")
     _check_outputs(arguments, arguments.file)
-    data = read_data(DataSettings.of(arguments))
+    settings = DataSettings.of(arguments)
+    with waiting(f"reading {named(settings.file)}", PROGRESS[arguments.progress]):
+        data = read_data(settings)
     arguments.stop.check()
     _note(data)
     report = run_bootstrap(arguments, data, PROGRESS[arguments.progress])

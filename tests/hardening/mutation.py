@@ -42,6 +42,7 @@ TESTS = {
     "cli/report": ["search_command", "counts_and_populations"],
     "cli/tune_report": ["tune_command"],
     "cli/network_report": ["tune_command"],
+    "cli/waiting": ["waiting"],
     "cli/values": ["usage", "every_option", "tune_command"],
     "data/batches": ["batches"],
     "data/checks": ["bad_input", "frames", "subset"],
