@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 import metaopt_fast._kernels as _kernels
-from metaopt_fast.data.packed import BLOCK_ROWS, Packed
+from metaopt_fast.data.packed import BLOCK_ROWS, Labels, Packed
 from metaopt_fast.data.packing import pack
 from metaopt_fast.fitting.arguments import Rows
 from metaopt_fast.fitting.class_weights import ClassWeight, class_factors, split_exponent
@@ -51,7 +51,7 @@ class Strata:
         self.packed, self.sums, self.left_out, self.loss = packed, sums, left_out, loss
         self.n_params, self.n_threads = n_params, n_threads
         self.block_fold: Array = packed.of_blocks(fold)
-        self.block_class = packed.block_labels
+        self.block_class: Labels = packed.block_labels
         self.extents: Float64Array = packed.column_extents()
 
     @classmethod

@@ -113,6 +113,12 @@ class Driver(Generic[DoneT]):
         Returns the threshold for the next shard.
     """
 
+    executor: Any
+    threshold: Callable[[], Any]
+    objective: Any
+    work: Work[DoneT]
+    refusals: tuple[type[Exception], ...]
+
     def __init__(self, executor: Any, work: Work[DoneT], threshold: Callable[[], Any]) -> None:
         self.executor, self.threshold = executor, threshold
         self.objective, self.work = work.objective, work.on(None)

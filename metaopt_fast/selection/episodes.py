@@ -96,6 +96,13 @@ class Value:
 class Episodes:
     """Episodes of some tasks, ready to be fitted and judged."""
 
+    grouped: Grouped
+    fit_intercept: bool
+    effort: Effort
+    drawn: Drawn
+    supports: TaskRows
+    queries: TaskRows
+
     def __init__(self, grouped: Grouped, fit_intercept: bool, effort: Effort, drawn: Drawn) -> None:
         self.grouped, self.fit_intercept = grouped, fit_intercept
         self.effort, self.drawn = effort, drawn

@@ -50,11 +50,16 @@ class Rung:
 class Ladder:
     """Rungs, and the folds of tasks that judge them."""
 
+    episodes: Episodes
+    max_iter: int
+    left_out: list[Episodes]
+    learned_from: list[Episodes]
+
     def __init__(self, episodes: Episodes, n_folds: int, max_iter: int, seed: int) -> None:
         self.episodes, self.max_iter = episodes, max_iter
         n = len(episodes.tasks)
         keys = Uniform(0.0, 1.0).sample(seed ^ ~OF_EPISODES & (2**64 - 1), 0, 1, n)[0]
-        self.fold_of = np.argsort(np.argsort(keys, kind="stable")) % n_folds
+        self.fold_of: IndexArray = np.argsort(np.argsort(keys, kind="stable")) % n_folds
         folds = range(n_folds)
         self.left_out = [episodes.of(np.flatnonzero(self.fold_of == f)) for f in folds]
         self.learned_from = [episodes.of(np.flatnonzero(self.fold_of != f)) for f in folds]

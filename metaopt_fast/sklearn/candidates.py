@@ -59,6 +59,8 @@ class CandidateSearch(CheckedClassifier):
     scorer_: Any
     cv_results_: dict[str, Any]
 
+    best_index_: int
+
     def _splits(
         self, X: Float64Array | SparseRows, labels: npt.NDArray[Any], groups: Any
     ) -> list[Split]:
@@ -110,7 +112,7 @@ class CandidateSearch(CheckedClassifier):
         else:
             best = int(self.cv_results_[f"rank_test_{decisive}"].argmin())
             best = self._simplest(scores[str(decisive)], best)
-            self.best_score_ = float(self.cv_results_[f"mean_test_{decisive}"][best])
+            self.best_score_: float = float(self.cv_results_[f"mean_test_{decisive}"][best])
         self.best_index_, self.best_params_ = best, params[best]
 
     def _simplest(self, scores: Float64Array, best: int) -> int:

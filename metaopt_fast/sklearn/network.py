@@ -117,6 +117,16 @@ class NetworkClassifier(CheckedClassifier):
 
     takes_sparse = False
 
+    thetas_: Float64Array
+    losses_: Float64Array
+    loss_: float
+    coefs_: list[Float64Array]
+    intercepts_: list[Float64Array]
+    n_iter_: int
+    best_iter_: int
+    n_layers_: int
+    n_outputs_: int
+
     def __init__(
         self,
         n_hidden: int = 16,

@@ -99,6 +99,12 @@ class NetworkSearchCV(CandidateSearch):
     takes_sparse = False
     names = ("learning_rate_init", "l2", "n_hidden", "activation")
 
+    cv_results_: dict[str, Any]
+    n_splits_: int
+    multimetric_: bool
+    n_iter_: int
+    refit_time_: float
+
     def __init__(
         self,
         n_iter: int = 48,

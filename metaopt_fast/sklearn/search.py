@@ -108,6 +108,8 @@ class LogisticRegressionSearchCV(CandidateSearch):
 
     names = ("C", "l1_ratio", "class_weight")
 
+    cv_results_: dict[str, Any]
+
     def __init__(
         self,
         n_iter: int = 100,
