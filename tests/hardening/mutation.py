@@ -24,6 +24,7 @@ TESTS = {
     "bench/rates": ["kernel_rates"],
     "bench/roofline": ["kernel_rates"],
     "cli/arguments": ["usage", "every_option", "descent_arguments"],
+    "cli/command_options": ["usage", "every_option"],
     "cli/bootstrapping": ["bootstrap_command"],
     "cli/comparison": ["search_command"],
     "cli/data": ["inputs", "models_of_commands"],
