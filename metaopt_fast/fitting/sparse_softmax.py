@@ -207,7 +207,7 @@ class ClassFits:
             shares = np.bincount(self.codes, self.weights, self.n_classes)
             self.shares = shares.astype(np.float64)
             squares = float((self.weights * self.row_squares).sum()) + self.has_intercept
-            longest = math.hypot(sets.longest, float(self.has_intercept)) * (1 + 1e-9)
+            longest = math.sqrt(sets.longest * sets.longest + self.has_intercept) * (1 + 1e-9)
             self.lengths = Lengths(
                 np.array([squares * (1 + 1e-9)]),
                 longest,
@@ -222,7 +222,7 @@ class ClassFits:
             self.vectors[:, 4] = lanes.reshape(len(self.vectors), LANES, -1).transpose(0, 2, 1)
         self.vectors[:, 0] = self.vectors[:, 4]
         self.found = self.evaluate()
-        if not self.found.loss <= math.log(self.n_classes) * (1 + ROUNDING):
+        if not self.found.loss <= log(float(self.n_classes)) * (1 + ROUNDING):
             # Far off, curvatures vanish.
             self.vectors[:, (0, 4)] = 0
             self.found = self.evaluate()
@@ -281,7 +281,7 @@ class ClassFits:
             sizes = Sizes(
                 np.array([math.sqrt(found.square)]),
                 np.array([math.sqrt(found.sizes.sum())]),
-                np.array([np.hypot(weights, free).max() * (1 + 1e-9)]),
+                np.sqrt(found.sizes + np.square(free)).max(keepdims=True) * (1 + 1e-9),
                 np.array([(self.lengths.longest * weights + np.abs(free)).max()]),
             )
             intercepts = None
