@@ -1,6 +1,6 @@
 """Types of src/_kernels.pyx."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Never, Self, TypeVar
 
 import numpy as np
@@ -407,12 +407,33 @@ class MomentBound:
     ) -> None: ...
     def bounds(self, thetas: _Float64Array, out: npt.NDArray[np.float32]) -> None: ...
 
+@disjoint_base
+class RowSets:
+    sets: tuple[PackedRows, ...]
+    def __new__(cls, sets: Iterable[PackedRows]) -> Self: ...
+    def evaluate(
+        self,
+        which: npt.NDArray[np.intp],
+        thetas: _Float64Array,
+        losses: _Float64Array,
+        gradients: _Float64Array | None,
+        n_threads: int,
+    ) -> None: ...
+
 def n_pairs(n_params: int) -> int: ...
 def hessians(
-    data: PackedRows, thetas: _Float64Array, out: _Float64Array, n_threads: int
+    sets: RowSets,
+    which: npt.NDArray[np.intp],
+    thetas: _Float64Array,
+    out: _Float64Array,
+    n_threads: int,
 ) -> bool: ...
 def largest_margins(
-    data: PackedRows, thetas: _Float64Array, out: _Float64Array, n_threads: int
+    sets: RowSets,
+    which: npt.NDArray[np.intp],
+    thetas: _Float64Array,
+    out: _Float64Array,
+    n_threads: int,
 ) -> bool: ...
 def factor(
     matrices: _Float64Array,
@@ -439,7 +460,8 @@ def solve(
     alone: int = ...,
 ) -> None: ...
 def kept_steps(
-    rows: PackedRows,
+    sets: RowSets,
+    which: npt.NDArray[np.intp],
     l2: _Float64Array,
     factors: _Float64Array,
     places: npt.NDArray[np.intp],

@@ -1,6 +1,6 @@
-# Steps of many models of one training set by Hessians that are kept. Needs rows.pxi and
-# systems.pxi.
+# Steps of many models by Hessians that are kept. Needs rows.pxi, sets.pxi and systems.pxi.
 
+from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport fabs, isfinite, sqrt
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
@@ -12,6 +12,9 @@ cdef int HALVINGS = 60
 cdef double ROUNDING = 1e-13
 # Part of the tolerance that a decrement has to reach, however old its Hessian is.
 cdef double LEAST_PART = 0.01
+# Steps that a model takes before it ends or gets a new Hessian, about: of 200 C x 5 folds of
+# breast_cancer.
+cdef double ROUNDS = 3
 
 
 cdef struct Step:
@@ -94,10 +97,15 @@ cdef struct Course:
 
 
 cdef struct KeptPlan:
-    Py_ssize_t n, n_penalised
+    # Models of one training set.
+    const Plan *rows
+    Py_ssize_t n, n_penalised, n_models
     double tol, slow, near
     int patience
-    # Arrays over models: penalties, radii, drifts, and steps at most;
+    # The factors, and arrays over models: where they stand; penalties, radii, drifts, and steps at
+    # most;
+    double *factors
+    const Py_ssize_t *places_of
     const double *l2
     const double *radii
     const double *drifts
@@ -211,29 +219,34 @@ cdef bint goes_on(const KeptPlan *plan, Py_ssize_t i) noexcept nogil:
         or leads_on(length, plan.before[i], wanted, plan.patience))
 
 
-cdef int turn_moved(KeptPlan *plan, double[:, ::1] factors, const Py_ssize_t[::1] places,
-                    int n_threads) except -1:
-    """Take the Newton steps of the models that have moved."""
-    cdef SystemPlan systems
-    cdef Py_ssize_t k, i, size = plan.n * sizeof(double)
+cdef void ask_for_turns(const KeptPlan *plan, SystemPlan *systems) noexcept nogil:
+    """Lay out the systems whose solutions are the Newton steps of the models that have moved."""
+    cdef Py_ssize_t k, i
     for k in range(plan.n_moved):
         i = plan.moved[k]
-        plan.places[k] = places[i]
-        memcpy(plan.solutions + k * plan.n, plan.gradients + i * plan.n, size)
+        plan.places[k] = plan.places_of[i]
+        memcpy(plan.solutions + k * plan.n, plan.gradients + i * plan.n, plan.n * sizeof(double))
     systems.n, systems.n_systems = plan.n, plan.n_moved
-    systems.factors, systems.places = &factors[0, 0], plan.places
+    systems.factors, systems.places = plan.factors, plan.places
     systems.x, systems.squares = plan.solutions, plan.squares
-    solve_systems(&systems, n_threads, -1)
+
+
+cdef void turn_moved(const KeptPlan *plan) noexcept nogil:
+    """Take the Newton steps of the models that have moved, which have been found."""
+    cdef Py_ssize_t k, i
     for k in range(plan.n_moved):
         i = plan.moved[k]
-        memcpy(plan.newton + i * plan.n, plan.solutions + k * plan.n, size)
+        memcpy(plan.newton + i * plan.n, plan.solutions + k * plan.n, plan.n * sizeof(double))
         plan.lengths[i] = sqrt(plan.squares[k])
-    return 0
 
 
-cdef void lay_out_courses(KeptPlan *plan, Py_ssize_t count, char *memory) noexcept nogil:
+cdef inline Py_ssize_t courses_bytes(Py_ssize_t n, Py_ssize_t count) noexcept nogil:
+    return count * (sizeof(Course) + (9 * n + 2) * sizeof(double) + 3 * sizeof(Py_ssize_t))
+
+
+cdef void lay_out_courses(KeptPlan *plan, char *memory) noexcept nogil:
     """Give every array its part of some memory, and every model a step to try."""
-    cdef Py_ssize_t i, n = plan.n
+    cdef Py_ssize_t i, n = plan.n, count = plan.n_models
     cdef double *numbers
     plan.courses = <Course *>memory
     numbers = <double *>(plan.courses + count)
@@ -249,17 +262,15 @@ cdef void lay_out_courses(KeptPlan *plan, Py_ssize_t count, char *memory) noexce
     plan.squares = plan.tried_losses + count
     plan.trying = <Py_ssize_t *>(plan.squares + count)
     plan.moved, plan.places = plan.trying + count, plan.trying + 2 * count
+    for i in range(count):
+        plan.distances[i], plan.n_steps[i], plan.trying[i] = 0, 0, i
+        set_out(plan, i)
+    plan.n_trying, plan.n_moved = count, 0
 
 
-cdef int take_round(KeptPlan *plan, PackedRows rows, double[:, ::1] factors,
-                    const Py_ssize_t[::1] places, int n_threads) except -1:
-    """Try the steps of all models that try one; those that go on or halve theirs try the next."""
-    cdef Py_ssize_t k, i, n_left = 0
-    cdef Course *course
-    for k in range(plan.n_trying):
-        aim(plan, k)
-    rows.evaluate_at(plan.tried_thetas, plan.n_trying, plan.tried_losses, plan.tried_gradients,
-                     n_threads)
+cdef void move_all(KeptPlan *plan) noexcept nogil:
+    """Move the models that try a step, as `moves` says."""
+    cdef Py_ssize_t k, i
     plan.n_moved = 0
     for k in range(plan.n_trying):
         i = plan.trying[k]
@@ -268,8 +279,12 @@ cdef int take_round(KeptPlan *plan, PackedRows rows, double[:, ::1] factors,
         if plan.courses[i].is_moved:
             plan.moved[plan.n_moved] = i
             plan.n_moved += 1
-    if plan.n_moved:
-        turn_moved(plan, factors, places, n_threads)
+
+
+cdef void choose_next(KeptPlan *plan) noexcept nogil:
+    """Let those models try the next step that go on or halve theirs."""
+    cdef Py_ssize_t k, i, n_left = 0
+    cdef Course *course
     for k in range(plan.n_trying):
         i = plan.trying[k]
         course = plan.courses + i
@@ -280,50 +295,152 @@ cdef int take_round(KeptPlan *plan, PackedRows rows, double[:, ::1] factors,
         plan.trying[n_left] = i
         n_left += 1
     plan.n_trying = n_left
+
+
+cdef int take_round(KeptPlan *plan, PackedRows rows, int n_threads) except -1:
+    """Try the steps of all models that try one, by all threads together."""
+    cdef SystemPlan systems
+    cdef Py_ssize_t k
+    for k in range(plan.n_trying):
+        aim(plan, k)
+    rows.evaluate_at(plan.tried_thetas, plan.n_trying, plan.tried_losses, plan.tried_gradients,
+                     n_threads)
+    move_all(plan)
+    if plan.n_moved:
+        ask_for_turns(plan, &systems)
+        solve_systems(&systems, n_threads, -1)
+        turn_moved(plan)
+    choose_next(plan)
     return 0
 
 
-def kept_steps(PackedRows rows, const double[::1] l2, double[:, ::1] factors,
-               const Py_ssize_t[::1] places, const double[::1] radii, const double[::1] drifts,
-               const Py_ssize_t[::1] most, double[:, ::1] thetas, double[::1] losses,
-               double[:, ::1] gradients, double[:, ::1] newton, double[::1] lengths,
-               double[::1] before, double[::1] falls, double[::1] sizes, double[::1] distances,
-               Py_ssize_t[::1] n_steps, double tol, double slow, double near, int patience,
-               int n_threads):
-    """Move models of one training set by steps of their Hessians, as long as these lead on.
+cdef bint take_round_alone(KeptPlan *plan) noexcept nogil:
+    """Try the steps of all models that try one, by this thread alone; False without memory."""
+    cdef SystemPlan systems
+    cdef Py_ssize_t k
+    for k in range(plan.n_trying):
+        aim(plan, k)
+    if not evaluate_alone(plan.rows, plan.tried_thetas, plan.n_trying, plan.tried_losses,
+                          plan.tried_gradients):
+        return False
+    move_all(plan)
+    if plan.n_moved:
+        ask_for_turns(plan, &systems)
+        if not solve_systems_alone(&systems):
+            return False
+        turn_moved(plan)
+    choose_next(plan)
+    return True
 
-    Model i stands at thetas[i], with the objective losses[i] and its gradient; its Hessian has the
-    factor factors[places[i]], this radius and drift, and leads to the Newton step newton[i], of
-    some length in its norm. All of these are as true of where it ends. It takes one step at least
-    and most[i] at most, each halved until the loss falls. It ends where the decrement, as the old
-    Hessian measures it, is below tol; where rounding is all that the loss falls by; where a step
-    had to be halved; or where a new Hessian would lead further: a step leaves `slow` of the
-    decrement or more, or, within radius * length <= near, `patience` more would not lead to tol.
-    before, falls and sizes (0: no step leads downhill) say what the last step was; distances and
-    n_steps, how far all of them led.
+
+cdef struct SharedSteps:
+    # Runs of models, that one thread moves for so many visits at a time; and those of them that
+    # still try a step. A step is of so many visits.
+    KeptPlan *plans
+    const Py_ssize_t *trying
+    double visits, most_visits
+    # Set by any thread that has no memory.
+    bint is_short
+
+
+cdef void take_rounds(const SharedSteps *shared, Py_ssize_t index, int thread) noexcept nogil:
+    """Try steps of a run of models, as long as there are visits left."""
+    cdef KeptPlan *plan = shared.plans + shared.trying[index]
+    cdef double visits = 0
+    while plan.n_trying and visits < shared.most_visits:
+        visits += plan.n_trying * shared.visits
+        if not take_round_alone(plan):
+            (<SharedSteps *>shared).is_short = True
+            return
+
+
+cdef int share_steps(SharedSteps *shared, Py_ssize_t *trying, Py_ssize_t n_runs, Py_ssize_t size,
+                     int n_threads) except -1:
+    """Move the models of all runs, of `size` each at most, until none tries a step any more."""
+    cdef Py_ssize_t first, i, n_left, wave
+    cdef double work
+    while n_runs:
+        first = n_left = 0
+        while first < n_runs:
+            wave = min(n_runs - first, runs_at_once(size * shared.visits, n_threads))
+            shared.trying, shared.most_visits = trying + first, SLICE_WORK * n_threads / wave
+            work = 0
+            for i in range(wave):
+                work += ROUNDS * shared.visits * shared.plans[trying[first + i]].n_trying
+            work = min(work, SLICE_WORK * n_threads)
+            with nogil:
+                metaopt_share[SharedSteps](take_rounds, shared, wave, n_threads, work)
+            if shared.is_short:
+                raise MemoryError
+            PyErr_CheckSignals()
+            first += wave
+        for i in range(n_runs):
+            if shared.plans[trying[i]].n_trying:
+                trying[n_left] = trying[i]
+                n_left += 1
+        n_runs = n_left
+    return 0
+
+
+def kept_steps(RowSets sets, const Py_ssize_t[::1] which, const double[::1] l2,
+               double[:, ::1] factors, const Py_ssize_t[::1] places, const double[::1] radii,
+               const double[::1] drifts, const Py_ssize_t[::1] most, double[:, ::1] thetas,
+               double[::1] losses, double[:, ::1] gradients, double[:, ::1] newton,
+               double[::1] lengths, double[::1] before, double[::1] falls, double[::1] sizes,
+               double[::1] distances, Py_ssize_t[::1] n_steps, double tol, double slow,
+               double near, int patience, int n_threads):
+    """Move models by steps of their Hessians, as long as these lead on.
+
+    Model i is one of the set which[i]; those of one set stand together. It stands at thetas[i],
+    with the objective losses[i] and its gradient; its Hessian has the factor factors[places[i]],
+    this radius and drift, and leads to the Newton step newton[i], of some length in its norm. All
+    of these are as true of where it ends. It takes one step at least and most[i] at most, each
+    halved until the loss falls. It ends where the decrement, as the old Hessian measures it, is
+    below tol; where rounding is all that the loss falls by; where a step had to be halved; or where
+    a new Hessian would lead further: a step leaves `slow` of the decrement or more, or, within
+    radius * length <= near, `patience` more would not lead to tol. before, falls and sizes (0: no
+    step leads downhill) say what the last step was; distances and n_steps, how far all of them led.
     """
-    cdef KeptPlan plan
-    cdef Py_ssize_t count = losses.shape[0], n = thetas.shape[1], i
+    cdef KeptPlan base
+    cdef KeptPlan *plan
+    cdef SharedSteps shared
+    cdef Py_ssize_t count = losses.shape[0], n = thetas.shape[1], i, first, n_runs
+    cdef bint together = sets.may_share(count, n_threads)
+    cdef Py_ssize_t size = sets.size_of_runs(count, n_threads) if together else count
     if not count:
         return
-    plan.n, plan.n_penalised, plan.patience = n, rows.n_penalised, patience
-    plan.tol, plan.slow, plan.near = tol, slow, near
-    plan.l2, plan.radii, plan.drifts, plan.most = &l2[0], &radii[0], &drifts[0], &most[0]
-    plan.thetas, plan.losses, plan.gradients = &thetas[0, 0], &losses[0], &gradients[0, 0]
-    plan.newton, plan.lengths, plan.before = &newton[0, 0], &lengths[0], &before[0]
-    plan.falls, plan.sizes = &falls[0], &sizes[0]
-    plan.distances, plan.n_steps = &distances[0], &n_steps[0]
-    cdef char *memory = <char *>malloc(
-        count * (sizeof(Course) + (9 * n + 2) * sizeof(double) + 3 * sizeof(Py_ssize_t)))
+    base.n, base.patience, base.tol, base.slow, base.near = n, patience, tol, slow, near
+    base.factors = &factors[0, 0]
+    cdef char *memory = <char *>malloc(courses_bytes(n, count) + count * (
+        sizeof(KeptPlan) + sizeof(Run) + sizeof(Py_ssize_t)))
     if memory == NULL:
         raise MemoryError
+    cdef char *at = memory
+    shared.plans, shared.is_short = <KeptPlan *>(memory + courses_bytes(n, count)), False
+    shared.visits = sets.tile_work() / sets.plans.kernels.lanes
+    cdef Run *runs = <Run *>(shared.plans + count)
+    cdef Py_ssize_t *trying = <Py_ssize_t *>(runs + count)
     try:
-        lay_out_courses(&plan, count, memory)
-        for i in range(count):
-            distances[i], n_steps[i], plan.trying[i] = 0, 0, i
-            set_out(&plan, i)
-        plan.n_trying = count
-        while plan.n_trying:
-            take_round(&plan, rows, factors, places, n_threads)
+        n_runs = cut_runs(which, size, runs)
+        for i in range(n_runs):
+            plan, first = shared.plans + i, runs[i].first
+            plan[0], trying[i] = base, i
+            plan.rows, plan.n_models = sets.plans + runs[i].set, runs[i].count
+            plan.n_penalised = plan.rows.n_penalised
+            plan.places_of, plan.l2, plan.radii = &places[first], &l2[first], &radii[first]
+            plan.drifts, plan.most = &drifts[first], &most[first]
+            plan.thetas, plan.losses = &thetas[first, 0], &losses[first]
+            plan.gradients, plan.newton = &gradients[first, 0], &newton[first, 0]
+            plan.lengths, plan.before, plan.falls = &lengths[first], &before[first], &falls[first]
+            plan.sizes, plan.distances = &sizes[first], &distances[first]
+            plan.n_steps = &n_steps[first]
+            lay_out_courses(plan, at)
+            at += courses_bytes(n, plan.n_models)
+        if together:
+            share_steps(&shared, trying, n_runs, size, n_threads)
+            return
+        for i in range(n_runs):
+            while shared.plans[i].n_trying:
+                take_round(shared.plans + i, sets.sets[runs[i].set], n_threads)
     finally:
         free(memory)

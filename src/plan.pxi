@@ -38,7 +38,8 @@ cdef Py_ssize_t CACHED_ALL = 16 * 1024 * 1024
 # Visits from which a tile is long, and the part of threads that may be idle with tiles as long.
 cdef double LONG_TILE = 1e7
 cdef double IDLE = 1.05
-cdef Py_ssize_t ROWS_PER_SPAN = PANEL * PANELS_PER_BLOCK * BLOCKS_PER_SPAN
+cdef Py_ssize_t BLOCK_ROWS = PANEL * PANELS_PER_BLOCK
+cdef Py_ssize_t ROWS_PER_SPAN = BLOCK_ROWS * BLOCKS_PER_SPAN
 
 
 cdef enum: MAX_POINTS = 4

@@ -15,6 +15,12 @@ cdef Py_ssize_t rows_of(const int[::1] block_rows) noexcept nogil:
     return total
 
 
+cdef Py_ssize_t tail_of(Py_ssize_t count, Py_ssize_t lanes, Py_ssize_t few) noexcept nogil:
+    """Return how many candidates beyond the last full tile go one by one: a few."""
+    cdef Py_ssize_t tail = count % lanes
+    return tail if tail < count and tail <= few else 0
+
+
 cdef class PackedRows:
     """Rows as the kernels read them, and the weights and the penalty of an objective.
 
@@ -104,9 +110,9 @@ cdef class PackedRows:
     cdef bint evaluate_at(self, const double *thetas, Py_ssize_t count, double *losses,
                           double *gradients, int n_threads) except -1:
         """Do what `evaluate` does, for so many thetas."""
-        cdef Py_ssize_t tail = count % self.kernels.lanes, n = self.rows.n_params
-        # A few beyond the last full tile go one by one.
-        if 0 < tail < count and tail <= self.few():
+        cdef Py_ssize_t tail = tail_of(count, self.kernels.lanes, self.few())
+        cdef Py_ssize_t n = self.rows.n_params
+        if tail > 0:
             count -= tail
             if not self.evaluate_all(thetas, count, losses, gradients, n_threads):
                 return False

@@ -69,10 +69,13 @@ cdef class Walk:
     cdef double renew(self) except -1.0:
         """Take a new Hessian and its Newton step, and return the length: the Newton decrement."""
         cdef SystemPlan plan
+        cdef Plan of_rows
         cdef Py_ssize_t first = 0
         cdef double scale = 1 / self.rows.total_weight, unused
         memcpy(&self.origin[0], self.theta, self.n * sizeof(double))
-        add_up_hessians(self.rows, <double[:1, :self.n]>self.theta, self.hessian, self.n_threads)
+        self.rows.plan_for(&of_rows, 0, NULL, 1)
+        add_up_hessians(&of_rows, &first, <double[:1, :self.n]>self.theta, self.hessian,
+                        self.n_threads)
         memset(&plan, 0, sizeof(SystemPlan))
         plan.n, plan.n_penalised, plan.n_systems = self.n, self.rows.n_penalised, 1
         plan.matrices, plan.scales, plan.shifts = &self.hessian[0, 0], &scale, &self.l2

@@ -188,7 +188,7 @@ cdef int for_each_unit(SystemTask task, const SystemPlan *plan, Py_ssize_t numbe
     return 0
 
 
-cdef Py_ssize_t lanes_of_unit(const SystemPlan *plan, int alone) noexcept:
+cdef Py_ssize_t lanes_of_unit(const SystemPlan *plan, int alone) noexcept nogil:
     """Return how many systems a unit of work has: one, or a tile."""
     cdef Py_ssize_t lanes = plan.kernels.lanes
     # Measured: a system alone takes 1 + 40 / n times what a lane of a full tile does.
@@ -267,13 +267,30 @@ def solve(double[:, ::1] factors, const Py_ssize_t[::1] places, double[:, ::1] x
 
 cdef int solve_systems(SystemPlan *plan, int n_threads, int alone) except -1:
     """Solve all systems of a plan by their factors."""
-    cdef Py_ssize_t n = plan.n
+    cdef Py_ssize_t n = plan.n, numbers
+    cdef SystemTask task = choose_solution(plan, alone, &numbers)
+    return for_each_unit(task, plan, numbers, <double>n * n * plan.lanes, 1, n_threads)
+
+
+cdef SystemTask choose_solution(SystemPlan *plan, int alone, Py_ssize_t *numbers) noexcept nogil:
+    """Choose how systems are solved, and the numbers that a unit of work has room for."""
     plan.kernels = table(0, False)
     plan.lanes = lanes_of_unit(plan, alone)
-    if plan.lanes == 1:
-        return for_each_unit(solve_large_unit, plan, 1, <double>n * n, 1, n_threads)
-    return for_each_unit(solve_unit, plan, (pair_of(n, n) + n + 1) * plan.lanes,
-                         <double>n * n * plan.lanes, 1, n_threads)
+    numbers[0] = 1 if plan.lanes == 1 else (pair_of(plan.n, plan.n) + plan.n + 1) * plan.lanes
+    return solve_large_unit if plan.lanes == 1 else solve_unit
+
+
+cdef bint solve_systems_alone(SystemPlan *plan) noexcept nogil:
+    """Solve all systems of a plan by this thread alone; False without memory."""
+    cdef Py_ssize_t unit, numbers
+    cdef SystemTask task = choose_solution(plan, -1, &numbers)
+    cdef double *memory = <double *>malloc(ALIGNMENT + numbers * sizeof(double))
+    if memory == NULL:
+        return False
+    for unit in range((plan.n_systems + plan.lanes - 1) // plan.lanes):
+        task(plan, unit, 0, 1, <double *>aligned(<Py_ssize_t><uintptr_t>memory))
+    free(memory)
+    return True
 
 
 def make_reflections(double[:, ::1] rows, double[::1] taus, int n_threads):

@@ -345,7 +345,8 @@ def _double(
     n, p = X.shape
     few = np.ascontiguousarray(thetas[:32])
     found = np.empty((len(few), _kernels.n_pairs(p)))
-    packed = cast(_kernels.PackedRows, logistic._rows)
+    sets = _kernels.RowSets([cast(_kernels.PackedRows, logistic._rows)])
+    which = np.zeros(len(few), np.intp)
     yield Work(
         kernel="Hessians",
         shape=f"{n}x{p}, K = {len(few)}",
@@ -355,7 +356,7 @@ def _double(
         count=n * len(few),
         operations=n * len(few) * (2 * p + LOSS_OPERATIONS["float64"] + p * (p + 1)),
         bytes=X.nbytes,
-        call=lambda: _kernels.hessians(packed, few, found, n_threads),
+        call=lambda: _kernels.hessians(sets, which, few, found, n_threads),
     )
     rows, folds = X[:FIT_ROWS], np.arange(FIT_ROWS) % FIT_FOLDS
     l2 = np.logspace(-4, 0, N_PENALTIES)

@@ -5,6 +5,7 @@ A model is a row of each array: its training set, its penalty, its theta.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -26,6 +27,27 @@ class TrainingSet:
     total_weight: float
 
 
+class TrainingSets:
+    """Training sets by their numbers.
+
+    Attributes
+    ----------
+    each : tuple of PackedRows
+    rows : RowSets
+        The same rows, which kernels read in one call.
+    scales : array
+        What sums over each set's rows are multiplied by to be means.
+    """
+
+    def __init__(self, sets: Sequence[TrainingSet]) -> None:
+        self.each = tuple(one.rows for one in sets)
+        self.rows = _kernels.RowSets(self.each)
+        self.scales: Float64Array = 1 / np.array([one.total_weight for one in sets])
+
+    def __len__(self) -> int:
+        return len(self.each)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Models:
     """What is to be fitted: model i minimises the mean loss of a training set, and a penalty.
@@ -34,7 +56,7 @@ class Models:
     `n_blocks` their rows and the blocks that these lie in.
     """
 
-    sets: list[TrainingSet]
+    sets: TrainingSets
     set_of: IndexArray
     penalty: Penalty
     n_params: int
@@ -51,8 +73,7 @@ class Models:
         # What a Hessian of overflown numbers leads to is no place to be.
         is_lost = np.logical_not(np.isfinite(thetas).all(axis=1))
         thetas = np.where(is_lost[:, None], 0.0, thetas)
-        for one, run in self.by_set(models):
-            one.rows.evaluate(thetas[run], losses[run], gradients[run], self.n_threads)
+        self.sets.rows.evaluate(self.set_of[models], thetas, losses, gradients, self.n_threads)
         losses[is_lost] = np.inf
         return self.penalised(models, thetas, losses, gradients)
 
@@ -70,28 +91,17 @@ class Models:
     def hessians(self, models: IndexArray, thetas: Float64Array) -> Float64Array:
         """Return sums of loss'' x x' over the training sets at each theta, without penalties."""
         found = np.empty((len(models), _kernels.n_pairs(self.n_params)))
-        for one, run in self.by_set(models):
-            _kernels.hessians(one.rows, thetas[run], found[run], self.n_threads)
+        _kernels.hessians(self.sets.rows, self.set_of[models], thetas, found, self.n_threads)
         return found
 
     def margin_changes(self, models: IndexArray, steps: Float64Array) -> Float64Array:
         """Return how far each step moves a margin of the training rows, at most."""
         found = np.empty(len(models))
-        for one, run in self.by_set(models):
-            if not _kernels.largest_margins(one.rows, steps[run], found[run], self.n_threads):
-                found[run] = np.inf
+        is_lost = np.logical_not(np.isfinite(steps).all(axis=1))
+        steps = np.where(is_lost[:, None], 0.0, steps)
+        _kernels.largest_margins(self.sets.rows, self.set_of[models], steps, found, self.n_threads)
+        found[is_lost] = np.inf
         return found
-
-    def by_set(self, models: IndexArray) -> list[tuple[TrainingSet, slice]]:
-        """Return the runs of models of one training set: one for each set, if models are sorted."""
-        if len(self.sets) == 1:
-            return [(self.sets[0], slice(None))]
-        numbers = self.set_of[models]
-        starts = np.flatnonzero(np.diff(numbers, prepend=-1)).tolist()
-        return [
-            (self.sets[numbers[start]], slice(start, stop))
-            for start, stop in zip(starts, [*starts[1:], len(models)], strict=True)
-        ]
 
     def factor(
         self,
@@ -127,8 +137,7 @@ class Models:
 
     def scales(self, models: IndexArray) -> Float64Array:
         """Return what sums over each model's rows are multiplied by to be means."""
-        totals = np.array([one.total_weight for one in self.sets])
-        return 1 / totals[self.set_of[models]]
+        return self.sets.scales[self.set_of[models]]
 
     def solve(
         self, factors: Float64Array, positions: IndexArray, gradients: Float64Array

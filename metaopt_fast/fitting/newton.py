@@ -375,31 +375,31 @@ class Batch:
         losses, lengths = self.losses[at], self.lengths[at]
         before, falls, sizes, distances = np.empty((4, len(at)))
         n_steps, patience = np.empty(len(at), np.intp), self.patience(len(at))
-        for one, run in self.models.by_set(members):
-            _kernels.kept_steps(
-                one.rows,
-                l2[run],
-                kept.factors,
-                at[run],
-                radii[run],
-                drifts[run],
-                most[run],
-                thetas[run],
-                losses[run],
-                gradients[run],
-                newton[run],
-                lengths[run],
-                before[run],
-                falls[run],
-                sizes[run],
-                distances[run],
-                n_steps[run],
-                self.tol,
-                SLOW,
-                NEAR,
-                patience,
-                self.models.n_threads,
-            )
+        _kernels.kept_steps(
+            self.models.sets.rows,
+            self.models.set_of[members],
+            l2,
+            kept.factors,
+            at,
+            radii,
+            drifts,
+            most,
+            thetas,
+            losses,
+            gradients,
+            newton,
+            lengths,
+            before,
+            falls,
+            sizes,
+            distances,
+            n_steps,
+            self.tol,
+            SLOW,
+            NEAR,
+            patience,
+            self.models.n_threads,
+        )
         self.thetas[at], self.gradients[at], self.newton[at] = thetas, gradients, newton
         self.losses[at], self.lengths[at] = losses, lengths
         self.lengths_before[at], self.falls[at] = before, falls

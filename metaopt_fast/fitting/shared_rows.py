@@ -19,7 +19,7 @@ import metaopt_fast._kernels as _kernels
 from metaopt_fast.arithmetic import log
 from metaopt_fast.data.packed import Packed
 from metaopt_fast.data.packing import pack
-from metaopt_fast.fitting.models import SPAN_BLOCKS, Models, TrainingSet
+from metaopt_fast.fitting.models import SPAN_BLOCKS, Models, TrainingSet, TrainingSets
 from metaopt_fast.fitting.walks import walk
 from metaopt_fast.objectives.penalties import L2
 from metaopt_fast.typing import Float64Array, IndexArray
@@ -188,7 +188,7 @@ class SharedRows:
         if l2 not in self.starts:
             total = float(self.packed.n_rows)
             models = Models(
-                [TrainingSet(self.rows, total)],
+                TrainingSets([TrainingSet(self.rows, total)]),
                 np.zeros(1, np.intp),
                 L2(np.array([l2]), self.packed.n_features),
                 self.n_params,
@@ -209,7 +209,8 @@ class SharedRows:
         if -1.0 not in self.starts:  # no curvature
             zeros = np.zeros((1, self.n_params))
             moment = np.empty((1, _kernels.n_pairs(self.n_params)))
-            _kernels.hessians(self.rows, zeros, moment, self.n_threads)
+            rows, first = _kernels.RowSets([self.rows]), np.zeros(1, np.intp)
+            _kernels.hessians(rows, first, zeros, moment, self.n_threads)
             moment *= 4 / self.packed.n_rows
             self.starts[-1.0] = Start(zeros[0], moment[0])
         moment_of_rows = self.starts[-1.0].hessian

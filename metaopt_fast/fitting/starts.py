@@ -63,13 +63,12 @@ def start(strata: Strata, models: Models, choices: list[ClassWeight]) -> Float64
             at = slice(number * N_ANCHORS, (number + 1) * N_ANCHORS)
             near.hessians[at] = hessians_without(strata, choice, left_out, of_strata)
             near.origins[at] = thetas
-            mine = np.flatnonzero(models.set_of == number)
-            tell(models, number, mine, thetas, nearest[mine], near)
+        tell(models, c * n_sets + np.arange(n_sets), thetas, nearest, near)
     return near
 
 
 def hessians_without(
-    strata: Strata, choice: ClassWeight, left_out: int, of_strata: list[Float64Array]
+    strata: Strata, choice: ClassWeight, left_out: int, of_strata: Float64Array
 ) -> Float64Array:
     """Return the Hessians of a training set, from those of the strata, fold by fold."""
     factors = np.tile(strata.factors(choice, left_out), (len(strata.sums), 1))
@@ -81,18 +80,20 @@ def hessians_without(
 
 def tell(
     models: Models,
-    number: int,
-    mine: IndexArray,
+    sets: IndexArray,
     anchors: Float64Array,
     nearest: IndexArray,
     near: Nearby,
 ) -> None:
-    """Write what models of one training set know at the anchors that are nearest to them."""
-    losses, slopes = np.empty(len(anchors)), np.empty_like(anchors)
-    models.sets[number].rows.evaluate(anchors, losses, slopes, models.n_threads)
-    near.thetas[mine] = anchors[nearest]
+    """Write what models of some training sets know at the anchors that are nearest to them."""
+    many = np.tile(anchors, (len(sets), 1))
+    losses, slopes = np.empty(len(many)), np.empty_like(many)
+    models.sets.rows.evaluate(np.repeat(sets, len(anchors)), many, losses, slopes, models.n_threads)
+    mine = np.flatnonzero(np.isin(models.set_of, sets))
+    near.thetas[mine] = anchors[nearest[mine]]
+    at = (models.set_of[mine] - sets[0]) * len(anchors) + nearest[mine]
     near.losses[mine], near.gradients[mine] = models.penalised(
-        mine, anchors[nearest], losses[nearest], slopes[nearest]
+        mine, near.thetas[mine], losses[at], slopes[at]
     )
 
 

@@ -14,7 +14,7 @@ from metaopt_fast.data.packed import BLOCK_ROWS, Labels, Packed
 from metaopt_fast.data.packing import pack
 from metaopt_fast.fitting.arguments import Rows
 from metaopt_fast.fitting.class_weights import ClassWeight, class_factors, split_exponent
-from metaopt_fast.fitting.models import Models, TrainingSet
+from metaopt_fast.fitting.models import Models, TrainingSet, TrainingSets
 from metaopt_fast.fitting.reductions import Reduction
 from metaopt_fast.objectives.penalties import L2
 from metaopt_fast.typing import Array, BoolArray, Float64Array, IndexArray
@@ -126,7 +126,7 @@ class Strata:
     def models(self, sets: list[TrainingSet], set_of: IndexArray, l2: Float64Array) -> Models:
         """Return models of some training sets."""
         return Models(
-            sets,
+            TrainingSets(sets),
             set_of,
             L2(l2, self.packed.n_features),
             self.n_params,
@@ -136,34 +136,43 @@ class Strata:
             self.n_threads,
         )
 
-    def hessians(self, thetas: Float64Array) -> list[Float64Array]:
+    def hessians(self, thetas: Float64Array) -> Float64Array:
         """Return the sums over each fold and class, fold by fold."""
-        found = []
-        for f, k in np.ndindex(self.sums.shape):
-            blocks = (self.block_fold == f) & (self.block_class == k)
-            sums = np.zeros((len(thetas), _kernels.n_pairs(self.n_params)))
-            if blocks.any():
-                _kernels.hessians(self.rows(blocks, np.ones(2), 1.0), thetas, sums, self.n_threads)
-            found.append(sums)
+        blocks = [
+            (self.block_fold == f) & (self.block_class == k) for f, k in np.ndindex(self.sums.shape)
+        ]
+        there = np.flatnonzero([some.any() for some in blocks])
+        rows = [self.rows(blocks[i], np.ones(2), 1.0) for i in there.tolist()]
+        sums = np.empty((len(rows) * len(thetas), _kernels.n_pairs(self.n_params)))
+        which, many = np.repeat(np.arange(len(rows)), len(thetas)), np.tile(thetas, (len(rows), 1))
+        _kernels.hessians(_kernels.RowSets(rows), which, many, sums, self.n_threads)
+        found = np.zeros((len(blocks), len(thetas), sums.shape[1]))
+        found[there] = sums.reshape(len(rows), *found.shape[1:])
         return found
 
     def validate(self, thetas: Float64Array) -> tuple[Float64Array, Float64Array]:
         """Return mean loss and accuracy on the rows that each model was not trained on."""
-        losses, errors = np.zeros((2, *thetas.shape[:2]))
+        rows, sums = [], []  # each adds to a loss or to an error of a fold
         for f in range(thetas.shape[1]):
-            some, mean = np.ascontiguousarray(thetas[:, f]), np.empty(len(thetas))
-            total = float(self.sums[f].sum())
-            held_out = self.block_fold == f
-            self.rows(held_out, np.ones(2), total).evaluate(some, mean, None, self.n_threads)
-            losses[:, f] = mean
+            total, held_out = float(self.sums[f].sum()), self.block_fold == f
+            rows.append(self.rows(held_out, np.ones(2), total))
+            sums.append((0, f))
             # A decision of 0 is for the negative class.
             for k, loss in enumerate(("zero_one", "zero_one_and_ties")):
                 blocks = held_out & (self.block_class == k)
                 if blocks.any():
-                    rows = self.rows(blocks, np.ones(2), total, loss)
-                    rows.evaluate(some, mean, None, self.n_threads)
-                    errors[:, f] += mean
-        return losses, 1 - errors
+                    rows.append(self.rows(blocks, np.ones(2), total, loss))
+                    sums.append((1, f))
+        which, means = (
+            np.repeat(np.arange(len(rows)), len(thetas)),
+            np.empty((len(rows), len(thetas))),
+        )
+        many = np.concatenate([thetas[:, f] for _, f in sums])
+        _kernels.RowSets(rows).evaluate(which, many, means.reshape(-1), None, self.n_threads)
+        found = np.zeros((2, *thetas.shape[:2]))
+        for (kind, f), mean in zip(sums, means, strict=True):
+            found[kind, :, f] += mean
+        return found[0], 1 - found[1]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

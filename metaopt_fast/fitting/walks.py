@@ -32,7 +32,7 @@ def walk(
     l2 = models.penalty.curvatures[members].tolist()
     for i, number in enumerate(models.set_of[members].tolist()):
         near.losses[i], n_steps[i], near.distances[i] = _kernels.newton_steps(
-            models.sets[number].rows,
+            models.sets.each[number],
             near.thetas[i],
             near.gradients[i],
             near.hessians[i : i + 1],

@@ -109,8 +109,8 @@ def test_the_hessian_is_that_of_rows_within_their_margin(n_threads):
     theta = np.random.default_rng(1).normal(size=7)
     X[5] *= (1 if y[5] else -1) / (X[5] @ theta)  # at its margin, but for rounding
     rows = mf.SquaredHingeLoss(X, y, weights)._rows
-    found = np.empty((1, 28))
-    assert _kernels.hessians(rows, theta[None], found, n_threads)
+    found, which = np.empty((1, 28)), np.zeros(1, np.intp)
+    assert _kernels.hessians(_kernels.RowSets([rows]), which, theta[None], found, n_threads)
     weights = np.ldexp(weights, 1 - np.frexp(weights.max())[1])  # as they are packed
     inside = np.where(y == 1, 1, -1) * (X @ theta) < 1
     inside[5] = False

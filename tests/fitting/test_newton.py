@@ -14,7 +14,7 @@ import metaopt_fast as mf
 from metaopt_fast import _kernels
 from metaopt_fast.fitting import newton, paths
 from metaopt_fast.fitting.certificates import logistic_gap_bound
-from metaopt_fast.fitting.models import Models, TrainingSet
+from metaopt_fast.fitting.models import Models, TrainingSet, TrainingSets
 from metaopt_fast.objectives.penalties import L2
 
 
@@ -37,9 +37,14 @@ def problem(seed, n_samples, n_features, weighted):
     return X, y, weights, mf.LogisticLoss(X, y, weights, fit_intercept=True), rng
 
 
+def one_set(objective, models):
+    """The rows of an objective as those of one training set, and the sets of some models."""
+    return _kernels.RowSets([objective._rows]), np.zeros(len(models), np.intp)
+
+
 def hessians(objective, thetas, n_threads=1):
     found = np.empty((len(thetas), _kernels.n_pairs(objective.n_params)))
-    assert _kernels.hessians(objective._rows, thetas, found, n_threads)
+    assert _kernels.hessians(*one_set(objective, thetas), thetas, found, n_threads)
     return found
 
 
@@ -86,7 +91,7 @@ def test_the_largest_margin_is_found(seed, n_samples, n_features, n_candidates, 
     thetas = rng.normal(size=(n_candidates, n_features + 1))
     thetas[0] = 0
     found = np.full(n_candidates, np.nan)
-    assert _kernels.largest_margins(objective._rows, thetas, found, n_threads)
+    assert _kernels.largest_margins(*one_set(objective, thetas), thetas, found, n_threads)
     margins = np.column_stack([X, np.ones(n_samples)]) @ thetas.T
     assert found[0] == 0
     np.testing.assert_allclose(found, np.abs(margins).max(axis=0), rtol=1e-12)
@@ -94,17 +99,18 @@ def test_the_largest_margin_is_found(seed, n_samples, n_features, n_candidates, 
 
 def test_the_largest_margin_of_a_huge_theta_is_infinite_and_of_no_number_is_refused():
     objective = mf.LogisticLoss([[2.0], [-3.0]], [0, 1])
-    found = np.empty(1)
-    assert _kernels.largest_margins(objective._rows, np.array([[1e308]]), found, 1)
+    found, rows = np.empty(1), one_set(objective, [0])
+    assert _kernels.largest_margins(*rows, np.array([[1e308]]), found, 1)
     assert np.isinf(found[0])
-    assert not _kernels.largest_margins(objective._rows, np.array([[np.nan]]), found, 1)
-    assert not _kernels.hessians(objective._rows, np.array([[np.inf]]), np.empty((1, 1)), 1)
+    assert not _kernels.largest_margins(*rows, np.array([[np.nan]]), found, 1)
+    assert not _kernels.hessians(*rows, np.array([[np.inf]]), np.empty((1, 1)), 1)
 
 
 def test_a_step_of_no_number_changes_margins_by_any_amount():
     rows = mf.LogisticLoss([[2.0], [-3.0]], [0, 1])._rows
     set_of, penalty = np.zeros(1, np.intp), L2(np.ones(1), 1)
-    models = Models([TrainingSet(rows, 2.0)], set_of, penalty, 1, np.array([3.0]), 2, 1, 1)
+    sets = TrainingSets([TrainingSet(rows, 2.0)])
+    models = Models(sets, set_of, penalty, 1, np.array([3.0]), 2, 1, 1)
     assert models.margin_changes(set_of, np.array([[-2.0]])).tolist() == [6.0]
     assert models.margin_changes(set_of, np.array([[np.nan]])).tolist() == [np.inf]
 
@@ -130,19 +136,25 @@ def logistic(X, y, l2):
     return loss, gradient, hessian
 
 
-def take_kept_steps(
-    X, y, l2, theta, matrix, *, most=1, tol=1e-9, patience=99, drift=0.0, n_threads=1
+def take_kept_steps(X, y, l2, theta, matrix, **how):
+    """Steps of models of one training set: see `take_steps_of_sets`."""
+    return take_steps_of_sets([(X, y)], np.zeros(len(l2), np.intp), l2, theta, matrix, **how)
+
+
+def take_steps_of_sets(
+    sets, which, l2, theta, matrix, *, most=1, tol=1e-9, patience=99, drift=0.0, n_threads=1
 ):
-    """Steps of models at theta with penalties l2 and the Hessian `matrix`, penalty included: where
-    they end, and what is said of the way."""
-    objective, k = mf.LogisticLoss(X, y, fit_intercept=True), len(l2)
-    thetas = np.tile(theta, (k, 1))
-    gradients = np.array([logistic(X, y, strength)[1](theta) for strength in l2])
-    losses = np.array([logistic(X, y, strength)[0](theta) for strength in l2])
+    """Steps of models of some sets at theta with penalties l2 and the Hessian `matrix`, penalty
+    included: where they end, and what is said of the way."""
+    rows = _kernels.RowSets([mf.LogisticLoss(X, y, fit_intercept=True)._rows for X, y in sets])
+    k, thetas = len(l2), np.tile(theta, (len(l2), 1))
+    objectives = [logistic(*sets[i], strength) for i, strength in zip(which, l2, strict=True)]
+    gradients = np.array([gradient(theta) for _, gradient, _ in objectives])
+    losses = np.array([loss(theta) for loss, _, _ in objectives])
     newton, places = gradients.copy(), np.arange(k)[::-1].copy()
     squares, radii, inflations, before, falls, sizes, distances = np.empty((7, k))
     factors, n_steps = np.empty((k, len(pairs_of(matrix)))), np.empty(k, np.intp)
-    extents = np.append(np.abs(X).max(axis=0), 1)
+    extents = np.append(np.max([np.abs(X).max(axis=0) for X, _ in sets], axis=0), 1)
     of_factor = (np.zeros(k, np.intp), np.ones(k), np.zeros(k), len(theta), extents)
     _kernels.factor(pairs_of(matrix)[None], *of_factor, factors, places, radii, inflations, 1)
     _kernels.solve(factors, places, newton, squares, 1)
@@ -150,7 +162,7 @@ def take_kept_steps(
     known = (l2, factors, places, radii, np.full(k, drift), np.full(k, most))
     state = (thetas, losses, gradients, newton, lengths)
     way = (before, falls, sizes, distances, n_steps)
-    _kernels.kept_steps(objective._rows, *known, *state, *way, tol, 0.9, 1.0, patience, n_threads)
+    _kernels.kept_steps(rows, which, *known, *state, *way, tol, 0.9, 1.0, patience, n_threads)
     return *state, *way, radii
 
 
@@ -249,6 +261,76 @@ def test_kept_steps_have_the_same_bits_on_any_number_of_threads_and_in_any_compa
     for i in (0, 33, 59):
         alone = take_kept_steps(X, y, l2[i : i + 1], start, matrix, most=3)
         assert alone[0][0].tobytes() == together[0][i].tobytes()
+
+
+# --------------------------------------------------------------------------- several training sets
+
+
+def training_sets(seed, sizes, n_features):
+    """Rows of some training sets of the same columns, each with labels of both kinds."""
+    rng = np.random.default_rng(seed)
+    problems = [(rng.normal(size=(n, n_features)), np.arange(n) % 2) for n in sizes]
+    return problems, [mf.LogisticLoss(X, y, fit_intercept=True) for X, y in problems], rng
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    sizes=st.lists(st.integers(2, 400), min_size=1, max_size=4),
+    counts=st.lists(st.integers(0, 40), min_size=4, max_size=4),
+    n_features=st.integers(1, 9),
+    n_threads=st.integers(1, 3),
+    insist=st.booleans(),
+)
+def test_what_sets_share_a_region_for_is_what_each_has_alone(
+    seed, sizes, counts, n_features, n_threads, insist
+):
+    _, objectives, rng = training_sets(seed, sizes, n_features)
+    which = np.repeat(np.arange(len(sizes)), counts[: len(sizes)])
+    thetas = rng.normal(size=(len(which), n_features + 1))
+    losses, largest = np.full((2, len(which)), np.nan)
+    gradients = np.full_like(thetas, np.nan)
+    matrices = np.full((len(which), _kernels.n_pairs(n_features + 1)), np.nan)
+    sets = _kernels.RowSets([objective._rows for objective in objectives])
+    _kernels.insist(insist)
+    try:
+        sets.evaluate(which, thetas, losses, gradients, n_threads)
+        assert _kernels.hessians(sets, which, thetas, matrices, n_threads)
+        assert _kernels.largest_margins(sets, which, thetas, largest, n_threads)
+        again = np.full_like(losses, np.nan)
+        sets.evaluate(which, thetas, again, None, n_threads)
+    finally:
+        _kernels.insist(False)
+    assert again.tobytes() == losses.tobytes()
+    for i, (number, theta) in enumerate(zip(which.tolist(), thetas, strict=True)):
+        loss, gradient = objectives[number].loss_gradient(theta)
+        assert losses[i] == loss and gradients[i].tobytes() == gradient.tobytes()
+        assert matrices[i].tobytes() == hessians(objectives[number], theta[None])[0].tobytes()
+        alone = np.empty(1)
+        _kernels.largest_margins(*one_set(objectives[number], [0]), theta[None], alone, 1)
+        assert largest[i] == alone[0]
+
+
+# Where threads take models of one set each, for one look at signals and for several, and where all
+# of them share the rows.
+@pytest.mark.parametrize(("n_threads", "size"), [(1, 300), (3, 300), (2, 40_000), (8, 40_000)])
+@pytest.mark.parametrize("insist", [False, True])
+def test_kept_steps_of_several_sets_are_those_of_each(n_threads, size, insist):
+    problems, _, rng = training_sets(3, [size, size // 2, 5], 6)
+    which, start = np.repeat(np.arange(3), (60, 31, 4)), np.zeros(7)
+    l2 = rng.uniform(0.05, 1, len(which))
+    matrix = logistic(*problems[0], 0.2)[2](start)
+    _kernels.insist(insist)
+    try:
+        together = take_steps_of_sets(
+            problems, which, l2, start, matrix, most=8, n_threads=n_threads
+        )
+    finally:
+        _kernels.insist(False)
+    for i in range(3):
+        own = which == i
+        alone = take_steps_of_sets(problems, which[own], l2[own], start, matrix, most=8)
+        for mine, found in zip(alone, together, strict=True):
+            assert found[own].tobytes() == mine.tobytes()
 
 
 # ------------------------------------------------------------------------- steps of a single model

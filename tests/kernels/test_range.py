@@ -193,8 +193,9 @@ def test_hessians_and_largest_margins_in_other_units_are_the_same():
     results = []
     for rows, some in ((plain, thetas), (other, thetas / units)):
         hessians, largest = np.empty((30, _kernels.n_pairs(4))), np.empty(30)
-        assert _kernels.hessians(rows, some, hessians, 1)
-        assert _kernels.largest_margins(rows, some, largest, 1)
+        one_set = _kernels.RowSets([rows]), np.zeros(30, np.intp)
+        assert _kernels.hessians(*one_set, some, hessians, 1)
+        assert _kernels.largest_margins(*one_set, some, largest, 1)
         results.append((hessians, largest))
     scales = np.outer(units, units)[np.triu_indices(4)]
     np.testing.assert_array_equal(results[1][1], results[0][1])
@@ -375,8 +376,9 @@ for dtype in ("float64", "float32"):
     digest.update(np.array([area.auc(theta) for theta in thetas]).tobytes())
 objective = mf.LogisticLoss(np.ldexp(X, -100), y)
 hessians, largest = np.empty((70, _kernels.n_pairs(4))), np.empty(70)
-_kernels.hessians(objective._rows, thetas, hessians, 1)
-_kernels.largest_margins(objective._rows, thetas, largest, 1)
+one_set = _kernels.RowSets([objective._rows]), np.zeros(70, np.intp)
+_kernels.hessians(*one_set, thetas, hessians, 1)
+_kernels.largest_margins(*one_set, thetas, largest, 1)
 digest.update(hessians.tobytes() + largest.tobytes())
 print(digest.hexdigest())
 """
