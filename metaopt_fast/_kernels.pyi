@@ -451,6 +451,7 @@ def factor(
     others: npt.NDArray[np.intp] | None = ...,
     parts: _Float64Array | None = ...,
 ) -> None: ...
+def is_positive_definite(matrix: _Float64Array) -> bool: ...
 def solve(
     factors: _Float64Array,
     places: npt.NDArray[np.intp],
@@ -663,6 +664,12 @@ def reflect(
     n_threads: int,
 ) -> None: ...
 def products(thetas: _Float64Array, X: _Float64Array, out: _Float64Array) -> None: ...
+def add_pair_gram(
+    rows: npt.NDArray[np.float32],
+    more: npt.NDArray[np.float32],
+    out: _Float64Array,
+    n_threads: int,
+) -> None: ...
 def add_gram(rows: _Float64Array, out: _Float64Array, n_threads: int) -> None: ...
 def histogram_aucs(
     negative: PackedRows,

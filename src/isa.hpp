@@ -139,6 +139,8 @@ template <class T, class Loss> const Kernels *table() {
                                     elementwise<Log1p>,
                                     elementwise<Log2>,
                                     products,
+                                    spread_pairs,
+                                    add_pair_gram,
                                     fma_run<T>,
                                     read_run};
     return &kernels;

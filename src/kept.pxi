@@ -1,4 +1,5 @@
-# Steps of many models by Hessians that are kept. Needs rows.pxi, sets.pxi and systems.pxi.
+# Steps of many models by Hessians that are kept. Needs plan.pxi, rows.pxi, sets.pxi and
+# systems.pxi.
 
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport fabs, isfinite, sqrt

@@ -263,6 +263,13 @@ struct TaskTile {
     double *losses, *squares, *radii, *inflations, *n_steps;  // what is known
 };
 
+// Rows of products, [panel][row][PANEL] and [tile][row][lane], and sums of the products of these.
+struct PairGram {
+    float *panels, *tiles;
+    ptrdiff_t n_rows, n_pairs, n_tiles, panel_size, tile_size;
+    double *matrix;
+};
+
 // A sum, and what its additions rounded off.
 struct CarefulSum {
     double high, low;
@@ -436,6 +443,9 @@ struct Kernels {
     // See products.hpp.
     void (*products)(const double *rows, ptrdiff_t count, ptrdiff_t stride, ptrdiff_t n,
                      const double *tile, int n_lanes, double *out);
+    void (*spread_pairs)(const PairGram *, const float *numbers, ptrdiff_t n, float more,
+                         ptrdiff_t row, float *products);
+    void (*add_pair_gram)(const PairGram *, ptrdiff_t tile);
 
     // For measuring the machine: a run of independent FMAs, and a sum over memory.
     double (*fma_run)(ptrdiff_t iterations);  // returns operations done (2 per FMA)

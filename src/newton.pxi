@@ -1,5 +1,5 @@
-# Hessians of many candidates, and how far steps move margins. Needs table.pxi, plan.pxi, rows.pxi
-# and sets.pxi.
+# Hessians of many candidates, and how far steps move margins. Needs table.pxi, plan.pxi and
+# sets.pxi.
 
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport uintptr_t

@@ -11,6 +11,10 @@ cdef enum: ROWS_AT_ONCE = 64
 # Entries of a row that are summed before they join the sum in memory: a tile of as many stays in
 # the second-level cache.
 cdef enum: COLUMNS_AT_ONCE = 256
+# Rows whose products of pairs are added up in single precision, and of those, the rows whose
+# products are written by one thread.
+cdef enum: PAIR_ROWS = 512
+cdef enum: PAIR_ROWS_AT_ONCE = 32
 # Rows and columns of a matrix that are copied to the other side of its diagonal together.
 cdef enum: MIRRORED_AT_ONCE = 32
 # Products between two looks at signals, for each thread.
@@ -149,3 +153,71 @@ def add_gram(const double[:, ::1] rows, double[:, ::1] out, int n_threads):
         free(memory)
     with nogil:
         mirror(plan.out, plan.n_rows)
+
+
+cdef struct PairPlan:
+    const Kernels *kernels
+    PairGram gram
+    const float *rows
+    const float *more
+    Py_ssize_t n
+    # Of each thread.
+    float *products
+
+
+cdef void spread_some_pairs(const PairPlan *plan, Py_ssize_t index, int thread) noexcept nogil:
+    """Write the products of a few rows."""
+    cdef float *products = plan.products + thread * plan.gram.n_tiles * 2 * plan.kernels.lanes
+    cdef Py_ssize_t row = index * PAIR_ROWS_AT_ONCE
+    for row in range(row, min(row + PAIR_ROWS_AT_ONCE, plan.gram.n_rows)):
+        plan.kernels.spread_pairs(&plan.gram, plan.rows + row * plan.n, plan.n, plan.more[row],
+                                  row, products)
+
+
+cdef void add_pairs_of_tile(const PairPlan *plan, Py_ssize_t number, int thread) noexcept nogil:
+    # The last tiles are the longest, and come first.
+    plan.kernels.add_pair_gram(&plan.gram, plan.gram.n_tiles - 1 - number)
+
+
+def add_pair_gram(const float[:, ::1] rows, const float[::1] more, double[:, ::1] out,
+                  int n_threads):
+    """Add the products of all pairs with each other, summed over rows, to `out`.
+
+    The pairs of a row are the products of each two of its numbers, those of different ones times
+    sqrt(2), in the order of n_pairs; and the last one is its number of `more`. PAIR_ROWS rows at a
+    time are summed in single precision.
+    """
+    cdef PairPlan plan
+    cdef PairGram *gram = &plan.gram
+    cdef Py_ssize_t lanes, panels_size, tiles_size, first = 0
+    cdef double work
+    plan.kernels, plan.n = table(0, False), rows.shape[1]
+    lanes = 2 * plan.kernels.lanes
+    gram.n_pairs, gram.matrix = out.shape[0], &out[0, 0]
+    gram.n_tiles = (gram.n_pairs + lanes - 1) // lanes
+    # Panels and tiles begin in different sets of a cache.
+    gram.panel_size, gram.tile_size = (PAIR_ROWS + 2) * PANEL, PAIR_ROWS * lanes + 2 * PANEL
+    panels_size = (gram.n_pairs + PANEL - 1) // PANEL * gram.panel_size
+    tiles_size = gram.n_tiles * gram.tile_size
+    cdef char *memory = <char *>malloc(ALIGNMENT + sizeof(float) * (
+        panels_size + tiles_size + n_threads * gram.n_tiles * lanes))
+    if memory == NULL:
+        raise MemoryError
+    gram.panels = <float *>aligned(<Py_ssize_t><uintptr_t>memory)
+    gram.tiles, plan.products = gram.panels + panels_size, gram.panels + panels_size + tiles_size
+    try:
+        while first < rows.shape[0]:
+            gram.n_rows = min(PAIR_ROWS, rows.shape[0] - first)
+            plan.rows, plan.more = &rows[first, 0], &more[first]
+            work = <double>gram.n_rows * gram.n_pairs
+            with nogil:
+                metaopt_share[PairPlan](
+                    spread_some_pairs, &plan,
+                    (gram.n_rows + PAIR_ROWS_AT_ONCE - 1) // PAIR_ROWS_AT_ONCE, n_threads, 10 * work)
+                metaopt_share[PairPlan](add_pairs_of_tile, &plan, gram.n_tiles, n_threads,
+                                        work * gram.n_pairs / 4)
+            first += gram.n_rows
+            PyErr_CheckSignals()
+    finally:
+        free(memory)
+    mirror(gram.matrix, gram.n_pairs)

@@ -1,5 +1,5 @@
 # Training sets whose models share regions of work: what one set takes may be over before a second
-# thread is awake. Needs table.pxi, plan.pxi, tiles.pxi, evaluate.pxi and rows.pxi.
+# thread is awake. Needs table.pxi, plan.pxi, evaluate.pxi and rows.pxi.
 #
 # Within a region, a thread has a run of candidates of one set for itself, and waits for nobody.
 
@@ -136,14 +136,14 @@ cdef bint evaluate_alone(const Plan *origin, const double *thetas, Py_ssize_t co
     """Evaluate candidates by this thread alone, as `PackedRows.evaluate_at` does; False without
     memory."""
     cdef Py_ssize_t tail = tail_of(count, origin.kernels.lanes, origin.few)
-    cdef Py_ssize_t whole = count - tail
-    if whole and not evaluate_groups_alone(origin, thetas, whole, losses, gradients):
+    cdef Py_ssize_t rest = count - tail
+    if rest and not evaluate_groups_alone(origin, thetas, rest, losses, gradients):
         return False
     if tail == 0:
         return True
     if gradients != NULL:
-        gradients += whole * origin.n_params
-    return evaluate_groups_alone(origin, thetas + whole * origin.n_params, tail, losses + whole,
+        gradients += rest * origin.n_params
+    return evaluate_groups_alone(origin, thetas + rest * origin.n_params, tail, losses + rest,
                                  gradients)
 
 

@@ -293,6 +293,33 @@ cdef bint solve_systems_alone(SystemPlan *plan) noexcept nogil:
     return True
 
 
+def is_positive_definite(const double[:, ::1] matrix):
+    """Whether Cholesky's method succeeds, each pivot well above its rounding, on the calling
+    thread. What is below the diagonal is not read."""
+    cdef const Kernels *kernels = table(0, False)
+    cdef Py_ssize_t n = matrix.shape[0], stride = kernels.system_stride(n), j, step
+    cdef double unused
+    cdef char *memory = <char *>malloc(ALIGNMENT + n * (stride + 2) * sizeof(double))
+    if memory == NULL:
+        raise MemoryError
+    cdef double *work = <double *>aligned(<Py_ssize_t><uintptr_t>memory)
+    try:
+        for j in range(n):
+            memcpy(work + j * stride, &matrix[j, 0], n * sizeof(double))
+            memset(work + j * stride + n, 0, (stride - n) * sizeof(double))
+        for step in range(pivot_steps(n)):
+            with nogil:
+                kernels.factor_one(work, n, NULL, &unused, &unused, work + n * stride, step,
+                                   step + 1)
+            PyErr_CheckSignals()
+        for j in range(n):
+            if not work[j * stride + j] > 0:
+                return False
+        return True
+    finally:
+        free(memory)
+
+
 def make_reflections(double[:, ::1] rows, double[::1] taus, int n_threads):
     """Turn rows into a lower triangle by Householder's reflections of their columns.
 

@@ -240,6 +240,12 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         double *inflations
         double *n_steps
 
+    struct PairGram:
+        float *panels
+        float *tiles
+        Py_ssize_t n_rows, n_pairs, n_tiles, panel_size, tile_size
+        double *matrix
+
     struct CarefulSum:
         double high
         double low
@@ -384,6 +390,9 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         Elementwise log2
         void (*products)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *, int,
                          double *) noexcept nogil
+        void (*spread_pairs)(const PairGram *, const float *, Py_ssize_t, float, Py_ssize_t,
+                             float *) noexcept nogil
+        void (*add_pair_gram)(const PairGram *, Py_ssize_t) noexcept nogil
         double (*fma_run)(Py_ssize_t) noexcept nogil
         double (*read_run)(const void *, Py_ssize_t) noexcept nogil
 

@@ -1,7 +1,7 @@
 """The dispersion of rows: a proven bound of the largest eigenvalue of the covariance of products.
 
 What a bound by moments takes most of its time for, and all of its proof: `docs/explanation` says
-what it is for. BLAS and LAPACK may be called, as in moments.py.
+what it is for.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from metaopt_fast.typing import Array, Float64Array
+import metaopt_fast._kernels as _kernels
+from metaopt_fast.arithmetic import products
+from metaopt_fast.typing import Float64Array
 
 # What the certificate leaves for rounding, and the least dispersion, of which that is enough.
 SLACK, LEAST_DISPERSION = 1e-7, 0.01
 # Of the power method, and how far above its result a proof is tried.
 ROUNDS, CLOSE, ATTEMPTS, ABOVE = 60, 1e-3, 8, 1.01
-# Rows whose products are added in single precision: with 2048, sums of 10,000 x 31 rows took a
-# tenth less, and lose four times as much.
+# Rows whose products are added in single precision: PAIR_ROWS of src/products.pxi.
 GRAM_ROWS = 512
 # What sums in single precision lose, as a part of the sum of all squares: see `dispersion_of`.
 OF_GRAM = 4 * (GRAM_ROWS + 16) * 2.0**-24
@@ -27,7 +28,7 @@ LARGEST = 2.0**40
 
 
 def dispersion_of(
-    masses: Iterator[tuple[Float64Array, Float64Array]], whiten: Float64Array
+    masses: Iterator[tuple[Float64Array, Float64Array]], whiten: Float64Array, n_threads: int
 ) -> float | None:
     """Return a proven bound of the dispersion of the rows, or None.
 
@@ -41,34 +42,20 @@ def dispersion_of(
     square of a norm that is at most sqrt(D), Q is no more than D (D + 1) / 2 + D / LEAST_DISPERSION
     dispersions, 8480 for 64 parameters; then that is 1e-8 of the dispersion.
     """
-    n_pairs = len(whiten) * (len(whiten) + 1) // 2
-    gram, mean = np.zeros((n_pairs, n_pairs)), np.zeros(n_pairs)
+    n = _kernels.n_pairs(len(whiten))
+    gram = np.zeros((n + 1, n + 1))  # the last products are with the roots of the masses
     for rows, parts in masses:
         roots = np.sqrt(parts)
-        whitened = ((whiten @ rows.T) * np.sqrt(roots)).astype(np.float32)
-        roots = roots.astype(np.float32)
-        for first in range(0, len(rows), GRAM_ROWS):
-            products = pairs(whitened[:, first : first + GRAM_ROWS])
-            gram += products @ products.T
-            mean += products @ roots[first : first + GRAM_ROWS]
-    squares = float(gram.trace())
+        whitened = products(rows, whiten) * np.sqrt(roots)[:, None]
+        _kernels.add_pair_gram(
+            whitened.astype(np.float32), roots.astype(np.float32), gram, n_threads
+        )
+    squares, mean = float(gram[:n, :n].trace()), gram[n, :n].copy()
     if not squares <= LARGEST:
         return None
-    gram -= mean * mean[:, None]
+    gram = gram[:n, :n] - mean * mean[:, None]
     found = certified(gram)
     return None if found is None else found + OF_GRAM * squares
-
-
-def pairs(rows: Array) -> Array:
-    """Return the products of each two of some arrays, those of different ones times sqrt(2)."""
-    n = len(rows)
-    products = np.empty((n * (n + 1) // 2, rows.shape[1]), rows.dtype)
-    first = 0
-    for a in range(n):
-        np.multiply(rows[a] * math.sqrt(2), rows[a:], out=products[first : first + n - a])
-        np.square(rows[a], out=products[first])
-        first += n - a
-    return products
 
 
 def certified(matrix: Float64Array) -> float | None:
@@ -89,17 +76,14 @@ def is_certified(matrix: Float64Array, bound: float) -> bool:
     """Whether no eigenvalue of a positive semidefinite matrix is above a bound.
 
     That is so if Cholesky's method succeeds on bound I less the matrix: by then it has factored a
-    positive semidefinite matrix that is nearer to it than n^2 2^-53 bound, 5e-10 of it for the 2080
-    pairs of 64 parameters (Higham, "Accuracy and Stability of Numerical Algorithms", theorem 10.3).
+    positive semidefinite matrix that is nearer to it than n (n + 8) 2^-53 bound, 5e-10 of it for
+    the 2080 pairs of 64 parameters (Higham, "Accuracy and Stability of Numerical Algorithms",
+    theorem 10.3; rows are multiplied by inverses of pivots, which are off by two roundings more).
     SLACK is left for that, and for the rounding of the matrix.
     """
     rest = -matrix
     rest[np.diag_indices_from(rest)] += bound * (1 - SLACK)
-    try:
-        factor = np.linalg.cholesky(rest)
-    except np.linalg.LinAlgError:
-        return False
-    return bool(np.isfinite(factor).all() and (factor.diagonal() > 0).all())
+    return _kernels.is_positive_definite(rest)
 
 
 def _largest_eigenvalue(matrix: Float64Array) -> float:
@@ -110,7 +94,7 @@ def _largest_eigenvalue(matrix: Float64Array) -> float:
         size = math.sqrt(float(np.square(vector).sum()))
         if size == 0:
             return 0.0
-        vector = matrix @ (vector / size)
+        vector = products((vector / size)[None], matrix)[0]
         before, found = found, math.sqrt(float(np.square(vector).sum()))
         if found - before <= CLOSE * found:
             break

@@ -86,8 +86,10 @@ class Gains:
         self.sums: Trial = Trial(SUMS_DROP)
         self.foreseen: Use = Use.NONE  # of single precision, if it was not tried
         self._forecast: Forecast | None = None
-        # Of the last candidates: the part of pairs that they took, and that reached the rows.
+        # Of the last candidates: the part of pairs that they took, and those that reached the rows
+        # in single precision, and that passed the bound of all rows.
         self.pairs = self.screened = 0.0
+        self.passed = 1.0
 
     def note(self, losses: Float64Array) -> None:
         """Take note of losses of candidates like those to come."""
@@ -96,7 +98,7 @@ class Gains:
 
     def renew_bound(self) -> None:
         """Forget what bounds have saved: there are others now."""
-        self.bounding, self.pairs = Trial(BOUND_DROPS), 0.0
+        self.bounding, self.pairs, self.passed = Trial(BOUND_DROPS), 0.0, 1.0
 
     def outlook(self, threshold: float, n_candidates: int, doubt: float, has_copy: bool) -> Outlook:
         """Return what is to be expected of so many candidates to come; of 0, outside a search.
@@ -160,6 +162,7 @@ class Gains:
         self.pairs, self.screened = of_pairs, tally[-2] / size
         if by_bound:
             self.bounding.learn(tally[0], tally[1])
+            self.passed = tally[1] / max(tally[0], 1)
             self.pairs -= self.costs.bound_part
         else:
             self.bounding.passed(size)

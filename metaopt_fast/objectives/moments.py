@@ -2,8 +2,7 @@
 
 `reference/bounds.py` has the bound and its proof in real numbers; `src/bound.hpp` evaluates it in
 single precision. Here its constants are made, in double precision, and rounded to the safe side.
-BLAS and LAPACK may be called: what they give decides which candidates are evaluated, no digit of a
-result, as any bound that holds will do.
+No BLAS is called: its threads would wait for each other beside those of others.
 
 Columns are divided by powers of two, and thetas multiplied by them, so that the largest number of
 each column is within 1 and 2.
@@ -42,6 +41,7 @@ from typing import NamedTuple
 import numpy as np
 
 import metaopt_fast._kernels as _kernels
+from metaopt_fast.arithmetic import products
 from metaopt_fast.data.packed import CHUNK_ROWS, PANEL_ROWS, Packed
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.dispersions import dispersion_of
@@ -102,7 +102,7 @@ class Moments:
     def shares(self) -> Float64Array:
         """Return what each row alone adds to the dispersion."""
         squares = [
-            parts * np.square(np.square(self.whiten @ rows.T).sum(axis=0))
+            parts * np.square(np.square(products(rows, self.whiten)).sum(axis=1))
             for rows, parts in self._masses()
         ]
         return np.concatenate(squares)
@@ -113,14 +113,14 @@ class Moments:
         return _rounded(self.curve, dispersion, self.of_draws, *self.shape)
 
     @shielded
-    def certified(self) -> _kernels.MomentBound | None:
+    def certified(self, n_threads: int = 1) -> _kernels.MomentBound | None:
         """Return the bound, or None if there is no proof after ATTEMPTS.
 
         Raises MemoryError: the pairs of 64 parameters take 100 MB.
         """
         dispersion: float | None = 0.0
         if self.curve != "square":
-            dispersion = dispersion_of(self._masses(), self.whiten)
+            dispersion = dispersion_of(self._masses(), self.whiten, n_threads)
         if dispersion is None:
             return None
         return _rounded(self.curve, dispersion, self.of_draws, *self.shape)
@@ -129,7 +129,7 @@ class Moments:
         """Yield rows as `_chunks` does, and their part of the amplitude."""
         sums, ways, _, _, factors = self.shape
         for rows, weights in _chunks(self.packed, factors):
-            curvature = _pointwise(rows @ ways.anchor, self.curve)[2]
+            curvature = _pointwise(products(ways.anchor[None], rows)[0], self.curve)[2]
             yield rows, weights * curvature / sums.amplitude
 
 
@@ -189,16 +189,25 @@ def moments_around(
         return None
     ridge = RIDGE * size / n_params / np.square(spread)
     scaled = moment * spread * spread[:, None]
-    try:
-        factor = np.linalg.cholesky(scaled + RIDGE * size / n_params * np.eye(n_params))
-        whiten = np.linalg.inv(factor)
-    except np.linalg.LinAlgError:
-        return None
-    off = np.abs(whiten @ factor - np.eye(n_params)).max()
+    factor, whiten = _factored(scaled + RIDGE * size / n_params * np.eye(n_params))
+    # Where a pivot was not above 0, this is not a number.
+    off = np.abs(products(whiten, factor.T) - np.eye(n_params)).max()
     if not n_params * off <= WIDE:
         return None
     shape = sums, ways, factor / spread[:, None], ridge, factors
     return Moments(packed, curve, draws is not None, shape, whiten * spread)
+
+
+def _factored(matrix: Float64Array) -> tuple[Float64Array, Float64Array]:
+    """Return the lower triangle C of a matrix C C' (Cholesky), and its inverse."""
+    factor, inverse = matrix.copy(), np.eye(len(matrix))
+    for j in range(len(matrix)):
+        factor[j:, j] /= np.sqrt(factor[j, j])
+        below = factor[j + 1 :, j]
+        factor[j + 1 :, j + 1 :] -= below * below[:, None]
+        inverse[j] /= factor[j, j]
+        inverse[j + 1 :] -= below[:, None] * inverse[j]
+    return np.tril(factor), inverse
 
 
 def has_moments(packed: Packed, loss: str) -> bool:
@@ -287,14 +296,15 @@ def _add_up(packed: Packed, factors: Float64Array, anchor: Float64Array, curve: 
     loss, amplitude, steepest = 0.0, 0.0, 1.0
     gradient, absolutes, squares, second = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros((n, n))
     for rows, weights in _chunks(packed, factors):
-        value, slope, curvature = _pointwise(rows @ anchor, curve)
-        loss += float(weights @ value)
-        gradient += (weights * slope) @ rows
-        absolutes += weights @ np.abs(rows)
-        squares += weights @ np.square(rows)
+        value, slope, curvature = _pointwise(products(anchor[None], rows)[0], curve)
+        columns = np.ascontiguousarray(rows.T)
+        loss += float((weights * value).sum())
+        gradient += products((weights * slope)[None], columns)[0]
+        absolutes += products(weights[None], np.abs(columns))[0]
+        squares += products(weights[None], np.square(columns))[0]
         curvature *= weights
         amplitude += float(curvature.sum())
-        second += (rows.T * curvature) @ rows
+        _kernels.add_gram(columns * np.sqrt(curvature), second, 1)
         steepest = max(steepest, float(np.abs(slope).max()))
     return Sums(loss, gradient, absolutes, squares, amplitude, second, steepest)
 

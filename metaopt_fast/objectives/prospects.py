@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 import metaopt_fast._kernels as _kernels
+from metaopt_fast.arithmetic import products
 from metaopt_fast.data.packed import Packed
 from metaopt_fast.objectives.moments import LARGE, Moments, moments_around
 from metaopt_fast.objectives.tangents import Ahead, looks, pointwise
@@ -106,9 +107,9 @@ def _after(
     first = np.flatnonzero((block_at >= 0) & (block_at < blocks[-1]))
     first = first[np.argsort(block_at[first], kind="stable")]
     rows = packed.rows_at(first)
-    at = rows @ sampler.mean(packed.n_columns)
+    at = products(sampler.mean(packed.n_columns)[None], rows)[0]
     value, slope = pointwise("logistic", at)
-    z = rows @ thetas.T
+    z = products(rows, thetas)
     gains = pointwise("logistic", z)[0] - (value - slope * at)[:, None] - slope[:, None] * z
     gains *= weights[first, None] / packed.total_weight
     gains = gains.cumsum(axis=0)[np.searchsorted(block_at[first], blocks) - 1]

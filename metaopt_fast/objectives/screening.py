@@ -89,6 +89,7 @@ class Screening:
         # The order of the rows in single precision, once it is known.
         self._order: Ahead | None = None
         self._to_come = self._since_point = 0
+        self._n_threads = 1
 
     def expect(self, n_candidates: int) -> None:
         """Take note that the next calls of `evaluate` are for so many candidates of a search."""
@@ -288,7 +289,7 @@ class Screening:
                 around = moments_around(packed, self._loss, tried.sampler, draws=draws)
             else:
                 self._gains.renew_bound()
-            bound = None if around is None else around.certified()
+            bound = None if around is None else around.certified(self._n_threads)
         except MemoryError:  # the pairs of 64 parameters take 100 MB
             why = Use.MEMORY
         self._gains.pairs, self._since_point = 0.0, 0  # until the next candidates tell
@@ -311,6 +312,7 @@ class Screening:
         thetas = None if isinstance(candidates, BuiltInSampler) else candidates
         draws = None if sampler is None else self._draws(sampler, seed)
         count, first, visited = len(losses), 0, 0.0
+        self._n_threads = n_threads
         while first < count:
             n_candidates = self._to_come - first
             tried, way = None, Way(count - first, threshold)
@@ -376,9 +378,10 @@ class Screening:
         if points and points[0][0] == 0 and gains.bounding.pays is None:
             size = min(count, max(tile, min(FIRST, to_come // FIRST_PART)))
         elif single and outlook.single is None:
-            size = min(count, max(tile, min(FIRST, to_come // UNTRIED_PART)))
+            size = max(tile, min(FIRST, to_come // UNTRIED_PART))
             if points:  # few candidates reach the rows after a bound
-                size = min(count, 8 * size)
+                size = max(8 * size, int(size / max(gains.passed, 1 / count)))
+            size = min(count, size)
         return Way(size, threshold, single, points) if single or points else way
 
     def _learn(self, way: Way, tally: list[float], fraction: float) -> None:

@@ -25,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 import metaopt_fast._kernels as _kernels
+from metaopt_fast.arithmetic import products
 from metaopt_fast.data.packed import Packed
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.moments import MAX_ROWS, WIDE, column_factors
@@ -109,8 +110,8 @@ def _margins(
     at, sizes, first = np.zeros(packed.n_positions), np.zeros(packed.n_positions), 0
     for rows in packed.rows_by_position():
         last = first + len(rows)
-        at[first:last] = rows @ anchor if anchor.any() else 0.0
-        sizes[first:last] = np.square(rows) @ squares
+        at[first:last] = products(anchor[None], rows)[0] if anchor.any() else 0.0
+        sizes[first:last] = products(squares[None], np.square(rows))[0]
         first = last
     return at, sizes
 

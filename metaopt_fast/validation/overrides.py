@@ -48,7 +48,10 @@ def depth(thing: object, method: str) -> int:
     if method in attributes(thing):
         return -1
     classes = type(thing).__mro__
-    return next((k for k, kind in enumerate(classes) if method in vars(kind)), len(classes))
+    for k, kind in enumerate(classes):
+        if method in kind.__dict__:
+            return k
+    return len(classes)
 
 
 def has_method(thing: object, method: str) -> bool:
@@ -60,9 +63,8 @@ def may_ask(thing: object, method: str) -> bool:
     """Whether a method of `FASTER` is there, and knows of every override of what it stands for."""
     if type(thing).__getattribute__ is not object.__getattribute__:  # any name may be overridden
         return False
-    return has_method(thing, method) and all(
-        depth(thing, method) <= depth(thing, other) for other in FASTER[method]
-    )
+    at = depth(thing, method)
+    return has_method(thing, method) and all(at <= depth(thing, other) for other in FASTER[method])
 
 
 def threaded(objective: Any, n_threads: int | None) -> Any:

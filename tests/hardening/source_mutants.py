@@ -1246,6 +1246,27 @@ MUTANTS = [
         "newton",
     ),
     Mutant(
+        "models are moved on the rows of the first training set",
+        "src/sets.pxi",
+        "            runs[n_runs].set = which[first]\n",
+        "            runs[n_runs].set = 0\n",
+        "newton",
+    ),
+    Mutant(
+        "Hessians are of the rows of the first training set",
+        "src/newton.pxi",
+        "plan.sets + plan.which[candidate]",
+        "plan.sets",
+        "newton",
+    ),
+    Mutant(
+        "models that share no region move once",
+        "src/kept.pxi",
+        "            while shared.plans[i].n_trying:\n",
+        "            if shared.plans[i].n_trying:\n",
+        "newton",
+    ),
+    Mutant(
         "the mean of two matrices has the weights the other way round",
         "src/systems.pxi",
         "rest * matrix[pair] + part * other[pair]",
@@ -1576,8 +1597,22 @@ MUTANTS = [
     Mutant(
         "moment bound: a dispersion that is not proven",
         PY + "objectives/dispersions.py",
-        "return bool(np.isfinite(factor).all() and (factor.diagonal() > 0).all())\n",
+        "return _kernels.is_positive_definite(rest)\n",
         "return True\n",
+        "moments",
+    ),
+    Mutant(
+        "moment bound: what has no factor is positive definite",
+        "src/systems.pxi",
+        "if not work[j * stride + j] > 0:",
+        "if work[j * stride + j] < 0:",
+        "moments",
+    ),
+    Mutant(
+        "moment bound: products are on one side of the diagonal",
+        "src/products.pxi",
+        "    mirror(gram.matrix, gram.n_pairs)\n",
+        "    mirror(gram.matrix, 1)\n",
         "moments",
     ),
     Mutant(
@@ -1597,15 +1632,15 @@ MUTANTS = [
     Mutant(
         "moment bound: the fourth moments are centred twice",
         PY + "objectives/dispersions.py",
-        "    gram -= mean * mean[:, None]\n",
-        "    gram -= 2 * mean * mean[:, None]\n",
+        "gram[:n, :n] - mean * mean[:, None]\n",
+        "gram[:n, :n] - 2 * mean * mean[:, None]\n",
         "moments",
     ),
     Mutant(
         "moment bound: pairs of two columns count once",
-        PY + "objectives/dispersions.py",
-        "rows[a] * math.sqrt(2)",
-        "rows[a] * 1.0",
+        "src/products.hpp",
+        "twice = number * 1.41421356f;",
+        "twice = number * 1.0f;",
         "moments",
     ),
     Mutant(

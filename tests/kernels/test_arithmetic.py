@@ -191,6 +191,12 @@ def test_what_is_foreign_is_found():
     assert found == {"b @ c", "b **= 2", "math.log", "np.linalg", "np.linalg.norm(e) ** 0.5"}
 
 
+@pytest.mark.parametrize("path", sorted(OF_BOUNDS))
+def test_bounds_call_no_blas_whose_threads_would_wait_for_each_other(path):
+    found = [what for what, _ in foreign((PACKAGE / path).read_text())]
+    assert [what for what in found if " @ " in what or "linalg" in what] == []
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_what_decides_a_number_calls_nothing_whose_bits_are_the_processors(path):
     found = [

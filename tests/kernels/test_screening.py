@@ -21,6 +21,7 @@ from mpmath import iv
 import metaopt_fast as mf
 from metaopt_fast import _kernels
 from metaopt_fast.objectives import costs, dispersions, gains, moments, prospects, screening
+from metaopt_fast.objectives.stages import Tried
 from metaopt_fast.search import shards
 
 LOSSES = ["LogisticLoss", "HingeLoss", "SquaredHingeLoss", "SquaredLoss", "SmoothedZeroOneLoss"]
@@ -708,6 +709,15 @@ def test_around_a_narrow_optimum_few_candidates_are_screened():
         assert single <= 0.11
         assert bounds <= 0.11
     assert stages(objective, mf.Normal(), 20_000)[1] > 0.9
+
+
+@pytest.mark.parametrize(("passed", "size"), [(0.0, 100_000), (1e-3, 100_000), (0.5, 16_384)])
+def test_single_precision_is_tried_on_as_many_as_reach_the_rows_after_a_bound(passed, size):
+    screens = large_problem(n_threads=1)._screening
+    tried = Tried(mf.Normal(), 0.0, is_near=True, points=((0, None),))
+    screens._gains.bounding.pays, screens._gains.passed = True, passed
+    way, unknown = screening.Way(100_000, 1.0), gains.Outlook(None, True, None)
+    assert screens._next(way, 1_000_000, 1.0, tried, unknown, 48).size == size
 
 
 # ------------------------------------------------------------------- check points after some blocks

@@ -3,6 +3,7 @@ claim to be; and refused where nothing proves them."""
 
 import itertools
 import math
+import signal
 import types
 
 import mpmath
@@ -380,26 +381,77 @@ def test_without_a_proof_within_the_attempts_there_is_no_bound(monkeypatch):
 
 
 def test_memory_that_ends_with_the_pairs_is_told(monkeypatch):
-    def fail(rows):
+    def fail(*_):
         raise MemoryError
 
-    monkeypatch.setattr(dispersions, "pairs", fail)
+    monkeypatch.setattr(dispersions._kernels, "add_pair_gram", fail)
     with pytest.raises(MemoryError):
         moments.moments_of(plain()._packed, "logistic", mf.Normal())
 
 
-def test_what_lapack_cannot_factor_has_no_bound(monkeypatch):
-    def fails(matrix):
-        raise np.linalg.LinAlgError("Matrix is not positive definite")
+@pytest.mark.parametrize("n", [1, 5, 64])
+def test_a_second_moment_is_factored_and_inverted(n):
+    rows = np.random.default_rng(n).normal(size=(n, n + 3)) * np.logspace(0, 4, n)[:, None]
+    factor, inverse = moments._factored(rows @ rows.T)
+    np.testing.assert_allclose(factor, np.linalg.cholesky(rows @ rows.T), rtol=1e-9)
+    np.testing.assert_allclose(inverse, np.linalg.inv(factor), rtol=1e-7, atol=1e-9)
 
-    monkeypatch.setattr(np.linalg, "cholesky", fails)
+
+@pytest.mark.parametrize("pivot", [0.0, -1.0, np.nan])
+def test_what_has_no_factor_has_no_bound(monkeypatch, pivot):
+    factored = moments._factored
+
+    def spoiled(matrix):
+        matrix[-1] = matrix[:, -1] = 0.0
+        matrix[-1, -1] = pivot
+        return factored(matrix)
+
+    monkeypatch.setattr(moments, "_factored", spoiled)
     assert moments.moments_of(plain()._packed, "logistic", mf.Normal()) is None
 
 
 def test_an_inverse_that_is_none_has_no_bound(monkeypatch):
-    inverse = np.linalg.inv
-    monkeypatch.setattr(np.linalg, "inv", lambda matrix: inverse(matrix) * (1 + 1e-6))
+    factored = moments._factored
+
+    def nearly(matrix):
+        factor, inverse = factored(matrix)
+        return factor, inverse * (1 + 1e-6)
+
+    monkeypatch.setattr(moments, "_factored", nearly)
     assert moments.moments_of(plain()._packed, "logistic", mf.Normal()) is None
+
+
+@given(st.integers(0, 2**32), st.integers(1, 120), st.floats(-0.5, 0.5))
+def test_a_matrix_is_positive_definite_where_all_its_eigenvalues_are_above_0(seed, n, least):
+    rng = np.random.default_rng(seed)
+    turned = np.linalg.qr(rng.normal(size=(n, n)))[0]
+    values = np.append(rng.uniform(0.6, 2, n - 1), least)
+    matrix = (turned * values) @ turned.T
+    matrix[np.tril_indices(n, -1)] = np.nan  # is not read
+    if abs(least) > 1e-12:
+        assert _kernels.is_positive_definite(matrix) == (least > 0)
+
+
+def test_a_pivot_within_its_rounding_proves_nothing():
+    assert not _kernels.is_positive_definite(np.zeros((3, 3)))
+    assert not _kernels.is_positive_definite(np.array([[1.0, 1.0], [1.0, 1.0 + 2**-52]]))
+    assert _kernels.is_positive_definite(np.array([[1.0, 1.0], [1.0, 1.0 + 2**-49]]))
+    for bad in (np.nan, np.inf, -np.inf):
+        assert not _kernels.is_positive_definite(np.array([[1.0, bad], [bad, 1.0]]))
+        assert not _kernels.is_positive_definite(np.array([[bad]]))
+
+
+def test_a_proof_of_many_pairs_is_interrupted():
+    matrix = np.eye(600)
+    signal.signal(signal.SIGALRM, lambda *_: 1 / 0)
+    signal.setitimer(signal.ITIMER_REAL, 1e-3)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            for _ in range(10_000):
+                _kernels.is_positive_definite(matrix)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
 def test_a_power_method_that_is_cut_short_leads_to_a_bound_all_the_same(monkeypatch):
@@ -424,12 +476,49 @@ def test_numbers_that_are_not_finite_certify_nothing(bad):
     assert not dispersions.is_certified(matrix, 1.0)
 
 
+def pairs_of(rows):
+    """The products of each two numbers of rows, those of different ones times sqrt(2)."""
+    a, b = np.triu_indices(rows.shape[1])
+    return rows[:, a] * rows[:, b] * np.where(a == b, 1, np.sqrt(2))
+
+
+@given(
+    st.integers(0, 2**32),
+    st.integers(1, 12),
+    st.integers(1, 1100),
+    st.integers(1, 3),
+    st.booleans(),
+)
+def test_products_of_pairs_are_summed_within_what_single_precision_loses(
+    seed, n_params, n_rows, n_threads, insist
+):
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((n_rows, n_params)).astype(np.float32)
+    more = rng.standard_normal(n_rows).astype(np.float32)
+    n = n_params * (n_params + 1) // 2 + 1
+    begun = rng.standard_normal((n, n))
+    begun += begun.T
+    found = begun.copy()
+    _kernels.insist(insist)
+    try:
+        _kernels.add_pair_gram(rows, more, found, n_threads)
+    finally:
+        _kernels.insist(False)
+    pairs = np.column_stack([pairs_of(rows.astype(np.float64)), more])
+    lost = (dispersions.GRAM_ROWS + 16) * 2.0**-24 * (np.abs(pairs).T @ np.abs(pairs))
+    assert (np.abs(found - begun - pairs.T @ pairs) <= lost + 1e-12).all()
+    np.testing.assert_array_equal(found, found.T)
+    again = begun.copy()
+    _kernels.add_pair_gram(rows, more, again, 1)
+    assert again.tobytes() == found.tobytes()
+
+
 @given(st.integers(0, 2**32), st.integers(1, 8), st.integers(1, 30))
 def test_pairs_have_the_products_of_the_fourth_moments(seed, n_params, n_rows):
     rng = np.random.default_rng(seed)
-    rows, y = rng.standard_normal((n_params, n_rows)), rng.standard_normal((n_params, 1))
-    found = (dispersions.pairs(y).T @ dispersions.pairs(rows)).ravel()
-    np.testing.assert_allclose(found, (y.T @ rows).ravel() ** 2, rtol=1e-10, atol=1e-10)
+    rows, y = rng.standard_normal((n_rows, n_params)), rng.standard_normal((1, n_params))
+    found = (pairs_of(rows) @ pairs_of(y).T).ravel()
+    np.testing.assert_allclose(found, (rows @ y.T).ravel() ** 2, rtol=1e-10, atol=1e-10)
 
 
 # ------------------------------------------------------------------------------------- squared loss
