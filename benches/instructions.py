@@ -36,7 +36,7 @@ COMMON = [
 ]
 SOFTMAX = ["evaluate_softmax", "evaluate_softmax, gradient"]
 DOUBLE_ONLY = [
-    *("add_hessian", "largest_margins", "factor_tile", "solve_tile"),
+    *("add_hessian", "largest_margins", "factor_tile", "solve_tile", "add_pair_gram"),
     *("factor_one", "solve_one", "make_reflections", "narrow_rows", "narrow_tiles"),
     "count_narrow",
     "find_splits",
