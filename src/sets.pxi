@@ -30,7 +30,7 @@ cdef class RowSets:
         cdef PackedRows rows
         cdef Py_ssize_t i
         self.sets = tuple(sets)
-        self.plans = <Plan *>malloc(len(self.sets) * sizeof(Plan))
+        self.plans = <Plan *>malloc(max(1, len(self.sets)) * sizeof(Plan))
         if self.plans == NULL:
             raise MemoryError
         for i, rows in enumerate(self.sets):
