@@ -1,5 +1,5 @@
-// Products of rows with the vectors in the lanes of a tile, in double precision; and of the pairs of
-// their numbers with each other, in single precision.
+// Products of rows with the vectors in the lanes of a tile, in double precision; and of the pairs
+// of their numbers with each other, in single precision.
 #pragma once
 
 #include "tile.hpp"

@@ -213,7 +213,8 @@ def add_pair_gram(const float[:, ::1] rows, const float[::1] more, double[:, ::1
             with nogil:
                 metaopt_share[PairPlan](
                     spread_some_pairs, &plan,
-                    (gram.n_rows + PAIR_ROWS_AT_ONCE - 1) // PAIR_ROWS_AT_ONCE, n_threads, 10 * work)
+                    (gram.n_rows + PAIR_ROWS_AT_ONCE - 1) // PAIR_ROWS_AT_ONCE, n_threads,
+                    10 * work)
                 metaopt_share[PairPlan](add_pairs_of_tile, &plan, gram.n_tiles, n_threads,
                                         work * gram.n_pairs / 4)
             first += gram.n_rows
