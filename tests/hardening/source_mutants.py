@@ -877,13 +877,6 @@ MUTANTS = [
         "differing",
     ),
     Mutant(
-        "a step that leads uphill is one that leads downhill",
-        PY + "fitting/falls.py",
-        "before - ARMIJO * promised + ROUNDING * np.abs(before)",
-        "before + ARMIJO * promised + ROUNDING * np.abs(before)",
-        "sparse_fits hinge",
-    ),
-    Mutant(
         "a confusion matrix is in the unit of packed weights",
         PY + "objectives/softmax.py",
         "return counts * self._unit",
@@ -930,13 +923,6 @@ MUTANTS = [
         PY + "fitting/sparse_softmax.py",
         "z[-1, :, self.n_classes - LANES * (len(z) - 1) :] = -np.inf",
         "z[-1, :, self.n_classes - LANES * (len(z) - 1) :] = 0",
-        "sparse_softmax",
-    ),
-    Mutant(
-        "sparse softmax: intercepts are not moved by their own steps",
-        PY + "fitting/sparse_softmax.py",
-        "        self.vectors[:, 0, -1] -= moves.reshape(-1, LANES)\n",
-        "",
         "sparse_softmax",
     ),
     # -------------------------------------------------------------------- models of many tasks
