@@ -1,4 +1,4 @@
-# exp, log and their kin, of each element of an array. Needs table.pxi.
+# exp, log and their kin, of each element of an array; steps of Adam. Needs table.pxi.
 
 cdef void apply(Elementwise function, const double[::1] x, double[::1] out):
     if x.shape[0] > 0:
@@ -29,3 +29,23 @@ def log1p(const double[::1] x, double[::1] out):
 def log2(const double[::1] x, double[::1] out):
     """Write the logarithm of x to base 2; below 0, NaN."""
     apply(table(0, False).log2, x, out)
+
+
+def adam(const double[:, ::1] numbers, const double[:, ::1] theta, const double[:, ::1] gradient,
+         double[:, ::1] mean, double[:, ::1] squares, double[:, ::1] out):
+    """Write thetas one step of Adam on; the means of gradients and of their squares follow.
+
+    `numbers` has beta1, 1 - beta1, beta2, 1 - beta2, eps, sqrt(1 - beta2^t) and
+    rate / (1 - beta1^t) of each run.
+    """
+    cdef const Kernels *kernels = table(0, False)
+    cdef AdamRun run
+    cdef Py_ssize_t k
+    for k in range(theta.shape[0]):
+        run.theta, run.gradient = &theta[k, 0], &gradient[k, 0]
+        run.mean, run.squares, run.out = &mean[k, 0], &squares[k, 0], &out[k, 0]
+        run.beta1, run.rest1 = numbers[k, 0], numbers[k, 1]
+        run.beta2, run.rest2 = numbers[k, 2], numbers[k, 3]
+        run.eps, run.root, run.rate = numbers[k, 4], numbers[k, 5], numbers[k, 6]
+        with nogil:
+            kernels.adam(&run, theta.shape[1])

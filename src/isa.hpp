@@ -1,6 +1,7 @@
 // One instruction set's table of kernels. Included last by isa_*.cpp, which name the set.
 #pragma once
 
+#include "adam.hpp"
 #include "bound.hpp"
 #include "counts.hpp"
 #include "elementwise.hpp"
@@ -138,6 +139,7 @@ template <class T, class Loss> const Kernels *table() {
                                     elementwise<Log>,
                                     elementwise<Log1p>,
                                     elementwise<Log2>,
+                                    adam,
                                     products,
                                     spread_pairs,
                                     add_pair_gram,

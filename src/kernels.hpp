@@ -110,6 +110,13 @@ using Evaluate = void (*)(const Rows *, ptrdiff_t first, ptrdiff_t last, const v
 // out[i] = f(x[i]).
 using Elementwise = void (*)(const double *x, ptrdiff_t count, double *out);
 
+// A run of Adam, see adam.hpp: its parameters, and numbers of this step.
+struct AdamRun {
+    const double *theta, *gradient;
+    double *mean, *squares, *out;
+    double beta1, rest1, beta2, rest2, eps, root, rate;
+};
+
 // What lower bounds of the losses of candidates are made of: see bound.hpp. In single precision.
 constexpr int MOMENT_PARAMS = 64;
 enum Curve : int { AWAY = 0, EVEN = 1, SQUARE = 2 };
@@ -439,6 +446,7 @@ struct Kernels {
 
     // See elementwise.hpp.
     Elementwise exp, expm1, log, log1p, log2;
+    void (*adam)(const AdamRun *, ptrdiff_t n_params);
 
     // See products.hpp.
     void (*products)(const double *rows, ptrdiff_t count, ptrdiff_t stride, ptrdiff_t n,

@@ -100,7 +100,8 @@ cdef void write_gradient(const Plan *plan, const Workspace *work, Py_ssize_t til
     """Write the means of a candidate's gradient, and add the penalty's."""
     cdef CarefulSum *again = <CarefulSum *>work.scratch
     cdef Py_ssize_t j, i
-    cdef bint is_lost = False
+    # Networks are asked without l2 by descents: whether an entry is a bias takes a division.
+    cdef bint is_lost = False, has_penalty = plan.network == NULL or plan.l2 > 0
     cdef double slope
     for j in range(plan.n_params):
         i = (tile * plan.n_params + j) * plan.lanes + lane
@@ -112,7 +113,7 @@ cdef void write_gradient(const Plan *plan, const Workspace *work, Py_ssize_t til
         slope = gradient[j]
         if plan.network == NULL and not isfinite(slope):
             slope = again[j].high
-        if is_penalised(plan, j):
+        if has_penalty and is_penalised(plan, j):
             slope += plan.l2 * thetas[j * plan.lanes + lane]
         gradient[j] = overflow_to_infinity(slope)
 
@@ -123,7 +124,7 @@ cdef void write_results(const Plan *plan, const Workspace *work, Py_ssize_t tile
     cdef Py_ssize_t lane, candidate, i, size = plan.n_params * plan.lanes
     cdef double *high = work.gradient_high + tile * size
     cdef const double *low = work.gradient_low + tile * size
-    cdef double weight = plan.total_weight
+    cdef double weight = plan.total_weight, added = 0
     if plan.gradients != NULL:  # all lanes at once: the totals become means
         for i in range(size):
             high[i] = (high[i] + low[i]) / weight
@@ -131,8 +132,10 @@ cdef void write_results(const Plan *plan, const Workspace *work, Py_ssize_t tile
         candidate = (work.first_tile + tile) * plan.lanes + lane
         if candidate >= plan.n_candidates:
             break
+        if plan.l2 > 0:
+            added = penalty(plan, thetas, lane)
         plan.losses[candidate] = loss_of_lane(plan, work, tile * plan.lanes + lane, thetas + lane,
-                                              penalty(plan, thetas, lane))
+                                              added)
         if plan.gradients != NULL:
             write_gradient(plan, work, tile, lane, thetas,
                            plan.gradients + candidate * plan.n_params)

@@ -261,6 +261,14 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
 
     ctypedef void (*Elementwise)(const double *, Py_ssize_t, double *) noexcept nogil
 
+    cdef struct AdamRun:
+        const double *theta
+        const double *gradient
+        double *mean
+        double *squares
+        double *out
+        double beta1, rest1, beta2, rest2, eps, root, rate
+
     struct Kernels:
         const char *loss
         int itemsize
@@ -388,6 +396,7 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         Elementwise log
         Elementwise log1p
         Elementwise log2
+        void (*adam)(const AdamRun *, Py_ssize_t) noexcept nogil
         void (*products)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *, int,
                          double *) noexcept nogil
         void (*spread_pairs)(const PairGram *, const float *, Py_ssize_t, float, Py_ssize_t,

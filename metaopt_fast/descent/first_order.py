@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+import metaopt_fast._kernels as _kernels
 from metaopt_fast.descent.options import Flag, Number, Option, Pair
 from metaopt_fast.descent.rule import Rule, less, row_dot
 from metaopt_fast.typing import Float64Array
@@ -196,18 +197,26 @@ class Adam(Rule):
         self.mean, self.squares = np.zeros((2, *shape))
 
     def step(self, theta: Float64Array, gradient: Float64Array) -> Float64Array:
-        step = np.array(gradient)
-        decay(self.mean, self.beta1, 1 - self.beta1, step)
-        decay(self.squares, self.beta2, 1 - self.beta2, np.multiply(gradient, gradient, out=step))
         # Products, not powers: those may differ between one number and a vector of them.
         self.power1 *= self.beta1
         self.power2 *= self.beta2
-        np.sqrt(self.squares, out=step)
-        step /= np.sqrt(1 - self.power2)
-        step += self.eps
-        np.divide(self.mean, step, out=step)
-        step *= self.learning_rate / (1 - self.power1)
-        return less(theta, step)
+        numbers = np.empty((len(theta), 7))
+        for k, column in enumerate(
+            (
+                self.beta1,
+                1 - self.beta1,
+                self.beta2,
+                1 - self.beta2,
+                self.eps,
+                np.sqrt(1 - self.power2),
+                self.learning_rate / (1 - self.power1),
+            )
+        ):
+            numbers[:, k : k + 1] = column
+        theta, gradient = np.ascontiguousarray(theta), np.ascontiguousarray(gradient)
+        step = np.empty_like(theta)
+        _kernels.adam(numbers, theta, gradient, self.mean, self.squares, step)
+        return step
 
 
 class AdamW(Adam):

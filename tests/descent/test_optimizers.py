@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 import metaopt_fast as mf
+from metaopt_fast.descent.first_order import Adam
 from metaopt_fast.descent.gradient_descent import RULES
 from metaopt_fast.descent.line_search import LBFGS, SteepestDescent
 from metaopt_fast.descent.rule import Point
@@ -236,6 +237,25 @@ def test_restarts_bring_a_badly_scaled_descent_to_its_end_sooner():
     assert restarted.status == "converged"
     assert restarted.n_iter < free.n_iter
     assert restarted.n_iter < plain.n_iter / 5
+
+
+@given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 5), st.integers(-150, 150))
+def test_a_step_of_adam_has_the_bits_of_numpys_formula(seed, n_params, n_runs, scale):
+    rng = np.random.default_rng(seed)
+    column = (n_runs, 1)
+    rate, eps, beta1, beta2 = (rng.uniform(0.01, 0.99, column) for _ in range(4))
+    rule = Adam((n_runs, n_params), rate, (beta1, beta2), eps)
+    theta, m, v = rng.normal(size=(n_runs, n_params)), 0.0, 0.0
+    power1, power2 = np.ones(column), np.ones(column)
+    for _ in range(3):
+        g = 10.0**scale * np.asfortranarray(rng.normal(size=theta.shape))
+        with np.errstate(all="ignore"):
+            m, v = m * beta1 + g * (1 - beta1), v * beta2 + g * g * (1 - beta2)
+            power1, power2 = power1 * beta1, power2 * beta2
+            spread = np.sqrt(v) / np.sqrt(1 - power2) + eps
+            wanted = theta - m / spread * (rate / (1 - power1))
+            theta = rule.step(theta, g)
+        assert theta.tobytes() == np.ascontiguousarray(wanted).tobytes()
 
 
 # --------------------------------------------------------------------------------- many at once

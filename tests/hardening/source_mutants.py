@@ -1884,6 +1884,13 @@ MUTANTS = [
         "schedules",
     ),
     Mutant(
+        "squares of gradients decay as gradients do",
+        "src/adam.hpp",
+        "g * g * a.rest2",
+        "g * g * a.rest1",
+        "optimizers",
+    ),
+    Mutant(
         "weights of equal rows are those of one of them",
         PY + "selection/networks.py",
         "return rows.take(first)._replace(weights=sums(rows.weights, group))",
