@@ -21,6 +21,7 @@ def problem(n_samples=150, n_features=6, seed=0):
 
 
 X, Y, FOLDS, WEIGHTS = problem()
+N = len(Y)
 VECTORS = np.stack([np.random.default_rng(k).permutation(Y) for k in range(25)])
 
 
@@ -71,6 +72,16 @@ def test_models_with_folds_are_those_of_the_slow_twin(class_weight):
     assert fits.validation_loss == pytest.approx(twin.validation_loss, abs=1e-9)
     assert fits.validation_accuracy == pytest.approx(twin.validation_accuracy, rel=1e-14)
     assert fits.certified.all()
+
+
+@pytest.mark.parametrize("of_models", ["weights", "labels"])
+def test_a_decision_of_0_is_for_the_lesser_label(of_models):
+    rows, labels = np.vstack([X, np.zeros((6, 6))]), np.r_[Y, [0, 0, 0, 0, 1, 1]]
+    given_ = {"sample_weight": np.ones((2, N + 6))} if of_models == "weights" else {}
+    y = labels if of_models == "weights" else np.tile(labels, (2, 1))
+    fits = mf.fit_many(rows, y, l2=0.1, folds=np.arange(N + 6) >= N, fit_intercept=False, **given_)
+    # The model without the fold of X has nothing to learn from: all its decisions are 0, too.
+    assert fits.validation_accuracy == pytest.approx(np.tile([np.mean(Y == 0), 4 / 6], (2, 1)))
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -250,8 +261,6 @@ def test_separable_rows_without_a_penalty_are_said_to_be_unproven():
 
 
 # ------------------------------------------------------------------------------------- wrong input
-
-N = len(Y)
 
 
 @pytest.mark.parametrize(
