@@ -56,7 +56,8 @@ def test_pairs_depend_on_the_seed_and_their_number_alone():
 @pytest.mark.parametrize("options", [{}, {"class_weight": {"no": 2.0}, "l2": 0.01}])
 def test_probabilities_count_the_weights_of_models_of_each_half(options):
     X, y = problem()
-    labels, l1 = np.where(y == 1, "yes", "no"), path_of(X, y)
+    X[:, 2] = X[:, 0] - X[:, 1] + X[:, 2]  # comes first, and leaves again
+    labels, l1 = np.where(y == 1, "yes", "no"), path_of(X, y, least=0.01)
     found = mf.stability_selection(X, labels, l1=l1[::-1], n_resamples=8, seed=3, **options)
     chosen = []
     for used, second in _pairs(y, 4, 3):
@@ -67,6 +68,7 @@ def test_probabilities_count_the_weights_of_models_of_each_half(options):
     np.testing.assert_array_equal(found.l1, l1)
     np.testing.assert_allclose(found.probabilities, chosen.mean(axis=0), atol=1e-12)
     of_path = np.logical_or.accumulate(chosen, axis=1)
+    assert (of_path != chosen).any()
     np.testing.assert_allclose(found.path_probabilities, of_path.mean(axis=0), atol=1e-12)
     np.testing.assert_allclose(found.mean_selected, of_path.sum(axis=2).mean(axis=0), atol=1e-12)
 

@@ -849,10 +849,10 @@ MUTANTS = [
         "differing",
     ),
     Mutant(
-        "lanes: a lane that was not accepted forgets its step",
+        "lanes: a lane that has ended goes on with its neighbours",
         "src/lanes.hpp",
-        "const V step = is_accepted ? get(d->scratch, j) : get(d->direction, j);",
-        "const V step = get(d->scratch, j);",
+        "const auto is_accepted = is_active & (slope >= -OVERSHOT * before);",
+        "const auto is_accepted = slope >= -OVERSHOT * before;",
         "differing",
     ),
     Mutant(
