@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from html import escape
 
 # Of the picture, in pixels; and the points of its line at most.
 WIDTH, HEIGHT, MARGIN, MOST_POINTS = 320, 120, 8, 400
@@ -23,8 +22,14 @@ def card(
     >>> "a &lt; b" in card("a < b", [("x", 1.0)], [])
     True
     """
-    parts = [f"<pre>{escape(text)}</pre>", _table(list(coefficients)), _picture(list(points))]
+    parts = [f"<pre>{_escaped(text)}</pre>", _table(list(coefficients)), _picture(list(points))]
     return f"<div>{''.join(parts)}</div>"
+
+
+def _escaped(text: str) -> str:
+    import html  # which few programs need
+
+    return html.escape(text)
 
 
 def _table(coefficients: list[tuple[str, float]]) -> str:
@@ -32,7 +37,7 @@ def _table(coefficients: list[tuple[str, float]]) -> str:
     if not ranked:
         return ""
     lines = [
-        f"<tr><td>{escape(name)}</td><td>{escape(f'{weight:.6g}')}</td></tr>"
+        f"<tr><td>{_escaped(name)}</td><td>{_escaped(f'{weight:.6g}')}</td></tr>"
         for name, weight in ranked
     ]
     if len(coefficients) > MOST_ROWS:

@@ -47,6 +47,12 @@ def full_teams():
     _kernels.insist(True)
 
 
+def pytest_runtest_teardown():
+    """Close the figures of a test: pyplot warns of many that are open."""
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")
+
+
 @pytest.fixture(params=["float64", "float32"])
 def dtype(request):
     return request.param

@@ -61,7 +61,8 @@ class _CosineDecay(Schedule):
     def rates(self, count: int, first: Float64Array) -> Float64Array:
         passed = min(count, self.decay_steps) / self.decay_steps
         # (1 + cos(pi t)) / 2 = 1 - sin(pi / 2 t)^2 = sin(pi / 2 (1 - t))^2, each where it is exact.
-        wave = _quarter_sine(1 - passed) ** 2 if passed > 0.5 else 1 - _quarter_sine(passed) ** 2
+        sine = _quarter_sine(1 - passed if passed > 0.5 else passed)
+        wave = sine * sine if passed > 0.5 else 1 - sine * sine
         part = _power(wave, self.exponent)
         return np.asarray(first * ((1 - self.alpha) * part + self.alpha))
 

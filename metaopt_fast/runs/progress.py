@@ -4,7 +4,6 @@ tqdm's bar; a line each minute where stderr is a file."""
 from __future__ import annotations
 
 import math
-import shutil
 import sys
 import time
 from typing import Any, Self
@@ -94,6 +93,8 @@ class Progress:
 
 def fitted(parts: list[str]) -> str:
     """Return a line of parts: in a terminal, without rates if it would go on in the next line."""
+    import shutil
+
     width = shutil.get_terminal_size().columns - 3 if sys.stderr.isatty() else math.inf
     while len(line := ", ".join(parts)) > width and len(parts) > 3:
         del parts[-3]

@@ -68,8 +68,8 @@ class NetworkTuneResult(ScoredCandidates):
         order = self.learning_rate.argsort()
         rate, mean, error = self.learning_rate[order], self.mean[order], self.standard_error[order]
         ax.errorbar(rate, mean, error, fmt="none", ecolor="0.8", elinewidth=0.5, zorder=1)
-        colours = ax.scatter(rate, mean, c=np.log10(self.l2[order]), s=12)
-        ax.figure.colorbar(colours, ax=ax, label="log10 l2")
+        colours = ax.scatter(rate, mean, c=self.l2[order], s=12, norm="log")
+        ax.figure.colorbar(colours, ax=ax, label="l2")
         best = self.best
         text = f"best: rate {self.learning_rate[best]:.3g}, l2 {self.l2[best]:.3g}"
         ax.plot(self.learning_rate[best], self.mean[best], "o", fillstyle="none", label=text)

@@ -46,6 +46,18 @@ from metaopt_fast import metrics
 
 FITS = mf.fit_many(X, Y, l2=[0.1, 1.0])
 STABLE = mf.stability_selection(X, Y, l1=0.1, n_resamples=4)
+TUNED = mf.tune_penalties(X, Y, feature_groups=[0] * (len(X[0]) - 1) + [1], folds=2, max_iter=1)
+DESCENTS = mf.search_descents(
+    mf.LogisticLoss(X, Y),
+    {"learning_rate": mf.LogUniform(0.1, 1)},
+    4,
+    validation=mf.LogisticLoss(X, Y),
+    early_stopping=True,
+    racing="halving",
+    reduction=2,
+    n_rungs=1,
+    max_iter=4,
+)
 THETAS_BY_NUMBER = {"thetas": r"theta \d+"}
 LOSSES = ("LogisticLoss", "SquaredHingeLoss", "HingeLoss", "SquaredLoss", "SmoothedZeroOneLoss")
 
@@ -76,6 +88,9 @@ def entries():
         "BootstrapResult.plot": Entry(
             mf.bootstrap(X, Y, l2=0.1, n_resamples=9).plot, {"ax": Figure().subplots()}
         ),
+        "PenaltyResult.model": Entry(TUNED.model, {}),
+        "PenaltyResult.plot": Entry(TUNED.plot, {"ax": Figure().subplots()}),
+        "DescentSearchResult.plot": Entry(DESCENTS.plot, {"ax": Figure().subplots()}),
         "DataValues.plot": Entry(
             mf.data_values(X, Y, X, Y, l2=0.1).plot, {"ax": Figure().subplots()}
         ),
@@ -327,6 +342,7 @@ NOT_IN_TABLE = {
         f"Model.{name}": OWN
         for name in ("linear", "decisions_of", "codes_of", "probabilities_of", "label_array")
     },
+    "PenaltyResult": RECORD,
     "Prior": RECORD,
     "Scorecard": RECORD,
     "SearchResult": RECORD,

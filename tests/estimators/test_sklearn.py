@@ -193,13 +193,13 @@ def test_names_of_features_are_kept_and_compared(noisy, estimator):
 
 
 @pytest.mark.parametrize("estimator", [LogisticRegression(), LogisticRegressionSearchCV(3)])
-@pytest.mark.parametrize("value, name", [(np.nan, "NaN"), (-np.inf, "-inf")])
+@pytest.mark.parametrize("value, name", [(np.nan, "NaN"), (-np.inf, "infinity")])
 def test_what_is_not_finite_is_named_by_its_first_column(noisy, estimator, value, name):
     X, labels, _ = noisy
     model = clone(estimator).fit(X, labels)
     bad = X.copy()
     bad[7, 2] = bad[3, 3] = value
-    wanted = f"X has {name} in column 2, row 7: pass finite numbers."
+    wanted = f"Input X contains {name} in column 2, row 7: pass finite numbers."
     with pytest.raises(ValueError) as caught:
         clone(estimator).fit(bad, labels)
     assert str(caught.value) == wanted

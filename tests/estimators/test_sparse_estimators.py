@@ -60,9 +60,17 @@ def test_splits_of_any_kind_are_cut_from_sparse_rows():
     assert search.best_score_ == pytest.approx(other.best_score_, abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    "estimator", [LogisticRegression(l1_ratio=1.0), LogisticRegression(C=np.inf), LinearSVC()]
-)
+@pytest.mark.parametrize("l1_ratio", [0.5, 1.0])
+def test_l1_penalties_of_sparse_rows_have_the_model_of_their_array(l1_ratio):
+    X, y, *_ = problem(density=0.9)
+    model = LogisticRegression(l1_ratio=l1_ratio, tol=1e-10)
+    sparse, dense = (clone(model).fit(rows, y) for rows in (X, X.toarray()))
+    assert sparse.certified_ and dense.certified_
+    np.testing.assert_allclose(sparse.coef_, dense.coef_, atol=1e-4)
+    assert ((sparse.coef_ == 0) == (dense.coef_ == 0)).all()
+
+
+@pytest.mark.parametrize("estimator", [LogisticRegression(C=np.inf), LinearSVC()])
 def test_what_takes_a_dense_copy_is_the_same_model(estimator):
     X, y, *_ = problem(density=0.9)
     with warnings.catch_warnings():
