@@ -91,7 +91,7 @@ class NetworkSearchCV(CandidateSearch):
     >>> from metaopt_fast.sklearn import NetworkSearchCV
     >>> X = np.random.default_rng(0).normal(size=(300, 2))
     >>> inside = (X**2).sum(axis=1) < 1.4
-    >>> search = NetworkSearchCV(8, cv=3, max_iter=50, random_state=0).fit(X, inside)
+    >>> search = NetworkSearchCV(8, cv=3, random_state=0).fit(X, inside)
     >>> bool(search.best_score_ > -0.2), sorted(search.best_params_)
     (True, ['l2', 'learning_rate_init'])
     """

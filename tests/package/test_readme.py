@@ -88,5 +88,7 @@ def anchors(path):
 def test_links_lead_to_files_and_headings(page, link):
     path, _, anchor = link.partition("#")
     found = (ROOT / page).parent / path
+    if found == ROOT / "docs/gallery/index.rst":  # made of this, as the pages are built
+        found = ROOT / "examples/GALLERY_HEADER.rst"
     assert found.exists()
     assert not anchor or anchor in anchors(found)
