@@ -77,6 +77,7 @@ def test_models_end_as_they_say(max_iter):
         assert twin.objective(theta, *rows, one, 0.0) - best <= gap + 1e-15
 
 
+@pytest.mark.long
 def test_no_bit_depends_on_threads_formats_or_folds_beside_it(full_teams):
     X, y, folds, weights = problem(400, 2500, 0.03, seed=2)
     l1 = mf.l1_max(X, y, weights) * np.geomspace(1, 0.02, 6)

@@ -57,6 +57,7 @@ def test_optima_of_folds_are_those_of_dense_rows(n_classes, class_weight, fit_in
         assert sparse.validation_accuracy[m, f] == pytest.approx(accuracy)
 
 
+@pytest.mark.long
 @given(
     seed=st.integers(0, 2**32 - 1),
     n_classes=st.integers(3, 10),

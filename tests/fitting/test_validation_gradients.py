@@ -51,6 +51,7 @@ def test_gradients_are_central_differences_to_1e_6(name, n_groups):
     np.testing.assert_allclose(fits.validation_gradient[0], differences, atol=1e-6 * largest)
 
 
+@pytest.mark.long
 @given(
     seed=st.integers(0, 2**32 - 1),
     fit_intercept=st.booleans(),

@@ -220,6 +220,7 @@ print(digest.hexdigest())
 """
 
 
+@pytest.mark.long
 def test_threads_and_instructions_do_not_change_a_bit(outputs):
     assert len(outputs(PROGRAM)) == 1
 

@@ -128,6 +128,7 @@ def of_object(program, *options, path):
     ).stdout
 
 
+@pytest.mark.long
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="there is one instruction set")
 @pytest.mark.parametrize(
     "name, foreign",

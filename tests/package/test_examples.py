@@ -105,6 +105,7 @@ def test_both_searches_find_the_same_penalty(capsys, picture):
     picture("tuning", searches)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:the network was still improving")
 def test_where_the_boundary_is_a_ring_networks_and_trees_err_less(capsys, picture):
     figures = main_of("metamodels")(n_iter=4, n_samples=300)

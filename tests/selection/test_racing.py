@@ -45,6 +45,7 @@ def test_those_that_are_not_dropped_have_the_bits_that_they_have_without_a_race(
     assert raced.race.passes < every.runs.n_iter.sum() + 24 * (2 if more.get("batch_size") else 1)
 
 
+@pytest.mark.long
 @given(
     seed=st.integers(0, 2**32),
     n_candidates=st.integers(1, 40),
