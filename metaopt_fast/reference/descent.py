@@ -75,7 +75,9 @@ def best_by(losses: list[float], patience: int, min_delta: float = 0.0) -> tuple
 
 def gd(grad: Gradient, theta: Array, *, learning_rate: Rate) -> Steps:
     """theta <- theta - eta g."""
-    for eta in rates(learning_rate):
+    etas = rates(learning_rate)
+    while True:
+        eta = next(etas)
         theta = theta - eta * grad(theta)
         yield theta
 
@@ -83,7 +85,9 @@ def gd(grad: Gradient, theta: Array, *, learning_rate: Rate) -> Steps:
 def momentum(grad: Gradient, theta: Array, *, learning_rate: Rate, momentum: float = 0.9) -> Steps:
     """v <- mu v + g, theta <- theta - eta v (Polyak 1964, as PyTorch's SGD)."""
     v = np.zeros_like(theta)
-    for eta in rates(learning_rate):
+    etas = rates(learning_rate)
+    while True:
+        eta = next(etas)
         v = momentum * v + grad(theta)
         theta = theta - eta * v
         yield theta
@@ -95,7 +99,9 @@ def nesterov(
     """x' = y - eta g(y), y' = x' + mu (x' - x) (Nesterov 1983), mu = (t - 1) / t' or constant;
     restarted where g . (x' - x) > 0 (O'Donoghue and Candes 2015)."""
     x, t = y, 1.0
-    for eta in rates(learning_rate):
+    etas = rates(learning_rate)
+    while True:
+        eta = next(etas)
         g = grad(y)
         x, before = y - eta * g, x
         t, last = (1 + np.sqrt(1 + 4 * t * t)) / 2, t
@@ -109,7 +115,9 @@ def nesterov(
 def adagrad(grad: Gradient, theta: Array, *, learning_rate: Rate, eps: float = 1e-10) -> Steps:
     """G <- G + g^2, theta <- theta - eta g / (sqrt(G) + eps) (Duchi et al. 2011)."""
     total = np.zeros_like(theta)
-    for eta in rates(learning_rate):
+    etas = rates(learning_rate)
+    while True:
+        eta = next(etas)
         g = grad(theta)
         total += g**2
         theta = theta - eta * g / (np.sqrt(total) + eps)
@@ -127,7 +135,9 @@ def rmsprop(
 ) -> Steps:
     """G <- alpha G + (1 - alpha) g^2, v <- mu v + g / (sqrt(G) + eps), theta <- theta - eta v."""
     mean, v = np.zeros_like(theta), np.zeros_like(theta)
-    for eta in rates(learning_rate):
+    etas = rates(learning_rate)
+    while True:
+        eta = next(etas)
         g = grad(theta)
         mean = alpha * mean + (1 - alpha) * g**2
         v = momentum * v + g / (np.sqrt(mean) + eps)
@@ -146,7 +156,9 @@ def adamw(
 ) -> Steps:
     """Adam (Kingma, Ba 2015) after theta <- (1 - eta decay) theta (Loshchilov, Hutter 2019)."""
     m, v, t = np.zeros_like(theta), np.zeros_like(theta), 0
-    for eta in rates(learning_rate):
+    etas = rates(learning_rate)
+    while True:
+        eta = next(etas)
         g, t = grad(theta), t + 1
         theta = theta - eta * weight_decay * theta
         m = betas[0] * m + (1 - betas[0]) * g

@@ -254,6 +254,17 @@ def test_models_far_from_their_start_take_newton_steps_and_are_certified():
         assert fits.loss[k] == pytest.approx(one.loss[0], abs=fits.gap_bound[k] + 1e-15)
 
 
+def test_a_model_that_no_step_leads_downhill_has_not_converged(monkeypatch):
+    monkeypatch.setattr(lane_fits, "falls_enough", lambda found, *_: np.zeros(len(found), bool))
+    rows = np.random.default_rng(6).normal(size=(300, 3)) * [1, 1e3, 1e-3]
+    y = rows[:, 0] + np.random.default_rng(7).normal(size=300) > 2
+    weights = np.where(y, 1e4, 1.0) * np.random.default_rng(8).uniform(0.5, 1, (3, 300))
+    with pytest.warns(RuntimeWarning, match="rounding|did not converge"):
+        fits = mf.fit_many(rows, y, l2=1e-9, sample_weight=weights)
+    assert not fits.converged.all()
+    assert not (fits.converged & ~fits.certified).any()
+
+
 def test_separable_rows_without_a_penalty_are_said_to_be_unproven():
     rows, weights = [[-1.0], [-2.0], [1.0]], np.ones((2, 3))
     with pytest.warns(RuntimeWarning) as warned:

@@ -15,6 +15,7 @@ from sklearn.svm import LinearSVC
 
 import metaopt_fast as mf
 from metaopt_fast import _kernels
+from metaopt_fast.fitting import hinge
 from metaopt_fast.fitting.arguments import Rows
 from metaopt_fast.fitting.hinge_gaps import squared_hinge_gaps
 from metaopt_fast.fitting.training_sets import Strata
@@ -355,3 +356,11 @@ def test_too_many_parameters_are_refused_with_what_to_use_instead():
     X, y = np.ones((4000, 2100)), np.arange(4000) % 2
     with pytest.raises(ValueError, match=r"use gradient_descent\(SquaredHingeLoss\(X, y\)"):
         machines(X, y, l2=0.1)
+
+
+def test_a_machine_that_no_step_leads_downhill_has_not_converged(monkeypatch):
+    monkeypatch.setattr(hinge, "falls_enough", lambda found, *_: np.zeros(len(found), bool))
+    X, y, *_ = problem()
+    with pytest.warns(RuntimeWarning, match="rounding"):
+        fits = machines(X, y, l2=0.1)
+    assert not fits.converged.any() and not fits.certified.any()

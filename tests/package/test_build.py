@@ -141,6 +141,7 @@ def test_old_processors_meet_no_wide_registers(built_without_openmp, name, forei
     assert foreign.findall(instructions) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
 def test_functions_that_objects_share_are_of_no_instruction_set(built_without_openmp, isa):
     # The linker keeps one of several definitions of a name, whatever it was compiled for.

@@ -106,6 +106,12 @@ def test_texts_of_points_cover_neither_each_other_nor_points():
     assert not any(box.count_contains(spots) for box in boxes)
 
 
+def test_where_there_is_no_room_texts_are_written_all_the_same():
+    _, ax = pyplot.subplots(figsize=(1, 1))
+    plots.label_points(ax, [(0.5, 0.5, f"the same point, number {k}") for k in range(9)])
+    assert len(ax.texts) == 9
+
+
 def test_plot_top_shows_the_losses_by_rank(result):
     line = result.plot_top().lines[0]
     assert line.get_xdata().tolist() == list(range(1, 21))
