@@ -17,7 +17,7 @@ from metaopt_fast.fitting.differing import Differing, check_n_params
 from metaopt_fast.fitting.differing_arguments import Labels, Penalties
 from metaopt_fast.fitting.normal import normal_cdf, normal_quantile
 from metaopt_fast.fitting.resamples import bootstrap_weights
-from metaopt_fast.fitting.result import names_of
+from metaopt_fast.fitting.result import are_proven, names_of
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.plots import axes
 from metaopt_fast.runs.options import check_options
@@ -238,7 +238,7 @@ def bootstrap(
     else:
         ends = np.quantile(thetas, levels, axis=0)
     apparent = float(resamples.losses(whole.thetas, None)[0])
-    certified = gaps <= effort.tol * np.maximum(1, objectives)
+    certified = are_proven(gaps, objectives, effort.tol)
     warn_of_unproven(certified)
     return BootstrapResult(
         theta=whole.thetas[0],

@@ -16,6 +16,7 @@ from metaopt_fast.fitting.bootstrap import check_choice, model_to_resample, warn
 from metaopt_fast.fitting.class_weights import ClassWeight
 from metaopt_fast.fitting.differing import Differing
 from metaopt_fast.fitting.differing_arguments import Labels
+from metaopt_fast.fitting.result import are_proven
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.losses import LogisticLoss
 from metaopt_fast.plots import axes
@@ -255,8 +256,8 @@ class Utility:
             models = self.models.with_weights(np.ascontiguousarray(subsets[some]))
             optima = models.fit(0, len(some), self.effort).optima
             thetas[some] = optima.thetas
-            proven = optima.gap_bounds <= self.effort.tol * np.maximum(1, optima.losses)
-            self.certified.append(np.asarray(proven))
+            proven = are_proven(optima.gap_bounds, optima.losses, self.effort.tol)
+            self.certified.append(proven)
         self.n_models += len(at)
         if self.name == "neg_log_loss":
             losses: Float64Array = self.objective.batch_loss(thetas)

@@ -15,7 +15,7 @@ from metaopt_fast.fitting.class_weights import ClassWeight
 from metaopt_fast.fitting.models import Models, Optima
 from metaopt_fast.fitting.newton import fit
 from metaopt_fast.fitting.reductions import Reduction
-from metaopt_fast.fitting.result import Status
+from metaopt_fast.fitting.result import Status, are_proven
 from metaopt_fast.fitting.starts import start
 from metaopt_fast.fitting.training_sets import ReducedModels
 from metaopt_fast.typing import Float64Array, IndexArray
@@ -53,6 +53,6 @@ def _of_all_columns(optima: Optima, reduction: Reduction, models: Models, tol: f
     gaps = logistic_convexity_gaps(
         models, everything, thetas, losses, gradients, 0.9 * optima.curvatures
     )
-    lost = ~(losses - optima.losses <= tol * np.maximum(1, losses))
+    lost = ~are_proven(losses - optima.losses, losses, tol)
     status = np.where(lost & (optima.status == Status.CONVERGED), Status.ROUNDING, optima.status)
     return replace(optima, thetas=thetas, losses=losses, gap_bounds=gaps, status=status)

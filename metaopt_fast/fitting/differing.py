@@ -31,7 +31,7 @@ from metaopt_fast.fitting.differing_arguments import (
 )
 from metaopt_fast.fitting.lane_fits import LaneOptima, fit_lanes
 from metaopt_fast.fitting.reductions import Reduction
-from metaopt_fast.fitting.result import STATUSES, FitResult, Status
+from metaopt_fast.fitting.result import STATUSES, FitResult, Status, are_proven
 from metaopt_fast.fitting.shared_rows import LaneModels, SharedRows
 from metaopt_fast.fitting.standardized import check_standardize
 from metaopt_fast.fitting.validation_gradients import FeatureGroups
@@ -454,8 +454,7 @@ def result_of(
         if validation
         else (None, None)
     )
-    certified = optima.gap_bounds <= effort.tol * np.maximum(1, optima.losses)
-    certified &= np.isfinite(optima.gap_bounds)
+    certified = are_proven(optima.gap_bounds, optima.losses, effort.tol)
     n_features = optima.thetas.shape[1] - fit_intercept
     return FitResult(
         theta=optima.thetas.reshape(*shape, -1),

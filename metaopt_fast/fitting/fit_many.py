@@ -34,6 +34,7 @@ from metaopt_fast.fitting.result import (
     STATUSES,
     FitResult,
     Status,
+    are_proven,
     names_of,
     reasons_of,
     warn_if_unbounded,
@@ -295,8 +296,7 @@ def fit_models(
         fit_all = FITS[rows.is_sparse, len(rows.classes) > 2]
         optima, validation = fit_all(rows, choices, set_of, l2_of, near, effort)
     validation_loss, validation_accuracy = validation or (None, None)
-    certified = optima.gap_bounds <= effort.tol * np.maximum(1, optima.losses)
-    certified &= np.isfinite(optima.gap_bounds)
+    certified = are_proven(optima.gap_bounds, optima.losses, effort.tol)
     thetas = optima.thetas.reshape(*result_shape, *rows.theta_shape)
     of_each = tuple(range(len(result_shape), thetas.ndim))
     return FitResult(

@@ -21,7 +21,7 @@ from metaopt_fast.fitting.falls import HALVINGS, ROUNDING, falls_enough
 from metaopt_fast.fitting.hinge_gaps import squared_hinge_gap_after_rounding, squared_hinge_gaps
 from metaopt_fast.fitting.models import Models, Optima
 from metaopt_fast.fitting.paths import Points, choose, points_between
-from metaopt_fast.fitting.result import Status
+from metaopt_fast.fitting.result import Status, are_proven
 from metaopt_fast.fitting.training_sets import ReducedModels
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
 
@@ -70,7 +70,7 @@ def fit_machines(
         optima = replace(optima, thetas=thetas, losses=losses, gap_bounds=gaps)
     thetas, moved = reduction.outward(optima.thetas)
     gaps = squared_hinge_gap_after_rounding(optima.gap_bounds, moved)
-    lost = ~(gaps <= effort.tol * np.maximum(1, optima.losses))
+    lost = ~are_proven(gaps, optima.losses, effort.tol)
     status = np.where(lost & (optima.status == Status.CONVERGED), Status.ROUNDING, optima.status)
     return replace(optima, thetas=thetas, gap_bounds=gaps, status=status), validation
 
@@ -166,7 +166,7 @@ class _Batch:
         is_free = self.models.penalty.strengths[members] == 0
         status = np.where(is_free, Status.UNPROVEN.value, Status.ROUNDING.value)
         status = np.where(ended, status, Status.MAX_ITER.value)
-        near = gaps <= self.tol * np.maximum(1, self.losses[at])
+        near = are_proven(gaps, self.losses[at], self.tol)
         optima.status[members] = np.where(near, Status.CONVERGED.value, status)
 
     def renew(self, at: IndexArray) -> None:

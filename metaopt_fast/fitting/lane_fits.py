@@ -26,7 +26,7 @@ from metaopt_fast.fitting.certificates import (
     slack_of_factors,
 )
 from metaopt_fast.fitting.falls import HALVINGS, ROUNDING, falls_enough
-from metaopt_fast.fitting.result import Status
+from metaopt_fast.fitting.result import Status, are_proven
 from metaopt_fast.fitting.shared_rows import LaneModels, SharedRows
 from metaopt_fast.typing import Array, BoolArray, Float64Array, IndexArray
 
@@ -192,7 +192,7 @@ class LaneFits:
         return np.where(np.isfinite(losses) & ~np.isnan(gaps), gaps, np.inf)
 
     def is_proven(self, at: IndexArray) -> BoolArray:
-        return np.asarray(self.gaps[at] <= self.effort.tol * np.maximum(1, self.losses[at]))
+        return are_proven(self.gaps[at], self.losses[at], self.effort.tol)
 
     def factor(
         self, hessians: Float64Array, at: IndexArray

@@ -21,7 +21,7 @@ from metaopt_fast.fitting.certificates import logistic_gap_after_rounding
 from metaopt_fast.fitting.class_weights import ClassWeight, check_class_weight
 from metaopt_fast.fitting.lasso_columns import TrainingRows, columns_of
 from metaopt_fast.fitting.models import Optima
-from metaopt_fast.fitting.result import Status
+from metaopt_fast.fitting.result import Status, are_proven
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.typing import Float64Array, IndexArray
 
@@ -87,7 +87,7 @@ def fit_paths(
     thetas, moved = columns.outward(thetas)
     if moved.any():
         gaps = logistic_gap_after_rounding(gaps, moved)
-        lost = gaps > effort.tol * np.maximum(1, losses)
+        lost = ~are_proven(gaps, losses, effort.tol)
         status[lost & (status == Status.CONVERGED)] = Status.ROUNDING
     return Optima(thetas, losses, gaps, np.zeros(n), n_iter, status), validation
 

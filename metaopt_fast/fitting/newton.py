@@ -29,7 +29,7 @@ from metaopt_fast.fitting.falls import ROUNDING
 from metaopt_fast.fitting.hessians import KeptHessians, Means, Nearby
 from metaopt_fast.fitting.models import Models, Optima
 from metaopt_fast.fitting.paths import Points, choose, means_between, points_between
-from metaopt_fast.fitting.result import Status
+from metaopt_fast.fitting.result import Status, are_proven
 from metaopt_fast.fitting.walks import walk
 from metaopt_fast.typing import Array, BoolArray, Float64Array, IndexArray
 
@@ -268,7 +268,7 @@ class Batch:
                 )
                 gaps[free] = np.fmin(gaps[free], by_ridge)
             wanted = self.tol * np.where(ended[unclear], np.maximum(1, losses[unclear]), self.tol)
-            converged[unclear] = gaps <= wanted
+            converged[unclear] = np.isfinite(gaps) & (gaps <= wanted)
         return converged, ended
 
     def estimates(self, at: IndexArray, drifts: Float64Array) -> Float64Array:
@@ -357,7 +357,7 @@ class Batch:
         return np.asarray(needed & (found.drifts > 0))
 
     def is_proven(self, at: IndexArray, gaps: Float64Array) -> BoolArray:
-        return gaps <= self.tol * np.maximum(1, self.losses[at])
+        return are_proven(gaps, self.losses[at], self.tol)
 
     def patience(self, n_models: int) -> int:
         """Return how many steps more a Hessian should lead to an optimum in."""

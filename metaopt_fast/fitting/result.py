@@ -38,6 +38,11 @@ class Status(IntEnum):
 STATUSES = np.array([status.name.lower() for status in Status])
 
 
+def are_proven(gaps: Float64Array, losses: Float64Array, tol: float) -> BoolArray:
+    """Whether gaps are at most tol * max(1, loss): an infinite one is not, of no loss whatever."""
+    return np.asarray(np.isfinite(gaps) & (gaps <= tol * np.maximum(1, losses)))
+
+
 def names_of(X: Any, n_features: int) -> tuple[str, ...]:
     """Return the names of a frame's columns, or x0, x1, ... of an array."""
     frame = as_frame("X", X)

@@ -16,7 +16,7 @@ import metaopt_fast._kernels as _kernels
 from metaopt_fast.fitting.arguments import Effort, Rows
 from metaopt_fast.fitting.class_weights import ClassWeight
 from metaopt_fast.fitting.reductions import Reduction
-from metaopt_fast.fitting.result import Status
+from metaopt_fast.fitting.result import Status, are_proven
 from metaopt_fast.fitting.softmax_gaps import softmax_gaps
 from metaopt_fast.fitting.softmax_sets import Preconditioner, SoftmaxSets
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
@@ -270,7 +270,7 @@ class Path:
 
     def are_proven(self, at: IndexArray) -> BoolArray:
         """Whether the gaps of some models are as small as is wanted."""
-        return np.asarray(self.gaps[at] <= self.effort.tol * np.maximum(1, self.losses[at]))
+        return are_proven(self.gaps[at], self.losses[at], self.effort.tol)
 
     def prove(self, at: IndexArray) -> None:
         """Bound the gaps of some models."""

@@ -28,7 +28,7 @@ from metaopt_fast.fitting.class_weights import ClassWeight
 from metaopt_fast.fitting.falls import HALVINGS, ROUNDING, falls_enough
 from metaopt_fast.fitting.lasso import validate
 from metaopt_fast.fitting.models import Optima
-from metaopt_fast.fitting.result import Status
+from metaopt_fast.fitting.result import Status, are_proven
 from metaopt_fast.fitting.sparse_sets import PART, SparseSets
 from metaopt_fast.typing import Array, BoolArray, Float64Array, IndexArray
 
@@ -212,7 +212,7 @@ class Lanes:
     def conclude(self, found: Float64Array, accepted: BoolArray, refused: BoolArray) -> BoolArray:
         """Write the models that have ended, and say which lanes they were in."""
         wanted = self.effort.tol * np.maximum(1, self.losses)
-        proven = self.gaps <= wanted
+        proven = are_proven(self.gaps, self.losses, self.effort.tol)
         short = accepted & (found[SQUARE] <= 2 * self.l2 * self.shares * wanted)
         done = accepted & proven & (short | (self.effort.share >= SHARE))
         # The gradient by the weights is short, but for the intercept's and rounding.

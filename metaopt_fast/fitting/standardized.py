@@ -27,7 +27,7 @@ from metaopt_fast.fitting.certificates import logistic_gap_after_rounding
 from metaopt_fast.fitting.deviations import deviations
 from metaopt_fast.fitting.hinge_gaps import squared_hinge_gap_after_rounding
 from metaopt_fast.fitting.reductions import Reduction, far_centres
-from metaopt_fast.fitting.result import FitResult, Status
+from metaopt_fast.fitting.result import FitResult, Status, are_proven
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.values import to_float64
@@ -187,7 +187,7 @@ def _in_units_of_X(fits: FitResult, scaled: Scaled, extents: Float64Array, tol: 
     # more than 2 sqrt(loss) d + d^2, no penalty by more than 2 eps of itself.
     rounded = of_models[1] * (2 * (1 + np.sqrt(fits.loss)) + of_models[1]) + 4 * EPS * fits.loss
     gaps = gaps + rounded
-    certified = np.isfinite(gaps) & (gaps <= tol * np.maximum(1, fits.loss))
+    certified = are_proven(gaps, fits.loss, tol)
     lost = fits.certified & ~certified & fits.converged
     return replace(
         fits,

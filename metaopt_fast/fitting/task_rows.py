@@ -19,7 +19,7 @@ from metaopt_fast.fitting.certificates import (
     slack_of_factors,
 )
 from metaopt_fast.fitting.lane_fits import LaneOptima
-from metaopt_fast.fitting.result import Status
+from metaopt_fast.fitting.result import Status, are_proven
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
 
 # Entries of X have to be below it: squares of units, which are powers of 2, are in range.
@@ -130,7 +130,7 @@ class TaskRows:
         )
         gaps = self.gaps(numbers, penalties.at(thetas))
         losses, n_iter = numbers[:, 0].copy(), numbers[:, 4].astype(np.intp)
-        is_proven = np.isfinite(gaps) & (gaps <= effort.tol * np.maximum(1, losses))
+        is_proven = are_proven(gaps, losses, effort.tol)
         ended = np.where(n_iter < effort.max_iter, Status.ROUNDING.value, Status.MAX_ITER.value)
         status = np.where(is_proven, Status.CONVERGED.value, ended)
         return LaneOptima(thetas, losses, gaps, n_iter, status)

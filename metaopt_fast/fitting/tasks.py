@@ -241,7 +241,8 @@ def fit_grouped(
     n_tasks, n_params = len(grouped.counts), grouped.X.shape[1] + fit_intercept
     numbers = grouped.counts * n_params
     is_small = (numbers <= MOST_NUMBERS) & (n_params <= MOST_PARAMS)
-    check_classes(grouped, grouped.sums(weights), penalties, fit_intercept, is_small)
+    sums, alone = grouped.sums(weights), ~is_small
+    check_classes(grouped, sums, penalties, fit_intercept, is_small)
     optima = LaneOptima(
         np.empty((n_tasks, n_params)),
         *np.empty((2, n_tasks)),
@@ -252,17 +253,21 @@ def fit_grouped(
         of_task = is_small[grouped.task_of[grouped.rows]]
         rows, counts = grouped.rows[of_task], grouped.counts[is_small]
         some = TaskRows.of(grouped.X, grouped.codes, weights, rows, counts, fit_intercept)
-        parts.append((is_small, some.fit(penalties.of(is_small), effort)))
-    for task in np.flatnonzero(~is_small).tolist():
+        found = some.fit(penalties.of(is_small), effort)
+        parts.append((is_small, found))
+        # What rounding hides in columns as they are shows where they are centred and scaled.
+        alone[is_small] = found.status == Status.ROUNDING.value
+        alone &= (sums > 0).all(axis=1)
+    for task in np.flatnonzero(alone).tolist():
         one = fit_one(grouped, weights, penalties, fit_intercept, effort, task)
         parts.append((slice(task, task + 1), one))
     for which, part in parts:
         for name in LaneOptima.__slots__:
             getattr(optima, name)[which] = getattr(part, name)
-    found = result_of(
+    result = result_of(
         [Fitted(optima, None, None)], (n_tasks,), effort, grouped.classes, fit_intercept
     )
-    return replace(found, l2=penalties.l2.copy(), l1=np.zeros(n_tasks))
+    return replace(result, l2=penalties.l2.copy(), l1=np.zeros(n_tasks))
 
 
 def fit_one(

@@ -265,6 +265,13 @@ def test_a_model_that_no_step_leads_downhill_has_not_converged(monkeypatch):
     assert not (fits.converged & ~fits.certified).any()
 
 
+@pytest.mark.parametrize("size", [1e160, 1e300])
+def test_a_loss_beyond_the_range_is_never_called_converged(size):
+    with pytest.warns(RuntimeWarning):
+        fits = mf.fit_many(X, Y, l2=1.0, center=np.full(7, size))
+    assert not fits.converged.any() and not fits.certified.any()
+
+
 def test_separable_rows_without_a_penalty_are_said_to_be_unproven():
     rows, weights = [[-1.0], [-2.0], [1.0]], np.ones((2, 3))
     with pytest.warns(RuntimeWarning) as warned:

@@ -193,3 +193,17 @@ def test_bad_input_is_one_sentence(asked, sentence):
     given = {"X": X, "y": Y, "tasks": TASKS, "l2": 0.1} | asked
     with pytest.raises(ValueError, match=sentence):
         mf.fit_tasks(**given)
+
+
+def test_tasks_far_from_0_and_of_unlike_units_are_proven_one_by_one():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 3)) * [1e8, 1, 1e-8] + [0, 1e6, 0]
+    y, tasks = np.arange(40) % 2, np.arange(40) // 10
+    fits = mf.fit_tasks(X, y, tasks, l2=1e-3)
+    assert fits.certified.all() and fits.converged.all()
+    for k in range(4):
+        one = mf.fit_many(X[tasks == k], y[tasks == k], l2=1e-3)
+        assert fits.loss[k] == pytest.approx(one.loss[0], rel=1e-12)
+    some = tasks < 2
+    few = mf.fit_tasks(X[some], y[some], tasks[some], l2=1e-3)
+    assert few.theta.tobytes() == fits.theta[:2].tobytes()
