@@ -13,8 +13,9 @@ import numpy.typing as npt
 from metaopt_fast.data.checks import check_X
 from metaopt_fast.fitting.arguments import Effort
 from metaopt_fast.fitting.class_weights import ClassWeight, check_class_weight
-from metaopt_fast.fitting.differing import Differing, check_n_params
+from metaopt_fast.fitting.differing import Differing
 from metaopt_fast.fitting.differing_arguments import Labels, Penalties
+from metaopt_fast.fitting.fit_differing import check_n_params
 from metaopt_fast.fitting.normal import normal_cdf, normal_quantile
 from metaopt_fast.fitting.resamples import bootstrap_weights
 from metaopt_fast.fitting.result import are_proven, names_of

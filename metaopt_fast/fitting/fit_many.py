@@ -26,7 +26,7 @@ from metaopt_fast.fitting.arguments import (
 )
 from metaopt_fast.fitting.class_weights import ClassWeight, check_class_weight
 from metaopt_fast.fitting.dense_fits import fit_dense
-from metaopt_fast.fitting.differing import differs, fit_differing
+from metaopt_fast.fitting.fit_differing import differs, fit_differing
 from metaopt_fast.fitting.hinge import fit_machines
 from metaopt_fast.fitting.lasso import fit_paths
 from metaopt_fast.fitting.models import Optima

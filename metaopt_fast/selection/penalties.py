@@ -13,8 +13,9 @@ from metaopt_fast.data.checks import check_X
 from metaopt_fast.descent.gradient_descent import gradient_descent
 from metaopt_fast.fitting.arguments import Effort
 from metaopt_fast.fitting.class_weights import ClassWeight, check_class_weight
-from metaopt_fast.fitting.differing import Differing, check_n_params, fold_of_each_row
+from metaopt_fast.fitting.differing import Differing
 from metaopt_fast.fitting.differing_arguments import Labels, Penalties, Weights
+from metaopt_fast.fitting.fit_differing import check_n_params, fold_of_each_row
 from metaopt_fast.fitting.fit_many import fit_many
 from metaopt_fast.fitting.result import FitResult
 from metaopt_fast.fitting.validation_gradients import FeatureGroups, check_feature_groups

@@ -27,8 +27,9 @@ from sklearn.utils.validation import indexable
 from metaopt_fast.arithmetic import products
 from metaopt_fast.fitting.arguments import Effort
 from metaopt_fast.fitting.class_weights import ClassWeight, class_factors
-from metaopt_fast.fitting.differing import Differing, check_n_params
+from metaopt_fast.fitting.differing import Differing
 from metaopt_fast.fitting.differing_arguments import Labels, Penalties
+from metaopt_fast.fitting.fit_differing import check_n_params
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.plots import axes
 from metaopt_fast.sklearn.classifier import check_C, check_class_weight

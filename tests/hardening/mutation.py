@@ -111,6 +111,7 @@ TESTS = {
     "selection/candidates": ["racing", "descent_search", "identity"],
     "fitting/validation_gradients": ["validation_gradients"],
     "fitting/differing_arguments": ["differing"],
+    "fitting/fit_differing": ["differing"],
     "fitting/lane_fits": ["differing"],
     "fitting/lasso": ["lasso", "sparse_lasso"],
     "fitting/lasso_columns": ["lasso", "sparse_lasso"],

@@ -1,0 +1,192 @@
+"""The call of fit_many whose models differ: its arguments, and its result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from metaopt_fast.data.checks import check_X
+from metaopt_fast.fitting.arguments import (
+    MAX_PARAMS,
+    Effort,
+    check_folds,
+    check_loss,
+    check_penalties,
+    check_theta0,
+)
+from metaopt_fast.fitting.class_weights import ClassWeight, check_class_weight
+from metaopt_fast.fitting.differing import Differing, Fitted
+from metaopt_fast.fitting.differing_arguments import (
+    Labels,
+    Penalties,
+    Weights,
+    check_numbers_of_models,
+    shape_of,
+)
+from metaopt_fast.fitting.lane_fits import LaneOptima
+from metaopt_fast.fitting.result import STATUSES, FitResult, Status, are_proven
+from metaopt_fast.fitting.standardized import check_standardize
+from metaopt_fast.fitting.validation_gradients import FeatureGroups
+from metaopt_fast.floating_errors import shielded
+from metaopt_fast.typing import IndexArray
+from metaopt_fast.validation.values import describe
+
+
+def differs(X: Any, y: Any, sample_weight: Any, penalty_factor: Any, center: Any) -> bool:
+    """Whether models differ in more than l1, l2, class weights and folds."""
+    if penalty_factor is not None or center is not None:
+        return True
+    if sample_weight is not None and len(shape_of("sample_weight", sample_weight)) == 2:
+        return True
+    shape = shape_of("y", y)
+    return len(shape) == 2 and (shape[1] != 1 or len(check_X(X)) == shape[1])
+
+
+@shielded
+def fit_differing(
+    X: npt.ArrayLike,
+    y: npt.ArrayLike,
+    effort: Effort,
+    *,
+    l2: npt.ArrayLike,
+    l1: npt.ArrayLike,
+    folds: npt.ArrayLike | None,
+    class_weight: ClassWeight | Sequence[ClassWeight],
+    sample_weight: npt.ArrayLike | None,
+    penalty_factor: npt.ArrayLike | None,
+    center: npt.ArrayLike | None,
+    fit_intercept: bool,
+    loss: str,
+    storage: object,
+    theta0: npt.ArrayLike | None,
+    standardize: bool,
+    validation_gradient: bool,
+    feature_groups: npt.ArrayLike | None,
+) -> FitResult:
+    """Do what `fit_many` does with models that differ, and warn of nothing."""
+    if standardize:
+        check_standardize(fit_intercept, False)
+    array = check_X(X)
+    labels, weights = Labels.of(y, len(array)), Weights.of(sample_weight, len(array))
+    penalties = Penalties.of(penalty_factor, center, array.shape[1], fit_intercept)
+    choices, choice_of = check_class_weight(class_weight, labels.classes)
+    fold = None if folds is None else fold_of_each_row(folds, labels)
+    n_folds = None if fold is None else int(fold.max()) + 1
+    of_l1, of_l2 = check_penalties(l1, l2, n_folds, None)
+    check_loss(loss, labels.classes, bool(of_l1.any()))
+    if loss != "logistic":
+        raise ValueError(
+            f"loss is {loss!r}, but y, sample_weight, penalty_factor or center are of each model: "
+            "pass loss='logistic', or call fit_many for each."
+        )
+    if of_l1.any():
+        raise ValueError(
+            "l1 is above 0, but y, sample_weight, penalty_factor or center are of each model: pass "
+            "l1=0, or call fit_many for each."
+        )
+    if storage is not None:
+        raise ValueError(
+            f"storage is {describe(storage)}, but y, sample_weight, penalty_factor or center are "
+            "of each model: pass storage=None, or call fit_many for each."
+        )
+    check_n_params(array.shape[1], fit_intercept)
+    groups = FeatureGroups.of(feature_groups, array.shape[1]) if validation_gradient else None
+    several = {"y": labels.shape, "sample_weight": weights.shape, **penalties.shapes}
+    shapes: dict[str, tuple[int, ...]] = {name: of for name, of in several.items() if len(of) == 2}
+    shapes["l2"] = (len(of_l2),)
+    if choice_of is not None:
+        shapes["class_weight"] = (len(choice_of),)
+    n_models = check_numbers_of_models(shapes)
+    shape: tuple[int, int] = (n_models, n_folds or 1)
+    models = Differing.of(
+        array,
+        labels,
+        fold,
+        weights.of_models,
+        n_models,
+        choices,
+        np.zeros(n_models, np.intp) if choice_of is None else choice_of,
+        np.broadcast_to(of_l2, shape),
+        penalties,
+        fit_intercept,
+        effort,
+    )
+    models = replace(models, is_standardized=standardize, groups=groups)
+    result_shape: tuple[int, ...] = shape if n_folds else shape[:1]
+    start = None
+    if theta0 is not None:
+        start = check_theta0(theta0, (*result_shape, models.shared.n_params))
+    parts = []
+    for first, last in models.batches():
+        given = None if start is None else start[first * shape[1] : last * shape[1]]
+        parts.append(models.fit(first, last, effort, given))
+    found = result_of(parts, result_shape, effort, labels.classes, fit_intercept)
+    strengths = np.broadcast_to(of_l2, (n_models, of_l2.shape[1]))
+    strengths = strengths[:, 0] if of_l2.shape[1] == 1 else strengths
+    found = replace(found, l2=strengths.copy(), l1=np.zeros_like(strengths), folds=fold)
+    if groups is None:
+        return found
+    slopes = np.concatenate([part.slopes for part in parts if part.slopes is not None])
+    return replace(found, validation_gradient=slopes.reshape(*shape, *groups.shape))
+
+
+def fold_of_each_row(folds: npt.ArrayLike, labels: Labels) -> IndexArray:
+    """Return the fold of each row; models of different labels have no common way to cut them."""
+    if not labels.is_common and isinstance(folds, (int, np.integer)):
+        raise ValueError(
+            f"folds is {describe(folds)}, but models have labels of their own: pass an array of "
+            "shape (n_samples,), the fold of each row."
+        )
+    return check_folds(folds, labels.codes(0, 1)[0].astype(np.intp))
+
+
+def check_n_params(n_features: int, fit_intercept: bool) -> None:
+    """Raise an error where Hessians are too large."""
+    if n_features + fit_intercept > MAX_PARAMS:
+        raise ValueError(
+            f"X has {n_features:,} columns, but models that differ in weights, labels, factors of "
+            f"penalties or centres have {MAX_PARAMS:,} parameters at most: pass fewer columns, or "
+            "call fit_many for each model."
+        )
+
+
+def result_of(
+    parts: list[Fitted],
+    shape: tuple[int, ...],
+    effort: Effort,
+    classes: list[Any],
+    fit_intercept: bool,
+) -> FitResult:
+    """Return the result of all batches."""
+    optima = LaneOptima.joined([part.optima for part in parts])
+    validation = [part.validation for part in parts if part.validation is not None]
+    losses, accuracies = (
+        (np.concatenate(of).reshape(shape) for of in zip(*validation, strict=True))
+        if validation
+        else (None, None)
+    )
+    certified = are_proven(optima.gap_bounds, optima.losses, effort.tol)
+    n_features = optima.thetas.shape[1] - fit_intercept
+    return FitResult(
+        theta=optima.thetas.reshape(*shape, -1),
+        loss=optima.losses.reshape(shape),
+        gap_bound=optima.gap_bounds.reshape(shape),
+        certified=certified.reshape(shape),
+        n_iter=optima.n_iter.reshape(shape),
+        converged=(optima.status == Status.CONVERGED).reshape(shape),
+        validation_loss=losses,
+        validation_accuracy=accuracies,
+        status=STATUSES[optima.status].reshape(shape),
+        classes=classes,
+        feature_names=(),  # names are of what the caller gave
+        fit_intercept=fit_intercept,
+        n_nonzero=np.count_nonzero(optima.thetas[:, :n_features], axis=1).reshape(shape),
+        l1=np.zeros(0),  # as they were given, too
+        l2=np.zeros(0),
+        folds=None,
+        loss_name="logistic",
+    )
