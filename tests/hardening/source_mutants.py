@@ -1199,7 +1199,7 @@ MUTANTS = [
     Mutant(
         "models without a penalty that are not proven have converged",
         PY + "fitting/hinge.py",
-        "near = gaps <= self.tol * np.maximum(1, self.losses[at])",
+        "near = are_proven(gaps, self.losses[at], self.tol)",
         "near = ended",
         "hinge",
     ),
@@ -1263,8 +1263,8 @@ MUTANTS = [
     Mutant(
         "certified at twice the tolerance",
         PY + "fitting/fit_many.py",
-        "certified = optima.gap_bounds <= effort.tol *",
-        "certified = optima.gap_bounds <= 2 * effort.tol *",
+        "certified = are_proven(optima.gap_bounds, optima.losses, effort.tol)",
+        "certified = are_proven(optima.gap_bounds, optima.losses, 2 * effort.tol)",
         "gap_bounds",
     ),
     Mutant(
