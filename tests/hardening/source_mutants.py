@@ -849,13 +849,6 @@ MUTANTS = [
         "differing",
     ),
     Mutant(
-        "lanes: a lane that has ended goes on with its neighbours",
-        "src/lanes.hpp",
-        "const auto is_accepted = is_active & (slope >= -OVERSHOT * before);",
-        "const auto is_accepted = slope >= -OVERSHOT * before;",
-        "differing",
-    ),
-    Mutant(
         "lanes: what is left out moves",
         "src/lanes.hpp",
         "const V gradient = penalty == infinite ? V{} : fma(penalty, far, sum);",
