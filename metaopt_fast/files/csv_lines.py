@@ -42,10 +42,11 @@ class Lines:
 
     def __init__(self, path: str, file: IO[bytes]) -> None:
         self.path, self.separator, self.has_underscore = path, ",", False
-        self.header_lines = 0
+        self.header_lines: int = 0
+        self.packer: str = ""
         self.decimal: str | None = "."
         self._file: IO[bytes] | Unpacked = file
-        self.packer, self._line, self._bytes, self._fields = "", 0, 0, 0
+        self._line, self._bytes, self._fields = 0, 0, 0
         beginning = file.peek(8)[:8] if hasattr(file, "peek") else b""
         if (packer := packer_of(beginning)) is not None:
             self._file, self.packer = Unpacked(path, packer, file), packer

@@ -65,8 +65,8 @@ class Arrow:
         claims = file.metadata
         self.describe(file.schema_arrow)
         parts = [claims.row_group(k) for k in range(claims.num_row_groups)]
-        self.n_rows = sum(part.num_rows for part in parts)
-        self.n_bytes = sum(part.total_byte_size for part in parts)
+        self.n_rows: int = sum(part.num_rows for part in parts)
+        self.n_bytes: int = sum(part.total_byte_size for part in parts)
         # As the different texts and their numbers: as texts, each row would have a copy.
         texts = [column.name for column in self.columns if column.kind == "text"]
         self._file = pyarrow.parquet.ParquetFile(self._path, read_dictionary=texts)
@@ -74,7 +74,7 @@ class Arrow:
     def describe(self, schema: Any) -> None:
         """Say which columns there are."""
         self.metadata = (schema.metadata or {}).get(b"pandas")
-        self.columns = [
+        self.columns: list[Column] = [
             Column(field.name, self._kind(field.type), str(field.type), j)
             for j, field in enumerate(schema)
         ]
@@ -123,12 +123,12 @@ class Polars:
         file = polars.scan_parquet(self._path, glob=False)
         self.metadata = polars.read_parquet_metadata(self._path).get("pandas")
         self.describe(file.collect_schema())
-        self.n_rows = int(file.select(polars.len()).collect().item())
-        self.n_bytes = 0  # polars does not say it, and shares the bytes of equal texts
+        self.n_rows: int = int(file.select(polars.len()).collect().item())
+        self.n_bytes: int = 0  # polars does not say it, and shares the bytes of equal texts
 
     def describe(self, schema: Any) -> None:
         """Say which columns there are."""
-        self.columns = [
+        self.columns: list[Column] = [
             Column(name, self._kind(dtype), str(dtype), j)
             for j, (name, dtype) in enumerate(schema.items())
         ]

@@ -40,8 +40,8 @@ class TrainingSets:
     """
 
     def __init__(self, sets: Sequence[TrainingSet]) -> None:
-        self.each = tuple(one.rows for one in sets)
-        self.rows = _kernels.RowSets(self.each)
+        self.each: tuple[_kernels.PackedRows, ...] = tuple(one.rows for one in sets)
+        self.rows: _kernels.RowSets = _kernels.RowSets(self.each)
         self.scales: Float64Array = 1 / np.array([one.total_weight for one in sets])
 
     def __len__(self) -> int:

@@ -142,11 +142,11 @@ class ClassFits:
         self.of_rows: Float64Array = np.zeros((n_groups, 2, padded, LANES))
         self.slopes: Float64Array = self.of_rows[:, 1, :n_rows]
         self.probabilities: Float64Array = np.zeros((n_groups, n_rows, LANES))
-        self.steps = [
+        self.steps: list[_kernels.SparseSteps] = [
             sets.steps(vectors, of_rows)
             for vectors, of_rows in zip(self.vectors, self.of_rows, strict=True)
         ]
-        self.matrix = sets.rows.matrix()
+        self.matrix: _kernels.SparseMatrix = sets.rows.matrix()
         codes = sets.strata % n_classes
         self.codes, self.at_codes = codes, (codes // LANES, np.arange(n_rows), codes % LANES)
         squares = np.add.reduceat(

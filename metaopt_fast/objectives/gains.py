@@ -89,7 +89,7 @@ class Gains:
         # Of the last candidates: the part of pairs that they took, and those that reached the rows
         # in single precision, and that passed the bound of all rows.
         self.pairs = self.screened = 0.0
-        self.passed = 1.0
+        self.passed: float = 1.0
 
     def note(self, losses: Float64Array) -> None:
         """Take note of losses of candidates like those to come."""

@@ -106,7 +106,7 @@ class Episodes:
     def __init__(self, grouped: Grouped, fit_intercept: bool, effort: Effort, drawn: Drawn) -> None:
         self.grouped, self.fit_intercept = grouped, fit_intercept
         self.effort, self.drawn = effort, drawn
-        self.tasks = np.unique(drawn.task_of)
+        self.tasks: IndexArray = np.unique(drawn.task_of)
         self.supports, self.queries = self._rows(drawn.supports), self._rows(drawn.queries)
 
     def _rows(self, parts: list[IndexArray]) -> TaskRows:
