@@ -58,6 +58,7 @@ FILES = {
     "decimal commas": ("a;t\n1,5;1\n2,5;0\n3;1\n", PLAIN),
     "a decimal comma after a while": ("a;t\n1;1\n2;0\n3,5;1\n", PLAIN),
     "lines of a spreadsheet": (ROWS.replace("\n", "\r\n"), TEXTS),
+    "a carriage return within a row": (ROWS.replace("z", "z\rw"), TEXTS),
     "blank lines": (ROWS.replace("\n3", "\n\n3") + "\n\n", TEXTS),
     "no last line end": (ROWS[:-1], TEXTS),
     "quotes": (ROWS.replace("z", '"z, z"'), TEXTS),
