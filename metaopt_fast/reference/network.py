@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.reference.softmax import OneByOne, softmax_losses
+
 Array = npt.NDArray[Any]
 
 
-class NetworkLoss:
+class NetworkLoss(OneByOne):
     """Mean loss of networks o(x) = V f(U x + c) + b, f = tanh or relu, plus l2/2 |U, V|^2.
 
     theta is [U, c] unit by unit, then [V, b] output by output, flattened. With `n_classes`, the
@@ -96,14 +98,7 @@ class NetworkLoss:
         z = np.asarray(a @ V.T + b, np.float64)
         if self.n_outputs == 1:
             z = np.column_stack([np.zeros(len(z)), z])
-        z -= z.max(axis=1, keepdims=True)
-        e = np.exp(z)
-        # The sum over the other classes: beside it, a loss near 0 would lose its digits.
-        others = (e * (1 - self.is_class)).sum(axis=1)
-        own, own_z = (e * self.is_class).sum(axis=1), (z * self.is_class).sum(axis=1)
-        losses = np.where(own_z == 0, np.log1p(others), np.log(others + own) - own_z)
-        total = (others + own)[:, None]
-        slopes = np.where(self.is_class == 1, -others[:, None] / total, e / total)
+        losses, slopes = softmax_losses(z, self.is_class)
         slopes = self.w[:, None] * slopes[:, -self.n_outputs :]  # by o
         by_a = slopes @ V
         by_z = by_a * (1 - a * a) if self.activation == "tanh" else by_a * (a > 0)
@@ -111,20 +106,3 @@ class NetworkLoss:
         output = np.column_stack([slopes.T @ a + self.l2 * V, slopes.sum(axis=0)])
         loss = self.w @ losses + self.l2 / 2 * ((U**2).sum() + (V**2).sum())
         return float(loss), np.concatenate([hidden.ravel(), output.ravel()])
-
-    def batch_loss_gradient(self, thetas: npt.ArrayLike) -> tuple[Array, Array]:
-        """Return the losses (M,) and the gradients (M, n_params) of thetas (M, n_params)."""
-        found = [self.loss_gradient(theta) for theta in np.asarray(thetas)]
-        return np.array([loss for loss, _ in found]), np.array([slopes for _, slopes in found])
-
-    def batch_loss(self, thetas: npt.ArrayLike) -> Array:
-        """Return the losses alone."""
-        return self.batch_loss_gradient(thetas)[0]
-
-    def loss(self, theta: npt.ArrayLike) -> float:
-        """Return L(theta)."""
-        return self.loss_gradient(theta)[0]
-
-    def gradient(self, theta: npt.ArrayLike) -> Array:
-        """Return the gradient of L."""
-        return self.loss_gradient(theta)[1]

@@ -19,6 +19,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from metaopt_fast.arithmetic import expit, log_expit, log_softmax, softmax
 from metaopt_fast.data.sparse_rows import SparseRows, products_of, sparse_rows
 from metaopt_fast.fitting.result import reasons_of
 from metaopt_fast.floating_errors import shielded
@@ -34,6 +35,20 @@ Rows = TypeVar("Rows", bound=npt.NDArray[np.floating[Any]])
 Given: TypeAlias = npt.NDArray[np.floating[Any]] | SparseRows
 # Classes may weigh their rows more, within the range of floats.
 MAX_WEIGHT = 1e300
+
+
+def probabilities(decisions: Float64Array) -> Float64Array:
+    """Return the probability of each class, of log odds (n,) or of a row's logits (n, K)."""
+    if decisions.ndim == 1:
+        return np.column_stack([expit(-decisions), expit(decisions)])
+    return softmax(decisions)
+
+
+def log_probabilities(decisions: Float64Array) -> Float64Array:
+    """Return the logarithms of these, finite for any decision."""
+    if decisions.ndim == 1:
+        return np.column_stack([log_expit(-decisions), log_expit(decisions)])
+    return log_softmax(decisions)
 
 
 class CheckedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # without types

@@ -7,12 +7,17 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.arithmetic import expit, log_expit
 from metaopt_fast.data.sparse_rows import SparseRows
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.selection.folds import check_splits, partitions
 from metaopt_fast.selection.penalties import tune_penalties
-from metaopt_fast.sklearn.classifier import LinearModel, check_class_weight, splits_of
+from metaopt_fast.sklearn.classifier import (
+    LinearModel,
+    check_class_weight,
+    log_probabilities,
+    probabilities,
+    splits_of,
+)
 from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.values import describe
 
@@ -164,11 +169,9 @@ class GroupedLogisticRegressionCV(LinearModel):
     @shielded
     def predict_proba(self, X: npt.ArrayLike) -> Float64Array:
         """Return the probability of each class, shape (n_samples, 2); the small ones are exact."""
-        decisions = self.decision_function(X)
-        return np.column_stack([expit(-decisions), expit(decisions)])
+        return probabilities(self.decision_function(X))
 
     @shielded
     def predict_log_proba(self, X: npt.ArrayLike) -> Float64Array:
         """Return the logarithm of the probability of each class, finite for any decision."""
-        decisions = self.decision_function(X)
-        return np.column_stack([log_expit(-decisions), log_expit(decisions)])
+        return log_probabilities(self.decision_function(X))

@@ -13,7 +13,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from metaopt_fast.arithmetic import expit, log_expit, log_softmax, softmax
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.selection.networks import (
     BATCH_SIZE,
@@ -23,7 +22,12 @@ from metaopt_fast.selection.networks import (
     Rows,
     train_networks,
 )
-from metaopt_fast.sklearn.classifier import CheckedClassifier, to_double
+from metaopt_fast.sklearn.classifier import (
+    CheckedClassifier,
+    log_probabilities,
+    probabilities,
+    to_double,
+)
 from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.values import (
     check_dtype,
@@ -215,18 +219,12 @@ class NetworkClassifier(CheckedClassifier):
     def predict_proba(self, X: npt.ArrayLike) -> Float64Array:
         """Return the probability of each class, shape (n_samples, n_classes); the small ones are
         exact."""
-        decisions = self.decision_function(X)
-        if decisions.ndim == 1:
-            return np.column_stack([expit(-decisions), expit(decisions)])
-        return softmax(decisions)
+        return probabilities(self.decision_function(X))
 
     @shielded
     def predict_log_proba(self, X: npt.ArrayLike) -> Float64Array:
         """Return the logarithm of the probability of each class."""
-        decisions = self.decision_function(X)
-        if decisions.ndim == 1:
-            return np.column_stack([log_expit(-decisions), log_expit(decisions)])
-        return log_softmax(decisions)
+        return log_probabilities(self.decision_function(X))
 
 
 def seed_of(random_state: Any) -> int:

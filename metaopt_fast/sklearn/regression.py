@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.exceptions import ConvergenceWarning
 
-from metaopt_fast.arithmetic import expit, log_expit, log_softmax, softmax
 from metaopt_fast.fitting.arguments import Effort, Rows
 from metaopt_fast.fitting.class_weights import class_factors, split_exponent
 from metaopt_fast.fitting.fit_many import fit_models
@@ -21,6 +20,8 @@ from metaopt_fast.sklearn.classifier import (
     check_C,
     check_class_weight,
     check_l1_ratio,
+    log_probabilities,
+    probabilities,
     to_double,
     warn_unless_converged,
 )
@@ -230,15 +231,9 @@ class LogisticRegression(LinearModel):
     def predict_proba(self, X: npt.ArrayLike) -> Float64Array:
         """Return the probability of each class, shape (n_samples, n_classes); the small ones are
         exact."""
-        decisions = self.decision_function(X)
-        if decisions.ndim == 1:
-            return np.column_stack([expit(-decisions), expit(decisions)])
-        return softmax(decisions)
+        return probabilities(self.decision_function(X))
 
     @shielded
     def predict_log_proba(self, X: npt.ArrayLike) -> Float64Array:
         """Return the logarithm of the probability of each class, finite for any decision."""
-        decisions = self.decision_function(X)
-        if decisions.ndim == 1:
-            return np.column_stack([log_expit(-decisions), log_expit(decisions)])
-        return log_softmax(decisions)
+        return log_probabilities(self.decision_function(X))
