@@ -18,7 +18,14 @@ from metaopt_fast import _kernels
 from metaopt_fast.machine import processor
 
 # Scripts, whose packages need not be installed: no doctests are looked for in them.
-collect_ignore = ["peers"]
+collect_ignore = [
+    "peers",
+    *(
+        path.name
+        for path in Path(__file__).parent.glob("*.py")
+        if not path.name.startswith("bench_")
+    ),
+]
 ROWS = []
 START, END = "<!-- table: start -->", "<!-- table: end -->"
 
