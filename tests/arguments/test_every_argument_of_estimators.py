@@ -63,7 +63,9 @@ ENTRIES = {
         library="sklearn",
     ),
     "NetworkClassifier": Entry(
-        fit_and_predict(NetworkClassifier), DATA | {"n_starts": 2, "max_iter": 3}, library="sklearn"
+        fit_and_predict(NetworkClassifier),
+        DATA | {"n_starts": 2, "max_iter": 3, "random_state": 0},
+        library="sklearn",
     ),
     "NetworkSearchCV": Entry(
         fit_and_predict(NetworkSearchCV),
