@@ -104,7 +104,10 @@ class Bowl:
         return float((theta**4).sum()), 4 * theta**3
 
 
-@pytest.mark.parametrize("name", METHODS)
+LONG = [pytest.param(name, marks=pytest.mark.long) for name in ("momentum", "adamw")]
+
+
+@pytest.mark.parametrize("name", ["gd", *LONG, "lbfgs", "searched"])
 @given(seed=st.integers(0, 1000), n_runs=st.integers(2, 30), batch_size=st.sampled_from([None, 7]))
 def test_each_of_many_has_the_bits_that_it_has_alone(name, seed, n_runs, batch_size):
     rng = np.random.default_rng(seed)

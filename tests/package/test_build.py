@@ -1,5 +1,6 @@
 """Building from source: what it says where it cannot, and what it gives without OpenMP."""
 
+import functools
 import json
 import os
 import platform
@@ -159,6 +160,7 @@ SOURCES = ROOT / "src"
 PIECES = re.findall(r'^include "(\w+)\.pxi"$', (SOURCES / "_kernels.pyx").read_text(), re.MULTILINE)
 
 
+@functools.cache
 def piece(name):
     """The text of a piece, without comments, and the pieces that its head names."""
     text = (SOURCES / f"{name}.pxi").read_text()
@@ -167,8 +169,10 @@ def piece(name):
     return re.sub(r"#.*|\"\"\"[\s\S]*?\"\"\"", "", text), set(re.findall(r"(\w+)\.pxi", needs))
 
 
-def names_of(text):
+@functools.cache
+def names_of(name):
     """What a piece has for others: functions, types, constants, and what headers declare."""
+    text, _ = piece(name)
     functions = re.findall(r"^(?:cdef|def) (?:[^=\n(]*[ *])?(\w+)\(", text, re.MULTILINE)
     types = re.findall(r"^(?:cdef|ctypedef) (?:struct|class|fused) (\w+)", text, re.MULTILINE)
     pointers = re.findall(r"^ *ctypedef [^\n]*\(\*(\w+)\)", text, re.MULTILINE)
@@ -191,7 +195,7 @@ def test_a_piece_names_in_its_head_all_others_whose_names_it_uses(name):
     text = members.sub(lambda found: re.sub(r"\b[a-z]\w*", "", found[0]), text)
     used = {}
     for other in set(PIECES) - {name}:
-        for word in names_of(piece(other)[0]) - names_of(piece(name)[0]):
+        for word in names_of(other) - names_of(name):
             # Not an attribute, nor a variable of the same name.
             if re.search(rf"(?<![\w.]){word}\b(?! *(?:=[^=]|,[^()]*=))", text):
                 used.setdefault(other, set()).add(word)

@@ -246,7 +246,9 @@ def test_an_interrupt_while_the_checkpoint_is_closed_keeps_the_result(
     assert again.calls == 1 + (N_CANDIDATES - part.n_evaluated + 63) // 64
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 5))]
+)
 def test_interrupts_at_any_moment_lose_nothing_of_a_checkpoint(
     memory, small_shards, monkeypatch, alarm, seed
 ):
