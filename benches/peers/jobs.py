@@ -14,7 +14,7 @@ import numpy as np
 
 from benches.peers.setting import Prepared, Setting
 
-N_FOLDS, N_PENALTIES, N_OF_PATH, N_CANDIDATES = 5, 200, 20, 200_000
+N_FOLDS, N_PENALTIES, N_OF_PATH, N_CANDIDATES, N_RESAMPLES = 5, 200, 20, 200_000, 1_000
 # How far scores of models that are not trained to the end may be from those of the optima.
 NEAR = 0.02
 Array = np.ndarray
@@ -34,6 +34,7 @@ class Data:
         self.Cs = np.logspace(-4, 2, N_PENALTIES // part)
         self.path = np.logspace(-2, 1, max(3, N_OF_PATH // part))
         self.n_candidates = N_CANDIDATES // part
+        self.n_resamples = N_RESAMPLES // part
 
 
 def our_search(data: Data, Cs: Array, scoring: str, **model: object) -> Array:
@@ -96,6 +97,31 @@ def path_by_liblinear(data: Data) -> Array:
     return logistic_cv(data, data.path, solver="liblinear", l1_ratios=(1.0,), **options)
 
 
+def errors_by_us(data: Data) -> Array:
+    import metaopt_fast as mf
+
+    l2 = 1 / len(data.y)
+    found = mf.bootstrap(
+        data.X, data.y, l2=l2, n_resamples=data.n_resamples, seed=1, n_threads=data.n_threads
+    )
+    return np.array([found.standard_error[:-1].mean()])
+
+
+def coefficients_of_resample(X: Array, y: Array, seed: int) -> Array:
+    from sklearn.linear_model import LogisticRegression
+
+    rows = np.random.default_rng(seed).integers(0, len(y), len(y))
+    return LogisticRegression().fit(X[rows], y[rows]).coef_[0]
+
+
+def errors_by_loop(data: Data) -> Array:
+    from joblib import Parallel, delayed
+
+    one = delayed(coefficients_of_resample)
+    found = Parallel(data.n_threads)(one(data.X, data.y, k) for k in range(data.n_resamples))
+    return np.array([np.std(found, axis=0, ddof=1).mean()])
+
+
 def machines_by_us(data: Data) -> Array:
     import metaopt_fast as mf
 
@@ -141,6 +167,10 @@ JOBS = {
         "metaopt_fast": tuning_by_us,
         "LogisticRegressionCV": tuning_by_cv,
         "GridSearchCV": tuning_by_grid,
+    },
+    "bootstrap of 1,000 resamples": {
+        "metaopt_fast": errors_by_us,
+        "LogisticRegression, joblib": errors_by_loop,
     },
     "L1 path, 20 C x 5 folds": {
         "metaopt_fast": path_by_us,

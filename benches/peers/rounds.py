@@ -34,7 +34,10 @@ class Peer:
         self.patience = patience
         self.problem: str | None = None
         environment = {key: value for key, value in os.environ.items() if key not in UNSET}
-        environment.update({key: str(n_threads) for key in POOLS}, PYTHONPATH=str(ROOT))
+        environment["PYTHONPATH"] = str(ROOT)
+        # Jobs are run as one would write them: processes of n_jobs share out the processors
+        # themselves, unless they are told how many threads each may have.
+        environment |= {key: str(n_threads) for key in POOLS if task != "jobs"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benches.peers.child", task, name, str(n_threads)],
             stdin=subprocess.PIPE,
