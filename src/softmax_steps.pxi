@@ -1,6 +1,6 @@
 # Steps of L-BFGS for softmax regressions of many training sets at once, whose pairs are kept from
-# one penalty to the next. Needs table.pxi, plan.pxi, softmax_rows.pxi, kept.pxi, products.pxi and
-# directions.pxi.
+# one penalty to the next. Needs table.pxi, plan.pxi, softmax_rows.pxi, courses.pxi, products.pxi
+# and directions.pxi.
 
 cimport cython
 from libc.math cimport INFINITY, fabs, isfinite

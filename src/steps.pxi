@@ -1,5 +1,5 @@
 # Newton steps of a single model. Needs plan.pxi, evaluate.pxi, rows.pxi, newton.pxi, systems.pxi
-# and kept.pxi.
+# and courses.pxi.
 
 from libc.math cimport INFINITY, fabs, sqrt
 from libc.stdlib cimport free, malloc
