@@ -1,5 +1,5 @@
-# What a path of l1 penalties does next, step by step. Needs table.pxi, courses.pxi, lasso_columns.pxi
-# and lasso_path.pxi.
+# What a path of l1 penalties does next, step by step. Needs table.pxi, courses.pxi,
+# lasso_columns.pxi and lasso_path.pxi.
 
 from libc.math cimport INFINITY, fabs, sqrt
 from libc.stdlib cimport calloc, free
