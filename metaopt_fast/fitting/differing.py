@@ -112,6 +112,14 @@ class Differing:
         for first in range(0, self.n_models, self.batch):
             yield first, min(first + self.batch, self.n_models)
 
+    def fit_all(self, effort: Effort, theta0: Float64Array | None) -> list[Fitted]:
+        """Fit all models, batch after batch."""
+        parts, n_folds = [], self.shared.n_folds
+        for first, last in self.batches():
+            given = None if theta0 is None else theta0[first * n_folds : last * n_folds]
+            parts.append(self.fit(first, last, effort, given))
+        return parts
+
     def with_weights(self, weights: npt.NDArray[Any] | None) -> Self:
         """Return as many models of these weights, which all have what the first model has."""
         n = 1 if weights is None else len(weights)
@@ -182,7 +190,7 @@ class Differing:
         _kernels.LaneRows(*rows, everything, ones, shared.common is not None).class_sums(
             n_folds, sums
         )
-        trained = self.training_sums(sums, first)
+        trained = training_sums(sums, self.has_folds, first)
         factors = np.ones_like(trained)
         for at in np.flatnonzero([self.choices[c] is not None for c in self.choice_of[first:last]]):
             choice = self.choices[self.choice_of[first + at]]
@@ -205,30 +213,6 @@ class Differing:
             number_of,
         )
         return models, sums
-
-    def training_sums(self, sums: Float64Array, first: int) -> Float64Array:
-        """Return the weights of both labels in all folds but each, none of them 0."""
-        n_folds = sums.shape[1]
-        if not self.has_folds:
-            trained = sums
-        else:
-            # Not by subtraction, which may round to 0.
-            others = [np.arange(n_folds) != f for f in range(n_folds)]
-            trained = np.stack([sums[:, which].sum(axis=1) for which in others], axis=1)
-        if not trained.all():
-            model, fold, _ = np.argwhere(trained == 0)[0].tolist()
-            without = f" without fold {fold}" if self.has_folds else ""
-            raise ValueError(
-                f"model {first + model}{without} has weight in rows of one class at most: pass "
-                "weights and labels that give each model both classes to train on."
-            )
-        if self.has_folds and not sums.sum(axis=2).all():
-            model, fold = np.argwhere(sums.sum(axis=2) == 0)[0].tolist()
-            raise ValueError(
-                f"sample_weight is 0 for all rows of fold {fold} in model {first + model}: pass "
-                "weights and folds that leave rows to validate on."
-            )
-        return trained
 
     def penalties_of(
         self, first: int, last: int, l2: Float64Array, n_folds: int
@@ -273,6 +257,32 @@ class Differing:
     ) -> tuple[Float64Array, Float64Array]:
         """Return mean loss and accuracy on the rows of the fold that each model left out."""
         return held_out(self.shared, models, thetas, sums.sum(axis=2).ravel())
+
+
+def training_sums(sums: Float64Array, has_folds: bool, first: int = 0) -> Float64Array:
+    """Return the weights of both labels in all folds but each, none of them 0, given those in each
+    fold: arrays of shape (n, n_folds, 2). `first` is the number of the first model."""
+    n_folds = sums.shape[1]
+    if not has_folds:
+        trained = sums
+    else:
+        # Not by subtraction, which may round to 0.
+        others = [np.arange(n_folds) != f for f in range(n_folds)]
+        trained = np.stack([sums[:, which].sum(axis=1) for which in others], axis=1)
+    if not trained.all():
+        model, fold, _ = np.argwhere(trained == 0)[0].tolist()
+        without = f" without fold {fold}" if has_folds else ""
+        raise ValueError(
+            f"model {first + model}{without} has weight in rows of one class at most: pass "
+            "weights and labels that give each model both classes to train on."
+        )
+    if has_folds and not sums.sum(axis=2).all():
+        model, fold = np.argwhere(sums.sum(axis=2) == 0)[0].tolist()
+        raise ValueError(
+            f"sample_weight is 0 for all rows of fold {fold} in model {first + model}: pass "
+            "weights and folds that leave rows to validate on."
+        )
+    return trained
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,10 +13,11 @@ from metaopt_fast.data.checks import check_X
 from metaopt_fast.fitting.arguments import (
     MAX_PARAMS,
     Effort,
+    Rows,
+    as_dense,
     check_folds,
     check_loss,
-    check_penalties,
-    check_theta0,
+    why_dense,
 )
 from metaopt_fast.fitting.class_weights import ClassWeight, check_class_weight
 from metaopt_fast.fitting.differing import Differing, Fitted
@@ -28,11 +29,13 @@ from metaopt_fast.fitting.differing_arguments import (
     shape_of,
 )
 from metaopt_fast.fitting.lane_fits import LaneOptima
+from metaopt_fast.fitting.machines import Machines, RowsOfModels, fit_differing_machines
+from metaopt_fast.fitting.penalty_arguments import check_penalties, check_theta0
 from metaopt_fast.fitting.result import STATUSES, FitResult, Status, are_proven
 from metaopt_fast.fitting.standardized import check_standardize
 from metaopt_fast.fitting.validation_gradients import FeatureGroups
 from metaopt_fast.floating_errors import shielded
-from metaopt_fast.typing import IndexArray
+from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.values import describe
 
 
@@ -78,22 +81,9 @@ def fit_differing(
     n_folds = None if fold is None else int(fold.max()) + 1
     of_l1, of_l2 = check_penalties(l1, l2, n_folds, None)
     check_loss(loss, labels.classes, bool(of_l1.any()))
-    if loss != "logistic":
-        raise ValueError(
-            f"loss is {loss!r}, but y, sample_weight, penalty_factor or center are of each model: "
-            "pass loss='logistic', or call fit_many for each."
-        )
-    if of_l1.any():
-        raise ValueError(
-            "l1 is above 0, but y, sample_weight, penalty_factor or center are of each model: pass "
-            "l1=0, or call fit_many for each."
-        )
-    if storage is not None:
-        raise ValueError(
-            f"storage is {describe(storage)}, but y, sample_weight, penalty_factor or center are "
-            "of each model: pass storage=None, or call fit_many for each."
-        )
-    check_n_params(array.shape[1], fit_intercept)
+    check_built(loss, bool(of_l1.any()), storage, bool(penalties.shapes), standardize)
+    if loss == "logistic":
+        check_n_params(array.shape[1], fit_intercept)
     groups = FeatureGroups.of(feature_groups, array.shape[1]) if validation_gradient else None
     several = {"y": labels.shape, "sample_weight": weights.shape, **penalties.shapes}
     shapes: dict[str, tuple[int, ...]] = {name: of for name, of in several.items() if len(of) == 2}
@@ -102,29 +92,32 @@ def fit_differing(
         shapes["class_weight"] = (len(choice_of),)
     n_models = check_numbers_of_models(shapes)
     shape: tuple[int, int] = (n_models, n_folds or 1)
-    models = Differing.of(
-        array,
-        labels,
-        fold,
-        weights.of_models,
-        n_models,
-        choices,
-        np.zeros(n_models, np.intp) if choice_of is None else choice_of,
-        np.broadcast_to(of_l2, shape),
-        penalties,
-        fit_intercept,
-        effort,
-    )
-    models = replace(models, is_standardized=standardize, groups=groups)
     result_shape: tuple[int, ...] = shape if n_folds else shape[:1]
     start = None
     if theta0 is not None:
-        start = check_theta0(theta0, (*result_shape, models.shared.n_params))
-    parts = []
-    for first, last in models.batches():
-        given = None if start is None else start[first * shape[1] : last * shape[1]]
-        parts.append(models.fit(first, last, effort, given))
-    found = result_of(parts, result_shape, effort, labels.classes, fit_intercept)
+        start = check_theta0(theta0, (*result_shape, array.shape[1] + fit_intercept))
+    choice_of = np.zeros(n_models, np.intp) if choice_of is None else choice_of
+    strengths = np.broadcast_to(of_l2, shape)
+    if loss == "squared_hinge":
+        rows = RowsOfModels(array, labels, weights, fold, fit_intercept)
+        parts = fit_differing_machines(rows, choices, choice_of, strengths, effort, start)
+    else:
+        models = Differing.of(
+            array,
+            labels,
+            fold,
+            weights.of_models,
+            n_models,
+            choices,
+            choice_of,
+            strengths,
+            penalties,
+            fit_intercept,
+            effort,
+        )
+        models = replace(models, is_standardized=standardize, groups=groups)
+        parts = models.fit_all(effort, start)
+    found = result_of(parts, result_shape, effort, labels.classes, fit_intercept, loss)
     strengths = np.broadcast_to(of_l2, (n_models, of_l2.shape[1]))
     strengths = strengths[:, 0] if of_l2.shape[1] == 1 else strengths
     found = replace(found, l2=strengths.copy(), l1=np.zeros_like(strengths), folds=fold)
@@ -132,6 +125,47 @@ def fit_differing(
         return found
     slopes = np.concatenate([part.slopes for part in parts if part.slopes is not None])
     return replace(found, validation_gradient=slopes.reshape(*shape, *groups.shape))
+
+
+def check_built(
+    loss: str, has_l1: bool, storage: object, has_penalties: bool, standardize: bool
+) -> None:
+    """Raise an error where there is no fit of models that differ."""
+    differing = "y, sample_weight, penalty_factor or center are of each model"
+    if loss == "squared_hinge" and has_penalties:
+        raise ValueError(
+            f"loss is {loss!r}, but penalty_factor or center is given: pass loss='logistic', or "
+            "columns divided by the roots of the factors."
+        )
+    if loss == "squared_hinge" and standardize:
+        raise ValueError(
+            f"standardize is True and loss is {loss!r}, but {differing}: pass standardize=False, "
+            "with columns that are standardised, or call fit_many for each."
+        )
+    if has_l1:
+        raise ValueError(f"l1 is above 0, but {differing}: pass l1=0, or call fit_many for each.")
+    if storage is not None:
+        raise ValueError(
+            f"storage is {describe(storage)}, but {differing}: pass storage=None, or call fit_many "
+            "for each."
+        )
+
+
+def fit_each(effort: Effort, rows: Sequence[Rows], l2: Float64Array) -> FitResult:
+    """Fit a support vector machine to each of some rows, of the same columns, and warn of
+    nothing."""
+    one = rows[0]
+    if one.is_sparse and (why := why_dense(l2, l2, "squared_hinge")):
+        X = as_dense(one, *why).X
+        rows = [replace(each, X=X) for each in rows]
+        one = rows[0]
+    machines = Machines.of(one.X, one.weights, one.fit_intercept, effort)
+    parts = [
+        machines.fit(rows[first:last], [None] * (last - first), l2[first:last, None], None)
+        for first, last in machines.batches(len(rows))
+    ]
+    found = result_of(parts, l2.shape, effort, one.classes, one.fit_intercept, "squared_hinge")
+    return replace(found, l2=l2, l1=np.zeros_like(l2))
 
 
 def fold_of_each_row(folds: npt.ArrayLike, labels: Labels) -> IndexArray:
@@ -160,6 +194,7 @@ def result_of(
     effort: Effort,
     classes: list[Any],
     fit_intercept: bool,
+    loss: str = "logistic",
 ) -> FitResult:
     """Return the result of all batches."""
     optima = LaneOptima.joined([part.optima for part in parts])
@@ -188,5 +223,5 @@ def result_of(
         l1=np.zeros(0),  # as they were given, too
         l2=np.zeros(0),
         folds=None,
-        loss_name="logistic",
+        loss_name=loss,
     )

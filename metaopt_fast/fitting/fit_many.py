@@ -16,11 +16,8 @@ from metaopt_fast.fitting.arguments import (
     Effort,
     Rows,
     as_dense,
-    check_factors,
     check_loss,
-    check_penalties,
     check_size,
-    check_theta0,
     check_training_sets,
     why_dense,
 )
@@ -30,6 +27,11 @@ from metaopt_fast.fitting.fit_differing import differs, fit_differing
 from metaopt_fast.fitting.hinge import fit_machines
 from metaopt_fast.fitting.lasso import fit_paths
 from metaopt_fast.fitting.models import Optima
+from metaopt_fast.fitting.penalty_arguments import (
+    check_factors,
+    check_penalties,
+    check_theta0,
+)
 from metaopt_fast.fitting.result import (
     STATUSES,
     FitResult,
@@ -113,15 +115,16 @@ def fit_many(
     penalty_factor : array_like of shape (n_features,) or (M, n_features), optional
         Factors of the penalties for each feature, as they are: their sum is not brought to
         n_features. Infinity leaves the feature out: its parameter is that of `center`, or 0. Beside
-        an l1 penalty, factors of all models, above 0; else, factors of l2 from 0, which is not
-        penalised, and with one more entry, the last one is the intercept's, which has none
-        otherwise.
+        an l1 penalty, factors of all models, 0 for 128 features at most; else, factors of l2, and
+        with one more entry, the last one is the intercept's, which has none otherwise. A factor of
+        0 is no penalty.
     center : array_like of shape (n_params,) or (M, n_params), optional
         What parameters are drawn to: the penalty is l2 / 2 sum_j f_j (theta_j - center_j)^2. The
         intercept's counts only where it is penalised, and may be left out.
     fit_intercept : bool, default True
     loss : {"logistic", "squared_hinge"}, default "logistic"
-        Loss of a row; the squared hinge is one of two classes, with an l2 penalty alone.
+        Loss of a row; the squared hinge is one of two classes, with an l2 penalty alone, without
+        factors or centres.
     validation_gradient : bool, default False
         Whether `FitResult.validation_gradient` is wanted: how the loss of each fold's rows changes
         with the logarithm of the penalty. Needs folds; models have two classes and no l1 penalty,
@@ -139,11 +142,12 @@ def fit_many(
         proven to be at most tol * max(1, loss).
     max_iter : int, default 100
         Largest number of Newton steps; of more than two classes, a tenth of that of L-BFGS's.
-        Models that differ in weights, labels, factors or centres take as many steps of L-BFGS, 100
-        at most, and those that are not proven then, Newton steps.
+        Models of the logistic loss that differ in weights, labels, factors or centres take as many
+        steps of L-BFGS, 100 at most, and those that are not proven then, Newton steps.
     theta0 : array_like, optional
         Thetas to start from, of a shape that broadcasts to that of ``FitResult.theta``. By default
-        models start from those of all rows at penalties nearby; of sparse rows, from 0.
+        models start from those of all rows at penalties nearby; of sparse rows, from 0. Beside an
+        l1 penalty, features of factor 0 make paths start from the model of these alone.
     n_threads : int, optional
         Number of threads, from 1 to 1024; by default as in `LogisticLoss`.
     storage : path of a directory, optional

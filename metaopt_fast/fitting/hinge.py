@@ -17,10 +17,11 @@ import numpy as np
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.fitting.arguments import Effort, Rows
 from metaopt_fast.fitting.class_weights import ClassWeight
-from metaopt_fast.fitting.falls import HALVINGS, ROUNDING, falls_enough
+from metaopt_fast.fitting.falls import ROUNDING, Halving
 from metaopt_fast.fitting.hinge_gaps import squared_hinge_gap_after_rounding, squared_hinge_gaps
 from metaopt_fast.fitting.models import Models, Optima
 from metaopt_fast.fitting.paths import Points, choose, points_between
+from metaopt_fast.fitting.reductions import Reduction
 from metaopt_fast.fitting.result import Status, are_proven
 from metaopt_fast.fitting.training_sets import ReducedModels
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
@@ -62,17 +63,23 @@ def fit_machines(
         start = reduction.inward(theta0, n_threads)
     optima = fit(models, start, effort.tol, effort.max_iter)
     validation = reduced.validate(optima.thetas)
+    of_all = reduced.of_all_columns() if reduction.is_wide else models
+    return outward(optima, reduction, of_all, effort.tol), validation
+
+
+def outward(optima: Optima, reduction: Reduction, of_all: Models, tol: float) -> Optima:
+    """Return optima of reduced columns as ones of X, given the models of all columns."""
     if reduction.is_wide:
-        of_all, everything = reduced.of_all_columns(), np.arange(len(set_of))
-        thetas = reduction.spread(optima.thetas, n_threads)
+        everything = np.arange(len(of_all.set_of))
+        thetas = reduction.spread(optima.thetas, of_all.n_threads)
         losses, gradients = of_all.evaluate(everything, thetas)
         gaps, _ = squared_hinge_gaps(of_all, everything, thetas, losses, gradients)
         optima = replace(optima, thetas=thetas, losses=losses, gap_bounds=gaps)
     thetas, moved = reduction.outward(optima.thetas)
     gaps = squared_hinge_gap_after_rounding(optima.gap_bounds, moved)
-    lost = ~are_proven(gaps, optima.losses, effort.tol)
+    lost = ~are_proven(gaps, optima.losses, tol)
     status = np.where(lost & (optima.status == Status.CONVERGED), Status.ROUNDING, optima.status)
-    return replace(optima, thetas=thetas, gap_bounds=gaps, status=status), validation
+    return replace(optima, thetas=thetas, gap_bounds=gaps, status=status)
 
 
 def fit(models: Models, start: Float64Array, tol: float, max_iter: int) -> Optima:
@@ -187,27 +194,21 @@ class _Batch:
     def step(self, at: IndexArray) -> None:
         """Move models by their Newton steps, halved until the loss falls."""
         before, lengths = self.losses[at].copy(), self.lengths[at].copy()
-        thetas, newton = self.thetas[at].copy(), self.newton[at]
-        sizes, trying = np.ones(len(at)), np.arange(len(at))
-        for _ in range(HALVINGS):
-            tried = thetas[trying] - sizes[trying, None] * newton[trying]
-            losses, gradients = self.models.evaluate(self.members[at[trying]], tried)
-            promised = sizes[trying] * np.square(lengths[trying])
-            falls = falls_enough(losses, before[trying], promised)
-            to = at[trying[falls]]
-            self.thetas[to], self.losses[to] = tried[falls], losses[falls]
+        steps = Halving(before, np.square(lengths))
+        while len(trying := at[steps.trying]):
+            sizes = steps.sizes[steps.trying, None]
+            thetas = self.thetas[trying] - sizes * self.newton[trying]
+            losses, gradients = self.models.evaluate(self.members[trying], thetas)
+            falls = steps.judge(losses)
+            to = trying[falls]
+            self.thetas[to], self.losses[to] = thetas[falls], losses[falls]
             self.gradients[to] = gradients[falls]
-            trying = trying[~falls]
-            if not len(trying):
-                break
-            sizes[trying] /= 2
-        sizes[trying] = 0.0  # no step leads downhill
         self.n_iter[at] += 1
         self.turn(at)
         is_idle = before - self.losses[at] <= ROUNDING * np.abs(before)
         is_idle &= self.is_new[at] & (self.lengths[at] > lengths / 2)
         self.idle[at] = np.where(is_idle, self.idle[at] + 1, 0)
-        self.is_old[at] = (sizes < 1) | (self.lengths[at] > SLOW * lengths)
+        self.is_old[at] = (steps.sizes < 1) | (self.lengths[at] > SLOW * lengths)
         self.is_new[at] = False
 
     def points_of(self, others: IndexArray) -> Points:

@@ -25,7 +25,7 @@ from metaopt_fast.fitting.certificates import (
     rounding_of_logistic_derivatives,
     slack_of_factors,
 )
-from metaopt_fast.fitting.falls import HALVINGS, ROUNDING, falls_enough
+from metaopt_fast.fitting.falls import ROUNDING, Halving
 from metaopt_fast.fitting.result import Status, are_proven
 from metaopt_fast.fitting.shared_rows import LaneModels, SharedRows
 from metaopt_fast.typing import Array, BoolArray, Float64Array, IndexArray
@@ -245,20 +245,16 @@ class LaneFits:
 
     def step(self, at: IndexArray) -> Float64Array:
         """Take a Newton step, halved until the objective falls; return by how much it did."""
-        steps, losses = self.newton[at], self.losses[at].copy()
-        slopes = (steps * self.gradients[at]).sum(axis=1)
-        sizes, todo = np.ones(len(at)), np.arange(len(at))
-        for _ in range(HALVINGS):
-            thetas = self.thetas[at[todo]] - sizes[todo, None] * steps[todo]
-            found = self.evaluate(at[todo], thetas)
-            falls = falls_enough(found, losses[todo], sizes[todo] * slopes[todo])
-            moved = at[todo[falls]]
+        losses = self.losses[at].copy()
+        steps = Halving(losses, (self.newton[at] * self.gradients[at]).sum(axis=1))
+        while len(trying := at[steps.trying]):
+            sizes = steps.sizes[steps.trying, None]
+            thetas = self.thetas[trying] - sizes * self.newton[trying]
+            found = self.evaluate(trying, thetas)
+            falls = steps.judge(found)
+            moved = trying[falls]
             self.thetas[moved], self.losses[moved] = thetas[falls], found[falls]
             self.gaps[moved] = np.inf
-            todo = todo[~falls]
-            if not len(todo):
-                break
-            sizes[todo] /= 2
         self.n_iter[at] += 1
         thetas, sums = self.thetas[at], np.empty((len(at), self.shared.n_params))
         self.rows.gradients(at, thetas, False, sums, self.effort.n_threads)

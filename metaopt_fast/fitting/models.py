@@ -44,6 +44,15 @@ class TrainingSets:
         self.rows: _kernels.RowSets = _kernels.RowSets(self.each)
         self.scales: Float64Array = 1 / np.array([one.total_weight for one in sets])
 
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Return the training sets of some parts, one part after the other."""
+        found = cls.__new__(cls)
+        found.each = tuple(rows for part in parts for rows in part.each)
+        found.rows = _kernels.RowSets(found.each)
+        found.scales = np.concatenate([part.scales for part in parts])
+        return found
+
     def __len__(self) -> int:
         return len(self.each)
 

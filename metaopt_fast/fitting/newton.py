@@ -11,21 +11,14 @@ A few models alone are walked to their optima one by one (`walks`), and are judg
 from __future__ import annotations
 
 import sys
-from typing import NamedTuple
 
 import numpy as np
 
 import metaopt_fast._kernels as _kernels
-from metaopt_fast.arithmetic import exp, log
-from metaopt_fast.fitting.certificates import (
-    growth_by,
-    logistic_convexity_gaps,
-    logistic_gap_bound,
-    logistic_gaps_by_ridge,
-    rounding_of_logistic_decrements,
-    rounding_of_margins,
-)
+from metaopt_fast.arithmetic import log
+from metaopt_fast.fitting.certificates import logistic_convexity_gaps, logistic_gaps_by_ridge
 from metaopt_fast.fitting.falls import ROUNDING
+from metaopt_fast.fitting.findings import Findings
 from metaopt_fast.fitting.hessians import KeptHessians, Means, Nearby
 from metaopt_fast.fitting.models import Models, Optima
 from metaopt_fast.fitting.paths import Points, choose, means_between, points_between
@@ -97,23 +90,6 @@ def fit(
             others.begin_between(points, means_between(batch.kept, points))
             others.run(optima)
     return optima
-
-
-class _Findings(NamedTuple):
-    """What Hessians say: the lengths of Newton steps, the radii and the drifts; hence bounds of the
-    Newton decrements and of the objectives' distance to their optimum. Whole: no parameter was
-    left out of the factor, and rounding did not make it another matrix's."""
-
-    lengths: Float64Array
-    radii: Float64Array
-    drifts: Float64Array
-    decrements: Float64Array
-    gaps: Float64Array
-    whole: BoolArray
-
-    def replace(self, which: BoolArray, others: _Findings) -> None:
-        for mine, other in zip(self, others, strict=True):
-            mine[which] = other
 
 
 class Batch:
@@ -221,7 +197,7 @@ class Batch:
             active = active[~done]
             self.step(active)
 
-    def judge_again(self, at: IndexArray, found: _Findings, may_step: BoolArray) -> _Findings:
+    def judge_again(self, at: IndexArray, found: Findings, may_step: BoolArray) -> Findings:
         """Measure the drifts of Hessians that are stale, and take those anew that still are."""
         stale = self.is_stale(at, found) & may_step
         if not stale.any():
@@ -234,7 +210,7 @@ class Batch:
             found.replace(stale, self.judge(at[stale]))
         return found
 
-    def judge_progress(self, at: IndexArray, found: _Findings) -> tuple[BoolArray, BoolArray]:
+    def judge_progress(self, at: IndexArray, found: Findings) -> tuple[BoolArray, BoolArray]:
         """Say which models have converged, and which have come to an end, converged or not.
 
         A small decrement has converged where the gap is proven, and, but for rounding, where the
@@ -324,28 +300,20 @@ class Batch:
         solved = self.models.solve(self.kept.factors, at, self.gradients[at])
         self.newton[at], self.lengths[at] = solved
 
-    def judge(self, at: IndexArray) -> _Findings:
+    def judge(self, at: IndexArray) -> Findings:
         """Say what Newton steps mean, given how much the Hessians have aged."""
-        models, radii, slack, thetas = (
+        return Findings.of(
             self.models,
+            self.members[at],
+            self.thetas[at],
+            self.losses[at],
+            self.lengths[at],
             self.kept.radii[at],
             self.kept.slack[at],
-            self.thetas[at],
+            self.kept.drifts(at),
         )
-        lengths = self.lengths[at]
-        drifts = self.kept.drifts(at)
-        of_margins = rounding_of_margins(models, thetas)
-        noise = rounding_of_logistic_decrements(
-            models, self.members[at], thetas, self.losses[at], radii, of_margins
-        )
-        # By so much norms may be larger than an old Hessian says; and the margins that it was taken
-        # at are rounded, too.
-        fading = exp(drifts / 2)
-        growth = fading * growth_by(of_margins)
-        gaps = logistic_gap_bound(growth * (slack * lengths + noise), growth * radii)
-        return _Findings(lengths, radii, drifts, fading * lengths, gaps, np.isfinite(slack))
 
-    def is_stale(self, at: IndexArray, found: _Findings) -> BoolArray:
+    def is_stale(self, at: IndexArray, found: Findings) -> BoolArray:
         """Say which Hessians are too old to prove an optimum, or to lead to one soon."""
         # Infinite lengths before: no step has told yet.
         rate = found.lengths / self.lengths_before[at]

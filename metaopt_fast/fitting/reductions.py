@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -135,6 +135,27 @@ class Reduction:
         ]
         found = np.array(moved).reshape(-1, 1)
         return np.concatenate([coefficients, found], axis=1), np.abs(found[:, 0]) * 2.0**-53
+
+
+class Reductions(NamedTuple):
+    """Columns centred and scaled, all of them, and those that are fitted: the same ones, or as many
+    as rows where these are fewer."""
+
+    whole: Reduction
+    fitted: Reduction
+
+    @classmethod
+    def of(
+        cls,
+        X: npt.NDArray[Any],
+        weights: Float64Array,
+        fit_intercept: bool,
+        n_threads: int,
+        memory: Memory = IN_MEMORY,
+    ) -> Self:
+        """Return both."""
+        whole = Reduction.of(X, weights, fit_intercept, memory)
+        return cls(whole, whole.by_rows(n_threads) if whole.is_wide else whole)
 
 
 def moved(

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.fitting.arguments import Effort, Rows, check_strengths
+from metaopt_fast.fitting.arguments import Effort, Rows
 from metaopt_fast.fitting.class_weights import ClassWeight, check_class_weight
 from metaopt_fast.fitting.fit_many import fit_models
+from metaopt_fast.fitting.penalty_arguments import check_strengths
 from metaopt_fast.fitting.result import names_of, reasons_of
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.plots import axes

@@ -16,16 +16,11 @@ import numpy.typing as npt
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.arithmetic import log_softmax, products
 from metaopt_fast.data.packed import CHUNK_ROWS
-from metaopt_fast.fitting.arguments import (
-    Effort,
-    Rows,
-    check_penalties,
-    check_theta0,
-    check_training_sets,
-)
+from metaopt_fast.fitting.arguments import Effort, Rows, check_training_sets
 from metaopt_fast.fitting.certificates import logistic_gap_after_rounding
 from metaopt_fast.fitting.deviations import deviations
 from metaopt_fast.fitting.hinge_gaps import squared_hinge_gap_after_rounding
+from metaopt_fast.fitting.penalty_arguments import check_penalties, check_theta0
 from metaopt_fast.fitting.reductions import Reduction, far_centres
 from metaopt_fast.fitting.result import FitResult, Status, are_proven
 from metaopt_fast.floating_errors import shielded

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.data.checks import check_X
-from metaopt_fast.fitting.arguments import Effort, check_strengths
+from metaopt_fast.fitting.arguments import Effort
 from metaopt_fast.fitting.differing import Fitted
 from metaopt_fast.fitting.differing_arguments import Labels, Penalties, Weights
 from metaopt_fast.fitting.fit_differing import check_n_params, fit_differing, result_of
 from metaopt_fast.fitting.lane_fits import LaneOptima
+from metaopt_fast.fitting.penalty_arguments import check_strengths
 from metaopt_fast.fitting.result import (
     FitResult,
     Status,

@@ -15,7 +15,7 @@ from metaopt_fast.data.packing import pack
 from metaopt_fast.fitting.arguments import Rows
 from metaopt_fast.fitting.class_weights import ClassWeight, class_factors, split_exponent
 from metaopt_fast.fitting.models import Models, TrainingSet, TrainingSets
-from metaopt_fast.fitting.reductions import Reduction
+from metaopt_fast.fitting.reductions import Reduction, Reductions
 from metaopt_fast.objectives.penalties import L2
 from metaopt_fast.typing import Array, BoolArray, Float64Array, IndexArray
 
@@ -196,16 +196,19 @@ class ReducedModels:
         l2: Float64Array,
         n_threads: int,
         loss: str = "logistic",
+        reductions: Reductions | None = None,
     ) -> Self:
-        """Return the models of these sets and penalties."""
-        reduction = Reduction.of(rows.X, rows.weights, rows.fit_intercept, rows.memory)
-        whole = Strata.of(rows, reduction.columns, n_threads, loss)
-        strata, l2 = whole, reduction.l2(l2)
-        if reduction.is_wide:
-            reduction = reduction.by_rows(n_threads)
-            strata = Strata.of(rows, reduction.columns, n_threads, loss)
-        models = strata.fold_models(choices, set_of, l2)
-        return cls(rows, reduction, whole, strata, models, choices)
+        """Return the models of these sets and penalties, on columns that are reduced already, or by
+        these rows."""
+        if reductions is None:
+            reductions = Reductions.of(
+                rows.X, rows.weights, rows.fit_intercept, n_threads, rows.memory
+            )
+        strata = whole = Strata.of(rows, reductions.whole.columns, n_threads, loss)
+        if reductions.whole.is_wide:
+            strata = Strata.of(rows, reductions.fitted.columns, n_threads, loss)
+        models = strata.fold_models(choices, set_of, reductions.whole.l2(l2))
+        return cls(rows, reductions.fitted, whole, strata, models, choices)
 
     def of_all_columns(self) -> Models:
         """Return the same models on all columns, as they were before their number was reduced."""

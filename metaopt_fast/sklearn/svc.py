@@ -10,8 +10,9 @@ import numpy.typing as npt
 from metaopt_fast.data.sparse_rows import SparseRows
 from metaopt_fast.fitting.arguments import Effort, Rows
 from metaopt_fast.fitting.class_weights import class_factors, split_exponent
+from metaopt_fast.fitting.fit_differing import fit_each
 from metaopt_fast.fitting.fit_many import fit_models
-from metaopt_fast.fitting.result import FitResult, warn_if_unbounded
+from metaopt_fast.fitting.result import warn_if_unbounded
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.sklearn.classifier import (
     LinearModel,
@@ -119,39 +120,40 @@ class LinearSVC(LinearModel):
         weights = np.ones(len(X)) if weights is None else weights
         sums = np.array([weights[codes == k].sum() for k in range(n_classes)])
         factors = class_factors(choice, sums)
+        effort = Effort.of(self.tol, self.max_iter, self.n_threads)
         if n_classes == 2:
-            fits = [self._fit_one(X, codes, weights, factors)]
+            rows, strength = self._machine(X, codes, weights, factors)
+            fits = fit_models(effort, rows, l2=[strength], loss="squared_hinge")
         else:
-            fits = [
-                self._fit_one(X, (codes == k).astype(np.intp), weights, np.array([1.0, factors[k]]))
+            pairs = [
+                self._machine(X, (codes == k).astype(np.intp), weights, np.array([1.0, factors[k]]))
                 for k in range(n_classes)
             ]
-        thetas = np.concatenate([fit.theta for fit in fits])
-        self.coef_ = np.ascontiguousarray(thetas[:, : X.shape[1]])
-        self.intercept_ = thetas[:, -1].copy() if self.fit_intercept else np.zeros(len(fits))
-        self.n_iter_ = max(int(fit.n_iter[0]) for fit in fits)
-        self.gap_bound_ = max(float(fit.gap_bound[0]) for fit in fits)
-        self.certified_ = all(bool(fit.certified[0]) for fit in fits)
-        return np.concatenate([fit.status for fit in fits])
+            machines, strengths = [pair[0] for pair in pairs], np.array([pair[1] for pair in pairs])
+            fits = fit_each(effort, machines, strengths)
+        warn_if_unbounded(fits, fits.l2, stacklevel=4)
+        self.coef_ = np.ascontiguousarray(fits.theta[:, : X.shape[1]])
+        self.intercept_ = fits.theta[:, -1].copy() if self.fit_intercept else np.zeros(len(fits.l2))
+        self.n_iter_ = int(fits.n_iter.max())
+        self.gap_bound_ = float(fits.gap_bound.max())
+        self.certified_ = bool(fits.certified.all())
+        return fits.status
 
-    def _fit_one(
+    def _machine(
         self,
         X: Float64Array | SparseRows,
         codes: IndexArray,
         weights: Float64Array,
         factors: Float64Array,
-    ) -> FitResult:
-        """Train one machine of rows whose classes are 0 and 1, given the factors of these."""
+    ) -> tuple[Rows, float]:
+        """Return the rows of one machine, whose classes are 0 and 1, given the factors of these,
+        and its penalty."""
         C = check_C(self.C)
         strength = None if self.l2 is None else check_number("l2", self.l2, 0.0)
         has_intercept = check_flag("fit_intercept", self.fit_intercept)
-        effort = Effort.of(self.tol, self.max_iter, self.n_threads)
         # An infinite weight is refused, an infinite C is none.
         factors, exponent = split_exponent(factors)
         weights = weights * factors[codes]
         if strength is None:
             strength = float(np.ldexp(1 / (C * weights.sum()), -exponent))
-        rows = Rows.checked(X, codes, 2, weights, has_intercept)
-        fits = fit_models(effort, rows, l2=[strength], loss="squared_hinge")
-        warn_if_unbounded(fits, strength, stacklevel=5)
-        return fits
+        return Rows.checked(X, codes, 2, weights, has_intercept), strength

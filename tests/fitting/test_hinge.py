@@ -15,7 +15,7 @@ from sklearn.svm import LinearSVC
 
 import metaopt_fast as mf
 from metaopt_fast import _kernels
-from metaopt_fast.fitting import hinge
+from metaopt_fast.fitting import falls
 from metaopt_fast.fitting.arguments import Rows
 from metaopt_fast.fitting.hinge_gaps import squared_hinge_gaps
 from metaopt_fast.fitting.training_sets import Strata
@@ -359,7 +359,7 @@ def test_too_many_parameters_are_refused_with_what_to_use_instead():
 
 
 def test_a_machine_that_no_step_leads_downhill_has_not_converged(monkeypatch):
-    monkeypatch.setattr(hinge, "falls_enough", lambda found, *_: np.zeros(len(found), bool))
+    monkeypatch.setattr(falls, "falls_enough", lambda found, *_: np.zeros(len(found), bool))
     X, y, *_ = problem()
     with pytest.warns(RuntimeWarning, match="rounding"):
         fits = machines(X, y, l2=0.1)
