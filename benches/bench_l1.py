@@ -1,4 +1,5 @@
-"""Paths of l1 penalties beside skglm, adelie, liblinear and saga: one, five folds, a search of C.
+"""Paths of l1 penalties beside skglm, adelie, liblinear and saga: one, one with two features that
+have no penalty, five folds, a search of C.
 
     python benches/bench_l1.py [--data NAME ...] [--peers NAME ...] [--threads N]
 
@@ -88,13 +89,14 @@ def standardized(make):
     return np.asfortranarray((X - X.mean(axis=0)) / X.std(axis=0)), np.asarray(y, bool)
 
 
-def adelie(X, y, l1):
+def adelie(X, y, l1, factors=None):
     import adelie as ad
 
     state = ad.grpnet(
         X=X,
         glm=ad.glm.binomial(y=y.astype(float)),
         lmda_path=l1,
+        penalty=factors,
         intercept=False,
         n_threads=int(os.environ["OMP_NUM_THREADS"]),
         tol=1e-10,
@@ -173,6 +175,7 @@ def bench_path(name, peers, n_threads):
     folds = np.arange(len(y)) % N_FOLDS
     together, _ = least_time(lambda: mf.fit_many(X, y, l1=l1, folds=folds, **options), 3)
     print(f"    {N_FOLDS} folds {1e3 * together:10.1f} ms, {together / ours:.2f} of one path")
+    bench_free(X, y, l1, ours, options, "adelie" in peers)
     for peer in peers:
         if peer != "saga":
             PEERS[peer](X, y, l1[:3])  # compiles
@@ -195,6 +198,26 @@ def bench_path(name, peers, n_threads):
                 f"{each / together:.1f} x ours together",
                 flush=True,
             )
+
+
+def bench_free(X, y, l1, of_all, options, has_adelie):
+    """Paths whose first two features have no penalty, beside those where all have one."""
+    factors = np.append([0.0, 0.0], np.ones(X.shape[1] - 2))
+    strongest = mf.l1_max(X, y, fit_intercept=False, penalty_factor=factors)
+    l1 = strongest * l1 / l1[0]
+    ours, fits = least_time(lambda: mf.fit_many(X, y, l1=l1, penalty_factor=factors, **options))
+    print(
+        f"    two features without a penalty {1e3 * ours:.1f} ms, {ours / of_all:.2f} of one path, "
+        f"{fits.certified.mean():.0%} certified"
+    )
+    if has_adelie:
+        theirs, thetas = least_time(lambda: adelie(X, y, l1, factors), 3)
+        loss = objectives(X, y, thetas, 0) + l1[: len(thetas)] * np.abs(thetas[:, 2:]).sum(axis=1)
+        print(
+            f"    adelie, so, {1e3 * theirs:9.1f} ms, {theirs / ours:6.1f} x ours, objective above "
+            f"ours by up to {(loss - fits.loss[: len(loss)]).max():.1e}",
+            flush=True,
+        )
 
 
 def bench_search(name, peers, n_threads):

@@ -7,6 +7,7 @@
 
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
+from libc.math cimport INFINITY
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
@@ -61,7 +62,7 @@ cdef class LassoPaths:
     extents : array of shape (n_features,)
         The largest absolute value in each.
     shares : array of shape (n_features,)
-        Factors above 0 of the penalties of each.
+        Factors >= 0 of the penalties of each.
     fit_intercept : bool
     sparse : SparseMatrix, optional
         The columns of sparse rows. Paths are of all rows then, some of weight 0.
@@ -98,7 +99,7 @@ cdef class LassoPaths:
 
         The first model of each path has in `thetas` where it starts. `gaps` are bounds, and status
         is 0 where one is small enough, 1 where there were no more steps, 2 where rounding ended
-        them.
+        them, 3 where columns without a penalty leave no optimum, or none that is proven.
         """
         cdef Py_ssize_t count = len(self.paths), i, total = 0
         cdef Path *paths = <Path *>calloc(count, sizeof(Path))
@@ -142,8 +143,15 @@ cdef class LassoPaths:
                 raise MemoryError
         path.rows, path.models, path.n_models = &rows[0], &models[0], models.shape[0]
         path.has_intercept, path.lighter = self.has_intercept, arguments[3]
+        for j in range(path.n_features):
+            path.n_free += self.shares[j] == 0
+        cdef Py_ssize_t n_free = path.n_free, k = n_free + path.has_intercept
+        cdef Py_ssize_t n_system = k * (2 * path.kernels.system_stride(k) - k + 3) + n_free * (
+            n_free + 1)
         path.memory = calloc(14 * path.stride + path.all_stride + 4 * path.n_features
-                             + COLUMNS_TOGETHER * CHUNK_ROWS + 20 * PANEL, sizeof(double))
+                             + COLUMNS_TOGETHER * CHUNK_ROWS + 24 * PANEL + n_system + n_free + k
+                             + (n_free * path.stride if self.sparse is not None else 0),
+                             sizeof(double))
         if path.memory == NULL:
             raise MemoryError
         cdef double *memory = <double *>aligned(<Py_ssize_t><uintptr_t>path.memory)
@@ -164,6 +172,10 @@ cdef class LassoPaths:
         path.features = <Py_ssize_t *>more_numbers(&memory, path.n_features)
         path.slots = <Py_ssize_t *>more_numbers(&memory, path.n_features)
         path.entering = <Py_ssize_t *>more_numbers(&memory, path.n_features)
+        path.blank = more_numbers(&memory, n_free)
+        path.free_steps = more_numbers(&memory, k)
+        path.system = more_numbers(&memory, n_system)
+        path.free_columns = memory
         memcpy(path.signs, &signs[0], n * sizeof(double))
         memcpy(path.weights, &weights[0], n * sizeof(double))
         for j in range(path.stride):
@@ -181,15 +193,19 @@ cdef void close_path(Path *path) noexcept:
 
 cdef void begin_path(Path *path) noexcept nogil:
     """Start where the first model's theta is, or at zero where that is better."""
-    cdef Py_ssize_t n_params = path.n_features + path.has_intercept, j, count = 0
+    cdef Py_ssize_t n_params = path.n_features + path.has_intercept, j, count = path.n_free
     cdef const double *theta = path.results.thetas + path.models[0] * n_params
     for j in range(path.n_features):
         count += theta[j] != 0
     if not reserve(path, count):
         return
     for j in range(path.n_features):
-        if theta[j] != 0:
+        if path.all_shares[j] == 0:
             enter(path, j, theta[j])
+    for j in range(path.n_features):
+        if path.all_shares[j] > 0 and theta[j] != 0:
+            enter(path, j, theta[j])
+    begin_free(path)
     path.intercept = theta[path.n_features] if path.has_intercept else 0
     renew_decisions(path)
     # Far off, curvatures vanish.
@@ -198,6 +214,13 @@ cdef void begin_path(Path *path) noexcept nogil:
             path.w[j] = 0
         path.intercept = 0
         renew_decisions(path)
+    if not has_optimum(path):
+        path.objective = path.sums.loss
+        while path.index < path.n_models:
+            write_model(path, INFINITY, HAS_NO_OPTIMUM)
+            path.index += 1
+        path.stage = ENDED
+        return
     path.is_start = True
     path.stage = ASKING
 

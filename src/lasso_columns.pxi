@@ -34,6 +34,7 @@ cdef enum Ending:
     HAS_CONVERGED = 0
     HAS_NO_STEPS = 1
     HAS_STALLED = 2
+    HAS_NO_OPTIMUM = 3
 
 
 # Of the rows of a sparse matrix, the numbers that are in columns of the working set: those of row i
@@ -115,6 +116,16 @@ cdef struct Path:
     # Of the part of the matrix that is being added up: its first column, and how far that is.
     Py_ssize_t first_new, next_row, next_column
     double *weighted
+    # Columns without a penalty, the first ones of the working set; of sparse rows they lie here. Of
+    # their parameters and the intercept: 1 where a column is zero throughout, the factor of their
+    # Hessian and what it is made from, their Newton steps, a bound of these' length, and of how far
+    # they move a decision value.
+    Py_ssize_t n_free
+    double *free_columns
+    double *blank
+    double *system
+    double *free_steps
+    double free_length, free_reach
     # Of each row: decision values without the intercept, and what steps do to them.
     double *decisions
     double *direction

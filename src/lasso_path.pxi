@@ -9,7 +9,7 @@
 
 from libc.math cimport INFINITY, fabs, sqrt
 from libc.stdlib cimport free, malloc, qsort
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 cdef extern from *:
     """
@@ -40,6 +40,10 @@ cdef double COLLINEAR = 1e-13
 # of all columns that it may ask for.
 cdef int MOST_IDLE = 3
 cdef int MOST_ASKED = 100
+# How far Newton steps of what has no penalty may move a decision value where a point of the dual is
+# proven to be near, and the most that such a step adds to the gap beside its length.
+cdef double NEAR_DUAL = 0.25
+cdef double LONGEST = 1e3
 
 
 cdef void evaluate_rows(Path *path, const double *direction, double size, double intercept,
@@ -58,9 +62,12 @@ cdef void accept(Path *path, double intercept, const DecisionSums *sums) noexcep
 
 
 cdef void polish(Path *path) noexcept nogil:
-    """Move the intercept to where the residuals sum to 0, by Newton steps, as far as these lead."""
+    """Move what has no penalty to where its slopes are 0, by Newton steps, as far as these lead."""
     cdef DecisionSums sums
     cdef double intercept
+    if path.n_free > 0:
+        polish_free(path)
+        return
     while (path.has_intercept and path.sums.curvature > 0
            and fabs(path.sums.residual) > METAOPT_EPSILON * path.sums.size):
         intercept = path.intercept - path.sums.residual / path.sums.curvature
@@ -70,8 +77,125 @@ cdef void polish(Path *path) noexcept nogil:
         accept(path, intercept, &sums)
 
 
+# ------------------------------------------------------------------- columns without a penalty
+
+
+cdef const double *free_columns_of(const Path *path) noexcept nogil:
+    return path.columns if path.sparse == NULL else path.free_columns
+
+
+cdef void begin_free(Path *path) noexcept nogil:
+    """Fill in the sparse columns without a penalty, and find those that are zero throughout."""
+    cdef const Sparse *sparse = path.sparse
+    cdef const double *column
+    cdef Py_ssize_t slot, at, line, i
+    for slot in range(path.n_free if sparse != NULL else 0):
+        line = path.features[slot]
+        for at in range(sparse.starts[line], sparse.starts[line + 1]):
+            i = sparse.places[at]
+            if path.weights[i] > 0:
+                path.free_columns[slot * path.stride + i] = sparse.numbers[at]
+    for slot in range(path.n_free):
+        column = free_columns_of(path) + slot * path.stride
+        path.blank[slot] = 1
+        for i in range(path.n):
+            if column[i] != 0:
+                path.blank[slot] = 0
+
+
+cdef void fill_system(Path *path, Py_ssize_t n, double *gram) noexcept nogil:
+    """Add up the Hessian of the parameters without a penalty, that of the intercept's last."""
+    cdef Py_ssize_t m = path.n_free, stride = path.kernels.system_stride(n), row = 0, i, j
+    cdef double *means = gram + m * m
+    cdef double *to = path.system
+    memset(path.system, 0, n * stride * sizeof(double))
+    memset(gram, 0, (m + 1) * m * sizeof(double))
+    while row < path.n_rows:
+        for j in range((m + COLUMNS_TOGETHER - 1) // COLUMNS_TOGETHER):
+            path.kernels.add_gram(
+                free_columns_of(path), path.stride, m, path.curvatures, path.ones, row,
+                min(<Py_ssize_t>CHUNK_ROWS, path.n_rows - row), j * COLUMNS_TOGETHER,
+                path.weighted, gram, m, means)
+        row += CHUNK_ROWS
+    for i in range(n):
+        for j in range(i, m):
+            to[j] = gram[j * m + i]
+        if path.has_intercept:
+            to[m] = means[i] if i < m else path.sums.curvature
+        if i < m:
+            to[i] += path.blank[i]
+        to += stride
+
+
+cdef double measure_free(Path *path) noexcept nogil:
+    """Take the Newton steps of the parameters without a penalty, and bound their length: how far
+    the residuals are from a point of the dual, as docs/explanation/lasso.md has it. Returns the
+    length but for rounding, 0 where it is no more than that."""
+    cdef Py_ssize_t m = path.n_free, n = m + path.has_intercept, i, j
+    cdef Py_ssize_t stride = path.kernels.system_stride(n)
+    cdef double *scratch = path.system + n * stride
+    cdef double *extents = scratch + n * (stride - n + 2)
+    cdef double *pairs = path.system
+    cdef double radius, inflation, square, noise, slack
+    fill_system(path, n, extents + n)
+    path.kernels.column_products(free_columns_of(path), path.stride, m, path.residuals, path.stride,
+                                 1, path.n_rows, path.free_steps, 1, 1)
+    for i in range(n):
+        extents[i] = path.extents[path.features[i]] if i < m else 1
+    if path.has_intercept:
+        path.free_steps[m] = path.sums.residual
+    path.kernels.factor_one(path.system, n, extents, &radius, &inflation, scratch, 0,
+                            path.kernels.system_steps(n))
+    for i in range(n):
+        for j in range(i, n):
+            pairs[j - i] = path.system[i * stride + j]
+        pairs += n - i
+    path.kernels.solve_one(path.system, n, path.free_steps, &square)
+    # slack_of_factors of metaopt_fast/fitting/certificates.py.
+    slack = METAOPT_EPSILON * (n + path.chain + 24) * n * inflation
+    slack = 1.01 / sqrt(1 - slack) if slack < 0.5 else INFINITY
+    noise = (METAOPT_EPSILON * (path.chain + 8) * path.sums.size + METAOPT_TINY) * radius
+    path.free_length = slack * (sqrt(square) + noise) if slack < INFINITY else INFINITY
+    path.free_reach = slack * radius * path.free_length
+    return sqrt(square) if sqrt(square) > noise else 0
+
+
+cdef void polish_free(Path *path) noexcept nogil:
+    """Take Newton steps of the parameters without a penalty, as long as they halve each time."""
+    cdef double before = INFINITY, length = measure_free(path), intercept
+    cdef DecisionSums sums
+    cdef Py_ssize_t j
+    while path.free_reach <= NEAR_DUAL and 0 < length <= before / 2:
+        for j in range(path.n_free):
+            path.which[j], path.factors[j] = j, -path.free_steps[j]
+            path.w[j] -= path.free_steps[j]
+        path.kernels.combine(free_columns_of(path), path.stride, path.which, path.factors,
+                             path.n_free, path.n_rows, path.direction)
+        intercept = path.intercept
+        if path.has_intercept:
+            intercept -= path.free_steps[path.n_free]
+        evaluate_rows(path, path.direction, 1, intercept, path.next_residuals,
+                      path.next_curvatures, &sums)
+        accept(path, intercept, &sums)
+        before, length = length, measure_free(path)
+
+
+cdef bint has_optimum(const Path *path) noexcept nogil:
+    """Whether a point of the dual is proven to be near: there is one that bounds the loss."""
+    return path.n_free == 0 or path.free_reach <= NEAR_DUAL
+
+
 cdef void renew_decisions(Path *path) noexcept nogil:
     """Compute decision values and residuals anew from the weights, free of what steps rounded."""
+    renew_rows(path)
+    polish(path)
+    if path.n_free > 0:
+        renew_rows(path)
+        measure_free(path)
+
+
+cdef void renew_rows(Path *path) noexcept nogil:
+    """Compute decision values from the weights as they are, and what follows from them."""
     cdef Py_ssize_t slot, count = 0
     for slot in range(path.k):
         if path.w[slot] != 0:
@@ -79,7 +203,6 @@ cdef void renew_decisions(Path *path) noexcept nogil:
             count += 1
     combine_columns(path, count, path.decisions)
     evaluate_rows(path, NULL, 0, path.intercept, path.residuals, path.curvatures, &path.sums)
-    polish(path)
 
 
 cdef double gap_of(Path *path, const double *slopes, const Py_ssize_t *features,
@@ -90,7 +213,7 @@ cdef double gap_of(Path *path, const double *slopes, const Py_ssize_t *features,
     may be null: all columns in their order. Writes the objective.
     """
     cdef DecisionSums *sums = &path.sums
-    cdef double chain = path.chain, mixed = 0
+    cdef double chain = path.chain, mixed = 0, length = 0
     cdef double noise = METAOPT_EPSILON * (chain + 8) * sums.size + METAOPT_TINY
     cdef double absolute = 0, squares = 0, reach = fabs(path.intercept), largest = 0, beyond = 0
     cdef double l1 = path.l1, l2 = path.l2, slope, scale, gap, of_margins, rounding, unscaled, share
@@ -101,13 +224,17 @@ cdef double gap_of(Path *path, const double *slopes, const Py_ssize_t *features,
             absolute += path.shares[slot] * fabs(path.w[slot])
             squares += path.shares[slot] * path.w[slot] * path.w[slot]
             reach += fabs(path.w[slot]) * path.extents[path.features[slot]]
-    if path.has_intercept:
+    if path.n_free > 0:
+        length = min(path.free_length, LONGEST)
+    elif path.has_intercept:
         mixed = fabs(sums.residual) + noise
         mixed = 1.01 * mixed / (mixed + path.lighter)
     for j in range(count):
         feature = j if features == NULL else features[j]
         share = path.all_shares[feature]
-        slope = fabs(slopes[j]) + 1.01 * (noise + mixed) * path.extents[feature]
+        if share == 0:
+            continue
+        slope = fabs(slopes[j]) + 1.01 * (noise + mixed + length / 2) * path.extents[feature]
         largest = max(largest, slope / share)
         if slope > l1 * share:
             beyond += (slope - l1 * share) * ((slope - l1 * share) / share)
@@ -120,6 +247,7 @@ cdef double gap_of(Path *path, const double *slopes, const Py_ssize_t *features,
         unscaled = (mixed * sums.loss + ((1 - mixed) * sums.product + l1 * absolute)
                     + l2 / 2 * squares + beyond / (2 * l2))
         gap = min(gap, unscaled * (1 + METAOPT_EPSILON * count))
+    gap += (0.67 + length) * length
     of_margins = 1.01 * METAOPT_EPSILON * (n_nonzero + 4) * reach
     rounding = 2 * METAOPT_EPSILON * (chain + n_nonzero + 32) * (
         sums.loss + sums.spread + l1 * absolute + l2 / 2 * squares)
@@ -198,7 +326,7 @@ cdef void forget_columns(Path *path, double threshold) noexcept nogil:
     cdef Py_ssize_t slot, count = 0, feature
     for slot in range(path.k):
         feature = path.features[slot]
-        if path.w[slot] == 0 and (
+        if slot >= path.n_free and path.w[slot] == 0 and (
                 fabs(path.gradient[feature]) <= threshold * path.all_shares[feature]):
             path.slots[feature] = -1
             continue

@@ -89,7 +89,8 @@ cdef double go_to_least(Path *path, double scale) noexcept nogil:
     path.kernels.solve_one(memory, n, steps, &square)
     for i in range(n):
         j = which[i]
-        if (path.at[j] > 0) != (path.at[j] + steps[i] > 0) and -path.at[j] / steps[i] < part:
+        if path.shares[j] > 0 and (path.at[j] > 0) != (path.at[j] + steps[i] > 0) and (
+                -path.at[j] / steps[i] < part):
             part, zero = -path.at[j] / steps[i], j
     for i in range(n):
         j, size = which[i], part * steps[i]
@@ -233,7 +234,8 @@ cdef void judge(Path *path) noexcept nogil:
         path.is_start = False
         wanted = path.l1s[path.models[0]]
         for j in range(path.n_features):
-            wanted = max(wanted, fabs(path.gradient[j]) / path.all_shares[j])
+            if path.all_shares[j] > 0:
+                wanted = max(wanted, fabs(path.gradient[j]) / path.all_shares[j])
         open_model(path, wanted)
         return
     if path.is_waypoint and path.n_steps < path.max_iter:
@@ -241,6 +243,8 @@ cdef void judge(Path *path) noexcept nogil:
         return
     path.l1 = path.l1s[path.models[path.index]]
     gap = gap_of(path, path.gradient, NULL, path.n_features)
+    if not has_optimum(path):
+        gap = INFINITY
     wanted = path.tol * max(1.0, path.objective)
     if gap > wanted:
         ending = HAS_STALLED
@@ -260,8 +264,8 @@ cdef void judge(Path *path) noexcept nogil:
     close_model(path, gap, ending)
 
 
-cdef void close_model(Path *path, double gap, Ending ending) noexcept nogil:
-    """Write a model down, and start with the next one, if there is one."""
+cdef void write_model(Path *path, double gap, Ending ending) noexcept nogil:
+    """Write a model down as it stands."""
     cdef Py_ssize_t number = path.models[path.index], slot
     cdef Py_ssize_t n_params = path.n_features + path.has_intercept
     cdef double *theta = path.results.thetas + number * n_params
@@ -272,6 +276,11 @@ cdef void close_model(Path *path, double gap, Ending ending) noexcept nogil:
         theta[path.n_features] = path.intercept
     path.results.losses[number], path.results.gaps[number] = path.objective, gap
     path.results.n_iter[number], path.results.status[number] = path.n_steps, ending
+
+
+cdef void close_model(Path *path, double gap, Ending ending) noexcept nogil:
+    """Write a model down, and start with the next one, if there is one."""
+    write_model(path, gap, ending)
     path.n_steps = 0
     path.index += 1
     if path.index == path.n_models:

@@ -42,8 +42,25 @@ def judge_path(seed):
     factors = None
     if rng.random() < 0.3:
         factors = 10.0 ** rng.uniform(-1, 1, case.X.shape[1])
+    yield from verdicts_on_path(case, ratio, factors, rng)
+
+
+def judge_free_path(seed):
+    """Yield a verdict on each model of a path some of whose features have no penalty."""
+    rng = np.random.default_rng([seed, 1])
+    case = draw(seed, KINDS[seed % 3], 60)
+    factors = 10.0 ** rng.uniform(-1, 1, case.X.shape[1])
+    factors[rng.permutation(len(factors))[: int(rng.integers(1, 4))]] = 0
+    yield from verdicts_on_path(case, float(rng.choice([1.0, 0.5])), factors, rng)
+
+
+def verdicts_on_path(case, ratio, factors, rng):
+    """Yield a verdict on each model of a path, none where l1_max refuses it or is 0."""
     given = {"fit_intercept": case.fit_intercept, "penalty_factor": factors}
-    strongest = mf.l1_max(case.X, case.y, case.weights, **given)
+    try:
+        strongest = mf.l1_max(case.X, case.y, case.weights, **given)
+    except ValueError:  # features without a penalty leave no optimum
+        return
     if strongest == 0:  # columns of zeros alone
         return
     l1 = strongest * 10.0 ** -np.sort(rng.uniform(0, 2.5, 3))

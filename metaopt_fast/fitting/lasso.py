@@ -15,18 +15,25 @@ import numpy as np
 import numpy.typing as npt
 
 import metaopt_fast._kernels as _kernels
+from metaopt_fast.arithmetic import expit
 from metaopt_fast.data.sparse_rows import some_columns
-from metaopt_fast.fitting.arguments import Effort, Rows, check_factors, check_training_sets
+from metaopt_fast.fitting.arguments import Effort, Rows, check_training_sets
 from metaopt_fast.fitting.certificates import logistic_gap_after_rounding
 from metaopt_fast.fitting.class_weights import ClassWeight, check_class_weight
-from metaopt_fast.fitting.lasso_columns import TrainingRows, columns_of
+from metaopt_fast.fitting.dense_fits import fit_dense
+from metaopt_fast.fitting.lasso_columns import Columns, TrainingRows, columns_of
 from metaopt_fast.fitting.models import Optima
+from metaopt_fast.fitting.penalty_arguments import check_factors
 from metaopt_fast.fitting.result import Status, are_proven
 from metaopt_fast.floating_errors import shielded
-from metaopt_fast.typing import Float64Array, IndexArray
+from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
 
 # Digits of ratios of penalties that tell paths apart: others are rounding.
 RATIO_DIGITS = 9
+# Newton steps that models of columns without a penalty may take at least.
+STEPS_OF_FREE = 100
+# An l1 penalty that leaves no other column with a weight.
+STRONG = 1e100
 EPS = np.finfo(np.float64).eps
 
 
@@ -52,10 +59,10 @@ def fit_paths(
 ) -> tuple[Optima, tuple[Float64Array, Float64Array] | None]:
     """Fit models of training sets, one for each choice of class weights and each fold left out.
 
-    `factors` are of the penalties of each column, above 0, and infinite where it is left out.
-    Returns the models, and what they are worth on the folds, if there are any."""
+    `factors` are of the penalties of each column: infinite where it is left out, 0 where it has
+    none. Returns the models, and what they are worth on the folds, if there are any."""
     if factors is not None and np.isinf(factors).any():
-        used = np.append(np.isfinite(factors), [True] * rows.fit_intercept)
+        used = with_intercept(np.isfinite(factors), rows)
         some = replace(rows, X=some_columns(rows.X, np.isfinite(factors)))
         near = None if theta0 is None else theta0[:, used]
         finite = factors[np.isfinite(factors)]
@@ -63,6 +70,8 @@ def fit_paths(
         thetas = np.zeros((len(optima.thetas), len(used)))
         thetas[:, used] = optima.thetas
         return replace(optima, thetas=thetas), validation
+    if factors is not None and (factors == 0).any():
+        theta0 = models_of_free_columns(rows, choices, factors == 0, effort)[set_of]
     columns = columns_of(rows)
     l1, l2 = np.ldexp(l1, -columns.exponent), np.ldexp(l2, -2 * columns.exponent)
     n, n_features = len(set_of), rows.X.shape[1]
@@ -90,6 +99,26 @@ def fit_paths(
         lost = ~are_proven(gaps, losses, effort.tol)
         status[lost & (status == Status.CONVERGED)] = Status.ROUNDING
     return Optima(thetas, losses, gaps, np.zeros(n), n_iter, status), validation
+
+
+def models_of_free_columns(
+    rows: Rows, choices: list[ClassWeight], is_free: BoolArray, effort: Effort
+) -> Float64Array:
+    """Return models of the columns without a penalty alone, of each training set: starts of paths.
+    There is an optimum with the other columns where there is one of these."""
+    X = some_columns(rows.X, is_free)
+    some = replace(rows, X=X.toarray() if rows.is_sparse else X)
+    sets = np.arange(len(choices) * len(rows.left_out))
+    enough = replace(effort, max_iter=max(effort.max_iter, STEPS_OF_FREE))
+    optima, _ = fit_dense(some, choices, sets, np.zeros(len(sets)), None, enough)
+    thetas = np.zeros((len(sets), len(is_free) + rows.fit_intercept))
+    thetas[:, with_intercept(is_free, rows)] = optima.thetas
+    return thetas
+
+
+def with_intercept(which: BoolArray, rows: Rows) -> BoolArray:
+    """Return which parameters are those of some columns, and the intercept, if there is one."""
+    return np.concatenate([which, np.ones(int(rows.fit_intercept), np.bool_)])
 
 
 def validate(
@@ -130,9 +159,9 @@ def l1_max(
 ) -> float:
     """Return the least l1 at which `fit_many` leaves no column with a weight.
 
-    It is the largest entry of the gradient of the mean loss where all weights are 0 and the
-    intercept is the best one. A path of models goes from there downwards: ``l1_max(X, y) *
-    np.geomspace(1, 1e-3, 100)``.
+    It is the largest entry of the gradient of the mean loss where all weights are 0 and what has no
+    penalty, as the intercept, is the best. A path of models goes from there downwards:
+    ``l1_max(X, y) * np.geomspace(1, 1e-3, 100)``.
 
     Parameters
     ----------
@@ -145,7 +174,8 @@ def l1_max(
     class_weight : None, "balanced" or a dict, optional
         Factors of the weights of the rows of each class, as of `fit_many`.
     penalty_factor : array_like of shape (n_features,), optional
-        Factors of the penalty of each feature, as of `fit_many`.
+        Factors of the penalty of each feature, as of `fit_many`. Features of factor 0 have weights
+        anyway.
 
     Returns
     -------
@@ -172,10 +202,31 @@ def l1_max(
     one = TrainingRows.of(rows, choices[0], -1)
     columns = columns_of(rows)
     positive = one.signs < 0
-    share = math.fsum(one.weights[positive]) if rows.fit_intercept else 0.5
+    shares: Float64Array | float = 0.5
+    if (factors == 0).any():
+        shares = shares_by_free_columns(rows, choices, factors, columns)[one.rows]
+    elif rows.fit_intercept:
+        shares = math.fsum(one.weights[positive])
     residuals = np.zeros(len(rows.X))
-    residuals[one.rows] = one.weights * np.where(positive, share - 1, share)
+    residuals[one.rows] = one.weights * np.where(positive, shares - 1, shares)
     # What rounding may add to slopes, here and in `fit_many`.
     noise = EPS * (100 + columns.chain) * float(np.abs(residuals).sum())
-    largest = ((np.abs(columns.slopes(residuals)) + noise * columns.extents) / factors).max()
+    bounds = np.abs(columns.slopes(residuals)) + noise * columns.extents
+    largest = (bounds[factors > 0] / factors[factors > 0]).max(initial=0.0)
     return float(np.ldexp(largest, columns.exponent))
+
+
+def shares_by_free_columns(
+    rows: Rows, choices: list[ClassWeight], factors: Float64Array, columns: Columns
+) -> Float64Array:
+    """Return the probability of each row, by the model of the columns without a penalty alone."""
+    which, l1, l2 = np.zeros(1, np.intp), np.full(1, STRONG), np.zeros(1)
+    optima, _ = fit_paths(rows, choices, which, l1, l2, None, Effort.of(), factors)
+    if optima.status[0] == Status.UNPROVEN:
+        raise ValueError(
+            "penalty_factor is 0 for features by which a plane separates rows of one class, or "
+            "which are nearly collinear: pass small factors, such as 0.01, for these."
+        )
+    thetas = columns.inward(optima.thetas, 1)
+    decisions = columns.decide(thetas, np.arange(len(rows.X)))
+    return expit(decisions[0])

@@ -82,7 +82,8 @@ class FitResult:
     status : numpy.ndarray of str, shaped as loss
         "converged"; "max_iter": there were no more steps; "rounding": steps changed nothing any
         more, though the gap may be above tol; "unproven": of more than two classes or with the
-        squared hinge loss, without a penalty, as near an optimum as can be told.
+        squared hinge loss, without a penalty, as near an optimum as can be told; with an l1
+        penalty, features whose `penalty_factor` is 0 leave no optimum, or none that is proven.
     classes : list
         Labels, as `numpy.unique` orders them.
     feature_names : tuple of str
@@ -320,17 +321,24 @@ def warn_if_unbounded(
     category: type[Warning] = RuntimeWarning,
 ) -> None:
     """Warn of models without a penalty that may have no optimum."""
-    strengths = sum(
+    of_l1, of_l2 = (
         np.reshape(np.asarray(of, np.float64), (-1, 1) if np.ndim(of) < 2 else np.shape(of))
         for of in (l1, l2)
     )
-    if (~fits.certified.reshape(len(fits.loss), -1) & (strengths == 0)).any():
-        warnings.warn(
+    sentences = []
+    if (~fits.certified.reshape(len(fits.loss), -1) & (of_l1 + of_l2 == 0)).any():
+        sentences.append(
             "l2 is 0 and an optimum could not be certified, as where columns are collinear or a "
-            "plane separates the classes: pass a positive l2.",
-            category,
-            stacklevel=stacklevel,
+            "plane separates the classes: pass a positive l2."
         )
+    if ((fits.status == "unproven").reshape(len(fits.loss), -1) & (of_l1 > 0)).any():
+        sentences.append(
+            "penalty_factor is 0 for features by which a plane separates rows of one class, or "
+            "which are nearly collinear, so that there is no optimum, or none that is proven: pass "
+            "small factors, such as 0.01, for these."
+        )
+    for sentence in sentences:
+        warnings.warn(sentence, category, stacklevel=stacklevel)
 
 
 def reasons_of(status: npt.NDArray[np.str_], max_iter: int) -> str:

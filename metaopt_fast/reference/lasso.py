@@ -16,9 +16,14 @@ Array = npt.NDArray[Any]
 def l1_max(
     rows: Array, positive: Array, w: Array, fit_intercept: bool = True, f: Array | float = 1.0
 ) -> float:
-    """Return the least l1 that leaves no weight; w sums to 1."""
+    """Return the least l1 that leaves no weight but those of factor 0; w sums to 1."""
+    factors = f * np.ones(rows.shape[1])
     p = w[positive].sum() if fit_intercept else 0.5
-    return float((np.abs(rows.T @ (w * (p - positive))) / f).max())
+    slopes = rows.T @ (w * (p - positive))
+    if (factors == 0).any():
+        theta = fit(rows, positive, w, 1e10, fit_intercept=fit_intercept, f=factors)
+        slopes = gradient(theta, rows, positive, w)[: rows.shape[1]]
+    return float((np.abs(slopes) / np.where(factors > 0, factors, np.inf)).max())
 
 
 def objective(

@@ -155,15 +155,16 @@ def test_factors_are_units_of_columns_and_of_penalties():
     np.testing.assert_allclose(fits.validation_loss, scaled.validation_loss, atol=1e-4)
 
 
-def test_features_of_an_infinite_factor_are_left_out():
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_features_of_an_infinite_factor_are_left_out(fit_intercept):
     X, y, folds, _ = problem()
     f = np.array([1.0, np.inf, 2.0, np.inf, 1.0, 1.0])
-    used = np.isfinite(f)
-    options = {"l2": 0.01, "l1": [0.05, 0.01], "folds": folds}
-    fits = mf.fit_many(X, y, penalty_factor=f, theta0=np.ones(7), **options)
-    some = mf.fit_many(X[:, used], y, penalty_factor=f[used], theta0=np.ones(5), **options)
-    np.testing.assert_array_equal(fits.theta[..., :-1][..., used], some.theta[..., :-1])
-    assert (fits.theta[..., :-1][..., ~used] == 0).all()
+    used, n = np.isfinite(f), int(fit_intercept)
+    options = {"l2": 0.01, "l1": [0.05, 0.01], "folds": folds, "fit_intercept": fit_intercept}
+    fits = mf.fit_many(X, y, penalty_factor=f, theta0=np.ones(6 + n), **options)
+    some = mf.fit_many(X[:, used], y, penalty_factor=f[used], theta0=np.ones(4 + n), **options)
+    np.testing.assert_array_equal(fits.theta[..., :6][..., used], some.theta[..., :4])
+    assert (fits.theta[..., :6][..., ~used] == 0).all()
     np.testing.assert_array_equal(fits.validation_loss, some.validation_loss)
     assert mf.l1_max(X, y, penalty_factor=f) == mf.l1_max(X[:, used], y, penalty_factor=f[used])
 
@@ -414,7 +415,7 @@ def test_without_any_penalty_separable_rows_warn():
         ({"l1": [], "l2": 0.0}, r"l1 has shape \(0,\)"),
         ({"class_weight": [None] * 3, "l1": 0.1}, "class_weight has 3 entries, but l2 has 2"),
         ({"penalty_factor": [1.0, 2.0], "l1": 0.1}, r"penalty_factor has shape \(2,\), but X has"),
-        ({"penalty_factor": [0.0] * 6, "l1": 0.1}, "penalty_factor has 0.0 beside an l1 penalty"),
+        ({"penalty_factor": [-0.5] * 6, "l1": 0.1}, "penalty_factor has -0.5 beside an l1 penalt"),
         ({"penalty_factor": [np.inf] * 6, "l1": 0.1}, "penalty_factor is infinite for all feat"),
         ({"penalty_factor": [np.nan] * 6, "l1": 0.1}, "penalty_factor has nan beside"),
     ],

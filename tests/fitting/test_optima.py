@@ -3,7 +3,7 @@
 import mpmath
 import numpy as np
 import pytest
-from bound_draws import judge_classes, judge_machine, judge_path
+from bound_draws import judge_classes, judge_free_path, judge_machine, judge_path
 from exact_digits import Digits, number
 from exact_optimum import Exact, add, inverse_of, multiply, root_of, rotated, total_of
 from logistic_draws import DEPENDENT, KINDS, UNBOUNDED, draw, judge
@@ -135,7 +135,7 @@ def test_near_copies_of_columns_are_no_copies_where_no_penalty_holds_them(digits
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("judge_one", [judge_path, judge_machine, judge_classes])
+@pytest.mark.parametrize("judge_one", [judge_path, judge_free_path, judge_machine, judge_classes])
 def test_no_bound_of_a_draw_is_below_the_gap_to_a_better_model(judge_one):
     found = [one for number in range(40) for one in judge_one(number)]
     assert not [one for one in found if one.is_false]

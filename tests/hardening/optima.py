@@ -16,7 +16,7 @@ from pathlib import Path
 from checks import Report
 
 sys.path.append(str(Path(__file__).parents[1]))
-from bound_draws import judge_classes, judge_machine, judge_path
+from bound_draws import judge_classes, judge_free_path, judge_machine, judge_path
 from logistic_draws import ABOVE, DEPENDENT, KINDS, UNBOUNDED, draw, judge
 
 SHARE = 0.99
@@ -68,7 +68,12 @@ def main():
             share >= SHARE or kind in (KINDS[2], DEPENDENT),
             f"{converged[kind]:,} of {tried[kind]:,} ({share:.1%})",
         )
-    judges = {"l1 paths": judge_path, "machines": judge_machine, "softmax": judge_classes}
+    judges = {
+        "l1 paths": judge_path,
+        "l1 paths with features without a penalty": judge_free_path,
+        "machines": judge_machine,
+        "softmax": judge_classes,
+    }
     for name, judge_one in judges.items():
         found = [(number, one) for number in numbers for one in judge_one(number)]
         false = [(number, one) for number, one in found if one.is_false]
