@@ -16,6 +16,7 @@ ISAS: tuple[str, ...]
 LOSSES: dict[str, int]
 OPENMP: bool
 SERIAL_WORK: float
+TABLE_OF_TEXTS: int
 
 def supported_isas() -> list[str]: ...
 def isa() -> tuple[str, str]: ...
@@ -48,6 +49,18 @@ def adam(
     squares: _Float64Array,
     out: _Float64Array,
 ) -> None: ...
+def know_text(known: _Bytes, used: int, field: int, text: bytes, number: float) -> int: ...
+def read_plain_rows(
+    block: bytes,
+    start: int,
+    stop: int,
+    separator: int,
+    decimal: int,
+    kinds: npt.NDArray[np.intc],
+    powers: npt.NDArray[np.uint64],
+    known: _Bytes,
+    numbers: _Float64Array,
+) -> tuple[int, int, int]: ...
 def team_of_triples(n_features: int, n_words: int, n_classes: int, n_threads: int) -> int: ...
 def triple_work(n_features: float, n_words: float, n_classes: float) -> float: ...
 def sort_lines(

@@ -9,9 +9,9 @@ DATA: Options = (
     Option(
         "file",
         values.path,
-        ".csv or .tsv (a header; features that are numbers, or True and False; a target of two "
-        "values, numbers or text; commas, semicolons, tabs, decimal commas and .gz, .bz2, .zst are "
-        "detected), .parquet, .feather, .arrow, .npz (arrays X and y), .npy (the target is the "
+        ".csv, .tsv or .txt (a header; features that are numbers, or True and False; a target of "
+        "two values, numbers or text; commas, semicolons, tabs, decimal commas and .gz, .bz2, .zst "
+        "are detected), .parquet, .feather, .arrow, .npz (arrays X and y), .npy (the target is the "
         "last column), a pipe, or - for stdin",
         metavar="FILE",
         further={"nargs": "?"},

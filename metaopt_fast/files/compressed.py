@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
 from typing import IO, Any
 
 from metaopt_fast.files.errors import DAMAGED, damaged
@@ -20,7 +21,7 @@ SUFFIXES = (".gz", ".bz2", ".zst")
 
 
 class Unpacked:
-    """Lines of a compressed file; an error of its packer is a sentence about the file."""
+    """Bytes of a compressed file; an error of its packer is a sentence about the file."""
 
     def __init__(self, name: str, packer: str, file: IO[bytes]) -> None:
         self.packer = packer
@@ -28,11 +29,17 @@ class Unpacked:
 
     def readline(self, limit: int) -> bytes:
         """Return the bytes up to the end of a line, `limit` at most."""
+        return self._called(self._file.readline, limit)
+
+    def read(self, size: int) -> bytes:
+        """Return so many bytes, fewer at the end."""
+        return self._called(self._file.read, size)
+
+    def _called(self, read: Callable[[int], bytes], size: int) -> bytes:
         try:
-            line: bytes = self._file.readline(limit)
+            return read(size)
         except DAMAGED as error:
             raise damaged(self._name, error, f"{self.packer}-compressed") from None
-        return line
 
 
 def packer_of(beginning: bytes) -> str | None:

@@ -33,8 +33,6 @@ from metaopt_fast.validation.text import VALUE_WANTED, quoted
 
 # Of a column of groups: the same number may be written in many ways.
 MOST_GROUP_TEXTS = 1000
-# Rows that become those of a table together: they stay in a cache meanwhile.
-ROWS_AT_ONCE = 4096
 
 # What a number has not, where a column begins with text, a date or a time.
 OF_TEXT = re.compile(r"[^\W\d_]|\d[-/:]\d")
@@ -102,21 +100,6 @@ class Labels:
         self.texts.append(text)
         return len(self.keys) - 1
 
-    def take(
-        self,
-        codes: npt.NDArray[Any],
-        texts: Sequence[str],
-        source: Lines,
-        name: str,
-        may_miss: bool,
-    ) -> None:
-        """Have the labels of all rows at once: which of some texts each is."""
-        n_before = len(self.column)
-        for text in texts:
-            self.add(text, source, name, may_miss)
-        of_texts = np.frombuffer(bytes(self.column[n_before:]), np.uint8)
-        self.column = bytearray(of_texts[codes].tobytes())
-
     def finish(self, path: str, name: str) -> tuple[npt.NDArray[np.uint8], tuple[str, ...]]:
         """Return the labels as whole numbers from 0, and the values."""
         if len(self.keys) < 2:
@@ -178,7 +161,6 @@ class Features:
         self._open = list(range(len(names)))
         self._readers: dict[int, Callable[[int, str], float]] = {}
         self._codes: dict[int, dict[str, int]] = {}
-        self._whole: npt.NDArray[np.float64] | None = None
 
     def add(self, fields: list[Any]) -> None:
         """Add a row, whose fields are overwritten."""
@@ -277,31 +259,18 @@ class Features:
         raise self._source.wrong(self._names[j], what, MISSING_CURE)
 
     @property
-    def read_as_text(self) -> list[int] | None:
-        """The columns that are no numbers in the file; None where one has had no value so far."""
-        return None if self._open else list(self._readers)
+    def is_told(self) -> bool:
+        """Whether each column has had a value, which says what it is."""
+        return not self._open
 
-    def take(
-        self,
-        numbers: dict[int, npt.NDArray[np.float64]],
-        codes: dict[int, npt.NDArray[Any]],
-        texts: dict[int, list[str]],
-    ) -> None:
-        """Have the numbers of all rows at once, and of other columns which text each has."""
-        columns = dict(numbers)
-        for j, of_rows in codes.items():
-            columns[j] = np.array([self._readers[j](j, text) for text in texts[j]])[of_rows]
-        self._whole = np.empty((len(columns[0]), len(self._names)))
-        for first in range(0, len(self._whole), ROWS_AT_ONCE):
-            some = slice(first, first + ROWS_AT_ONCE)
-            for j, column in columns.items():
-                self._whole[some, j] = column[some]
+    def are_numbers(self) -> list[bool]:
+        """Whether each column is known to be of numbers."""
+        others = {*self._open, *self._readers}
+        return [j not in others for j in range(len(self._names))]
 
     def finish(self) -> tuple[npt.NDArray[np.float64], dict[int, tuple[str, ...]]]:
         """Return the features, and the sorted values of those that are text."""
-        X = self._whole
-        if X is None:
-            X = np.frombuffer(self.values, np.float64).reshape(-1, len(self._names))
+        X = np.frombuffer(self.values, np.float64).reshape(-1, len(self._names))
         categories = {}
         for j, codes in self._codes.items():
             categories[j] = tuple(sorted(codes))

@@ -14,8 +14,41 @@ from metaopt_fast.validation.text import quoted, shown
 
 # A longer row means that the file is no table.
 LONGEST_LINE = 2**24
+# Of rows that are read together.
+BLOCK_BYTES = 2**20
 # What pandas calls a column that has no name, such as an index that was saved.
 NAMELESS = re.compile(r"(Unnamed: \d+(\.\d+)?)?")
+
+
+class Blocks:
+    """Bytes of a file: a line, or the whole lines of a block.
+
+    Attributes
+    ----------
+    block : bytes
+        The bytes at hand.
+    at, stop : int
+        Where those begin that are not used yet, and where the last whole line ends.
+    """
+
+    def __init__(self, file: IO[bytes] | Unpacked) -> None:
+        self.block, self.at, self.stop = b"", 0, 0
+        self._file = file
+
+    def readline(self, limit: int) -> bytes:
+        """Return the bytes up to the end of a line, `limit` at most where none is at hand."""
+        end = self.block.find(b"\n", self.at) + 1 or len(self.block)
+        line, self.at = self.block[self.at : end], end
+        return line if line.endswith(b"\n") else line + self._file.readline(limit - len(line))
+
+    def fill(self) -> bool:
+        """Have a block where all are used; say whether there is a whole line."""
+        if self.at == len(self.block):
+            self.block, self.at = self._file.read(BLOCK_BYTES), 0
+            if not self.block.endswith(b"\n"):
+                self.block += self._file.readline(LONGEST_LINE - 1 - BLOCK_BYTES)
+            self.stop = self.block.rfind(b"\n") + 1
+        return self.at < self.stop
 
 
 class Lines:
@@ -28,12 +61,14 @@ class Lines:
     separator : str
     decimal : str or None
         Mark of decimals, "." or ","; None until a number has one.
+    line : int
+        Lines up to the end of the row at hand.
+    blocks : Blocks
+        The lines that follow.
     has_underscore : bool
         Whether the row at hand has an underscore, which `float` takes for none.
     packer : str
         What the file is compressed by, or nothing.
-    header_lines : int
-        Lines up to the end of the header.
     """
 
     path: str
@@ -42,18 +77,18 @@ class Lines:
 
     def __init__(self, path: str, file: IO[bytes]) -> None:
         self.path, self.separator, self.has_underscore = path, ",", False
-        self.header_lines: int = 0
+        self.line: int = 0
         self.packer: str = ""
         self.decimal: str | None = "."
-        self._file: IO[bytes] | Unpacked = file
-        self._line, self._bytes, self._fields = 0, 0, 0
+        self._bytes, self._fields = 0, 0
         beginning = file.peek(8)[:8] if hasattr(file, "peek") else b""
         if (packer := packer_of(beginning)) is not None:
-            self._file, self.packer = Unpacked(path, packer, file), packer
+            self.packer = packer
+        self.blocks: Blocks = Blocks(Unpacked(path, packer, file) if packer else file)
 
     def _lines(self) -> Iterator[str]:
-        while line := self._file.readline(LONGEST_LINE):
-            self._line += 1
+        while line := self.blocks.readline(LONGEST_LINE):
+            self.line += 1
             # Of the row, which goes on over the lines of a quoted field.
             self._bytes += len(line)
             self._fields += line.count(self.separator.encode())
@@ -61,7 +96,7 @@ class Lines:
             if self._bytes >= LONGEST_LINE:
                 raise self.wrong(None, f"has more than {LONGEST_LINE:,} bytes", "pass a CSV file")
             self._check_fields(self._fields)
-            if self._line == 1:
+            if self.line == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")
             try:
                 text = line.decode("utf-8")
@@ -113,7 +148,6 @@ class Lines:
             self.decimal = None
         self._reader = csv.reader(itertools.chain([first], lines), **options(self.separator))
         row = next(self.rows(), None)
-        self.header_lines = self._line
         if row is None:
             raise ValueError(f"{shown(self.path)} is empty: pass a file with a header and rows.")
         names = [name.strip() for name in row]
@@ -143,4 +177,4 @@ class Lines:
     def wrong(self, name: str | None, what: str, cure: str) -> ValueError:
         """Return an error about the line at hand, and a column if one is given."""
         column = "" if name is None else f", column {quoted(name)}"
-        return ValueError(f"{shown(self.path)}, line {self._line}{column} {what}: {cure}.")
+        return ValueError(f"{shown(self.path)}, line {self.line}{column} {what}: {cure}.")

@@ -24,6 +24,7 @@ from metaopt_fast.validation.values import describe
 READERS: dict[str, Callable[[DataFile, Wanted], Table]] = {
     ".csv": read_csv,
     ".tsv": read_csv,
+    ".txt": read_csv,
     ".npz": read_npz,
     ".npy": read_npy,
     ".parquet": read_parquet,
@@ -51,7 +52,7 @@ def read_table(
     Parameters
     ----------
     path : path-like
-        Data file. .csv and .tsv, which may be compressed (.csv.gz, .bz2, .zst): UTF-8, with a
+        Data file. .csv, .tsv and .txt, which may be compressed (.csv.gz, .bz2, .zst): UTF-8, with a
         header of names, separated by commas, semicolons, tabs, vertical bars or spaces, with
         decimal points or commas, as the file itself shows; .parquet, .feather and .arrow (which
         need pyarrow or polars); .npz: the features as array X and the target as array y; .npy: the

@@ -77,6 +77,15 @@ class Roles(NamedTuple):
     group: int | None
     features: list[int]
 
+    def behind(self, n_columns: int) -> Roles:
+        """Return the positions behind some columns that were left out."""
+        target, group, features = self
+        return Roles(
+            None if target is None else n_columns + target,
+            None if group is None else n_columns + group,
+            [n_columns + position for position in features],
+        )
+
 
 def roles_of(path: str, names: list[str], wanted: Wanted) -> Roles:
     """Return the position of each column that is asked for; each must have a name of its own."""

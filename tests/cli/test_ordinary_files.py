@@ -50,6 +50,11 @@ def text(frame, **options):
 FILES = {
     "commas": ("a.csv", lambda path: path.write_bytes(text(NUMBERS)), None),
     "tabs": ("a.tsv", lambda path: path.write_bytes(text(NUMBERS, sep="\t")), None),
+    "a text file of spaces": (
+        "a.txt",
+        lambda path: path.write_text(NUMBERS.to_string(index=False)),
+        None,
+    ),
     "of a spreadsheet": (
         "a.csv",
         lambda path: path.write_bytes(

@@ -466,7 +466,7 @@ HOSTILE = {
     "parquet: text": ("x.parquet", b"PAR1, he said", "is not a whole .parquet file"),
     "parquet: cut": ("x.parquet", b"PAR1" + bytes(20) + b"PAR1", "is not a whole .parquet file"),
     # No such kind of file.
-    "another suffix": ("x.txt", CSV.encode(), "has the suffix '.txt': pass a file of .csv, .tsv"),
+    "another suffix": ("x.doc", CSV.encode(), "has the suffix '.doc': pass a file of .csv, .tsv"),
     "no suffix": ("x", CSV.encode(), "has the suffix ''"),
     "a compressed CSV of no bytes": ("x.csv.gz", b"\x1f\x8b", "is not a whole gzip-compressed"),
     "compressed, of no kind": ("x.gz", b"\x1f\x8b", "has the suffix '.gz'"),

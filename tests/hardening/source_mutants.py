@@ -69,6 +69,7 @@ LASSO_COLUMNS = "src/lasso_columns.pxi"
 TREES = "src/trees.hpp"
 SPARSE = "src/sparse.hpp"
 NETWORK, NETWORK_ROWS = "src/network.hpp", "src/network.pxi"
+TEXT = "src/text.hpp"
 PY = "metaopt_fast/"
 
 MUTANTS = [
@@ -1959,6 +1960,63 @@ MUTANTS = [
         "            self.training, self.judge = (self.whole.subset(part) for part in split)",
         "            self.judge = self.whole.subset(split[1])",
         "networks",
+    ),
+    # --------------------------------------------------------------------------- rows of text files
+    Mutant(
+        "halfway numbers are rounded up",
+        TEXT,
+        "mantissa &= ~(uint64_t)1;",
+        "mantissa |= 2;",
+        "plain_rows",
+    ),
+    Mutant(
+        "the lower half of a power never carries",
+        TEXT,
+        "if ((high & 0x1FF) == 0x1FF) {",
+        "if (false) {",
+        "plain_rows",
+    ),
+    Mutant(
+        "digits beyond 64 bits are taken",
+        TEXT,
+        "MOST_DIGITS = 19",
+        "MOST_DIGITS = 21",
+        "plain_rows",
+    ),
+    Mutant(
+        "blank lines are rows",
+        TEXT,
+        "count += !is_blank;",
+        "count++;",
+        "plain_rows",
+    ),
+    Mutant(
+        "errors name the line without those that were read together",
+        PY + "files/csv_plain.py",
+        "            source.line += n_lines\n",
+        "",
+        "plain_rows",
+    ),
+    Mutant(
+        "a text is that of another column",
+        TEXT,
+        "known->field == field + 1 && ",
+        "",
+        "plain_rows",
+    ),
+    Mutant(
+        "a decimal point is one where commas are",
+        TEXT,
+        "if (*q == rows->decimal) {",
+        "if (*q == rows->decimal || *q == '.') {",
+        "plain_rows",
+    ),
+    Mutant(
+        "the greater label of a network is the lesser one",
+        PY + "models/network_model.py",
+        "return cls(ordered, of_each[1],",
+        "return cls(ordered, of_each[0],",
+        "model_file",
     ),
 ]
 
