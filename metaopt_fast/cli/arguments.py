@@ -108,7 +108,7 @@ COMMANDS = (
                 "FILE",
                 {"nargs": "+"},
             ),
-            *outputs("the best loss against the candidates"),
+            *OF_A_SEARCH,
         ),
     ),
     Command(
@@ -147,6 +147,7 @@ COMMANDS = (
             Switch("--proba", "print the probability of each class instead"),
             Option("--output", values.path, "write to FILE instead of stdout", metavar="FILE"),
             Switch("--force", "replace the file of --output if it exists"),
+            *PROGRESS,
         ),
     ),
     Command(
@@ -164,6 +165,7 @@ COMMANDS = (
                 metavar="COLUMN",
             ),
             Option("--weight", None, "the column of the rows' weights", metavar="COLUMN"),
+            *PROGRESS,
             Switch("--json", "print JSON instead of a table"),
         ),
     ),

@@ -9,8 +9,9 @@ import json
 import numpy as np
 
 from metaopt_fast.cli.arguments import PROGRAM
-from metaopt_fast.cli.data_report import candidate_name, lines_to_text
+from metaopt_fast.cli.data_report import candidate_name, lines_to_text, named
 from metaopt_fast.cli.job import Job, Settings
+from metaopt_fast.cli.waiting import PROGRESS, waiting
 from metaopt_fast.runs.evaluation import batch_size
 from metaopt_fast.runs.provenance import check_losses
 from metaopt_fast.search.result import SearchResult, merge_results
@@ -51,7 +52,8 @@ def merge(arguments: argparse.Namespace) -> tuple[Job, SearchResult]:
     """Return the result of all shards, whose best candidates are evaluated again, and their job."""
     parts = [read_whole(path) for path in arguments.files]
     settings = Settings.read(arguments.files[0])
-    job = Job(settings, arguments.threads)
+    with waiting(f"reading {named(settings.file)}", PROGRESS[arguments.progress]):
+        job = Job(settings, arguments.threads)
     arguments.stop.check()
     size = batch_size(job.objective)
     for path, part in zip(arguments.files, parts, strict=True):

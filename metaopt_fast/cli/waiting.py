@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 # Seconds after which one wonders.
 PATIENCE = 0.3
+# What --progress says, as searches and `waiting` take it.
+PROGRESS: dict[str, bool | str] = {"auto": True, "always": "always", "never": False}
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import time
 import pytest
 from programs import SMALL
 
+from metaopt_fast.cli import predicting, shards
 from metaopt_fast.cli import program as cli
 from metaopt_fast.cli import waiting as module
 from metaopt_fast.cli.waiting import waiting
@@ -40,6 +41,22 @@ def test_it_is_said_where_progress_is(capsys, monkeypatch, progress, is_terminal
 
 
 READING = "reading breast_cancer, carried by the package"
+
+
+def test_what_is_read_to_be_predicted_or_merged_is_said(run, data, tmp_path, monkeypatch):
+    model, shard = tmp_path / "model.json", tmp_path / "1.db"
+    run("search", data, "--target", "label", *SMALL, "--checkpoint", shard, "--model", model)
+    said = []
+
+    def told(what, progress):
+        said.append((what, progress))
+        return waiting(what, False)
+
+    for where in (predicting, shards):
+        monkeypatch.setattr(where, "waiting", told)
+    for command in (["predict", model, data], ["score", model, data], ["merge", shard]):
+        assert run(*command, "--progress", "always")[0] == 0
+    assert said == [("reading data.csv", "always")] * 3
 
 
 @pytest.mark.parametrize(
