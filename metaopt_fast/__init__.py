@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from metaopt_fast.fitting.tasks import fit_tasks
     from metaopt_fast.models.model import Model
     from metaopt_fast.models.model_file import load_model
+    from metaopt_fast.models.network_model import NetworkModel
     from metaopt_fast.objectives.auc import AUCObjective
     from metaopt_fast.objectives.count_objective import CountObjective
     from metaopt_fast.objectives.counts import ConfusionCounts
@@ -92,6 +93,7 @@ __all__ = [
     "Mixture",
     "Model",
     "NetworkLoss",
+    "NetworkModel",
     "Normal",
     "PenaltyResult",
     "Prior",
@@ -155,6 +157,7 @@ _LATER = {
     "LogUniform": "samplers.log_uniform",
     "Model": "models.model",
     "NetworkLoss": "objectives.network",
+    "NetworkModel": "models.network_model",
     "PenaltyResult": "selection.penalties",
     "Prior": "selection.priors",
     "Scorecard": "search.scorecard",

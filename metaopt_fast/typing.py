@@ -21,6 +21,13 @@ Int64Array: TypeAlias = npt.NDArray[np.int64]
 IndexArray: TypeAlias = npt.NDArray[np.intp]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
+# A class, as it was given; and so is bool.
+Label: TypeAlias = str | int | float
+# Of one descent a number, of many an array.
+Floats: TypeAlias = float | Float64Array
+Counts: TypeAlias = int | IndexArray
+Words: TypeAlias = str | npt.NDArray[np.str_]
+
 # Names that arguments take, which editors then offer.
 DescentMethod: TypeAlias = Literal[
     "gd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "lbfgs"

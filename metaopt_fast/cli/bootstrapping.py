@@ -11,11 +11,12 @@ import numpy as np
 from metaopt_fast._version import __version__
 from metaopt_fast.cli.arguments import PROGRAM
 from metaopt_fast.cli.data_report import Data, Lines, lines_to_text
-from metaopt_fast.cli.fitted_report import FittedReport
+from metaopt_fast.cli.fitted_report import LinearReport
 from metaopt_fast.cli.output import draw
 from metaopt_fast.files.table import label_of_class
 from metaopt_fast.fitting.bootstrap import BootstrapResult, bootstrap
-from metaopt_fast.models.model import LOGISTIC, Model
+from metaopt_fast.models.fitted import LOGISTIC
+from metaopt_fast.models.model import Model
 from metaopt_fast.validation.text import shown
 
 # Coefficients in the table.
@@ -23,7 +24,7 @@ SHOWN = 30
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class BootstrapReport(FittedReport):
+class BootstrapReport(LinearReport):
     """A bootstrap, as the command line tells it.
 
     Attributes

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from metaopt_fast.cli.data import raw_rows
 from metaopt_fast.cli.data_report import Lines
 from metaopt_fast.files.table import Table
-from metaopt_fast.models.model import Coefficient, Label, Model
-from metaopt_fast.models.preparation import RawRows
+from metaopt_fast.models.fitted import FittedModel
+from metaopt_fast.models.model import Coefficient, Model
 from metaopt_fast.selection import scores
 from metaopt_fast.selection.multiclass_scores import MULTICLASS_SCORES
-from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.text import shown
 
 Figures = dict[str, float | int | None]
@@ -32,22 +31,7 @@ LABELS = {
 MAX_COEFFICIENTS = 12
 
 
-class Scored(Protocol):
-    """What has scores: a model, or what decides like one."""
-
-    @property
-    def positive(self) -> Label | None:
-        """The class that decisions above 0 are for; None of more than two classes."""
-
-    @property
-    def link(self) -> str | None:
-        """How decisions become probabilities, or None."""
-
-    def decisions_of(self, rows: RawRows) -> Float64Array:
-        """Return the decision of each row, as `Model` does."""
-
-
-def figures_of(model: Scored, table: Table) -> Figures:
+def figures_of(model: FittedModel, table: Table) -> Figures:
     """Return scores of the rows of a table, whose positive class is the model's.
 
     None where a score is not defined: roc_auc of one class, losses without probabilities.
@@ -67,7 +51,7 @@ def figures_of(model: Scored, table: Table) -> Figures:
     return found
 
 
-def _figures_of_classes(model: Scored, table: Table) -> Figures:
+def _figures_of_classes(model: FittedModel, table: Table) -> Figures:
     """Return scores of a model of more than two classes."""
     decisions, codes = model.decisions_of(raw_rows(table))[None], table.y.astype(np.intp)
     weights = np.ones(len(codes)) if table.weights is None else table.weights

@@ -15,7 +15,8 @@ from metaopt_fast.cli.values import COUNTED, LOSSES
 from metaopt_fast.evolution.result import EvolveResult
 from metaopt_fast.files.table import Table, label_of_class
 from metaopt_fast.metrics import Cost
-from metaopt_fast.models.model import LOGISTIC, Model
+from metaopt_fast.models.fitted import LOGISTIC
+from metaopt_fast.models.model import Model
 from metaopt_fast.objectives.count_objective import CountObjective
 from metaopt_fast.objectives.counts import ConfusionCounts
 from metaopt_fast.objectives.pointwise import PointwiseLoss

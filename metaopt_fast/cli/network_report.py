@@ -3,55 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any
 
-from metaopt_fast.cli.data_report import Data, Lines, lines_to_text
-from metaopt_fast.cli.figures import Scored
-from metaopt_fast.cli.fitted_report import ScoredReport
+from metaopt_fast.cli.data_report import Lines, lines_to_text
+from metaopt_fast.cli.fitted_report import FittedReport
 from metaopt_fast.cli.output import draw
 from metaopt_fast.cli.tune_report import SHOWN
-from metaopt_fast.files.table import label_of_class
-from metaopt_fast.models.model import LOGISTIC, SOFTMAX, Label
-from metaopt_fast.models.preparation import Preparation, RawRows
-from metaopt_fast.selection.networks import Ensemble
+from metaopt_fast.models.network_model import NetworkModel
 from metaopt_fast.selection.tune_networks import N_STARTS, PENALTIES, RATES, NetworkTuneResult
-from metaopt_fast.typing import Float64Array
-
-
-class FittedNetwork(NamedTuple):
-    """A network that knows its columns and classes, for scores.
-
-    Attributes
-    ----------
-    ensemble : Ensemble
-    preparation : Preparation
-    positive : str, int, float or None
-        The class that decisions above 0 are for; None of more than two classes.
-    """
-
-    ensemble: Ensemble
-    preparation: Preparation
-    positive: Label | None
-
-    @classmethod
-    def of(cls, ensemble: Ensemble, data: Data) -> Self:
-        """Return the network of the data's columns."""
-        names = data.table.class_names
-        positive = label_of_class(names[1]) if len(names) == 2 else None
-        return cls(ensemble, data.preparation, positive)
-
-    @property
-    def link(self) -> str:
-        """How decisions become probabilities."""
-        return SOFTMAX if self.positive is None else LOGISTIC
-
-    def decisions_of(self, rows: RawRows) -> Float64Array:
-        """Return the decision of each row for the positive class, or each class: (n_rows, K)."""
-        return self.ensemble.decisions(self.preparation.apply(rows)).reshape(len(rows.X), -1)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class NetworkTuneReport(ScoredReport):
+class NetworkTuneReport(FittedReport):
     """A tuning of networks, as the command line tells it.
 
     Attributes
@@ -60,7 +23,7 @@ class NetworkTuneReport(ScoredReport):
     result : NetworkTuneResult
     isa : str
     n_threads : int
-    network : FittedNetwork
+    model : NetworkModel
         The network of the best candidate, trained on all training rows.
     """
 
@@ -68,16 +31,11 @@ class NetworkTuneReport(ScoredReport):
     result: NetworkTuneResult
     isa: str
     n_threads: int
-    network: FittedNetwork
-
-    @property
-    def scored(self) -> Scored:
-        return self.network
+    model: NetworkModel
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain numbers, strings, lists and dicts, for JSON."""
-        result, ensemble = self.result, self.network.ensemble
-        coefs, intercepts = ensemble.layers(0)
+        result, networks = self.result, self.model.networks
         return {
             "metamodel": "network",
             "best": self._candidate(result.best),
@@ -90,20 +48,26 @@ class NetworkTuneReport(ScoredReport):
             "n_threads": self.n_threads,
             "config": {
                 "seed": self.seed,
-                "n_hidden": ensemble.candidate.n_hidden,
-                "activation": ensemble.candidate.activation,
+                "n_hidden": networks.n_hidden,
+                "activation": networks.activation,
                 "n_starts": N_STARTS,
                 "learning_rate": list(RATES),
                 "l2": list(PENALTIES),
             },
-            "data": self.data.to_dict(),
+            **self.fitted_to_dict(),
+        }
+
+    def parameters_to_dict(self) -> dict[str, Any]:
+        """Return the layers of the network, and how it was trained, for JSON."""
+        ensemble = self.result.ensemble
+        coefs, intercepts = ensemble.layers(0)
+        return {
             "network": {
                 "coefs": [layer.tolist() for layer in coefs],
                 "intercepts": [layer.tolist() for layer in intercepts],
                 "n_iter": int(ensemble.n_iter[0]),
                 "best_iter": int(ensemble.best_iter[0]),
-            },
-            **self.scored_to_dict(),
+            }
         }
 
     def _candidate(self, index: int) -> dict[str, Any]:
@@ -119,17 +83,17 @@ class NetworkTuneReport(ScoredReport):
 
     def to_text(self) -> str:
         """Return tables for a terminal."""
-        parts = [self._what(), self._found(), self.scored_to_lines()]
+        parts = [self._what(), self._found(), self.fitted_to_lines()]
         return lines_to_text([*parts, self._ranking()])
 
     def _what(self) -> Lines:
-        result, candidate = self.result, self.network.ensemble.candidate
+        result, networks = self.result, self.model.networks
         n_classes = len(self.data.table.class_names)
         return [
             *self.data.to_lines("standardized by the training rows, of each fold anew"),
             (
                 "model",
-                f"network of {candidate.n_hidden} hidden units ({candidate.activation})"
+                f"network of {networks.n_hidden} hidden units ({networks.activation})"
                 + (f", {n_classes} classes" if n_classes > 2 else ""),
             ),
             (
@@ -141,7 +105,7 @@ class NetworkTuneReport(ScoredReport):
         ]
 
     def _found(self) -> Lines:
-        result, ensemble = self.result, self.network.ensemble
+        result, ensemble = self.result, self.result.ensemble
         n_models, best = result.scores.size, result.best
         return [
             ("best", f"learning rate {result.learning_rate[best]:.6g}, l2 {result.l2[best]:.6g}"),

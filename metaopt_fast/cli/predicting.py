@@ -7,13 +7,16 @@ import csv
 import io
 import json
 
+import numpy as np
+
 from metaopt_fast.cli.data import raw_rows, read
-from metaopt_fast.cli.data_report import lines_to_text
+from metaopt_fast.cli.data_report import lines_to_text, named
 from metaopt_fast.cli.figures import figures_of, figures_to_lines
 from metaopt_fast.cli.output import check_output, write_output
+from metaopt_fast.cli.waiting import PROGRESS, waiting
 from metaopt_fast.files.table import Table
 from metaopt_fast.files.wanted import Wanted
-from metaopt_fast.models.model import Model
+from metaopt_fast.models.fitted import FittedModel
 from metaopt_fast.models.model_file import load_model
 from metaopt_fast.models.preparation import unknown_values
 from metaopt_fast.validation.text import shown
@@ -25,8 +28,8 @@ def predict(arguments: argparse.Namespace) -> tuple[str, list[str]]:
         check_output(arguments.output, arguments.force)
     model = load_model(arguments.model)
     if arguments.proba and model.link is None:
-        model.probabilities_of(model.intercept)  # raises what is to be said
-    table = read(arguments.file, _wanted(model, is_labelled=False))
+        model.probabilities_of(np.empty(0))  # raises what is to be said
+    table = _read(arguments, _wanted(model, is_labelled=False))
     decisions = model.decisions_of(raw_rows(table))
     decisions = decisions if model.positive is None else decisions[:, 0]
     text = io.StringIO()
@@ -56,14 +59,19 @@ def score(arguments: argparse.Namespace) -> tuple[str, list[str]]:
         classes=tuple(map(str, model.classes)),
         positive=None if model.positive is None else str(model.positive),
     )
-    table = read(arguments.file, wanted)
+    table = _read(arguments, wanted)
     figures = figures_of(model, table)
     if arguments.json:
         return json.dumps(figures, indent=1, allow_nan=False) + "\n", _notes(model, table)
     return lines_to_text([figures_to_lines("scored", figures)]), _notes(model, table)
 
 
-def _wanted(model: Model, *, is_labelled: bool) -> Wanted:
+def _read(arguments: argparse.Namespace, wanted: Wanted) -> Table:
+    with waiting(f"reading {named(arguments.file)}", PROGRESS[arguments.progress]):
+        return read(arguments.file, wanted)
+
+
+def _wanted(model: FittedModel, *, is_labelled: bool) -> Wanted:
     """Return what is asked of a file that has a model's features."""
     features = model.preparation.features
     texts = frozenset(feature.name for feature in features if feature.values is not None)
@@ -77,7 +85,7 @@ def _wanted(model: Model, *, is_labelled: bool) -> Wanted:
     )
 
 
-def _notes(model: Model, table: Table) -> list[str]:
+def _notes(model: FittedModel, table: Table) -> list[str]:
     """Return what was detected in a file, and the values that the training rows did not have."""
     unknown = [
         f"column {shown(name)} has values that no training row had, in {n_rows:,} of the rows: "

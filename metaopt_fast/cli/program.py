@@ -18,7 +18,7 @@ from metaopt_fast.cli.arguments import PROGRAM, make_parser
 from metaopt_fast.cli.comparison import fitted
 from metaopt_fast.cli.data import DataSettings, read_data
 from metaopt_fast.cli.data_report import STDIN, Data, named
-from metaopt_fast.cli.fitted_report import ScoredReport
+from metaopt_fast.cli.fitted_report import FittedReport
 from metaopt_fast.cli.job import (
     Job,
     Settings,
@@ -32,7 +32,7 @@ from metaopt_fast.cli.output import check_output, check_picture, draw, printable
 from metaopt_fast.cli.report import Report
 from metaopt_fast.cli.stop import TERMINATED, Stop, taken_for_ctrl_c
 from metaopt_fast.cli.values import kind_of
-from metaopt_fast.cli.waiting import waiting
+from metaopt_fast.cli.waiting import PROGRESS, waiting
 from metaopt_fast.evolution.result import EvolveResult
 from metaopt_fast.files.owned import CheckpointError
 from metaopt_fast.floating_errors import shielded
@@ -42,7 +42,6 @@ from metaopt_fast.search.result import SearchResult
 from metaopt_fast.validation.text import shown
 
 SUCCESS, FAILURE = 0, 1
-PROGRESS: dict[str, bool | str] = {"auto": True, "always": "always", "never": False}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -341,7 +340,7 @@ def _finish(arguments: argparse.Namespace, job: Job, result: SearchResult | Evol
     return _complain(what, arguments.stop.status)
 
 
-def _deliver(arguments: argparse.Namespace, report: ScoredReport) -> None:
+def _deliver(arguments: argparse.Namespace, report: FittedReport) -> None:
     """Write and print the report."""
     try:
         _write(arguments, report)
@@ -349,8 +348,8 @@ def _deliver(arguments: argparse.Namespace, report: ScoredReport) -> None:
         sys.stdout.write(printable(report.to_json() if arguments.json else report.to_text()))
 
 
-def _write(arguments: argparse.Namespace, report: Any) -> None:
-    """Write the files that were asked for; where that is one of a model, the report has one."""
+def _write(arguments: argparse.Namespace, report: FittedReport) -> None:
+    """Write the files that were asked for."""
     if arguments.output is not None:
         write_output(arguments.output, report.to_json().encode(), arguments.force)
     if arguments.model is not None:

@@ -12,12 +12,12 @@ from metaopt_fast.cli.data_report import Lines, candidate_name, lines_to_text
 from metaopt_fast.cli.figures import (
     coefficients_to_lines,
 )
-from metaopt_fast.cli.fitted_report import FittedReport
+from metaopt_fast.cli.fitted_report import LinearReport
 from metaopt_fast.cli.job import Settings
 from metaopt_fast.cli.output import draw
 from metaopt_fast.evolution.result import EvolveResult
 from metaopt_fast.floating_errors import shielded
-from metaopt_fast.models.model import LOGISTIC
+from metaopt_fast.models.fitted import LOGISTIC
 from metaopt_fast.objectives.count_objective import INFEASIBLE, CountObjective
 from metaopt_fast.objectives.pointwise import PointwiseLoss
 from metaopt_fast.objectives.softmax import SoftmaxLoss
@@ -31,7 +31,7 @@ from metaopt_fast.validation.text import shown
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Report(FittedReport):
+class Report(LinearReport):
     """A search, beside theta = 0 and a model that is fitted to its optimum.
 
     Attributes

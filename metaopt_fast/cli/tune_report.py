@@ -10,7 +10,7 @@ from metaopt_fast.cli.data_report import Lines, lines_to_text
 from metaopt_fast.cli.figures import (
     coefficients_to_lines,
 )
-from metaopt_fast.cli.fitted_report import FittedReport
+from metaopt_fast.cli.fitted_report import LinearReport
 from metaopt_fast.cli.output import draw
 from metaopt_fast.selection.tune import TuneResult
 
@@ -24,7 +24,7 @@ MODELS = {
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class TuneReport(FittedReport):
+class TuneReport(LinearReport):
     """A tuning, as the command line tells it.
 
     Attributes

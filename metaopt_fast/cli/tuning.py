@@ -9,19 +9,21 @@ from metaopt_fast._version import __version__
 from metaopt_fast.cli.arguments import PROGRAM
 from metaopt_fast.cli.data import DataSettings, prepared_by
 from metaopt_fast.cli.data_report import Data
-from metaopt_fast.cli.network_report import FittedNetwork, NetworkTuneReport
+from metaopt_fast.cli.network_report import NetworkTuneReport
 from metaopt_fast.cli.tune_report import TuneReport
 from metaopt_fast.files.table import label_of_class
 from metaopt_fast.machine import config
-from metaopt_fast.models.model import LOGISTIC, Model
+from metaopt_fast.models.fitted import LOGISTIC
+from metaopt_fast.models.model import Model
+from metaopt_fast.models.network_model import NetworkModel
 from metaopt_fast.selection.multiclass_scores import MULTICLASS_SCORES
 from metaopt_fast.selection.scores import MACHINE_SCORES, SCORES
 from metaopt_fast.selection.tune import tune
 from metaopt_fast.selection.tune_networks import tune_networks
 
-# Options that are of one kind of models; a file of a model holds a linear one.
+# Options that are of one kind of models.
 OF_METAMODELS = {
-    **dict.fromkeys(("low", "high", "l1_ratio", "loss", "model"), "linear"),
+    **dict.fromkeys(("low", "high", "l1_ratio", "loss"), "linear"),
     "hidden": "network",
 }
 
@@ -110,6 +112,21 @@ def run_network_tune(
         n_threads=arguments.threads,
     )
     arguments.stop.is_reporting = True
+    model = NetworkModel.of(
+        result.ensemble.networks,
+        data.preparation,
+        [label_of_class(name) for name in data.table.class_names],
+        {
+            "program": f"{PROGRAM} tune",
+            "version": __version__,
+            **data.provenance,
+            "metamodel": "network",
+            "learning_rate": float(result.learning_rate[result.best]),
+            "l2": float(result.l2[result.best]),
+            "scoring": result.scoring,
+            "seed": arguments.seed,
+        },
+    )
     found = config()
     return NetworkTuneReport(
         data=data,
@@ -117,5 +134,6 @@ def run_network_tune(
         result=result,
         isa=found["isa"],
         n_threads=arguments.threads or found["n_threads"],
-        network=FittedNetwork.of(result.ensemble, data),
+        model=model,
+        kept=arguments.model,
     )

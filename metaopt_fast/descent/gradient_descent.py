@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -37,6 +38,7 @@ from metaopt_fast.runs.evaluation import (
     is_smooth,
     traits,
 )
+from metaopt_fast.runs.provenance import model_of_objective
 from metaopt_fast.samplers.base import MAX_SEED
 from metaopt_fast.typing import (
     BatchDifferentiable,
@@ -268,6 +270,7 @@ def gradient_descent(
     rule = _make_rule(method, np.atleast_2d(start).shape, descents, rate, options, epoch)
     rule = rule if schedule is None else Scheduled(rule, schedule)
     runs = descend(evaluation, rule, np.atleast_2d(start), limits, epoch, held_out)
+    runs = replace(runs, config=model_of_objective(objective))
     return runs[0] if descents.n_runs is None else runs
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.models.of_result import Predicting
 from metaopt_fast.notebook import card
+from metaopt_fast.typing import Counts, Float64Array, Floats, Words
 from metaopt_fast.validation.frames import frame_of
 from metaopt_fast.validation.values import check_integer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from pandas import DataFrame
 
 
 class Status(IntEnum):
@@ -40,7 +43,7 @@ STATUSES = ("", *(status.name.lower() for status in Status))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DescentResult:
+class DescentResult(Predicting):
     """End of a gradient descent, or of K of them.
 
     Of K descents, each attribute is an array with one more dimension in front, of length K, and
@@ -75,18 +78,22 @@ class DescentResult:
     validation_trace : numpy.ndarray of shape (n_iter + 1,) or None
         The loss of held-out rows at the start and after each step, as `trace`; infinity where it is
         no finite number.
+    config : dict
+        What a model of theta is to know of the objective: its class, whether there is an intercept,
+        names of columns and labels that are not usual.
     """
 
     theta: npt.NDArray[np.float64]
-    loss: Any
-    gradient_norm: Any
-    n_iter: Any
-    status: Any
-    learning_rate: Any
+    loss: Floats
+    gradient_norm: Floats
+    n_iter: Counts
+    status: Words
+    learning_rate: Floats
     trace: npt.NDArray[np.float64]
-    validation_loss: Any = None
-    best_iter: Any = None
+    validation_loss: Floats | None = None
+    best_iter: Counts | None = None
     validation_trace: npt.NDArray[np.float64] | None = None
+    config: dict[str, Any] = field(default_factory=dict)
 
     @property
     def best(self) -> int:
@@ -96,6 +103,11 @@ class DescentResult:
         """
         losses = np.atleast_1d(self.loss if self.validation_loss is None else self.validation_loss)
         return int(np.argmin(np.where(np.isnan(losses), np.inf, losses)))
+
+    @property
+    def _best_theta(self) -> Float64Array:
+        best: Float64Array = np.atleast_2d(self.theta)[self.best]
+        return best
 
     def __len__(self) -> int:
         """How many descents these are."""
@@ -112,27 +124,18 @@ class DescentResult:
         k = check_integer("the number of a descent", k, -len(self))
         if k >= len(self):
             raise IndexError(f"descent {k} of {len(self)} is none: pass a number below that.")
-        n_iter = int(self.n_iter[k])
+        names = ["loss", "gradient_norm", "n_iter", "status", "learning_rate"]
+        names += ["validation_loss", "best_iter"] * (self.validation_trace is not None)
+        one: dict[str, Any] = {name: getattr(self, name)[k].item() for name in names}
+        part = slice(one["n_iter"] + 1)
+        if self.validation_trace is not None:
+            one["validation_trace"] = self.validation_trace[k, part].copy()
         return DescentResult(
             theta=self.theta[k].copy(),
-            loss=float(self.loss[k]),
-            gradient_norm=float(self.gradient_norm[k]),
-            n_iter=n_iter,
-            status=str(self.status[k]),
-            learning_rate=float(self.learning_rate[k]),
-            trace=self.trace[k, : n_iter + 1].copy(),
-            **self._judged(k, n_iter),
+            trace=self.trace[k, part].copy(),
+            config=self.config,
+            **one,
         )
-
-    def _judged(self, k: int, n_iter: int) -> dict[str, Any]:
-        """Return what held-out rows say of the k-th of K descents."""
-        if self.validation_trace is None:
-            return {}
-        return {
-            "validation_loss": float(self.validation_loss[k]),
-            "best_iter": int(self.best_iter[k]),
-            "validation_trace": self.validation_trace[k, : n_iter + 1].copy(),
-        }
 
     def plot_trace(self, ax: Axes | None = None) -> Axes:
         """Draw the loss after each step, of many descents with the best one in front.
@@ -161,7 +164,7 @@ class DescentResult:
     def __repr__(self) -> str:
         if self.theta.ndim == 1:
             return f"DescentResult: {self._ending()}\n{self._rows()}"
-        counts = Counter(self.status.tolist()).most_common()
+        counts = Counter(np.asarray(self.status).tolist()).most_common()
         endings = ", ".join(f"{count:,} {status}" for status, count in counts)
         return (
             f"DescentResult of {len(self):,} descents: {endings}\n"
@@ -170,7 +173,7 @@ class DescentResult:
             f"{self[self.best]._rows()}"
         )
 
-    def to_frame(self) -> Any:
+    def to_frame(self) -> DataFrame:
         """Return how the descents ended as a pandas.DataFrame: a row for each, without thetas."""
         names = ["loss", "gradient_norm", "n_iter", "status", "learning_rate"]
         names += ["validation_loss", "best_iter"] * (self.validation_trace is not None)
@@ -178,7 +181,7 @@ class DescentResult:
 
     def _repr_html_(self) -> str:
         one = self if self.theta.ndim == 1 else self[self.best]
-        return card(repr(self), [], enumerate(one.trace.tolist()))
+        return card(repr(self), self._coefficients(), enumerate(one.trace.tolist()))
 
     def _ending(self) -> str:
         noun = "step" if self.n_iter == 1 else "steps"

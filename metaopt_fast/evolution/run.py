@@ -30,7 +30,7 @@ from metaopt_fast.validation.values import check_path, describe
 # Entries of a configuration that a resumed run may change: they cannot change what is done already.
 FREE_ENTRIES = (
     *("generations", "patience", "tol", "isa", "n_threads", "versions", "metadata"),
-    *("feature_names", "classes"),
+    *("feature_names", "classes", "network"),
 )
 
 # A checkpoint takes at most so large a part of the time. It grows with the trace: 7 ms after 100

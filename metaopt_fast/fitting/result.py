@@ -14,16 +14,18 @@ import numpy.typing as npt
 from metaopt_fast.arithmetic import log
 from metaopt_fast.fitting.choice import within_one_standard_error
 from metaopt_fast.floating_errors import shielded
-from metaopt_fast.models.model import LOGISTIC, SOFTMAX, Model
+from metaopt_fast.models.fitted import LOGISTIC, SOFTMAX
+from metaopt_fast.models.model import Model
 from metaopt_fast.models.preparation import Preparation
 from metaopt_fast.notebook import card
 from metaopt_fast.plots import axes
-from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
+from metaopt_fast.typing import BoolArray, Float64Array, IndexArray, Label
 from metaopt_fast.validation.frames import as_frame, frame_of
 from metaopt_fast.validation.values import check_flag, check_integer, describe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from pandas import DataFrame
 
 
 class Status(IntEnum):
@@ -111,7 +113,7 @@ class FitResult:
     validation_loss: Float64Array | None
     validation_accuracy: Float64Array | None
     status: npt.NDArray[np.str_]
-    classes: list[Any]
+    classes: list[Label]
     feature_names: tuple[str, ...]
     fit_intercept: bool
     n_nonzero: IndexArray
@@ -166,7 +168,7 @@ class FitResult:
             )
         return self.validation_loss
 
-    def to_frame(self) -> Any:
+    def to_frame(self) -> DataFrame:
         """Return what is known of the models as a pandas.DataFrame: a row for each, or for each
         model and fold.
 

@@ -15,27 +15,57 @@ import numpy as np
 
 from metaopt_fast.data.standardize import Standardization
 from metaopt_fast.files.table import check_file
-from metaopt_fast.models.model import LOGISTIC, SOFTMAX, Label, Model
+from metaopt_fast.models.fitted import LOGISTIC, SOFTMAX, FittedModel
+from metaopt_fast.models.model import Model
+from metaopt_fast.models.network_model import NetworkModel
+from metaopt_fast.models.networks import Networks
 from metaopt_fast.models.preparation import Feature, Preparation
-from metaopt_fast.typing import Float64Array
+from metaopt_fast.typing import Float64Array, Label
 from metaopt_fast.validation.text import shown
 from metaopt_fast.validation.values import describe
 
-FORMAT, SCHEMA = "metaopt_fast model", 1
+FORMAT = "metaopt_fast model"
+# What a file holds; version 0.1.0 knows the first and says so of the other.
+LINEAR, NETWORK = 1, 2
 # Of a file: a hundred coefficients for each of ten thousand columns are 25 MB.
 MAX_BYTES = 2**26
 # Of a number's text: "-0x1.fffffffffffffp+1023" has 23 letters.
 LONGEST_NUMBER = 32
 LARGEST_EXPONENT = 1100
 MISSING = ("error", "mean", "drop")
+ACTIVATIONS = ("tanh", "relu")
 
 
 def to_json(model: Model) -> str:
-    """Return a model as JSON."""
+    """Return a linear model as JSON."""
+    parameters = {
+        "coefficients": [_hexadecimal(row) for row in model.coef],
+        "intercepts": _hexadecimal(model.intercept),
+    }
+    return _text(model, LINEAR, parameters)
+
+
+def network_to_json(model: NetworkModel) -> str:
+    """Return a network, or several, as JSON: lines of units and of outputs, biases last."""
+    networks = model.networks
+    parameters = {
+        "activation": networks.activation,
+        "networks": [
+            {
+                "units": [_hexadecimal(line) for line in units],
+                "outputs": [_hexadecimal(line) for line in outputs],
+            }
+            for units, outputs in zip(*networks.lines(), strict=True)
+        ],
+    }
+    return _text(model, NETWORK, parameters)
+
+
+def _text(model: FittedModel, schema: int, parameters: dict[str, Any]) -> str:
     preparation, measured = model.preparation, model.preparation.measured
     content = {
         "format": FORMAT,
-        "schema": SCHEMA,
+        "schema": schema,
         "classes": [_label_to_json(label) for label in model.classes],
         "positive": None if model.positive is None else model.classes.index(model.positive),
         "link": model.link,
@@ -56,8 +86,7 @@ def to_json(model: Model) -> str:
             "remainder": _hexadecimal(measured.remainder),
             "deviation": _hexadecimal(measured.deviation),
         },
-        "coefficients": [_hexadecimal(row) for row in model.coef],
-        "intercepts": _hexadecimal(model.intercept),
+        **parameters,
         "provenance": model.provenance,
     }
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
@@ -74,8 +103,8 @@ def _label_to_json(label: Label) -> Any:
     return {"integer": str(label)} if isinstance(label, int) else {"float": label.hex()}
 
 
-def load_model(path: str | os.PathLike[str]) -> Model:
-    """Read a model from the JSON file that ``--model`` of ``metaopt-fast`` or `Model.save` wrote.
+def load_model(path: str | os.PathLike[str]) -> Model | NetworkModel:
+    """Read a model from the JSON file that ``--model`` of ``metaopt-fast`` or its `save` wrote.
 
     Nothing in it is executed.
 
@@ -85,7 +114,7 @@ def load_model(path: str | os.PathLike[str]) -> Model:
 
     Returns
     -------
-    Model
+    Model or NetworkModel
 
     Raises
     ------
@@ -110,7 +139,7 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     return parse(name, content)
 
 
-def parse(name: str, content: bytes) -> Model:
+def parse(name: str, content: bytes) -> Model | NetworkModel:
     """Return the model that a file's content says; `name` is the file's in errors."""
     try:
         found = json.loads(content, parse_constant=_nothing)
@@ -119,10 +148,10 @@ def parse(name: str, content: bytes) -> Model:
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise _no_model(name)
     schema = found.get("schema")
-    if type(schema) is int and schema > SCHEMA:
+    if type(schema) is int and schema > NETWORK:
         raise ValueError(
             f"{shown(name)} has schema {str(schema)[:20]}, and this version of metaopt_fast reads "
-            f"up to {SCHEMA}: update it, by pip install -U metaopt_fast."
+            f"up to {NETWORK}: update it, by pip install -U metaopt_fast."
         )
     return _Contents(name, found).model()
 
@@ -141,11 +170,10 @@ class _Contents:
     def __init__(self, path: str, found: dict[str, Any]) -> None:
         self._path, self._found = path, found
 
-    def model(self) -> Model:
+    def model(self) -> Model | NetworkModel:
         """Return the model."""
-        self._check(
-            type(self._found.get("schema")) is int and self._found["schema"] == SCHEMA, "schema"
-        )
+        schema = self._found.get("schema")
+        self._check(type(schema) is int and schema in (LINEAR, NETWORK), "schema")
         classes = self._list("classes", self._label, 2)
         self._check(len(set(classes)) == len(classes), "classes")
         kinds = set(map(type, classes))
@@ -153,21 +181,37 @@ class _Contents:
         self._check(sorted(classes) == classes, "classes")
         positive = self._positive(classes)
         link = self._found.get("link")
-        links = (LOGISTIC, None) if positive is not None else (SOFTMAX, None)
-        self._check(link in links and not isinstance(link, (list, dict)), "link")
+        known = LOGISTIC if positive is not None else SOFTMAX
+        self._check(link == known or (link is None and schema == LINEAR), "link")
         preparation = self._preparation()
-        shape = (1 if positive is not None else len(classes)), len(preparation.names)
+        n_outputs = 1 if positive is not None else len(classes)
         provenance = self._found.get("provenance")
         self._check(isinstance(provenance, dict), "provenance")
-        return Model(
-            tuple(classes),
-            positive,
-            preparation,
-            self._matrix("coefficients", shape),
-            self._numbers(self._found, "intercepts", shape[0]),
-            link,
-            dict(provenance or {}),
-        )
+        where = dict(provenance or {})
+        if schema == NETWORK:
+            networks = self._networks(n_outputs, len(preparation.names))
+            return NetworkModel(tuple(classes), positive, preparation, networks, where)
+        coef = self._matrix(self._found, "coefficients", (n_outputs, len(preparation.names)))
+        intercepts = self._numbers(self._found, "intercepts", n_outputs)
+        return Model(tuple(classes), positive, preparation, coef, intercepts, link, where)
+
+    def _networks(self, n_outputs: int, n_columns: int) -> Networks:
+        activation = self._found.get("activation")
+        self._check(isinstance(activation, str) and activation in ACTIVATIONS, "activation")
+        entries = self._list("networks", lambda entry: entry, 1)
+        units = entries[0].get("units") if isinstance(entries[0], dict) else None
+        self._check(isinstance(units, list) and len(units) > 0, "units")
+        n_hidden = len(units or ())
+        thetas = [
+            np.concatenate(
+                [
+                    self._matrix(entry, "units", (n_hidden, n_columns + 1)).ravel(),
+                    self._matrix(entry, "outputs", (n_outputs, n_hidden + 1)).ravel(),
+                ]
+            )
+            for entry in entries
+        ]
+        return Networks(str(activation), n_hidden, n_outputs, np.array(thetas))
 
     def _check(self, is_right: bool, what: str) -> None:
         if not is_right:
@@ -217,8 +261,8 @@ class _Contents:
         self._check(isinstance(texts, list) and len(texts) == count, name)
         return np.array([self._number(text, name) for text in texts or ()], np.float64)
 
-    def _matrix(self, name: str, shape: tuple[int, int]) -> Float64Array:
-        rows = self._found.get(name)
+    def _matrix(self, where: Any, name: str, shape: tuple[int, int]) -> Float64Array:
+        rows = where.get(name) if isinstance(where, dict) else None
         self._check(isinstance(rows, list) and len(rows) == shape[0], name)
         return np.array([self._numbers({name: row}, name, shape[1]) for row in rows or ()])
 

@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.typing import Float64Array
+from metaopt_fast.typing import Float64Array, Label
 
 if TYPE_CHECKING:
     from metaopt_fast.models.model import Model
+    from metaopt_fast.models.network_model import NetworkModel
+    from metaopt_fast.models.pipeline import Pipeline
 
 
-class Predicting:
-    """A result of linear models, whose configuration says what rows they were."""
+class Predicting(ABC):
+    """A result of linear models or of networks, whose configuration says what rows they were of."""
 
     __slots__ = ()
 
     config: dict[str, Any]
 
     @property
-    def theta(self) -> Float64Array:
-        """The best theta."""
-        raise NotImplementedError
+    @abstractmethod
+    def _best_theta(self) -> Float64Array:
+        """The theta that predicts."""
 
-    def model(self) -> Model:
-        """Return the best theta as a `Model`, which knows its classes and, where X was a frame, its
-        columns by name: it predicts, is saved to a file and becomes scikit-learn's own.
+    def model(self) -> Model | NetworkModel:
+        """Return the best theta as a `Model`, or a `NetworkModel`, which knows its classes and,
+        where X was a frame, its columns by name: it predicts, is saved to a file and becomes
+        scikit-learn's own.
 
         Raises
         ------
         ValueError
-            If the objective was none of linear models.
+            If the objective was none of linear models or networks.
 
         Examples
         --------
@@ -42,25 +46,43 @@ class Predicting:
         >>> result.model().predict([[3.0], [-3.0]]).tolist()
         ['yes', 'no']
         """
-        from metaopt_fast.models.model import LOGISTIC, SOFTMAX, Model
+        network = self.config.get("network")
+        if network is None:
+            return self._linear_model()
+        from metaopt_fast.models.network_model import NetworkModel
+        from metaopt_fast.models.networks import Networks
         from metaopt_fast.models.preparation import Preparation
 
-        config, theta = self.config, self.theta
-        has_intercept = config.get("fit_intercept")
+        networks = Networks(**network, theta=self._best_theta[None])
+        n_features = networks.lines()[0].shape[2] - 1
+        preparation = Preparation.none(self._names(n_features))
+        return NetworkModel.of(networks, preparation, self._classes)
+
+    def _linear_model(self) -> Model:
+        from metaopt_fast.models.fitted import LOGISTIC, SOFTMAX
+        from metaopt_fast.models.model import Model
+        from metaopt_fast.models.preparation import Preparation
+
+        config, theta = self.config, self._best_theta
         if not self._is_linear:
             raise ValueError(
                 f"the result is of an objective {config.get('objective')!r}, which does not say "
                 "that theta is of a linear model: use result.theta."
             )
-        classes = config.get("classes", [0, 1])
         if config["objective"] == "SoftmaxLoss":
-            theta = theta.reshape(len(classes), -1)
-        if not has_intercept:
+            theta = theta.reshape(len(self._classes), -1)
+        if not config["fit_intercept"]:
             theta = np.concatenate([theta, np.zeros((*theta.shape[:-1], 1))], axis=-1)
-        n_features = theta.shape[-1] - 1
-        names = config.get("feature_names", [f"x{j}" for j in range(n_features)])
+        preparation = Preparation.none(self._names(theta.shape[-1] - 1))
         link = {"LogisticLoss": LOGISTIC, "SoftmaxLoss": SOFTMAX}.get(config["objective"])
-        return Model.linear(theta, Preparation.none(tuple(names)), classes, link=link)
+        return Model.linear(theta, preparation, self._classes, link=link)
+
+    @property
+    def _classes(self) -> list[Label]:
+        return list(self.config.get("classes", [0, 1]))
+
+    def _names(self, n_features: int) -> list[str]:
+        return list(self.config.get("feature_names", [f"x{j}" for j in range(n_features)]))
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """Return the class of each row by the best theta, shape (n_rows,).
@@ -75,11 +97,11 @@ class Predicting:
         Raises
         ------
         ValueError
-            If the objective was another than the logistic loss, or that of softmax.
+            If the objective was another than the logistic loss, or that of softmax or of networks.
         """
         return self.model().predict_proba(X)
 
-    def to_sklearn(self) -> Any:
+    def to_sklearn(self) -> Pipeline:
         """Return scikit-learn's own Pipeline of the best theta, fitted."""
         return self.model().to_sklearn()
 
@@ -92,4 +114,4 @@ class Predicting:
         """Return the weights of two classes by name; none of other models."""
         if not self._is_linear or self.config["objective"] == "SoftmaxLoss":
             return []
-        return [(one.name, one.weight) for one in self.model().coefficients()[0]]
+        return [(one.name, one.weight) for one in self._linear_model().coefficients()[0]]

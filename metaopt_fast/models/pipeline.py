@@ -5,19 +5,26 @@ The one place outside ``metaopt_fast.sklearn`` that imports scikit-learn.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from metaopt_fast.data.standardize import Standardization
+from metaopt_fast.models.fitted import FittedModel
 from metaopt_fast.models.model import Model
+from metaopt_fast.models.network_model import NetworkModel
 from metaopt_fast.models.preparation import Feature, Preparation
 from metaopt_fast.typing import BoolArray
 
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline as Pipeline
 
-def to_pipeline(model: Model) -> Any:
-    """Return the fitted Pipeline of a model."""
+M = TypeVar("M", bound=FittedModel)
+
+
+def to_pipeline(model: M, classifier_of: Callable[[M], Any]) -> Pipeline:
+    """Return the fitted Pipeline of a model, and of what decides at its end."""
     try:
         from sklearn.pipeline import Pipeline
     except ImportError:
@@ -30,7 +37,7 @@ def to_pipeline(model: Model) -> Any:
         steps.append(("imputer", _imputer(preparation.features)))
     if preparation.is_standardized and preparation.measured is not None:
         steps.append(("scaler", _scaler(preparation.measured, preparation.is_constant)))
-    steps.append(("classifier", _classifier(model)))
+    steps.append(("classifier", classifier_of(model)))
     if not _is_mixed(preparation) and not _are_numbers(model.features):
         steps[0][1].feature_names_in_ = np.array(model.features, object)
     return Pipeline(steps)
@@ -99,7 +106,8 @@ def _scaler(measured: Standardization, is_constant: BoolArray) -> Any:
     return scaler
 
 
-def _classifier(model: Model) -> Any:
+def linear_classifier(model: Model) -> Any:
+    """Return the LogisticRegression of a model, or the LinearSVC where it has no probabilities."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.svm import LinearSVC
 
@@ -113,4 +121,25 @@ def _classifier(model: Model) -> Any:
     classifier.coef_, classifier.intercept_ = coef.copy(), intercept.copy()
     classifier.n_features_in_ = coef.shape[1]
     classifier.n_iter_ = np.zeros(1, np.int32)
+    return classifier
+
+
+def network_classifier(model: NetworkModel) -> Any:
+    """Return the MLPClassifier of a model of one network."""
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.preprocessing import LabelBinarizer
+
+    networks = model.networks
+    classifier = MLPClassifier((networks.n_hidden,), networks.activation, max_iter=1)
+    (units, outputs), (biases, thresholds) = networks.layers(0)
+    if len(model.classes) == 2 and networks.n_outputs == 2:
+        outputs, thresholds = outputs[:, 1:] - outputs[:, :1], thresholds[1:] - thresholds[:1]
+    elif model.positive is not None and model.positive != model.classes[1]:
+        outputs, thresholds = -outputs, -thresholds
+    classifier.coefs_, classifier.intercepts_ = [units, outputs], [biases, thresholds]
+    classifier.classes_ = model.label_array()
+    classifier._label_binarizer = LabelBinarizer().fit(classifier.classes_)
+    classifier.n_features_in_, classifier.n_outputs_ = len(units), outputs.shape[1]
+    classifier.n_layers_, classifier.n_iter_ = 3, 0
+    classifier.out_activation_ = "softmax" if outputs.shape[1] > 1 else "logistic"
     return classifier

@@ -12,11 +12,11 @@ import numpy.typing as npt
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.arithmetic import tanh
 from metaopt_fast.data.checks import (
+    check_classes,
     check_rows,
     check_sample_weight,
     check_whole_labels,
     check_X,
-    check_y,
 )
 from metaopt_fast.data.packed import Packed
 from metaopt_fast.data.packing import decisions_of, pack
@@ -28,6 +28,7 @@ from metaopt_fast.objectives.penalties import Penalty, WeightsL2
 from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED, BuiltInSampler, allocate
 from metaopt_fast.samplers.independent import Uniform
 from metaopt_fast.typing import Float64Array
+from metaopt_fast.validation.frames import frame_names
 from metaopt_fast.validation.values import (
     check_integer,
     check_n_threads,
@@ -123,13 +124,15 @@ class NetworkLoss(PenalisedLoss):
         self.l2: float = check_number("l2", l2, 0.0)
         super().__init__(True, dtype, n_threads)
         memory = check_storage(storage)
+        self.feature_names: tuple[str, ...] | None = frame_names("X", X)
         X = check_X(X)
         labels: npt.NDArray[Any]
         if n_classes is None:
-            self.n_outputs, self.n_classes, labels = 1, 2, check_y(y, len(X))
+            self.classes, labels = check_classes(y, len(X))
+            self.n_outputs, self.n_classes = 1, 2
         else:
             self.n_classes, labels = check_whole_labels(y, len(X), n_classes, MAX_OUTPUTS)
-            self.n_outputs = self.n_classes
+            self.classes, self.n_outputs = range(self.n_classes), self.n_classes
         weights = None
         if sample_weight is not None:
             weights = check_sample_weight(sample_weight, len(X))
@@ -151,6 +154,12 @@ class NetworkLoss(PenalisedLoss):
     def _is_by_class(self) -> bool:
         """Whether rows need not be of more than one class: there are outputs for all of them."""
         return self.n_outputs > 1
+
+    @property
+    def _architecture(self) -> dict[str, Any]:
+        """What a model of a theta is to know, for JSON."""
+        shape = ("activation", "n_hidden", "n_outputs")
+        return {name: getattr(self, name) for name in shape}
 
     def _connect(self) -> None:
         packed = self._packed

@@ -17,7 +17,7 @@ from metaopt_fast.runs.ranges import bounds
 from metaopt_fast.samplers.base import BuiltInSampler
 from metaopt_fast.samplers.box import Box
 from metaopt_fast.samplers.own import ANY_SAMPLER
-from metaopt_fast.typing import Array, Objective, SamplerLike
+from metaopt_fast.typing import Array, Objective, Parametric, SamplerLike
 from metaopt_fast.validation.identity import Names, is_built_in
 from metaopt_fast.validation.values import describe
 
@@ -96,16 +96,27 @@ def configuration(
     return config
 
 
-def told_of_columns(objective: Objective) -> dict[str, Any]:
+def told_of_columns(objective: Parametric) -> dict[str, Any]:
     """Return what models of an objective are to know, where it is not the usual: names of columns,
-    and labels other than 0 and 1 that JSON can hold."""
+    labels other than 0 and 1 that JSON can hold, and the shape of networks."""
     names, classes = (getattr(objective, name, None) for name in ("feature_names", "classes"))
     told: dict[str, Any] = {} if names is None else {"feature_names": list(names)}
     labels = [0, 1] if classes is None else list(classes)
     is_usual = labels == [0, 1] and all(type(label) is int for label in labels)
     if not is_usual and all(type(label) in (bool, int, float, str) for label in labels):
         told["classes"] = labels
+    if (architecture := getattr(objective, "_architecture", None)) is not None:
+        told["network"] = architecture
     return told
+
+
+def model_of_objective(objective: Parametric) -> dict[str, Any]:
+    """Return the entries of a configuration by which thetas become models."""
+    return {
+        "objective": type(objective).__name__,
+        "fit_intercept": _plain(traits(objective).fit_intercept),
+        **told_of_columns(objective),
+    }
 
 
 def _plain(value: object) -> bool | float | str | None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import textwrap
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from metaopt_fast.typing import Array, Float64Array
 from metaopt_fast.validation.frames import frame_of
 from metaopt_fast.validation.values import check_path
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 class SavedRun:
@@ -44,6 +47,10 @@ class SavedRun:
         return best
 
     @property
+    def _best_theta(self) -> Float64Array:
+        return self.theta
+
+    @property
     def loss(self) -> float:
         """The best loss."""
         return float(self.top["loss"][0])
@@ -53,7 +60,7 @@ class SavedRun:
         """Whether Ctrl-C ended the run."""
         return self.stopped_by == "interrupt"
 
-    def to_frame(self) -> Any:
+    def to_frame(self) -> DataFrame:
         """Return the best candidates as a pandas.DataFrame: what tells each, its loss, and its
         theta, by the names of columns if X was a frame.
 

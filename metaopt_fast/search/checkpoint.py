@@ -33,7 +33,7 @@ FORMAT_VERSION = 2
 # candidates there may be more than before, and names where there were none: see `Checkpoint.agree`.
 FREE_ENTRIES = (
     *("n_candidates", "isa", "n_threads", "prune", "versions", "metadata", "names"),
-    *("feature_names", "classes"),
+    *("feature_names", "classes", "network"),
 )
 
 # Shards that are folded at a time when a file is read.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # Entries of a configuration that may differ between shards of one search: they cannot change bits.
 LOCAL_ENTRIES = (
     *("start", "n_candidates", "isa", "n_threads", "prune", "versions", "metadata"),
-    *("stages", "feature_names", "classes"),
+    *("stages", "feature_names", "classes", "network"),
 )
 
 

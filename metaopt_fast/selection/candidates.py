@@ -94,7 +94,7 @@ class Descents:
     def batch_loss(self, thetas: Float64Array) -> Float64Array:
         """Return the validation losses; infinity where a descent diverged."""
         runs = self.run(thetas)
-        if (runs.status == "interrupted").any():
+        if np.any(runs.status == "interrupted"):
             raise KeyboardInterrupt
         return self.losses(runs)
 
@@ -104,7 +104,7 @@ class Descents:
             losses = np.array(runs.validation_loss)
         else:
             losses = np.array(self.validation.batch_loss(runs.theta), np.float64)
-        losses[runs.status == "diverged"] = np.inf
+        losses[np.asarray(runs.status) == "diverged"] = np.inf
         return losses
 
     def with_threads(self, n_threads: int | None) -> Self:

@@ -125,9 +125,10 @@ class DescentSearchResult:
         ]
         for k in range(min(6, len(self.validation_loss))):
             shown = ", ".join(f"{name}={v[k]:.4g}" for name, v in self.parameters.items())
+            one = self.runs[k]
             lines.append(
-                f"  {k + 1:>4}. {self.validation_loss[k]:.8g}  {self.runs.status[k]} after "
-                f"{self.runs.n_iter[k]:,}: {shown}"
+                f"  {k + 1:>4}. {self.validation_loss[k]:.8g}  {one.status} after "
+                f"{one.n_iter:,}: {shown}"
             )
         return "\n".join(lines)
 

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from metaopt_fast.arithmetic import expit, log, products, softmax, tanh
 from metaopt_fast.data.duplicates import sums
 from metaopt_fast.descent.gradient_descent import gradient_descent
 from metaopt_fast.descent.result import DescentResult
 from metaopt_fast.floating_errors import shielded
+from metaopt_fast.models.networks import Networks
 from metaopt_fast.objectives.network import NetworkLoss
 from metaopt_fast.selection.folds import Split, stratified_holdout
 from metaopt_fast.selection.multiclass_scores import MULTICLASS_SCORES
@@ -28,8 +28,6 @@ from metaopt_fast.typing import Float64Array, IndexArray
 TOGETHER = 2**18
 # Rows of a mini-batch: three blocks of rows, where MLPClassifier takes 200.
 BATCH_SIZE = 192
-# Activations that are held at once.
-CHUNK = 2**18
 
 
 class Candidate(NamedTuple):
@@ -125,56 +123,20 @@ class Ensemble(NamedTuple):
         """1 of two classes, else one for each."""
         return 1 if self.n_classes == 2 else self.n_classes
 
+    @property
+    def networks(self) -> Networks:
+        """The networks by themselves."""
+        shape = self.candidate
+        return Networks(shape.activation, shape.n_hidden, self.n_outputs, self.theta)
+
     def layers(self, k: int) -> tuple[list[Float64Array], list[Float64Array]]:
         """Return the weights and biases of network k, as scikit-learn's coefs_ and intercepts_."""
-        hidden, output = self._layers(self.theta[k : k + 1])
-        coefs = [hidden[0, :, :-1].T.copy(), output[0, :, :-1].T.copy()]
-        return coefs, [hidden[0, :, -1].copy(), output[0, :, -1].copy()]
+        return self.networks.layers(k)
 
-    def _layers(self, thetas: Float64Array) -> tuple[Float64Array, Float64Array]:
-        """Return lines of units: their weights, and the bias as the last entry."""
-        n_hidden = self.candidate.n_hidden
-        of_output = self.n_outputs * (n_hidden + 1)
-        hidden = thetas[:, :-of_output].reshape(len(thetas), n_hidden, -1)
-        return hidden, thetas[:, -of_output:].reshape(len(thetas), self.n_outputs, n_hidden + 1)
-
-    @shielded
     def decisions(self, X: Float64Array) -> Float64Array:
         """Return the log odds of the second class, shape (n,), or logarithms of probabilities of
         the classes, up to a constant of the row, shape (n, K)."""
-        step = max(1, CHUNK // (len(self.theta) * self.candidate.n_hidden))
-        parts = [self._decide(X[first : first + step]) for first in range(0, len(X), step)]
-        return np.concatenate(parts)
-
-    def _decide(self, X: Float64Array) -> Float64Array:
-        hidden, output = self._layers(self.theta)
-        n_networks, n_hidden, n_params = hidden.shape
-        units = hidden.reshape(-1, n_params)
-        sums_of_units = products(units[:, :-1], X) + units[:, -1:]
-        is_relu = self.candidate.activation == "relu"
-        activations = np.maximum(sums_of_units, 0) if is_relu else tanh(sums_of_units)
-        activations = activations.reshape(n_networks, n_hidden, len(X))
-        # Unit after unit: sums whose order hangs on nothing.
-        outputs = np.repeat(output[:, :, -1:], len(X), axis=2)
-        for unit in range(n_hidden):
-            outputs += output[:, :, unit, None] * activations[:, None, unit]
-        if self.n_outputs == 1:
-            return _mean_log_odds(outputs[:, 0])
-        return _mean_logarithms(outputs.transpose(0, 2, 1))
-
-
-def _mean_log_odds(outputs: Float64Array) -> Float64Array:
-    """Return the log odds of mean probabilities over the networks."""
-    if len(outputs) == 1:
-        return np.ascontiguousarray(outputs[0])
-    positive, negative = expit(outputs).mean(axis=0), expit(-outputs).mean(axis=0)
-    return np.asarray(log(positive) - log(negative))
-
-
-def _mean_logarithms(outputs: Float64Array) -> Float64Array:
-    if len(outputs) == 1:
-        return np.ascontiguousarray(outputs[0])
-    return log(np.asarray(softmax(np.ascontiguousarray(outputs)).mean(axis=0)))
+        return self.networks.decisions(X)
 
 
 @shielded
@@ -243,17 +205,18 @@ class _Trainer:
             min_delta=effort.min_delta,
             seed=effort.seed,
         )
-        if (runs.status == "interrupted").any():
+        if np.any(runs.status == "interrupted"):
             raise KeyboardInterrupt
         parts = [slice(k * n_starts, (k + 1) * n_starts) for k in range(len(candidates))]
         return [self._best(*pair, runs) for pair in zip(candidates, parts, strict=True)]
 
     def _best(self, candidate: Candidate, part: slice, runs: DescentResult) -> Ensemble:
         """Return the best networks of a candidate."""
-        losses = runs.loss if runs.validation_loss is None else runs.validation_loss
-        best_iter = runs.n_iter if runs.best_iter is None else runs.best_iter
+        losses = np.asarray(runs.loss if runs.validation_loss is None else runs.validation_loss)
+        n_iter = np.asarray(runs.n_iter)
+        best_iter = n_iter if runs.best_iter is None else np.asarray(runs.best_iter)
         kept = np.argsort(losses[part], kind="stable")[: self.effort.n_kept] + part.start
-        columns = (runs.theta, losses, runs.n_iter, best_iter)
+        columns = (runs.theta, losses, n_iter, best_iter)
         return Ensemble(candidate, self.n_classes, *(array[kept] for array in columns))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,9 @@ from metaopt_fast.models.model import Model
 from metaopt_fast.plots import axes
 from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.values import check_flag, check_integer, check_number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Natural logarithms of the least and the greatest penalty that is tried; of the common ones that
 # are tried before any descent, by large steps and then by small ones around the best of these; and
@@ -91,7 +94,7 @@ class PenaltyResult:
         """Return the model of all rows, as `FitResult.model` does."""
         return self.fit.model()
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the penalty of each group beside the best common one, and return the axes."""
         ax = axes("PenaltyResult.plot", ax)
         ax.plot(self.l2, "o", label="by group")
@@ -219,7 +222,7 @@ def tune_penalties(
         spread=spread,
         n_points=common.n_points + tuned.n_points,
         trace=run.trace,
-        status=run.status,
+        status=str(run.status),
         fit=fit,
         folds=fold,
     )

@@ -14,7 +14,6 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from metaopt_fast.descent.held_out import HeldOut
 from metaopt_fast.descent.result import DescentResult, Status
@@ -295,7 +294,8 @@ def race(
         judge = Race(task.objective.validation, brackets, racing.max_iter, line)
         runs = task.objective.run(thetas, judge)
         losses = descents.losses(runs)
-        found = judge.result(losses, runs.n_iter, descents.options.get("batch_size") is not None)
+        n_iter = np.asarray(runs.n_iter)
+        found = judge.result(losses, n_iter, descents.options.get("batch_size") is not None)
         line.update(len(losses) - line.done, float(rank(losses).min()))
     index = np.flatnonzero(~judge.is_dropped)
     top = entries(index, losses[index])
@@ -307,7 +307,7 @@ def race(
         ranges=((0, n_candidates),),
         elapsed=time.perf_counter() - began,
         rows_evaluated_fraction=found.passes / found.full_passes,
-        stopped_by="interrupt" if (runs.status == "interrupted").any() else None,
+        stopped_by="interrupt" if np.any(runs.status == "interrupted") else None,
         config=config | {"stages": {}, "racing": racing.text},
     )
     return search, taken(runs, best["index"]), found
@@ -315,9 +315,11 @@ def race(
 
 def taken(runs: DescentResult, rows: Array) -> DescentResult:
     """Return some of many descents, whose traces are as long as the longest of them."""
-    width = int(runs.n_iter[rows].max()) + 1
-    parts: dict[str, npt.NDArray[Any]] = {}
+    width = int(np.max(np.asarray(runs.n_iter)[rows])) + 1
+    parts: dict[str, Any] = {}
     for field in fields(runs):
-        value = getattr(runs, field.name)[rows]
-        parts[field.name] = value[:, :width] if field.name.endswith("trace") else value
-    return DescentResult(**parts)
+        value = getattr(runs, field.name)
+        if isinstance(value, np.ndarray):
+            of_rows = value[rows]
+            parts[field.name] = of_rows[:, :width] if field.name.endswith("trace") else of_rows
+    return replace(runs, **parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,9 @@ from metaopt_fast.selection.networks import (
 )
 from metaopt_fast.selection.tune import Prepare, ScoredCandidates, check_folds
 from metaopt_fast.typing import Float64Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Bounds of learning rates and of penalties, as `metaopt_fast.sklearn.NetworkSearchCV` draws them.
 RATES, PENALTIES = (1e-3, 1e-1), (1e-6, 1e-2)
@@ -57,7 +60,7 @@ class NetworkTuneResult(ScoredCandidates):
     folds: npt.NDArray[np.intp]
     elapsed: float
 
-    def plot_scores(self, ax: Any = None) -> Any:
+    def plot_scores(self, ax: Axes | None = None) -> Axes:
         """Draw the mean score of the folds against the learning rate, coloured by the penalty.
 
         Returns the matplotlib axes.

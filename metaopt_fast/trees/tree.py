@@ -11,7 +11,7 @@ import numpy.typing as npt
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.models.preparation import Preparation
 from metaopt_fast.models.raw_rows import raw_rows_of
-from metaopt_fast.typing import Float64Array, IndexArray, Int64Array
+from metaopt_fast.typing import Float64Array, IndexArray, Int64Array, Label
 from metaopt_fast.validation.frames import as_numbers
 from metaopt_fast.validation.labels import short
 from metaopt_fast.validation.text import shown
@@ -74,7 +74,7 @@ class Tree:
     """
 
     depth: int
-    classes: tuple[Any, ...]
+    classes: tuple[Label, ...]
     feature_names: tuple[str, ...]
     splits: tuple[Split | None, ...]
     counts: Int64Array

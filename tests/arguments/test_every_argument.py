@@ -44,6 +44,13 @@ from wrong_arguments import (  # noqa: F401 - fixtures, and the tests of the swe
 import metaopt_fast as mf
 from metaopt_fast import metrics
 
+NETWORK = mf.gradient_descent(mf.NetworkLoss(X, Y, n_hidden=2), max_iter=1, learning_rate=1).model()
+OF_MODELS = {
+    "save": {"path": "kept.json"},
+    "to_json": {},
+    "to_sklearn": {},
+    **{name: {"X": X} for name in ("decision_function", "predict", "predict_proba")},
+}
 FITS = mf.fit_many(X, Y, l2=[0.1, 1.0])
 STABLE = mf.stability_selection(X, Y, l1=0.1, n_resamples=4)
 TUNED = mf.tune_penalties(X, Y, feature_groups=[0] * (len(X[0]) - 1) + [1], folds=2, max_iter=1)
@@ -78,7 +85,6 @@ def entries():
         },
         "standardize": Entry(mf.standardize, {"X": X, "sample_weight": WEIGHTS}),
         "load_model": Entry(mf.load_model, {"path": "model.json"}),
-        "Model.save": Entry(MODEL.save, {"path": "kept.json"}),
         "FitResult.model": Entry(FITS.model, {"m": 1}),
         "FitResult.best": Entry(mf.fit_many(X, Y, l2=[0.1, 1.0], folds=2).best, {}),
         "FitResult.plot_path": Entry(FITS.plot_path, {}),
@@ -99,11 +105,10 @@ def entries():
         "StabilityResult.selected": Entry(STABLE.selected, {}),
         "read_checkpoint": Entry(mf.read_checkpoint, {"path": "search.db"}),
         "Model.coefficients": Entry(MODEL.coefficients, {}),
-        "Model.to_json": Entry(MODEL.to_json, {}),
-        "Model.to_sklearn": Entry(MODEL.to_sklearn, {}),
         **{
-            f"Model.{name}": Entry(getattr(MODEL, name), {"X": X})
-            for name in ("decision_function", "predict", "predict_proba")
+            f"{type(model).__name__}.{name}": Entry(getattr(model, name), valid)
+            for model in (MODEL, NETWORK)
+            for name, valid in OF_MODELS.items()
         },
         "best_tree": Entry(mf.best_tree, TREE),
         "best_trees": Entry(mf.best_trees, TREE | {"y": [Y, 1 - Y]}),
@@ -130,7 +135,9 @@ def entries():
     for name in ("predict", "predict_proba"):
         table[f"SearchResult.{name}"] = Entry(getattr(SEARCH, name), {"X": X})
         table[f"EvolveResult.{name}"] = Entry(getattr(EVOLUTION, name), {"X": X})
-    table["DescentResult.to_frame"] = Entry(DESCENT.to_frame, {})
+        table[f"DescentResult.{name}"] = Entry(getattr(DESCENT, name), {"X": X})
+    for name in ("to_frame", "model", "to_sklearn"):
+        table[f"DescentResult.{name}"] = Entry(getattr(DESCENT, name), {})
     for name in ("to_dict", "save", "plot_trace", "model", "to_sklearn", "to_frame"):
         valid = {"path": "saved.npz"} if name == "save" else {}
         table[f"SearchResult.{name}"] = Entry(getattr(SEARCH, name), valid)
@@ -338,9 +345,13 @@ NOT_IN_TABLE = {
     "EvolveResult": RECORD,
     "FitResult": RECORD,
     "Model": RECORD,
+    "NetworkModel": RECORD,
+    "Model.linear": OWN,
+    "NetworkModel.of": OWN,
     **{
-        f"Model.{name}": OWN
-        for name in ("linear", "decisions_of", "codes_of", "probabilities_of", "label_array")
+        f"{model}.{name}": OWN
+        for model in ("Model", "NetworkModel")
+        for name in ("decisions_of", "codes_of", "probabilities_of", "label_array")
     },
     "PenaltyResult": RECORD,
     "Prior": RECORD,

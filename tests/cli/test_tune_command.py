@@ -313,7 +313,6 @@ def test_networks_of_classes_of_columns_as_they_are(run, tmp_path):
     [
         (["--low", 0.1], "--low goes with --metamodel linear alone"),
         (["--loss", "squared-hinge"], "--loss goes with --metamodel linear alone"),
-        (["--model", "model.json"], "--model goes with --metamodel linear alone"),
         (["--metamodel", "linear"], "--hidden goes with --metamodel network alone"),
     ],
 )

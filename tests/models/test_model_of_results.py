@@ -59,6 +59,58 @@ def test_of_many_classes_each_has_its_probability():
     assert "<table>" not in result._repr_html_()
 
 
+def descended(objective):
+    starts = objective.starts() if isinstance(objective, mf.NetworkLoss) else None
+    return mf.gradient_descent(objective, starts, learning_rate=0.5, max_iter=20)
+
+
+@pytest.mark.parametrize("search", [searched, evolved, descended])
+@pytest.mark.parametrize("n_classes", [None, 3])
+def test_a_network_predicts_by_the_names_of_columns(search, n_classes, tmp_path):
+    y = LABELS if n_classes is None else np.arange(60) % 3
+    objective = mf.NetworkLoss(FRAME, y, n_hidden=3, n_classes=n_classes)
+    result = search(objective)
+    decisions = objective.decisions(result.theta, FRAME)
+    if n_classes is None:
+        wanted = np.where(decisions > 0, "yes", "no")
+        p = 1 / (1 + np.exp(-decisions))
+        np.testing.assert_allclose(result.predict_proba(FRAME)[:, 1], p)
+    else:
+        wanted = decisions.argmax(axis=1)
+    shuffled = FRAME[["c", "b", "<age>"]]
+    assert result.predict(shuffled).tolist() == wanted.tolist()
+    np.testing.assert_allclose(
+        result.to_sklearn().predict_proba(FRAME), result.predict_proba(FRAME), rtol=1e-10
+    )
+    assert "<svg" in result._repr_html_()
+    result.model().save(tmp_path / "model.json")
+    again = mf.load_model(tmp_path / "model.json")
+    assert again.predict_proba(shuffled).tobytes() == result.predict_proba(FRAME).tobytes()
+
+
+def test_descents_predict_by_the_best_of_them():
+    objective = mf.LogisticLoss(FRAME, LABELS, fit_intercept=True)
+    runs = mf.gradient_descent(objective, np.zeros((3, 4)), max_iter=30, l2=[1.0, 0.0, 0.1])
+    best = runs[runs.best]
+    assert runs.best == 1 and runs.predict(FRAME).tolist() == best.predict(FRAME).tolist()
+    wanted = objective.decisions(best.theta, FRAME) > 0
+    assert best.predict(FRAME).tolist() == np.where(wanted, "yes", "no").tolist()
+    assert best.predict_proba(FRAME).tobytes() == runs.predict_proba(FRAME).tobytes()
+    assert best.model().features == ("<age>", "b", "c")
+    held_out = mf.LogisticLoss(FRAME[::2], LABELS[::2], fit_intercept=True)
+    judged = mf.gradient_descent(objective, np.zeros((2, 4)), max_iter=9, validation=held_out)
+    assert judged.predict(FRAME).tolist() == judged[0].predict(FRAME).tolist()
+
+
+class Slope:
+    """An objective that does not say what its parameters are."""
+
+    n_params = 2
+
+    def loss_gradient(self, theta):
+        return float(theta @ theta), 2 * theta
+
+
 def test_an_objective_of_ones_own_has_no_model():
     class Distance:
         n_params = 2
@@ -69,10 +121,10 @@ def test_an_objective_of_ones_own_has_no_model():
     result = searched(Distance())
     with pytest.raises(ValueError, match=r"'Distance', which does not say .* use result.theta"):
         result.predict([[1.0, 2.0]])
-    network = searched(mf.NetworkLoss(FRAME.to_numpy(), LABELS))
-    with pytest.raises(ValueError, match="'NetworkLoss', which does not say"):
-        network.model()
-    assert "<svg" in network._repr_html_() and "<svg" in result._repr_html_()
+    assert "<svg" in result._repr_html_()
+    run = mf.gradient_descent(Slope(), np.ones(2), learning_rate=0.1)
+    with pytest.raises(ValueError, match=r"'Slope', which does not say .* use result.theta"):
+        run.predict([[1.0, 2.0]])
     assert list(result.to_frame().columns) == ["index", "loss", "theta_0", "theta_1"]
 
 
