@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from metaopt_fast.runs.evaluation import batch_loss
+from metaopt_fast.runs.spread import Spread
 from metaopt_fast.typing import Array, BoolArray
 from metaopt_fast.validation.overrides import may_ask
 
@@ -25,11 +26,14 @@ LONGEST_PAUSE = 64
 
 
 class Losses:
-    """The losses of generations, asked of one objective."""
+    """The losses of generations, asked of one objective, here or by the workers of an executor.
 
-    def __init__(self, objective: Any) -> None:
-        self.objective = objective
-        self._may_bound = may_ask(objective, "_loss_bounds")
+    Workers give all losses exactly: bounds would have to be waited for.
+    """
+
+    def __init__(self, objective: Any, executor: Any = None) -> None:
+        self.objective, self.spread = objective, Spread(executor, objective)
+        self._may_bound = executor is None and may_ask(objective, "_loss_bounds")
         self._pause = self._waiting = 0
 
     def of(self, thetas: Array, n_best: int | None, threshold: float) -> Array:
@@ -48,7 +52,7 @@ class Losses:
         if self._may_bound and threshold < np.inf and not self._waiting:
             bounds = self.objective._loss_bounds(thetas) if n_best is not None else None
         if bounds is None or n_best is None:
-            return batch_loss(self.objective, thetas)
+            return np.concatenate([*self.spread.over(batch_loss, thetas, len(thetas))])
         lower, upper = bounds
         which = np.flatnonzero(decides(lower, upper, n_best, threshold))
         if len(which) > WORTH_BOUNDING * len(thetas):

@@ -22,6 +22,7 @@ from metaopt_fast.evolution.strategy import Setting, Strategy, check_count, chec
 from metaopt_fast.runs.evaluation import check_draws, check_objective
 from metaopt_fast.runs.options import check_options
 from metaopt_fast.runs.provenance import check_named, configuration, identify
+from metaopt_fast.runs.spread import threads_asked
 from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED, BuiltInSampler
 from metaopt_fast.samplers.independent import Normal
 from metaopt_fast.samplers.own import ANY_SAMPLER, OwnSampler
@@ -70,6 +71,7 @@ def evolve(
     patience: int | None = None,
     tol: float = 0.0,
     checkpoint: str | os.PathLike[str] | None = None,
+    executor: Any = None,
     progress: bool | str = False,
     callback: Callable[[EvolveResult], object] | None = None,
     time_budget: float | None = None,
@@ -146,6 +148,12 @@ def evolve(
         File that records where the run stands, at most every 0.1 s and at the end, for one
         process at a time. Given again with the same arguments, the run goes on from there and ends
         with the same bits; generations may have grown.
+    executor : concurrent.futures.Executor or the like, optional
+        Workers that evaluate each generation in parts, as of `random_search`. The data is sent once
+        to each worker, a part's thetas with it, and the next generation waits for all parts: worth
+        it from some milliseconds for a part on, not for built-in losses of small data. The result
+        is the same if a theta's loss has the same bits in any batch, as those of built-in
+        objectives have.
     progress : bool or "always", default False
         Whether to write a line on stderr: True if that is a terminal, "always" anyway.
     callback : callable, optional
@@ -154,7 +162,8 @@ def evolve(
     time_budget : float, optional
         Seconds after which no new generation is begun.
     n_threads : int, optional
-        Number of threads, in place of the objective's own. The result has the same bits for any.
+        Number of threads, in place of the objective's own; with an executor, of each worker, by
+        default its share of this machine's. The result has the same bits for any.
     metadata : dict, optional
         Anything that JSON holds, kept in ``config["metadata"]``.
     fingerprint : str, optional
@@ -174,6 +183,9 @@ def evolve(
         by somebody else during the run: the error's ``result`` is what had been found.
     OSError
         If the checkpoint cannot be written.
+    RuntimeError
+        If a worker of the executor dies, or the executor is shut down meanwhile, or its futures
+        hold something else than what the submitted function returned.
 
     Notes
     -----
@@ -221,7 +233,7 @@ def evolve(
         check_number("tol", tol, 0.0),
         None if time_budget is None else check_rate("time_budget", time_budget),
     )
-    check_options(None, progress, callback)
+    check_options(executor, progress, callback)
     sampler, theta0 = _check_start(start, scale, n_params)
     asked = sampler if is_built_in(sampler) else OwnSampler(sampler, "start")
     _check_numbers(kind, method, asked, theta0, n_params)
@@ -230,7 +242,7 @@ def evolve(
 
     with np.errstate(all="ignore"):
         strategy = kind(Setting(asked, theta0, seed, population, n_params), options)
-    n_threads = check_n_threads(n_threads)
+    n_threads = threads_asked(executor, check_n_threads(n_threads))
     identity = identify(objective, sampler, seed, check_fingerprint(fingerprint))
     check_named(identity, checkpoint)
     objective = threaded(objective, n_threads)
@@ -246,7 +258,7 @@ def evolve(
         "top_k": top_k,
     }
     config = own | configuration(objective, identity, n_threads, metadata)
-    run = Run(objective, strategy, config, identity)
+    run = Run(objective, strategy, config, identity, executor)
     return run_to_end(run, limits, checkpoint, progress, callback)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 import os
 import time
@@ -13,10 +12,11 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from metaopt_fast.evolution.checkpoint_contents import read_state
 from metaopt_fast.evolution.deciding import Losses, median
 from metaopt_fast.evolution.result import TOP_DTYPE, TRACE_DTYPE, EvolveResult
 from metaopt_fast.evolution.strategy import Proposal, State, Strategy
-from metaopt_fast.files.archive import check_array, read_arrays, write_arrays
+from metaopt_fast.files.archive import write_arrays
 from metaopt_fast.files.owned import CheckpointError, OwnedFile
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.runs.evaluation import release
@@ -25,19 +25,11 @@ from metaopt_fast.runs.progress import Progress
 from metaopt_fast.runs.provenance import Identity, check_losses
 from metaopt_fast.runs.ranking import rank
 from metaopt_fast.typing import Array
-from metaopt_fast.validation.values import check_path, describe
-
-# Entries of a configuration that a resumed run may change: they cannot change what is done already.
-FREE_ENTRIES = (
-    *("generations", "patience", "tol", "isa", "n_threads", "versions", "metadata"),
-    *("feature_names", "classes", "network"),
-)
+from metaopt_fast.validation.values import check_path
 
 # A checkpoint takes at most so large a part of the time. It grows with the trace: 7 ms after 100
 # generations of 30 parameters, 26 ms after 100,000, so that a kill loses 0.1 to 0.3 s.
 COMMIT_SHARE = 0.1
-
-ARRAYS = ("center", "scale", "rest_of_state", "top", "top_thetas", "trace", "seconds")
 
 
 class Limits(NamedTuple):
@@ -70,6 +62,7 @@ class Run:
     config : dict
         Of the result.
     identity : Identity
+    executor : concurrent.futures.Executor or the like, optional
     """
 
     strategy: Strategy
@@ -81,10 +74,15 @@ class Run:
 
     @shielded
     def __init__(
-        self, objective: Any, strategy: Strategy, config: dict[str, Any], identity: Identity
+        self,
+        objective: Any,
+        strategy: Strategy,
+        config: dict[str, Any],
+        identity: Identity,
+        executor: Any = None,
     ) -> None:
         self.objective, self.strategy, self.config = objective, strategy, config
-        self.identity, self.losses = identity, Losses(objective)
+        self.identity, self.losses = identity, Losses(objective, executor)
         nothing = np.empty(0, TOP_DTYPE), np.empty((0, config["n_params"]))
         self.state: RunState = RunState(0, strategy.begin(), *nothing, 0.0, 0.0)
         # Rows of generations; beyond the state's there may be one that was interrupted.
@@ -250,52 +248,15 @@ class Run:
         self.next_commit = now + max(COMMIT_INTERVAL, (now - began) / COMMIT_SHARE)
 
     def _restore(self, path: str) -> None:
-        try:
-            arrays, config = read_arrays(path, "checkpoint", ARRAYS)
-            if not isinstance(config.get("options"), dict):
-                raise ValueError("it has no options")
-        except ValueError as error:
-            raise _damaged(path, error) from None
-        self._check_start(path, config)
-        given = json.loads(json.dumps(self.config))
-        theirs, ours = _flat(config), _flat(given)
-        renamed = () if "given_fingerprint" in theirs else self.identity.renamed
-        for name in {**theirs, **ours}:
-            if name not in (*FREE_ENTRIES, *renamed) and theirs.get(name) != ours.get(name):
-                raise CheckpointError(
-                    f"{path} belongs to another run: its {name} is {describe(theirs.get(name))}, "
-                    f"this one's {describe(ours.get(name))}; pass the same, or another path."
-                )
-        try:
-            _check_state(arrays, self.config)
-        except ValueError as error:
-            raise _damaged(path, error) from None
-        trace = arrays["trace"]
-        if len(trace) > given["generations"]:
-            raise CheckpointError(
-                f"{path} has {len(trace)} generations, this run {given['generations']}: pass at "
-                "least as many, or another path."
-            )
+        arrays = read_state(path, self.config, self.identity.renamed)
         losses = np.ascontiguousarray(arrays["top"]["loss"])
         size, exact = self.config["population"], self.identity.is_built_in
         check_losses(path, self.objective, arrays["top_thetas"], losses, size, exact=exact)
         loss, stuck, diverged = arrays["rest_of_state"].tolist()
         learned = State(arrays["center"], arrays["scale"], loss, int(stuck), bool(diverged))
-        seconds = arrays["seconds"].tolist()
+        seconds, trace = arrays["seconds"].tolist(), arrays["trace"]
         self.state = RunState(len(trace), learned, arrays["top"], arrays["top_thetas"], *seconds)
         self.trace = trace.tolist()
-
-    def _check_start(self, path: str, config: dict[str, Any]) -> None:
-        """Raise where 0.1.0 did not evaluate the array that it started from."""
-        start = config.get("start")
-        if not isinstance(start, dict) or start.get("name") != "array" or "is_candidate" in start:
-            return
-        if config.get("method") != "shrinking":
-            raise CheckpointError(
-                f"{path} was begun by version 0.1.0, which did not evaluate the start itself: pass "
-                "another path, or delete it and start again."
-            )
-        start["is_candidate"] = True
 
     def __enter__(self) -> Self:
         return self
@@ -312,48 +273,6 @@ class Run:
             self.commit()
         if self.owned is not None:
             self.owned.close()
-
-
-def _damaged(path: str, reason: ValueError) -> CheckpointError:
-    return CheckpointError(
-        f"{path} is damaged, or no checkpoint of evolve ({reason}): restore it from a copy, pass "
-        "another path, or delete it and start again."
-    )
-
-
-def _check_state(arrays: dict[str, Array], config: dict[str, Any]) -> None:
-    """Raise ValueError where a file that is whole does not hold the state of a run like this."""
-    n_params, n_top = config["n_params"], arrays["top"].size
-    check_array(arrays, "trace", TRACE_DTYPE, (-1,))
-    check_array(arrays, "top", TOP_DTYPE, (n_top,))
-    check_array(arrays, "top_thetas", np.float64, (n_top, n_params))
-    for name, length in (
-        ("center", n_params),
-        ("scale", n_params),
-        ("rest_of_state", 3),
-        ("seconds", 2),
-    ):
-        check_array(arrays, name, np.float64, (length,))
-    top, done = arrays["top"], len(arrays["trace"])
-    if not np.array_equal(arrays["trace"]["generation"], np.arange(done)):
-        raise ValueError("its generations are not numbered from 0 on")
-    if n_top > config["top_k"] or (n_top > 0) != (done > 0):
-        raise ValueError(f"it has {n_top} candidates of {done} generations")
-    for name, stop in (("generation", done), ("index", config["population"])):
-        if ((top[name] < 0) | (top[name] >= stop)).any():
-            raise ValueError(f"it has a candidate beyond the last {name}")
-    _, stuck, diverged = arrays["rest_of_state"].tolist()
-    if diverged not in (0, 1) or not (0 <= stuck < math.inf and stuck == int(stuck)):
-        raise ValueError("its state has numbers that are none of a state")
-    for name in ("center", "scale", "top_thetas", "seconds"):
-        lowest = 0.0 if name in ("scale", "seconds") else -math.inf
-        if not (np.isfinite(arrays[name]) & (arrays[name] >= lowest)).all():
-            raise ValueError(f"its {name} has a number that is none of a run")
-
-
-def _flat(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a configuration with the method's options among its entries, behind the others."""
-    return {name: config[name] for name in config if name != "options"} | dict(config["options"])
 
 
 def run_to_end(

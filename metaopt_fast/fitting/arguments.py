@@ -68,6 +68,7 @@ class Rows:
     `X` is an array, or `SparseRows`.
     `codes` are the classes' numbers. `n_folds` is None where there are none: `fold` is 0 then.
     `sums` are the weights of each class in each fold. What is made of all rows lies in `memory`.
+    Of the folds, each is left out in turn, or `only` one.
     """
 
     X: Any
@@ -79,6 +80,7 @@ class Rows:
     sums: Float64Array
     fit_intercept: bool
     memory: Memory = IN_MEMORY
+    only: int | None = None
 
     @classmethod
     @shielded
@@ -159,6 +161,8 @@ class Rows:
     @property
     def left_out(self) -> list[int]:
         """The fold that each training set of a choice leaves out; -1: none."""
+        if self.only is not None:
+            return [self.only]
         return [-1] if self.n_folds is None else list(range(self.n_folds))
 
 

@@ -99,26 +99,22 @@ class Differing:
         return self.shared.fold is not None
 
     @property
+    def lanes(self) -> int:
+        """How many models fill lanes of the kernels, with their folds."""
+        return -(-24 // self.shared.n_folds)
+
+    @property
     def batch(self) -> int:
         """How many models are fitted together."""
         n, n_folds = self.shared.n_params, self.shared.n_folds
         of_each = 8 * len(self.shared.packed.origin.labels)
         of_each += n_folds * 8 * (3 * _kernels.n_pairs(n) + 8 * n)
-        lanes = -(-24 // n_folds)
-        return max(lanes, BATCH_BYTES // of_each // lanes * lanes)
+        return max(self.lanes, BATCH_BYTES // of_each // self.lanes * self.lanes)
 
     def batches(self) -> Iterator[tuple[int, int]]:
         """Yield the first and the last of the models that are fitted together, and one more."""
         for first in range(0, self.n_models, self.batch):
             yield first, min(first + self.batch, self.n_models)
-
-    def fit_all(self, effort: Effort, theta0: Float64Array | None) -> list[Fitted]:
-        """Fit all models, batch after batch."""
-        parts, n_folds = [], self.shared.n_folds
-        for first, last in self.batches():
-            given = None if theta0 is None else theta0[first * n_folds : last * n_folds]
-            parts.append(self.fit(first, last, effort, given))
-        return parts
 
     def with_weights(self, weights: npt.NDArray[Any] | None) -> Self:
         """Return as many models of these weights, which all have what the first model has."""

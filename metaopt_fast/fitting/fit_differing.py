@@ -35,6 +35,7 @@ from metaopt_fast.fitting.result import STATUSES, FitResult, Status, are_proven
 from metaopt_fast.fitting.standardized import check_standardize
 from metaopt_fast.fitting.validation_gradients import FeatureGroups
 from metaopt_fast.floating_errors import shielded
+from metaopt_fast.runs.spread import Made, Spread
 from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.values import describe
 
@@ -69,6 +70,7 @@ def fit_differing(
     standardize: bool,
     validation_gradient: bool,
     feature_groups: npt.ArrayLike | None,
+    executor: Any = None,
 ) -> FitResult:
     """Do what `fit_many` does with models that differ, and warn of nothing."""
     if standardize:
@@ -99,10 +101,11 @@ def fit_differing(
     choice_of = np.zeros(n_models, np.intp) if choice_of is None else choice_of
     strengths = np.broadcast_to(of_l2, shape)
     if loss == "squared_hinge":
+        check_no_executor(executor, loss)
         rows = RowsOfModels(array, labels, weights, fold, fit_intercept)
         parts = fit_differing_machines(rows, choices, choice_of, strengths, effort, start)
     else:
-        models = Differing.of(
+        arguments = (
             array,
             labels,
             fold,
@@ -115,8 +118,10 @@ def fit_differing(
             fit_intercept,
             effort,
         )
-        models = replace(models, is_standardized=standardize, groups=groups)
-        parts = models.fit_all(effort, start)
+        held = Made(_ready, arguments, standardize, groups, effort, start)
+        models, _, _ = held.value
+        spread = Spread(executor, held)
+        parts = [*spread.over(_fit_some, range(n_models), models.batch, models.lanes)]
     found = result_of(parts, result_shape, effort, labels.classes, fit_intercept, loss)
     strengths = np.broadcast_to(of_l2, (n_models, of_l2.shape[1]))
     strengths = strengths[:, 0] if of_l2.shape[1] == 1 else strengths
@@ -125,6 +130,36 @@ def fit_differing(
         return found
     slopes = np.concatenate([part.slopes for part in parts if part.slopes is not None])
     return replace(found, validation_gradient=slopes.reshape(*shape, *groups.shape))
+
+
+def _ready(
+    arguments: tuple[Any, ...],
+    standardize: bool,
+    groups: FeatureGroups | None,
+    effort: Effort,
+    start: Float64Array | None,
+) -> tuple[Differing, Effort, Float64Array | None]:
+    """Return models whose rows are packed, and what else is asked for of each."""
+    models = Differing.of(*arguments)
+    return replace(models, is_standardized=standardize, groups=groups), effort, start
+
+
+@shielded
+def _fit_some(held: Made[tuple[Differing, Effort, Float64Array | None]], numbers: range) -> Fitted:
+    """Fit the models of these numbers."""
+    models, effort, start = held.value
+    n_folds = models.shared.n_folds
+    given = None if start is None else start[numbers.start * n_folds : numbers.stop * n_folds]
+    return models.fit(numbers.start, numbers.stop, effort, given)
+
+
+def check_no_executor(executor: Any, loss: str) -> None:
+    """Raise an error where models that differ are fitted in one process."""
+    if executor is not None:
+        raise ValueError(
+            f"executor is {describe(executor)}, but loss is {loss!r}, whose models are fitted in "
+            "one process: pass executor=None, or loss='logistic'."
+        )
 
 
 def check_built(

@@ -21,17 +21,14 @@ from metaopt_fast.fitting.arguments import (
     check_training_sets,
     why_dense,
 )
+from metaopt_fast.fitting.by_folds import fit_in_parts
 from metaopt_fast.fitting.class_weights import ClassWeight, check_class_weight
 from metaopt_fast.fitting.dense_fits import fit_dense
 from metaopt_fast.fitting.fit_differing import differs, fit_differing
 from metaopt_fast.fitting.hinge import fit_machines
 from metaopt_fast.fitting.lasso import fit_paths
 from metaopt_fast.fitting.models import Optima
-from metaopt_fast.fitting.penalty_arguments import (
-    check_factors,
-    check_penalties,
-    check_theta0,
-)
+from metaopt_fast.fitting.penalty_arguments import check_factors, check_penalties, check_theta0
 from metaopt_fast.fitting.result import (
     STATUSES,
     FitResult,
@@ -47,8 +44,10 @@ from metaopt_fast.fitting.sparse_softmax import fit_sparse_softmax
 from metaopt_fast.fitting.standardized import fit_standardized
 from metaopt_fast.fitting.validation_gradients import check_gradient
 from metaopt_fast.floating_errors import shielded
+from metaopt_fast.runs.options import check_options
+from metaopt_fast.runs.spread import threads_asked
 from metaopt_fast.typing import BoolArray, FitLoss, Float64Array, IndexArray
-from metaopt_fast.validation.values import check_flag
+from metaopt_fast.validation.values import check_flag, describe
 
 
 def fit_many(
@@ -72,6 +71,7 @@ def fit_many(
     n_threads: int | None = None,
     storage: StoragePath | None = None,
     standardize: bool = False,
+    executor: Any = None,
 ) -> FitResult:
     """Fit M regularised logistic regressions, for each fold that is left out, as one computation.
 
@@ -149,7 +149,8 @@ def fit_many(
         models start from those of all rows at penalties nearby; of sparse rows, from 0. Beside an
         l1 penalty, features of factor 0 make paths start from the model of these alone.
     n_threads : int, optional
-        Number of threads, from 1 to 1024; by default as in `LogisticLoss`.
+        Number of threads, from 1 to 1024; by default as in `LogisticLoss`. With an executor, of
+        each worker, by default its share of this machine's.
     storage : path of a directory, optional
         Where rows lie while models are fitted, in files without names, instead of in memory: for
         data larger than that, as `collect_batches` reads it. Results keep their bits.
@@ -159,6 +160,12 @@ def fit_many(
         top of `penalty_factor`. Parameters, and `center`, are of X's own units all the same, the
         models those of scikit-learn's ``Pipeline`` of a StandardScaler and a LogisticRegression.
         It takes an intercept, and a dense X.
+    executor : concurrent.futures.Executor or the like, optional
+        Workers that fit a part of the models each, as of `random_search`; the result is the same.
+        Parts are of models that differ in weights, labels, factors or centres or have validation
+        gradients, or folds, of l1 penalties, of sparse rows of two classes or with `standardize`;
+        all else is refused. Data is sent once to each worker, what models differ in too, and packed
+        there: worth it from seconds of work on.
 
     Returns
     -------
@@ -170,6 +177,8 @@ def fit_many(
         If an argument is not as described, or the training rows of a fold lack a class.
     OSError
         If `storage` has no room for the rows, or this process may not write there.
+    RuntimeError
+        If a worker of the executor dies, or it is shut down meanwhile.
 
     Warns
     -----
@@ -194,7 +203,8 @@ def fit_many(
     >>> bool(fits.certified.all())
     True
     """
-    effort = Effort.of(tol, max_iter, n_threads)
+    check_options(executor, False, None)
+    effort = Effort.of(tol, max_iter, threads_asked(executor, n_threads))
     fit_intercept = check_flag("fit_intercept", fit_intercept)
     is_standardized = check_flag("standardize", standardize)
     kept = check_storage(storage)
@@ -221,11 +231,11 @@ def fit_many(
             standardize=is_standardized,
             validation_gradient=wants_gradient,
             feature_groups=feature_groups,
+            executor=executor,
         )
     else:
         rows = Rows.of(X, y, folds, sample_weight, fit_intercept, kept)
-        fit_all = partial(fit_standardized, fit_models) if is_standardized else fit_models
-        fits = fit_all(
+        fits = how_to_fit(rows, is_standardized, executor)(
             effort,
             rows,
             l2=l2,
@@ -241,6 +251,18 @@ def fit_many(
         warnings.warn(reasons, RuntimeWarning, stacklevel=2)
     warn_if_unbounded(fits, l2, stacklevel=3, l1=l1)
     return fits
+
+
+def how_to_fit(rows: Rows, is_standardized: bool, executor: Any) -> Callable[..., FitResult]:
+    """Return what fits models of rows: all together, or fold by fold."""
+    if executor is not None and rows.memory.folder is not None:
+        raise ValueError(
+            f"executor is {describe(executor)}, but storage is {rows.memory.folder!r}, whose files "
+            "are this process's own: pass one of the two."
+        )
+    if is_standardized:
+        return partial(fit_standardized, fit_models, executor)
+    return fit_models if executor is None else partial(fit_in_parts, fit_models, executor)
 
 
 @shielded

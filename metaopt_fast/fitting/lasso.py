@@ -130,20 +130,19 @@ def validate(
 
     `decide` returns the decision values of thetas for some rows.
     """
-    n_folds = len(rows.sums)
-    thetas = thetas.reshape(-1, n_folds, thetas.shape[1])
+    thetas = thetas.reshape(-1, len(rows.left_out), thetas.shape[1])
     losses, accuracies = np.empty((2, *thetas.shape[:2]))
-    for f in range(n_folds):
+    for at, f in enumerate(rows.left_out):
         used = np.flatnonzero((rows.fold == f) & (rows.weights > 0))
         weights, positive = rows.weights[used] / rows.weights.max(), rows.positive[used]
-        decisions = decide(np.ascontiguousarray(thetas[:, f]), used)
+        decisions = decide(np.ascontiguousarray(thetas[:, at]), used)
         values, slopes = np.empty((2, decisions.size))
         z = np.where(positive, -decisions, decisions).reshape(-1)
         _kernels.pointwise(_kernels.LOSSES["logistic"], z, values, slopes)
         total = weights.sum()
-        losses[:, f] = (values.reshape(decisions.shape) * weights).sum(axis=1) / total
+        losses[:, at] = (values.reshape(decisions.shape) * weights).sum(axis=1) / total
         right = (decisions > 0) == positive
-        accuracies[:, f] = (right * weights).sum(axis=1) / total
+        accuracies[:, at] = (right * weights).sum(axis=1) / total
     return losses, accuracies
 
 

@@ -6,7 +6,7 @@ penalty of s_j theta_j, the coefficients of x_j / s_j. The intercept takes the p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -17,10 +17,10 @@ import metaopt_fast._kernels as _kernels
 from metaopt_fast.arithmetic import log_softmax, products
 from metaopt_fast.data.packed import CHUNK_ROWS
 from metaopt_fast.fitting.arguments import Effort, Rows, check_training_sets
+from metaopt_fast.fitting.by_folds import over_folds
 from metaopt_fast.fitting.certificates import logistic_gap_after_rounding
 from metaopt_fast.fitting.deviations import deviations
 from metaopt_fast.fitting.hinge_gaps import squared_hinge_gap_after_rounding
-from metaopt_fast.fitting.penalty_arguments import check_penalties, check_theta0
 from metaopt_fast.fitting.reductions import Reduction, far_centres
 from metaopt_fast.fitting.result import FitResult, Status, are_proven
 from metaopt_fast.floating_errors import shielded
@@ -102,6 +102,7 @@ class Scaled:
 @shielded
 def fit_standardized(
     fit_models: Callable[..., FitResult],
+    executor: Any,
     effort: Effort,
     rows: Rows,
     *,
@@ -111,39 +112,24 @@ def fit_standardized(
     **options: Any,
 ) -> FitResult:
     """Do what `fit_models` does, with penalties as of columns of unit deviation over the training
-    rows, by their weights alone: each fold left out has columns of its own."""
+    rows, by their weights alone: each fold left out has columns of its own, and is a task of its
+    own for the workers of an executor."""
     check_standardize(rows.fit_intercept, rows.is_sparse)
-    of_l1, of_l2 = check_penalties(l1, l2, rows.n_folds, None)
     check_training_sets(rows.sums, rows.classes, rows.n_folds is not None)
-    starts: Any = [None] * len(rows.left_out)
-    if theta0 is not None:
-        shape = (len(of_l2), *([] if rows.n_folds is None else [rows.n_folds]), *rows.theta_shape)
-        near = check_theta0(theta0, shape).reshape(len(of_l2), -1, *rows.theta_shape)
-        starts = near.transpose(1, 0, *range(2, near.ndim))
     scales = deviations(rows.X, rows.weights, rows.fold, rows.left_out)
-    parts = []
-    for f, (left_out, scale, start) in enumerate(zip(rows.left_out, scales, starts, strict=True)):
-        strengths = {
-            name: of[:, f] if of.shape[1] > 1 else of[:, 0]
-            for name, of in (("l1", of_l1), ("l2", of_l2))
-        }
-        parts.append(_fit_set(fit_models, effort, rows, left_out, scale, start, strengths, options))
-    if rows.n_folds is None:
-        return parts[0]
-    return _joined(parts, rows, of_l1, of_l2)
+    common = (fit_models, effort, rows, scales, options)
+    return over_folds(executor, _fit_set, common, rows, l2=l2, l1=l1, theta0=theta0)
 
 
 def _fit_set(
-    fit_models: Callable[..., FitResult],
-    effort: Effort,
-    rows: Rows,
-    left_out: int,
-    scale: Float64Array,
+    common: tuple[Callable[..., FitResult], Effort, Rows, list[Float64Array], dict[str, Any]],
+    number: int,
     start: Float64Array | None,
     strengths: dict[str, Float64Array],
-    options: dict[str, Any],
 ) -> FitResult:
     """Fit the models of one training set, and judge them on the fold that it leaves out."""
+    fit_models, effort, rows, scales, options = common
+    left_out, scale = rows.left_out[number], scales[number]
     used = np.flatnonzero(rows.fold != left_out)
     X = rows.X if len(used) == len(rows.X) else rows.X[used]
     scaled = Scaled.of(X, rows.weights[used], scale, effort.n_threads)
@@ -231,17 +217,3 @@ def judged(
     values, slopes = np.empty((2, z.size))
     _kernels.pointwise(_kernels.LOSSES[loss], z, values, slopes)
     return values.reshape(decisions.shape), (decisions > 0) == positive
-
-
-def _joined(
-    parts: Sequence[FitResult], rows: Rows, l1: Float64Array, l2: Float64Array
-) -> FitResult:
-    """Return the models of all folds as one result."""
-    names = ["theta", "loss", "gap_bound", "certified", "n_iter", "converged", "status"]
-    names += ["n_nonzero", "validation_loss", "validation_accuracy"]
-    found: dict[str, Any] = {
-        name: np.stack([getattr(part, name) for part in parts], axis=1) for name in names
-    }
-    for name, of in (("l1", l1), ("l2", l2)):
-        found[name] = np.array(of[:, 0] if of.shape[1] == 1 else of)
-    return replace(parts[0], folds=rows.fold, **found)

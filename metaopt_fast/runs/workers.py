@@ -8,17 +8,19 @@ death of workers are the executor's business.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import os
 import pickle
+import queue
 import socket
 import sys
 import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, Self, TypeGuard, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, Self, TypeGuard, TypeVar
 
 from metaopt_fast.machine import default_n_threads
 from metaopt_fast.validation.identity import Names
@@ -35,8 +37,12 @@ SHARDS_PER_WORKER = 3
 # the caller is asked whether to go on.
 LOOK_INTERVAL, PAUSE = 5.0, 0.1
 
+# Seconds in which shards that are done are gathered, as long as half of the workers have others
+# waiting: to take up each by itself, with a commit of the checkpoint, takes three times as much of
+# a processor where a thousand workers do a hundred of them a second (tests/hardening/clusters.py).
+GATHER = 0.05
 
-@runtime_checkable
+
 class Done(Protocol):
     """A shard that is done: what was found out of a run of candidates."""
 
@@ -54,7 +60,8 @@ DoneT_co = TypeVar("DoneT_co", bound=Done, covariant=True)
 
 
 class Work(Protocol[DoneT_co]):
-    """What is sent to workers with each shard; small but for the objective."""
+    """What is sent to workers with each shard; small but for the objective, or whatever is held in
+    its place by other calls than searches."""
 
     @property
     def objective(self) -> Any:
@@ -63,10 +70,13 @@ class Work(Protocol[DoneT_co]):
     def on(self, objective: Any) -> Self:
         """Return the same work with this objective in place, or with None."""
 
+    def cut(self, start: int, count: int) -> Self:
+        """Return what of the work is sent along with a shard."""
+
     def run(self, start: int, count: int, threshold: Any, /) -> DoneT_co:
         """Evaluate candidates start .. start + count - 1; the threshold is that of the caller."""
 
-    def parts(self) -> dict[str, object]:
+    def parts(self) -> Mapping[str, object]:
         """Return what else the caller gave that is sent, by the names of its arguments."""
 
 
@@ -110,7 +120,7 @@ class Driver(Generic[DoneT]):
         With ``submit(fn, *args)`` that returns a concurrent.futures.Future.
     work : Work
     threshold : callable
-        Returns the threshold for the next shard.
+        Returns the threshold for the next shards.
     """
 
     executor: Any
@@ -123,7 +133,13 @@ class Driver(Generic[DoneT]):
         self.executor, self.threshold = executor, threshold
         self.objective, self.work = work.objective, work.on(None)
         self.name: str = name_of(work.objective)
+        # Shards under way, and whether the data went with them; how many of these there are.
         self.pending: dict[concurrent.futures.Future[Answer[DoneT]], tuple[int, int, bool]] = {}
+        self.with_data: int = 0
+        # Futures say themselves that they are done, to whatever thread: to ask each of them is too
+        # much for thousands of workers.
+        self.arrived: queue.SimpleQueue[concurrent.futures.Future[Answer[DoneT]]]
+        self.arrived = queue.SimpleQueue()
         self.again: deque[tuple[int, int]] = deque()
         # Workers that have the data, and workers that have asked for it.
         self.known: set[str] = set()
@@ -137,7 +153,7 @@ class Driver(Generic[DoneT]):
         dask = sys.modules.get("distributed.client")
         self.refusals = RuntimeError, getattr(dask, "ClosedClientError", RuntimeError)
 
-    def run(self, shards: Iterator[tuple[int, int]]) -> Iterator[list[DoneT]]:
+    def run(self, shards: Iterator[tuple[int, int]]) -> Generator[list[DoneT], None, None]:
         """Yield the shards as they are done, in any order, all that are done at a time.
 
         Nothing is yielded, too, now and then: the caller may have waited long enough.
@@ -153,6 +169,9 @@ class Driver(Generic[DoneT]):
             _KNOWN.pop(self.name, None)
             for future in self.pending:
                 future.cancel()
+            # What still comes of them is of no run that may follow.
+            self.pending, self.with_data, self.arrived = {}, 0, queue.SimpleQueue()
+            self.again.clear()
 
     def fill(self, shards: Iterator[tuple[int, int]]) -> bool:
         """Keep every worker busy; return whether anything is under way."""
@@ -161,18 +180,18 @@ class Driver(Generic[DoneT]):
         # While a worker asks for the data, shards without it go to as many workers as have it:
         # others would but send them back.
         workers = len(self.known) if self.asking else self.n_workers
-        with_data = sum(has_data for _, _, has_data in self.pending.values())
-        limit = with_data + SHARDS_PER_WORKER * workers
-        while self.fault is None and (with_data < len(self.asking) or len(self.pending) < limit):
+        most, threshold = SHARDS_PER_WORKER * workers, self.threshold()
+        while self.fault is None:
+            send = self.with_data < len(self.asking)
+            if not send and len(self.pending) - self.with_data >= most:
+                break
             pair = self.again.popleft() if self.again else next(shards, None)
             if pair is None:
                 break
-            send = with_data < len(self.asking)
-            with_data, limit = with_data + send, limit + send
-            self.submit(*pair, send=send)
+            self.submit(*pair, threshold, send=send)
         return bool(self.pending) or self.fault is not None
 
-    def submit(self, start: int, count: int, *, send: bool) -> None:
+    def submit(self, start: int, count: int, threshold: Any, *, send: bool) -> None:
         """Send a shard out, with or without the data."""
         objective = self.objective if send else None
         if is_closed(self.executor):
@@ -180,7 +199,13 @@ class Driver(Generic[DoneT]):
             return
         try:
             future = self.executor.submit(
-                run_shard, self.name, objective, self.work, start, count, self.threshold()
+                run_shard,
+                self.name,
+                objective,
+                self.work.cut(start, count),
+                start,
+                count,
+                threshold,
             )
         except self.refusals as error:
             if isinstance(error, concurrent.futures.BrokenExecutor):
@@ -199,21 +224,25 @@ class Driver(Generic[DoneT]):
             self.fault = self.not_as_asked("its submit returned the future of another call")
         else:
             self.pending[future] = start, count, send
+            self.with_data += send
+            future.add_done_callback(self.arrived.put)
 
     def finished(self) -> list[DoneT]:
         """Wait a little; return the shards that are done, put back those that came for data."""
-        concurrent.futures.wait(
-            self.pending,
-            timeout=PAUSE if self.fault is None else 0.0,
-            return_when=concurrent.futures.FIRST_COMPLETED,
-        )
-        # Asked one by one: `wait` is not told of those that a pool cancels when it is shut down.
-        done = [future for future in self.pending if future.done()]
+        done: list[concurrent.futures.Future[Answer[DoneT]]] = []
+        patience = PAUSE if self.fault is None else 0.0
+        with contextlib.suppress(queue.Empty):
+            done.append(self.arrived.get(timeout=patience))
+            until = time.monotonic() + (GATHER if self.fault is None else 0.0)
+            while True:
+                left = until - time.monotonic() if 2 * len(done) < self.n_workers else 0.0
+                done.append(self.arrived.get(timeout=max(0.0, left)))
         if not done and self.fault is None and is_closed(self.executor):
             self.fault = self.explained(concurrent.futures.CancelledError())
         shards = []
         for future in sorted(done, key=self.pending.__getitem__):
             start, count, sent = self.pending.pop(future)
+            self.with_data -= sent
             answer = self.outcome(future, start, count, sent)
             if not isinstance(answer, Answer):
                 self.fault = self.fault or answer
@@ -282,7 +311,7 @@ class Driver(Generic[DoneT]):
 
 
 def _caused_by(error: BaseException, what: str) -> RuntimeError:
-    """Return the error of a search whose executor has ended before it."""
+    """Return the error of a call whose executor has ended before it."""
     fault = _ended(what, "a new executor")
     fault.__cause__ = error
     return fault
@@ -290,7 +319,7 @@ def _caused_by(error: BaseException, what: str) -> RuntimeError:
 
 def _ended(what: str, wanted: str) -> RuntimeError:
     return RuntimeError(
-        f"{what}: what was finished is in the checkpoint, if there is one; search again with "
+        f"{what}: what was finished is in the checkpoint, if there is one; call again with "
         f"{wanted}."
     )
 
@@ -306,7 +335,9 @@ def is_answer(answer: object, start: int, count: int, sent: bool) -> TypeGuard[A
     shard = answer.shard
     if shard is None:
         return not sent
-    return isinstance(shard, Done) and (shard.start, shard.count) == (start, count)
+    return all(
+        getattr(shard, name, None) == it for name, it in (("start", start), ("count", count))
+    )
 
 
 def name_of(objective: Any) -> str:

@@ -9,6 +9,7 @@ in the order of their candidates, whenever they arrive.
 from __future__ import annotations
 
 import math
+from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self
@@ -106,6 +107,10 @@ class Task:
     def on(self, objective: Any) -> Self:
         """Return the same task with an objective in place, on its number of threads."""
         return replace(self, objective=threaded(objective, self.n_threads))
+
+    def cut(self, start: int, count: int) -> Self:
+        """Return what of the task is sent along with a shard: all of it."""
+        return self
 
     def parts(self) -> dict[str, object]:
         """Return what is sent to workers, by the names of arguments; but for the objective."""
@@ -272,6 +277,7 @@ class State:
     trace: Array
     visited: float
     waiting: tuple[Shard, ...]
+    n_waiting: int = 0  # candidates
 
     @classmethod
     def at(cls, start: int, top_k: int) -> Self:
@@ -281,13 +287,18 @@ class State:
 
     def add(self, shards: Iterable[Shard]) -> Self:
         """Return the state with some more shards."""
-        waiting = sorted([*self.waiting, *shards], key=_start)
-        ready, stop = 0, self.next
+        waiting, stop, n_waiting = list(self.waiting), self.next, self.n_waiting
+        # Thousands may wait for one that is slow.
+        for shard in shards:
+            insort(waiting, shard, key=_start)
+            n_waiting += shard.count
+        ready = 0
         while ready < len(waiting) and waiting[ready].start == stop:
             stop += waiting[ready].count
             ready += 1
         folded = self._fold(waiting[:ready])
-        return replace(folded, next=stop, waiting=tuple(waiting[ready:]))
+        n_waiting -= stop - self.next
+        return replace(folded, next=stop, waiting=tuple(waiting[ready:]), n_waiting=n_waiting)
 
     def everything(self) -> Self:
         """Return the state with waiting shards folded in, out of turn: for a result."""
@@ -321,7 +332,7 @@ class State:
     @property
     def n_evaluated(self) -> int:
         """How many candidates were evaluated."""
-        return self.next - self.start + sum(shard.count for shard in self.waiting)
+        return self.next - self.start + self.n_waiting
 
 
 def _start(shard: Shard) -> int:

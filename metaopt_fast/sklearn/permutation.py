@@ -32,6 +32,8 @@ from metaopt_fast.fitting.differing_arguments import Labels, Penalties
 from metaopt_fast.fitting.fit_differing import check_n_params
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.plots import axes
+from metaopt_fast.runs.options import check_options
+from metaopt_fast.runs.spread import Spread, threads_asked
 from metaopt_fast.sklearn.classifier import check_C, check_class_weight
 from metaopt_fast.sklearn.regression import LogisticRegression
 from metaopt_fast.typing import Float64Array, IndexArray
@@ -49,6 +51,8 @@ from metaopt_fast.validation.values import (
 BLIND = (KFold, GroupKFold, LeaveOneGroupOut, LeaveOneOut, PredefinedSplit, TimeSeriesSplit)
 # Permutations whose splits and scores are at hand together, where labels decide splits.
 TOGETHER = 64
+# Bytes of labels that are drawn before workers have scored those that were drawn before them.
+HELD = 1 << 26
 
 
 @shielded
@@ -65,6 +69,7 @@ def permutation_test_score(
     verbose: int = 0,
     scoring: Any = None,
     params: dict[str, Any] | None = None,
+    executor: Any = None,
 ) -> tuple[float, Float64Array, float]:
     """Say how often a cross-validated score is as good as this one where labels mean nothing.
 
@@ -94,6 +99,11 @@ def permutation_test_score(
         As of scikit-learn; by default accuracy.
     params : None
         Weights of rows are not taken: pass None.
+    executor : concurrent.futures.Executor or the like, optional
+        Workers that score a part of the permutations each, as of `metaopt_fast.random_search`; the
+        result is the same. X is sent once to each worker, with each part its labels, a byte for
+        each row. A worker has its share of this machine's threads, unless the estimator has
+        `n_threads`.
 
     Returns
     -------
@@ -116,24 +126,27 @@ def permutation_test_score(
     if params is not None:
         raise ValueError(f"params is {describe(params)}: pass None, weights of rows are not taken.")
     n_permutations = check_integer("n_permutations", n_permutations, 1)
+    check_options(executor, False, None)
     X, y, groups = indexable(X, y, groups)
-    test = PermutationTest.of(estimator, X, np.asarray(y), groups, cv, scoring)
-    scores = np.empty(n_permutations + 1)
-    done = 0
+    test = PermutationTest.of(estimator, X, np.asarray(y), groups, cv, scoring, executor)
+    spread = Spread(executor, test, {"estimator": estimator, "cv": cv, "scoring": scoring})
+    found: list[float] = []
+    together = test.together if executor is None else max(test.together, HELD // len(test.y))
     try:
-        for codes in test.permutations(n_permutations, check_random_state(random_state)):
-            scores[done : done + len(codes)] = test.scores(codes)
-            done += len(codes)
+        random = check_random_state(random_state)
+        for codes in test.permutations(n_permutations, random, together):
+            for some in spread.over(PermutationTest.scores, codes, test.together):
+                found += some
     except KeyboardInterrupt:
-        if done < 2:
+        if len(found) < 2:
             raise
         warnings.warn(
-            f"Ctrl-C ended the test after {done - 1:,} of {n_permutations:,} permutations: the "
-            "p-value is of these.",
+            f"Ctrl-C ended the test after {len(found) - 1:,} of {n_permutations:,} permutations: "
+            "the p-value is of these.",
             RuntimeWarning,
             stacklevel=3,
         )
-    score, others = scores[0], scores[1:done]
+    score, others = found[0], np.array(found[1:])
     return score, others, float((np.sum(others >= score) + 1.0) / (len(others) + 1))
 
 
@@ -179,8 +192,8 @@ class Model:
     l2: float | None
 
     @classmethod
-    def of(cls, estimator: Any, classes: npt.NDArray[Any]) -> Model:
-        """Return the checked parameters of an estimator."""
+    def of(cls, estimator: Any, classes: npt.NDArray[Any], executor: Any) -> Model:
+        """Return the checked parameters of an estimator, whose models an executor's workers fit."""
         if not isinstance(estimator, LogisticRegression):
             raise TypeError(
                 f"estimator is {describe(estimator)}: pass a metaopt_fast.sklearn."
@@ -195,7 +208,9 @@ class Model:
         l2 = None if estimator.l2 is None else check_number("l2", estimator.l2, 0.0)
         return cls(
             estimator,
-            Effort.of(estimator.tol, estimator.max_iter, estimator.n_threads),
+            Effort.of(
+                estimator.tol, estimator.max_iter, threads_asked(executor, estimator.n_threads)
+            ),
             check_class_weight(estimator.class_weight, classes),
             check_flag("fit_intercept", estimator.fit_intercept),
             check_C(estimator.C),
@@ -255,7 +270,14 @@ class PermutationTest:
 
     @classmethod
     def of(
-        cls, estimator: Any, X: Any, y: npt.NDArray[Any], groups: Any, cv: Any, scoring: Any
+        cls,
+        estimator: Any,
+        X: Any,
+        y: npt.NDArray[Any],
+        groups: Any,
+        cv: Any,
+        scoring: Any,
+        executor: Any,
     ) -> PermutationTest:
         """Check arguments, and cut the splits that are common to all permutations."""
         steps = estimator[:-1] if isinstance(estimator, Pipeline) else None
@@ -263,7 +285,7 @@ class PermutationTest:
         classes = np.unique(y)
         if len(classes) != 2:
             raise ValueError(f"y holds {len(classes)} classes: pass labels of two.")
-        model = Model.of(last, classes)
+        model = Model.of(last, classes, executor)
         cv = check_cv(cv, y, classifier=True)
         scorer = check_scoring(last, scoring=scoring)
         shuffles_anew = getattr(cv, "shuffle", False) and not isinstance(cv.random_state, int)
@@ -287,12 +309,16 @@ class PermutationTest:
         columns = np.asarray(first, np.float64)
         return cls(columns, y, classes, groups, cv, scorer, is_accuracy, model, splits)
 
+    @property
+    def together(self) -> int:
+        """How many permutations are scored at a time, at most."""
+        return TOGETHER if self.splits is None else max(TOGETHER, (1 << 19) // len(self.y))
+
     def permutations(
-        self, n_permutations: int, random: np.random.RandomState
+        self, n_permutations: int, random: np.random.RandomState, size: int
     ) -> Iterator[npt.NDArray[np.uint8]]:
-        """Yield label vectors, the given one first, some at a time: scikit-learn's own."""
+        """Yield label vectors, the given one first, so many at a time: scikit-learn's own."""
         codes = (self.y == self.classes[1]).astype(np.uint8)
-        size = TOGETHER if self.splits is None else max(TOGETHER, (1 << 19) // len(codes))
         some = [codes]
         for _ in range(n_permutations):
             if len(some) == size:
@@ -311,10 +337,11 @@ class PermutationTest:
             order[of_group] = random.permutation(order[of_group])
         return order
 
-    def scores(self, codes: npt.NDArray[np.uint8]) -> Float64Array:
+    @shielded
+    def scores(self, codes: npt.NDArray[np.uint8]) -> list[float]:
         """Return the mean score over the splits of each label vector."""
         each = self.of_common_splits(codes) if self.splits is not None else self.of_own(codes)
-        return np.array([np.mean(row) for row in each])
+        return [float(np.mean(row)) for row in each]
 
     def of_common_splits(self, codes: npt.NDArray[np.uint8]) -> list[list[float]]:
         assert self.splits is not None  # of `scores`

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from metaopt_fast.bench import rates as kernel_rates
-from metaopt_fast.bench import roofline
+from metaopt_fast.bench import roofline, works
 from metaopt_fast.cli import program as cli
 
 KERNELS = {
@@ -34,7 +34,7 @@ def test_every_kernel_is_measured_on_one_thread_and_on_all(rates):
 
 
 def test_a_rate_is_what_was_counted_by_the_best_time():
-    work = kernel_rates.Work("k", "s", "float64", "float64", "pairs", 100.0, 6e9, 1e9, lambda: None)
+    work = works.Work("k", "s", "float64", "float64", "pairs", 100.0, 6e9, 1e9, lambda: None)
     rate = kernel_rates._rate(work, 1, np.array([0.5, 0.25, 1.0]), (48e9, 10e9))
     assert (rate.rate, rate.gflops, rate.intensity) == (400.0, 24.0, 6.0)
     assert (rate.bound, rate.ratio) == ("arithmetic", 0.5)
@@ -52,8 +52,8 @@ def test_operations_are_those_of_the_formulas():
         "Hessians": lambda p, a: 2 * p + a + p * (p + 1),
     }
     of_loss = {"float64": 40, "float32": 30}
-    works = [*kernel_rates._works("float32", 1), *kernel_rates._works("float64", 1)]
-    for work in [*works, kernel_rates._by_numpy("float32")]:
+    found = [*works.works("float32", 1), *works.works("float64", 1), works.by_numpy("float32")]
+    for work in found:
         if work.kernel == "fit_many":
             assert (work.operations, work.bytes) == (0, 0)
             continue

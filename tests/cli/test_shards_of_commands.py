@@ -1,8 +1,15 @@
 """A search in shards on the command line: each by itself, how far it has come, and all together."""
 
 import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 from programs import assert_complaint
 
 import metaopt_fast as mf
@@ -110,3 +117,65 @@ def test_an_evolution_ends_when_its_time_is_over(run):
     budget = ("--time-budget", 1e-6)
     status, stdout, _ = run("search", "--method", "snes", "--candidates", 10**7, *budget, "--json")
     assert status == 0 and json.loads(stdout)["stopped_by"] == "time_budget"
+
+
+# ----------------------------------------------------------------------- jobs, as the page has them
+
+PAGE = Path(__file__).parents[2] / "docs" / "howto" / "clusters.md"
+
+
+def block(kind, word):
+    """The block of the page with a word in it."""
+    blocks = re.findall(rf"```{kind}\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (found,) = (block for block in blocks if word in block)
+    return found
+
+
+def slurm(folder):
+    """The script of the array, and what tells two jobs apart."""
+    script = block("sh", "SLURM")
+    jobs = [{"SLURM_ARRAY_TASK_ID": f"{number}"} for number in (1, 2)]
+    same = {"SLURM_ARRAY_TASK_COUNT": "2", "SLURM_CPUS_PER_TASK": "1"}
+    return script, [job | same for job in jobs]
+
+
+def kubernetes(folder):
+    """The same of the indexed job."""
+    spec = yaml.safe_load(block("yaml", "JOB_COMPLETION_INDEX"))["spec"]
+    (container,) = spec["template"]["spec"]["containers"]
+    (line,) = container["args"]
+    assert container["command"] == ["sh", "-c"]
+    assert f")/{spec['completions']}\n" in line.replace(" ", "\n")
+    line = line.replace(f")/{spec['completions']}", ")/2").replace("/data/", f"{folder}/")
+    return line, [{"JOB_COMPLETION_INDEX": f"{number}"} for number in (0, 1)]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("jobs_of", [slurm, kubernetes])
+def test_jobs_as_the_page_has_them_make_the_search_of_one_process(jobs_of, tmp_path):
+    script, jobs = jobs_of(tmp_path)
+    assert "1e9" in script
+    script = script.replace("1e9", "20000")
+    program = tmp_path / "metaopt-fast"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m metaopt_fast "$@"\n')
+    program.chmod(0o755)
+    rng = np.random.default_rng(0)
+    rows = np.column_stack([rng.normal(size=(60, 3)).round(3), rng.integers(0, 2, 60)])
+    lines = ["a,b,c,label", *(",".join(map(repr, row)) for row in rows.tolist())]
+    (tmp_path / "data.csv").write_text("\n".join(lines))
+
+    def run(command, **variables):
+        path = os.pathsep.join(entry for entry in sys.path if entry)
+        programs = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+        env = {**os.environ, "PYTHONPATH": path, "PATH": programs, **variables}
+        done = subprocess.run(
+            ["sh", "-ec", command], cwd=tmp_path, env=env, capture_output=True, check=True
+        )
+        return done.stdout
+
+    for job in jobs:
+        run(script, **job)
+    merged = json.loads(run("metaopt-fast merge shard-*.db --json"))
+    alone = run("metaopt-fast search data.csv --target label --candidates 20000 --json")
+    for name in ("top", "trace", "ranges"):
+        assert merged[name] == json.loads(alone)[name]

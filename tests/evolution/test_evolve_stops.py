@@ -16,6 +16,7 @@ from searches import files_up_to, problem, python
 
 import metaopt_fast as mf
 from metaopt_fast.evolution import run as evolution_run
+from metaopt_fast.evolution.checkpoint_contents import ARRAYS
 from metaopt_fast.files.archive import read_arrays, write_arrays
 
 # ------------------------------------------------------------------------------------ checkpoints
@@ -108,7 +109,7 @@ def test_a_checkpoint_that_evaluated_no_array_is_refused(path, method):
     start = np.array([0.5, -1.0, 0.0])
     options = {"method": method, "population": 8, "checkpoint": path, "fingerprint": "bowl"}
     mf.evolve(Quadratic(), start, **options, generations=3)
-    arrays, config = read_arrays(path, "checkpoint", evolution_run.ARRAYS)
+    arrays, config = read_arrays(path, "checkpoint", ARRAYS)
     del config["start"]["is_candidate"]  # as version 0.1.0 wrote it
     write_arrays(path, "checkpoint", arrays, config)
     if method == "shrinking":  # which evaluated it there, too
@@ -387,7 +388,7 @@ def put(array, place, value):
 )
 def test_a_forged_state_is_a_damaged_checkpoint(path, change):
     run("cem", checkpoint=path)
-    arrays, config = read_arrays(str(path), "checkpoint", evolution_run.ARRAYS)
+    arrays, config = read_arrays(str(path), "checkpoint", ARRAYS)
     change(arrays, config)
     write_arrays(str(path), "checkpoint", arrays, config)
     with pytest.raises(

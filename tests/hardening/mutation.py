@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 # Tests of a module, where they are not in the file that has its name.
 TESTS = {
     "bench/rates": ["kernel_rates"],
+    "bench/works": ["kernel_rates"],
     "bench/roofline": ["kernel_rates"],
     "cli/arguments": ["usage", "every_option", "descent_arguments"],
     "cli/command_options": ["usage", "every_option"],
@@ -66,6 +67,7 @@ TESTS = {
     "descent/result": ["descent", "descents"],
     "descent/starts": ["descents", "descent_arguments"],
     "descent/rule": ["optimizers", "descent_arguments"],
+    "evolution/checkpoint_contents": ["evolve_stops", "restored"],
     "evolution/continuous": ["evolve"],
     "evolution/evolve": ["evolve", "evolve_stops", "every_argument_of_runs"],
     "evolution/result": ["evolve", "evolve_stops"],
@@ -90,6 +92,7 @@ TESTS = {
     "files/table": ["tables", "saved_frames", "dialects"],
     "files/wanted": ["tables", "dialects"],
     "fitting/arguments": ["training", "every_argument_of_runs"],
+    "fitting/by_folds": ["spread", "standardized"],
     "fitting/certificates": ["gap_bounds", "newton"],
     "fitting/class_weights": ["training", "every_argument_of_runs"],
     "fitting/dense_fits": ["training", "newton"],
@@ -171,6 +174,7 @@ TESTS = {
     "runs/ranges": ["result", "search"],
     "runs/ranking": ["result", "search"],
     "runs/saved": ["stored", "result", "evolve_stops"],
+    "runs/spread": ["spread"],
     "runs/workers": ["executors", "search"],
     "samplers/base": ["samplers", "search"],
     "samplers/box": ["enumeration"],

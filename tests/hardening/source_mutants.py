@@ -1539,10 +1539,40 @@ MUTANTS = [
     ),
     Mutant(
         "an evolution goes on from the checkpoint of another",
-        PY + "evolution/run.py",
+        PY + "evolution/checkpoint_contents.py",
         "if name not in (*FREE_ENTRIES, *renamed) and theirs.get(name) != ours.get(name):",
         "if False:",
         "evolve_stops",
+    ),
+    Mutant(
+        "parts of workers are handed out as they come",
+        PY + "runs/spread.py",
+        "                while following in waiting:\n"
+        "                    yield waiting.pop(following)\n"
+        "                    following += size\n",
+        "                yield from waiting.values()\n                waiting.clear()\n",
+        "spread",
+    ),
+    Mutant(
+        "models on workers begin where others should",
+        PY + "fitting/fit_differing.py",
+        "start[numbers.start * n_folds : numbers.stop * n_folds]",
+        "start[: len(numbers) * n_folds]",
+        "spread",
+    ),
+    Mutant(
+        "a search counts shards twice that have waited",
+        PY + "search/shards.py",
+        "n_waiting -= stop - self.next",
+        "pass",
+        "clusters",
+    ),
+    Mutant(
+        "the data goes out with shard after shard while a worker asks for it",
+        PY + "runs/workers.py",
+        "send = self.with_data < len(self.asking)",
+        "send = len(self.asking) > 0",
+        "executors",
     ),
     Mutant(
         "the array that an evolution starts from is not evaluated",

@@ -76,8 +76,8 @@ NO_CURES = {
     "a searched step needs the loss of all rows.",
 }
 MODULES_OF_REASONS = {
+    "evolution.checkpoint_contents",
     "evolution.result",
-    "evolution.run",
     "files.archive",
     "files.npy_header",
     "files.numpy_file",

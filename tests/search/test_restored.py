@@ -8,7 +8,7 @@ from identities import COUNTS, GROUPS, LOGISTIC, REFUSED, SEED, SPACE, N, Own, O
 from searches import digest
 
 import metaopt_fast as mf
-from metaopt_fast.evolution import run as evolution_run
+from metaopt_fast.evolution.checkpoint_contents import ARRAYS
 from metaopt_fast.files.archive import read_arrays, write_arrays
 from metaopt_fast.metrics import METRICS, Cost
 from metaopt_fast.runs import provenance
@@ -132,7 +132,7 @@ def test_a_file_of_0_1_0_that_is_gone_before_it_has_a_name_is_noticed(path, monk
 def test_an_evolutions_file_of_0_1_0_takes_over_the_first_name(path):
     options = {"population": 16, "checkpoint": path}
     mf.evolve(Own(), mf.Normal(), generations=3, fingerprint="any", **options)
-    arrays, config = read_arrays(str(path), "checkpoint", evolution_run.ARRAYS)
+    arrays, config = read_arrays(str(path), "checkpoint", ARRAYS)
     del config["given_fingerprint"]
     write_arrays(str(path), "checkpoint", arrays, config | {"fingerprint": "4c51c13eca7e"})
     with pytest.raises(mf.CheckpointError, match=REFUSED):
@@ -191,7 +191,7 @@ def test_losses_of_ones_own_may_differ_as_products_of_matrices_do(path, rank):
 def test_the_best_of_an_evolutions_file_are_computed_again(path, rank):
     options = {"population": 16, "top_k": 3, "checkpoint": path}
     mf.evolve(LOGISTIC, mf.Normal(), generations=3, **options)
-    arrays, config = read_arrays(str(path), "checkpoint", evolution_run.ARRAYS)
+    arrays, config = read_arrays(str(path), "checkpoint", ARRAYS)
     arrays["top"]["loss"][rank] = np.nextafter(arrays["top"]["loss"][rank], 0)
     write_arrays(str(path), "checkpoint", arrays, config)
     with pytest.raises(mf.CheckpointError, match="has the loss"):
