@@ -11,6 +11,7 @@ from metaopt_fast.selection.multiclass_scores import MULTICLASS_SCORES
 from metaopt_fast.selection.scores import ALL_SCORES
 from metaopt_fast.validation.values import DTYPES, MAX_THREADS
 
+SCORINGS = tuple({**ALL_SCORES, **MULTICLASS_SCORES})
 METHODS = ("random", "cem", "snes", "ars", "shrinking", "integer-local-search")
 
 # Candidates, and folds, of a tuning, whose models are all in memory.
@@ -24,7 +25,7 @@ NOT_NEGATIVE = partial(values.number, 0.0, True)
 
 CANDIDATES: Options = (
     Option("--candidates", COUNT, "how many vectors to draw", 1_000_000, "N"),
-    Option("--seed", SEED, "of the random numbers, from 0 to 2**64 - 1", 0),
+    Option("--seed", SEED, "seed of the random numbers, from 0 to 2**64 - 1", 0),
     Option("--sampler", ("normal", "uniform"), "the distribution of each parameter", "normal"),
     Option(
         "--scale",
@@ -47,9 +48,10 @@ CANDIDATES: Options = (
     Option(
         "--method",
         METHODS,
-        "random draws all candidates alike; the others draw populations that follow the best "
-        "of the one before: see help(metaopt_fast.evolve)",
+        f"{', '.join(METHODS)}: random draws all candidates alike; the others draw populations "
+        "that follow the best of the one before, see help(metaopt_fast.evolve)",
         "random",
+        "METHOD",
     ),
     Option(
         "--population",
@@ -175,24 +177,31 @@ TUNING: Options = (
     Option("--cv", partial(values.integer, 2, MAX_TUNED), "how many stratified folds", 5, "K"),
     Option(
         "--scoring",
-        tuple({**ALL_SCORES, **MULTICLASS_SCORES}),
-        "the score of the rows left out, the greater the better; by default neg_log_loss, and "
-        "accuracy with --loss squared-hinge",
+        SCORINGS,
+        f"the score of the rows left out, the greater the better: {', '.join(SCORINGS)}; by "
+        "default neg_log_loss, and accuracy with --loss squared-hinge",
+        metavar="SCORE",
     ),
-    Option("--seed", SEED, "of the candidates and the folds, from 0 to 2**64 - 1", 0),
+    Option("--seed", SEED, "seed of the candidates and the folds, from 0 to 2**64 - 1", 0),
 )
 
 RESAMPLING: Options = (
     Option("--c", POSITIVE, "inverse of the strength of the penalty, scikit-learn's C", 1.0, "C"),
-    Option("--resamples", partial(values.integer, 2, MAX_TUNED), "how many", 1000, "N"),
-    Option("--confidence", partial(values.number, 0.0, False), "of the intervals", 0.95, "P"),
+    Option(
+        "--resamples",
+        partial(values.integer, 2, MAX_TUNED),
+        "how many resamples to draw",
+        1000,
+        "N",
+    ),
+    Option("--confidence", partial(values.number, 0.0, False), "level of the intervals", 0.95, "P"),
     Option(
         "--method",
         ("percentile", "BCa"),
         "BCa corrects the intervals for bias and skewness, for one more model without each row",
         "percentile",
     ),
-    Option("--seed", SEED, "of the resamples and of --holdout, from 0 to 2**64 - 1", 0),
+    Option("--seed", SEED, "seed of the resamples and of --holdout, from 0 to 2**64 - 1", 0),
 )
 
 BENCH: Options = (
@@ -202,8 +211,8 @@ BENCH: Options = (
     Option(
         "--threads",
         THREADS,
-        "what all threads are; by default OMP_NUM_THREADS, the affinity mask and the cgroup "
-        "quota decide",
+        "how many threads all threads are; by default OMP_NUM_THREADS, the affinity mask and the "
+        "cgroup quota decide",
         metavar="N",
     ),
     Option(
@@ -229,7 +238,8 @@ def outputs(picture: str) -> Options:
         Option(
             "--threads",
             THREADS,
-            "by default OMP_NUM_THREADS, the affinity mask and the cgroup quota decide",
+            "how many threads to use; by default OMP_NUM_THREADS, the affinity mask and the cgroup "
+            "quota decide",
             metavar="N",
         ),
         Switch("--json", "print JSON instead of a table, and nothing else"),

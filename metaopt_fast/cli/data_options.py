@@ -52,14 +52,14 @@ DATA: Options = (
     Option(
         "--missing",
         ("error", "mean", "drop"),
-        "what to do where a feature has no value (an empty field, NA, nan, null, ?): end, take the "
-        "mean of the training rows (of text: none of its values), or drop the row",
+        "what to do where a feature has no value (an empty field, NA, nan, null, ?): stop, take "
+        "the mean of the training rows (of text: none of its values), or drop the row",
         "error",
     ),
     Option(
         "--categories",
         ("error", "onehot"),
-        "what to do with features of text: end, or make a column of 0 and 1 for each value of the "
+        "what to do with features of text: stop, or make a column of 0 and 1 for each value of the "
         "training rows",
         "error",
     ),
@@ -77,8 +77,8 @@ DATA: Options = (
     Option(
         "--holdout",
         values.part,
-        "the part of the rows of each class, drawn by --seed, that is kept from all choices, and "
-        "scored once at the end",
+        "the fraction of the rows of each class, drawn by --seed, that is kept from all choices, "
+        "and scored once at the end",
         metavar="PART",
     ),
 )

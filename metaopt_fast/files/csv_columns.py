@@ -79,7 +79,8 @@ class Labels:
     def _new(self, text: str, source: Lines, name: str) -> int:
         key = as_label(text)
         if text == "" or "\0" in text or (isinstance(key, Decimal) and not key.is_finite()):
-            raise source.wrong(name, f"has {quoted(text)} as the target", VALUE_WANTED)
+            cure = "fill it, or pass --missing drop" if text in NO_TEXT else VALUE_WANTED
+            raise source.wrong(name, f"has {quoted(text)} as the target", cure)
         if key in self.keys:
             return self.keys.index(key)
         known = " and ".join(map(quoted, self.texts[:2]))
@@ -244,11 +245,10 @@ class Features:
             return self._missing(j, field)
         is_first = len(self.values) == 0 and self._wanted.texts is None
         is_text = is_first and OF_TEXT.search(text) and not math.isinf(number_of(text))
-        cure = TEXT_CURE if is_text else "fix it, or drop the row"
         raise self._source.wrong(
             self._names[j],
             f"has {quoted(field)} where a finite number is wanted",
-            cure if cure == TEXT_CURE else f"{cure} or the column",
+            TEXT_CURE if is_text else "fix it, or pass --drop COLUMN",
         )
 
     def _missing(self, j: int, field: str) -> float:

@@ -32,7 +32,9 @@ class Blocks:
     """
 
     def __init__(self, file: IO[bytes] | Unpacked) -> None:
-        self.block, self.at, self.stop = b"", 0, 0
+        self.block: bytes = b""
+        self.at: int = 0
+        self.stop: int = 0
         self._file = file
 
     def readline(self, limit: int) -> bytes:

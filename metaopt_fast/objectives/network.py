@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -99,6 +100,7 @@ class NetworkLoss(PenalisedLoss):
     True
     """
 
+    classes: Sequence[Any]
     n_classes: int
     n_outputs: int
     n_params: int

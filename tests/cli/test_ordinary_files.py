@@ -143,3 +143,24 @@ def test_a_damaged_file_of_arrow_is_refused(run, tmp_path, monkeypatch, library,
     assert (status, stdout) == (1, "")
     assert_complaint(stderr)
     assert "a.feather" in stderr
+
+
+@pytest.mark.parametrize(
+    ("field", "cure"),
+    [
+        (
+            '"1,200",0.5,yes',
+            "'1,200' where a finite number is wanted: fix it, or pass --drop COLUMN",
+        ),
+        ("$12,0.5,yes", "'$12' where a finite number is wanted: fix it, or pass --drop COLUMN"),
+        ("33,0.5,", "has '' as the target: fill it, or pass --missing drop"),
+    ],
+)
+def test_what_is_not_plain_is_refused_with_an_option_as_the_cure(run, tmp_path, field, cure):
+    path = tmp_path / "a.csv"
+    path.write_text("age,dose,ill\n" + "21,0.1,no\n34,0.2,yes\n" * 20 + f"{field}\n")
+    call = ["tune", path, "--target", "ill", "--candidates", 2, "--cv", 2]
+    status, stdout, stderr = run(*call)
+    assert (status, stdout) == (1, "") and stderr.endswith(f"{cure}.\n")
+    option = ["--missing", "drop"] if "--missing" in cure else ["--drop", "age"]
+    assert run(*call, *option)[0] == 0

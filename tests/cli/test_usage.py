@@ -7,6 +7,7 @@ from programs import CSV, assert_complaint, press_ctrl_c
 
 import metaopt_fast as mf
 from metaopt_fast.cli import program as cli
+from metaopt_fast.cli.arguments import COMMANDS
 
 
 def test_info_says_what_was_found_and_why(run):
@@ -87,20 +88,20 @@ def test_a_number_out_of_range_is_told_the_range(run):
     [
         (["none.csv", "--target", "t"], "none.csv does not exist"),
         ([".", "--target", "t"], "is a directory"),
-        (["data.txt"], "has the suffix '.txt'"),
+        (["data.doc"], "has the suffix '.doc'"),
         (["data.csv"], "needs a target: name one of its columns, 'a', 'b', 'label'"),
         (["data.csv", "--target", "c"], "has no column 'c'"),
         (["data.csv", "--target", "b"], "column 'label' has 'n' where a finite number"),
         (["wrong.csv", "--target", "t"], "line 3, column 'a' has 'x'"),
         (["data.csv", "--target", "label", "--checkpoint", "none/a.db"], "none/a.db"),
-        (["data.csv", "--target", "label", "--checkpoint", "data.txt"], "data.txt"),
+        (["data.csv", "--target", "label", "--checkpoint", "data.doc"], "data.txt"),
     ],
 )
 def test_a_failed_job_is_one_sentence_and_status_1(
     run, data, tmp_path, monkeypatch, arguments, sentence
 ):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "data.txt").write_text(CSV)
+    (tmp_path / "data.doc").write_text(CSV)
     (tmp_path / "wrong.csv").write_text("a,t\n1,0\nx,1\n")
     status, stdout, stderr = run("search", *arguments, "--candidates", 10)
     assert (status, stdout) == (1, "")
@@ -122,3 +123,10 @@ def exhaust(*arguments, **options):
 def test_ctrl_c_before_there_is_a_result(run, monkeypatch):
     monkeypatch.setattr(cli, "random_search", press_ctrl_c)
     assert run("search") == (130, "", "metaopt-fast: interrupted before there was a result\n")
+
+
+@pytest.mark.parametrize("command", [None, *(one.name for one in COMMANDS)])
+def test_help_fits_a_terminal_of_80_columns(run, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "80")
+    status, stdout, _ = run(*([] if command is None else [command]), "--help")
+    assert status == 0 and max(map(len, stdout.splitlines())) <= 80
