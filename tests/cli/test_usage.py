@@ -94,7 +94,7 @@ def test_a_number_out_of_range_is_told_the_range(run):
         (["data.csv", "--target", "b"], "column 'label' has 'n' where a finite number"),
         (["wrong.csv", "--target", "t"], "line 3, column 'a' has 'x'"),
         (["data.csv", "--target", "label", "--checkpoint", "none/a.db"], "none/a.db"),
-        (["data.csv", "--target", "label", "--checkpoint", "data.doc"], "data.txt"),
+        (["data.csv", "--target", "label", "--checkpoint", "data.doc"], "data.doc"),
     ],
 )
 def test_a_failed_job_is_one_sentence_and_status_1(
