@@ -55,6 +55,7 @@ int32_t known_counts[N_FEATURES * 2 * N_FEATURES];
 
 // Two models of five classes, of rows of one of these.
 constexpr int STRATA[N_BLOCKS] = {};
+constexpr int MEMBERS[2] = {0, 1};
 constexpr double FACTORS[2 * 5] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
 
 // Lines of 16 numbers, as rows and as columns; vectors of eight models.
@@ -122,7 +123,7 @@ bool is_fit(Problem *p, const char *name) {
     const Kernels *kernels = p->kernels;
     double *const out = (double *)p->out, *const scratch = (double *)p->scratch;
     const double *const thetas = (const double *)p->thetas;
-    const Softmax softmax = {STRATA, FACTORS, 2, 5, 1, N_PARAMS * kernels->lanes, 1};
+    const Softmax softmax = {STRATA, FACTORS, MEMBERS, 2, 5, 1, N_PARAMS * kernels->lanes, 1};
     const SparseStep step = sparse_step(p);
     const SparseMove move = sparse_move(p);
     DecisionSums found;

@@ -122,6 +122,7 @@ template <class T, class Loss> const Kernels *table() {
                                     sweep,
                                     sparse_products,
                                     weigh_rows,
+                                    read_lanes,
                                     write_lanes,
                                     sparse_rows,
                                     sparse_columns,

@@ -162,6 +162,7 @@ using CountNarrow = ptrdiff_t (*)(const Rows *, const void *panels, const float 
 struct Softmax {
     const int *strata;      // of each block
     const double *factors;  // [model][stratum]: of the weights of its rows; 0: it is left out
+    const int *members;     // whose factors are those of the models that are there
     ptrdiff_t n_models, n_classes, n_strata;
     ptrdiff_t tile_step;  // from one tile's gradients to the next one's
     double unit;          // a power of two that weights are multiplied by
@@ -215,9 +216,9 @@ struct Sparse {
 constexpr int SPARSE_LANES = 24;
 
 // One product with the Hessians or the gradients of models that stand side by side in `lanes`, 8 or
-// 1: see sparse.hpp. Rows have the sign of their class in them; x and product have a line for the
-// intercept behind those of the columns. Sums are those of blocks of 64 rows, of losses, curvatures
-// and slopes along the intercept, and of 64 columns.
+// 1, or the columns' part of one, of 24 too: see sparse.hpp. Rows have the sign of their class in
+// them; x and product have a line for the intercept behind those of the columns. Sums are those of
+// blocks of 64 rows, of losses, curvatures and slopes along the intercept, and of 64 columns.
 constexpr int ROW_SUMS = 3, COLUMN_SUMS = 3, MOVE_SUMS = 2;
 struct SparseStep {
     Sparse rows, columns;
@@ -421,6 +422,7 @@ struct Kernels {
                             int lanes, double *out);
     void (*weigh_rows)(const double *losses, double *slopes, const double *weights,
                        const double *signs, ptrdiff_t n_rows, int lanes, double *sums);
+    void (*read_lanes)(const double *thetas, int count, ptrdiff_t n_columns, int lanes, double *x);
     void (*write_lanes)(const double *found, ptrdiff_t n_columns, int lanes, int count,
                         const double *thetas, double l2, ptrdiff_t n_params, double *gradients);
     void (*sparse_rows)(const SparseStep *, ptrdiff_t block);

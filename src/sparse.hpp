@@ -56,6 +56,22 @@ __attribute__((noinline)) inline double scaled_product(const Sparse *matrix, ptr
     return __builtin_ldexp(sum, of_numbers + of_x);
 }
 
+// Replaces those of a line's sums that are not finite, because a partial sum left the range.
+template <int L>
+__attribute__((noinline)) void multiply_again(const Sparse *matrix, ptrdiff_t first, ptrdiff_t last,
+                                              const double *x, double *out) {
+    for (ptrdiff_t line = first; line < last; line++, out += L)
+        for (int l = 0; l < L; l++)
+            if (!(out[l] - out[l] == 0)) out[l] = scaled_product(matrix, line, x + l, L);
+}
+
+inline bool is_zero(double x) { return x == 0; }
+template <class V> inline bool is_zero(V x) {
+    double sum = 0;
+    for (int l = 0; l < lanes_of<V>; l++) sum += x[l];
+    return sum == 0;
+}
+
 // out[line - first][lane] = the sum of number * x[place][lane] over lines [first, last).
 template <int L>
 void multiply_lines(const Sparse *matrix, ptrdiff_t first, ptrdiff_t last, const double *x,
@@ -64,7 +80,9 @@ void multiply_lines(const Sparse *matrix, ptrdiff_t first, ptrdiff_t last, const
     constexpr int W = WIDTH<L>;
     const int *const places = matrix->places;
     const ptrdiff_t n_numbers = matrix->starts[matrix->n_lines];
-    for (ptrdiff_t line = first; line < last; line++, out += L) {
+    double *to = out;
+    V lost = {};  // 0 where all sums are finite, else not a number
+    for (ptrdiff_t line = first; line < last; line++, to += L) {
         V total[PARTS<L>] = {};
         const ptrdiff_t end = matrix->starts[line + 1];
         for (ptrdiff_t at = matrix->starts[line]; at < end;) {
@@ -72,8 +90,10 @@ void multiply_lines(const Sparse *matrix, ptrdiff_t first, ptrdiff_t last, const
             V even[PARTS<L>] = {}, odd[PARTS<L>] = {};
             for (; at + 1 < until; at += 2) {
                 const ptrdiff_t ahead = at + FETCHED + 1 < n_numbers ? at + FETCHED : at;
-                __builtin_prefetch(x + (ptrdiff_t)places[ahead] * L);
-                __builtin_prefetch(x + (ptrdiff_t)places[ahead + 1] * L);
+                for (int i = 0; i < L; i += PANEL) {
+                    __builtin_prefetch(x + (ptrdiff_t)places[ahead] * L + i);
+                    __builtin_prefetch(x + (ptrdiff_t)places[ahead + 1] * L + i);
+                }
                 const double *const a = x + (ptrdiff_t)places[at] * L;
                 const double *const b = x + (ptrdiff_t)places[at + 1] * L;
                 const V p = spread_out<V>(matrix->numbers[at]);
@@ -91,13 +111,12 @@ void multiply_lines(const Sparse *matrix, ptrdiff_t first, ptrdiff_t last, const
             }
             for (int i = 0; i < PARTS<L>; i++) total[i] = total[i] + (even[i] + odd[i]);
         }
-        double lost = 0;
-        for (int i = 0; i < PARTS<L>; i++) put(out + i * W, total[i]);
-        for (int l = 0; l < L; l++) lost += out[l] - out[l];
-        if (lost == 0) continue;
-        for (int l = 0; l < L; l++)
-            if (!(out[l] - out[l] == 0)) out[l] = scaled_product(matrix, line, x + l, L);
+        for (int i = 0; i < PARTS<L>; i++) {
+            put(to + i * W, total[i]);
+            lost = lost + (total[i] - total[i]);
+        }
     }
+    if (!is_zero(lost)) multiply_again<L>(matrix, first, last, x, out);
 }
 
 inline void sparse_products(const Sparse *matrix, ptrdiff_t first, ptrdiff_t last, const double *x,
@@ -140,6 +159,27 @@ inline void weigh_rows(const double *losses, double *slopes, const double *weigh
                        : lanes == PANEL ? weigh_lanes<PANEL>
                                         : weigh_lanes<SPARSE_LANES>;
     weigh(losses, slopes, weights, signs, n_rows, sums);
+}
+
+// x[column][lane] = thetas[lane][column], of `count` rows that are n_columns apart, and 0 in the
+// other lanes.
+inline void read_lanes(const double *thetas, int count, ptrdiff_t n_columns, int lanes, double *x) {
+    using V = row_vector<double>;
+    constexpr int W = lanes_of<V>;
+    for (int lane = 0; lane < lanes; lane += W) {
+        const int n = count - lane < W ? count - lane : W;
+        ptrdiff_t column = 0;
+        for (; column + W <= n_columns; column += W) {
+            V square[W] = {};
+            for (int i = 0; i < n; i++)
+                square[i] = load<V>(thetas + (lane + i) * n_columns + column);
+            transpose(square);
+            for (int i = 0; i < W; i++) store(x + (column + i) * lanes + lane, square[i]);
+        }
+        for (; column < n_columns; column++)
+            for (int i = 0; i < W; i++)
+                x[column * lanes + lane + i] = i < n ? thetas[(lane + i) * n_columns + column] : 0;
+    }
 }
 
 // gradients[lane][column] = found[column][lane] + l2 thetas[lane][column], of rows that are
@@ -243,7 +283,10 @@ inline void sparse_rows(const SparseStep *step, ptrdiff_t block) {
 }
 
 inline void sparse_columns(const SparseStep *step, ptrdiff_t block) {
-    (step->lanes == 1 ? visit_columns<1> : visit_columns<PANEL>)(step, block);
+    const auto visit = step->lanes == 1       ? visit_columns<1>
+                       : step->lanes == PANEL ? visit_columns<PANEL>
+                                              : visit_columns<SPARSE_LANES>;
+    visit(step, block);
 }
 
 // a * x, and 0 where a is: x may be anything then.
@@ -305,11 +348,17 @@ template <int L> void move_directions(const SparseMove *move, ptrdiff_t block) {
 }
 
 inline void sparse_residuals(const SparseMove *move, ptrdiff_t block) {
-    (move->lanes == 1 ? move_residuals<1> : move_residuals<PANEL>)(move, block);
+    const auto move_all = move->lanes == 1       ? move_residuals<1>
+                          : move->lanes == PANEL ? move_residuals<PANEL>
+                                                 : move_residuals<SPARSE_LANES>;
+    move_all(move, block);
 }
 
 inline void sparse_directions(const SparseMove *move, ptrdiff_t block) {
-    (move->lanes == 1 ? move_directions<1> : move_directions<PANEL>)(move, block);
+    const auto move_all = move->lanes == 1       ? move_directions<1>
+                          : move->lanes == PANEL ? move_directions<PANEL>
+                                                 : move_directions<SPARSE_LANES>;
+    move_all(move, block);
 }
 
 }  // namespace metaopt::MF_ISA

@@ -107,6 +107,7 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
     struct Softmax:
         const int *strata
         const double *factors
+        const int *members
         Py_ssize_t n_models, n_classes, n_strata
         Py_ssize_t tile_step
         double unit
@@ -373,6 +374,7 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
                                 double *) noexcept nogil
         void (*weigh_rows)(const double *, double *, const double *, const double *, Py_ssize_t,
                            int, double *) noexcept nogil
+        void (*read_lanes)(const double *, int, Py_ssize_t, int, double *) noexcept nogil
         void (*write_lanes)(const double *, Py_ssize_t, int, int, const double *, double,
                             Py_ssize_t, double *) noexcept nogil
         void (*sparse_rows)(const SparseStep *, Py_ssize_t) noexcept nogil

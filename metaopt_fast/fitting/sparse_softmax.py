@@ -1,8 +1,8 @@
 """Softmax regressions of sparse rows to their optima: Newton's method by conjugate gradients.
 
-The classes of a model stand in lanes, eight to a group, and take each step together. Models of a
-training set are fitted from the strongest penalty to the weakest, each from where the last one has
-ended. docs/explanation/sparse.md says how, and docs/explanation/softmax.md proves the bound.
+The classes of a model stand in lanes, 8 or 24 to a group, and take each step together. Models of
+a training set are fitted from the strongest penalty to the weakest, each from where the last one
+has ended. docs/explanation/sparse.md says how, and docs/explanation/softmax.md proves the bound.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from metaopt_fast.fitting.softmax_gaps import Intercepts, Lengths, Sizes, softma
 from metaopt_fast.fitting.sparse_sets import BLOCK_ROWS, SparseSets
 from metaopt_fast.typing import Array, Float64Array, IndexArray
 
-# Classes of a group, as many as a kernel has lanes.
-LANES = 8
+# Classes of a group, as many as a kernel has lanes; the first, unless more would be idle.
+LANES = (24, 8)
 # Part of the curvature in what residuals are divided by, beside the penalty.
 PART = 0.5
 # Conjugate gradients end where the residual's square is between these parts of the gradient's, the
@@ -135,20 +135,25 @@ class ClassFits:
 
     def __init__(self, sets: SparseSets, n_classes: int, effort: Effort) -> None:
         self.sets, self.n_classes, self.effort = sets, n_classes, effort
-        n_groups, n_rows = -(-n_classes // LANES), len(sets.rows)
+        self.lanes: int = min(LANES, key=lambda lanes: -n_classes % lanes)
+        n_groups, n_rows = -(-n_classes // self.lanes), len(sets.rows)
+        self.in_last: int = n_classes - self.lanes * (n_groups - 1)
         padded = -(-n_rows // BLOCK_ROWS) * BLOCK_ROWS
-        self.vectors: Float64Array = np.zeros((n_groups, 5, sets.n_params, LANES))
+        self.vectors: Float64Array = np.zeros((n_groups, 5, sets.n_params, self.lanes))
         # Slopes of the rows, and margins before.
-        self.of_rows: Float64Array = np.zeros((n_groups, 2, padded, LANES))
+        self.of_rows: Float64Array = np.zeros((n_groups, 2, padded, self.lanes))
         self.slopes: Float64Array = self.of_rows[:, 1, :n_rows]
-        self.probabilities: Float64Array = np.zeros((n_groups, n_rows, LANES))
+        self.probabilities: Float64Array = np.zeros((n_groups, n_rows, self.lanes))
         self.steps: list[_kernels.SparseSteps] = [
             sets.steps(vectors, of_rows)
             for vectors, of_rows in zip(self.vectors, self.of_rows, strict=True)
         ]
         self.matrix: _kernels.SparseMatrix = sets.rows.matrix()
         codes = sets.strata % n_classes
-        self.codes, self.at_codes = codes, (codes // LANES, np.arange(n_rows), codes % LANES)
+        self.codes, self.at_codes = (
+            codes,
+            (codes // self.lanes, np.arange(n_rows), codes % self.lanes),
+        )
         squares = np.add.reduceat(
             np.append(np.square(sets.rows.numbers), 0.0), sets.rows.starts[:-1]
         )
@@ -200,7 +205,7 @@ class ClassFits:
     def begin(self, of_set: int, l2: float, start: Float64Array | None) -> None:
         """Take up a model."""
         sets = self.sets
-        self.l2, self.n_iter = np.full(LANES, l2), 0
+        self.l2, self.n_iter = np.full(self.lanes, l2), 0
         if of_set != self.of_set:
             self.of_set = of_set
             self.weights = sets.weights * sets.factors[of_set][sets.strata]
@@ -217,9 +222,9 @@ class ClassFits:
             )
             self.vectors[:, 4] = 0
         if start is not None:
-            lanes = np.zeros((len(self.vectors) * LANES, sets.n_params))
+            lanes = np.zeros((len(self.vectors) * self.lanes, sets.n_params))
             lanes[: self.n_classes] = start - start.mean(axis=0)
-            self.vectors[:, 4] = lanes.reshape(len(self.vectors), LANES, -1).transpose(0, 2, 1)
+            self.vectors[:, 4] = lanes.reshape(len(self.vectors), self.lanes, -1).transpose(0, 2, 1)
         self.vectors[:, 0] = self.vectors[:, 4]
         self.found = self.evaluate()
         if not self.found.loss <= log(float(self.n_classes)) * (1 + ROUNDING):
@@ -238,12 +243,12 @@ class ClassFits:
     def climb(self) -> Float64Array:
         """Write the product of the slopes with the columns, and that of the penalty; return sums
         over the parameters, [group][which][lane]."""
-        found = np.empty((len(self.steps), 3, LANES))
+        found = np.empty((len(self.steps), 3, self.lanes))
         for vectors, of_rows, steps, sums in zip(
             self.vectors, self.of_rows, self.steps, found, strict=True
         ):
             if self.has_intercept:
-                blocks = of_rows[1].reshape(-1, BLOCK_ROWS, LANES).sum(axis=1)
+                blocks = of_rows[1].reshape(-1, BLOCK_ROWS, self.lanes).sum(axis=1)
                 vectors[1, -1] = blocks.sum(axis=0)
             steps.climb(self.l2, sums, self.sets.n_threads)
         return found
@@ -255,7 +260,7 @@ class ClassFits:
             z, p, w = self.slopes, self.probabilities, self.weights[:, None]
             means = (w * z).sum(axis=1)
             own = z[self.at_codes]
-            z[-1, :, self.n_classes - LANES * (len(z) - 1) :] = -np.inf  # lanes without a class
+            z[-1, :, self.in_last :] = -np.inf  # lanes without a class
             top = z.max(axis=2).max(axis=0)
             z -= top[:, None]
             p[:] = exp(z)
@@ -302,9 +307,9 @@ class ClassFits:
         hessian = 1 / n - products(weighted, of_classes)
         hessian[np.arange(n), np.arange(n)] += weighted.sum(axis=1) + 1e-14
         slopes = self.vectors[:, 1, -1].ravel()[None, :n]
-        moves = np.zeros(len(self.steps) * LANES)
+        moves = np.zeros(len(self.steps) * self.lanes)
         moves[:n] = solved(hessian[None], slopes, self.sets.n_threads)[0]
-        self.vectors[:, 0, -1] -= moves.reshape(-1, LANES)
+        self.vectors[:, 0, -1] -= moves.reshape(-1, self.lanes)
         self.found = self.evaluate()
         if not self.found.loss <= before.loss * (1 + ROUNDING):
             self.vectors[:, 0] = self.vectors[:, 4]
@@ -314,7 +319,7 @@ class ClassFits:
     def step(self, first: float | None, wanted: float) -> float:
         """Take a step of Newton's. `first` is the square of the first step's gradient, which is
         returned, and `wanted` that of a residual short enough."""
-        scales = np.full(LANES, PART * self.found.curvature)
+        scales = np.full(self.lanes, PART * self.found.curvature)
         squares, lengths = self.move_residuals(0.0, -1.0, scales)
         first = squares if first is None else first
         part = math.sqrt(squares / first) if first > 0 else 0.0
@@ -357,8 +362,8 @@ class ClassFits:
     def move_residuals(self, keep: float, take: float, scales: Float64Array) -> tuple[float, float]:
         """Make residuals `keep` of themselves and `take` of the products; return their squares, and
         those divided by the scales."""
-        factors = np.repeat([[keep], [take]], LANES, axis=1)
-        squares = np.empty((len(self.steps), 2, LANES))
+        factors = np.repeat([[keep], [take]], self.lanes, axis=1)
+        squares = np.empty((len(self.steps), 2, self.lanes))
         for steps, sums in zip(self.steps, squares, strict=True):
             steps.move_residuals(factors, self.l2, scales, sums, self.sets.n_threads)
         of_lanes = squares.transpose(1, 0, 2).reshape(2, -1).sum(axis=1).tolist()
@@ -366,7 +371,7 @@ class ClassFits:
 
     def move_directions(self, scales: Float64Array, how: dict[int, float]) -> None:
         """Make steps, thetas, and what is multiplied next, by the factors that are other than 0."""
-        factors = np.zeros((7, LANES))
+        factors = np.zeros((7, self.lanes))
         for row, factor in how.items():
             factors[row] = factor
         for steps in self.steps:

@@ -1,6 +1,7 @@
 """Losses of sparse rows: those of an array, and the same bits however they are asked."""
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -60,6 +61,20 @@ def test_a_theta_has_the_same_bits_in_any_batch_on_any_threads(name):
         again = objective.with_threads(n_threads).batch_loss_gradient(thetas)
         assert again[0].tobytes() == losses.tobytes()
         assert again[1].tobytes() == gradients.tobytes()
+
+
+def test_calls_at_the_same_time_and_of_any_size_do_not_mix_their_numbers():
+    X, y, _, _ = problem(3000, 300, seed=5)
+    objective = mf.LogisticLoss(X, y, n_threads=1, **OPTIONS)
+    thetas = np.random.default_rng(1).normal(size=(26, 301))
+    losses, gradients = objective.batch_loss_gradient(thetas)
+
+    def has_its_bits(count):
+        mine = objective.batch_loss_gradient(thetas[-count:])
+        return all(map(np.array_equal, mine, (losses[-count:], gradients[-count:])))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(has_its_bits, [26, 1, 8, 26, 3, 24, 2, 26] * 4))
 
 
 def test_formats_and_rows_of_weight_0_change_no_bit():
