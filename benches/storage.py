@@ -5,7 +5,8 @@ gradients of 96 models, and of ``fit_many`` of 20 penalties and 5 folds, of rows
 that of the same rows in memory: on one thread, alternating in one process, the least of a few
 rounds, the files in the system's cache, bits compared. ``--memory ROWS COLUMNS`` instead collects
 that many rows from batches and prints the largest anonymous memory of a process that evaluates and
-fits them, and the time of each step, the disk's included.
+fits them, and the time of each step, the disk's included; with ``--beside``, then the CPU time of
+both over that with the packed rows in memory, bits compared.
 """
 
 import argparse
@@ -88,8 +89,8 @@ def speed(folder, n_rows, n_columns):
     )
 
 
-def memory(folder, n_rows, n_columns):
-    peaks, done = {}, threading.Event()
+def memory(folder, n_rows, n_columns, beside):
+    peaks, times, done = {}, {}, threading.Event()
     step = ["start"]
 
     def watch():
@@ -100,10 +101,14 @@ def memory(folder, n_rows, n_columns):
     def run(name, function):
         step[0], begun, cpu = name, time.perf_counter(), time.process_time()
         result = function()
-        seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
+        seconds, times[name] = time.perf_counter() - begun, time.process_time() - cpu
         peak = peaks.get(name, 0) / 1e6
-        print(f"{name:>34}: {seconds:8.1f} s, {cpu:7.1f} of CPU, {peak:5.0f} MB", flush=True)
+        print(
+            f"{name:>34}: {seconds:8.1f} s, {times[name]:7.1f} of CPU, {peak:5.0f} MB", flush=True
+        )
         return result
+
+    losses, fits = "losses and gradients of 96 models", "fit_many, 20 penalties, 5 folds"
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -111,17 +116,25 @@ def memory(folder, n_rows, n_columns):
         given = batches(n_rows, n_columns)
         rows = run("batches", lambda: mf.collect_batches(given, storage=folder))
         print(f"{n_rows:,} rows of {n_columns} columns, {rows.X.nbytes / 1e9:.2f} GB")
-        options = {"fit_intercept": True, "storage": folder}
-        made = [run("packing", lambda: mf.LogisticLoss(rows.X, rows.y, **options))]
         thetas = 0.1 * np.random.default_rng(1).normal(size=(96, n_columns + 1))
-        run("losses and gradients of 96 models", lambda: made.pop().batch_loss_gradient(thetas))
-        folds = np.resize(np.arange(5, dtype=np.int8), n_rows)
-        l2 = np.geomspace(1e-5, 1, 20)
-        fits = run(
-            "fit_many, 20 penalties, 5 folds",
-            lambda: mf.fit_many(rows.X, rows.y, l2=l2, folds=folds, storage=folder),
-        )
-        print(f"certified: {fits.certified.mean():.0%}, largest {max(peaks.values()) / 1e6:.0f} MB")
+        l2, folds = np.geomspace(1e-5, 1, 20), np.resize(np.arange(5, dtype=np.int8), n_rows)
+        found = {}
+        for storage in [folder, *[None] * beside]:
+            place = "" if storage else ", in memory"
+            options = {"fit_intercept": True, "storage": storage}
+            made = [run("packing" + place, lambda o=options: mf.LogisticLoss(rows.X, rows.y, **o))]
+            of_losses = run(losses + place, lambda m=made: m.pop().batch_loss_gradient(thetas))
+            options = {"l2": l2, "folds": folds, "storage": storage}
+            of_fits = run(fits + place, lambda o=options: mf.fit_many(rows.X, rows.y, **o))
+            found[place] = [*of_losses, of_fits.theta, of_fits.gap_bound]
+            if storage:
+                largest = max(peaks.values()) / 1e6
+                print(f"certified: {of_fits.certified.mean():.0%}, largest {largest:.0f} MB")
+        for name in [losses, fits] * beside:
+            ratio = times[name] / times[name + ", in memory"]
+            print(f"{name:>34}: {ratio:.2f} of the time in memory", flush=True)
+        if beside:
+            assert all(map(np.array_equal, *found.values())), "bits differ"
     finally:
         done.set()
         thread.join()
@@ -133,5 +146,9 @@ if __name__ == "__main__":
     parser.add_argument("rows", type=int, nargs="?", default=250_000)
     parser.add_argument("columns", type=int, nargs="?", default=50)
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--beside", action="store_true")
     chosen = parser.parse_args()
-    (memory if chosen.memory else speed)(chosen.folder, chosen.rows, chosen.columns)
+    if chosen.memory:
+        memory(chosen.folder, chosen.rows, chosen.columns, chosen.beside)
+    else:
+        speed(chosen.folder, chosen.rows, chosen.columns)
