@@ -1,11 +1,13 @@
 # Directions of L-BFGS for softmax regressions, by the pairs of each and an inverse that models
 # share. Needs table.pxi and products.pxi.
 
-from libc.math cimport fabs, isfinite
+from libc.math cimport INFINITY, fabs, isfinite
 from libc.string cimport memcpy
 
 # Visits that a number of a pair takes, which comes from memory.
 cdef double PAIR_WORK = 4
+
+
 cdef struct StepsPlan:
     const Kernels *kernels
     # Parameters of a model, and of a class, how many of these are penalised, and rows of an
@@ -20,8 +22,10 @@ cdef struct StepsPlan:
     const double *ratios
     const Py_ssize_t *firsts
     Py_ssize_t *counts
-    # losses, gradients, penalties, which of the inverses is theirs, how small a gap is wanted;
+    # losses, where they are, gradients, penalties, which of the inverses is theirs, how small a gap
+    # is wanted;
     const double *losses
+    const double *thetas
     const double *gradients
     const double *l2
     const double *inverses
@@ -35,6 +39,12 @@ cdef struct StepsPlan:
     double *before
     double *smallest
     Py_ssize_t *idle
+    # Smoothed gradients, and where they would be found, the gaps that they promise, and the part of
+    # the target that these have to be below.
+    double *smooth_thetas
+    double *smooth_gradients
+    double *smooth_gaps
+    double *trust
     # Models that have not ended, in order.
     Py_ssize_t *active
     # Of each thread: factors of the pairs, a gradient, a tile, and products.
@@ -69,9 +79,9 @@ cdef void precondition(const StepsPlan *plan, Py_ssize_t model, double *x,
         first += count
 
 
-cdef double promised_gap(const StepsPlan *plan, Py_ssize_t model, double *scratch) noexcept nogil:
+cdef double promised_gap(const StepsPlan *plan, Py_ssize_t model, const double *gradient,
+                         double *scratch) noexcept nogil:
     """Return what the gap would be if all curvature were the penalty's; without one, a guess."""
-    cdef const double *gradient = plan.gradients + model * plan.n
     cdef const double *part
     cdef double total = 0
     cdef Py_ssize_t k
@@ -87,6 +97,31 @@ cdef double promised_gap(const StepsPlan *plan, Py_ssize_t model, double *scratc
 
 cdef bint has_arrived(const StepsPlan *plan, Py_ssize_t model) noexcept nogil:
     return plan.gaps[model] <= plan.targets[model] * max(1.0, plan.losses[model])
+
+
+cdef void smooth(const StepsPlan *plan, Py_ssize_t model) noexcept nogil:
+    """Move a smoothed gradient to where it is shortest on the line to the model's, as if gradients
+    were linear: those of L-BFGS swing, and what is proven hangs on their length.
+
+    Minimal residual smoothing: Zhou & Walker, "Residual smoothing techniques for iterative
+    methods", SIAM J. Scientific Computing 15, 1994.
+    """
+    cdef const double *theta = plan.thetas + model * plan.n
+    cdef const double *gradient = plan.gradients + model * plan.n
+    cdef double *smooth_theta = plan.smooth_thetas + model * plan.n
+    cdef double *smooth_gradient = plan.smooth_gradients + model * plan.n
+    cdef double *change = plan.directions + model * plan.n
+    cdef double square, part = 0
+    cdef Py_ssize_t j
+    for j in range(plan.n):
+        change[j] = gradient[j] - smooth_gradient[j]
+    square = plan.kernels.dot(change, change, plan.n)
+    if square > 0:
+        part = -plan.kernels.dot(smooth_gradient, change, plan.n) / square
+    part = min(max(part, 0.0), 1.0)
+    for j in range(plan.n):
+        smooth_gradient[j] += part * change[j]
+        smooth_theta[j] += part * (theta[j] - smooth_theta[j])
 
 
 cdef void find_pairs(const StepsPlan *plan, Py_ssize_t model, Pairs *pairs) noexcept nogil:
@@ -109,9 +144,14 @@ cdef void find_direction(const StepsPlan *plan, Py_ssize_t i, int thread) noexce
     cdef double *alphas = plan.scratch + thread * plan.scratch_size
     cdef double *rest = alphas + plan.capacity
     cdef Pairs pairs
-    plan.gaps[model] = promised_gap(plan, model, rest)
+    plan.gaps[model] = promised_gap(plan, model, gradient, rest)
+    plan.smooth_gaps[model] = INFINITY
     if has_arrived(plan, model):
         return
+    if plan.l2[model] > 0:
+        smooth(plan, model)
+        plan.smooth_gaps[model] = promised_gap(
+            plan, model, plan.smooth_gradients + model * plan.n, rest)
     find_pairs(plan, model, &pairs)
     while True:
         pairs.count = plan.counts[model]

@@ -63,6 +63,32 @@ template <class A> inline void add_scaled(A from, double factor, ptrdiff_t n, do
     for (; j < n; j++) to[j] += factor * from[j];
 }
 
+// to += factor * from; returns the product of what comes of it with `next`, as dot_of has it. One
+// visit of `to` where two would be as long as the pairs': it does not stay in the first-level
+// cache.
+template <class A, class B>
+inline double add_and_dot(A from, double factor, B next, ptrdiff_t n, double *to) {
+    using V = row_vector<double>;
+    constexpr int W = lanes_of<V>, PARTS = SUM_LANES / W;
+    V sums[PARTS] = {};
+    ptrdiff_t j = 0;
+    for (; j + SUM_LANES <= n; j += SUM_LANES)
+        for (int i = 0; i < PARTS; i++) {
+            const ptrdiff_t at = j + i * W;
+            const V x = load<V>(to + at) + splat<V>(factor) * from.template at<V>(at);
+            store(to + at, x);
+            sums[i] = fma(next.template at<V>(at), x, sums[i]);
+        }
+    double lanes[SUM_LANES], total = 0;
+    for (int i = 0; i < PARTS; i++) store(lanes + i * W, sums[i]);
+    for (int l = 0; j + l < n; l++) {
+        to[j + l] += factor * from[j + l];
+        lanes[l] += next[j + l] * to[j + l];
+    }
+    for (int l = 0; l < SUM_LANES; l++) total += lanes[l];
+    return total;
+}
+
 inline Entries<float> step_of(const Pairs *pairs, ptrdiff_t at) {
     return {pairs->steps + at * pairs->n};
 }
@@ -71,25 +97,48 @@ inline Change change_of(const Pairs *pairs, ptrdiff_t at) {
     return {{pairs->changes + at * pairs->n}, step_of(pairs, at), pairs->tilts[at]};
 }
 
+inline ptrdiff_t position_of(const Pairs *pairs, ptrdiff_t i) {
+    return (pairs->first + i) % pairs->capacity;
+}
+
+// The pair before the i-th one (by -1) or behind it (by 1) that is not left out; -1 or `count` if
+// there is none.
+inline ptrdiff_t next_pair(const Pairs *pairs, ptrdiff_t i, int by) {
+    do i += by;
+    while (i >= 0 && i < pairs->count && !(pairs->curvatures[position_of(pairs, i)] > 0));
+    return i;
+}
+
 // From the last pair to the first: q -= alphas[i] y_i / b_i, alphas[i] = b_i s_i . q / s_i . y_i.
 inline void apply_pairs(const Pairs *pairs, double *q, double *alphas) {
-    for (ptrdiff_t i = pairs->count - 1; i >= 0; i--) {
-        const ptrdiff_t at = (pairs->first + i) % pairs->capacity;
-        if (!(pairs->curvatures[at] > 0)) continue;
-        alphas[i] =
-            dot_of(step_of(pairs, at), Entries<double>{q}, pairs->n) / pairs->curvatures[at];
-        add_scaled(change_of(pairs, at), -alphas[i], pairs->n, q);
+    ptrdiff_t i = next_pair(pairs, pairs->count, -1);
+    if (i < 0) return;
+    ptrdiff_t at = position_of(pairs, i);
+    double product = dot_of(step_of(pairs, at), Entries<double>{q}, pairs->n);
+    while (true) {
+        alphas[i] = product / pairs->curvatures[at];
+        const Change change = change_of(pairs, at);
+        const ptrdiff_t next = next_pair(pairs, i, -1);
+        if (next < 0) return add_scaled(change, -alphas[i], pairs->n, q);
+        at = position_of(pairs, next);
+        product = add_and_dot(change, -alphas[i], step_of(pairs, at), pairs->n, q);
+        i = next;
     }
 }
 
 // From the first pair to the last: q += (alphas[i] / b_i - y_i . q / s_i . y_i) s_i.
 inline void apply_pairs_again(const Pairs *pairs, double *q, double *alphas) {
-    for (ptrdiff_t i = 0; i < pairs->count; i++) {
-        const ptrdiff_t at = (pairs->first + i) % pairs->capacity;
-        if (!(pairs->curvatures[at] > 0)) continue;
-        const double turned = dot_of(change_of(pairs, at), Entries<double>{q}, pairs->n);
-        add_scaled(step_of(pairs, at),
-                   alphas[i] * pairs->ratios[at] - turned / pairs->curvatures[at], pairs->n, q);
+    ptrdiff_t i = next_pair(pairs, -1, 1);
+    if (i >= pairs->count) return;
+    ptrdiff_t at = position_of(pairs, i);
+    double turned = dot_of(change_of(pairs, at), Entries<double>{q}, pairs->n);
+    while (true) {
+        const double factor = alphas[i] * pairs->ratios[at] - turned / pairs->curvatures[at];
+        const Entries<float> step = step_of(pairs, at);
+        i = next_pair(pairs, i, 1);
+        if (i >= pairs->count) return add_scaled(step, factor, pairs->n, q);
+        at = position_of(pairs, i);
+        turned = add_and_dot(step, factor, change_of(pairs, at), pairs->n, q);
     }
 }
 

@@ -115,7 +115,8 @@ template <class T> struct Columns {
     int n_panels(ptrdiff_t block) const { return (rows->rows[block] + PANEL - 1) / PANEL; }
     ptrdiff_t label(ptrdiff_t block) const { return softmax->strata[block] % softmax->n_classes; }
     double factor(ptrdiff_t model, ptrdiff_t block) const {
-        return softmax->factors[model * softmax->n_strata + softmax->strata[block]];
+        return softmax
+            ->factors[softmax->members[model] * softmax->n_strata + softmax->strata[block]];
     }
     ptrdiff_t in_tile(ptrdiff_t tile) const {
         const ptrdiff_t rest = n_columns - tile * LANES<T>;

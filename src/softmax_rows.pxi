@@ -1,5 +1,5 @@
-# Rows of softmax regressions as Python holds them. Needs table.pxi, evaluate.pxi, rows.pxi and
-# softmax.pxi.
+# Rows of softmax regressions as Python holds them. Needs table.pxi, evaluate.pxi, rows.pxi,
+# softmax_groups.pxi and softmax.pxi.
 
 cimport cython
 from libc.math cimport frexp, ldexp
@@ -17,16 +17,33 @@ cdef class SoftmaxRows:
     rows : PackedRows
         Any loss, weight and penalty of its own count for nothing.
     strata : array of shape (n_blocks,), int
-        A multiple of n_classes, and the class of the rows.
+        The fold of the rows times n_classes, and their class.
     n_classes, n_strata : int
     """
     cdef PackedRows rows
     cdef const int[::1] strata
-    cdef Py_ssize_t n_classes, n_strata
+    cdef Py_ssize_t n_classes, n_strata, n_parts, n_spans
+    cdef Py_ssize_t *spans
 
     def __init__(self, PackedRows rows, const int[::1] strata, Py_ssize_t n_classes,
                  Py_ssize_t n_strata):
+        cdef Py_ssize_t n_folds = n_strata // n_classes, n_blocks = strata.shape[0], block
         self.rows, self.strata, self.n_classes, self.n_strata = rows, strata, n_classes, n_strata
+        self.n_parts = n_folds if n_folds <= MOST_PARTS else 1
+        free(self.spans)
+        self.spans = <Py_ssize_t *>malloc((n_blocks + 1) * sizeof(Py_ssize_t))
+        if self.spans == NULL:
+            raise MemoryError
+        self.n_spans = self.spans[0] = 0
+        for block in range(1, n_blocks + 1):
+            if (block == n_blocks or block - self.spans[self.n_spans] == BLOCKS_PER_SPAN
+                    or self.n_parts > 1 and strata[block] // n_classes
+                    != strata[block - 1] // n_classes):
+                self.n_spans += 1
+                self.spans[self.n_spans] = block
+
+    def __dealloc__(self):
+        free(self.spans)
 
     cdef void plan(self, SoftmaxPlan *plan, Py_ssize_t n_models, const double *thetas,
                    const double *factors, int n_threads) noexcept:
@@ -35,8 +52,8 @@ cdef class SoftmaxRows:
         plan.evaluate = plan.kernels.evaluate_softmax
         plan.n_params, plan.n_penalised = self.rows.rows.n_params, self.rows.n_penalised
         plan.n_classes, plan.n_strata = self.n_classes, self.n_strata
-        plan.n_models, plan.n_blocks = n_models, self.strata.shape[0]
-        plan.n_all_spans = (plan.n_blocks + BLOCKS_PER_SPAN - 1) // BLOCKS_PER_SPAN
+        plan.n_models, plan.n_parts = n_models, self.n_parts
+        plan.spans, plan.n_all_spans = self.spans, self.n_spans
         plan.strata, plan.thetas, plan.factors = &self.strata[0], thetas, factors
         plan.unit, plan.n_sums, plan.n_threads = 1, 1, n_threads
         plan.on_disk = self.rows.on_disk
@@ -47,8 +64,8 @@ cdef class SoftmaxRows:
         """Write the loss of each theta, all classes' one after the other, and, unless None, its
         gradient.
 
-        The rows of stratum s weigh factors[model, s] times as much, and `totals` in all. Returns
-        False where a theta is not finite in the rows' precision.
+        The rows of stratum s weigh factors[model, s] times as much, which is not 0 of all, and
+        `totals` in all. Returns False where a theta is not finite in the rows' precision.
         """
         cdef double *slopes = NULL
         if gradients is not None:

@@ -11,6 +11,10 @@ from libc.string cimport memcpy, memset
 # Least product of the images of a step and of the change of the gradient, whose largest entries are
 # from 1/2 to 1: below, it may be nothing but rounding.
 cdef double STRAIGHT = 1e-10
+# Part of the target that a smoothed gradient has to promise before a pass is spent on it, and part
+# of that where it has promised too much.
+cdef double TRUST = 0.5
+cdef double LESS_TRUST = 0.25
 
 
 cdef enum StepsEnd:
@@ -117,11 +121,14 @@ cdef class SoftmaxSteps:
         try:
             for i in range(n_active):
                 model = plan.active[i] = which[i]
-                plan.smallest[model], plan.idle[model] = INFINITY, 0
+                plan.smallest[model], plan.idle[model], plan.trust[model] = INFINITY, 0, TRUST
+                self.begin_smoothing(&plan, model, &self.thetas[model, 0],
+                                     &self.gradients[model, 0])
                 for kept in range(self.ring[1, model]):
                     self.tilt(&plan, model, kept)
             while True:
                 self.find_directions(&plan, n_active, n_threads)
+                self.try_smooth(rows, &plan, &tried, n_active, n_threads)
                 kept = 0
                 for i in range(n_active):
                     model = plan.active[i]
@@ -164,8 +171,8 @@ cdef class SoftmaxSteps:
         plan.ratios, plan.tilts = &self.numbers[2, 0, 0], &self.numbers[3, 0, 0]
         plan.curvatures = &self.numbers[4, 0, 0]
         plan.firsts, plan.counts = &self.ring[0, 0], &self.ring[1, 0]
-        plan.losses, plan.gradients, plan.l2 = (
-            &self.losses[0], &self.gradients[0, 0], &self.l2[0])
+        plan.losses, plan.thetas, plan.gradients, plan.l2 = (
+            &self.losses[0], &self.thetas[0, 0], &self.gradients[0, 0], &self.l2[0])
 
     cdef void lay_out(self, StepsPlan *plan, Attempt *tried, char **at, int n_threads,
                       Py_ssize_t count) noexcept:
@@ -175,6 +182,8 @@ cdef class SoftmaxSteps:
         plan.directions = room(at, n_sets * n)
         plan.before, plan.smallest = room(at, n_sets), room(at, n_sets)
         plan.idle = <Py_ssize_t *>room(at, n_sets)
+        plan.smooth_thetas, plan.smooth_gradients = room(at, n_sets * n), room(at, n_sets * n)
+        plan.smooth_gaps, plan.trust = room(at, n_sets), room(at, n_sets)
         plan.active = <Py_ssize_t *>room(at, count)
         tried.models = <Py_ssize_t *>room(at, count)
         tried.thetas, tried.gradients = room(at, count * n), room(at, count * n)
@@ -207,6 +216,48 @@ cdef class SoftmaxSteps:
         with nogil:
             metaopt_share[StepsPlan](find_direction, plan, n_active, n_threads, work)
 
+    cdef void begin_smoothing(self, const StepsPlan *plan, Py_ssize_t model, const double *theta,
+                              const double *gradient) noexcept:
+        memcpy(plan.smooth_thetas + model * plan.n, theta, plan.n * sizeof(double))
+        memcpy(plan.smooth_gradients + model * plan.n, gradient, plan.n * sizeof(double))
+
+    cdef int try_smooth(self, SoftmaxRows rows, const StepsPlan *plan, Attempt *tried,
+                        Py_ssize_t n_active, int n_threads) except -1:
+        """Go where smoothed gradients are short enough, if the gradients there are."""
+        cdef Py_ssize_t n = plan.n, i, model
+        cdef double gap
+        tried.n = 0
+        for i in range(n_active):
+            model = plan.active[i]
+            if plan.smooth_gaps[model] <= (plan.trust[model] * plan.targets[model]
+                                           * max(1.0, self.losses[model])):
+                memcpy(tried.thetas + tried.n * n, plan.smooth_thetas + model * n,
+                       n * sizeof(double))
+                tried.models[tried.n] = model
+                self.describe(tried, tried.n)
+                tried.n += 1
+        if not tried.n or not rows.evaluate_models(
+                tried.n, tried.thetas, tried.factors, tried.totals, tried.l2, tried.losses,
+                tried.gradients, n_threads):
+            return 0
+        self.n_passes += tried.n
+        for i in range(tried.n):
+            model = tried.models[i]
+            gap = promised_gap(plan, model, tried.gradients + i * n, plan.scratch)
+            if gap <= plan.targets[model] * max(1.0, tried.losses[i]):
+                plan.gaps[model] = gap
+                self.go_to(plan, tried, i)
+            else:
+                plan.trust[model] *= LESS_TRUST
+                self.begin_smoothing(plan, model, tried.thetas + i * n, tried.gradients + i * n)
+        return 0
+
+    cdef void describe(self, Attempt *tried, Py_ssize_t i) noexcept:
+        """Write what is trained on of the i-th model that tries."""
+        cdef Py_ssize_t n_strata = self.factors.shape[1], model = tried.models[i]
+        memcpy(tried.factors + i * n_strata, &self.factors[model, 0], n_strata * sizeof(double))
+        tried.totals[i], tried.l2[i], tried.lost[i] = self.totals[model], self.l2[model], 0
+
     cdef int try_steps(self, SoftmaxRows rows, const StepsPlan *plan, Attempt *tried,
                        double rounding, int halvings, int n_threads) except -1:
         """Move the models that try along their directions: those are left that no step moves."""
@@ -235,9 +286,9 @@ cdef class SoftmaxSteps:
             size /= 2
         return 0
 
-    cdef void propose(self, const StepsPlan *plan, const Attempt *tried, double size) noexcept:
+    cdef void propose(self, const StepsPlan *plan, Attempt *tried, double size) noexcept:
         """Write what the models try: zeros of those that are lost."""
-        cdef Py_ssize_t n = plan.n, n_strata = self.factors.shape[1], i, j, model
+        cdef Py_ssize_t n = plan.n, i, j, model
         cdef double *theta
         cdef double sum
         for i in range(tried.n):
@@ -245,13 +296,10 @@ cdef class SoftmaxSteps:
             for j in range(n):
                 theta[j] = self.thetas[model, j] + size * plan.directions[model * n + j]
                 sum += theta[j] - theta[j]
-            tried.lost[i] = 0
+            self.describe(tried, i)
             if sum != 0:
                 tried.lost[i] = INFINITY
                 memset(theta, 0, n * sizeof(double))
-            memcpy(tried.factors + i * n_strata, &self.factors[model, 0],
-                   n_strata * sizeof(double))
-            tried.totals[i], tried.l2[i] = self.totals[model], self.l2[model]
 
     cdef void go_to(self, const StepsPlan *plan, const Attempt *tried, Py_ssize_t i) noexcept:
         """Move a model to what it tries, and keep the pair."""

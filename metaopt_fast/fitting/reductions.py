@@ -1,5 +1,6 @@
 """Columns that are fitted in place of X's, with the same objective: centred where they lie far
-from 0, scaled where squares leave the range, and as few as rows where there are more than these.
+from 0, scaled where squares leave the range, without those of zeros, and as few as rows where there
+are more than these.
 
 A model of these columns is one of X's: theta turns into the other without a change of margins or
 penalty, but for rounding.
@@ -42,6 +43,8 @@ class Reduction:
         Numbers taken from each column, in X's units: only an intercept can give it back.
     exponent : int
         Power of 2 that columns were divided by.
+    used, n_zeros : array of shape (n_used,), or None, and int
+        Columns that are left, and how many are not.
     reflections, taus : arrays of shape (n_samples, n_features) and (n_samples,), or None
         Reflections that leave a column for each row, where there are more columns: see `_kernels`.
     memory : Memory
@@ -51,6 +54,8 @@ class Reduction:
     X: npt.NDArray[Any]
     centres: Float64Array | None
     exponent: int
+    used: IndexArray | None = None
+    n_zeros: int = 0
     reflections: Float64Array | None = None
     taus: Float64Array | None = None
     memory: Memory = IN_MEMORY
@@ -78,6 +83,18 @@ class Reduction:
         """Whether there are more columns than rows."""
         return bool(self.X.shape[1] > self.X.shape[0])
 
+    def without_zeros(self) -> Self:
+        """Return the same without columns of zeros, whose weights are 0 at an optimum: those of a
+        picture's margin, say."""
+        chunks = [slice(first, first + CHUNK_ROWS) for first in range(0, len(self.X), CHUNK_ROWS)]
+        used = np.flatnonzero(np.any([self.X[some].any(axis=0) for some in chunks], axis=0))
+        if len(used) in (0, self.X.shape[1]):
+            return self
+        X = self.memory.empty((len(self.X), len(used)), self.X.dtype)
+        for some in chunks:
+            X[some] = self.X[some][:, used]
+        return replace(self, X=X, used=used, n_zeros=self.X.shape[1] - len(used))
+
     def by_rows(self, n_threads: int) -> Self:
         """Return the same, with reflections that leave a column for each row."""
         rows = self.memory.copy(self.X, np.float64)
@@ -98,10 +115,12 @@ class Reduction:
 
     def inward(self, thetas: Float64Array, n_threads: int) -> Float64Array:
         """Return the models of X as ones of these columns, as near as there are."""
-        n_features = self.X.shape[1]
+        n_features = self.X.shape[1] + self.n_zeros
         coefficients, intercepts = thetas[:, :n_features], thetas[:, n_features:]
         if self.centres is not None:
             intercepts = intercepts + (coefficients * self.centres).sum(axis=1, keepdims=True)
+        if self.used is not None:
+            coefficients = coefficients[:, self.used]
         coefficients = np.ldexp(coefficients, self.exponent)
         if self.reflections is not None and self.taus is not None:
             turned = np.array(coefficients, order="C")
@@ -124,6 +143,9 @@ class Reduction:
         n_features = self.X.shape[1]
         coefficients = np.ldexp(thetas[:, :n_features], -self.exponent)
         intercepts = thetas[:, n_features:]
+        if self.used is not None:
+            of_used, coefficients = coefficients, np.zeros((len(thetas), n_features + self.n_zeros))
+            coefficients[:, self.used] = of_used
         if self.centres is None:
             return np.concatenate([coefficients, intercepts], axis=1), np.zeros(len(thetas))
         far = self.centres != 0

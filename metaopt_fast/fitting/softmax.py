@@ -80,11 +80,11 @@ def fit_softmax(
     without each fold, choice by choice.
     """
     n_threads, n_classes = effort.n_threads, len(rows.classes)
-    reduction = Reduction.of(rows.X, rows.weights, rows.fit_intercept, rows.memory)
+    reduction = Reduction.of(rows.X, rows.weights, rows.fit_intercept, rows.memory).without_zeros()
     sets = SoftmaxSets.of(rows, reduction.columns, choices, n_threads)
     start = None
     if theta0 is not None:
-        start = reduction.inward(theta0.reshape(-1, sets.n_columns), n_threads)
+        start = reduction.inward(theta0.reshape(len(l2) * n_classes, -1), n_threads)
         start = start.reshape(-1, sets.n_params)
     path = Path(sets, set_of, reduction.l2(l2), effort)
     optima = path.run(start)

@@ -736,21 +736,53 @@ MUTANTS = [
         "softmax losses",
     ),
     Mutant(
-        "softmax: pairs are gone over backwards on both ways",
+        "softmax: models without a fold have lanes there, in the order of all models",
+        "src/softmax_groups.pxi",
+        "            column = (plan.members[index * plan.group + column // plan.n_classes]"
+        " * plan.n_classes\n                      + column % plan.n_classes)\n",
+        "",
+        "softmax_fits",
+    ),
+    Mutant(
+        "softmax: slopes of a model are those of one fold",
+        "src/softmax.pxi",
+        "            low[j] += plan.gradient_low[at + j * lanes]\n    at = ",
+        "            low[j] += plan.gradient_low[at + j * lanes]\n        break\n    at = ",
+        "softmax_fits",
+    ),
+    Mutant(
+        "softmax: a span has rows of two folds",
+        "src/softmax_rows.pxi",
+        "or self.n_parts > 1 and strata[block] // n_classes",
+        "or self.n_parts > 99 and strata[block] // n_classes",
+        "softmax_fits",
+    ),
+    Mutant(
+        "sparse: two calls work in the same memory",
+        "src/sparse.pxi",
+        "        self.kept = NULL\n        if memory",
+        "        if memory",
+        "sparse_losses",
+    ),
+    Mutant(
+        "sparse: sums that left the range are infinite",
+        "src/sparse.hpp",
+        "    if (!is_zero(lost)) multiply_again<L>(matrix, first, last, x, out);\n",
+        "",
+        "sparse_losses sparse_rows",
+    ),
+    Mutant(
+        "softmax: the way back goes over the last pair alone",
         "src/pairs.hpp",
-        "        const ptrdiff_t at = (pairs->first + i) % pairs->capacity;\n"
-        "        if (!(pairs->curvatures[at] > 0)) continue;\n        const double turned",
-        "        const ptrdiff_t at = (pairs->first + pairs->count - 1 - i) % pairs->capacity;\n"
-        "        if (!(pairs->curvatures[at] > 0)) continue;\n        const double turned",
+        "    ptrdiff_t i = next_pair(pairs, -1, 1);\n    if (i >= pairs->count) return;\n",
+        "    ptrdiff_t i = next_pair(pairs, pairs->count, -1);\n    if (i < 0) return;\n",
         "softmax_fits",
     ),
     Mutant(
         "softmax: a ring of pairs has no end",
         "src/pairs.hpp",
-        "        const ptrdiff_t at = (pairs->first + i) % pairs->capacity;\n"
-        "        if (!(pairs->curvatures[at] > 0)) continue;\n        alphas[i] =",
-        "        const ptrdiff_t at = i;\n"
-        "        if (!(pairs->curvatures[at] > 0)) continue;\n        alphas[i] =",
+        "    return (pairs->first + i) % pairs->capacity;\n",
+        "    return i;\n",
         "softmax_fits",
     ),
     Mutant(
@@ -915,8 +947,8 @@ MUTANTS = [
     Mutant(
         "sparse softmax: lanes without a class are one",
         PY + "fitting/sparse_softmax.py",
-        "z[-1, :, self.n_classes - LANES * (len(z) - 1) :] = -np.inf",
-        "z[-1, :, self.n_classes - LANES * (len(z) - 1) :] = 0",
+        "z[-1, :, self.in_last :] = -np.inf",
+        "z[-1, :, self.in_last :] = 0",
         "sparse_softmax",
     ),
     # -------------------------------------------------------------------- models of many tasks
