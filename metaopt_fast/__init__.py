@@ -47,7 +47,8 @@ if TYPE_CHECKING:
     from metaopt_fast.evolution.evolve import evolve
     from metaopt_fast.evolution.result import EvolveResult
     from metaopt_fast.files.owned import CheckpointError
-    from metaopt_fast.fitting.bootstrap import BootstrapResult, bootstrap
+    from metaopt_fast.fitting.bootstrap import bootstrap
+    from metaopt_fast.fitting.bootstrap_result import BootstrapResult
     from metaopt_fast.fitting.data_values import DataValues, data_values
     from metaopt_fast.fitting.fit_many import fit_many
     from metaopt_fast.fitting.lasso import l1_max
@@ -144,7 +145,7 @@ __all__ = [
 # Imported when asked for: few programs need them, and every program pays for an import.
 _LATER = {
     "AUCObjective": "objectives.auc",
-    "BootstrapResult": "fitting.bootstrap",
+    "BootstrapResult": "fitting.bootstrap_result",
     "CheckpointError": "files.owned",
     "CollectedRows": "data.batches",
     "ConfusionCounts": "objectives.counts",

@@ -12,10 +12,14 @@ import numpy.typing as npt
 from metaopt_fast.arithmetic import products
 from metaopt_fast.data.checks import check_X
 from metaopt_fast.fitting.arguments import Effort
-from metaopt_fast.fitting.bootstrap import check_choice, model_to_resample, warn_of_unproven
 from metaopt_fast.fitting.class_weights import ClassWeight
 from metaopt_fast.fitting.differing import Differing
 from metaopt_fast.fitting.differing_arguments import Labels
+from metaopt_fast.fitting.resampled_models import (
+    check_choice,
+    model_to_resample,
+    warn_of_unproven,
+)
 from metaopt_fast.fitting.result import are_proven
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.losses import LogisticLoss
@@ -181,7 +185,8 @@ def data_values(
         except KeyboardInterrupt:
             if not sums.says_something(done):
                 raise
-    warn_of_unproven(np.concatenate(worth.certified))
+    certified = np.concatenate(worth.certified)
+    warn_of_unproven(np.count_nonzero(~certified), len(certified), "models")
     values, errors = sums.values(everything)
     return DataValues(values, errors, everything, worth.n_models, method, done < rounds)
 

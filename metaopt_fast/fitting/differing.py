@@ -116,15 +116,28 @@ class Differing:
         for first in range(0, self.n_models, self.batch):
             yield first, min(first + self.batch, self.n_models)
 
-    def with_weights(self, weights: npt.NDArray[Any] | None) -> Self:
-        """Return as many models of these weights, which all have what the first model has."""
+    def with_weights(
+        self, weights: npt.NDArray[Any] | None, l2: Float64Array | None = None
+    ) -> Self:
+        """Return as many models of these weights, which all have what the first model has, but for
+        penalties, of shape (M,), where they are given."""
         n = 1 if weights is None else len(weights)
+        of_each = self.l2[:1] if l2 is None else l2[:, None]
         return replace(
             self,
             n_models=n,
             weights=lambda first, last: weights if weights is None else weights[first:last],
             choice_of=np.repeat(self.choice_of[:1], n),
-            l2=np.repeat(self.l2[:1], n, axis=0),
+            l2=np.broadcast_to(of_each, (n, self.l2.shape[1])),
+        )
+
+    def with_folds(self, fold: IndexArray) -> Self:
+        """Return the same models, each without each fold."""
+        n_folds = int(fold.max()) + 1
+        return replace(
+            self,
+            shared=replace(self.shared, fold=fold, n_folds=n_folds),
+            l2=np.broadcast_to(self.l2[:, :1], (self.n_models, n_folds)),
         )
 
     def mean_losses(self, thetas: Float64Array, n_threads: int) -> Float64Array:

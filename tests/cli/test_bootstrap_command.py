@@ -6,7 +6,7 @@ import pytest
 
 import metaopt_fast as mf
 from metaopt_fast.datasets import load_breast_cancer
-from metaopt_fast.fitting.bootstrap import Resamples
+from metaopt_fast.fitting.resampled_models import Resamples
 from metaopt_fast.models.model_file import load_model
 
 

@@ -11,8 +11,9 @@ from scipy import stats
 
 import metaopt_fast as mf
 from metaopt_fast.fitting import differing
-from metaopt_fast.fitting.bootstrap import Resamples, bca_ends
+from metaopt_fast.fitting.bootstrap import bca_ends
 from metaopt_fast.fitting.normal import normal_cdf, normal_quantile
+from metaopt_fast.fitting.resampled_models import Resamples
 
 KINDS = ["multinomial", "poisson", "bayesian", "subsample", "jackknife"]
 
@@ -272,3 +273,132 @@ def test_a_resample_that_leaves_no_row_out_has_no_loss_on_such_rows():
     one = mf.bootstrap(X, Y, l2=0.1, n_resamples=4, groups=np.zeros(len(Y)))
     assert one.oob_loss is None
     assert one.loss_632 is None
+
+
+# ------------------------------------------------------------------------------- tuned resamples
+
+TUNE = [1e-4, 1e-3, 0.01, 0.1, 1.0]
+
+
+def noisy(n_samples=80, n_features=15, seed=0):
+    """Rows most of whose features mean nothing: penalties matter."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n_samples, n_features))
+    return X, X[:, 0] + rng.logistic(size=n_samples) > 0
+
+
+def chosen_by_hand(X, y, weights, folds):
+    """The penalty of least mean loss over folds, of rows that are repeated."""
+    rows = np.repeat(np.arange(len(y)), weights)
+    fits = mf.fit_many(X[rows], y[rows], l2=TUNE, folds=folds[rows])
+    return TUNE[int(fits.validation_loss.mean(axis=1).argmin())]
+
+
+def test_each_resample_chooses_what_folds_of_distinct_rows_choose():
+    rows, y = noisy()
+    folds = np.arange(80) % 4
+    found = mf.bootstrap(rows, y, tune=TUNE, folds=folds, n_resamples=12, seed=2)
+    weights = mf.bootstrap_weights(80, 12, seed=2)
+    expected = [chosen_by_hand(rows, y, row, folds) for row in weights]
+    assert len(set(expected)) > 1
+    assert found.resample_l2.tolist() == expected
+    assert found.l2 == chosen_by_hand(rows, y, np.ones(80, int), folds)
+    fits = mf.fit_many(rows, y, l2=expected, sample_weight=weights)
+    assert (found.bootstrap_distribution == fits.theta.T).all()
+    assert found.certified.all()
+    least, most = min(expected), max(expected)
+    assert f"l2 {found.l2:g}, of resamples {least:g} to {most:g}" in repr(found)
+
+
+def test_copies_on_both_sides_of_a_fold_would_choose_weaker_penalties():
+    rows, y = noisy()
+    weights = mf.bootstrap_weights(80, 12)
+    cut = np.random.default_rng(0).permutation(np.arange(80) % 5)
+    naive = []
+    for row in weights:
+        entries = np.repeat(np.arange(80), row)
+        fits = mf.fit_many(rows[entries], y[entries], l2=TUNE, folds=cut)
+        naive.append(TUNE[int(fits.validation_loss.mean(axis=1).argmin())])
+    found = mf.bootstrap(rows, y, tune=TUNE, folds=cut, n_resamples=12)
+    assert (found.resample_l2 >= naive).all()
+    assert np.log10(found.resample_l2).mean() > np.log10(naive).mean() + 0.5
+
+
+def test_the_strongest_of_equal_penalties_is_chosen_and_folds_are_fit_manys():
+    rows, y = noisy(60, 3)
+    asked = {"n_resamples": 4, "folds": 3}
+    found = mf.bootstrap(rows, y, tune=[0.1, 1e-3, 0.1], **asked)
+    again = mf.bootstrap(rows, y, tune=[0.1, 1e-3], **asked)
+    assert (found.resample_l2 == again.resample_l2).all()
+    fits = mf.fit_many(rows, y, l2=[0.1, 1e-3], folds=3)
+    assert found.l2 == [0.1, 1e-3][int(fits.validation_loss.mean(axis=1).argmin())]
+    left_out = mf.bootstrap(
+        rows, y, tune=[0.1, 1e-3], penalty_factor=[0, 0, 0, 1e-300], n_resamples=2
+    )
+    assert left_out.resample_l2.tolist() == [0.1, 0.1]
+
+
+def test_tuned_intervals_have_the_bits_of_any_batch_and_number_of_threads(monkeypatch):
+    rows, y = noisy(50, 3)
+    asked = {"tune": TUNE[2:], "n_resamples": 60, "folds": 2}
+    found = mf.bootstrap(rows, y, n_threads=1, **asked)
+    monkeypatch.setattr(differing, "BATCH_BYTES", 1)
+    again = mf.bootstrap(rows, y, n_threads=3, **asked)
+    assert found.bootstrap_distribution.tobytes() == again.bootstrap_distribution.tobytes()
+    assert (found.resample_l2 == again.resample_l2).all()
+
+
+def test_tuned_groups_are_whole_on_one_side_of_a_fold():
+    rows, y = noisy(80, 3)
+    groups = np.array(list("cabd"))[np.arange(80) % 4]
+    asked = {"tune": TUNE, "groups": groups, "n_resamples": 3, "kind": "bayesian"}
+    found = mf.bootstrap(rows, y, folds=2, **asked)
+    # Groups take turns in the order of their labels: a and c, b and d.
+    by_hand = mf.bootstrap(rows, y, folds=np.array([0, 0, 1, 1])[np.arange(80) % 4], **asked)
+    assert (found.resample_l2 == by_hand.resample_l2).all()
+    assert (found.theta == by_hand.theta).all()
+    with pytest.raises(ValueError, match="folds cut group 'c': pass the same fold"):
+        mf.bootstrap(rows, y, folds=np.arange(80) // 4 % 2, **asked)
+
+
+def test_corrected_intervals_of_tuned_models_tune_those_without_a_row():
+    rows, y = noisy(40, 2)
+    asked = {"tune": [1e-3, 0.3], "folds": 2, "n_resamples": 50}
+    found = mf.bootstrap(rows, y, method="BCa", **asked)
+    weights = mf.bootstrap_weights(40, kind="jackknife")
+    folds = mf.fit_many(rows, y, l2=1.0, folds=2).folds
+    fits = [mf.fit_many(rows, y, l2=l2, folds=folds, sample_weight=weights) for l2 in (0.3, 1e-3)]
+    losses = np.stack([of.validation_loss.mean(axis=1) for of in fits])
+    l2 = np.array([0.3, 1e-3])[losses.argmin(axis=0)]
+    without = mf.fit_many(rows, y, l2=l2, sample_weight=weights).theta
+    ends = bca_ends(found.bootstrap_distribution.T, found.theta, without, np.array([0.025, 0.975]))
+    assert (found.confidence_interval.low == ends[0]).all()
+    assert (found.confidence_interval.high == ends[1]).all()
+
+
+def test_models_of_folds_that_are_not_proven_are_counted():
+    rows, y = noisy(40, 2)
+    with pytest.warns(RuntimeWarning) as warned:
+        mf.bootstrap(rows, y, tune=[0.1, 1.0], folds=2, n_resamples=3, max_iter=1, tol=1e-14)
+    assert [str(one.message).split(" did")[0] for one in warned] == [
+        "3 of 3 models",
+        "16 of 16 models by which penalties were chosen",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given_", "error", "message"),
+    [
+        ({"l2": 0.1, "tune": TUNE}, ValueError, "l2 and tune are given: pass one of them"),
+        ({"l2": 0.1, "folds": 3}, ValueError, "folds are given, but tune is None"),
+        ({}, TypeError, "l2 is None: pass a number"),
+        ({"tune": [0.1, 0.1]}, ValueError, "tune is .*: pass two penalties or more"),
+        ({"tune": [0.1, -1.0]}, ValueError, "tune has -1.0"),
+        ({"tune": TUNE, "folds": 1}, ValueError, "folds is 1"),
+        ({"tune": TUNE, "penalty_factor": np.zeros(5)}, ValueError, "no parameter a penalty"),
+        ({"tune": TUNE, "groups": np.arange(300) % 3}, ValueError, "folds is 5"),
+    ],
+)
+def test_what_is_wrong_with_tuned_resamples_is_said(given_, error, message):
+    with pytest.raises(error, match=message):
+        mf.bootstrap(X, Y, **given_)
