@@ -11,14 +11,16 @@ from metaopt_fast.cli.command_options import (
     BENCH,
     CANDIDATES,
     KEPT,
+    KEPT_MODEL,
     OBJECTIVE,
+    PERMUTING,
     PROGRESS,
     RESAMPLING,
     SPREAD,
     TUNING,
     outputs,
 )
-from metaopt_fast.cli.data_options import DATA, MODEL, ROWS
+from metaopt_fast.cli.data_options import COLUMNS, DATA, MODEL, ROWS
 from metaopt_fast.cli.options import Command, Option, Switch
 from metaopt_fast.validation.text import shown, similar
 
@@ -60,7 +62,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-OF_A_SEARCH = (*PROGRESS, *outputs("the best loss against the candidates"))
+OF_A_SEARCH = (*PROGRESS, *outputs("the best loss against the candidates", KEPT_MODEL))
 
 COMMANDS = (
     Command(
@@ -118,7 +120,7 @@ COMMANDS = (
         "vector machines, for very many values of C, leave out each of a few folds in turn, and "
         "print the values that score best on the rows left out. Without FILE the data is Breast "
         "Cancer Wisconsin (Diagnostic), which the package carries.",
-        (*DATA, *TUNING, *PROGRESS, *outputs("the score against C")),
+        (*DATA, *TUNING, *PROGRESS, *outputs("the score against C", KEPT_MODEL)),
         "C is scikit-learn's: l1 + l2 = 1 / (C * training rows). Exit status: 0, or 1 if the job "
         "failed, 2 for wrong usage; 130 after Ctrl-C and 143 after SIGTERM, which leave nothing: "
         "all models are trained together.",
@@ -130,10 +132,24 @@ COMMANDS = (
         "on very many resamples of them, each to a proven optimum, and print an interval of each "
         "coefficient. Without FILE the data is Breast Cancer Wisconsin (Diagnostic), which the "
         "package carries.",
-        (*DATA, *RESAMPLING, *PROGRESS, *outputs("the intervals of the coefficients")),
+        (*DATA, *RESAMPLING, *PROGRESS, *outputs("the intervals of the coefficients", KEPT_MODEL)),
         "Intervals centre on what the penalty leaves of a coefficient, and C is not chosen anew. "
         "Exit status: 0, or 1 if the job failed, 2 for wrong usage; 130 after Ctrl-C and 143 after "
         "SIGTERM, which print what the resamples that were finished say.",
+    ),
+    Command(
+        "permutation-test",
+        "say how often models score as well where labels mean nothing",
+        "Score a logistic regression with an intercept and an l2 penalty by cross-validation on "
+        "the rows of FILE, and do it again for very many permutations of their labels: the p-value "
+        "is the part of all these that score as well. Without FILE the data is Breast Cancer "
+        "Wisconsin (Diagnostic), which the package carries.",
+        (*COLUMNS, *PERMUTING, *PROGRESS, *outputs("the scores of the permutations")),
+        "Labels change places within the groups of --group alone, if there are any. Folds are cut "
+        "at random, whatever the labels are, and columns prepared by the training rows of each. "
+        "What was chosen by these labels before, C too, is no part of the test. Exit status: 0, or "
+        "1 if the job failed, 2 for wrong usage; 130 after Ctrl-C and 143 after SIGTERM, which "
+        "print what the permutations that were finished say.",
     ),
     Command(
         "predict",

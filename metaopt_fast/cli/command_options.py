@@ -8,7 +8,7 @@ from metaopt_fast.cli import values
 from metaopt_fast.cli.options import Option, Options, Switch
 from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED
 from metaopt_fast.selection.multiclass_scores import MULTICLASS_SCORES
-from metaopt_fast.selection.scores import ALL_SCORES
+from metaopt_fast.selection.scores import ALL_SCORES, SCORES
 from metaopt_fast.validation.values import DTYPES, MAX_THREADS
 
 SCORINGS = tuple({**ALL_SCORES, **MULTICLASS_SCORES})
@@ -62,6 +62,13 @@ CANDIDATES: Options = (
     ),
 )
 
+GROUP = Option(
+    "--group",
+    None,
+    "the column that says the group of each row, numbers or text; models do not see it",
+    metavar="COLUMN",
+)
+
 OBJECTIVE: Options = (
     Option(
         "--objective",
@@ -72,13 +79,7 @@ OBJECTIVE: Options = (
         "logistic",
         "WHAT",
     ),
-    Option(
-        "--group",
-        None,
-        "the column that says the group of each row, numbers or text, of a count; models do "
-        "not see it",
-        metavar="COLUMN",
-    ),
+    GROUP,
     Option(
         "--max-gap",
         NOT_NEGATIVE,
@@ -185,8 +186,12 @@ TUNING: Options = (
     Option("--seed", SEED, "seed of the candidates and the folds, from 0 to 2**64 - 1", 0),
 )
 
+STRENGTH = Option(
+    "--c", POSITIVE, "inverse of the strength of the penalty, scikit-learn's C", 1.0, "C"
+)
+
 RESAMPLING: Options = (
-    Option("--c", POSITIVE, "inverse of the strength of the penalty, scikit-learn's C", 1.0, "C"),
+    STRENGTH,
     Option(
         "--resamples",
         partial(values.integer, 2, MAX_TUNED),
@@ -202,6 +207,27 @@ RESAMPLING: Options = (
         "percentile",
     ),
     Option("--seed", SEED, "seed of the resamples and of --holdout, from 0 to 2**64 - 1", 0),
+)
+
+PERMUTING: Options = (
+    STRENGTH,
+    Option(
+        "--permutations",
+        partial(values.integer, 1, MAX_TUNED),
+        "how many permutations to draw",
+        1000,
+        "N",
+    ),
+    Option("--cv", partial(values.integer, 2, MAX_TUNED), "how many folds", 5, "K"),
+    Option(
+        "--scoring",
+        tuple(SCORES),
+        f"the score of the rows left out, the greater the better: {', '.join(SCORES)}",
+        "accuracy",
+        metavar="SCORE",
+    ),
+    GROUP,
+    Option("--seed", SEED, "seed of the permutations and of the folds, from 0 to 2**64 - 1", 0),
 )
 
 BENCH: Options = (
@@ -232,8 +258,19 @@ BENCH: Options = (
 )
 
 
-def outputs(picture: str) -> Options:
-    """Return the options of what a command prints and writes, and what its picture shows."""
+KEPT_MODEL = Option(
+    "--model",
+    values.path,
+    "write the model that was scored to FILE, as JSON, for predict, score and "
+    "metaopt_fast.load_model",
+    metavar="FILE",
+)
+
+
+def outputs(picture: str, *further: Option) -> Options:
+    """Return the options of what a command prints and writes: `further` files, and a picture of
+    what it says."""
+    *files, last = ("--output", *(option.flag for option in further), "--plot")
     return (
         Option(
             "--threads",
@@ -244,18 +281,12 @@ def outputs(picture: str) -> Options:
         ),
         Switch("--json", "print JSON instead of a table, and nothing else"),
         Option("--output", values.path, "write the JSON to FILE, too", metavar="FILE"),
-        Option(
-            "--model",
-            values.path,
-            "write the model that was scored to FILE, as JSON, for predict, score and "
-            "metaopt_fast.load_model",
-            metavar="FILE",
-        ),
+        *further,
         Option(
             "--plot",
             values.picture,
             f"draw {picture}, to a .png, .svg or .pdf file",
             metavar="FILE",
         ),
-        Switch("--force", "replace the files of --output, --model and --plot if they exist"),
+        Switch("--force", f"replace the files of {', '.join(files)} and {last} if they exist"),
     )

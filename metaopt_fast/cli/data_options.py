@@ -5,7 +5,7 @@ from __future__ import annotations
 from metaopt_fast.cli import values
 from metaopt_fast.cli.options import Option, Options, Switch
 
-DATA: Options = (
+COLUMNS: Options = (
     Option(
         "file",
         values.path,
@@ -68,6 +68,10 @@ DATA: Options = (
         "leave the features as they are; by default each gets mean 0 and standard deviation "
         "1 over the training rows, and a constant one becomes 0",
     ),
+)
+
+DATA: Options = (
+    *COLUMNS,
     Option(
         "--test",
         values.path,

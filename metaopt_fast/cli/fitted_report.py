@@ -1,4 +1,4 @@
-"""What reports of a command that ends with a model have in common."""
+"""What reports of commands have in common, and those of commands that end with a model."""
 
 from __future__ import annotations
 
@@ -16,30 +16,20 @@ from metaopt_fast.validation.text import shown
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class FittedReport(ABC):
-    """The rows that a model was trained on, its scores of them, and where it is kept.
+class CommandReport(ABC):
+    """What a command found of some rows.
 
     Attributes
     ----------
     data : Data
         The rows as the models were trained on.
-    model : FittedModel
-        The best one, with its preparation.
-    kept : str or None
-        Path of the file that the model is written to.
     """
 
     data: Data
-    model: FittedModel
-    kept: str | None
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain numbers, strings, lists and dicts, for JSON."""
-
-    @abstractmethod
-    def parameters_to_dict(self) -> dict[str, Any]:
-        """Return what the model is made of, for JSON."""
 
     @abstractmethod
     def to_text(self) -> str:
@@ -52,6 +42,26 @@ class FittedReport(ABC):
     def to_json(self) -> str:
         """Return `to_dict` as JSON; numbers that are not finite become null."""
         return json.dumps(finite(self.to_dict()), indent=1, allow_nan=False) + "\n"
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class FittedReport(CommandReport):
+    """The rows that a model was trained on, its scores of them, and where it is kept.
+
+    Attributes
+    ----------
+    model : FittedModel
+        The best one, with its preparation.
+    kept : str or None
+        Path of the file that the model is written to.
+    """
+
+    model: FittedModel
+    kept: str | None
+
+    @abstractmethod
+    def parameters_to_dict(self) -> dict[str, Any]:
+        """Return what the model is made of, for JSON."""
 
     def fitted_to_dict(self) -> dict[str, Any]:
         """Return the data, the model, its figures of training and held-out rows, and its file, for

@@ -18,7 +18,7 @@ from metaopt_fast.cli.arguments import PROGRAM, make_parser
 from metaopt_fast.cli.comparison import fitted
 from metaopt_fast.cli.data import DataSettings, read_data
 from metaopt_fast.cli.data_report import STDIN, Data, named
-from metaopt_fast.cli.fitted_report import FittedReport
+from metaopt_fast.cli.fitted_report import CommandReport
 from metaopt_fast.cli.job import (
     Job,
     Settings,
@@ -221,12 +221,8 @@ def _tune(arguments: argparse.Namespace) -> int:
 
     check_data_usage(arguments)
     check_tuning(arguments)
-    _check_outputs(arguments, arguments.file)
-    settings, shown_where = DataSettings.of(arguments), PROGRESS[arguments.progress]
-    with waiting(f"reading {named(settings.file)}", shown_where):
-        data = read_data(settings)
-    arguments.stop.check()
-    _note(data)
+    settings, data = _read(arguments)
+    shown_where = PROGRESS[arguments.progress]
     run = run_tune if arguments.metamodel == "linear" else run_network_tune
     try:
         with waiting(f"training {arguments.candidates:,} candidates", shown_where):
@@ -245,19 +241,40 @@ def _bootstrap(arguments: argparse.Namespace) -> int:
     check_data_usage(arguments)
     if arguments.confidence >= 1:
         arguments.parser.error("--confidence is 1 or more")
+    _, data = _read(arguments)
+    report = run_bootstrap(arguments, data, PROGRESS[arguments.progress])
+    _deliver(arguments, report)
+    done = report.result.bootstrap_distribution.shape[1]
+    return _status_of_part(arguments, done, arguments.resamples, "resamples")
+
+
+def _permutation_test(arguments: argparse.Namespace) -> int:
+    from metaopt_fast.cli.permuting import run_permutation_test
+
+    check_data_usage(arguments)
+    settings, data = _read(arguments)
+    report = run_permutation_test(arguments, settings, data, PROGRESS[arguments.progress])
+    _deliver(arguments, report)
+    done = len(report.result.others)
+    return _status_of_part(arguments, done, arguments.permutations, "permutations")
+
+
+def _read(arguments: argparse.Namespace) -> tuple[DataSettings, Data]:
+    """Check the files to write, and return the data of the one to read."""
     _check_outputs(arguments, arguments.file)
     settings = DataSettings.of(arguments)
     with waiting(f"reading {named(settings.file)}", PROGRESS[arguments.progress]):
         data = read_data(settings)
     arguments.stop.check()
     _note(data)
-    report = run_bootstrap(arguments, data, PROGRESS[arguments.progress])
-    _deliver(arguments, report)
-    if not report.result.interrupted:
+    return settings, data
+
+
+def _status_of_part(arguments: argparse.Namespace, done: int, asked: int, what: str) -> int:
+    """Say that fewer were finished than were asked for, if so; return the exit status."""
+    if done == asked:
         return SUCCESS
-    done = report.result.bootstrap_distribution.shape[1]
-    what = f"interrupted after {done:,} of {arguments.resamples:,} resamples"
-    return _complain(what, arguments.stop.status)
+    return _complain(f"interrupted after {done:,} of {asked:,} {what}", arguments.stop.status)
 
 
 def _predict(arguments: argparse.Namespace) -> int:
@@ -340,7 +357,7 @@ def _finish(arguments: argparse.Namespace, job: Job, result: SearchResult | Evol
     return _complain(what, arguments.stop.status)
 
 
-def _deliver(arguments: argparse.Namespace, report: FittedReport) -> None:
+def _deliver(arguments: argparse.Namespace, report: CommandReport) -> None:
     """Write and print the report."""
     try:
         _write(arguments, report)
@@ -365,6 +382,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "merge": _merge,
     "tune": _tune,
     "bootstrap": _bootstrap,
+    "permutation-test": _permutation_test,
     "predict": _predict,
     "score": _score,
     "info": _info,

@@ -27,13 +27,13 @@ from sklearn.utils.validation import indexable
 from metaopt_fast.arithmetic import products
 from metaopt_fast.fitting.arguments import Effort
 from metaopt_fast.fitting.class_weights import ClassWeight, class_factors
-from metaopt_fast.fitting.differing import Differing
-from metaopt_fast.fitting.differing_arguments import Labels, Penalties
 from metaopt_fast.fitting.fit_differing import check_n_params
+from metaopt_fast.fitting.label_vectors import fit_label_vectors
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.plots import axes
 from metaopt_fast.runs.options import check_options
 from metaopt_fast.runs.spread import Spread, threads_asked
+from metaopt_fast.selection.permutations import draw_scores, p_value
 from metaopt_fast.sklearn.classifier import check_C, check_class_weight
 from metaopt_fast.sklearn.regression import LogisticRegression
 from metaopt_fast.typing import Float64Array, IndexArray
@@ -147,7 +147,7 @@ def permutation_test_score(
             stacklevel=3,
         )
     score, others = found[0], np.array(found[1:])
-    return score, others, float((np.sum(others >= score) + 1.0) / (len(others) + 1))
+    return score, others, p_value(score, others)
 
 
 @shielded
@@ -171,13 +171,7 @@ def plot_permutation_test(score: float, permutation_scores: npt.ArrayLike, ax: A
     others = to_float64(as_real_array("permutation_scores", permutation_scores, 1, wanted))
     if not others.size or not np.isfinite(others).all():
         raise ValueError(f"permutation_scores is {describe(permutation_scores)}: pass {wanted}.")
-    ax = axes("plot_permutation_test", ax)
-    p = (np.sum(others >= score) + 1) / (len(others) + 1)
-    ax.hist(others, bins=min(30, max(5, len(others) // 10)), color="0.7", label="labels permuted")
-    ax.axvline(score, color="#D55E00", label=f"observed: p = {p:.3g}")
-    ax.set(xlabel="score", ylabel="permutations", title="Permutation test")
-    ax.legend()
-    return ax
+    return draw_scores(axes("plot_permutation_test", ax), score, others)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -218,36 +212,29 @@ class Model:
         )
 
     def strengths(self, codes: npt.NDArray[np.uint8], used: npt.NDArray[Any]) -> Float64Array:
-        """Return l2 of each model, shape (M, 1), given which rows each is trained on."""
+        """Return l2 of each model, given which rows each is trained on."""
         if self.l2 is not None:
-            return np.full((len(codes), 1), self.l2)
+            return np.full(len(codes), self.l2)
         positive = (codes & used).sum(axis=1, dtype=np.int64)
         total = np.broadcast_to(used, codes.shape).sum(axis=1, dtype=np.int64)
         sums = np.stack([total - positive, positive], axis=1).astype(np.float64)
         weights = [float((class_factors(self.choice, pair) * pair).sum()) for pair in sums]
-        return (1 / (self.C * np.array(weights)))[:, None]
+        return np.asarray(1 / (self.C * np.array(weights)))
 
     def fit(
         self, X: Float64Array, codes: npt.NDArray[np.uint8], used: npt.NDArray[np.uint8] | None
     ) -> Float64Array:
         """Return the thetas of models of label vectors, on all rows or on those used by each."""
-        labels = Labels([0, 1], codes, 1, codes.shape)
         everything = np.ones((1, len(X)), np.uint8)
-        models = Differing.of(
+        return fit_label_vectors(
             X,
-            labels,
-            None,
-            lambda first, last: None if used is None else used[first:last],
-            len(codes),
-            [self.choice],
-            np.zeros(len(codes), np.intp),
+            codes,
             self.strengths(codes, everything if used is None else used),
-            Penalties.of(None, None, X.shape[1], self.fit_intercept),
-            self.fit_intercept,
             self.effort,
+            used=used,
+            class_weight=self.choice,
+            fit_intercept=self.fit_intercept,
         )
-        parts = [models.fit(*ends, self.effort).optima.thetas for ends in models.batches()]
-        return np.concatenate(parts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -25,6 +25,7 @@ VALID = {
     "merge": ["search.db"],
     "tune": ["data.csv", "--target", "t", "--candidates", "2", "--cv", "2"],
     "bootstrap": ["data.csv", "--target", "t", "--resamples", "3", "--no-standardize"],
+    "permutation-test": ["data.csv", "--target", "t", "--permutations", "3", "--cv", "2"],
     "predict": ["model.json", "data.csv"],
     "score": ["model.json", "data.csv"],
     "info": [],
@@ -36,6 +37,7 @@ RATES = kernel_rates.measure(0.01, 1)
 LONG = {
     "--candidates": {"1e308", str(10**12)},
     "--resamples": {"1_000"},
+    "--permutations": {"1_000"},
     "--threads": {"1_000"},
 }
 

@@ -65,6 +65,7 @@ def test_what_is_read_to_be_predicted_or_merged_is_said(run, data, tmp_path, mon
         (["search", *SMALL], [READING]),
         (["tune", "--candidates", 4, "--cv", 3], [READING, "training 4 candidates"]),
         (["bootstrap", "--resamples", 9], [READING]),
+        (["permutation-test", "--permutations", 9], [READING]),
     ],
 )
 def test_commands_say_what_they_wait_for(run, monkeypatch, command, wanted):
