@@ -50,6 +50,11 @@ class LaneOptima:
     n_iter: IndexArray
     status: IndexArray
 
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether Ctrl-C came before some models had their turn."""
+        return bool((self.status == Status.INTERRUPTED).any())
+
     @classmethod
     def joined(cls, parts: list[Self]) -> Self:
         """Return the optima of several batches."""

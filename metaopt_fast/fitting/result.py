@@ -35,6 +35,7 @@ class Status(IntEnum):
     MAX_ITER = 1
     ROUNDING = 2
     UNPROVEN = 3
+    INTERRUPTED = 4
 
 
 STATUSES = np.array([status.name.lower() for status in Status])
@@ -85,7 +86,8 @@ class FitResult:
         "converged"; "max_iter": there were no more steps; "rounding": steps changed nothing any
         more, though the gap may be above tol; "unproven": of more than two classes or with the
         squared hinge loss, without a penalty, as near an optimum as can be told; with an l1
-        penalty, features whose `penalty_factor` is 0 leave no optimum, or none that is proven.
+        penalty, features whose `penalty_factor` is 0 leave no optimum, or none that is proven;
+        "interrupted": Ctrl-C came before its turn (of `fit_tasks` and `Prior.fit`): theta is NaN.
     classes : list
         Labels, as `numpy.unique` orders them.
     feature_names : tuple of str
@@ -122,6 +124,11 @@ class FitResult:
     folds: IndexArray | None
     loss_name: str = "logistic"
     validation_gradient: Float64Array | None = None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C came before all models had been fitted."""
+        return bool((self.status == "interrupted").any())
 
     @shielded
     def best(self, *, one_standard_error: bool = False) -> int:
@@ -254,6 +261,8 @@ class FitResult:
                 f"the labels are {describe(classes[0])} and others, which no file of a model "
                 "holds: pass y of strings, numbers or truth values."
             )
+        if self.status[tuple(position)] == "interrupted":
+            raise ValueError(f"model {m} was not fitted before Ctrl-C: pass another one.")
         theta, preparation = self.theta[tuple(position)], Preparation.none(self.feature_names)
         if not self.fit_intercept:
             theta = np.concatenate([theta, np.zeros((*theta.shape[:-1], 1))], axis=-1)
@@ -278,7 +287,8 @@ class FitResult:
         each = f" of each of {n_classes} classes" if n_classes > 2 else ""
         lines = [
             f"FitResult of {len(self.loss):,} models{folds}, {self.theta.shape[-1]:,} parameters"
-            + each,
+            + each
+            + (", interrupted" if self.interrupted else ""),
             f"  converged    {np.count_nonzero(self.converged):,} of {self.converged.size:,}",
             f"  certified    {np.count_nonzero(self.certified):,}, "
             f"gap bounds up to {self.gap_bound.max():.2g}",
@@ -356,5 +366,10 @@ def reasons_of(status: npt.NDArray[np.str_], max_iter: int) -> str:
             f"{count} of {status.size} models ended where rounding hides what is left to gain, as "
             "where columns are nearly collinear or of very unlike size: pass features that are "
             "standardised, a larger l2 (a smaller C), or a larger tol."
+        )
+    if count := np.count_nonzero(status == "interrupted"):
+        sentences.append(
+            f"{count} of {status.size} models were not fitted: Ctrl-C came before, and their theta "
+            "is NaN."
         )
     return " ".join(sentences)

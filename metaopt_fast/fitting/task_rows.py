@@ -24,8 +24,8 @@ from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
 
 # Entries of X have to be below it: squares of units, which are powers of 2, are in range.
 LARGEST_ENTRY = 2.0**200
-# What a fit writes of each task.
-N_NUMBERS = 6
+# What a fit writes of each task, and which of these numbers is that of steps.
+N_NUMBERS, N_STEPS = 6, 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,25 +114,35 @@ class TaskRows:
         self, penalties: TaskPenalties, effort: Effort, starts: Float64Array | None = None
     ) -> LaneOptima:
         """Minimise each task's objective, from `starts`, or from 0: the way from centres is longer
-        (1.6 times, benches/tasks.py), since rows far from a plane have little curvature."""
+        (1.6 times, benches/tasks.py), since rows far from a plane have little curvature.
+
+        After Ctrl-C, tasks that had no turn are `Status.INTERRUPTED`; where none had, it raises.
+        """
         n = len(self.counts)
-        thetas, numbers = np.empty((n, self.n_params)), np.empty((n, N_NUMBERS))
-        self.kernel.fit(
-            penalties.l2,
-            penalties.factors,
-            penalties.centres,
-            np.zeros((1, self.n_params)) if starts is None else starts,
-            effort.tol * effort.tol,
-            min(effort.max_iter, sys.maxsize),
-            thetas,
-            numbers,
-            effort.n_threads,
-        )
+        thetas, numbers = np.full((n, self.n_params), np.nan), np.full((n, N_NUMBERS), np.nan)
+        try:
+            self.kernel.fit(
+                penalties.l2,
+                penalties.factors,
+                penalties.centres,
+                np.zeros((1, self.n_params)) if starts is None else starts,
+                effort.tol * effort.tol,
+                min(effort.max_iter, sys.maxsize),
+                thetas,
+                numbers,
+                effort.n_threads,
+            )
+        except KeyboardInterrupt:
+            if np.isnan(numbers[:, N_STEPS]).all():
+                raise
+        had_turn = ~np.isnan(numbers[:, N_STEPS])
         gaps = self.gaps(numbers, penalties.at(thetas))
-        losses, n_iter = numbers[:, 0].copy(), numbers[:, 4].astype(np.intp)
+        losses = np.where(had_turn, numbers[:, 0], np.inf)
+        n_iter = np.where(had_turn, numbers[:, N_STEPS], 0.0).astype(np.intp)
         is_proven = are_proven(gaps, losses, effort.tol)
         ended = np.where(n_iter < effort.max_iter, Status.ROUNDING.value, Status.MAX_ITER.value)
         status = np.where(is_proven, Status.CONVERGED.value, ended)
+        status[~had_turn] = Status.INTERRUPTED.value
         return LaneOptima(thetas, losses, gaps, n_iter, status)
 
     def gaps(self, numbers: Float64Array, penalties: Float64Array) -> Float64Array:

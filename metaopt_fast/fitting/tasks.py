@@ -167,7 +167,8 @@ def fit_tasks(
     Returns
     -------
     FitResult
-        A model for each task: theta of shape (K, n_params).
+        A model for each task: theta of shape (K, n_params). After Ctrl-C, the models of the tasks
+        that had their turn, with `interrupted`.
 
     Raises
     ------
@@ -177,7 +178,7 @@ def fit_tasks(
     Warns
     -----
     RuntimeWarning
-        If models have not converged, with the reason.
+        If models have not converged, or had no turn, with the reason.
 
     Examples
     --------
@@ -215,7 +216,8 @@ def fit_tasks(
     fits = replace(fits, feature_names=names_of(X, n_features))
     if reasons := reasons_of(fits.status, max_iter):
         warnings.warn(reasons, RuntimeWarning, stacklevel=2)
-    warn_if_unbounded(fits, strengths, stacklevel=3)
+    if not fits.interrupted:
+        warn_if_unbounded(fits, strengths, stacklevel=3)
     return fits
 
 
@@ -246,9 +248,10 @@ def fit_grouped(
     sums, alone = grouped.sums(weights), ~is_small
     check_classes(grouped, sums, penalties, fit_intercept, is_small)
     optima = LaneOptima(
-        np.empty((n_tasks, n_params)),
-        *np.empty((2, n_tasks)),
-        *np.empty((2, n_tasks), np.intp),
+        np.full((n_tasks, n_params), np.nan),
+        *np.full((2, n_tasks), np.inf),
+        np.zeros(n_tasks, np.intp),
+        np.full(n_tasks, Status.INTERRUPTED.value, np.intp),
     )
     parts: list[tuple[Any, LaneOptima]] = []
     if is_small.any():
@@ -259,10 +262,14 @@ def fit_grouped(
         parts.append((is_small, found))
         # What rounding hides in columns as they are shows where they are centred and scaled.
         alone[is_small] = found.status == Status.ROUNDING.value
-        alone &= (sums > 0).all(axis=1)
-    for task in np.flatnonzero(alone).tolist():
-        one = fit_one(grouped, weights, penalties, fit_intercept, effort, task)
-        parts.append((slice(task, task + 1), one))
+        alone &= (sums > 0).all(axis=1) & (not found.is_interrupted)
+    try:
+        for task in np.flatnonzero(alone).tolist():
+            one = fit_one(grouped, weights, penalties, fit_intercept, effort, task)
+            parts.append((slice(task, task + 1), one))
+    except KeyboardInterrupt:
+        if not parts:
+            raise
     for which, part in parts:
         for name in LaneOptima.__slots__:
             getattr(optima, name)[which] = getattr(part, name)

@@ -139,10 +139,17 @@ class Episodes:
     def _penalties(self, center: Float64Array, penalty: Float64Array) -> TaskPenalties:
         return TaskPenalties(1 / self.supports.counts, penalty[None], center[None])
 
+    def _fitted(self, penalties: TaskPenalties, starts: Float64Array | None) -> Float64Array:
+        """Return the models of all episodes: those of some of them say nothing of a prior."""
+        optima = self.supports.fit(penalties, self.effort, starts)
+        if optima.is_interrupted:
+            raise KeyboardInterrupt
+        return optima.thetas
+
     def losses(self, center: Float64Array, penalty: Float64Array) -> Float64Array:
         """Return the mean loss of each task's episodes, with this prior."""
-        fitted = self.supports.fit(self._penalties(center, penalty), self.effort)
-        losses, _ = self.queries.evaluate(fitted.thetas, self.effort.n_threads)
+        thetas = self._fitted(self._penalties(center, penalty), None)
+        losses, _ = self.queries.evaluate(thetas, self.effort.n_threads)
         means: Float64Array = losses.reshape(len(self.tasks), -1).mean(axis=1)
         return means
 
@@ -156,7 +163,7 @@ class Episodes:
         what the optimum does where the prior moves, by the implicit function theorem.
         """
         penalties, n_threads = self._penalties(center, penalty), self.effort.n_threads
-        thetas = self.supports.fit(penalties, self.effort, starts).thetas
+        thetas = self._fitted(penalties, starts)
         losses, gradients = self.queries.evaluate(thetas, n_threads)
         turned = self.supports.solve(penalties, thetas, gradients, n_threads)
         pulls = turned * penalties.l2[:, None] * penalty / len(losses)

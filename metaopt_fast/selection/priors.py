@@ -48,6 +48,9 @@ class Prior:
     classes : list
     feature_names : tuple of str
     fit_intercept : bool
+    interrupted : bool
+        Whether Ctrl-C came before all levels were tried: `level` is chosen from those in
+        `held_out`.
     """
 
     level: str
@@ -59,6 +62,7 @@ class Prior:
     classes: list[Any]
     feature_names: tuple[str, ...]
     fit_intercept: bool
+    interrupted: bool
 
     def fit(
         self,
@@ -105,7 +109,8 @@ class Prior:
 
     def __repr__(self) -> str:
         means = {level: float(losses.mean()) for level, losses in self.held_out.items()}
-        lines = [f"Prior of {self.n_tasks:,} tasks, level {self.level!r}"]
+        ending = ", interrupted" if self.interrupted else ""
+        lines = [f"Prior of {self.n_tasks:,} tasks, level {self.level!r}{ending}"]
         for level, mean in means.items():
             lines.append(f"  {level:10} {mean:.6g} on tasks left out")
         if self.level == "plain" and len(means) > 1:
@@ -165,6 +170,7 @@ def learn_prior(
     Returns
     -------
     Prior
+        After Ctrl-C, that of "auto" among the levels that were tried, with `interrupted`.
 
     Raises
     ------
@@ -224,4 +230,5 @@ def learn_prior(
         grouped.classes,
         names_of(X, n_features),
         fit_intercept,
+        ladder.is_interrupted,
     )

@@ -65,14 +65,21 @@ class Ladder:
         self.learned_from = [episodes.of(np.flatnonzero(self.fold_of != f)) for f in folds]
         self.learned_from.append(episodes)
         self.rungs: list[Rung] = []
+        self.is_interrupted: bool = False
         self.trace: dict[str, Float64Array] = {}
 
     def climb(self, level: str) -> Rung:
         """Return the rung of a level, or, of "auto", the last that beats the one chosen before."""
         steps = (self.plain, self.pooled, self.center, self.penalties)
         n_steps = len(steps) if level == "auto" else LEVELS.index(level) + 1
-        for step in steps[:n_steps]:
-            self.rungs.append(step())
+        try:
+            for step in steps[:n_steps]:
+                self.rungs.append(step())
+        except KeyboardInterrupt:
+            # A level that was asked for is there or not.
+            if not self.rungs or level != "auto":
+                raise
+            self.is_interrupted = True
         if level != "auto":
             return self.rungs[-1]
         chosen = self.rungs[0]

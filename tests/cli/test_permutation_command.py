@@ -1,4 +1,4 @@
-"""metaopt-fast permutation-test: its scores, its p-value, its files, and what it says of mistakes."""
+"""metaopt-fast permutation-test: its scores, its p-value, its files; what it says of mistakes."""
 
 import json
 

@@ -1,5 +1,9 @@
 """fit_tasks: a model for each of many groups of rows."""
 
+import _thread
+import threading
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from exact_optimum import EPS, Exact
@@ -9,6 +13,8 @@ from sklearn.linear_model import LogisticRegression
 
 import metaopt_fast as mf
 from metaopt_fast.fitting import tasks as of_tasks
+from metaopt_fast.fitting.arguments import Effort
+from metaopt_fast.fitting.task_rows import TaskPenalties, TaskRows
 from metaopt_fast.reference import fitting as reference
 
 # What the judge in extended precision cannot tell, as a part of the objective.
@@ -207,3 +213,64 @@ def test_tasks_far_from_0_and_of_unlike_units_are_proven_one_by_one():
     some = tasks < 2
     few = mf.fit_tasks(X[some], y[some], tasks[some], l2=1e-3)
     assert few.theta.tobytes() == fits.theta[:2].tobytes()
+
+
+def interrupted_fit(monkeypatch, asked):
+    """What a fit makes of a Ctrl-C that comes while its kernel runs."""
+    fit = TaskRows.fit
+
+    def interrupted(self, *arguments):
+        timer = threading.Timer(0.005, _thread.interrupt_main)
+        timer.start()
+        try:
+            return fit(self, *arguments)
+        finally:
+            timer.join()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TaskRows, "fit", interrupted)
+        with pytest.warns(RuntimeWarning, match="models were not fitted: Ctrl-C came before"):
+            return mf.fit_tasks(**asked)
+
+
+def test_ctrl_c_leaves_the_models_that_had_their_turn(monkeypatch):
+    X, y, tasks = problem(4000, 30, least=10)
+    asked = {"X": X, "y": y, "tasks": tasks, "l2": 0.1, "n_threads": 1}
+    fits = interrupted_fit(monkeypatch, asked)
+    left_out = fits.status == "interrupted"
+    assert fits.interrupted
+    assert 0 < left_out.sum() < 4000
+    assert "interrupted" in repr(fits)
+    assert np.isnan(fits.theta[left_out]).all()
+    assert np.isinf(fits.gap_bound[left_out]).all()
+    assert not fits.converged[left_out].any()
+    some = np.flatnonzero(~left_out)[:30]
+    rows = np.isin(tasks, some)
+    alone = mf.fit_tasks(X[rows], y[rows], tasks[rows], l2=0.1)
+    assert same_bits(fits, alone, some)
+    assert not alone.interrupted
+    number = int(np.flatnonzero(left_out)[0])
+    with pytest.raises(ValueError, match=f"model {number} was not fitted before Ctrl-C"):
+        fits.model(number)
+
+
+def test_ctrl_c_before_any_model_or_among_large_tasks(monkeypatch):
+    def stopped(*arguments):
+        raise KeyboardInterrupt
+
+    counts = np.array([12, 13, 3000, 3000])
+    tasks = np.repeat(np.arange(4), counts)
+    X = np.random.default_rng(0).normal(size=(len(tasks), 20))
+    y = X[:, 0] > 0
+    with monkeypatch.context() as patch:
+        patch.setattr(of_tasks, "fit_one", stopped)
+        with pytest.warns(RuntimeWarning, match="2 of 4 models were not fitted"):
+            fits = mf.fit_tasks(X, y, tasks, l2=0.1)
+        assert fits.status.tolist() == ["converged"] * 2 + ["interrupted"] * 2
+        with pytest.raises(KeyboardInterrupt):
+            mf.fit_tasks(X[25:], y[25:], tasks[25:], l2=0.1)
+    monkeypatch.setattr(TaskRows, "gaps", None)  # not reached
+    rows = TaskRows.of(X, y, None, np.arange(12), counts[:1], True)
+    object.__setattr__(rows, "kernel", SimpleNamespace(fit=stopped))
+    with pytest.raises(KeyboardInterrupt):
+        rows.fit(TaskPenalties.none(1, 21), Effort.of())

@@ -66,6 +66,25 @@ def race_descents():
     return mf.search_descents(LOSS, rates, 256, racing="halving", **asked).search.interrupted
 
 
+def fit_tasks():
+    tasks = np.arange(len(X)) // 20
+    many = [np.tile(of, reps) for of, reps in ((X, (40, 1)), (Y, 40))]
+    numbers = np.concatenate([tasks + 1000 * k for k in range(40)])
+    return mf.fit_tasks(*many, numbers, l2=1e-3).interrupted
+
+
+def bootstrap():
+    return mf.bootstrap(X, Y, l2=1e-3, n_resamples=10**5).interrupted
+
+
+def data_values():
+    return mf.data_values(X, Y, X, Y, l2=1e-3, n_subsets=10**5).interrupted
+
+
+def learn_prior():
+    return mf.learn_prior(X, Y, np.arange(len(X)) // 100, n_episodes=100).interrupted
+
+
 def ended_by_the_signal(call):
     """A long call that has no result so far to return."""
 
@@ -127,6 +146,7 @@ def pack():
 
 CALLS = [
     *(random_search, evolve, enumerate_search, search_descents, race_descents, gradient_descent),
+    *(fit_tasks, bootstrap, data_values, learn_prior),
     *map(
         ended_by_the_signal,
         (fit_many, fit_machines, stability_selection, tune, batch_loss, batch_loss_gradient),

@@ -6,6 +6,7 @@ from scipy.optimize import minimize
 
 import metaopt_fast as mf
 from metaopt_fast.fitting.arguments import Effort
+from metaopt_fast.fitting.result import Status
 from metaopt_fast.fitting.tasks import Grouped
 from metaopt_fast.reference import priors as reference
 from metaopt_fast.selection import rungs
@@ -234,3 +235,34 @@ def test_the_range_of_learned_penalties_is_turned_back_and_forth():
     x = np.linspace(-20, 20, 9)
     slopes = (rungs.bounded(x + 1e-6)[0] - rungs.bounded(x - 1e-6)[0]) / 2e-6
     assert rungs.bounded(x)[1] == pytest.approx(slopes, abs=1e-8)
+
+
+def test_ctrl_c_leaves_a_prior_of_the_levels_that_were_tried(monkeypatch):
+    def stopped(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rungs.Ladder, "center", stopped)
+    prior = mf.learn_prior(X, Y, TASKS, **SMALL)
+    assert prior.interrupted
+    assert list(prior.held_out) == ["plain", "pooled"]
+    assert prior.level == "pooled"
+    assert "level 'pooled', interrupted" in repr(prior)
+    with pytest.raises(KeyboardInterrupt):
+        mf.learn_prior(X, Y, TASKS, level="penalties", **SMALL)
+    monkeypatch.setattr(rungs.Ladder, "plain", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        mf.learn_prior(X, Y, TASKS, **SMALL)
+
+
+def test_some_of_an_interrupted_fit_s_models_judge_no_prior(monkeypatch):
+    episodes = episodes_of(X, Y, TASKS)
+    fit = type(episodes.supports).fit
+
+    def interrupted(self, *arguments):
+        found = fit(self, *arguments)
+        found.status[-1] = Status.INTERRUPTED
+        return found
+
+    monkeypatch.setattr(type(episodes.supports), "fit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        episodes.losses(np.zeros(4), np.ones(4))
