@@ -266,8 +266,8 @@ struct TaskTile {
     double *x, *signed_weights;  // [row][parameter][lane], [row][lane]
     double *inverse_totals, *penalties, *centres;
     double *theta, *gradient, *trial, *trial_gradient, *step;
-    double *matrix, *curvatures, *weighted;  // [pair][lane], [row][lane], [row][lane of a vector]
-    double *ones, *scratch;                  // [parameter], and 3 of [parameter][lane]
+    double *matrix, *curvatures;  // [pair][lane], [row][lane]
+    double *ones, *scratch;       // [parameter], and 3 of [parameter][lane]
     double *losses, *squares, *radii, *inflations, *n_steps;  // what is known
 };
 

@@ -232,7 +232,6 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         double *step
         double *matrix
         double *curvatures
-        double *weighted
         double *ones
         double *scratch
         double *losses

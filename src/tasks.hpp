@@ -69,10 +69,42 @@ __attribute__((noinline)) inline void evaluate_tasks(const TaskTile *t, const do
     }
 }
 
-// The Hessians at theta, [pair][lane]. Bound by loads: 5 of them feed 4 FMAs.
+// The pairs (j, k) whose sums are in registers: 16 of AVX-512's 32 registers, 8 of other sets' 16.
+constexpr ptrdiff_t TASK_ROWS = MF_BYTES == 64 ? 4 : 2, TASK_COLUMNS = 4;
+
+// The sums over rows of curvature * x_j x_k for parameters from j and from k on, j <= k: what is
+// right of the diagonal is stored. Bound by FMAs: 9 loads and 4 products feed 16, of AVX-512.
+// noinline: else gcc 12 keeps the sums on the stack.
+__attribute__((noinline)) inline void task_pairs(const TaskTile *t, int v, ptrdiff_t j,
+                                                 ptrdiff_t k) {
+    using V = lane_vector;
+    constexpr int W = lanes_of<V>, L = LANES<double>;
+    const ptrdiff_t n = t->n_params, step = n * L;
+    const double *x = t->x + v * W, *curvature = t->curvatures + v * W;
+    V sums[TASK_ROWS][TASK_COLUMNS] = {}, weighted[TASK_ROWS];
+    ptrdiff_t rows[TASK_ROWS], columns[TASK_COLUMNS];
+    // There is no parameter behind the last one: its sums are those of the last one once more.
+    for (ptrdiff_t i = 0; i < TASK_ROWS; i++) rows[i] = (j + i < n ? j + i : n - 1) * L;
+    for (ptrdiff_t i = 0; i < TASK_COLUMNS; i++) columns[i] = (k + i < n ? k + i : n - 1) * L;
+    for (ptrdiff_t row = 0; row < t->n_rows; row++, x += step, curvature += L) {
+        for (int i = 0; i < TASK_ROWS; i++)
+            weighted[i] = load<V>(curvature) * load<V>(x + rows[i]);
+        for (int c = 0; c < TASK_COLUMNS; c++) {
+            const V column = load<V>(x + columns[c]);
+            for (int i = 0; i < TASK_ROWS; i++) sums[i][c] = fma(weighted[i], column, sums[i][c]);
+        }
+    }
+    for (ptrdiff_t i = 0; i < TASK_ROWS; i++)
+        for (ptrdiff_t c = 0; c < TASK_COLUMNS; c++) {
+            const ptrdiff_t row = j + i, pair = row * n - row * (row - 1) / 2 + k + c - row;
+            if (k + c >= row && k + c < n) store(t->matrix + pair * L + v * W, sums[i][c]);
+        }
+}
+
+// The Hessians at theta, [pair][lane].
 __attribute__((noinline)) inline void task_hessians(const TaskTile *t) {
     using V = lane_vector;
-    constexpr int W = lanes_of<V>, L = LANES<double>, COLUMNS = 4;
+    constexpr int W = lanes_of<V>, L = LANES<double>;
     const ptrdiff_t n = t->n_params, n_rows = t->n_rows;
     V z[VECTORS];
     for (ptrdiff_t row = 0; row < n_rows; row++) {
@@ -84,37 +116,14 @@ __attribute__((noinline)) inline void task_hessians(const TaskTile *t) {
             store(t->curvatures + i, weight * Logistic::curvature(z[v]));
         }
     }
+    const V infinite = splat<V>(__builtin_inf()), held = splat<V>(HELD);
     for (int v = 0; v < VECTORS; v++) {
-        double *to = t->matrix + v * W, *const weighted = t->weighted;
-        for (ptrdiff_t j = 0; j < n; j++) {
-            const double *x = t->x + v * W;
-            for (ptrdiff_t row = 0; row < n_rows; row++)
-                store(weighted + row * W,
-                      load<V>(t->curvatures + row * L + v * W) * load<V>(x + (row * n + j) * L));
-            double *const diagonal = to;
-            for (ptrdiff_t k = j; k < n; k += COLUMNS) {
-                // The last columns are summed with some again, whose sums are the same.
-                const ptrdiff_t first = k + COLUMNS <= n ? k : n - COLUMNS;
-                V sums[COLUMNS] = {};
-                if (first < 0) {
-                    for (ptrdiff_t row = 0; row < n_rows; row++)
-                        for (int c = 0; c < n - k; c++)
-                            sums[c] = fma(load<V>(weighted + row * W),
-                                          load<V>(x + (row * n + k + c) * L), sums[c]);
-                    for (int c = 0; c < n - k; c++, to += L) store(to, sums[c]);
-                    continue;
-                }
-                for (ptrdiff_t row = 0; row < n_rows; row++) {
-                    const V y = load<V>(weighted + row * W);
-                    for (int c = 0; c < COLUMNS; c++)
-                        sums[c] = fma(y, load<V>(x + (row * n + first + c) * L), sums[c]);
-                }
-                for (int c = (int)(k - first); c < COLUMNS; c++, to += L) store(to, sums[c]);
-            }
+        for (ptrdiff_t j = 0; j < n; j += TASK_ROWS)
+            for (ptrdiff_t k = j; k < n; k += TASK_COLUMNS) task_pairs(t, v, j, k);
+        double *diagonal = t->matrix + v * W;
+        for (ptrdiff_t j = 0; j < n; diagonal += (n - j) * L, j++) {
             const V penalty = load<V>(t->penalties + j * L + v * W);
-            const V held = splat<V>(HELD);
-            store(diagonal,
-                  load<V>(diagonal) + (penalty < splat<V>(__builtin_inf()) ? penalty : held));
+            store(diagonal, load<V>(diagonal) + (penalty < infinite ? penalty : held));
         }
     }
 }

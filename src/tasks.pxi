@@ -10,6 +10,8 @@ from libc.stdlib cimport free, malloc
 # holds a parameter in its place as well.
 cdef int LARGEST_UNIT = 200
 cdef double LARGEST_PENALTY = ldexp(1.0, 900)
+# Rows that are filled for one lane after the other: they stay in a cache.
+cdef Py_ssize_t FILLED_ROWS = 4
 # Hessians that a fit takes, in the mean (benches/tasks.py).
 cdef double HESSIANS_OF_FIT = 5
 
@@ -47,8 +49,8 @@ cdef Py_ssize_t lay_out_tile(const TaskPlan *plan, char *memory, TaskTile *tile)
     cdef Py_ssize_t lanes = plan.kernels.lanes, n = plan.n_params, size = n * lanes, i = 0
     cdef Py_ssize_t pairs = n * (n + 1) // 2, rows = plan.most_rows * lanes
     cdef double *at = <double *>memory
-    cdef double **arrays[20]
-    cdef Py_ssize_t sizes[20]
+    cdef double **arrays[19]
+    cdef Py_ssize_t sizes[19]
     arrays[0], sizes[0] = &tile.x, rows * n
     arrays[1], sizes[1] = &tile.signed_weights, rows
     arrays[2], sizes[2] = &tile.inverse_totals, lanes
@@ -61,56 +63,74 @@ cdef Py_ssize_t lay_out_tile(const TaskPlan *plan, char *memory, TaskTile *tile)
     arrays[9], sizes[9] = &tile.step, size
     arrays[10], sizes[10] = &tile.matrix, pairs * lanes
     arrays[11], sizes[11] = &tile.curvatures, rows
-    arrays[12], sizes[12] = &tile.weighted, rows
-    arrays[13], sizes[13] = &tile.ones, n
-    arrays[14], sizes[14] = &tile.scratch, 3 * size
-    arrays[15], sizes[15] = &tile.losses, lanes
-    arrays[16], sizes[16] = &tile.squares, lanes
-    arrays[17], sizes[17] = &tile.radii, lanes
-    arrays[18], sizes[18] = &tile.inflations, lanes
-    arrays[19], sizes[19] = &tile.n_steps, lanes
-    for i in range(20):
+    arrays[12], sizes[12] = &tile.ones, n
+    arrays[13], sizes[13] = &tile.scratch, 3 * size
+    arrays[14], sizes[14] = &tile.losses, lanes
+    arrays[15], sizes[15] = &tile.squares, lanes
+    arrays[16], sizes[16] = &tile.radii, lanes
+    arrays[17], sizes[17] = &tile.inflations, lanes
+    arrays[18], sizes[18] = &tile.n_steps, lanes
+    for i in range(19):
         if memory != NULL:
             arrays[i][0] = at
         at += aligned(sizes[i] * sizeof(double)) // <Py_ssize_t>sizeof(double)
     return <char *>at - memory
 
 
-cdef void fill_task(const TaskPlan *plan, TaskTile *tile, double *units, Py_ssize_t task,
-                    Py_ssize_t lane) noexcept nogil:
-    """Write a task's rows and what its model is into a lane; a unit is what is 1 in it."""
+cdef void fill_model(const TaskPlan *plan, TaskTile *tile, double *units, Py_ssize_t task,
+                     Py_ssize_t lane) noexcept nogil:
+    """Write what a task's model is into a lane; a unit is what its numbers are multiplied by."""
     cdef Py_ssize_t lanes = plan.kernels.lanes, n = plan.n_params, i, j
     cdef Py_ssize_t first = plan.starts[task], n_rows = plan.starts[task + 1] - first
     cdef const double *row
     cdef double unit, number, strength
+    cdef double *largest = tile.scratch
     cdef int exponent
     for j in range(n):
-        unit = 0
-        for i in range(n_rows if j < plan.n_features else 0):
-            unit = max(unit, fabs(plan.x[plan.rows[first + i] * plan.n_features + j]))
-        frexp(unit, &exponent)
-        unit = ldexp(1.0, max(-LARGEST_UNIT, min(exponent, LARGEST_UNIT)))
+        largest[j] = 0
+    for i in range(n_rows):
+        row = plan.x + plan.rows[first + i] * plan.n_features
+        for j in range(plan.n_features):
+            largest[j] = max(largest[j], fabs(row[j]))
+    for j in range(n):
+        frexp(largest[j], &exponent)
+        unit = ldexp(1.0, -max(-LARGEST_UNIT, min(exponent, LARGEST_UNIT)))
         units[j * lanes + lane] = unit
         number = plan.factors[task * plan.factor_step + j]
         strength = INFINITY
         if not isinf(number):
-            strength = min(plan.l2[task] * number / unit / unit, LARGEST_PENALTY)
+            strength = min(plan.l2[task] * number * unit * unit, LARGEST_PENALTY)
         tile.penalties[j * lanes + lane] = strength
-        tile.centres[j * lanes + lane] = plan.centres[task * plan.centre_step + j] * unit
-        tile.theta[j * lanes + lane] = plan.thetas[task * plan.start_step + j] * unit
+        tile.centres[j * lanes + lane] = plan.centres[task * plan.centre_step + j] / unit
+        tile.theta[j * lanes + lane] = plan.thetas[task * plan.start_step + j] / unit
         if strength > 1 and plan.work == TASK_FIT:
             # It is held, or within 1 / penalty of its centre at the optimum.
             tile.theta[j * lanes + lane] = tile.centres[j * lanes + lane]
         if plan.work == TASK_SOLVE:
-            tile.step[j * lanes + lane] = plan.vectors[task * n + j] / unit
-    for i in range(tile.n_rows):
+            tile.step[j * lanes + lane] = plan.vectors[task * n + j] * unit
+    tile.inverse_totals[lane] = plan.inverse_totals[task]
+
+
+cdef void fill_rows(const TaskPlan *plan, TaskTile *tile, const double *units, Py_ssize_t task,
+                    Py_ssize_t lane, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    """Write some of a task's rows into a lane, and nothing behind its last one."""
+    cdef Py_ssize_t lanes = plan.kernels.lanes, n = plan.n_params, i, j
+    cdef Py_ssize_t first = plan.starts[task], n_rows = plan.starts[task + 1] - first
+    cdef const double *row
+    cdef double *to
+    for i in range(begin, end):
+        to = tile.x + i * n * lanes + lane
         tile.signed_weights[i * lanes + lane] = (
             plan.signed_weights[first + i] if i < n_rows else 0)
-        row = plan.x + (plan.rows[first + i] if i < n_rows else 0) * plan.n_features
-        for j in range(n):
-            tile.x[(i * n + j) * lanes + lane] = 0 if i >= n_rows else (
-                row[j] / units[j * lanes + lane] if j < plan.n_features else 1)
-    tile.inverse_totals[lane] = plan.inverse_totals[task]
+        if i >= n_rows:
+            for j in range(n):
+                to[j * lanes] = 0
+            continue
+        row = plan.x + plan.rows[first + i] * plan.n_features
+        for j in range(plan.n_features):
+            to[j * lanes] = row[j] * units[j * lanes + lane]
+        if n > plan.n_features:
+            to[plan.n_features * lanes] = 1
 
 
 cdef void read_task(const TaskPlan *plan, const TaskTile *tile, const double *units,
@@ -120,11 +140,11 @@ cdef void read_task(const TaskPlan *plan, const TaskTile *tile, const double *un
     for j in range(n):
         i = j * lanes + lane
         if plan.work == TASK_FIT:
-            plan.found[task * n + j] = tile.theta[i] / units[i]
+            plan.found[task * n + j] = tile.theta[i] * units[i]
         elif plan.work == TASK_EVALUATE:
-            plan.found[task * n + j] = tile.gradient[i] * units[i]
+            plan.found[task * n + j] = tile.gradient[i] / units[i]
         else:
-            plan.found[task * n + j] = tile.step[i] / units[i]
+            plan.found[task * n + j] = tile.step[i] * units[i]
     if plan.numbers == NULL:
         return
     plan.numbers[task * 6] = tile.losses[lane]
@@ -142,7 +162,7 @@ cdef void work_on_tile_of_tasks(const TaskPlan *plan, Py_ssize_t index,
     """Do what is asked of the tasks of a tile; idle lanes repeat its first one."""
     cdef TaskTile tile
     cdef Py_ssize_t lanes = plan.kernels.lanes, first = (plan.first_tile + index) * lanes, lane
-    cdef Py_ssize_t count = min(lanes, plan.n_tasks - first), task, j
+    cdef Py_ssize_t count = min(lanes, plan.n_tasks - first), task, row, j
     cdef char *memory = plan.memory + thread * plan.memory_of_each
     cdef double *units = <double *>(memory + lay_out_tile(plan, memory, &tile))
     task = plan.order[first + count - 1]
@@ -151,7 +171,11 @@ cdef void work_on_tile_of_tasks(const TaskPlan *plan, Py_ssize_t index,
     for j in range(plan.n_params):
         tile.ones[j] = 1
     for lane in range(lanes):
-        fill_task(plan, &tile, units, plan.order[first + (lane if lane < count else 0)], lane)
+        fill_model(plan, &tile, units, plan.order[first + (lane if lane < count else 0)], lane)
+    for row in range(0, tile.n_rows, FILLED_ROWS):
+        for lane in range(lanes):
+            task = plan.order[first + (lane if lane < count else 0)]
+            fill_rows(plan, &tile, units, task, lane, row, min(row + FILLED_ROWS, tile.n_rows))
     plan.kernels.work_on_tasks(&tile, plan.work)
     for lane in range(count):
         read_task(plan, &tile, units, plan.order[first + lane], lane)

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 import metaopt_fast as mf
 from metaopt_fast.datasets import load_breast_cancer
 from metaopt_fast.selection.folds import stratified_folds
-from metaopt_fast.selection.permutations import PermutationTest
+from metaopt_fast.selection.permutations import PermutationTest, p_value
 
 X, Y, _ = load_breast_cancer()
 
@@ -65,6 +65,11 @@ def test_a_permutation_is_the_same_whatever_others_there_are(run, monkeypatch):
     assert in_parts == of_many
     few = json.loads(run(*asked_for(6, "--json"))[1])
     assert few["permutation_scores"] == of_many["permutation_scores"][:6]
+
+
+def test_a_permutation_that_scores_as_well_counts():
+    assert p_value(0.5, np.array([0.4, 0.5, 0.6])) == 3 / 4
+    assert p_value(0.7, np.array([0.4, 0.5, 0.6])) == 1 / 4
 
 
 def test_the_table_says_the_least_p_value_that_is_possible(run):
