@@ -30,6 +30,9 @@ inline void task_margins(const TaskTile *t, ptrdiff_t row, const double *theta,
             z[v] = fma(load<V>(x + j * L + v * W), load<V>(theta + j * L + v * W), z[v]);
 }
 
+// Rows whose terms of the gradients are added together: a load and a store less for each.
+constexpr int GRADIENT_ROWS = 4;
+
 // The objectives at theta, and their gradients: 0 for what is held.
 // noinline, as what follows: it is called from several places, and long.
 __attribute__((noinline)) inline void evaluate_tasks(const TaskTile *t, const double *theta,
@@ -37,20 +40,30 @@ __attribute__((noinline)) inline void evaluate_tasks(const TaskTile *t, const do
     using V = lane_vector;
     constexpr int W = lanes_of<V>, L = LANES<double>;
     const ptrdiff_t n = t->n_params;
-    V total[VECTORS] = {}, z[VECTORS], derivative[VECTORS];
+    V total[VECTORS] = {}, z[VECTORS];
     for (ptrdiff_t i = 0; i < n * L; i += W) store(gradients + i, V{});
-    for (ptrdiff_t row = 0; row < t->n_rows; row++) {
-        task_margins(t, row, theta, z);
-        for (int v = 0; v < VECTORS; v++) {
-            const V weight = load<V>(t->signed_weights + row * L + v * W), u = turned(z[v], weight);
-            total[v] = fma(size_of_weight(weight), Logistic::value(u), total[v]);
-            derivative[v] = weight * Logistic::derivative(u);
+    for (ptrdiff_t first = 0; first < t->n_rows; first += GRADIENT_ROWS) {
+        V derivative[VECTORS][GRADIENT_ROWS] = {};
+        const double *x[GRADIENT_ROWS];
+        for (ptrdiff_t r = 0; r < GRADIENT_ROWS; r++) {
+            // Of the last row, once more, nothing is added.
+            x[r] = t->x + (first + r < t->n_rows ? first + r : t->n_rows - 1) * n * L;
         }
-        const double *x = t->x + row * n * L;
-        for (ptrdiff_t j = 0; j < n; j++)
+        for (ptrdiff_t row = first; row < first + GRADIENT_ROWS && row < t->n_rows; row++) {
+            task_margins(t, row, theta, z);
             for (int v = 0; v < VECTORS; v++) {
-                double *to = gradients + j * L + v * W;
-                store(to, fma(load<V>(x + j * L + v * W), derivative[v], load<V>(to)));
+                const V weight = load<V>(t->signed_weights + row * L + v * W);
+                const V u = turned(z[v], weight);
+                total[v] = fma(size_of_weight(weight), Logistic::value(u), total[v]);
+                derivative[v][row - first] = weight * Logistic::derivative(u);
+            }
+        }
+        for (int v = 0; v < VECTORS; v++)
+            for (ptrdiff_t j = v * W; j < n * L; j += L) {
+                V sum = load<V>(gradients + j);
+                for (int r = 0; r < GRADIENT_ROWS; r++)
+                    sum = fma(load<V>(x[r] + j), derivative[v][r], sum);
+                store(gradients + j, sum);
             }
     }
     const V infinite = splat<V>(__builtin_inf());
@@ -87,8 +100,7 @@ __attribute__((noinline)) inline void task_pairs(const TaskTile *t, int v, ptrdi
     for (ptrdiff_t i = 0; i < TASK_ROWS; i++) rows[i] = (j + i < n ? j + i : n - 1) * L;
     for (ptrdiff_t i = 0; i < TASK_COLUMNS; i++) columns[i] = (k + i < n ? k + i : n - 1) * L;
     for (ptrdiff_t row = 0; row < t->n_rows; row++, x += step, curvature += L) {
-        for (int i = 0; i < TASK_ROWS; i++)
-            weighted[i] = load<V>(curvature) * load<V>(x + rows[i]);
+        for (int i = 0; i < TASK_ROWS; i++) weighted[i] = load<V>(curvature) * load<V>(x + rows[i]);
         for (int c = 0; c < TASK_COLUMNS; c++) {
             const V column = load<V>(x + columns[c]);
             for (int i = 0; i < TASK_ROWS; i++) sums[i][c] = fma(weighted[i], column, sums[i][c]);
