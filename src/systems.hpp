@@ -97,7 +97,7 @@ __attribute__((noinline)) inline void bound_lanes(const double *matrix, ptrdiff_
                                                   const double *extents, double *radii,
                                                   double *inflations, double *scratch) {
     using V = wide_vector<double>;
-    constexpr int W = lanes_of<V>, P = LANE_PIVOTS;
+    constexpr int W = lanes_of<V>;
     constexpr ptrdiff_t L = LANES<double>;
     const V infinite = splat<V>(__builtin_inf());
     for (int v = 0; v < VECTORS; v++) {
@@ -115,22 +115,14 @@ __attribute__((noinline)) inline void bound_lanes(const double *matrix, ptrdiff_
             store(column + j * L, size);
             for (ptrdiff_t k = j + 1; k < n; k++) store(column + k * L, V{});
             const double *row = diagonal;
-            for (ptrdiff_t first = j; first < n; first += P) {
-                const ptrdiff_t last = first + P < n ? first + P : n;
-                V y[P] = {};
-                const double *at[P] = {};
-                for (ptrdiff_t i = first; i < last; row += (n - i) * L, i++) {
-                    const V now = load<V>(column + i * L) * load<V>(row);
-                    store(reach + i * L, fma(max(now, -now), extent, load<V>(reach + i * L)));
-                    square = fma(now, now, square);
-                    for (ptrdiff_t k = i + 1; k < last; k++) {
-                        double *to = column + k * L;
-                        store(to, fma(-now, load<V>(row + (k - i) * L), load<V>(to)));
-                    }
-                    y[i - first] = now;
-                    at[i - first] = row + (last - i) * L;
+            for (ptrdiff_t i = j; i < n; row += (n - i) * L, i++) {
+                const V y = load<V>(column + i * L) * load<V>(row);
+                store(reach + i * L, fma(max(y, -y), extent, load<V>(reach + i * L)));
+                square = fma(y, y, square);
+                for (ptrdiff_t k = 1; k < n - i; k++) {
+                    double *to = column + (i + k) * L;
+                    store(to, fma(-y, load<V>(row + k * L), load<V>(to)));
                 }
-                subtract_pivots(y, at, n - last, column + last * L);
             }
             inflation = inflation + square;
         }

@@ -85,32 +85,39 @@ __attribute__((noinline)) inline void evaluate_tasks(const TaskTile *t, const do
 // The pairs (j, k) whose sums are in registers: 16 of AVX-512's 32 registers, 8 of other sets' 16.
 constexpr ptrdiff_t TASK_ROWS = MF_BYTES == 64 ? 4 : 2, TASK_COLUMNS = 4;
 
-// The sums over rows of curvature * x_j x_k for parameters from j and from k on, j <= k: what is
-// right of the diagonal is stored. Bound by FMAs: 9 loads and 4 products feed 16, of AVX-512.
+// The sums over rows of curvature * x_j x_k for the parameters from `first` on and all k from there
+// on: what is right of the diagonal is stored. Bound by FMAs: 9 loads and 4 products feed 16, of
+// AVX-512.
 // noinline: else gcc 12 keeps the sums on the stack.
-__attribute__((noinline)) inline void task_pairs(const TaskTile *t, int v, ptrdiff_t j,
-                                                 ptrdiff_t k) {
+__attribute__((noinline)) inline void task_pairs(const TaskTile *t, int v, ptrdiff_t first) {
     using V = lane_vector;
     constexpr int W = lanes_of<V>, L = LANES<double>;
     const ptrdiff_t n = t->n_params, step = n * L;
-    const double *x = t->x + v * W, *curvature = t->curvatures + v * W;
-    V sums[TASK_ROWS][TASK_COLUMNS] = {}, weighted[TASK_ROWS];
     ptrdiff_t rows[TASK_ROWS], columns[TASK_COLUMNS];
-    // There is no parameter behind the last one: its sums are those of the last one once more.
-    for (ptrdiff_t i = 0; i < TASK_ROWS; i++) rows[i] = (j + i < n ? j + i : n - 1) * L;
-    for (ptrdiff_t i = 0; i < TASK_COLUMNS; i++) columns[i] = (k + i < n ? k + i : n - 1) * L;
-    for (ptrdiff_t row = 0; row < t->n_rows; row++, x += step, curvature += L) {
-        for (int i = 0; i < TASK_ROWS; i++) weighted[i] = load<V>(curvature) * load<V>(x + rows[i]);
-        for (int c = 0; c < TASK_COLUMNS; c++) {
-            const V column = load<V>(x + columns[c]);
-            for (int i = 0; i < TASK_ROWS; i++) sums[i][c] = fma(weighted[i], column, sums[i][c]);
-        }
+    double *to[TASK_ROWS];  // what is `to[i] + k * L` is of the pair (first + i, k)
+    for (ptrdiff_t i = 0; i < TASK_ROWS; i++) {
+        // There is no parameter behind the last one: its sums are those of the last one once more.
+        const ptrdiff_t j = first + i < n ? first + i : n - 1;
+        rows[i] = j * L;
+        to[i] = t->matrix + (j * n - j * (j + 1) / 2) * L + v * W;
     }
-    for (ptrdiff_t i = 0; i < TASK_ROWS; i++)
-        for (ptrdiff_t c = 0; c < TASK_COLUMNS; c++) {
-            const ptrdiff_t row = j + i, pair = row * n - row * (row - 1) / 2 + k + c - row;
-            if (k + c >= row && k + c < n) store(t->matrix + pair * L + v * W, sums[i][c]);
+    for (ptrdiff_t k = first; k < n; k += TASK_COLUMNS) {
+        for (ptrdiff_t c = 0; c < TASK_COLUMNS; c++) columns[c] = (k + c < n ? k + c : n - 1) * L;
+        const double *x = t->x + v * W, *curvature = t->curvatures + v * W;
+        V sums[TASK_ROWS][TASK_COLUMNS] = {}, weighted[TASK_ROWS];
+        for (ptrdiff_t row = 0; row < t->n_rows; row++, x += step, curvature += L) {
+            for (int i = 0; i < TASK_ROWS; i++)
+                weighted[i] = load<V>(curvature) * load<V>(x + rows[i]);
+            for (int c = 0; c < TASK_COLUMNS; c++) {
+                const V column = load<V>(x + columns[c]);
+                for (int i = 0; i < TASK_ROWS; i++)
+                    sums[i][c] = fma(weighted[i], column, sums[i][c]);
+            }
         }
+        for (int i = 0; i < TASK_ROWS; i++)
+            for (int c = 0; c < TASK_COLUMNS; c++)
+                if (columns[c] >= rows[i]) store(to[i] + columns[c], sums[i][c]);
+    }
 }
 
 // The Hessians at theta, [pair][lane].
@@ -130,8 +137,7 @@ __attribute__((noinline)) inline void task_hessians(const TaskTile *t) {
     }
     const V infinite = splat<V>(__builtin_inf()), held = splat<V>(HELD);
     for (int v = 0; v < VECTORS; v++) {
-        for (ptrdiff_t j = 0; j < n; j += TASK_ROWS)
-            for (ptrdiff_t k = j; k < n; k += TASK_COLUMNS) task_pairs(t, v, j, k);
+        for (ptrdiff_t j = 0; j < n; j += TASK_ROWS) task_pairs(t, v, j);
         double *diagonal = t->matrix + v * W;
         for (ptrdiff_t j = 0; j < n; diagonal += (n - j) * L, j++) {
             const V penalty = load<V>(t->penalties + j * L + v * W);

@@ -162,7 +162,7 @@ cdef void work_on_tile_of_tasks(const TaskPlan *plan, Py_ssize_t index,
     """Do what is asked of the tasks of a tile; idle lanes repeat its first one."""
     cdef TaskTile tile
     cdef Py_ssize_t lanes = plan.kernels.lanes, first = (plan.first_tile + index) * lanes, lane
-    cdef Py_ssize_t count = min(lanes, plan.n_tasks - first), task, row, j
+    cdef Py_ssize_t count = min(lanes, plan.n_tasks - first), task, row, end, j
     cdef char *memory = plan.memory + thread * plan.memory_of_each
     cdef double *units = <double *>(memory + lay_out_tile(plan, memory, &tile))
     task = plan.order[first + count - 1]
@@ -172,10 +172,13 @@ cdef void work_on_tile_of_tasks(const TaskPlan *plan, Py_ssize_t index,
         tile.ones[j] = 1
     for lane in range(lanes):
         fill_model(plan, &tile, units, plan.order[first + (lane if lane < count else 0)], lane)
-    for row in range(0, tile.n_rows, FILLED_ROWS):
+    row = 0
+    while row < tile.n_rows:  # not a range with a step, which Cython takes for a Python object
+        end = min(row + FILLED_ROWS, tile.n_rows)
         for lane in range(lanes):
             task = plan.order[first + (lane if lane < count else 0)]
-            fill_rows(plan, &tile, units, task, lane, row, min(row + FILLED_ROWS, tile.n_rows))
+            fill_rows(plan, &tile, units, task, lane, row, end)
+        row = end
     plan.kernels.work_on_tasks(&tile, plan.work)
     for lane in range(count):
         read_task(plan, &tile, units, plan.order[first + lane], lane)

@@ -23,7 +23,9 @@ def asked_for(n, *options):
 
 def scikit_learns(y, fold_of, scoring, C=1.0):
     """The mean score of folds, of columns that the training rows of each standardise."""
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=C, tol=1e-10, max_iter=10_000))
+    model = make_pipeline(
+        StandardScaler(), LogisticRegression(C=C, tol=1e-10, solver="newton-cholesky")
+    )
     return cross_val_score(model, X, y, cv=PredefinedSplit(fold_of), scoring=scoring).mean()
 
 
@@ -82,7 +84,7 @@ def test_the_table_says_the_least_p_value_that_is_possible(run):
 
 def test_labels_that_mean_nothing_have_p_values_of_every_size(run, tmp_path):
     path, p_values = tmp_path / "noise.csv", []
-    for seed in range(12):
+    for seed in range(8):
         rng = np.random.default_rng(seed)
         rows = np.column_stack([rng.normal(size=(60, 3)), rng.permutation(60) % 2])
         np.savetxt(path, rows, delimiter=",", header="a,b,c,t", comments="")

@@ -321,7 +321,7 @@ def test_copies_on_both_sides_of_a_fold_would_choose_weaker_penalties():
         naive.append(TUNE[int(fits.validation_loss.mean(axis=1).argmin())])
     found = mf.bootstrap(rows, y, tune=TUNE, folds=cut, n_resamples=12)
     assert (found.resample_l2 >= naive).all()
-    assert np.log10(found.resample_l2).mean() > np.log10(naive).mean() + 0.5
+    assert np.log10(found.resample_l2).mean() > np.log10(naive).mean() + 0.2
 
 
 def test_the_strongest_of_equal_penalties_is_chosen_and_folds_are_fit_manys():

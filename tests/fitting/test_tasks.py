@@ -234,7 +234,7 @@ def interrupted_fit(monkeypatch, asked):
 
 
 def test_ctrl_c_leaves_the_models_that_had_their_turn(monkeypatch):
-    X, y, tasks = problem(4000, 30, least=10)
+    X, y, tasks = problem(4000, 60, least=10)
     asked = {"X": X, "y": y, "tasks": tasks, "l2": 0.1, "n_threads": 1}
     fits = interrupted_fit(monkeypatch, asked)
     left_out = fits.status == "interrupted"

@@ -990,8 +990,8 @@ MUTANTS = [
     Mutant(
         "tasks: entries on the diagonal are left as they were",
         "src/tasks.hpp",
-        "if (k + c >= row && k + c < n)",
-        "if (k + c > row && k + c < n)",
+        "if (columns[c] >= rows[i]) store",
+        "if (columns[c] > rows[i]) store",
         "tasks",
     ),
     Mutant(
