@@ -14,7 +14,8 @@ from metaopt_fast.cli.data_report import Data, Lines, lines_to_text
 from metaopt_fast.cli.fitted_report import LinearReport
 from metaopt_fast.cli.output import draw
 from metaopt_fast.files.table import label_of_class
-from metaopt_fast.fitting.bootstrap import BootstrapResult, bootstrap
+from metaopt_fast.fitting.bootstrap import bootstrap
+from metaopt_fast.fitting.bootstrap_result import BootstrapResult
 from metaopt_fast.models.fitted import LOGISTIC
 from metaopt_fast.models.model import Model
 from metaopt_fast.validation.text import shown

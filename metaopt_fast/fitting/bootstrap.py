@@ -146,7 +146,7 @@ def bootstrap(
         ends = np.quantile(found.thetas, levels, axis=0)
     apparent = float(resamples.losses(whole.thetas, None)[0])
     certified = are_proven(found.gap_bounds, found.objectives, effort.tol)
-    warn_of_unproven(np.count_nonzero(~certified), len(certified), "models")
+    warn_of_unproven(int(np.count_nonzero(~certified)), len(certified), "models")
     if tuning is not None:
         n_judged = tuning.n_models * (len(certified) + 1)
         n_unproven = int(of_whole.sum() + found.n_unproven.sum())

@@ -186,7 +186,7 @@ def data_values(
             if not sums.says_something(done):
                 raise
     certified = np.concatenate(worth.certified)
-    warn_of_unproven(np.count_nonzero(~certified), len(certified), "models")
+    warn_of_unproven(int(np.count_nonzero(~certified)), len(certified), "models")
     values, errors = sums.values(everything)
     return DataValues(values, errors, everything, worth.n_models, method, done < rounds)
 

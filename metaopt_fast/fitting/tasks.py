@@ -249,7 +249,8 @@ def fit_grouped(
     check_classes(grouped, sums, penalties, fit_intercept, is_small)
     optima = LaneOptima(
         np.full((n_tasks, n_params), np.nan),
-        *np.full((2, n_tasks), np.inf),
+        np.full(n_tasks, np.inf),
+        np.full(n_tasks, np.inf),
         np.zeros(n_tasks, np.intp),
         np.full(n_tasks, Status.INTERRUPTED.value, np.intp),
     )
