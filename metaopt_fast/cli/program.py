@@ -365,8 +365,8 @@ def _deliver(arguments: argparse.Namespace, report: CommandReport) -> None:
         sys.stdout.write(printable(report.to_json() if arguments.json else report.to_text()))
 
 
-def _write(arguments: argparse.Namespace, report: FittedReport) -> None:
-    """Write the files that were asked for."""
+def _write(arguments: argparse.Namespace, report: Any) -> None:
+    """Write the files that were asked for; where that is one of a model, the report has one."""
     if arguments.output is not None:
         write_output(arguments.output, report.to_json().encode(), arguments.force)
     if arguments.model is not None:

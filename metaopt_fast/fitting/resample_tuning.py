@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.data.checks import check_groups
-from metaopt_fast.fitting.arguments import Effort, check_folds, check_strengths
+from metaopt_fast.fitting.arguments import Effort, check_folds
 from metaopt_fast.fitting.differing import Differing
+from metaopt_fast.fitting.penalty_arguments import check_strengths
 from metaopt_fast.fitting.result import are_proven
 from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.values import check_integer, describe
