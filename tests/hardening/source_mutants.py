@@ -976,8 +976,8 @@ MUTANTS = [
     Mutant(
         "tasks: a task's first row is no part of its units",
         "src/tasks.pxi",
-        "for i in range(n_rows if j < plan.n_features else 0):",
-        "for i in range(1, n_rows if j < plan.n_features else 0):",
+        "    for i in range(n_rows):\n        row = plan.x",
+        "    for i in range(1, n_rows):\n        row = plan.x",
         "tasks",
     ),
     Mutant(
