@@ -97,10 +97,9 @@ void draw_narrow_vectors(const NarrowSampler *sampler, uint64_t start, float *ti
     constexpr ptrdiff_t L = LANES<float>;
     const ptrdiff_t n_params = sampler->n_params;
     const Keys keys(sampler->seed);
-    u64v candidates[2 * N];
+    Begun candidates[2 * N];
     u32v found[N] = {};
-    for (int n = 0; n < 2 * N; n++)
-        for (int l = 0; l < HALF; l++) candidates[n][l] = start + n * HALF + l;
+    for (int n = 0; n < 2 * N; n++) candidates[n] = Begun(numbers_from(start + n * HALF), keys);
     for (ptrdiff_t j = 0; j < n_params; j += 2, tile += 2 * L) {
         const int count = j + 1 < n_params ? 2 : 1;
         u64v pairs[2 * N], x[2 * N][4];

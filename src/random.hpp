@@ -34,21 +34,44 @@ struct Keys {
     }
 };
 
+constexpr uint64_t MULTIPLIERS[] = {0xD2511F53ULL, 0xCD9E8D57ULL};
+
+// What the first two rounds make of a vector of candidates, as far as no pair of parameters takes
+// part: all but two products, of which one is of the pair alone. Their drawing in single precision
+// takes a tenth less with these once for all pairs.
+struct Begun {
+    u64v first, upper, lower, rest;
+
+    Begun() = default;
+    Begun(u64v candidates, const Keys &keys) {
+        const u64v product0 = multiply_low_halves(candidates, u64v{} + MULTIPLIERS[0]);
+        const u64v word2 = (product0 >> 32) ^ keys.rounds[0][1];
+        first = (candidates >> 32) ^ keys.rounds[0][0];
+        lower = multiply_low_halves(word2, u64v{} + MULTIPLIERS[1]);
+        upper = (lower >> 32) ^ keys.rounds[1][0];
+        rest = product0 ^ keys.rounds[1][1];
+    }
+};
+
 // The four words of each candidate, in the lower halves of the elements; the upper ones may hold
 // anything. For N vectors of candidates and of pairs at once: a round is a chain of a dozen cycles,
 // N of them overlap.
 template <int N>
-inline void philox_words(const u64v (&candidates)[N], const u64v (&pairs)[N], const Keys &keys,
+inline void philox_words(const Begun (&candidates)[N], const u64v (&pairs)[N], const Keys &keys,
                          u64v (&x)[N][4]) {
-    const u64v multiplier0 = u64v{} + 0xD2511F53ULL, multiplier2 = u64v{} + 0xCD9E8D57ULL;
+    const u64v multiplier0 = u64v{} + MULTIPLIERS[0], multiplier2 = u64v{} + MULTIPLIERS[1];
     for (int n = 0; n < N; n++) {
-        x[n][0] = candidates[n];
-        x[n][1] = candidates[n] >> 32;
-        x[n][2] = pairs[n];
-        x[n][3] = u64v{};
+        const u64v product2 = multiply_low_halves(pairs[n], multiplier2);
+        const u64v product0 =
+            multiply_low_halves((product2 >> 32) ^ candidates[n].first, multiplier0);
+        x[n][0] = candidates[n].upper ^ product2;
+        x[n][1] = candidates[n].lower;
+        x[n][2] = (product0 >> 32) ^ candidates[n].rest;
+        x[n][3] = product0;
     }
-#pragma GCC unroll 10
-    for (const auto &key : keys.rounds) {
+#pragma GCC unroll 8
+    for (int round = 2; round < 10; round++) {
+        const uint64_t *key = keys.rounds[round];
         for (int n = 0; n < N; n++) {
             const u64v product0 = multiply_low_halves(x[n][0], multiplier0);
             const u64v product2 = multiply_low_halves(x[n][2], multiplier2);
@@ -62,7 +85,7 @@ inline void philox_words(const u64v (&candidates)[N], const u64v (&pairs)[N], co
 
 // The uniform numbers of those words.
 template <int N>
-inline void philox(const u64v (&candidates)[N], const u64v (&pairs)[N], const Keys &keys,
+inline void philox(const Begun (&candidates)[N], const u64v (&pairs)[N], const Keys &keys,
                    UniformPair (&uniforms)[N]) {
     u64v x[N][4];
     philox_words(candidates, pairs, keys, x);
@@ -163,6 +186,13 @@ template <class T> inline void write(T *to, f64v values, ptrdiff_t count) {
         __builtin_memcpy(to, &rounded, count * sizeof(T));
 }
 
+// start, start + 1, ...
+inline u64v numbers_from(uint64_t start) {
+    u64v numbers;
+    for (int l = 0; l < lanes_of<f64v>; l++) numbers[l] = start + l;
+    return numbers;
+}
+
 // N vectors of candidates from `start` on into tile[parameter][lane]; of a single one, the first
 // `count`.
 template <class T, int N>
@@ -171,9 +201,8 @@ void draw_vectors(const Sampler *sampler, uint64_t start, ptrdiff_t count, ptrdi
     if (N > 1) count = W;
     const ptrdiff_t n_params = sampler->n_params;
     const Keys keys(sampler->seed);
-    u64v candidates[N];
-    for (int n = 0; n < N; n++)
-        for (int l = 0; l < W; l++) candidates[n][l] = start + n * W + l;
+    Begun candidates[N];
+    for (int n = 0; n < N; n++) candidates[n] = Begun(numbers_from(start + n * W), keys);
     for (ptrdiff_t j = 0; j < n_params; j += 2, to += 2 * lanes) {
         const bool both = j + 1 < n_params;
         const Parameter first(sampler, j), second(sampler, both ? j + 1 : j);

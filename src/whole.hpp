@@ -20,8 +20,10 @@ inline bool any(Mask lanes) {
 // The uniform numbers of N pairs of parameters from `pair` on.
 template <int N>
 inline void draw_pairs(u64v candidates, uint64_t pair, const Keys &rounds, UniformPair (&u)[N]) {
-    u64v same[N], pairs[N];
-    for (int n = 0; n < N; n++) same[n] = candidates, pairs[n] = u64v{} + (pair + n);
+    const Begun begun(candidates, rounds);
+    Begun same[N];
+    u64v pairs[N];
+    for (int n = 0; n < N; n++) same[n] = begun, pairs[n] = u64v{} + (pair + n);
     philox(same, pairs, rounds, u);
 }
 
