@@ -210,14 +210,20 @@ extern "C" __attribute__((noinline)) bool measured(Problem *p, const char *name)
     else if (is(name, "make_reflections"))
         kernels->make_reflections((double *)p->out, N_NUMBERS / 32, 0, 16, p->sums);
     else if (is(name, "add_pair_gram")) {
-        constexpr ptrdiff_t ROWS = 512, PAIRS = N_PARAMS * (N_PARAMS + 1) / 2 + 1;
+        constexpr ptrdiff_t ROWS = 512, PAIRS = N_PARAMS * (N_PARAMS + 1) / 2;
         const ptrdiff_t lanes = 2 * kernels->lanes, n_tiles = (PAIRS + lanes - 1) / lanes;
-        const PairGram gram = {
-            (float *)p->scratch,      (float *)p->more, ROWS, PAIRS, n_tiles, (ROWS + 2) * PANEL,
-            ROWS * lanes + 2 * PANEL, (double *)p->out};
+        const PairGram gram = {(float *)p->scratch,
+                               (float *)p->more,
+                               ROWS,
+                               N_PARAMS,
+                               PAIRS,
+                               n_tiles,
+                               (ROWS + 2) * PANEL,
+                               ROWS * lanes + 2 * PANEL,
+                               (double *)p->out};
         for (ptrdiff_t row = 0; row < ROWS; row++)
-            kernels->spread_pairs(&gram, (const float *)p->narrow + row * N_PARAMS, N_PARAMS, 1,
-                                  row, (float *)p->matrix);
+            kernels->spread_pairs(&gram, (const float *)p->narrow + row * N_PARAMS, row,
+                                  (float *)p->matrix);
         for (ptrdiff_t tile = 0; tile < n_tiles; tile++) kernels->add_pair_gram(&gram, tile);
     } else if (is(name, "solve_tile"))
         kernels->solve_tile(p->matrix, N_PARAMS, p->more, p->sums);

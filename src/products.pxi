@@ -2,6 +2,7 @@
 # processor and the threads. Needs table.pxi and plan.pxi.
 
 from cpython.exc cimport PyErr_CheckSignals
+from libc.math cimport sqrt
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
@@ -159,19 +160,17 @@ cdef struct PairPlan:
     const Kernels *kernels
     PairGram gram
     const float *rows
-    const float *more
-    Py_ssize_t n
     # Of each thread.
-    float *products
+    float *scratch
+    Py_ssize_t scratch_size
 
 
 cdef void spread_some_pairs(const PairPlan *plan, Py_ssize_t index, int thread) noexcept nogil:
     """Write the products of a few rows."""
-    cdef float *products = plan.products + thread * plan.gram.n_tiles * 2 * plan.kernels.lanes
+    cdef float *scratch = plan.scratch + thread * plan.scratch_size
     cdef Py_ssize_t row = index * PAIR_ROWS_AT_ONCE
     for row in range(row, min(row + PAIR_ROWS_AT_ONCE, plan.gram.n_rows)):
-        plan.kernels.spread_pairs(&plan.gram, plan.rows + row * plan.n, plan.n, plan.more[row],
-                                  row, products)
+        plan.kernels.spread_pairs(&plan.gram, plan.rows + row * plan.gram.n_numbers, row, scratch)
 
 
 cdef void add_pairs_of_tile(const PairPlan *plan, Py_ssize_t number, int thread) noexcept nogil:
@@ -179,36 +178,37 @@ cdef void add_pairs_of_tile(const PairPlan *plan, Py_ssize_t number, int thread)
     plan.kernels.add_pair_gram(&plan.gram, plan.gram.n_tiles - 1 - number)
 
 
-def add_pair_gram(const float[:, ::1] rows, const float[::1] more, double[:, ::1] out,
-                  int n_threads):
+def add_pair_gram(const float[:, ::1] rows, double[:, ::1] out, int n_threads):
     """Add the products of all pairs with each other, summed over rows, to `out`.
 
-    The pairs of a row are the products of each two of its numbers, those of different ones times
-    sqrt(2), in the order of n_pairs; and the last one is its number of `more`. PAIR_ROWS rows at a
-    time are summed in single precision.
+    The pairs of a row are the products of each two of its numbers a <= b: columns have them in the
+    order of b and then a, rows in that of a downwards and then b. Written are those of pairs whose
+    larger number is no more than the other one's lesser; `pair_covariance` has the rest of them.
+    PAIR_ROWS rows at a time are summed in single precision.
     """
     cdef PairPlan plan
     cdef PairGram *gram = &plan.gram
     cdef Py_ssize_t lanes, panels_size, tiles_size, first = 0
     cdef double work
-    plan.kernels, plan.n = table(0, False), rows.shape[1]
+    plan.kernels, gram.n_numbers = table(0, False), rows.shape[1]
     lanes = 2 * plan.kernels.lanes
-    gram.n_pairs, gram.matrix = out.shape[0], &out[0, 0]
+    gram.n_pairs, gram.sums = out.shape[0], &out[0, 0]
     gram.n_tiles = (gram.n_pairs + lanes - 1) // lanes
     # Panels and tiles begin in different sets of a cache.
     gram.panel_size, gram.tile_size = (PAIR_ROWS + 2) * PANEL, PAIR_ROWS * lanes + 2 * PANEL
     panels_size = (gram.n_pairs + PANEL - 1) // PANEL * gram.panel_size
     tiles_size = gram.n_tiles * gram.tile_size
+    plan.scratch_size = 2 * (gram.n_tiles + 1) * lanes
     cdef char *memory = <char *>malloc(ALIGNMENT + sizeof(float) * (
-        panels_size + tiles_size + n_threads * gram.n_tiles * lanes))
+        panels_size + tiles_size + n_threads * plan.scratch_size))
     if memory == NULL:
         raise MemoryError
     gram.panels = <float *>aligned(<Py_ssize_t><uintptr_t>memory)
-    gram.tiles, plan.products = gram.panels + panels_size, gram.panels + panels_size + tiles_size
+    gram.tiles, plan.scratch = gram.panels + panels_size, gram.panels + panels_size + tiles_size
     try:
         while first < rows.shape[0]:
             gram.n_rows = min(PAIR_ROWS, rows.shape[0] - first)
-            plan.rows, plan.more = &rows[first, 0], &more[first]
+            plan.rows = &rows[first, 0]
             work = <double>gram.n_rows * gram.n_pairs
             with nogil:
                 metaopt_share[PairPlan](
@@ -216,9 +216,47 @@ def add_pair_gram(const float[:, ::1] rows, const float[::1] more, double[:, ::1
                     (gram.n_rows + PAIR_ROWS_AT_ONCE - 1) // PAIR_ROWS_AT_ONCE, n_threads,
                     10 * work)
                 metaopt_share[PairPlan](add_pairs_of_tile, &plan, gram.n_tiles, n_threads,
-                                        work * gram.n_pairs / 4)
+                                        work * gram.n_pairs / 10)
             first += gram.n_rows
             PyErr_CheckSignals()
     finally:
         free(memory)
-    mirror(gram.matrix, gram.n_pairs)
+
+
+cdef inline Py_ssize_t of_columns(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    """Return the column of a pair a <= b."""
+    return b * (b + 1) // 2 + a
+
+
+cdef inline Py_ssize_t of_rows(Py_ssize_t a, Py_ssize_t b, Py_ssize_t n) noexcept nogil:
+    """Return the row of a pair a <= b of n numbers."""
+    return (n - a) * (n - a - 1) // 2 + b - a
+
+
+def pair_covariance(const double[:, ::1] sums, const double[:, ::1] moment, double[:, ::1] out):
+    """Write the covariance of the products of pairs, those of different numbers times sqrt(2).
+
+    `sums` are those of `add_pair_gram` over rows of a total mass of 1, `moment` those of the
+    products themselves; pairs are in the order of n_pairs. Returns the sum of the squares.
+    """
+    cdef Py_ssize_t n = moment.shape[0], row = 0, column, k, l, i, j
+    cdef double factor, of_row, squares = 0
+    with nogil:
+        for k in range(n):
+            for l in range(k, n):
+                of_row, column = 1 if k == l else sqrt(2), 0
+                for i in range(k + 1):
+                    for j in range(i, n):
+                        if column > row:
+                            break
+                        factor = of_row if i == j else of_row * sqrt(2)
+                        # i is the least of the four, as a pair (i, j) does not come after (k, l).
+                        out[row, column] = factor * (
+                            sums[of_rows(max(k, min(j, l)), max(j, l), n),
+                                 of_columns(i, min(j, k))]
+                            - moment[i, j] * moment[k, l])
+                        column += 1
+                squares += of_row * of_row * sums[of_rows(l, l, n), of_columns(k, k)]
+                row += 1
+        mirror(&out[0, 0], row)
+    return squares

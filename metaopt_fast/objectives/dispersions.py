@@ -35,26 +35,25 @@ def dispersion_of(
     Products are in single precision, which takes half the time. With Q the mean of |w|^4, the sum
     of the squares of all of them: each is off by at most 5 u of itself, sums of GRAM_ROWS products
     of two, in whatever order, by (GRAM_ROWS + 12) u of those of absolute values. A matrix of such
-    sums has a norm of at most Q, as has the product of their means with themselves; so the
-    covariance is off by less than OF_GRAM Q, four times that. See `is_certified` for what is left
-    to double precision: products with `whiten` move the root of the dispersion by at most
-    3 D^2.5 (1 + RIDGE) / RIDGE 2^-53 sqrt(Q). Since the trace of the covariance is Q less the
-    square of a norm that is at most sqrt(D), Q is no more than D (D + 1) / 2 + D / LEAST_DISPERSION
-    dispersions, 8480 for 64 parameters; then that is 1e-8 of the dispersion.
+    sums has a norm of at most Q; so the covariance is off by less than OF_GRAM Q, four times that.
+    See `is_certified` for what is left to double precision: products with `whiten` move the root of
+    the dispersion by at most 3 D^2.5 (1 + RIDGE) / RIDGE 2^-53 sqrt(Q). Since the trace of the
+    covariance is Q less the square of a norm that is at most sqrt(D), Q is no more than
+    D (D + 1) / 2 + D / LEAST_DISPERSION dispersions, 8480 for 64 parameters; then that is 1e-8 of
+    the dispersion.
     """
-    n = _kernels.n_pairs(len(whiten))
-    gram = np.zeros((n + 1, n + 1))  # the last products are with the roots of the masses
+    n, n_params = _kernels.n_pairs(len(whiten)), len(whiten)
+    sums, moment = np.zeros((n, n)), np.zeros((n_params, n_params))
     for rows, parts in masses:
-        roots = np.sqrt(parts)
-        whitened = products(rows, whiten) * np.sqrt(roots)[:, None]
-        _kernels.add_pair_gram(
-            whitened.astype(np.float32), roots.astype(np.float32), gram, n_threads
-        )
-    squares, mean = float(gram[:n, :n].trace()), gram[n, :n].copy()
+        roots = np.sqrt(np.sqrt(parts))[:, None]
+        whitened = products(rows, whiten) * roots
+        _kernels.add_pair_gram(whitened.astype(np.float32), sums, n_threads)
+        _kernels.add_gram(np.ascontiguousarray((whitened * roots).T), moment, n_threads)
+    covariance = np.empty((n, n))
+    squares = _kernels.pair_covariance(sums, moment, covariance)
     if not squares <= LARGEST:
         return None
-    gram = gram[:n, :n] - mean * mean[:, None]
-    found = certified(gram)
+    found = certified(covariance)
     return None if found is None else found + OF_GRAM * squares
 
 
