@@ -2,7 +2,8 @@
 
 ``python benches/pruning.py table [WORD ...] [/N]`` prints a line for each search whose name has one
 of the words, set-up included, of an Nth of the candidates where brute force would take minutes;
-``sweep [SEED]`` the ratios of 60 random shapes and scales.
+``sweep [SEED]`` the ratios of 60 random shapes and scales; ``counts`` the same of confusion counts
+and areas under the ROC curve, and of all models of a box.
 On one thread, the least of some rounds of both in turn, in one process. Brute force takes the same
 time for each candidate: of a long search, it evaluates a part. Bytes are compared with brute force
 where that evaluates all, else with those of a search that drops by sums alone.
@@ -20,6 +21,7 @@ import numpy as np
 import metaopt_fast as mf
 from metaopt_fast.datasets import load_breast_cancer
 from metaopt_fast.objectives import screening
+from metaopt_fast.samplers.box import Box
 
 # Seconds that each side of a line may take, about.
 SECONDS = 2.0
@@ -164,8 +166,36 @@ def sweep(seed):
     )
 
 
+def line(name, objective, sampler, count, top_k):
+    brute, fast, same, found = compared(objective, sampler, count, top_k, 5)
+    print(
+        f"{name}, {count:,} candidates, top {top_k}: {brute / fast:.2f} times ({brute:.3f} s / "
+        f"{fast:.3f} s, {found.rows_evaluated_fraction:.2%} of the pairs), "
+        f"{'same' if same else 'OTHER'} bytes",
+        flush=True,
+    )
+
+
+def counts():
+    for name, count in (("breast_cancer", 50_000), ("1000x10", 50_000), ("10000x30", 10_000)):
+        data, fit_intercept, *_ = PROBLEMS[name]
+        X, y = data()
+        options = {"fit_intercept": fit_intercept, "n_threads": 1}
+        tables = mf.ConfusionCounts(X, y, **options)
+        for top_k in (1, 100):
+            for metric in ("error", "balanced_error"):
+                objective = mf.CountObjective(tables, metric)
+                line(f"{metric}, {name}", objective, mf.Normal(), count, top_k)
+        line(f"AUC, {name}", mf.AUCObjective(X, y, **options), mf.Normal(), count // 10, 1)
+    X, y = synthetic(1000, 10)
+    box = Box(mf.Integers(-1, 2), 10)
+    line("all of a box, 1000x10", mf.LogisticLoss(X, y, n_threads=1), box, box.n_models, 1)
+
+
 if __name__ == "__main__":
     if sys.argv[1:2] == ["sweep"]:
         sweep(int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    elif sys.argv[1:2] == ["counts"]:
+        counts()
     else:
         table(sys.argv[2:])

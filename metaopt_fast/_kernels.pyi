@@ -414,6 +414,8 @@ class MomentBound:
     dispersion: float
     error: float
     of_draws: bool
+    doubt: float
+    curved_from: int
     def __init__(
         self,
         curve: int,
@@ -685,12 +687,8 @@ def reflect(
     n_threads: int,
 ) -> None: ...
 def products(thetas: _Float64Array, X: _Float64Array, out: _Float64Array) -> None: ...
-def add_pair_gram(
-    rows: npt.NDArray[np.float32],
-    more: npt.NDArray[np.float32],
-    out: _Float64Array,
-    n_threads: int,
-) -> None: ...
+def add_pair_gram(rows: npt.NDArray[np.float32], out: _Float64Array, n_threads: int) -> None: ...
+def pair_covariance(sums: _Float64Array, moment: _Float64Array, out: _Float64Array) -> float: ...
 def add_gram(rows: _Float64Array, out: _Float64Array, n_threads: int) -> None: ...
 def histogram_aucs(
     negative: PackedRows,

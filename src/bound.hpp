@@ -49,8 +49,9 @@ inline f32v curvature_below(const Moments *moments, f32v wide, f32v ridge) {
     return splat<f32v>(moments->amplitude) / k * curve_below(moments->curve, x);
 }
 
-// lower[lane] of thetas[parameter][lane], a tile of single precision.
-inline void moment_bounds(const Moments *moments, const float *thetas, float *lower) {
+// lower[lane] of thetas[parameter][lane], a tile of single precision, and its part of the curve.
+inline void moment_bounds(const Moments *moments, const float *thetas, float *lower,
+                          float *curvature) {
     using V = f32v;
     constexpr ptrdiff_t W = lanes_of<V>, L = LANES<float>;
     const ptrdiff_t n = moments->n_params;
@@ -79,8 +80,9 @@ inline void moment_bounds(const Moments *moments, const float *thetas, float *lo
     }
     for (int v = 0; v < VECTORS; v++) {
         const V doubt = wide[v] - wide[v];  // 0, or not a number
-        store(lower + v * W, curvature_below(moments, wide[v], ridge[v]) +
-                                 (linear[v] + moments->constant + doubt));
+        const V curve = curvature_below(moments, wide[v], ridge[v]) + doubt;
+        store(curvature + v * W, curve);
+        store(lower + v * W, curve + (linear[v] + moments->constant));
     }
 }
 

@@ -36,8 +36,11 @@ cdef class MomentBound:
     cdef const float[::1] ridge, anchor
     cdef const double[::1] factors
     cdef readonly double constant, amplitude, dispersion, error
-    # Whether it holds for candidates drawn in single precision, too: see narrow.pxi.
+    # Whether it holds for candidates drawn in single precision, too: see narrow.pxi; what was taken
+    # from the constant; and, of a bound of all rows, the block from which on they are curved.
     cdef public bint of_draws
+    cdef public double doubt
+    cdef public Py_ssize_t curved_from
 
     def __init__(self, int curve, double constant, double amplitude, double dispersion,
                  double error, const float[:, :, ::1] panels, const float[::1] ridge,
@@ -57,7 +60,7 @@ cdef class MomentBound:
         """Write a lower bound of the mean loss, without the penalty, of each theta."""
         cdef const Kernels *kernels = table(0, True)
         cdef Py_ssize_t lanes = kernels.lanes, n = self.moments.n_params, first = 0, lane, j, count
-        cdef char *memory = <char *>malloc(ALIGNMENT + (n + 1) * lanes * sizeof(float))
+        cdef char *memory = <char *>malloc(ALIGNMENT + (n + 2) * lanes * sizeof(float))
         if memory == NULL:
             raise MemoryError
         cdef float *tile = <float *>aligned(<Py_ssize_t><uintptr_t>memory)
@@ -69,7 +72,7 @@ cdef class MomentBound:
                 for lane in range(count):
                     for j in range(n):
                         tile[j * lanes + lane] = <float>(thetas[first + lane, j] * self.factors[j])
-                kernels.moment_bounds(&self.moments, tile, lower)
+                kernels.moment_bounds(&self.moments, tile, lower, lower + lanes)
                 for lane in range(count):
                     out[first + lane] = lower[lane]
                 first += lanes

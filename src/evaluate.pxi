@@ -161,6 +161,7 @@ cdef void cut_into_groups(Plan *plan, double tile_work) noexcept nogil:
     """Choose groups of tiles, each for one thread."""
     # Many tiles in a group read rows seldom; few of them even out the threads.
     # A cohort that candidates drop out of has to be larger, for tiles to stay full.
+    cdef Py_ssize_t tile_bytes
     cdef Py_ssize_t group = max(1, min(
         GROUP_TILES if plan.threshold == INFINITY else COHORT_TILES,
         WAVE_MEMORY // tile_bytes_of(plan), <Py_ssize_t>(SLICE_WORK / tile_work)))
@@ -178,8 +179,9 @@ cdef void cut_into_groups(Plan *plan, double tile_work) noexcept nogil:
     if plan.screen != NULL:
         # Survivors of many groups make a cohort.
         plan.wave = min(group, plan.n_tiles)
-        plan.narrow_tiles = max(2, min(64, NARROW_MEMORY // (
-            2 * plan.lanes * plan.n_params * <Py_ssize_t>sizeof(float))))
+        tile_bytes = 2 * plan.lanes * plan.n_params * <Py_ssize_t>sizeof(float)
+        plan.narrow_tiles = max(2, min(64, NARROW_MEMORY // tile_bytes),
+                                min(WIDE_TILES, WIDE_MEMORY // tile_bytes))
     plan.groups_at_once = plan.n_threads * max(
         1, <Py_ssize_t>(SLICE_WORK / (tile_work * plan.wave)))
 

@@ -274,8 +274,8 @@ struct TaskTile {
 // Rows of products, [panel][row][PANEL] and [tile][row][lane], and sums of the products of these.
 struct PairGram {
     float *panels, *tiles;
-    ptrdiff_t n_rows, n_pairs, n_tiles, panel_size, tile_size;
-    double *matrix;
+    ptrdiff_t n_rows, n_numbers, n_pairs, n_tiles, panel_size, tile_size;
+    double *sums;
 };
 
 // A sum, and what its additions rounded off.
@@ -444,7 +444,7 @@ struct Kernels {
     void (*pointwise)(const void *z, ptrdiff_t count, void *loss, void *derivative);
 
     // See bound.hpp: of a tile of single precision.
-    void (*moment_bounds)(const Moments *, const float *thetas, float *lower);
+    void (*moment_bounds)(const Moments *, const float *thetas, float *lower, float *curvature);
 
     // See elementwise.hpp.
     Elementwise exp, expm1, log, log1p, log2;
@@ -453,8 +453,7 @@ struct Kernels {
     // See products.hpp.
     void (*products)(const double *rows, ptrdiff_t count, ptrdiff_t stride, ptrdiff_t n,
                      const double *tile, int n_lanes, double *out);
-    void (*spread_pairs)(const PairGram *, const float *numbers, ptrdiff_t n, float more,
-                         ptrdiff_t row, float *products);
+    void (*spread_pairs)(const PairGram *, const float *numbers, ptrdiff_t row, float *products);
     void (*add_pair_gram)(const PairGram *, ptrdiff_t tile);
 
     // For measuring the machine: a run of independent FMAs, and a sum over memory.

@@ -25,8 +25,11 @@ cdef Py_ssize_t DISK_MEMORY = 64 * 1024 * 1024
 cdef Py_ssize_t GROUP_TILES = 16
 cdef Py_ssize_t COHORT_TILES = 128
 # Bytes of thetas in single precision that are screened together: they stay in the second-level
-# cache beside a block.
+# cache beside a block. But so many tiles, if they are of no more than such bytes: of fewer, idle
+# lanes take a part of the time as candidates drop out.
 cdef Py_ssize_t NARROW_MEMORY = 512 * 1024
+cdef Py_ssize_t WIDE_TILES = 12
+cdef Py_ssize_t WIDE_MEMORY = 2 * 1024 * 1024
 # Spans that a single theta reads on, and whose partial sums are kept meanwhile.
 cdef Py_ssize_t SPANS_AT_ONCE = 32
 # Up to this many candidates, one pass over the rows for each beats a tile with idle lanes.
@@ -70,6 +73,9 @@ cdef struct Screen:
     double doubt
     CheckPoint[MAX_POINTS] points
     int n_points
+    # The first point's rows are curved from this block on, but for that doubt.
+    Py_ssize_t curved_from
+    double curve_doubt
     const Py_ssize_t *tangent_blocks
     const double *tangent_constants
     const float *tangent_slopes
@@ -103,9 +109,10 @@ cdef struct Workspace:
     double n_pairs
     # Of screening: how many candidates wait in single precision, and how many of them were kept
     # and wait in double precision; two tiles that are drawn, and what they are in single precision,
-    # which of them are not exact enough, and bounds of their penalties and losses; and over the
-    # candidates that wait, thetas, sums, bounds of errors, penalties and the loss of further rows,
-    # and numbers; what a tile of them has of the latter.
+    # which of them are not exact enough, and bounds of their penalties and losses, and of the
+    # latter what curvature adds to tangents; and over the candidates that wait, thetas, sums, bounds
+    # of errors, penalties and the loss of further rows, that curvature, and numbers; what a tile of
+    # them has of bounds and of curvature.
     Py_ssize_t n_narrow, n_kept
     Tally tally
     char *drawn
@@ -113,11 +120,13 @@ cdef struct Workspace:
     unsigned int *rare
     float *fresh_penalties
     float *fresh_bounds
+    float *fresh_curvature
     float *narrow
     double *narrow_sums
     double *narrow_errors
     float *narrow_penalties
     double *narrow_bounds
+    float *narrow_curvature
     Py_ssize_t *narrow_candidates
     float *tile_bounds
     # Of each thread that may work here: n_params panels of double precision, or more.
@@ -227,6 +236,8 @@ cdef char *lay_out(const Plan *plan, Workspace *work, char *at, int n_threads) n
     at += aligned(n_fresh * sizeof(float))
     work.fresh_bounds = <float *>at
     at += aligned(n_fresh * sizeof(float))
+    work.fresh_curvature = <float *>at
+    at += aligned(n_fresh * sizeof(float))
     work.narrow = <float *>at
     at += aligned(n_narrow * (plan.n_params + 1) * sizeof(float))
     work.narrow_sums = <double *>at
@@ -237,7 +248,9 @@ cdef char *lay_out(const Plan *plan, Workspace *work, char *at, int n_threads) n
     at += aligned(n_narrow * sizeof(float))
     work.narrow_bounds = <double *>at
     at += aligned(n_narrow * sizeof(double))
+    work.narrow_curvature = <float *>at
+    at += aligned(n_narrow * sizeof(float))
     work.narrow_candidates = <Py_ssize_t *>at
     at += aligned(n_narrow * sizeof(Py_ssize_t))
     work.tile_bounds = <float *>at
-    return at + aligned(n_fresh * sizeof(float))
+    return at + aligned(2 * n_fresh * sizeof(float))

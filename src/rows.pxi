@@ -214,6 +214,8 @@ cdef class PackedRows:
                 if block == 0 or in_order:
                     screen.points[screen.n_points].block = block
                     screen.points[screen.n_points].moments = &moments.moments
+                    if block == 0 and in_order:
+                        screen.curved_from, screen.curve_doubt = moments.curved_from, moments.doubt
                     screen.n_points += 1
             if of_draws:
                 fresh = NarrowDraws(draws, <double[:self.rows.n_params]>screen.factors)

@@ -42,6 +42,17 @@ cdef inline bint is_above(const Plan *plan, double mean, double added) noexcept 
     return mean * (1 - WIDE_ROUNDING) > plan.threshold
 
 
+cdef inline bint are_above(const Plan *plan, const float *means, Py_ssize_t lanes) noexcept nogil:
+    """Whether lower bounds keep all lanes of a tile from ranking, whatever their penalties are."""
+    # What is above the number of single precision next to a limit is above the limit.
+    cdef float limit = <float>(plan.threshold * (1 + 2 * WIDE_ROUNDING))
+    cdef Py_ssize_t lane
+    cdef int n_low = 0
+    for lane in range(lanes):
+        n_low += not means[lane] > limit
+    return n_low == 0
+
+
 cdef bint cannot_rank(const Plan *plan, double total, double error, double added,
                       double further) noexcept nogil:
     """Whether a candidate is above the threshold, by a part of its sum in single precision.
@@ -74,6 +85,7 @@ cdef Py_ssize_t drop_narrow(const Plan *plan, Workspace *work, Py_ssize_t count)
             work.narrow_sums[kept] = work.narrow_sums[i]
             work.narrow_errors[kept] = work.narrow_errors[i]
             work.narrow_penalties[kept] = work.narrow_penalties[i]
+            work.narrow_curvature[kept] = work.narrow_curvature[i]
             work.narrow_candidates[kept] = work.narrow_candidates[i]
         kept += 1
     return kept
@@ -151,14 +163,18 @@ cdef Py_ssize_t next_tangent(const Screen *screen, Py_ssize_t first,
 
 cdef void bound_by_tangent(const Plan *plan, Workspace *work, Py_ssize_t tangent,
                            Py_ssize_t count) noexcept nogil:
-    """Write lower bounds of what further rows add to the mean, from a tangent of theirs."""
+    """Write lower bounds of what further rows add to the mean, from a tangent of theirs, and from
+    the curvature of those among them that the first point has it of."""
     cdef const Screen *screen = plan.screen
     cdef Py_ssize_t lanes = 2 * plan.lanes, n = plan.n_params, i
+    cdef bint is_curved = screen.tangent_blocks[tangent] <= screen.curved_from
     for i in range(count):
         if i % lanes == 0:
             screen.kernels.slope_products(screen.tangent_slopes + tangent * n,
                                           work.narrow + i * (n + 1), n, work.tile_bounds)
         work.narrow_bounds[i] = screen.tangent_constants[tangent] + work.tile_bounds[i % lanes]
+        if is_curved and work.narrow_curvature[i] > screen.curve_doubt:
+            work.narrow_bounds[i] += work.narrow_curvature[i] - screen.curve_doubt
     work.n_pairs += count
 
 
@@ -170,7 +186,8 @@ cdef void bound_by_moments(const Plan *plan, Workspace *work, Py_ssize_t point,
     for i in range(count):
         if i % lanes == 0:
             screen.kernels.moment_bounds(screen.points[point].moments,
-                                         work.narrow + i * (plan.n_params + 1), work.tile_bounds)
+                                         work.narrow + i * (plan.n_params + 1),
+                                         work.tile_bounds, work.tile_bounds + lanes)
         work.narrow_bounds[i] = work.tile_bounds[i % lanes]
     work.n_pairs += count * (plan.n_params + 1)
     work.tally.reached[point] += count
@@ -308,6 +325,7 @@ cdef void wait_narrow(const Plan *plan, Workspace *work, Py_ssize_t lane,
     for j in range(plan.n_params):
         to[j * lanes] = work.fresh[j * lanes + lane]
     work.narrow_penalties[at] = work.fresh_penalties[lane]
+    work.narrow_curvature[at] = work.fresh_curvature[lane]
     work.narrow_candidates[at] = candidate
     work.n_narrow += 1
     if work.n_narrow == plan.narrow_tiles * lanes:
@@ -344,14 +362,15 @@ cdef void screen_tile(const Plan *plan, Workspace *work, Py_ssize_t first,
         wait_together(plan, work, first)
         return
     if has_bound:
-        screen.kernels.moment_bounds(screen.points[0].moments, work.fresh, work.fresh_bounds)
+        screen.kernels.moment_bounds(screen.points[0].moments, work.fresh, work.fresh_bounds,
+                                     work.fresh_curvature)
         work.n_pairs += count * (plan.n_params + 1)
         work.tally.reached[0] += count
+        if are_above(plan, work.fresh_bounds, lanes):  # most tiles
+            return
         for lane in range(count):
             passed += not is_above(plan, work.fresh_bounds[lane], work.fresh_penalties[lane])
         work.tally.passed[0] += passed
-        if passed == 0:  # of most tiles
-            return
     for lane in range(count):
         if has_bound and is_above(plan, work.fresh_bounds[lane], work.fresh_penalties[lane]):
             continue

@@ -243,8 +243,8 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
     struct PairGram:
         float *panels
         float *tiles
-        Py_ssize_t n_rows, n_pairs, n_tiles, panel_size, tile_size
-        double *matrix
+        Py_ssize_t n_rows, n_numbers, n_pairs, n_tiles, panel_size, tile_size
+        double *sums
 
     struct CarefulSum:
         double high
@@ -391,7 +391,7 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         double (*exact_auc)(const Rows *, Py_ssize_t, const Rows *, Py_ssize_t, const void *,
                             void *) noexcept nogil
         void (*pointwise)(const void *, Py_ssize_t, void *, void *) noexcept nogil
-        void (*moment_bounds)(const Moments *, const float *, float *) noexcept nogil
+        void (*moment_bounds)(const Moments *, const float *, float *, float *) noexcept nogil
         Elementwise exp
         Elementwise expm1
         Elementwise log
@@ -400,8 +400,7 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         void (*adam)(const AdamRun *, Py_ssize_t) noexcept nogil
         void (*products)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *, int,
                          double *) noexcept nogil
-        void (*spread_pairs)(const PairGram *, const float *, Py_ssize_t, float, Py_ssize_t,
-                             float *) noexcept nogil
+        void (*spread_pairs)(const PairGram *, const float *, Py_ssize_t, float *) noexcept nogil
         void (*add_pair_gram)(const PairGram *, Py_ssize_t) noexcept nogil
         double (*fma_run)(Py_ssize_t) noexcept nogil
         double (*read_run)(const void *, Py_ssize_t) noexcept nogil

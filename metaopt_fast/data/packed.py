@@ -33,6 +33,9 @@ BLOCKS_PER_SPAN = 8
 # Rows that are converted at a time: X itself is never copied as a whole.
 CHUNK_ROWS = 4096
 
+# Numbers that pass through memory of NumPy's several times: they stay in a second-level cache.
+CHUNK_NUMBERS = 2**17
+
 # Rows of which a number each is looked up at a time.
 ROWS_AT_ONCE = 2**20
 
@@ -142,8 +145,9 @@ class Packed:
     def rows_by_position(self) -> Iterator[Float64Array]:
         """Yield what stands in the panels, position by position, some at a time."""
         panels = self._panels()[: self.n_positions // PANEL_ROWS]
-        for first in range(0, len(panels), CHUNK_ROWS // PANEL_ROWS):
-            some = panels[first : first + CHUNK_ROWS // PANEL_ROWS]
+        size = max(1, min(CHUNK_ROWS, CHUNK_NUMBERS // self.n_columns) // PANEL_ROWS)
+        for first in range(0, len(panels), size):
+            some = panels[first : first + size]
             yield some.transpose(0, 2, 1).reshape(-1, self.n_columns).astype(np.float64, copy=False)
 
     def column_extents(self) -> Float64Array:

@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -109,21 +109,30 @@ class Moments:
 
     @shielded
     def supposed(self, dispersion: float) -> _kernels.MomentBound | None:
-        """Return what the bound would be for a dispersion, of which nothing is proven."""
+        """Return what the bound is for a dispersion, of which nothing is proven here."""
         return _rounded(self.curve, dispersion, self.of_draws, *self.shape)
 
     @shielded
-    def certified(self, n_threads: int = 1) -> _kernels.MomentBound | None:
-        """Return the bound, or None if there is no proof after ATTEMPTS.
+    def dispersion(self, n_threads: int = 1) -> float | None:
+        """Return a proven bound of the dispersion, or None if there is no proof after ATTEMPTS.
 
         Raises MemoryError: the pairs of 64 parameters take 100 MB.
         """
-        dispersion: float | None = 0.0
-        if self.curve != "square":
-            dispersion = dispersion_of(self._masses(), self.whiten, n_threads)
-        if dispersion is None:
-            return None
-        return _rounded(self.curve, dispersion, self.of_draws, *self.shape)
+        if self.curve == "square":
+            return 0.0
+        return dispersion_of(self._masses(), self.whiten, n_threads)
+
+    def certified(self, n_threads: int = 1) -> _kernels.MomentBound | None:
+        """Return the bound, or None if there is no proof of its dispersion. Raises MemoryError."""
+        found = self.dispersion(n_threads)
+        return None if found is None else self.supposed(found)
+
+    def among(self, others: Moments) -> Moments:
+        """Return moments that bound the loss of all rows, `others`, of which these are a part: the
+        rest of them add no less than their tangents."""
+        sums, *shape = self.shape
+        of_all = others.shape[0]._replace(amplitude=sums.amplitude, second=sums.second)
+        return replace(self, shape=(of_all, *shape))
 
     def _masses(self) -> Iterator[tuple[Float64Array, Float64Array]]:
         """Yield rows as `_chunks` does, and their part of the amplitude."""
@@ -323,7 +332,8 @@ def _rounded(
     n = len(factors)
     gamma = (n + 4) * SINGLE
     beta = gamma * math.sqrt(n * (1 + RIDGE) / RIDGE)
-    constant = sums.loss - absolute_error(curve, sums, ways)
+    doubt = absolute_error(curve, sums, ways)
+    constant = sums.loss - doubt
     panels = np.zeros((-(-(n + 1) // PANEL_ROWS) * PANEL_ROWS, n))
     panels[0], panels[1 : n + 1] = sums.gradient, factor.T
     numbers = (constant, dispersion, *(np.abs(x).max() for x in (panels, ridge)))
@@ -340,7 +350,7 @@ def _rounded(
         ways.anchor.astype(np.float32),
         factors,
     )
-    bound.of_draws = of_draws
+    bound.of_draws, bound.doubt = of_draws, doubt
     return bound
 
 

@@ -2,8 +2,9 @@
 
 The proof takes nearly all of a set-up's time. But the dispersion is no less than what a single row
 adds to it, nor, mostly, than that of normal rows: so it is known beforehand what the bound will be
-at best. Where a few rows make it poor, the rows after them are bounded instead; the order of the
-rows has most of these first.
+at best. Where a few rows make it poor, they count as their tangents, and moments bound the others
+alone; candidates that this does not drop read the few rows, and are bounded by the same moments
+again. The order of the rows has most of these first.
 """
 
 from __future__ import annotations
@@ -42,17 +43,38 @@ class Prospect(NamedTuple):
     is_heavy: bool  # whether single rows keep them from being better
     n_blocks: int
     blocks: IndexArray  # before which rows that follow may be bounded
-    lower_after: Float64Array  # bounds of losses at best, by blocks
+    # Bounds of losses at best, by blocks: where the rows before a block are not read, and are.
+    lower_before: Float64Array
+    lower_after: Float64Array
 
     def dropped(self, threshold: float) -> float:
-        """Return the part of the candidates that the bound drops at best."""
+        """Return the part of the candidates that the bound of all rows drops at best."""
         return float((self.lower > threshold).mean())
+
+    def dropped_without(self, block: int, threshold: float) -> float:
+        """Return the same of the bound that has the tangents of the rows before a block."""
+        return float((self.lower_before[self.blocks == block] > threshold).mean())
 
     def block_after_few(self, threshold: float) -> int:
         """Return the block from which on rows are best bounded, after those that stand out."""
+        return int(self.blocks[self._visits(threshold).argmin()])
+
+    def block_at_once(self, threshold: float, least: float) -> int | None:
+        """Return the block from which on rows are best bounded, if the bound of all rows that is
+        set up with it drops such a part of the candidates at best; else None."""
+        dropped = self.dropped(threshold)
+        if self.is_heavy and self._visits(threshold).min() < REST * (1 - dropped):
+            block = self.block_after_few(threshold)
+            if self.dropped_without(block, threshold) >= least:
+                return block
+        return 0 if dropped >= least else None
+
+    def _visits(self, threshold: float) -> Float64Array:
+        """Return about the part of the rows that candidates read, by blocks."""
+        passed = (self.lower_before <= threshold).mean(axis=1)
         kept = (self.lower_after <= threshold).mean(axis=1)
-        cost = self.blocks / self.n_blocks + REST * kept
-        return int(self.blocks[cost.argmin()])
+        found: Float64Array = passed * self.blocks / self.n_blocks + REST * kept
+        return found
 
 
 def prospect_of(
@@ -74,12 +96,45 @@ def prospect_of(
     lower = penalties + _bounds(moments, float(shares.max()), thetas)
     is_heavy = bool(shares.max() > OF_NORMAL)
     blocks = looks(max(2, packed.n_blocks // FURTHEST + 1))
-    after = np.empty((0, FEW))
+    before = after = np.empty((0, FEW))
     if is_heavy:
-        after = penalties[:FEW] + _after(packed, moments, sampler, ahead, shares, thetas[:FEW])
+        before, gains = _by_blocks(packed, moments, sampler, ahead, shares, thetas[:FEW])
+        before += penalties[:FEW]
+        after = before + gains
     return Prospect(
-        moments, lower, is_heavy and packed.n_blocks > 1, packed.n_blocks, blocks, after
+        moments, lower, is_heavy and packed.n_blocks > 1, packed.n_blocks, blocks, before, after
     )
+
+
+def points_from(
+    block: int,
+    rest: Packed | None,
+    prospect: Prospect,
+    loss: str,
+    sampler: BuiltInSampler,
+    n_threads: int,
+) -> tuple[tuple[int, _kernels.MomentBound], ...] | None:
+    """Return a bound of all rows, and that of the rows from a block on, or None without a proof.
+
+    `rest` are the rows from that block on, None where it is 0: then there is one bound. One proof
+    is enough for both: in the bound of all rows, those before the block count as their tangents.
+    Raises MemoryError.
+    """
+    of_all = prospect.moments
+    moments: Moments | None = of_all
+    if rest is not None:
+        moments = moments_around(rest, loss, sampler, draws=sampler.drawn(0, rest.n_columns))
+    dispersion = None if moments is None else moments.dispersion(n_threads)
+    if moments is None or dispersion is None:
+        return None
+    parts = [(0, moments.among(of_all))] if block > 0 else []
+    parts.append((block, moments))
+    bounds = [(at, part.supposed(dispersion)) for at, part in parts]
+    found = tuple((at, bound) for at, bound in bounds if bound is not None)
+    if len(found) < len(parts):
+        return None
+    found[0][1].curved_from = block
+    return found
 
 
 def _bounds(moments: Moments, dispersion: float, thetas: Float64Array) -> Float64Array:
@@ -91,15 +146,16 @@ def _bounds(moments: Moments, dispersion: float, thetas: Float64Array) -> Float6
     return lower.astype(np.float64)
 
 
-def _after(
+def _by_blocks(
     packed: Packed,
     moments: Moments,
     sampler: BuiltInSampler,
     ahead: Ahead,
     shares: Float64Array,
     thetas: Float64Array,
-) -> Float64Array:
-    """Return about the mean losses of the first rows and the bounds of the rest, by blocks."""
+) -> tuple[Float64Array, Float64Array]:
+    """Return about what bounds are that have tangents of the first rows and moments of the rest,
+    and what these rows add to their tangents, by blocks."""
     weights, n_blocks = packed.weights_of_positions(), packed.n_blocks
     blocks = looks(max(2, n_blocks // FURTHEST + 1))
     block_at = ahead.block_at
@@ -117,10 +173,10 @@ def _after(
     np.maximum.at(largest, block_at[np.flatnonzero(weights > 0)], shares)
     largest = np.maximum.accumulate(largest[::-1])[::-1]
     tangent = _bounds(moments, LARGE / 2, thetas)
+    before = np.empty_like(gains)
     for look, block in enumerate(blocks.tolist()):
         # About what the dispersion turned out to be, of breast_cancer, digits and heavy tails.
         about = OF_NORMAL + 1.5 * float(largest[min(block, n_blocks - 1)])
         bounds = _bounds(moments, about, thetas)
-        gains[look] += (1 - block / n_blocks) * (bounds - tangent)
-    found: Float64Array = gains + tangent
-    return found
+        before[look] = tangent + (1 - block / n_blocks) * (bounds - tangent)
+    return before, gains

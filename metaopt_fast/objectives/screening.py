@@ -22,7 +22,7 @@ from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives import prospects, tangents
 from metaopt_fast.objectives.costs import SINGLE_WORK, Costs
 from metaopt_fast.objectives.gains import BOUND_DROPS, Gains, Outlook
-from metaopt_fast.objectives.moments import Moments, has_moments, moments_around, set_up_work
+from metaopt_fast.objectives.moments import has_moments, set_up_work
 from metaopt_fast.objectives.stages import STAGES, Points, Tried, Use
 from metaopt_fast.objectives.tangents import Ahead, as_packed
 from metaopt_fast.samplers.base import BuiltInSampler
@@ -248,19 +248,20 @@ class Screening:
     ) -> Tried:
         """Return what was set up with one more point where moments bound the rows that follow, if
         that is worth it."""
-        blocks = [block for block, _ in tried.points]
-        if 0 in blocks:  # none of the rows that follow was worth it, then
+        blocks = [block for block, _ in tried.points if block > 0]
+        if len(blocks) == 2 or (tried.points and not blocks):
             return tried
-        if self._is_worth_a_point(0, n_candidates, outlook):
+        if not blocks and self._is_worth_a_point(0, n_candidates, outlook):
             if tried.prospect is None:
                 tried = self._keep(self._with_prospect(tried))
             if tried.prospect is None:
                 return tried
+            block = tried.prospect.block_at_once(threshold, BOUND_DROPS)
+            if block is not None:
+                return self._keep(self._with_point(tried, block))
             # Thresholds get lower: what does not pay yet is asked again.
-            if tried.prospect.dropped(threshold) >= BOUND_DROPS:
-                return self._keep(self._with_point(tried, 0))
             tried = self._keep(tried._replace(bound=tried.bound.joined(Use.NO_GAIN)))
-        if tried.prospect is not None and tried.prospect.is_heavy and len(blocks) < 2:
+        if tried.prospect is not None and tried.prospect.is_heavy:
             block = 3 * blocks[0] if blocks else tried.prospect.block_after_few(threshold)
             if self._is_worth_a_point(block, n_candidates, outlook):
                 return self._keep(self._with_point(tried, block))
@@ -280,23 +281,22 @@ class Screening:
     def _with_point(self, tried: Tried, block: int) -> Tried:
         """Return what was set up with moments that bound the rows from a block on, or refused."""
         assert tried.prospect is not None
-        around: Moments | None = tried.prospect.moments
-        bound, why = None, Use.CERTIFICATE
+        rest = self._ahead(tried).rest(self._packed, block) if block > 0 else None
+        points, why = None, Use.CERTIFICATE
         try:
-            if block > 0:
-                packed = self._ahead(tried).rest(self._packed, block)
-                draws = tried.sampler.drawn(0, packed.n_columns)
-                around = moments_around(packed, self._loss, tried.sampler, draws=draws)
-            else:
-                self._gains.renew_bound()
-            bound = None if around is None else around.certified(self._n_threads)
+            points = prospects.points_from(
+                block, rest, tried.prospect, self._loss, tried.sampler, self._n_threads
+            )
         except MemoryError:  # the pairs of 64 parameters take 100 MB
             why = Use.MEMORY
         self._gains.pairs, self._since_point = 0.0, 0  # until the next candidates tell
-        if bound is None:
+        if points is None:
             return tried._replace(bound=why)
-        points = tuple(sorted((*tried.points, (block, bound)), key=_block))
-        return tried._replace(points=points, bound=Use.USED)
+        if tried.points:  # there is a bound of all rows
+            points = points[-1:]
+        else:
+            self._gains.renew_bound(is_light=block > 0)
+        return tried._replace(points=(*tried.points, *points), bound=Use.USED)
 
     def evaluate(
         self,
@@ -396,7 +396,3 @@ class Screening:
             in_single=way.single,
             by_sums=is_looked_at and not (way.single or way.points),
         )
-
-
-def _block(point: tuple[int, _kernels.MomentBound]) -> int:
-    return point[0]

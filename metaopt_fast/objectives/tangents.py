@@ -85,14 +85,16 @@ def look_ahead(
     order : Ahead, optional
         Whose order is kept.
     """
-    n_params = packed.n_columns
-    anchor, spread = sampler.mean(n_params), sampler.std(n_params)
+    n_params, factors = packed.n_columns, column_factors(packed)
+    # That of moments, whose curvature is added to these tangents.
+    anchor = (sampler.mean(n_params) * factors).astype(np.float32) / factors
+    spread = sampler.std(n_params)
     at, sizes = _margins(packed, anchor, np.square(spread))
     if not (np.abs(at).max() <= LARGE_MARGIN and np.isfinite(sizes).all()):
         return None
     if order is None:
         order = _in_order(packed, packed.weights_of_positions() * _gains(loss, at, np.sqrt(sizes)))
-    tangents = _tangents(packed, loss, at, order.block_at)
+    tangents = _tangents(packed, loss, at, order.block_at, factors)
     return None if tangents is None else order._replace(tangents=tangents)
 
 
@@ -174,7 +176,7 @@ def looks(n_blocks: int) -> IndexArray:
 
 
 def _tangents(
-    packed: Packed, loss: str, at: Float64Array, block_at: IndexArray
+    packed: Packed, loss: str, at: Float64Array, block_at: IndexArray, factors: Float64Array
 ) -> _kernels.Tangents | None:
     blocks = looks(packed.n_blocks)
     if len(blocks) == 0:
@@ -192,7 +194,7 @@ def _tangents(
     )
     slopes = _sums_of_rows(packed, weights * slope, look, len(blocks))
     constants = np.cumsum((constants - WIDE * errors)[::-1])[::-1]
-    slopes = np.cumsum(slopes[::-1], axis=0)[::-1] / column_factors(packed)
+    slopes = np.cumsum(slopes[::-1], axis=0)[::-1] / factors
     return _kernels.Tangents(
         blocks, np.ascontiguousarray(constants), np.ascontiguousarray(slopes, np.float32)
     )

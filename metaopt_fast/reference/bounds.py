@@ -8,7 +8,13 @@ from metaopt_fast.reference.losses import Array, sigmoid, softplus
 
 
 def moment_bound(
-    rows: Array, weights: Array, anchor: Array, thetas: Array, spread: Array, ridge: float = 0.3
+    rows: Array,
+    weights: Array,
+    anchor: Array,
+    thetas: Array,
+    spread: Array,
+    ridge: float = 0.3,
+    part: Array | float = 1.0,
 ) -> Array:
     """Return lower bounds of sum_i w_i softplus(r_i . theta), shape (K,), for thetas (K, D).
 
@@ -39,10 +45,13 @@ def moment_bound(
        R keeps a row that nearly alone has a direction from making lambda as large as its mass is
        small. It is `ridge` of S in the mean over the directions in which candidates differ, those
        of `spread`, the root mean square of each parameter's d: so s~ / s is near 1 + ridge.
+
+    `part` is 1 for rows with that curvature, and 0 for those that count as their tangents, as
+    psi >= 0: a few rows that stand out, which make lambda large, are better left out of E.
     """
     a, steps = rows @ anchor, thetas - anchor
     at_zero = not anchor.any()
-    masses = weights * (np.ones(len(a)) if at_zero else sigmoid(a) * sigmoid(-a))
+    masses = weights * part * (np.ones(len(a)) if at_zero else sigmoid(a) * sigmoid(-a))
     amplitude = masses.sum()
     masses = masses / amplitude
     moment = rows.T @ (masses[:, None] * rows)

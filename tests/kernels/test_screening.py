@@ -20,7 +20,15 @@ from mpmath import iv
 
 import metaopt_fast as mf
 from metaopt_fast import _kernels
-from metaopt_fast.objectives import costs, dispersions, gains, moments, prospects, screening
+from metaopt_fast.objectives import (
+    costs,
+    dispersions,
+    gains,
+    moments,
+    prospects,
+    screening,
+    tangents,
+)
 from metaopt_fast.objectives.stages import Tried
 from metaopt_fast.search import shards
 
@@ -724,8 +732,10 @@ def test_single_precision_is_tried_on_as_many_as_reach_the_rows_after_a_bound(pa
 
 
 @pytest.mark.parametrize("weights", [None, "few", "distinct"])
-@pytest.mark.parametrize("where", [0.0, 0.3])
-def test_a_candidate_at_the_threshold_passes_bounds_of_the_rows_that_follow(weights, where):
+@pytest.mark.parametrize(("where", "is_light"), [(0.0, False), (0.3, False), (0.0, True), (0.3, True)])
+def test_a_candidate_at_the_threshold_passes_bounds_of_the_rows_that_follow(
+    weights, where, is_light
+):
     rng = np.random.default_rng(8)
     X = rng.standard_t(4, (700, 6))
     sample_weight = {
@@ -750,16 +760,36 @@ def test_a_candidate_at_the_threshold_passes_bounds_of_the_rows_that_follow(weig
         )
         for block in (0, 1, 4)
     ]
+    ahead = tangents.as_packed(packed)
+    if is_light:  # the same moments before, after and between
+        ahead = tangents.look_ahead(packed, "logistic", sampler)
+        prospect = prospects.prospect_of(packed, objective._rows, "logistic", sampler, ahead)
+        rest = ahead.rest(packed, 4)
+        points = prospects.points_from(4, rest, prospect, "logistic", sampler, 1)
+        assert points[0][1].curved_from == 4
     losses, tally = objective.sampled_loss(sampler, 5, 0, 500), np.zeros(8)
     for number in np.argsort(losses)[:200:3].tolist():
         for ulps in (-1, 0, 1):
             threshold = np.nextafter(losses[number], ulps * np.inf) if ulps else losses[number]
             found = np.empty(500)
-            objective._rows.evaluate_below(None, draws, 0, threshold, found, 1, True, points, tally)
+            objective._rows.evaluate_below(
+                None,
+                draws,
+                0,
+                threshold,
+                found,
+                1,
+                True,
+                points,
+                tally,
+                ahead.order,
+                ahead.tangents,
+            )
             kept = losses <= threshold
             np.testing.assert_array_equal(found[kept], losses[kept])
     # Each of them drops some of those that reach it.
-    assert (tally[1:6:2] < tally[0:6:2]).all()
+    last = 2 * len(points)
+    assert (tally[1:last:2] < tally[0:last:2]).all()
 
 
 # Of 30,000 rows, points come after more than sums of moments take at a time.
@@ -778,8 +808,9 @@ def test_where_some_rows_stand_out_those_that_follow_are_bounded(n_samples):
     with bounds_always(of_all_rows=False), pytest.MonkeyPatch.context() as patch:
         patch.setattr(screening.Screening, "_learn", spy)
         found = mf.random_search(objective, mf.Normal(), 20_000, top_k=20)
-    first = seen[-1][0]
-    assert seen[-1] == [first, 3 * first]
+    first, last = (block for block in seen[-1] if block > 0)
+    assert last == 3 * first
+    assert [0, first] in seen  # a bound of all rows has the first of them as their tangents
     assert 0 < 8 * first <= n_samples / 64
     wanted = mf.random_search(objective, mf.Normal(), 20_000, top_k=20, prune=False)
     assert alike(found, wanted)
@@ -787,7 +818,7 @@ def test_where_some_rows_stand_out_those_that_follow_are_bounded(n_samples):
 
 
 def test_a_bound_that_promises_too_little_is_not_proven(monkeypatch):
-    # A few rows of heavy tails alone keep the bound below most thresholds.
+    # So many are to be kept that few rows of heavy tails keep bounds below the threshold.
     rng = np.random.default_rng(1)
     X = rng.standard_t(4, (4000, 31))
     objective = mf.LogisticLoss(X, X[:, 0] + rng.logistic(size=4000) > 0, n_threads=1)
@@ -797,10 +828,11 @@ def test_a_bound_that_promises_too_little_is_not_proven(monkeypatch):
         dispersions, "certified", lambda matrix: asked.append(1) or certified(matrix)
     )
     monkeypatch.setattr(screening, "SOME", 0)  # nor are rows that follow bounded
-    found = mf.random_search(objective, mf.Normal(), 20_000)
+    search = {"n_candidates": 20_000, "top_k": 1000}
+    found = mf.random_search(objective, mf.Normal(), **search)
     assert found.config["stages"]["moment_bound"] == "no gain"
     assert asked == []
-    assert alike(found, mf.random_search(objective, mf.Normal(), 20_000, prune=False))
+    assert alike(found, mf.random_search(objective, mf.Normal(), prune=False, **search))
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 8, 30])

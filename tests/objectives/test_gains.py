@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import metaopt_fast as mf
-from metaopt_fast.objectives import screening
+from metaopt_fast.objectives import moments, screening
 from metaopt_fast.objectives.costs import Costs, Forecast
 from metaopt_fast.objectives.gains import FEWEST, Gains, Trial
 from metaopt_fast.objectives.stages import Use
@@ -187,7 +187,7 @@ def test_memory_that_ends_before_tangents_or_bounds_is_told(monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(screening.tangents, "look_ahead", fail)
-    monkeypatch.setattr(screening.Moments, "certified", fail)
+    monkeypatch.setattr(moments.Moments, "dispersion", fail)
     told = stages(problem(), mf.Normal(), 30_000)
     assert told == {
         "single_precision": "used",

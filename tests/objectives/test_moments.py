@@ -16,7 +16,7 @@ from mpmath import iv
 
 import metaopt_fast as mf
 from metaopt_fast import _kernels
-from metaopt_fast.objectives import dispersions, moments
+from metaopt_fast.objectives import dispersions, moments, tangents
 from metaopt_fast.reference.bounds import covariance_of_products, moment_bound
 
 KINDS = ("normal", "heavy tails", "binary", "repeated", "constant", "far from 0", "any units")
@@ -112,6 +112,59 @@ def test_the_bound_is_that_of_the_reference_but_for_its_safety(problem):
     if problem.kind == "normal" and problem.objective.n_samples > 3 * n:
         below = 0.05 * (wanted - tangent) + 3 * error + 1e-5 * (1 + np.abs(wanted))
         assert (found >= wanted - below).all()
+
+
+@given(problems, st.sampled_from([0.1, 0.5, 0.9]), st.booleans())
+def test_rows_may_count_as_their_tangents(problem, share, smallest):
+    packed, sampler, reference = problem.objective._packed, problem.sampler, problem.reference
+    # Blocks are those of their weights, the largest norms first.
+    left_out = np.arange(packed.n_blocks) < round(share * packed.n_blocks)
+    left_out = left_out[::-1] if smallest else left_out
+    block_at = tangents.as_packed(packed).block_at
+    order = tangents.Ahead(None, np.where(block_at < 0, -1, ~left_out[block_at] * 1), None)
+    found = moments.moments_around(packed, "logistic", sampler)
+    rest = moments.moments_around(order.rest(packed, 1), "logistic", sampler)
+    dispersion = None if found is None or rest is None else rest.dispersion()
+    bound = None if dispersion is None else rest.among(found).supposed(dispersion)
+    if bound is None:
+        return
+    assert (bounds(bound, problem.thetas) <= problem.losses * (1 + 1e-14)).all()
+    # No less than tangents of all rows.
+    anchor = sampler.mean(problem.objective.n_params)
+    loss, slope = reference.loss_gradient(anchor)
+    tangent = loss + (problem.thetas - anchor) @ slope
+    error = loss - bound.constant
+    below = 2 * error + 1e-5 * (1 + np.abs(tangent))
+    if problem.kind == "normal":
+        assert (bounds(bound, problem.thetas) >= tangent - below).all()
+
+
+def test_rows_that_stand_out_are_better_left_to_their_tangents():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((1200, 6))
+    X[:16] *= 8  # within the first block
+    y = rng.integers(0, 2, 1200)
+    objective = mf.LogisticLoss(X, y)
+    packed, sampler = objective._packed, mf.Normal()
+    found = moments.moments_around(packed, "logistic", sampler)
+    rest = moments.moments_around(tangents.as_packed(packed).rest(packed, 1), "logistic", sampler)
+    thetas = sampler.sample(0, 0, 200, 6)
+    few = bounds(rest.among(found).supposed(rest.dispersion()), thetas)
+    assert (few <= objective.batch_loss(thetas)).all()
+    assert few.mean() > 1.25 * bounds(found.certified(), thetas).mean()
+    # The first block has these rows and others, and no moments.
+    first = np.argsort(np.square(X).sum(axis=1))[-64:]
+    signed = np.where(y[:, None], -X, X)
+    wanted = moment_bound(
+        signed,
+        np.full(1200, 1 / 1200),
+        np.zeros(6),
+        thetas,
+        np.ones(6),
+        part=~np.isin(np.arange(1200), first),
+    )
+    np.testing.assert_allclose(few, wanted, rtol=0.02)
+    assert (few <= wanted).all()
 
 
 def test_along_the_directions_of_single_rows_the_bound_stays_below():
@@ -478,13 +531,18 @@ def test_numbers_that_are_not_finite_certify_nothing(bad):
 
 def pairs_of(rows):
     """The products of each two numbers of rows, those of different ones times sqrt(2)."""
-    a, b = np.triu_indices(rows.shape[1])
-    return rows[:, a] * rows[:, b] * np.where(a == b, 1, np.sqrt(2))
+    return products_of_pairs(rows[:, :, None] * rows[:, None])
+
+
+def products_of_pairs(matrix):
+    """What stands above the diagonal of a matrix, or of each of many, that times sqrt(2)."""
+    a, b = np.triu_indices(matrix.shape[-1])
+    return matrix[..., a, b] * np.where(a == b, 1, np.sqrt(2))
 
 
 @given(
     st.integers(0, 2**32),
-    st.integers(1, 12),
+    st.integers(1, 20),
     st.integers(1, 1100),
     st.integers(1, 3),
     st.booleans(),
@@ -494,23 +552,42 @@ def test_products_of_pairs_are_summed_within_what_single_precision_loses(
 ):
     rng = np.random.default_rng(seed)
     rows = rng.standard_normal((n_rows, n_params)).astype(np.float32)
-    more = rng.standard_normal(n_rows).astype(np.float32)
-    n = n_params * (n_params + 1) // 2 + 1
-    begun = rng.standard_normal((n, n))
-    begun += begun.T
-    found = begun.copy()
+    moment = rng.standard_normal((n_params, n_params))
+    moment += moment.T
+    n = n_params * (n_params + 1) // 2
+    sums, found = np.zeros((n, n)), np.empty((n, n))
     _kernels.insist(insist)
     try:
-        _kernels.add_pair_gram(rows, more, found, n_threads)
+        for part in np.array_split(rows, [n_rows // 3]):
+            _kernels.add_pair_gram(part, sums, n_threads)
     finally:
         _kernels.insist(False)
-    pairs = np.column_stack([pairs_of(rows.astype(np.float64)), more])
-    lost = (dispersions.GRAM_ROWS + 16) * 2.0**-24 * (np.abs(pairs).T @ np.abs(pairs))
-    assert (np.abs(found - begun - pairs.T @ pairs) <= lost + 1e-12).all()
+    squares = _kernels.pair_covariance(sums, moment, found)
+    pairs, means = pairs_of(rows.astype(np.float64)), products_of_pairs(moment)
+    exact, sizes = pairs.T @ pairs, np.abs(pairs).T @ np.abs(pairs)
+    lost = (dispersions.GRAM_ROWS + 16) * 2.0**-24 * sizes
+    rounded = 1e-14 * (sizes + np.abs(np.outer(means, means)))
+    assert (np.abs(found - (exact - np.outer(means, means))) <= lost + rounded).all()
+    assert abs(squares - exact.trace()) <= lost.trace()
     np.testing.assert_array_equal(found, found.T)
-    again = begun.copy()
-    _kernels.add_pair_gram(rows, more, again, 1)
-    assert again.tobytes() == found.tobytes()
+    again = np.zeros((n, n))
+    for part in np.array_split(rows, [n_rows // 3]):
+        _kernels.add_pair_gram(part, again, 1)
+    assert again.tobytes() == sums.tobytes()
+
+
+def test_products_of_pairs_of_small_whole_numbers_are_exact():
+    rows = np.random.default_rng(0).integers(-3, 4, (600, 40))
+    n = _kernels.n_pairs(40)
+    sums, found = np.zeros((n, n)), np.empty((n, n))
+    _kernels.add_pair_gram(rows.astype(np.float32), sums, 1)
+    squares = _kernels.pair_covariance(sums, np.zeros((40, 40)), found)
+    a, b = np.triu_indices(40)
+    pairs = rows[:, a] * rows[:, b]
+    factors = np.where(a == b, 1, np.sqrt(2))
+    wanted = (pairs.T @ pairs) * factors * factors[:, None]
+    np.testing.assert_allclose(found, wanted, rtol=1e-15)
+    assert squares == pytest.approx((np.square(rows).sum(axis=1) ** 2).sum(), rel=1e-14)
 
 
 @given(st.integers(0, 2**32), st.integers(1, 8), st.integers(1, 30))

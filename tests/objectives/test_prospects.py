@@ -68,7 +68,7 @@ def test_rows_stand_out_where_tails_are_heavy():
     assert 1 <= block <= 1 + ahead.block_at.max() // prospects.FURTHEST
 
 
-def test_what_is_expected_after_some_rows_is_near_what_is_bounded_there():
+def test_what_is_expected_before_and_after_some_rows_is_near_what_is_bounded_there():
     objective, sampler = problem(3.0), mf.Normal(scale=0.5)
     packed = objective._packed
     ahead, found = prospect_of(objective, sampler)
@@ -76,14 +76,44 @@ def test_what_is_expected_after_some_rows_is_near_what_is_bounded_there():
     losses = objective.batch_loss(thetas)
     for look, block in enumerate(found.blocks.tolist()):
         rest = ahead.rest(packed, block)
-        bound = moments.moments_of(rest, "logistic", sampler)
-        lower = np.empty(prospects.FEW, np.float32)
-        bound.bounds(thetas, lower)
+        points = prospects.points_from(block, rest, found, "logistic", sampler, 1)
+        assert [at for at, _ in points] == [0, block]
+        of_all, lower = np.empty((2, prospects.FEW), np.float32)
+        for (_, bound), bounds in zip(points, (of_all, lower), strict=True):
+            bound.bounds(thetas, bounds)
+        assert (of_all <= losses + 1e-9).all()
+        assert np.abs(found.lower_before[look] - of_all).mean() < 0.2 * of_all.mean()
         first = np.flatnonzero((ahead.block_at >= 0) & (ahead.block_at < block))
         read = np.logaddexp(0, packed.rows_at(first) @ thetas.T).sum(axis=0) / 4000
         wanted = read + lower
         assert (wanted <= losses + 1e-9).all()
         assert np.abs(found.lower_after[look] - wanted).mean() < 0.15 * wanted.mean()
+
+
+def test_a_bound_is_set_up_at_once_where_it_drops_enough():
+    sampler = mf.Normal()
+    _, normal = prospect_of(problem(), sampler)
+    _, heavy = prospect_of(problem(3.0), sampler)
+    assert normal.block_at_once(0.0, 0.3) == 0  # all are dropped, without reading a row
+    for found in (normal, heavy):
+        assert found.block_at_once(1e9, 0.3) is None
+    # Where rows that stand out make the bound poor, these are read by a few candidates alone.
+    threshold = float(np.quantile(heavy.lower_before.max(axis=0), 0.4))
+    block = heavy.block_at_once(threshold, 0.3)
+    assert block == heavy.block_after_few(threshold) > 0
+    assert heavy.dropped_without(block, threshold) >= 0.3 > heavy.dropped(threshold)
+    assert heavy.block_at_once(threshold, 0.99) is None
+    assert normal.block_at_once(float(np.median(normal.lower)), 0.3) == 0
+
+
+def test_rows_without_curvature_prove_nothing():
+    # Those after the first block are zeros.
+    X = np.zeros((200, 2))
+    X[:64] = np.random.default_rng(0).standard_t(2, (64, 2))
+    objective, sampler = mf.LogisticLoss(X, np.arange(200) % 2), mf.Normal()
+    ahead, found = prospect_of(objective, sampler)
+    rest = ahead.rest(objective._packed, 1)
+    assert prospects.points_from(1, rest, found, "logistic", sampler, 1) is None
 
 
 def test_what_moments_do_not_bound_has_no_prospect():
