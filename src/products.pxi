@@ -223,12 +223,12 @@ def add_pair_gram(const float[:, ::1] rows, double[:, ::1] out, int n_threads):
         free(memory)
 
 
-cdef inline Py_ssize_t of_columns(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+cdef inline Py_ssize_t by_larger(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
     """Return the column of a pair a <= b."""
     return b * (b + 1) // 2 + a
 
 
-cdef inline Py_ssize_t of_rows(Py_ssize_t a, Py_ssize_t b, Py_ssize_t n) noexcept nogil:
+cdef inline Py_ssize_t by_lesser(Py_ssize_t a, Py_ssize_t b, Py_ssize_t n) noexcept nogil:
     """Return the row of a pair a <= b of n numbers."""
     return (n - a) * (n - a - 1) // 2 + b - a
 
@@ -240,7 +240,7 @@ def pair_covariance(const double[:, ::1] sums, const double[:, ::1] moment, doub
     products themselves; pairs are in the order of n_pairs. Returns the sum of the squares.
     """
     cdef Py_ssize_t n = moment.shape[0], row = 0, column, k, l, i, j
-    cdef double factor, of_row, squares = 0
+    cdef double multiple, of_row, squares = 0
     with nogil:
         for k in range(n):
             for l in range(k, n):
@@ -249,14 +249,14 @@ def pair_covariance(const double[:, ::1] sums, const double[:, ::1] moment, doub
                     for j in range(i, n):
                         if column > row:
                             break
-                        factor = of_row if i == j else of_row * sqrt(2)
+                        multiple = of_row if i == j else of_row * sqrt(2)
                         # i is the least of the four, as a pair (i, j) does not come after (k, l).
-                        out[row, column] = factor * (
-                            sums[of_rows(max(k, min(j, l)), max(j, l), n),
-                                 of_columns(i, min(j, k))]
+                        out[row, column] = multiple * (
+                            sums[by_lesser(max(k, min(j, l)), max(j, l), n),
+                                 by_larger(i, min(j, k))]
                             - moment[i, j] * moment[k, l])
                         column += 1
-                squares += of_row * of_row * sums[of_rows(l, l, n), of_columns(k, k)]
+                squares += of_row * of_row * sums[by_lesser(l, l, n), by_larger(k, k)]
                 row += 1
         mirror(&out[0, 0], row)
     return squares

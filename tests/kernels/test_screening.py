@@ -732,7 +732,9 @@ def test_single_precision_is_tried_on_as_many_as_reach_the_rows_after_a_bound(pa
 
 
 @pytest.mark.parametrize("weights", [None, "few", "distinct"])
-@pytest.mark.parametrize(("where", "is_light"), [(0.0, False), (0.3, False), (0.0, True), (0.3, True)])
+@pytest.mark.parametrize(
+    ("where", "is_light"), [(0.0, False), (0.3, False), (0.0, True), (0.3, True)]
+)
 def test_a_candidate_at_the_threshold_passes_bounds_of_the_rows_that_follow(
     weights, where, is_light
 ):
