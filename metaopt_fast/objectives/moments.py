@@ -130,9 +130,9 @@ class Moments:
     def among(self, others: Moments) -> Moments:
         """Return moments that bound the loss of all rows, `others`, of which these are a part: the
         rest of them add no less than their tangents."""
-        sums, *shape = self.shape
+        sums = self.shape[0]
         of_all = others.shape[0]._replace(amplitude=sums.amplitude, second=sums.second)
-        return replace(self, shape=(of_all, *shape))
+        return replace(self, shape=(of_all, *self.shape[1:]))
 
     def _masses(self) -> Iterator[tuple[Float64Array, Float64Array]]:
         """Yield rows as `_chunks` does, and their part of the amplitude."""
