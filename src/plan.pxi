@@ -110,9 +110,9 @@ cdef struct Workspace:
     # Of screening: how many candidates wait in single precision, and how many of them were kept
     # and wait in double precision; two tiles that are drawn, and what they are in single precision,
     # which of them are not exact enough, and bounds of their penalties and losses, and of the
-    # latter what curvature adds to tangents; and over the candidates that wait, thetas, sums, bounds
-    # of errors, penalties and the loss of further rows, that curvature, and numbers; what a tile of
-    # them has of bounds and of curvature.
+    # latter what curvature adds to tangents; and over the candidates that wait, thetas, sums,
+    # bounds of errors, penalties and the loss of further rows, that curvature, and numbers; what a
+    # tile of them has of bounds and of curvature.
     Py_ssize_t n_narrow, n_kept
     Tally tally
     char *drawn

@@ -239,24 +239,24 @@ def pair_covariance(const double[:, ::1] sums, const double[:, ::1] moment, doub
     `sums` are those of `add_pair_gram` over rows of a total mass of 1, `moment` those of the
     products themselves; pairs are in the order of n_pairs. Returns the sum of the squares.
     """
-    cdef Py_ssize_t n = moment.shape[0], row = 0, column, k, l, i, j
+    cdef Py_ssize_t n = moment.shape[0], row = 0, column, k, m, i, j
     cdef double multiple, of_row, squares = 0
     with nogil:
         for k in range(n):
-            for l in range(k, n):
-                of_row, column = 1 if k == l else sqrt(2), 0
+            for m in range(k, n):
+                of_row, column = 1 if k == m else sqrt(2), 0
                 for i in range(k + 1):
                     for j in range(i, n):
                         if column > row:
                             break
                         multiple = of_row if i == j else of_row * sqrt(2)
-                        # i is the least of the four, as a pair (i, j) does not come after (k, l).
+                        # i is the least of the four, as a pair (i, j) does not come after (k, m).
                         out[row, column] = multiple * (
-                            sums[by_lesser(max(k, min(j, l)), max(j, l), n),
+                            sums[by_lesser(max(k, min(j, m)), max(j, m), n),
                                  by_larger(i, min(j, k))]
-                            - moment[i, j] * moment[k, l])
+                            - moment[i, j] * moment[k, m])
                         column += 1
-                squares += of_row * of_row * sums[by_lesser(l, l, n), by_larger(k, k)]
+                squares += of_row * of_row * sums[by_lesser(m, m, n), by_larger(k, k)]
                 row += 1
         mirror(&out[0, 0], row)
     return squares
