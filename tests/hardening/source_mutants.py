@@ -1779,8 +1779,8 @@ MUTANTS = [
     Mutant(
         "moment bound: the fourth moments are centred twice",
         "src/products.pxi",
-        "- moment[i, j] * moment[k, l])",
-        "- 2 * moment[i, j] * moment[k, l])",
+        "- moment[i, j] * moment[k, m])",
+        "- 2 * moment[i, j] * moment[k, m])",
         "moments",
     ),
     Mutant(
