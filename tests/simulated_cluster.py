@@ -41,7 +41,8 @@ class Cluster:
     """An executor of `n_workers`; a context manager that ends its thread.
 
     `evaluate` is called with the worker's number, how far its clock is off, and a job's bytes.
-    `counts` says how many turns ended in each way.
+    `counts` says how many turns ended in each way, `submitted` when each job came, by the clock and
+    by the processor's time of the thread that it came from.
     """
 
     def __init__(self, n_workers, *, seed=0, duration=1.0, pace=None, evaluate=None):
@@ -53,6 +54,7 @@ class Cluster:
         self.idle, self.jobs, self.events = set(range(n_workers)), [], []
         self.order, self.inbox = itertools.count(), queue.SimpleQueue()
         self.counts = dict.fromkeys([*FAULTS, "answers", "answers too late"], 0)
+        self.submitted = []
         self.now, self.began = 0.0, time.perf_counter()
         self.thread = threading.Thread(target=self.serve, daemon=True)
 
@@ -67,6 +69,7 @@ class Cluster:
     def submit(self, function, *arguments):
         job = Job(pickle.dumps((function, *arguments)), Future())
         self.inbox.put(job)
+        self.submitted.append((time.perf_counter(), time.thread_time()))
         return job.future
 
     def serve(self):
