@@ -2,6 +2,7 @@
 
 import itertools
 import multiprocessing
+import pickle
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
@@ -50,12 +51,6 @@ def gone():
 def cluster():
     """Five workers that die, and lose, repeat and delay their answers."""
     with Cluster(5, seed=1) as executor:
-        yield executor
-
-
-@pytest.fixture(scope="module")
-def pool():
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
         yield executor
 
 
@@ -190,7 +185,8 @@ def test_an_evolution_goes_on_from_its_checkpoint_on_workers(cluster, path):
     assert digest_of_evolution(found) == digest_of_evolution(alone)
 
 
-def test_processes_give_the_same_bits(pool):
+@pytest.mark.long
+def test_processes_give_the_same_bits():
     weights = {"l2": 0.1, "sample_weight": WEIGHTS}
     calls = (
         lambda executor: mf.fit_many(X, Y, **weights, executor=executor),
@@ -199,8 +195,10 @@ def test_processes_give_the_same_bits(pool):
             mf.LogisticLoss(X, Y), mf.Normal(), generations=3, executor=executor
         ),
     )
-    for call in calls:
-        assert digest(call(pool)) == digest(call(None))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        for call in calls:
+            assert digest(call(pool)) == digest(call(None))
 
 
 # -------------------------------------------------------------------------------------- how it ends
@@ -262,10 +260,16 @@ def test_an_error_of_one_model_is_that_of_the_call(cluster):
         mf.fit_many(X, Y, l2=0.1, sample_weight=weights, executor=cluster)
 
 
-def test_a_score_that_cannot_be_sent_is_named(pool):
+def test_a_score_that_cannot_be_sent_is_named():
+    class Pickles(AtOnce):
+        def submit(self, *arguments):
+            future = Future()
+            future.set_exception(pickle.PicklingError("a function of its own"))
+            return future
+
     with pytest.raises(TypeError, match=r"^scoring is <function .*sent to another process"):
         permutation_test_score(
-            LogisticRegression(), X, Y, scoring=lambda *arguments: 0.0, executor=pool
+            LogisticRegression(), X, Y, scoring=lambda *arguments: 0.0, executor=Pickles()
         )
 
 
