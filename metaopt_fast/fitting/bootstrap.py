@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,17 +11,12 @@ from metaopt_fast.fitting.arguments import Effort
 from metaopt_fast.fitting.bootstrap_result import BootstrapResult, ConfidenceInterval
 from metaopt_fast.fitting.class_weights import ClassWeight
 from metaopt_fast.fitting.normal import normal_cdf, normal_quantile
-from metaopt_fast.fitting.resample_tuning import Tuning
-from metaopt_fast.fitting.resampled_models import (
-    Resamples,
-    check_choice,
-    model_to_resample,
-    warn_of_unproven,
-)
+from metaopt_fast.fitting.resampled_models import check_choice, resamples_of, warn_of_unproven
 from metaopt_fast.fitting.result import are_proven, names_of
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.runs.options import check_options
 from metaopt_fast.runs.progress import Progress
+from metaopt_fast.runs.spread import Made, Spread, threads_asked
 from metaopt_fast.typing import BootstrapKind, Float64Array, IntervalMethod
 from metaopt_fast.validation.values import check_integer, check_number
 
@@ -52,6 +49,7 @@ def bootstrap(
     max_iter: int = 100,
     progress: bool | str = False,
     n_threads: int | None = None,
+    executor: Any = None,
 ) -> BootstrapResult:
     """Fit a penalised model to resamples of the rows: intervals, standard errors, optimism.
 
@@ -94,16 +92,23 @@ def bootstrap(
     progress : bool or "always", default False
         Whether to show a line on stderr, if that is a terminal, or "always".
     n_threads : int, optional
+        Number of threads; with an executor, of each worker, by default its share of this machine's.
+    executor : concurrent.futures.Executor or the like, optional
+        Workers that fit a part of the resamples each, as of `random_search`; the result is the
+        same. X and y are sent once to each worker, which packs them anew and draws its resamples
+        itself: worth it from seconds of work on, or on other machines.
 
     Returns
     -------
     BootstrapResult
-        After Ctrl-C that of the resamples that were finished, with `interrupted`.
+        After Ctrl-C that of the first resamples, which were finished, with `interrupted`.
 
     Raises
     ------
     ValueError, TypeError
         If an argument is not as described, or a resample lacks a class.
+    RuntimeError
+        If a worker of the executor dies, or the executor is shut down meanwhile.
 
     References
     ----------
@@ -122,32 +127,31 @@ def bootstrap(
     >>> bool(found.apparent_loss < found.loss_632)
     True
     """
-    check_options(None, progress, None)
+    check_options(executor, progress, None)
     check_choice("method", method, METHODS)
     check_choice("kind", kind, KINDS)
     level = check_number("confidence_level", confidence_level, 0.0, strictly=True)
     if level >= 1:
         raise ValueError(f"confidence_level is {level:g}: pass a number between 0 and 1.")
     n_resamples = check_integer("n_resamples", n_resamples, 2)
-    effort = Effort.of(tol, max_iter, n_threads)
+    effort = Effort.of(tol, max_iter, threads_asked(executor, n_threads))
     penalty = (check_l2(l2, tune, folds), penalty_factor, center)
-    models = model_to_resample(X, y, penalty, class_weight, fit_intercept, effort)
-    tuning = None if tune is None else Tuning.of(models, tune, folds, groups)
-    seed = check_integer("seed", seed, 0)
-    resamples = Resamples(models, effort, seed, kind, groups, tuning)
+    of_rows = (X, y, penalty, class_weight, fit_intercept, effort)
+    held = Made(resamples_of, *of_rows, seed, kind, groups, (tune, folds))
+    resamples, spread = held.value, Spread(executor, held)
     resamples.weights(0, 1, kind)  # what is wrong with groups is said first
     whole, l2_of_whole, of_whole = resamples.optima(None)
     with Progress(progress, n_resamples, 0, resamples.n_samples) as line:
-        found = resamples.run(n_resamples, line)
+        found = resamples.run(spread, n_resamples, line)
     levels = np.array([(1 - level) / 2, (1 + level) / 2])
     if method == "BCa":
-        ends = bca_ends(found.thetas, whole.thetas[0], resamples.jackknife(), levels)
+        ends = bca_ends(found.thetas, whole.thetas[0], resamples.jackknife(spread), levels)
     else:
         ends = np.quantile(found.thetas, levels, axis=0)
     apparent = float(resamples.losses(whole.thetas, None)[0])
     certified = are_proven(found.gap_bounds, found.objectives, effort.tol)
     warn_of_unproven(int(np.count_nonzero(~certified)), len(certified), "models")
-    if tuning is not None:
+    if (tuning := resamples.tuning) is not None:
         n_judged = tuning.n_models * (len(certified) + 1)
         n_unproven = int(of_whole.sum() + found.n_unproven.sum())
         warn_of_unproven(n_unproven, n_judged, "models by which penalties were chosen")
@@ -166,7 +170,7 @@ def bootstrap(
         loss_632=loss_of_new_rows(apparent, found.left_out),
         certified=certified,
         gap_bound=found.gap_bounds,
-        feature_names=names_of(X, models.shared.packed.n_features),
+        feature_names=names_of(X, resamples.models.shared.packed.n_features),
         interrupted=len(found.l2) < n_resamples,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -17,11 +17,13 @@ from metaopt_fast.fitting.differing import Differing
 from metaopt_fast.fitting.differing_arguments import Labels, Penalties
 from metaopt_fast.fitting.fit_differing import check_n_params
 from metaopt_fast.fitting.lane_fits import LaneOptima
-from metaopt_fast.fitting.resample_tuning import Tuning
+from metaopt_fast.fitting.resample_tuning import LANES, Tuning
 from metaopt_fast.fitting.resamples import bootstrap_weights
+from metaopt_fast.floating_errors import shielded
 from metaopt_fast.runs.progress import Progress
+from metaopt_fast.runs.spread import Made, Spread
 from metaopt_fast.typing import BootstrapKind, Float64Array, IndexArray, ResampleKind
-from metaopt_fast.validation.values import check_flag, describe
+from metaopt_fast.validation.values import check_flag, check_integer, describe
 
 
 def model_to_resample(
@@ -132,18 +134,13 @@ class Resamples:
             start=first,
         )
 
-    def batches(self, total: int) -> Iterator[tuple[int, int]]:
-        """Yield the first and the last of the resamples that are fitted together, and one more."""
-        for first in range(0, total, self.batch):
-            yield first, min(first + self.batch, total)
-
-    def run(self, n_resamples: int, line: Progress) -> Resampled:
-        """Fit all resamples, or those until Ctrl-C."""
+    def run(self, spread: Spread, n_resamples: int, line: Progress) -> Resampled:
+        """Fit all resamples, or those until Ctrl-C, by what these are spread over."""
         found: list[Resampled] = []
         try:
-            for first, last in self.batches(n_resamples):
-                found.append(self.fit(first, last))
-                line.update(last - first, float(found[-1].own.mean()))
+            for some in spread.over(fit_some, range(n_resamples), self.batch, LANES):
+                found.append(some)
+                line.update(len(some.l2), float(some.own.mean()))
         except KeyboardInterrupt:
             if not found:
                 raise
@@ -180,8 +177,40 @@ class Resamples:
         """Return the mean losses of models on weighted rows."""
         return self.models.with_weights(weights).mean_losses(thetas, self.effort.n_threads)
 
-    def jackknife(self) -> Float64Array:
+    def jackknife(self, spread: Spread) -> Float64Array:
         """Return the models without each row, or without each group."""
         n = self.n_samples if self.groups is None else len(np.unique(np.asarray(self.groups)))
-        weights = (self.weights(first, last, "jackknife") for first, last in self.batches(n))
-        return np.concatenate([self.optima(some)[0].thetas for some in weights])
+        return np.concatenate([*spread.over(thetas_without, range(n), self.batch, LANES)])
+
+
+def resamples_of(
+    X: npt.ArrayLike,
+    y: npt.ArrayLike,
+    penalty: tuple[float, npt.ArrayLike | None, npt.ArrayLike | None],
+    class_weight: ClassWeight,
+    fit_intercept: bool,
+    effort: Effort,
+    seed: int,
+    kind: BootstrapKind,
+    groups: npt.ArrayLike | None,
+    tuned: tuple[npt.ArrayLike | None, npt.ArrayLike | None],
+) -> Resamples:
+    """Return the resamples of a model; `tuned` are penalties to choose from, and folds."""
+    models = model_to_resample(X, y, penalty, class_weight, fit_intercept, effort)
+    tune, folds = tuned
+    tuning = None if tune is None else Tuning.of(models, tune, folds, groups)
+    return Resamples(models, effort, check_integer("seed", seed, 0), kind, groups, tuning)
+
+
+@shielded
+def fit_some(held: Made[Resamples], numbers: range) -> Resampled:
+    """Fit the resamples of these numbers."""
+    return held.value.fit(numbers.start, numbers.stop)
+
+
+@shielded
+def thetas_without(held: Made[Resamples], numbers: range) -> Float64Array:
+    """Return the models without the rows, or the groups, of these numbers."""
+    resamples = held.value
+    weights = resamples.weights(numbers.start, numbers.stop, "jackknife")
+    return resamples.optima(weights)[0].thetas

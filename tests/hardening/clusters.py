@@ -6,6 +6,7 @@ in between, and goes on from its checkpoint. Dask's workers are killed while the
 clusters choose some of them: `clusters.py simulated dask`.
 """
 
+import contextlib
 import multiprocessing
 import os
 import random
@@ -14,7 +15,6 @@ import signal
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -66,22 +66,29 @@ def is_whole(result, objective, n_shards):
 # ---------------------------------------------------------------------------------------- simulated
 
 
+def work(connection):
+    """Be the process of the workers."""
+    with contextlib.suppress(EOFError):
+        while True:
+            connection.send(evaluated_by_its_clock(*connection.recv()))
+
+
 def simulated(report, folder):
-    path, context = folder / "simulated.db", multiprocessing.get_context("spawn")
-    # Workers have a process of their own: what this thread takes is the driver's.
-    with ProcessPoolExecutor(1, mp_context=context) as process:
+    # Workers have a process of their own, and clocks of theirs.
+    ours, theirs = multiprocessing.Pipe()
+    multiprocessing.get_context("spawn").Process(target=work, args=(theirs,), daemon=True).start()
+    theirs.close()
 
-        def evaluate(*arguments):
-            return process.submit(evaluated_by_its_clock, *arguments).result()
+    def evaluate(*arguments):
+        ours.send(arguments)
+        return ours.recv()
 
-        duration = N_WORKERS / RATE
-        with Cluster(N_WORKERS, duration=duration, pace=1.0, evaluate=evaluate) as cluster:
-            options = {"executor": cluster, "checkpoint": path}
-            part = search(
-                LOSS, N_SHARDS, callback=lambda found: found.n_evaluated > 256_000, **options
-            )
-            kept, before = mf.read_checkpoint(path).n_evaluated, len(cluster.submitted)
-            whole = search(LOSS, N_SHARDS, **options)
+    path, duration = folder / "simulated.db", N_WORKERS / RATE
+    with ours, Cluster(N_WORKERS, duration=duration, pace=1.0, evaluate=evaluate) as cluster:
+        options = {"executor": cluster, "checkpoint": path}
+        part = search(LOSS, N_SHARDS, callback=lambda found: found.n_evaluated > 256_000, **options)
+        kept, before = mf.read_checkpoint(path).n_evaluated, len(cluster.submitted)
+        whole = search(LOSS, N_SHARDS, **options)
     report.line(
         "stopped on a simulated cluster",
         part.stopped_by == "callback" and part.n_evaluated == kept,

@@ -151,6 +151,22 @@ def test_fits_have_the_same_bits(name, cluster):
     assert digest(mf.fit_many(**asked, executor=cluster)) == digest(mf.fit_many(**asked))
 
 
+@pytest.mark.parametrize("method", ["percentile", "BCa"])
+@pytest.mark.parametrize("groups", [None, np.arange(120) // 4])
+def test_a_bootstrap_has_the_same_bits(method, groups, cluster):
+    asked = {"l2": 0.1, "n_resamples": 90, "method": method, "groups": groups, "seed": 4}
+    asked |= {"penalty_factor": [1, 2, 1, 1], "center": [0.1, 0, 0, 0], "class_weight": "balanced"}
+    assert digest(mf.bootstrap(X, Y, **asked, executor=cluster)) == digest(
+        mf.bootstrap(X, Y, **asked)
+    )
+
+
+def test_a_bootstrap_that_tunes_has_the_same_bits(cluster):
+    asked = {"tune": [0.01, 0.1], "folds": 3, "n_resamples": 60}
+    found = mf.bootstrap(X, Y, **asked, executor=cluster)
+    assert digest(found) == digest(mf.bootstrap(X, Y, **asked))
+
+
 @pytest.mark.parametrize("asked", [{}, {"cv": KFold(3)}, {"cv": KFold(3), "scoring": "roc_auc"}])
 def test_a_permutation_test_has_the_same_bits(asked, cluster, monkeypatch):
     monkeypatch.setattr(permutation, "HELD", 12 * len(Y))
@@ -191,6 +207,7 @@ def test_processes_give_the_same_bits():
     calls = (
         lambda executor: mf.fit_many(X, Y, **weights, executor=executor),
         lambda executor: mf.fit_many(X, Y, **FITS["machines"], executor=executor),
+        lambda executor: mf.bootstrap(X, Y, l2=0.1, n_resamples=80, executor=executor),
         lambda executor: mf.evolve(
             mf.LogisticLoss(X, Y), mf.Normal(), generations=3, executor=executor
         ),
@@ -208,6 +225,25 @@ def test_processes_give_the_same_bits():
 def stops(alarm):
     """A function that lets Ctrl-C come while a call waits for its workers."""
     return lambda: alarm(0.2)
+
+
+def test_ctrl_c_leaves_the_first_resamples(stops):
+    asked = {"l2": 0.1, "seed": 2}
+    executor = AtOnce(3, stops, num_workers=2)  # six parts
+    found = mf.bootstrap(X, Y, n_resamples=144, executor=executor, **asked)
+    assert found.interrupted
+    first = mf.bootstrap(X, Y, n_resamples=72, **asked)
+    assert (found.bootstrap_distribution == first.bootstrap_distribution).all()
+    assert (found.confidence_interval.low == first.confidence_interval.low).all()
+
+
+def test_what_follows_ctrl_c_is_none_of_what_it_ended(stops):
+    """The models without each row, which the intervals take, are fitted by the same workers."""
+    asked = {"l2": 0.1, "method": "BCa"}
+    executor = AtOnce(3, stops, num_workers=2, n_silent=3)
+    found = mf.bootstrap(X, Y, n_resamples=144, executor=executor, **asked)
+    first = mf.bootstrap(X, Y, n_resamples=72, **asked)
+    assert (found.confidence_interval.low == first.confidence_interval.low).all()
 
 
 def test_ctrl_c_leaves_the_first_permutations(stops):
@@ -233,6 +269,7 @@ CALLS = {
     "fit_many": lambda executor: mf.fit_many(
         X, Y, l2=0.1, sample_weight=WEIGHTS, executor=executor
     ),
+    "bootstrap": lambda executor: mf.bootstrap(X, Y, l2=0.1, executor=executor),
     "evolve": lambda executor: mf.evolve(mf.LogisticLoss(X, Y), mf.Normal(), executor=executor),
     "permutation_test_score": lambda executor: permutation_test_score(
         LogisticRegression(), X, Y, executor=executor
