@@ -118,6 +118,7 @@ template <class T, class Loss> const Kernels *table() {
                                     column_products,
                                     add_gram,
                                     combine,
+                                    add_rows,
                                     logistic_rows,
                                     sweep,
                                     sparse_products,

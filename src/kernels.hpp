@@ -409,6 +409,8 @@ struct Kernels {
                      double *means);
     void (*combine)(const double *columns, ptrdiff_t stride, const ptrdiff_t *which,
                     const double *factors, ptrdiff_t count, ptrdiff_t n_rows, double *out);
+    void (*add_rows)(const double *matrix, ptrdiff_t size, const ptrdiff_t *which,
+                     const double *factors, ptrdiff_t count, ptrdiff_t n, double *to);
     void (*logistic_rows)(const double *from, const double *direction, double size, double shift,
                           const double *signs, const double *weights, ptrdiff_t n_rows,
                           double *moved, double *residuals, double *curvatures,

@@ -143,6 +143,33 @@ inline void combine(const double *columns, ptrdiff_t stride, const ptrdiff_t *wh
     }
 }
 
+// to[k] += the sum over c of factors[c] * matrix[which[c] * size + k] for k < PARTS * lanes, in
+// their order, each product and each sum rounded by itself.
+template <int PARTS>
+void add_some_rows(const double *matrix, ptrdiff_t size, const ptrdiff_t *which,
+                   const double *factors, ptrdiff_t count, double *to) {
+    using V = f64v;
+    constexpr int W = lanes_of<V>;
+    V sums[PARTS];
+    for (int p = 0; p < PARTS; p++) sums[p] = load<V>(to + p * W);
+    for (ptrdiff_t c = 0; c < count; c++) {
+        const double *const row = matrix + which[c] * size;
+        const V factor = splat<V>(factors[c]);
+        for (int p = 0; p < PARTS; p++) sums[p] = sums[p] + factor * load<V>(row + p * W);
+    }
+    for (int p = 0; p < PARTS; p++) store(to + p * W, sums[p]);
+}
+
+// The same for k < n.
+inline void add_rows(const double *matrix, ptrdiff_t size, const ptrdiff_t *which,
+                     const double *factors, ptrdiff_t count, ptrdiff_t n, double *to) {
+    constexpr int W = lanes_of<f64v>, PARTS = 4;
+    ptrdiff_t k = 0;
+    for (; k + PARTS * W <= n; k += PARTS * W)
+        add_some_rows<PARTS>(matrix + k, size, which, factors, count, to + k);
+    for (; k < n; k += W) add_some_rows<1>(matrix + k, size, which, factors, count, to + k);
+}
+
 // Of rows with the decision values t = (from + size * direction) + shift: their losses, softplus of
 // z = signs * t, their residuals weights * signs * sigmoid(z) and their curvatures; and the sums of
 // DecisionSums. Writes from + size * direction to `moved`; `direction` may be null.

@@ -44,6 +44,15 @@ cdef void take_slopes(Path *path) noexcept nogil:
     path.gap = gap_of(path, path.slopes, path.features, path.k)
 
 
+cdef void write_row(const double *entries, const double *means, double pull,
+                    const Py_ssize_t *which, Py_ssize_t first, Py_ssize_t last,
+                    double *row) noexcept nogil:
+    """Write a row of the Hessian of some columns, the intercept's share taken from it."""
+    cdef Py_ssize_t i
+    for i in range(first, last):
+        row[i] = entries[which[i]] - pull * means[which[i]]
+
+
 cdef double go_to_least(Path *path, double scale) noexcept nogil:
     """Move the weights that are not 0 to where the quadratic model is least while these have their
     signs, or to where the first one becomes 0; returns how far that is, in the norm of the Hessian,
@@ -52,9 +61,9 @@ cdef double go_to_least(Path *path, double scale) noexcept nogil:
     Coordinate descent takes very many sweeps where columns are nearly collinear.
     """
     cdef Py_ssize_t *which = path.which
-    cdef Py_ssize_t n = 0, i, j, k = path.k, other, stride, zero = -1
-    cdef double part = 1, square, size, sign
-    for j in range(k):
+    cdef Py_ssize_t n = 0, i, j, stride, zero = -1
+    cdef double part = 1, square, sign
+    for j in range(path.k):
         if path.at[j] != 0 and path.inverses[j] != 0:
             which[n] = j
             n += 1
@@ -73,9 +82,8 @@ cdef double go_to_least(Path *path, double scale) noexcept nogil:
         steps[i] = -(path.slopes[j] + path.turned[j] - path.means[j] * scale * path.step_size
                      + path.l1 * path.shares[j] * sign + path.l2 * path.shares[j] * path.at[j])
         steps[n + i] = 1
-        for other in range(i, n):
-            row[other] = (path.matrix[j * path.capacity + which[other]]
-                          - path.means[j] * scale * path.means[which[other]])
+        write_row(path.matrix + j * path.capacity, path.means, path.means[j] * scale, which, i, n,
+                  row)
         row[i] = path.diagonal[j] + path.l2 * path.shares[j]
         row += stride
     path.kernels.factor_one(memory, n, steps + n, &square, &square, memory + n * stride, 0,
@@ -93,13 +101,11 @@ cdef double go_to_least(Path *path, double scale) noexcept nogil:
                 -path.at[j] / steps[i] < part):
             part, zero = -path.at[j] / steps[i], j
     for i in range(n):
-        j, size = which[i], part * steps[i]
-        if j == zero:
-            size = -path.at[j]
-        path.at[j] += size
-        path.step_size += size * path.means[j]
-        for other in range(k):
-            path.turned[other] += size * path.matrix[j * path.capacity + other]
+        j = which[i]
+        path.factors[i] = -path.at[j] if j == zero else part * steps[i]
+        path.at[j] += path.factors[i]
+        path.step_size += path.factors[i] * path.means[j]
+    path.kernels.add_rows(path.matrix, path.capacity, which, path.factors, n, path.k, path.turned)
     free(memory)
     return sqrt(square) if zero < 0 else INFINITY
 

@@ -363,6 +363,8 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
                          double *) noexcept nogil
         void (*combine)(const double *, Py_ssize_t, const Py_ssize_t *, const double *, Py_ssize_t,
                         Py_ssize_t, double *) noexcept nogil
+        void (*add_rows)(const double *, Py_ssize_t, const Py_ssize_t *, const double *, Py_ssize_t,
+                         Py_ssize_t, double *) noexcept nogil
         void (*logistic_rows)(const double *, const double *, double, double, const double *,
                               const double *, Py_ssize_t, double *, double *, double *,
                               DecisionSums *) noexcept nogil

@@ -11,11 +11,10 @@ from checks import EXTRA, Report, needs
 
 MODULE = "sklearn.linear_model.tests.test_logistic"
 # At least so many pass, of 295 that run.
-PASSED = 240
+PASSED = 242
 
 LIBLINEAR = "liblinear stands for the same optimum here, and for what the others can"
 CALLBACKS = "there are no callbacks"
-UNPROVEN = "nothing is proven without a penalty, which a warning says"
 PRIVATE = "attributes or arguments that are scikit-learn's own"
 L1_CLASSES = "an l1 penalty is for two classes"
 # How many cases of each test function fail, and why, with scikit-learn 1.9.
@@ -32,7 +31,6 @@ KNOWN = {
     "test_logistic_regression_callback_fitted_estimator": (4, CALLBACKS),
     "test_logistic_regression_callback_support": (3, CALLBACKS),
     "test_logistic_regression_callback_support_warning": (1, CALLBACKS),
-    "test_logistic_regression_solvers_multiclass_unpenalized": (2, UNPROVEN),
     "test_logisticregression_warns_with_n_jobs": (1, "n_jobs has an effect"),
     "test_logreg_predict_proba_multinomial": (1, PRIVATE),
     "test_multinomial_logistic_regression_string_inputs": (1, "a class may not weigh 0"),
