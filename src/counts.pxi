@@ -1,26 +1,18 @@
 # Counts of the decisions of many candidates, of all groups of rows in one call. Needs table.pxi,
-# plan.pxi, tiles.pxi, narrow.pxi and rows.pxi.
+# plan.pxi and tiles.pxi.
 #
 # Blocks lie stratum by stratum, and no span has blocks of two of them: partial sums of a span are
 # folded in the order of the spans, and written where a stratum ends. Tiles are as wide as those of
 # single precision: two of double precision, or one.
 
-cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport INFINITY, isfinite
-from libc.stdint cimport uintptr_t
-from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-# Candidates that were counted before rows are copied in single precision: to copy a row takes as
-# long as to count it for 200 of them (benches/bench_objectives.py).
-cdef Py_ssize_t COUNTED_BEFORE = 512
 # Panels of a candidate that may be computed again, as a part of all: each takes as long as the
 # single precision of 16 of them saves. And so many that are too few to judge by.
 cdef double WORTH_COUNTING = 1 / 24.0
 cdef double FEW_PANELS = 2048
-# Sums of whole numbers that single precision holds, in their unit; units above it have normal sums.
-cdef double LEAST_GRAIN = 2.0 ** -60
 
 
 cdef struct CountWorkspace:
@@ -266,139 +258,3 @@ cdef bint run_counts(CountPlan *plan) except -1:
             plan.first_span = plan.last_span
         base.first_group += base.groups_at_once
     return True
-
-
-# Cython would pickle `measures` as a string.
-@cython.auto_pickle(False)
-cdef class Counts:
-    """Counts of decisions on rows of two classes and of some groups.
-
-    `rows` lie stratum by stratum, 2 * group + class; `spans` and `strata` are the first block of
-    each span, and of what would follow, and each one's stratum. `exact`, `narrow`, `above` are the
-    Cuts of each class; `narrow` is None where single precision does not tell them apart. `totals`
-    are the weights of each stratum, unless `both` are summed, of wrong and of right decisions.
-    """
-    cdef PackedRows rows
-    cdef NarrowRows measured
-    cdef const Py_ssize_t[::1] spans, strata
-    cdef const double[:, ::1] exact
-    cdef const float[:, ::1] lower, above
-    cdef const double[::1] totals
-    cdef char *measures
-    cdef double largest
-    cdef Py_ssize_t n_counted
-    cdef bint may_be_narrowed, both
-
-    def __init__(self, PackedRows rows, const Py_ssize_t[::1] spans, const Py_ssize_t[::1] strata,
-                 const double[:, ::1] exact, const float[:, ::1] narrow, const float[:, ::1] above,
-                 const double[::1] totals, bint both):
-        self.rows, self.spans, self.strata, self.exact = rows, spans, strata, exact
-        self.lower, self.above, self.totals, self.both = narrow, above, totals, both
-        self.may_be_narrowed = narrow is not None and rows.kernels.itemsize == sizeof(double)
-
-    def __dealloc__(self):
-        free(self.measures)
-
-    def serves(self, Py_ssize_t count, int n_threads):
-        """Whether so many candidates are counted here: else threads share the rows of each."""
-        return count > FEW and (
-            n_threads == 1 or count * work(self.rows.n_rows, self.rows.rows.n_params) < SERIAL_WORK
-            or count >= 4 * n_threads * self.rows.kernels.lanes)
-
-    def count(self, const double[:, ::1] thetas, double[:, :, :, ::1] cells, int n_threads):
-        """Write the cells of each theta; False where one is not finite."""
-        cdef CountPlan plan
-        cdef NarrowRows narrow
-        cdef Plan *base = &plan.plan
-        cdef Py_ssize_t k
-        memset(&plan, 0, sizeof(CountPlan))
-        base.kernels, base.rows = self.rows.kernels, &self.rows.rows
-        base.n_params, base.n_blocks = self.rows.rows.n_params, self.rows.block_rows.shape[0]
-        base.thetas, base.n_candidates = &thetas[0, 0], thetas.shape[0]
-        base.n_threads, plan.cells = n_threads, &cells[0, 0, 0, 0]
-        if base.n_candidates * work(self.rows.n_rows, base.n_params) < SERIAL_WORK:
-            base.n_threads = 1
-        plan.n_groups_of_rows = cells.shape[1]
-        plan.lanes = table(0, True).lanes
-        plan.n_sums = (2 if self.both else 1) * self.exact.shape[1]
-        plan.spans, plan.strata, plan.totals = &self.spans[0], &self.strata[0], &self.totals[0]
-        plan.n_spans = self.strata.shape[0]
-        for k in range(2):
-            plan.cuts[k].exact, plan.cuts[k].count = &self.exact[k, 0], self.exact.shape[1]
-            plan.cuts[k].both = self.both
-        narrow = self.narrowed(base.n_candidates)
-        if narrow is not None:
-            for k in range(2):
-                plan.cuts[k].narrow, plan.cuts[k].above = &self.lower[k, 0], &self.above[k, 0]
-            base.screen, plan.largest = &narrow.screen, self.largest
-            plan.spreads = <double *>self.measures
-            plan.units = plan.spreads + base.n_params
-            plan.norms = <float *>(plan.units + base.n_params)
-        return self.run(&plan)
-
-    cdef bint run(self, CountPlan *plan) except -1:
-        cdef CountWorkspace layout
-        cdef int thread
-        cut_counts(plan)
-        cdef Py_ssize_t heads = aligned(plan.plan.n_threads * sizeof(CountWorkspace))
-        cdef Py_ssize_t size = lay_out_counts(plan, &layout, NULL) - <char *>NULL
-        cdef char *memory = <char *>malloc(ALIGNMENT + heads + plan.plan.n_threads * size)
-        if memory == NULL:
-            raise MemoryError
-        cdef char *at = <char *>aligned(<Py_ssize_t><uintptr_t>memory)
-        plan.workspaces = <CountWorkspace *>at
-        for thread in range(plan.plan.n_threads):
-            lay_out_counts(plan, plan.workspaces + thread, at + heads + thread * size)
-        try:
-            return run_counts(plan)
-        finally:
-            for thread in range(plan.plan.n_threads):
-                if plan.plan.screen != NULL and not plan.workspaces[thread].is_narrow:
-                    self.may_be_narrowed = False
-                    self.release()
-            free(memory)
-
-    cdef NarrowRows narrowed(self, Py_ssize_t count):
-        """Return the rows in single precision, or None where that does not serve."""
-        cdef NarrowRows narrow
-        self.n_counted += count
-        if not self.may_be_narrowed or self.n_counted < COUNTED_BEFORE:
-            return None
-        narrow = self.rows.narrowed(True, None)
-        if narrow is None or not narrow.screen.has_rows or not self.measure(narrow):
-            self.may_be_narrowed = False  # counts go on without
-            return None
-        return narrow
-
-    cdef bint measure(self, NarrowRows narrow) noexcept:
-        """Find the norms of blocks, and the units of columns; False without memory."""
-        cdef const Kernels *kernels = self.rows.kernels
-        cdef const Rows *rows = &self.rows.rows
-        cdef Py_ssize_t n = rows.n_params, n_blocks = self.rows.block_rows.shape[0], j, b
-        cdef double grain = INFINITY, largest = 0
-        if narrow is self.measured:
-            return True
-        if self.measures == NULL:
-            self.measures = <char *>malloc(2 * n * sizeof(double) + n_blocks * sizeof(float))
-        if self.measures == NULL:
-            return False
-        cdef double *spreads = <double *>self.measures
-        cdef double *units = spreads + n
-        cdef float *norms = <float *>(units + n)
-        with nogil:
-            kernels.measure_rows(rows, n_blocks, spreads, norms)
-            kernels.find_grains(rows, n_blocks, narrow.screen.factors, units)
-            for j in range(n):
-                grain = min(grain, units[j])
-            for b in range(n_blocks):
-                largest = max(largest, <double>norms[b])
-            for j in range(n):
-                units[j] = 0 if units[j] == INFINITY or grain == 0 else units[j] / grain
-        self.largest = largest * (1 + 1e-6) / grain if grain >= LEAST_GRAIN else INFINITY
-        self.measured = narrow
-        return True
-
-    def release(self):
-        """Give back the memory of the rows in single precision."""
-        self.measured = None
-        self.rows.release()

@@ -21,6 +21,7 @@
 #include "sparse.hpp"
 #include "systems.hpp"
 #include "tasks.hpp"
+#include "thetas.hpp"
 #include "trees.hpp"
 #include "whole.hpp"
 

@@ -181,6 +181,21 @@ struct Squared {
     template <class V> static V derivative(V z) { return 2 * (z + 1); }
 };
 
+// Loss and derivative of each z alone.
+template <class T, class Loss>
+void pointwise(const void *z, ptrdiff_t count, void *loss, void *derivative) {
+    using V = wide_vector<T>;
+    constexpr int W = lanes_of<V>;
+    for (ptrdiff_t i = 0; i < count; i += W) {
+        const size_t bytes = (count - i < W ? count - i : W) * sizeof(T);
+        V x = {};
+        __builtin_memcpy(&x, (const T *)z + i, bytes);
+        const V value = Loss::value(x), slope = Loss::derivative(x);
+        __builtin_memcpy((T *)loss + i, &value, bytes);
+        __builtin_memcpy((T *)derivative + i, &slope, bytes);
+    }
+}
+
 // All there are. Their numbers are their places.
 template <class... L> struct List {};
 using Losses = List<Logistic, ZeroOne<false>, ZeroOne<true>, Right<false>, Right<true>,

@@ -1,4 +1,4 @@
-// Rows and thetas in the order in which the kernels read them.
+// Rows in the order in which the kernels read them.
 #pragma once
 
 #include "tile.hpp"
@@ -362,73 +362,6 @@ void turn_panels(const Packing *to, ptrdiff_t first_panel, ptrdiff_t last_panel,
             }
         for (; j < n; j++)
             for (int l = 0; l < PANEL; l++) panel[j * PANEL + l] = rows[l * n + j];
-    }
-}
-
-// --------------------------------------------------------------------------------------- thetas
-
-template <class T>
-void pack_thetas(const double *thetas, ptrdiff_t count, ptrdiff_t n_params, ptrdiff_t lanes,
-                 void *tile) {
-    T *to = (T *)tile;
-    for (ptrdiff_t j = 0; j < n_params; j++) {
-        for (ptrdiff_t l = 0; l < count; l++) to[j * lanes + l] = (T)thetas[l * n_params + j];
-        for (ptrdiff_t l = count; l < lanes; l++) to[j * lanes + l] = 0;
-    }
-}
-
-// Behind a tile's thetas, the powers of two by which a partial sum of a margin may leave the range;
-// 0 if it cannot. Returns 0 where a theta is not finite.
-template <class T>
-int find_excesses(void *tile, ptrdiff_t n_params, ptrdiff_t lanes, double extent) {
-    T *thetas = (T *)tile, *excesses = thetas + n_params * lanes;
-    T largest[LANES<T>] = {};
-    bool finite = true;
-    for (ptrdiff_t j = 0; j < n_params; j++)
-        for (ptrdiff_t l = 0; l < lanes; l++) {
-            const T size =
-                thetas[j * lanes + l] < 0 ? -thetas[j * lanes + l] : thetas[j * lanes + l];
-            finite &= size - size == 0;
-            largest[l] = size > largest[l] ? size : largest[l];
-        }
-    const int exponent = __builtin_ilogb(extent) + __builtin_ilogb((double)n_params) + 3;
-    for (ptrdiff_t l = 0; l < lanes; l++) {
-        const bool is_inside = !finite || largest[l] == 0 || extent == 0;
-        const int excess =
-            is_inside ? 0 : exponent + __builtin_ilogb((double)largest[l]) - layout<T>::bias;
-        excesses[l] = (T)(excess > 0 ? excess : 0);
-    }
-    return finite;
-}
-
-// Divides the thetas of lanes that have an excess by a power of two, for kernels that only compare
-// margins: by as much of the excess as leaves every theta exact.
-template <class T> void shrink_thetas(void *tile, ptrdiff_t n_params, ptrdiff_t lanes) {
-    T *thetas = (T *)tile;
-    for (ptrdiff_t l = 0; l < lanes; l++) {
-        int shift = (int)thetas[n_params * lanes + l];
-        for (ptrdiff_t j = 0; j < n_params && shift > 0; j++) {
-            const int room = exponent_of(thetas[j * lanes + l]) + layout<T>::bias - 1;
-            if (thetas[j * lanes + l] != 0) shift = room < shift ? room : shift;
-        }
-        if (shift <= 0) continue;
-        for (ptrdiff_t j = 0; j < n_params; j++)
-            thetas[j * lanes + l] = (T)__builtin_ldexp((double)thetas[j * lanes + l], -shift);
-    }
-}
-
-// Loss and derivative of each z alone.
-template <class T, class Loss>
-void pointwise(const void *z, ptrdiff_t count, void *loss, void *derivative) {
-    using V = wide_vector<T>;
-    constexpr int W = lanes_of<V>;
-    for (ptrdiff_t i = 0; i < count; i += W) {
-        const size_t bytes = (count - i < W ? count - i : W) * sizeof(T);
-        V x = {};
-        __builtin_memcpy(&x, (const T *)z + i, bytes);
-        const V value = Loss::value(x), slope = Loss::derivative(x);
-        __builtin_memcpy((T *)loss + i, &value, bytes);
-        __builtin_memcpy((T *)derivative + i, &slope, bytes);
     }
 }
 

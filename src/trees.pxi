@@ -86,7 +86,7 @@ cdef bint allot(TreePlan *plan, int n_threads, char **memory) except -1:
 # It is made anew from a caller's rows.
 @cython.auto_pickle(False)
 cdef class BitColumns:
-    """Rows as bits, [word][feature], in segments: BitRows of kernels.hpp.
+    """Rows as bits, [word][feature], in segments: BitRows of operands.hpp.
 
     The last entry of `ends` is the number of words; `least` is 0 where rows are not counted.
     """

@@ -25,7 +25,7 @@ from metaopt_fast.data.storage import IN_MEMORY, Memory
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.typing import Array, Float64Array, IndexArray
 
-# As in src/kernels.hpp.
+# As in src/operands.hpp.
 PANEL_ROWS = 8
 BLOCK_ROWS = 64
 BLOCKS_PER_SPAN = 8

@@ -19,7 +19,7 @@ from metaopt_fast.validation.values import is_sparse, to_float64
 
 # Rows and columns are numbered by 32 bits.
 MOST_LINES = 2**31 - 1
-# Vectors that a product is of together, as in src/kernels.hpp.
+# Vectors that a product is of together, as in src/operands.hpp.
 LANES = (1, 8, 24)
 WANTED = "a sparse matrix of shape (n_samples, n_features), of real numbers"
 DOUBLE, SINGLE = np.dtype(np.float64), np.dtype(np.float32)

@@ -21,7 +21,7 @@ from metaopt_fast.fitting.sparse_sets import chain_of
 from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.values import to_float64
 
-# As in src/kernels.hpp.
+# As in src/operands.hpp.
 PANEL_ROWS = 8
 # Rows whose numbers become those of columns together: they stay in a cache meanwhile.
 ROWS_AT_ONCE = 64

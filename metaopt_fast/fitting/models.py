@@ -15,7 +15,7 @@ import metaopt_fast._kernels as _kernels
 from metaopt_fast.objectives.penalties import Penalty
 from metaopt_fast.typing import Float64Array, IndexArray
 
-# Sums over rows are made of spans (see kernels.hpp), one row of 8 in each lane.
+# Sums over rows are made of spans (see operands.hpp), one row of 8 in each lane.
 SPAN_BLOCKS, SPAN_PANELS = 8, 64
 
 

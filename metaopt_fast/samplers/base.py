@@ -22,12 +22,12 @@ MAX_PARAMS = 2**31
 # between two looks at Ctrl-C.
 BATCH_NUMBERS = 2**19
 
-# Numbers of the transforms, as in kernels.hpp.
+# Numbers of the transforms, as in operands.hpp.
 NORMAL, UNIFORM, INTEGERS = 0, 1, 2
 
 
 class Columns(NamedTuple):
-    """A sampler by parameters, as in kernels.hpp: the transform and its three coefficients."""
+    """A sampler by parameters, as in operands.hpp: the transform and its three coefficients."""
 
     transform: npt.NDArray[np.uint8]
     a: npt.NDArray[np.float64]

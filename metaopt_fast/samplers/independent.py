@@ -83,7 +83,7 @@ class Independent(BuiltInSampler, HyperSampler):
 
     @abstractmethod
     def _coefficients(self) -> tuple[Argument, Argument, Argument]:
-        """Return (a, b, c) of the transform, as in kernels.hpp."""
+        """Return (a, b, c) of the transform, as in operands.hpp."""
 
     @property
     def n_params(self) -> int | None:

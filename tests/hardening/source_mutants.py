@@ -58,6 +58,7 @@ class Mutant(NamedTuple):
 SUMS = "kernels pruning losses"
 TILE, SINGLE, LOSSES = "src/tile.hpp", "src/single.hpp", "src/losses.hpp"
 RANDOM, PACKING, SIMD = "src/random.hpp", "src/packing.hpp", "src/simd.hpp"
+THETAS = "src/thetas.hpp"
 RADIX = "src/radix.hpp"
 NEWTON, SYSTEMS, AUC = "src/newton.hpp", "src/systems.hpp", "src/histogram.hpp"
 TILES, COHORTS, RESULTS = "src/tiles.pxi", "src/cohorts.pxi", "src/results.pxi"
@@ -918,7 +919,7 @@ MUTANTS = [
     ),
     Mutant(
         "validation gradients: of the rows that a model was trained on",
-        "src/lanes.pxi",
+        "src/lane_rows.pxi",
         "        plan.held_out, plan.matrices = held_out, &gradients[0, 0]\n",
         "        plan.held_out, plan.matrices = False, &gradients[0, 0]\n",
         "validation_gradients",
@@ -1472,7 +1473,7 @@ MUTANTS = [
     ),
     Mutant(
         "two bits less of headroom",
-        PACKING,
+        THETAS,
         "__builtin_ilogb((double)n_params) + 3;",
         "__builtin_ilogb((double)n_params) + 1;",
         "kernels range",
