@@ -5,6 +5,7 @@ among sessions treat it as another user's program. Calls on one thread and on as
 alternate in one process; what counts is the ratio of their mean times.
 """
 
+import os
 import subprocess
 import sys
 import time
@@ -18,6 +19,8 @@ import metaopt_fast as mf
 from metaopt_fast.sklearn import LogisticRegression, LogisticRegressionSearchCV
 
 LOOPS = (0, 1, 2, 4, 6)
+# More threads than any machine has that this is run on.
+MANY_THREADS = 64
 # Seconds of each measurement; pairs of calls at least and at most.
 LONGEST, FEWEST, MOST = 3.0, 5, 3000
 
@@ -141,4 +144,35 @@ def test_beside_loops(measure, name, n_loops):
         f"{many.mean() / one.mean():.2f} times",
         f"median {np.median(many) / np.median(one):.2f} times; 99 of 100 within {slow * 1e3:.3g} "
         f"ms, {slow / np.median(many):.1f} medians; on one thread {of_one * 1e3:.3g} ms",
+    )
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_more_threads_than_processors(measure, name):
+    """Processor time of calls that may have many threads, beside as many as there are processors,
+    in turn."""
+    processors = len(os.sched_getaffinity(0))
+    calls, times = (CALLS[name](processors), CALLS[name](MANY_THREADS)), []
+
+    def both():
+        pair = []
+        for call in calls:
+            began = time.process_time()
+            call()
+            pair.append(time.process_time() - began)
+        times.append(pair)
+
+    both()
+    rounds = int(np.clip(LONGEST / sum(times.pop()), FEWEST, MOST))
+    measure(both, rounds=rounds)
+    few, many = np.array(times).T
+    measure.row(
+        name,
+        f"n_threads = {MANY_THREADS} on {processors} processors",
+        "float64",
+        MANY_THREADS,
+        f"{many.min() * 1e3:.3g} ms of processors",
+        f"{few.min() * 1e3:.3g} ms with n_threads = {processors}",
+        f"{many.min() / few.min():.2f} times",
+        f"medians {np.median(many) / np.median(few):.2f} times",
     )

@@ -81,6 +81,11 @@ def default_n_threads() -> tuple[int, str]:
     return min(n_threads, MAX_THREADS), reason
 
 
+def threads_of(n_threads: int | None) -> int:
+    """Return the threads of a call, of an argument that is checked: at most its processors."""
+    return default_n_threads()[0] if n_threads is None else _kernels.useful_threads(n_threads)
+
+
 def _reason_of_openmp(n_threads: int) -> str:
     """Say where OpenMP's number of threads comes from."""
     given = os.environ.get("OMP_NUM_THREADS", "")

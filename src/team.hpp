@@ -166,11 +166,16 @@ inline int64_t metaopt_thread_time() {
     return metaopt_now();
 }
 
+// The threads that a call may have of those asked for: beyond the processors, each is in another
+// one's way, and work is cut smaller and looked for signals less often than processors ask for.
+inline int metaopt_useful_threads(int asked) {
+    return full_teams ? asked : std::min(asked, metaopt_processors());
+}
+
 // The threads that a call should be cut for, whose regions have so much work.
 inline int metaopt_team(int most, double work) {
     if (most <= 1 || work < METAOPT_SERIAL_WORK) return 1;
-    if (full_teams) return most;
-    return teams.choose(std::min(most, metaopt_processors()), work, metaopt_now());
+    return full_teams ? most : teams.choose(most, work, metaopt_now());
 }
 
 // A region: does a task for 0 .. count - 1, on as many threads as pays, at most `most`. `work` is

@@ -8,6 +8,13 @@ cdef extern from "team.hpp" namespace "metaopt" nogil:
         void record(int, double, int64_t, int64_t, int64_t)
 
     void metaopt_insist(bint)
+    int metaopt_useful_threads(int)
+
+
+def useful_threads(int asked):
+    """Return how many threads are of use to a call that may have so many: not more than there are
+    processors for this process, unless each team is as large as it may be."""
+    return metaopt_useful_threads(asked)
 
 
 cdef class Teams:

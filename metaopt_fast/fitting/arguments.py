@@ -14,7 +14,7 @@ from metaopt_fast.data.checks import check_labels, check_sample_weight, check_X,
 from metaopt_fast.data.sparse_rows import SparseRows, sparse_rows
 from metaopt_fast.data.storage import IN_MEMORY, Memory
 from metaopt_fast.floating_errors import shielded
-from metaopt_fast.machine import default_n_threads
+from metaopt_fast.machine import threads_of
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
 from metaopt_fast.validation.frames import as_numbers
 from metaopt_fast.validation.values import (
@@ -52,7 +52,7 @@ class Effort:
         return cls(
             check_number("tol", tol, 0.0, strictly=True),
             check_integer("max_iter", max_iter, 1),
-            check_n_threads(n_threads) or default_n_threads()[0],
+            threads_of(check_n_threads(n_threads)),
         )
 
     @property

@@ -17,7 +17,7 @@ from metaopt_fast.data.sparse_packed import SparsePacked
 from metaopt_fast.data.sparse_rows import sparse_rows
 from metaopt_fast.data.storage import StoragePath
 from metaopt_fast.floating_errors import shielded
-from metaopt_fast.machine import default_n_threads
+from metaopt_fast.machine import threads_of
 from metaopt_fast.objectives.penalties import L2, Penalty
 from metaopt_fast.samplers.base import BuiltInSampler
 from metaopt_fast.typing import Float64Array
@@ -183,7 +183,7 @@ class LinearData(ABC):
         return other
 
     def _threads(self) -> int:
-        return default_n_threads()[0] if self.n_threads is None else self.n_threads
+        return threads_of(self.n_threads)
 
     def _vector(self, theta: npt.ArrayLike) -> Float64Array:
         """Return one theta as the kernels read it, shape (n_params,)."""

@@ -18,6 +18,7 @@ from metaopt_fast.data.sparse_rows import SparseRows, sparse_rows
 from metaopt_fast.data.storage import Memory, StoragePath, check_storage
 from metaopt_fast.data.subsets import minibatches, subset
 from metaopt_fast.floating_errors import shielded
+from metaopt_fast.machine import threads_of
 from metaopt_fast.objectives.base import PenalisedLoss, check_sampler
 from metaopt_fast.objectives.eigenvalues import moment_bound
 from metaopt_fast.objectives.screening import Screening
@@ -173,7 +174,7 @@ class PointwiseLoss(PenalisedLoss):
         draws = sampler.drawn(seed, self.n_params)
         start = check_integer("start", start, 0, MAX_INDEX)
         losses = allocate(check_integer("count", count, 1, MAX_INDEX - start))
-        threads = check_n_threads(n_threads) or self._threads()
+        threads = threads_of(check_n_threads(n_threads) or self.n_threads)
         if not self._rows.evaluate_drawn(draws, start, losses, threads):
             raise ValueError(
                 f"{sampler!r} draws numbers beyond the range of {self.dtype}: pass smaller ones."

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.data.checks import check_labels, check_X, shown
 from metaopt_fast.floating_errors import shielded
-from metaopt_fast.machine import default_n_threads
+from metaopt_fast.machine import threads_of
 from metaopt_fast.trees.counting import MAX_COST
 from metaopt_fast.typing import Array, Int64Array
 from metaopt_fast.validation.frames import as_frame, as_numbers
@@ -67,7 +67,7 @@ class Options:
             check_integer("n_thresholds", n_thresholds, 1),
             class_cost,
             check_integer("min_leaf", min_leaf, 1),
-            check_n_threads(n_threads) or default_n_threads()[0],
+            threads_of(check_n_threads(n_threads)),
         )
 
 

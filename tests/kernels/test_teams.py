@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import metaopt_fast as mf
 from metaopt_fast import _kernels
+from metaopt_fast.machine import threads_of
 
 MS = 1_000_000
 # Work of a region, in visits of 0.05 ns.
@@ -252,3 +253,26 @@ def test_a_forked_child_chooses_its_teams():
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.usefixtures("by_costs")
+def test_a_call_that_may_have_more_threads_than_processors_starts_no_more():
+    wanted, child = results(2), os.fork()  # a child has none of the threads that there were
+    if child == 0:
+        code = 1
+        try:
+            signal.alarm(20)
+            same = results(64) == wanted
+            threads = len(os.listdir("/proc/self/task"))
+            code = 0 if same and threads <= len(os.sched_getaffinity(0)) else 1
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.usefixtures("by_costs")
+def test_threads_that_are_asked_for_count_up_to_the_processors():
+    processors = len(os.sched_getaffinity(0))
+    assert [threads_of(n) for n in (1, processors, 1024)] == [1, processors, processors]
+    _kernels.insist(True)
+    assert threads_of(1024) == 1024
