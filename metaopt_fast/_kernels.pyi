@@ -26,11 +26,16 @@ def sort_rows(
     keys: npt.NDArray[np.uint64],
     descending: bool,
     rows: npt.NDArray[np.intp],
+    in_order: bool,
     scratch: _Bytes,
     n_threads: int,
 ) -> None: ...
 def find_positions(
-    row_at: npt.NDArray[np.intp], positions: npt.NDArray[_Whole], n_threads: int
+    row_at: npt.NDArray[np.intp],
+    positions: npt.NDArray[_Whole],
+    labels: _Bytes | None,
+    labels_at: _Bytes | None,
+    n_threads: int,
 ) -> None: ...
 def add_by_exponent(numbers: _Float64Array, sums: npt.NDArray[np.uint64]) -> None: ...
 def pointwise(

@@ -19,6 +19,7 @@ cdef extern from "radix.hpp" namespace "metaopt" nogil:
         const uint64_t *keys
         uint64_t flip
         Py_ssize_t *rows
+        bint in_order
         Py_ssize_t count
         Numbered *source "from"
         Numbered *to
@@ -284,14 +285,16 @@ cdef void share_step(SortStep step, const Sort *sort) noexcept nogil:
     metaopt_share[Sort](step, sort, sort.n_parts, sort.n_parts, SORT_WORK * sort.count)
 
 
-def sort_rows(const uint64_t[::1] keys, bint descending, Py_ssize_t[::1] rows,
+def sort_rows(const uint64_t[::1] keys, bint descending, Py_ssize_t[::1] rows, bint in_order,
               unsigned char[::1] scratch, int n_threads):
     """Sort rows' numbers by their keys, all 64 bits of them; equal ones stay in their order.
 
-    `scratch` has 16 bytes for each row. There are less than 2^32 rows.
+    Where they are in order at first, 0, 1, ..., `rows` is only written. `scratch` has 16 bytes for
+    each row. There are less than 2^32 rows.
     """
     cdef Sort sort
     sort.keys, sort.rows, sort.count = &keys[0], &rows[0], rows.shape[0]
+    sort.in_order = in_order
     sort.flip = ~<uint64_t>0 if descending else 0
     sort.source = <Numbered *>&scratch[0]
     sort.to = sort.source + sort.count
@@ -303,7 +306,7 @@ def sort_rows(const uint64_t[::1] keys, bint descending, Py_ssize_t[::1] rows,
         with nogil:
             share_step(find_key_range, &sort)
             choose_bits(&sort)
-        if sort.n_bits == 0:  # all keys are equal
+        if sort.n_bits == 0 and not in_order:  # all keys are equal
             return
         with nogil:
             share_step(number_rows, &sort)
@@ -329,14 +332,19 @@ cdef struct PositionPlan:
     # One of them is null.
     int32_t *narrow
     int64_t *wide
+    # Null where labels are not of a byte.
+    const unsigned char *labels
+    unsigned char *labels_at
 
 
 cdef void place_range(const PositionPlan *plan, Py_ssize_t part, int thread) noexcept nogil:
-    """Write the positions of the rows at one range of them."""
+    """Write the positions of the rows at one range of them, and what labels these have."""
     cdef Py_ssize_t i, row
     for i in range(part_of(0, plan.count, part, plan.n_ranges),
                    part_of(0, plan.count, part + 1, plan.n_ranges)):
         row = plan.row_at[i]
+        if plan.labels != NULL:
+            plan.labels_at[i] = plan.labels[row] if row >= 0 else 0
         if row < 0:
             continue
         if plan.narrow != NULL:
@@ -345,9 +353,14 @@ cdef void place_range(const PositionPlan *plan, Py_ssize_t part, int thread) noe
             plan.wide[row] = i
 
 
-def find_positions(const Py_ssize_t[::1] row_at, whole[::1] positions, int n_threads):
-    """Write the position of each row whose number row_at[position] has."""
+def find_positions(const Py_ssize_t[::1] row_at, whole[::1] positions,
+                   const unsigned char[::1] labels, unsigned char[::1] labels_at, int n_threads):
+    """Write the position of each row whose number row_at[position] has and, unless they are None,
+    the label of the row at each position, 0 where there is none."""
     cdef PositionPlan plan
+    plan.labels, plan.labels_at = NULL, NULL
+    if labels is not None:
+        plan.labels, plan.labels_at = &labels[0], &labels_at[0]
     plan.row_at, plan.count = &row_at[0], row_at.shape[0]
     plan.n_ranges = max(1, min(MOST_RANGES, plan.count // 4096))
     plan.narrow, plan.wide = <int32_t *>NULL, <int64_t *>NULL

@@ -27,6 +27,7 @@ struct Sort {
     const uint64_t *keys;  // of each row by its number
     uint64_t flip;         // 0, or all bits for a descending order
     ptrdiff_t *rows;       // the rows' numbers, below 2^32, as they are and then sorted
+    bool in_order;         // whether they are 0 .. count - 1 at first, and are not read
     ptrdiff_t count;
     Numbered *from, *to;  // `count` each
     int n_parts;
@@ -44,10 +45,14 @@ inline ptrdiff_t start_of(const Sort *sort, ptrdiff_t part) {
 
 inline uint64_t key_of(const Sort *sort, ptrdiff_t row) { return sort->keys[row] ^ sort->flip; }
 
+inline ptrdiff_t row_at(const Sort *sort, ptrdiff_t i) {
+    return sort->in_order ? i : sort->rows[i];
+}
+
 inline void find_key_range(const Sort *sort, ptrdiff_t part, int) {
     uint64_t least = ~(uint64_t)0, largest = 0;
     for (ptrdiff_t i = start_of(sort, part); i < start_of(sort, part + 1); i++) {
-        const uint64_t key = key_of(sort, sort->rows[i]);
+        const uint64_t key = key_of(sort, row_at(sort, i));
         least = key < least ? key : least;
         largest = key > largest ? key : largest;
     }
@@ -73,7 +78,7 @@ inline void choose_bits(Sort *sort) {
 
 inline void number_rows(const Sort *sort, ptrdiff_t part, int) {
     for (ptrdiff_t i = start_of(sort, part); i < start_of(sort, part + 1); i++) {
-        const ptrdiff_t row = sort->rows[i];
+        const ptrdiff_t row = row_at(sort, i);
         const uint64_t key = (key_of(sort, row) - sort->least) >> sort->shift;
         sort->from[i] = {(uint32_t)key, (uint32_t)row};
     }

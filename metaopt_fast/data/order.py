@@ -46,10 +46,13 @@ def lay_out(
     mostly padding: then all rows are of one weight, and each row carries its own. Without norms,
     rows stay in their order.
     """
-    order = count_up(n_samples, memory)
     # What is sorted by last counts most.
-    if norms is not None:
-        sort(order, norms.view(np.uint64), descending=True, n_threads=n_threads, memory=memory)
+    if norms is None:
+        order = count_up(n_samples, memory)
+    else:
+        order = memory.empty(n_samples, np.intp)
+        keys = norms.view(np.uint64)
+        sort(order, keys, descending=True, in_order=True, n_threads=n_threads, memory=memory)
     if strata is not None:
         keys = memory.copy(strata, np.uint64)
         sort(order, keys, descending=False, n_threads=n_threads, memory=memory)
@@ -125,12 +128,18 @@ def sort(
     keys: Keys,
     *,
     descending: bool,
+    in_order: bool = False,
     n_threads: int,
     memory: Memory = IN_MEMORY,
 ) -> None:
-    """Sort rows by their keys, which are found by the rows' numbers, stably and in place."""
+    """Sort rows by their keys, which are found by the rows' numbers, stably and in place.
+
+    Where rows are in order at first, 0, 1, ..., their array may have any numbers.
+    """
     if len(keys) >= SORTED_ROWS:
+        if in_order:
+            rows[:] = np.arange(len(rows))
         rows[:] = rows[np.argsort(~keys[rows] if descending else keys[rows], kind="stable")]
         return
     scratch = memory.empty(16 * len(rows), np.uint8)
-    _kernels.sort_rows(keys, descending, rows, scratch, n_threads)
+    _kernels.sort_rows(keys, descending, rows, in_order, scratch, n_threads)

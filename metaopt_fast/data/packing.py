@@ -81,7 +81,7 @@ def arrange(
     """Pack rows as they are laid out. Rows that lack the columns of ones get them."""
     row_at, itemsize = layout.row_at, np.dtype(rows.dtype).itemsize
     n_samples, n_columns = len(rows.labels), rows.n_features + rows.n_constants
-    positions = find_positions(row_at, n_samples, layout.n_rows, n_threads, memory)
+    positions, labels = find_positions(row_at, rows.labels, layout.n_rows, n_threads, memory)
     panels = memory.zeros(len(row_at) * n_columns * itemsize)
     extent = rows.numbers.pack(
         row_at,
@@ -94,18 +94,13 @@ def arrange(
         panels,
         n_threads,
     )
-    labels = rows.labels[row_at]
     row_weights, total_weight = None, float(layout.n_rows)
     if rows.weights is not None:
         total_weight = exact_sum(rows.weights)
         if layout.has_row_weights:
             row_weights = memory.zeros(len(row_at) * itemsize)
             row_weights.view(rows.dtype)[:] = memory.take(rows.weights, row_at)
-    if layout.n_rows < len(row_at):
-        is_padding = row_at < 0  # and was taken for another row
-        labels[is_padding] = 0
-        if row_weights is not None:
-            row_weights.view(rows.dtype)[is_padding] = 0
+            row_weights.view(rows.dtype)[row_at < 0] = 0
     return Packed(
         n_samples=n_samples,
         n_features=rows.n_features,
@@ -126,15 +121,21 @@ def arrange(
 
 
 def find_positions(
-    row_at: IndexArray, n_samples: int, n_rows: int, n_threads: int, memory: Memory = IN_MEMORY
-) -> npt.NDArray[np.signedinteger[Any]]:
-    """Return the position of each row in the panels, -1 where it is in none: of all but n_rows."""
+    row_at: IndexArray, labels: Labels, n_rows: int, n_threads: int, memory: Memory = IN_MEMORY
+) -> tuple[npt.NDArray[np.signedinteger[Any]], Labels]:
+    """Return the position of each row in the panels, -1 where it is in none, of all but n_rows; and
+    the label of the row at each position, 0 where there is none."""
     kind = "int32" if len(row_at) <= SHORT_POSITIONS else "int64"
-    positions = memory.empty(n_samples, kind)
-    if n_rows < n_samples:
+    positions = memory.empty(len(labels), kind)
+    if n_rows < len(labels):
         positions.fill(-1)
-    _kernels.find_positions(row_at, positions, n_threads)
-    return positions
+    if labels.itemsize == 1:
+        labels_at = np.empty(len(row_at), labels.dtype)
+        _kernels.find_positions(row_at, positions, labels, labels_at, n_threads)
+    else:  # of more than 256 classes
+        labels_at = np.where(row_at < 0, 0, labels[row_at])
+        _kernels.find_positions(row_at, positions, None, None, n_threads)
+    return positions, labels_at
 
 
 def exact_sum(numbers: Float64Array) -> float:

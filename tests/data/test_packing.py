@@ -365,12 +365,24 @@ def test_positions_may_have_more_bits():
     row_at[wanted.origin.positions] = np.arange(500)
     row_at = np.append(row_at, np.full(-500 % 8, -1))
     positions, panels = np.full(500, -1, np.int64), np.zeros_like(wanted.panels)
-    _kernels.find_positions(row_at, positions, 2)
+    _kernels.find_positions(row_at, positions, None, None, 2)
     np.testing.assert_array_equal(positions, wanted.origin.positions)
     extent = _kernels.Numbers(np.asfortranarray(X)).pack(
         row_at, positions, None, 1.0, wanted.first_panel, 7, False, panels, 2
     )
     assert (panels.tobytes(), extent) == (wanted.panels.tobytes(), wanted.extent)
+
+
+@pytest.mark.parametrize("n_classes", [2, 256, 257, 300])
+def test_each_position_has_the_label_of_its_row_and_those_of_no_row_have_0(n_classes):
+    X, _, weights = data(1003, 5, 2, "few")
+    labels = 1 + np.arange(1003) % (n_classes - 1)
+    packed = pack(X, labels, weights, 0, "float64", signed=False, n_threads=2)
+    positions = packed.origin.positions
+    wanted = np.zeros(packed.n_positions, np.intp)
+    wanted[positions[positions >= 0]] = labels[positions >= 0]
+    np.testing.assert_array_equal(packed.labels, wanted)
+    assert packed.labels.dtype == np.min_scalar_type(int(labels.max()))
 
 
 # ------------------------------------------------------------------------------- the order of rows
@@ -392,7 +404,11 @@ def in_order(keys, rows, descending):
 def sorted_rows(keys, rows, descending, n_threads=1):
     found = rows.copy()
     scratch = np.empty(16 * len(rows), np.uint8)
-    _kernels.sort_rows(keys, descending, found, scratch, n_threads)
+    _kernels.sort_rows(keys, descending, found, False, scratch, n_threads)
+    if np.array_equal(rows, np.arange(len(keys))):  # and need not be told
+        untold = np.full(len(rows), -7)
+        _kernels.sort_rows(keys, descending, untold, True, scratch, n_threads)
+        np.testing.assert_array_equal(untold, found)
     return found
 
 
