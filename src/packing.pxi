@@ -358,7 +358,7 @@ def find_positions(const Py_ssize_t[::1] row_at, whole[::1] positions,
     """Write the position of each row whose number row_at[position] has and, unless they are None,
     the label of the row at each position, 0 where there is none."""
     cdef PositionPlan plan
-    plan.labels, plan.labels_at = NULL, NULL
+    plan.labels, plan.labels_at = <const unsigned char *>NULL, <unsigned char *>NULL
     if labels is not None:
         plan.labels, plan.labels_at = &labels[0], &labels_at[0]
     plan.row_at, plan.count = &row_at[0], row_at.shape[0]
