@@ -20,7 +20,7 @@ void pack_thetas(const double *thetas, ptrdiff_t count, ptrdiff_t n_params, ptrd
 template <class T>
 int find_excesses(void *tile, ptrdiff_t n_params, ptrdiff_t lanes, double extent) {
     T *thetas = (T *)tile, *excesses = thetas + n_params * lanes;
-    T largest[LANES<T>] = {};
+    T largest[LANES<T>] = {}, most = 0;
     bool finite = true;
     for (ptrdiff_t j = 0; j < n_params; j++)
         for (ptrdiff_t l = 0; l < lanes; l++) {
@@ -29,13 +29,17 @@ int find_excesses(void *tile, ptrdiff_t n_params, ptrdiff_t lanes, double extent
             finite &= size - size == 0;
             largest[l] = size > largest[l] ? size : largest[l];
         }
+    for (ptrdiff_t l = 0; l < lanes; l++) most = largest[l] > most ? largest[l] : most;
     const int exponent = __builtin_ilogb(extent) + __builtin_ilogb((double)n_params) + 3;
-    for (ptrdiff_t l = 0; l < lanes; l++) {
-        const bool is_inside = !finite || largest[l] == 0 || extent == 0;
+    const auto excess_of = [&](T size) {
+        const bool is_inside = !finite || size == 0 || extent == 0;
         const int excess =
-            is_inside ? 0 : exponent + __builtin_ilogb((double)largest[l]) - layout<T>::bias;
-        excesses[l] = (T)(excess > 0 ? excess : 0);
-    }
+            is_inside ? 0 : exponent + __builtin_ilogb((double)size) - layout<T>::bias;
+        return excess > 0 ? excess : 0;
+    };
+    // None has more than the largest: as a rule none at all, and libm is asked once.
+    const bool is_any = excess_of(most) > 0;
+    for (ptrdiff_t l = 0; l < lanes; l++) excesses[l] = (T)(is_any ? excess_of(largest[l]) : 0);
     return finite;
 }
 
