@@ -1481,8 +1481,8 @@ MUTANTS = [
     Mutant(
         "rows of small norm come first",
         PY + "data/order.py",
-        "sort(order, norms.view(np.uint64), descending=True,",
-        "sort(order, norms.view(np.uint64), descending=False,",
+        "sort(order, keys, descending=True, in_order=True,",
+        "sort(order, keys, descending=False, in_order=True,",
         "pruning packing",
     ),
     Mutant(
@@ -1546,6 +1546,20 @@ MUTANTS = [
         RADIX,
         "for (int part = 0; part < sort->n_parts; part++) {\n            const ptrdiff_t count",
         "for (int part = sort->n_parts; part-- > 0;) {\n            const ptrdiff_t count",
+        "packing",
+    ),
+    Mutant(
+        "numbers of rows are read that nobody has written",
+        RADIX,
+        "return sort->in_order ? i : sort->rows[i];",
+        "return sort->rows[i];",
+        "packing",
+    ),
+    Mutant(
+        "positions of no row have a label",
+        "src/packing.pxi",
+        "plan.labels[row] if row >= 0 else 0",
+        "plan.labels[row] if row >= 0 else 1",
         "packing",
     ),
     Mutant(
@@ -1972,6 +1986,13 @@ MUTANTS = [
         TEAM,
         "other.limit <= fewer || (&other > &size",
         "other.limit <= fewer || (&other != &size",
+        "teams",
+    ),
+    Mutant(
+        "teams: more threads than processors",
+        TEAM,
+        "return full_teams ? asked : std::min(asked, metaopt_processors());",
+        "return asked;",
         "teams",
     ),
     # ------------------------------------------------------------------------------------- trees
