@@ -2166,13 +2166,6 @@ MUTANTS = [
         "plain_rows",
     ),
     Mutant(
-        "a text is that of another column",
-        TEXT,
-        "known->field == field + 1 && ",
-        "",
-        "plain_rows",
-    ),
-    Mutant(
         "a decimal point is one where commas are",
         TEXT,
         "if (*q == rows->decimal) {",
