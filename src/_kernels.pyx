@@ -6,6 +6,7 @@ The arithmetic is in the C++ headers. Each piece says in its head which others i
 one module, since each more would cost 5 seconds of a build, 0.25 ms of an import and 200 KB.
 """
 
+include "structures.pxi"
 include "table.pxi"
 include "plan.pxi"
 include "tiles.pxi"

@@ -1,5 +1,5 @@
 # Models with weights and labels of their own for rows that they share, one in each lane: what is
-# summed over the rows, and L-BFGS. Needs table.pxi, plan.pxi and newton.pxi.
+# summed over the rows, and L-BFGS. Needs structures.pxi, table.pxi, plan.pxi and newton.pxi.
 
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport INFINITY

@@ -1,6 +1,6 @@
 # A path of l1 penalties as it stands, and what it does with the columns of its working set: they
-# are multiplied with each other, with the residuals, and added up. Needs table.pxi, plan.pxi and
-# sparse.pxi.
+# are multiplied with each other, with the residuals, and added up. Needs structures.pxi, table.pxi,
+# plan.pxi and sparse.pxi.
 #
 # Dense columns are copied, those of the rows of a training set; of sparse ones the lists of all
 # rows are read where they are, and no product takes longer than these are: a matrix of their

@@ -1,5 +1,5 @@
 # One path of l1 penalties on its way: its rows, what its working set proves, what enters it. Needs
-# table.pxi and lasso_columns.pxi.
+# structures.pxi, table.pxi and lasso_columns.pxi.
 #
 # A path is the models of one training set, from strong penalties to weak ones, each starting where
 # the last one ended. A model takes Newton steps on a working set of columns: coordinate descent on

@@ -1,5 +1,5 @@
 # Sparse rows and their columns: how they are sorted, what they are multiplied with, and losses of
-# them. Needs table.pxi, plan.pxi and tiles.pxi.
+# them. Needs structures.pxi, table.pxi, plan.pxi and tiles.pxi.
 #
 # Lines are shared among threads by blocks of 64; what is summed over lines is a sum of blocks in
 # their order, whoever computed them.

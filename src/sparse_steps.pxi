@@ -1,5 +1,5 @@
 # Steps of Newton's method by conjugate gradients, for models of sparse rows side by side. Needs
-# table.pxi and sparse.pxi.
+# structures.pxi and sparse.pxi.
 
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals

@@ -1,5 +1,5 @@
 # Models with rows of their own, one in each lane: rows are laid out for a tile of tasks, which is
-# then fitted, judged or solved for. Needs table.pxi and plan.pxi.
+# then fitted, judged or solved for. Needs structures.pxi, table.pxi and plan.pxi.
 
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport INFINITY, fabs, frexp, isinf, ldexp
