@@ -40,8 +40,9 @@ template <class V> inline void put(double *to, V v) { __builtin_memcpy(to, &v, s
 template <class V> inline V spread_out(double x) { return x - V{}; }
 
 // The product of a line with one vector, where a sum left the range: of numbers that are scaled.
-__attribute__((noinline)) inline double scaled_product(const Sparse *matrix, ptrdiff_t line,
-                                                       const double *x, ptrdiff_t step) {
+// cold: rare, and gcc would unroll it for each number of lanes.
+__attribute__((noinline, cold)) inline double scaled_product(const Sparse *matrix, ptrdiff_t line,
+                                                             const double *x, ptrdiff_t step) {
     int of_numbers = -layout<double>::bias, of_x = -layout<double>::bias;
     for (ptrdiff_t at = matrix->starts[line]; at < matrix->starts[line + 1]; at++) {
         const int mine = exponent_of(matrix->numbers[at]);
@@ -58,8 +59,8 @@ __attribute__((noinline)) inline double scaled_product(const Sparse *matrix, ptr
 
 // Replaces those of a line's sums that are not finite, because a partial sum left the range.
 template <int L>
-__attribute__((noinline)) void multiply_again(const Sparse *matrix, ptrdiff_t first, ptrdiff_t last,
-                                              const double *x, double *out) {
+__attribute__((noinline, cold)) void multiply_again(const Sparse *matrix, ptrdiff_t first,
+                                                    ptrdiff_t last, const double *x, double *out) {
     for (ptrdiff_t line = first; line < last; line++, out += L)
         for (int l = 0; l < L; l++)
             if (!(out[l] - out[l] == 0)) out[l] = scaled_product(matrix, line, x + l, L);
