@@ -270,6 +270,16 @@ def test_raw_columns_and_steps_cut_short_are_proven_or_said_not_to_be():
     assert (fits.converged == (fits.gap_bound <= 1e-14 * np.maximum(1, fits.loss))).all()
 
 
+def test_a_step_that_ends_far_from_the_dual_proves_nothing():
+    X, y, _, _ = problem(seed=10)
+    X[:, 1] += 30 * X[:, 0]
+    asked = {"l1": [0.1, 1e-3], "l2": 0.0, "penalty_factor": FACTORS}
+    with pytest.warns(RuntimeWarning, match="did not converge in 1 iterations"):
+        fits = mf.fit_many(X, y, max_iter=1, **asked)
+    assert np.isinf(fits.gap_bound).all() and (fits.status == "max_iter").all()
+    assert mf.fit_many(X, y, **asked).certified.all()
+
+
 # --------------------------------------------------------------------------------- bits, and limits
 
 

@@ -7,6 +7,7 @@ import pytest
 from fits import problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 from sklearn.datasets import load_digits
 from sklearn.svm import LinearSVC
 
@@ -161,6 +162,12 @@ def test_machines_against_the_rest_are_those_of_fit_many():
         one = fit(X, classes == k, l2=0.05)
         np.testing.assert_allclose(model.coef_[k], one.theta[0, :-1], atol=1e-10)
         np.testing.assert_allclose(model.intercept_[k], one.theta[0, -1], atol=1e-10)
+
+
+def test_sparse_rows_of_many_classes_are_an_array():
+    classes = np.digitize(X[:, 0] + RNG.normal(size=80), [0.0, 1.0])
+    dense, sparse = (Ours(l2=0.05).fit(rows, classes) for rows in (X, csr_array(X)))
+    np.testing.assert_array_equal(sparse.coef_, dense.coef_)
 
 
 # -------------------------------------------------------------------------------------- wrong input
