@@ -109,9 +109,11 @@ def powers_of_ten() -> npt.NDArray[np.uint64]:
     They are those of powers of five: of 0 and more rounded down; of those down to -27 up, and of
     lesser ones down, as the algorithm is proven for.
     """
-    leading = []
+    fives, leading = [1], list[int]()
+    while len(fives) <= -POWERS[0]:
+        fives.append(5 * fives[-1])
     for power in POWERS:
-        five = 5 ** abs(power)
+        five = fives[abs(power)]
         size = five.bit_length()
         bits = five << 128 >> size
         if power < 0:
