@@ -232,7 +232,7 @@ def set_up_work(n_rows: int, n_params: int) -> float:
     Within a factor of 1.5 of what 1000 x 10, 569 x 31, 10,000 x 31, 1797 x 62 and 1000 x 64 took.
     """
     n_pairs = n_params * (n_params + 1) // 2
-    return (0.5 * n_rows + 0.43 * n_pairs) * n_pairs * n_pairs + 2.8e7
+    return (0.35 * n_rows + 0.43 * n_pairs) * n_pairs * n_pairs + 2.8e7
 
 
 def column_factors(packed: Packed) -> Float64Array:
