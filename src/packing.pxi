@@ -26,6 +26,7 @@ cdef extern from "radix.hpp" namespace "metaopt" nogil:
         int n_parts
         Py_ssize_t *places
         int n_bits
+        int digit_bits
         int bit
 
     void find_key_range(const Sort *, Py_ssize_t, int) noexcept
@@ -318,7 +319,7 @@ def sort_rows(const uint64_t[::1] keys, bint descending, Py_ssize_t[::1] rows, b
                     share_step(scatter, &sort)
                     exchange(&sort)
             PyErr_CheckSignals()
-            sort.bit += 8
+            sort.bit += sort.digit_bits
         with nogil:
             cut_at_runs(&sort)
             share_step(sort_runs, &sort)
