@@ -152,6 +152,15 @@ bool is_fit(Problem *p, const char *name) {
     else if (is(name, "sweep"))
         kernels->sweep(p->matrix, 64, 64, p->more, p->sums, 0, ones, ones, 0.25, ones, 1, out,
                        scratch, &pull);
+    else if (is(name, "adam")) {
+        const AdamRun run = {thetas, p->more, p->matrix, p->sums, out,  0.9,
+                             0.1,    0.999,   0.001,     1e-8,    0.25, 0.01};
+        kernels->adam(&run, N_ROWS);
+    } else if (is(name, "add_squares"))
+        kernels->add_squares(thetas, ones, 0.25, N_LINES, p->more, out);
+    else if (is(name, "write_means"))
+        kernels->write_means(p->more, p->matrix, N_OF_NETWORK, kernels->lanes, kernels->lanes, 3,
+                             out);
     else if (is(name, "sparse_products"))
         kernels->sparse_products(&step.rows, 0, N_LINES, p->matrix, PANEL, out);
     else if (is(name, "sparse_rows"))
@@ -184,6 +193,8 @@ extern "C" __attribute__((noinline)) bool measured(Problem *p, const char *name)
         kernels->evaluate_network(&p->rows, 0, N_BLOCKS, p->thetas, p->sums, p->out, p->scratch);
     else if (is(name, "pack_rows"))
         kernels->pack_rows(&p->packing, 0, N_ROWS / PANEL);
+    else if (is(name, "pack_thetas"))
+        kernels->pack_thetas(p->more, kernels->lanes, N_OF_NETWORK, kernels->lanes, p->out);
     else if (is(name, "draw"))
         kernels->draw(&p->sampler, 0, kernels->lanes, p->out, (double *)p->scratch);
     else if (is(name, "add_hessian"))

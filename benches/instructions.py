@@ -33,6 +33,7 @@ COMMON = [
     "find_aucs",
     "find_margins",
     "count_tile",
+    "pack_thetas",
 ]
 SOFTMAX = ["evaluate_softmax", "evaluate_softmax, gradient"]
 DOUBLE_ONLY = [
@@ -42,6 +43,7 @@ DOUBLE_ONLY = [
     "find_splits",
     *("add_lane_losses", "add_lane_gradients", "add_lane_hessians"),
     *("column_products", "add_gram", "logistic_rows", "sweep"),
+    *("adam", "add_squares", "write_means"),
     *("sparse_products", "sparse_rows", "sparse_columns", "sparse_residuals", "sparse_directions"),
 ]
 OF_A_LOSS = ["evaluate_tile", "evaluate_tile, gradient", "evaluate_one", "evaluate_one, gradient"]

@@ -66,6 +66,13 @@ def read_plain_rows(
     known: _Bytes,
     numbers: _Float64Array,
 ) -> tuple[int, int, int]: ...
+def add_squares(
+    thetas: _Float64Array,
+    kept: _Float64Array,
+    strengths: _Float64Array,
+    gradients: _Float64Array,
+    products: _Float64Array,
+) -> None: ...
 def team_of_triples(n_features: int, n_words: int, n_classes: int, n_threads: int) -> int: ...
 def triple_work(n_features: float, n_words: float, n_classes: float) -> float: ...
 def sort_lines(
@@ -191,7 +198,7 @@ class Numbers:
     def pack(
         self,
         row_at: npt.NDArray[np.intp],
-        positions: npt.NDArray[np.signedinteger[Any]],
+        positions: npt.NDArray[np.signedinteger[Any]] | None,
         negative: _Bytes | None,
         scale: float,
         first_panel: npt.NDArray[np.intp],

@@ -1,4 +1,4 @@
-# exp, log and their kin, of each element of an array; steps of Adam. Needs table.pxi.
+# exp, log and their kin, of each element of an array; what descents do. Needs table.pxi.
 
 cdef void apply(Elementwise function, const double[::1] x, double[::1] out):
     if x.shape[0] > 0:
@@ -49,3 +49,14 @@ def adam(const double[:, ::1] numbers, const double[:, ::1] theta, const double[
         run.eps, run.root, run.rate = numbers[k, 4], numbers[k, 5], numbers[k, 6]
         with nogil:
             kernels.adam(&run, theta.shape[1])
+
+
+def add_squares(const double[:, ::1] thetas, const double[::1] kept, const double[::1] strengths,
+                double[:, ::1] gradients, double[:, ::1] products):
+    """Add the gradients of strength / 2 times the sums of squares of what is kept of thetas; the
+    rows of `products` sum to their values."""
+    cdef const Kernels *kernels = table(0, False)
+    cdef Py_ssize_t k
+    for k in range(thetas.shape[0]):
+        kernels.add_squares(&thetas[k, 0], &kept[0], strengths[k], thetas.shape[1],
+                            &gradients[k, 0], &products[k, 0])

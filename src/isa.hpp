@@ -1,9 +1,9 @@
 // One instruction set's table of kernels. Included last by isa_*.cpp, which name the set.
 #pragma once
 
-#include "adam.hpp"
 #include "bound.hpp"
 #include "counts.hpp"
+#include "descents.hpp"
 #include "elementwise.hpp"
 #include "histogram.hpp"
 #include "lanes.hpp"
@@ -73,6 +73,7 @@ template <class T, class Loss> const Kernels *table() {
                                     spread_rows<T>,
                                     turn_panels<T>,
                                     pack_thetas<T>,
+                                    write_means,
                                     draw<T>,
                                     draw_narrow,
                                     find_excesses<T>,
@@ -143,6 +144,7 @@ template <class T, class Loss> const Kernels *table() {
                                     elementwise<Log1p>,
                                     elementwise<Log2>,
                                     adam,
+                                    add_squares,
                                     products,
                                     spread_pairs,
                                     add_pair_gram,

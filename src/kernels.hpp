@@ -64,6 +64,9 @@ struct Kernels {
     // thetas[candidate][parameter] into [parameter][lane], zeros beyond count.
     void (*pack_thetas)(const double *thetas, ptrdiff_t count, ptrdiff_t n_params, ptrdiff_t lanes,
                         void *tile);
+    // gradients[lane][parameter] = (high + low)[parameter][lane] / weight; whether all are finite.
+    int (*write_means)(const double *high, const double *low, ptrdiff_t n_params, ptrdiff_t lanes,
+                       ptrdiff_t count, double weight, double *gradients);
     // Candidates start .. of a sampler into [parameter][lane]; scratch holds n_params panels of
     // double precision.
     void (*draw)(const Sampler *, uint64_t start, ptrdiff_t lanes, void *tile, double *scratch);
@@ -192,7 +195,10 @@ struct Kernels {
 
     // See elementwise.hpp.
     Elementwise exp, expm1, log, log1p, log2;
+    // See descents.hpp.
     void (*adam)(const AdamRun *, ptrdiff_t n_params);
+    void (*add_squares)(const double *theta, const double *kept, double strength,
+                        ptrdiff_t n_params, double *gradient, double *products);
 
     // See products.hpp.
     void (*products)(const double *rows, ptrdiff_t count, ptrdiff_t stride, ptrdiff_t n,

@@ -101,7 +101,7 @@ struct NarrowSampler {
     uint64_t seed;
 };
 
-// A run of Adam, see adam.hpp: its parameters, and numbers of this step.
+// A run of Adam, see descents.hpp: its parameters, and numbers of this step.
 struct AdamRun {
     const double *theta, *gradient;
     double *mean, *squares, *out;

@@ -95,17 +95,14 @@ cdef double loss_of_lane(const Plan *plan, const Workspace *work, Py_ssize_t pla
     return mean + penalty if plan.l2 > 0 else mean
 
 
-cdef void write_gradient(const Plan *plan, const Workspace *work, Py_ssize_t tile, Py_ssize_t lane,
-                         const real *thetas, double *gradient) noexcept nogil:
-    """Write the means of a candidate's gradient, and add the penalty's."""
+cdef void finish_gradient(const Plan *plan, const Workspace *work, Py_ssize_t lane,
+                          const real *thetas, double *gradient) noexcept nogil:
+    """Add the penalty's gradient to the means of a candidate's, those that are lost found anew."""
     cdef CarefulSum *again = <CarefulSum *>work.scratch
-    cdef Py_ssize_t j, i
-    # Networks are asked without l2 by descents: whether an entry is a bias takes a division.
+    cdef Py_ssize_t j
     cdef bint is_lost = False, has_penalty = plan.network == NULL or plan.l2 > 0
     cdef double slope
     for j in range(plan.n_params):
-        i = (tile * plan.n_params + j) * plan.lanes + lane
-        gradient[j] = work.gradient_high[i]
         is_lost = is_lost or not isfinite(gradient[j])
     if is_lost and plan.network == NULL:
         mean_again(plan, work, thetas + lane, again)
@@ -121,24 +118,26 @@ cdef void write_gradient(const Plan *plan, const Workspace *work, Py_ssize_t til
 cdef void write_results(const Plan *plan, const Workspace *work, Py_ssize_t tile,
                         const real *thetas) noexcept nogil:
     """Write the losses and the gradients of a tile, penalties included."""
-    cdef Py_ssize_t lane, candidate, i, size = plan.n_params * plan.lanes
-    cdef double *high = work.gradient_high + tile * size
-    cdef const double *low = work.gradient_low + tile * size
-    cdef double weight = plan.total_weight, added = 0
-    if plan.gradients != NULL:  # all lanes at once: the totals become means
-        for i in range(size):
-            high[i] = (high[i] + low[i]) / weight
-    for lane in range(plan.lanes):
-        candidate = (work.first_tile + tile) * plan.lanes + lane
-        if candidate >= plan.n_candidates:
-            break
+    cdef Py_ssize_t size = plan.n_params * plan.lanes, lane
+    cdef Py_ssize_t first = (work.first_tile + tile) * plan.lanes
+    cdef Py_ssize_t count = min(plan.lanes, plan.n_candidates - first)
+    cdef double *gradients = NULL
+    cdef double added = 0
+    cdef bint is_finished = False
+    if plan.gradients != NULL:
+        gradients = plan.gradients + first * plan.n_params
+        is_finished = plan.kernels.write_means(
+            work.gradient_high + tile * size, work.gradient_low + tile * size, plan.n_params,
+            plan.lanes, count, plan.total_weight, gradients)
+        # Descents ask networks without l2: there is nothing to add.
+        is_finished = is_finished and plan.network != NULL and plan.l2 == 0
+    for lane in range(count):
         if plan.l2 > 0:
             added = penalty(plan, thetas, lane)
-        plan.losses[candidate] = loss_of_lane(plan, work, tile * plan.lanes + lane, thetas + lane,
-                                              added)
-        if plan.gradients != NULL:
-            write_gradient(plan, work, tile, lane, thetas,
-                           plan.gradients + candidate * plan.n_params)
+        plan.losses[first + lane] = loss_of_lane(plan, work, tile * plan.lanes + lane,
+                                                 thetas + lane, added)
+        if plan.gradients != NULL and not is_finished:
+            finish_gradient(plan, work, lane, thetas, gradients + lane * plan.n_params)
 
 
 cdef void finish_tile(const Plan *plan, const Workspace *work, Py_ssize_t tile) noexcept nogil:

@@ -187,6 +187,8 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         void (*turn_panels)(const Packing *, Py_ssize_t, Py_ssize_t, void *) noexcept nogil
         void (*pack_thetas)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                             void *) noexcept nogil
+        bint (*write_means)(const double *, const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                            double, double *) noexcept nogil
         void (*draw)(const Sampler *, uint64_t, Py_ssize_t, void *, double *) noexcept nogil
         int (*draw_narrow)(const NarrowSampler *, uint64_t, float *,
                            unsigned int *) noexcept nogil
@@ -296,6 +298,8 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         Elementwise log1p
         Elementwise log2
         void (*adam)(const AdamRun *, Py_ssize_t) noexcept nogil
+        void (*add_squares)(const double *, const double *, double, Py_ssize_t, double *,
+                            double *) noexcept nogil
         void (*products)(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double *, int,
                          double *) noexcept nogil
         void (*spread_pairs)(const PairGram *, const float *, Py_ssize_t, float *) noexcept nogil

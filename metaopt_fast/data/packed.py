@@ -188,7 +188,19 @@ class Packed:
         target = np.arange(len(rows)) + np.repeat(first_panel * PANEL_ROWS - starts, sizes)
         n_positions, itemsize = PANEL_ROWS * int(n_panels.sum()), np.dtype(self.dtype).itemsize
         panels = self.memory.zeros(n_positions * self.n_columns * itemsize)
-        self._copy(rows, panels, target)
+        row_at = np.full(n_positions, -1, np.intp)
+        row_at[target] = np.arange(len(rows))
+        self.numbers(rows).pack(
+            row_at,
+            None,
+            None,
+            1.0,
+            np.arange(0, n_positions // PANEL_ROWS, BLOCK_ROWS // PANEL_ROWS),
+            self.n_columns,
+            self.dtype == "float32",
+            panels,
+            n_threads=1,
+        )
 
         labels = np.zeros(n_positions, self.labels.dtype)
         labels[target] = self.origin.labels[rows]
@@ -202,6 +214,7 @@ class Packed:
             row_weights.view(self.dtype)[target] = weights
 
         blocks_of = {size: _blocks(size) for size in set(sizes.tolist())}
+        own = {name: getattr(self, name) for name in self.__slots__}
         parts, panel_bytes = [], PANEL_ROWS * itemsize
         for batch, start, first, count in zip(
             batches, starts.tolist(), first_panel.tolist(), n_panels.tolist(), strict=True
@@ -210,35 +223,28 @@ class Packed:
             first_panels, block_rows = blocks_of[len(batch)]
             own_labels = labels[first * PANEL_ROWS : (first + count) * PANEL_ROWS]
             parts.append(
-                replace(
-                    self,
-                    n_samples=len(batch),
-                    labels=own_labels,
-                    panels=_bytes(panels, first, count, panel_bytes * self.n_columns),
-                    row_weights=None
-                    if row_weights is None
-                    else _bytes(row_weights, first, count, panel_bytes),
-                    first_panel=first_panels,
-                    block_rows=block_rows,
-                    block_weights=np.ones(len(block_rows)),
-                    total_weight=float(len(batch))
-                    if own_weights is None
-                    else math.fsum(own_weights),
-                    origin=Origin(np.arange(len(batch)), own_labels[: len(batch)], own_weights),
+                type(self)(
+                    **own
+                    | {
+                        "n_samples": len(batch),
+                        "labels": own_labels,
+                        "panels": _bytes(panels, first, count, panel_bytes * self.n_columns),
+                        "row_weights": None
+                        if row_weights is None
+                        else _bytes(row_weights, first, count, panel_bytes),
+                        "first_panel": first_panels,
+                        "block_rows": block_rows,
+                        "block_weights": np.ones(len(block_rows)),
+                        "total_weight": float(len(batch))
+                        if own_weights is None
+                        else math.fsum(own_weights.tolist()),
+                        "origin": Origin(
+                            np.arange(len(batch)), own_labels[: len(batch)], own_weights
+                        ),
+                    }
                 )
             )
         return parts
-
-    def _copy(self, rows: IndexArray, panels: npt.NDArray[np.uint8], target: IndexArray) -> None:
-        """Copy rows of X to positions in other panels."""
-        source = self._panels()
-        filled = panels.view(self.dtype).reshape(-1, self.n_columns, PANEL_ROWS)
-        for first in range(0, len(rows), CHUNK_ROWS):
-            into = target[first : first + CHUNK_ROWS]
-            at = self.origin.positions[rows[first : first + CHUNK_ROWS]]
-            filled[into // PANEL_ROWS, :, into % PANEL_ROWS] = source[
-                at // PANEL_ROWS, :, at % PANEL_ROWS
-            ]
 
     def _panels(self) -> Array:
         return self.panels.view(self.dtype).reshape(-1, self.n_columns, PANEL_ROWS)

@@ -183,6 +183,7 @@ class Adam(Rule):
     power2: Float64Array
     mean: Float64Array
     squares: Float64Array
+    numbers: Float64Array  # as the kernel wants them: each run's
 
     def __init__(
         self,
@@ -195,27 +196,20 @@ class Adam(Rule):
         self.beta1, self.beta2 = betas
         self.power1, self.power2 = np.ones_like(self.beta1), np.ones_like(self.beta2)
         self.mean, self.squares = np.zeros((2, *shape))
+        self.numbers = np.empty((shape[0], 7))
+        columns = (self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, eps)
+        for k, column in enumerate(columns):
+            self.numbers[:, k : k + 1] = column
 
     def step(self, theta: Float64Array, gradient: Float64Array) -> Float64Array:
         # Products, not powers: those may differ between one number and a vector of them.
         self.power1 *= self.beta1
         self.power2 *= self.beta2
-        numbers = np.empty((len(theta), 7))
-        for k, column in enumerate(
-            (
-                self.beta1,
-                1 - self.beta1,
-                self.beta2,
-                1 - self.beta2,
-                self.eps,
-                np.sqrt(1 - self.power2),
-                self.learning_rate / (1 - self.power1),
-            )
-        ):
-            numbers[:, k : k + 1] = column
+        self.numbers[:, 5:6] = np.sqrt(1 - self.power2)
+        self.numbers[:, 6:7] = self.learning_rate / (1 - self.power1)
         theta, gradient = np.ascontiguousarray(theta), np.ascontiguousarray(gradient)
         step = np.empty_like(theta)
-        _kernels.adam(numbers, theta, gradient, self.mean, self.squares, step)
+        _kernels.adam(self.numbers, theta, gradient, self.mean, self.squares, step)
         return step
 
 

@@ -31,7 +31,7 @@ class HeldOut:
         inside = np.maximum.reduce(np.abs(theta), axis=1) <= self.largest
         losses = np.full(len(theta), np.inf)
         if inside.any():
-            found = batch_loss(self.objective, theta[inside])
+            found = batch_loss(self.objective, theta if inside.all() else theta[inside])
             losses[inside] = np.where(np.isfinite(found), found, np.inf)
         return losses
 

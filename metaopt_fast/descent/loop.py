@@ -47,9 +47,11 @@ class Evaluation:
     """
 
     penalty: Penalty | None
+    kept: Float64Array | None
 
     def __init__(self, objective: Any, penalty: Penalty | None) -> None:
         self.objective, self.penalty = objective, penalty
+        self.kept = None if penalty is None else penalty.kept(int(objective.n_params))
         self.is_batched: bool = is_batch_differentiable(objective)
         self.is_built_in: bool = self.is_batched and is_built_in(objective)
         self.largest: float = largest_of(objective)
@@ -78,12 +80,9 @@ class Evaluation:
             loss, gradient = np.full(len(theta), np.inf), np.full(theta.shape, np.inf)
             if inside.any():
                 loss[inside], gradient[inside] = self._ask(objective, theta[inside])
-        if self.penalty is not None:
+        if self.penalty is not None and self.kept is not None:
             with np.errstate(all="ignore"):
-                more, pull = self.penalty.value_gradient(theta)
-                more += loss
-                pull += gradient
-            return more, pull
+                self.penalty.add_to(loss, gradient, theta, self.kept)
         return loss, gradient
 
     def _ask(self, objective: Any, theta: Float64Array) -> tuple[Float64Array, Float64Array]:
@@ -95,7 +94,10 @@ class Evaluation:
         if self.is_batched if is_same else is_batch_differentiable(objective):
             losses, gradients = objective.batch_loss_gradient(theta)
             # Copies: the objective may use its arrays again.
-            loss, gradient = np.array(losses, np.float64), np.array(gradients, np.float64)
+            loss, gradient = (
+                np.array(losses, np.float64),
+                np.array(gradients, np.float64, order="C"),
+            )
             if gradient.shape == theta.shape:
                 return loss, gradient
             raise ValueError(

@@ -48,7 +48,7 @@ class Schedule(ABC):
     def rates(self, count: int, first: Float64Array) -> Float64Array:
         """Return the rates after `count` steps, given the first ones, in an array of any shape.
 
-        Overflow is a rate of infinity: callers ignore what NumPy says of it.
+        Overflow is a rate of infinity: callers ignore NumPy's warning of it.
         """
 
 
@@ -129,20 +129,20 @@ def cosine_decay(
 ) -> Schedule:
     """Return a learning rate that falls along half a wave of the cosine.
 
-    After t steps, T = `decay_steps`, it is
-    init_value ((1 - alpha) ((1 + cos(pi min(t, T) / T)) / 2)^exponent + alpha): optax's
-    cosine_decay_schedule, for `learning_rate=` of `gradient_descent`.
+    After t of T = `decay_steps` steps it is
+    init_value ((1 - alpha) ((1 + cos(pi t / T)) / 2)^exponent + alpha), and stays there after T:
+    optax's cosine_decay_schedule, for `learning_rate=` of `gradient_descent`.
 
     Parameters
     ----------
     init_value : float or array_like of shape (K,)
         The first rate, > 0, or that of each of K descents.
     decay_steps : int
-        Steps until it has fallen; a mini-batch is a step.
+        Steps until the last rate is reached; a mini-batch is a step.
     alpha : float, default 0
-        What is left of it at last, as a part of the first one.
+        The last rate, as a part of the first one, >= 0.
     exponent : float, default 1
-        Power of the wave.
+        Power that the wave is raised to, >= 0.
 
     Returns
     -------
@@ -181,7 +181,7 @@ def exponential_decay(
     staircase: bool = False,
     end_value: float | None = None,
 ) -> Schedule:
-    """Return a learning rate that is multiplied by the same factor again and again.
+    """Return a learning rate that is multiplied by one factor in each of equal numbers of steps.
 
     After t steps it is init_value decay_rate^(max(t - transition_begin, 0) / transition_steps):
     optax's exponential_decay, for `learning_rate=` of `gradient_descent`.
@@ -197,9 +197,9 @@ def exponential_decay(
     transition_begin : int, default 0
         Steps before it begins to fall.
     staircase : bool, default False
-        Whether it falls at once after each `transition_steps`, the exponent rounded down.
+        Whether it changes all at once after each `transition_steps`: the exponent is rounded down.
     end_value : float, optional
-        Bound of the rate: the least, or, with a factor of at least 1, the largest.
+        Bound of the rate, >= 0: the least rate, or, with a factor of at least 1, the largest.
 
     Returns
     -------
@@ -240,8 +240,8 @@ def piecewise_constant(
     init_value : float or array_like of shape (K,)
         The first rate, > 0, or that of each of K descents.
     boundaries_and_scales : dict of int to float, optional
-        Factors, >= 0, by the number of steps before the first that they are for; a mini-batch is a
-        step.
+        Factors, >= 0, by numbers of steps: each is for all rates after so many steps; a mini-batch
+        is a step.
 
     Returns
     -------

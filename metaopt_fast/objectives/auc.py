@@ -19,10 +19,10 @@ from metaopt_fast.objectives.base import (
     LinearData,
     sampled_by_batches,
 )
-from metaopt_fast.samplers.base import BATCH_NUMBERS, MAX_INDEX, MAX_SEED, BuiltInSampler, allocate
+from metaopt_fast.samplers.base import BATCH_NUMBERS, BuiltInSampler, allocate
 from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.frames import frame_names
-from metaopt_fast.validation.values import check_integer, check_threshold
+from metaopt_fast.validation.values import check_integer
 
 MAX_BINS = 65536
 
@@ -204,12 +204,8 @@ class AUCObjective(LinearData):
         Where the estimate, less the bound of its error, is above the threshold, nothing is sorted.
         As `LogisticLoss.pruned_loss`; the fraction of pairs that are computed is always 1.
         """
-        threshold = check_threshold(threshold)
-        seed = check_integer("seed", seed, 0, MAX_SEED)
-        start = check_integer("start", start, 0, MAX_INDEX)
-        count = check_integer("count", count, 1, MAX_INDEX - start)
-        if not isinstance(candidates, BuiltInSampler):
-            candidates = self._counted(candidates, count)
+        asked = self._checked_below(candidates, seed, start, count, threshold)
+        candidates, seed, start, count, threshold = asked
         losses = allocate(count)
         size = max(1, BATCH_NUMBERS // self.n_params)
         for first in range(0, count, size):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from typing import Any, Self, TypeGuard, cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Self, TypeAlias, TypeGuard, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,15 +19,17 @@ from metaopt_fast.data.storage import StoragePath
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.machine import threads_of
 from metaopt_fast.objectives.penalties import L2, Penalty
-from metaopt_fast.samplers.base import BuiltInSampler
+from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED, BuiltInSampler, allocate
 from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.frames import as_numbers
 from metaopt_fast.validation.values import (
     as_real_array,
     check_dtype,
     check_flag,
+    check_integer,
     check_n_threads,
     check_number,
+    check_threshold,
     describe,
     to_float64,
 )
@@ -41,8 +43,13 @@ SMALLEST_SHARD, LARGEST_SHARD = 64, 2**18
 # What is made anew from the packed rows in each process, and never pickled.
 OF_PROCESS = ("_rows", "_screening")
 
-
 DOUBLE = np.dtype(np.float64)
+
+# Writes losses up to a threshold, of candidates, a seed, a start and it; returns the part of the
+# (row, candidate) pairs that it computed, or less than 0 where a theta is not finite.
+EvaluateBelow: TypeAlias = Callable[
+    [BuiltInSampler | Float64Array, int, int, float, Float64Array], float
+]
 
 
 def _is_ready(array: npt.ArrayLike) -> TypeGuard[Float64Array]:
@@ -210,15 +217,27 @@ class LinearData(ABC):
             )
         return to_float64(thetas)
 
-    def _counted(self, candidates: npt.ArrayLike, count: int) -> Float64Array:
-        """Return candidates that are given as thetas, `count` of them."""
-        thetas = self._many(candidates, "candidates")
-        if len(thetas) != count:
-            raise ValueError(
-                f"candidates has {len(thetas)} rows, but count is {count}: pass as many rows as "
-                "count says."
-            )
-        return thetas
+    def _checked_below(
+        self,
+        candidates: BuiltInSampler | npt.ArrayLike,
+        seed: int,
+        start: int,
+        count: int,
+        threshold: float,
+    ) -> tuple[BuiltInSampler | Float64Array, int, int, int, float]:
+        """Return the arguments of `pruned_loss`, checked."""
+        threshold = check_threshold(threshold)
+        seed = check_integer("seed", seed, 0, MAX_SEED)
+        start = check_integer("start", start, 0, MAX_INDEX)
+        count = check_integer("count", count, 1, MAX_INDEX - start)
+        if not isinstance(candidates, BuiltInSampler):
+            candidates = self._many(candidates, "candidates")
+            if len(candidates) != count:
+                raise ValueError(
+                    f"candidates has {len(candidates)} rows, but count is {count}: pass as many "
+                    "rows as count says."
+                )
+        return candidates, seed, start, count, threshold
 
     def _check_n_params(self, name: str, unit: str, given: int, wanted: str) -> None:
         if given != self.n_params:
@@ -267,6 +286,18 @@ class PenalisedLoss(LinearData):
         if gradient is not None:
             gradient[:] = gradients[0]
         return float(losses[0])
+
+    def _losses_below(self, evaluate: EvaluateBelow, *asked: Any) -> tuple[Float64Array, float]:
+        """Return what `pruned_loss` does of its arguments, by a function that evaluates."""
+        candidates, seed, start, count, threshold = self._checked_below(*asked)
+        losses = allocate(count)
+        fraction = evaluate(candidates, seed, start, threshold, losses)
+        if fraction < 0:
+            raise ValueError(
+                f"candidates has one that is not finite in {self.dtype}: pass finite thetas, or a "
+                "sampler of smaller numbers."
+            )
+        return losses, fraction
 
     @classmethod
     def from_batches(

@@ -15,14 +15,12 @@ from metaopt_fast.metrics import METRICS, RATES, known, parts_of_rate
 from metaopt_fast.objectives.base import sampled_by_batches
 from metaopt_fast.objectives.counts import ConfusionCounts
 from metaopt_fast.objectives.limits import exact_gaps, largest_gaps
-from metaopt_fast.samplers.base import BATCH_NUMBERS, MAX_INDEX, MAX_SEED, BuiltInSampler, allocate
+from metaopt_fast.samplers.base import BATCH_NUMBERS, BuiltInSampler, allocate
 from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.identity import Names
 from metaopt_fast.validation.overrides import may_ask
 from metaopt_fast.validation.values import (
-    check_integer,
     check_number,
-    check_threshold,
     describe,
     to_float64,
 )
@@ -178,12 +176,8 @@ class CountObjective:
         Where the metric is a sum of costs of errors, a candidate is dropped as soon as its errors
         so far cost more than the threshold. As `LogisticLoss.pruned_loss`.
         """
-        threshold = check_threshold(threshold)
-        seed = check_integer("seed", seed, 0, MAX_SEED)
-        start = check_integer("start", start, 0, MAX_INDEX)
-        count = check_integer("count", count, 1, MAX_INDEX - start)
-        if not isinstance(candidates, BuiltInSampler):
-            candidates = self.confusion._counted(candidates, count)
+        asked = self.confusion._checked_below(candidates, seed, start, count, threshold)
+        candidates, seed, start, count, threshold = asked
         losses, computed = allocate(count), 0.0
         size = max(1, BATCH_NUMBERS // self.n_params)
         for first in range(0, count, size):

@@ -26,7 +26,7 @@ from metaopt_fast.data.subsets import minibatches, subset
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.base import PenalisedLoss, check_sampler
 from metaopt_fast.objectives.penalties import Penalty, WeightsL2
-from metaopt_fast.samplers.base import MAX_INDEX, MAX_SEED, BuiltInSampler, allocate
+from metaopt_fast.samplers.base import MAX_SEED, BuiltInSampler
 from metaopt_fast.samplers.independent import Uniform
 from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.frames import frame_names
@@ -34,7 +34,6 @@ from metaopt_fast.validation.values import (
     check_integer,
     check_n_threads,
     check_number,
-    check_threshold,
     describe,
 )
 
@@ -328,25 +327,22 @@ class NetworkLoss(PenalisedLoss):
         Rows' losses are never negative: a candidate is dropped as soon as those summed so far
         exceed the threshold, by more than a bound of their rounding. As `LogisticLoss.pruned_loss`.
         """
-        threshold = check_threshold(threshold)
-        seed = check_integer("seed", seed, 0, MAX_SEED)
-        start = check_integer("start", start, 0, MAX_INDEX)
-        count = check_integer("count", count, 1, MAX_INDEX - start)
+        return self._losses_below(self._evaluate_below, candidates, seed, start, count, threshold)
+
+    def _evaluate_below(
+        self,
+        candidates: BuiltInSampler | Float64Array,
+        seed: int,
+        start: int,
+        threshold: float,
+        losses: Float64Array,
+    ) -> float:
         draws, thetas = None, None
         if isinstance(candidates, BuiltInSampler):
             draws = candidates.drawn(seed, self.n_params)
         else:
-            thetas = self._counted(candidates, count)
-        losses = allocate(count)
-        fraction = self._rows.evaluate_below(
-            thetas, draws, start, threshold, losses, self._threads()
-        )
-        if fraction < 0:
-            raise ValueError(
-                f"candidates has one that is not finite in {self.dtype}: pass finite thetas, or a "
-                "sampler of smaller numbers."
-            )
-        return losses, fraction
+            thetas = candidates
+        return self._rows.evaluate_below(thetas, draws, start, threshold, losses, self._threads())
 
     def _evaluate(self, thetas: Float64Array, *, gradient: bool) -> tuple[Float64Array, Any]:
         losses = np.empty(len(thetas))

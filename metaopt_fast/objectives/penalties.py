@@ -13,6 +13,7 @@ from typing import Self
 
 import numpy as np
 
+import metaopt_fast._kernels as _kernels
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray
 
 
@@ -65,6 +66,23 @@ class Penalty(ABC):
     def value_gradient(self, thetas: Float64Array) -> tuple[Float64Array, Float64Array]:
         """Return the values, shape (K,), and the gradients, shape (K, n_params)."""
 
+    def kept(self, n_params: int) -> Float64Array:
+        """Return 1 for each parameter that is penalised, 0 for the others."""
+        found: Float64Array = self.penalised(np.ones((1, n_params)))[0]
+        return found
+
+    def add_to(
+        self,
+        losses: Float64Array,
+        gradients: Float64Array,
+        thetas: Float64Array,
+        kept: Float64Array,
+    ) -> None:
+        """Add values and gradients to those of a loss, arrays in C order."""
+        values, slopes = self.value_gradient(thetas)
+        losses += values
+        gradients += slopes
+
     @abstractmethod
     def change(self, to: Self, thetas: Float64Array) -> tuple[Float64Array, Float64Array]:
         """Return how much values and gradients are larger with the strengths of another one."""
@@ -95,6 +113,22 @@ class L2(Penalty):
         # Pairwise, whatever the number of models. Half of a product may be in the range alone.
         values: Float64Array = np.add.reduce(gradients * (thetas / 2), axis=1)
         return values, gradients
+
+    def add_to(
+        self,
+        losses: Float64Array,
+        gradients: Float64Array,
+        thetas: Float64Array,
+        kept: Float64Array,
+    ) -> None:
+        # In one pass of compiled code, with the same bits: NumPy takes eight, which is half of the
+        # time that a mini-batch of small networks takes.
+        strengths, products = self.strengths, np.empty(thetas.shape)
+        if len(strengths) < len(thetas):
+            strengths = np.full(len(thetas), strengths[0])
+        thetas = np.ascontiguousarray(thetas)
+        _kernels.add_squares(thetas, kept, strengths, gradients, products)
+        losses += np.add.reduce(products, axis=1)
 
     def change(self, to: Self, thetas: Float64Array) -> tuple[Float64Array, Float64Array]:
         more, thetas = to.strengths - self.strengths, self.penalised(thetas)

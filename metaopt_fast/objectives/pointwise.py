@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -32,7 +33,6 @@ from metaopt_fast.validation.values import (
     check_integer,
     check_n_threads,
     check_number,
-    check_threshold,
 )
 
 # Visits (see `_kernels.work`) of a batch from which bounds of its losses pay: an evolution of 256
@@ -212,22 +212,14 @@ class PointwiseLoss(PenalisedLoss):
         fraction : float
             The part of the (row, candidate) pairs that was computed, in either precision.
         """
-        threshold = check_threshold(threshold)
-        seed = check_integer("seed", seed, 0, MAX_SEED)
-        start = check_integer("start", start, 0, MAX_INDEX)
-        count = check_integer("count", count, 1, MAX_INDEX - start)
-        if not isinstance(candidates, BuiltInSampler):
-            candidates = self._counted(candidates, count)
-        losses = allocate(count)
-        fraction = self._screening.evaluate(
-            candidates, seed, start, threshold, losses, self._threads()
+        return self._losses_below(
+            partial(self._screening.evaluate, n_threads=self._threads()),
+            candidates,
+            seed,
+            start,
+            count,
+            threshold,
         )
-        if fraction < 0:
-            raise ValueError(
-                f"candidates has one that is not finite in {self.dtype}: pass finite thetas, or a "
-                "sampler of smaller numbers."
-            )
-        return losses, fraction
 
     @shielded
     def lipschitz(self) -> float:

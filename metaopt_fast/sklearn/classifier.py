@@ -57,6 +57,11 @@ class CheckedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     l1_ratio: float = 0.0  # of an estimator without this parameter
     takes_sparse: ClassVar[bool] = True
 
+    def _set_parameters(self, given: Mapping[str, Any]) -> None:
+        """Set the parameters, given the local names of the constructor."""
+        for name in self._get_param_names():
+            setattr(self, name, given[name])
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = not self.l1_ratio

@@ -121,6 +121,8 @@ class NetworkClassifier(CheckedClassifier):
 
     takes_sparse = False
 
+    max_iter: int
+    random_state: Any
     thetas_: Float64Array
     losses_: Float64Array
     loss_: float
@@ -150,21 +152,7 @@ class NetworkClassifier(CheckedClassifier):
         dtype: str = "float32",
         n_threads: int | None = None,
     ) -> None:
-        self.n_hidden = n_hidden
-        self.activation = activation
-        self.n_starts = n_starts
-        self.ensemble_size = ensemble_size
-        self.l2 = l2
-        self.learning_rate_init = learning_rate_init
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.random_state = random_state
-        self.dtype = dtype
-        self.n_threads = n_threads
+        self._set_parameters(locals())
 
     def fit(self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: Any = None) -> Self:
         """Train on X of shape (n_samples, n_features) and labels y of shape (n_samples,).

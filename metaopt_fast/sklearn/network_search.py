@@ -20,22 +20,6 @@ from metaopt_fast.sklearn.network import (
     seed_of,
 )
 
-# Parameters of `NetworkClassifier` that a search has, too, and hands over.
-SHARED = (
-    "n_hidden",
-    "activation",
-    "n_starts",
-    "ensemble_size",
-    "batch_size",
-    "max_iter",
-    "early_stopping",
-    "validation_fraction",
-    "n_iter_no_change",
-    "tol",
-    "dtype",
-    "n_threads",
-)
-
 
 class NetworkSearchCV(CandidateSearch):
     """Search of learning rates and penalties of small networks by cross-validation, all at once.
@@ -99,7 +83,7 @@ class NetworkSearchCV(CandidateSearch):
     takes_sparse = False
     names = ("learning_rate_init", "l2", "n_hidden", "activation")
 
-    cv_results_: dict[str, Any]
+    scoring: str | Sequence[str] | Mapping[str, str]
     n_splits_: int
     multimetric_: bool
     n_iter_: int
@@ -127,24 +111,7 @@ class NetworkSearchCV(CandidateSearch):
         dtype: str = "float32",
         n_threads: int | None = None,
     ) -> None:
-        self.n_iter = n_iter
-        self.candidates = candidates
-        self.cv = cv
-        self.scoring = scoring
-        self.refit = refit
-        self.random_state = random_state
-        self.n_hidden = n_hidden
-        self.activation = activation
-        self.n_starts = n_starts
-        self.ensemble_size = ensemble_size
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.dtype = dtype
-        self.n_threads = n_threads
+        self._set_parameters(locals())
 
     def fit(
         self, X: npt.ArrayLike, y: npt.ArrayLike, sample_weight: Any = None, groups: Any = None
@@ -184,7 +151,8 @@ class NetworkSearchCV(CandidateSearch):
 
     def _unfitted_best(self, seed: int) -> NetworkClassifier:
         """Return the estimator of the best candidate, which knows the columns and the classes."""
-        settings = {name: getattr(self, name) for name in SHARED}
+        own, known = self.get_params(), NetworkClassifier._get_param_names()
+        settings = {name: own[name] for name in known if name in own}
         best = NetworkClassifier(**{**settings, **self.best_params_, "random_state": seed})
         for name in ("classes_", "n_features_in_", "feature_names_in_"):
             if hasattr(self, name):

@@ -60,6 +60,14 @@ class Tables:
         sides = np.minimum(counter.side_values(), splits.min(axis=2))
         return cls(sides, splits)
 
+    def seconds(self, counter: Counter, root: int) -> Int32Array:
+        """Return what the subtrees below a root are worth by the features that split them, [side,
+        feature]."""
+        if self.splits is not None:
+            return self.splits[:, root]
+        leaves = counter.cell_values(counter.pairs(root, root + 1), root)[:, 0]
+        return np.stack([leaves[0] + leaves[1], leaves[2] + leaves[3]])
+
 
 def _best_splits(counter: Counter, pairs: Int32Array) -> Int32Array:
     """Return the least cost of each pair, [sides, feature, other], when a third feature splits it:
@@ -93,13 +101,13 @@ def grow(rows: LabelledRows, depth: int, n_threads: int) -> dict[int, int]:
     if root is None:
         return chosen
     chosen[0] = root
+    seconds = tables.seconds(counter, root)
     for position, part, side in _parts(rows, 0, root, everything):
-        if tables.splits is None:
-            _split_last(rows, position, part, chosen)
+        second = _choose(rows, part, seconds[side].astype(np.int64))
+        if second is None:
             continue
-        second = _choose(rows, part, tables.splits[side, root].astype(np.int64))
-        if second is not None:
-            chosen[position] = second
+        chosen[position] = second
+        if depth == 3:
             for below, some, _ in _parts(rows, position, second, part):
                 _split_last(rows, below, some, chosen)
     return chosen

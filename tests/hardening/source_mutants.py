@@ -2089,10 +2089,31 @@ MUTANTS = [
     ),
     Mutant(
         "squares of gradients decay as gradients do",
-        "src/adam.hpp",
+        "src/descents.hpp",
         "g * g * a.rest2",
         "g * g * a.rest1",
         "optimizers",
+    ),
+    Mutant(
+        "biases of networks are penalised where gradients are added",
+        "src/descents.hpp",
+        "kept[j] != 0 ? theta[j] : 0",
+        "theta[j]",
+        "penalties",
+    ),
+    Mutant(
+        "lanes and parameters of gradients change places",
+        "src/thetas.hpp",
+        "store(gradients + (l + i) * n_params + j, square[i])",
+        "store(gradients + (l + W - 1 - i) * n_params + j, square[i])",
+        "network",
+    ),
+    Mutant(
+        "the lanes behind the last square of thetas are empty",
+        "src/thetas.hpp",
+        "for (ptrdiff_t l = j < n_squares ? n_turned : 0; l < count; l++)\n            to[",
+        "for (ptrdiff_t l = j < n_squares ? count : 0; l < count; l++)\n            to[",
+        "network",
     ),
     Mutant(
         "weights of equal rows are those of one of them",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
 import metaopt_fast as mf
-from metaopt_fast.objectives.penalties import L2
+from metaopt_fast.objectives.penalties import L2, Penalty, WeightsL2
 
 STRENGTHS = np.array([0.0, 1e-3, 0.7, 40.0])
 
@@ -33,6 +33,33 @@ def test_l2_is_half_the_squares_of_what_is_penalised(thetas, strength, n_penalis
         assert value == pytest.approx(wanted, rel=1e-14, abs=1e-300)
         slopes = [strength * t for t in theta[:n_penalised]] + [0.0] * (4 - n_penalised)
         assert gradient.tolist() == slopes
+
+
+@given(
+    st.integers(1, 12).flatmap(
+        lambda n: st.lists(
+            st.lists(st.floats(allow_nan=False), min_size=2 * n + 3, max_size=2 * n + 3),
+            min_size=1,
+            max_size=3,
+        )
+    ),
+    st.sampled_from([0.0, 5e-324, 1e-3, 0.7, 1e300]),
+)
+def test_what_is_added_to_losses_has_the_bits_of_values_and_gradients(thetas, strength):
+    thetas = np.array(thetas)
+    losses, gradients = np.full(len(thetas), -0.0), -thetas
+    strengths, n = np.full(len(thetas), strength), thetas.shape[1]
+    penalties = [L2(strengths, n - 1), L2(strengths[:1], n)]
+    penalties.append(WeightsL2(strengths, (n - 5) // 2, 2))  # two units and one output
+    for penalty in penalties:
+        added, wanted = (losses.copy(), gradients.copy()), (losses.copy(), gradients.copy())
+        with np.errstate(all="ignore"):
+            penalty.add_to(*added, thetas, penalty.kept(n))
+            Penalty.add_to(penalty, *wanted, thetas, penalty.kept(n))
+        for ours, theirs in zip(added, wanted, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+            known = ~np.isnan(theirs)
+            np.testing.assert_array_equal(np.signbit(ours)[known], np.signbit(theirs)[known])
 
 
 @pytest.mark.parametrize("n_penalised", [4, 5])

@@ -108,7 +108,7 @@ def test_both_searches_find_the_same_penalty(capsys, picture):
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore:the network was still improving")
 def test_where_the_boundary_is_a_ring_networks_and_trees_err_less(capsys, picture):
-    figures = main_of("metamodels")(n_iter=4, n_samples=300)
+    figures = main_of("metamodels")(n_iter=4, n_samples=300, n_seeds=1)
     rates = {name: rate for (data, name), (rate, _, _) in figures.items() if data == "rings"}
     assert rates["network, 16 units"] < rates["logistic regression"] - 0.1
     assert rates["tree of 3 questions"] < rates["support vector machine"] - 0.1
