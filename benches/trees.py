@@ -63,7 +63,7 @@ def compare(name, X, y):
     from pystreed import STreeDClassifier
 
     features = BinaryFeatures.of(X, np.ones(len(X), np.int64), 10)
-    B = features.answers(np.arange(len(X)), 0, len(features)).astype(int)
+    B = features.answers(np.arange(len(X)), 0, len(features)).T.astype(int)
     for depth in (2, 3):
         times = [[], []]
 

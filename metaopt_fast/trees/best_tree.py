@@ -162,33 +162,32 @@ def find_trees(
         rows = LabelledRows(features, labels.codes[kept], sizes, class_costs, options.min_leaf)
         counts = rows.counts_of(np.arange(len(X)))
         check_total_cost(counts, class_costs, labels.values)
-        chosen = grow(rows, options.depth, options.n_threads)
-        trees.append(_tree_of(rows, options.depth, chosen, labels, names, named))
+        chosen = grow(rows, counts, options.depth, options.n_threads)
+        trees.append(_tree_of(rows, counts, options.depth, chosen, labels, names, named))
     return trees
 
 
 def _tree_of(
     rows: LabelledRows,
+    all_counts: Int64Array,
     depth: int,
     chosen: dict[int, int],
     labels: Labels,
     names: tuple[str, ...],
     named: bool,
 ) -> Tree:
-    """Return the tree of features that were chosen, with the counts of its rows."""
+    """Return the tree of features that were chosen, with the counts of its rows, given all."""
     features = rows.features
     splits: list[Split | None] = [None] * ((1 << depth) - 1)
     parts: dict[int, IndexArray] = {0: np.arange(len(rows.codes))}
     counts = np.zeros(((2 << depth) - 1, len(labels.values)), np.int64)
-    for position in range(len(counts)):
-        if position not in parts:
-            continue
-        part = parts[position]
-        counts[position] = rows.counts_of(part)
-        if position in chosen:
-            feature = chosen[position]
-            column = int(features.columns[feature])
-            splits[position] = Split(column, names[column], float(features.thresholds[feature]))
-            answers = features.answer(feature)[part]
-            parts[2 * position + 1], parts[2 * position + 2] = part[answers], part[~answers]
+    counts[0] = all_counts
+    for position, feature in sorted(chosen.items()):
+        part, yes, no = parts[position], 2 * position + 1, 2 * position + 2
+        column = int(features.columns[feature])
+        splits[position] = Split(column, names[column], float(features.thresholds[feature]))
+        answers = features.answer(feature)[part]
+        parts[yes], parts[no] = part[answers], part[~answers]
+        counts[yes] = rows.counts_of(parts[yes])
+        counts[no] = counts[position] - counts[yes]
     return Tree(depth, tuple(labels.values), names, tuple(splits), counts, rows.class_costs, named)

@@ -55,8 +55,9 @@ class LabelledRows:
         value = UNIT * (costs.sum(axis=0) - costs.max(axis=0)) + 1
         return np.where(counts.sum(axis=0) < self.min_leaf, IMPOSSIBLE, value)
 
-    def split_values(self, rows: IndexArray) -> Int64Array:
-        """Return what two leaves are worth that some rows are split into, by each feature."""
+    def split_values(self, rows: IndexArray, counts: Int64Array) -> Int64Array:
+        """Return what two leaves are worth that some rows are split into, by each feature, given
+        the rows of each class among them."""
         n_features, n_classes = len(self.features), len(self.class_costs)
         yes = np.zeros((n_classes, n_features), np.int64)
         of_class = [rows[self.codes[rows] == k] for k in range(n_classes)]
@@ -64,8 +65,8 @@ class LabelledRows:
             last = min(first + AT_ONCE, n_features)
             for k, some in enumerate(of_class):
                 answers = self.features.answers(some, first, last)
-                yes[k, first:last] = (answers * self.sizes[some, None]).sum(axis=0)
-        no = self.counts_of(rows)[:, None] - yes
+                yes[k, first:last] = (answers * self.sizes[some]).sum(axis=1)
+        no = counts[:, None] - yes
         return np.asarray(self.leaf_value(yes) + self.leaf_value(no), np.int64)
 
 
@@ -84,8 +85,9 @@ class Counter:
     singles: Int32Array
 
     @classmethod
-    def of(cls, rows: LabelledRows, n_threads: int) -> Self:
-        """Pack rows as bits: a segment for each bit of the sizes of each class."""
+    def of(cls, rows: LabelledRows, counts: Int64Array, n_threads: int) -> Self:
+        """Pack rows as bits: a segment for each bit of the sizes of each class, which has `counts`
+        rows."""
         features = rows.features
         stride = -(-len(features) // 16) * 16
         parts: list[IndexArray] = []
@@ -115,7 +117,6 @@ class Counter:
             rows.least,
         )
         n_quantities = len(rows.class_costs) + (rows.least > 0)
-        counts = rows.counts_of(np.arange(len(rows.codes)))
         totals = np.append(UNIT * rows.class_costs * counts, counts.sum())[:n_quantities]
         singles = np.empty((1, n_quantities, stride), np.int32)
         bits.count(np.array([-1], np.intp), singles, n_threads)
@@ -141,7 +142,10 @@ class Counter:
     def leaf_value(self, counts: Int32Array) -> Int32Array:
         """Return what leaves are worth of which [quantity, ...] was counted."""
         costs = counts if self.least == 0 else counts[:-1]
-        value = costs.sum(axis=0, dtype=np.int32) - costs.max(axis=0) + np.int32(1)
+        if len(costs) == 2:  # the sum less the greater one
+            value = np.minimum(costs[0], costs[1]) + np.int32(1)
+        else:
+            value = costs.sum(axis=0, dtype=np.int32) - costs.max(axis=0) + np.int32(1)
         if self.least > 0:
             value[counts[-1] < self.least] = IMPOSSIBLE
         return np.asarray(value, np.int32)
@@ -169,5 +173,5 @@ def _write_words(features: BinaryFeatures, part: IndexArray, words: npt.NDArray[
         last = min(first + AT_ONCE, len(features))
         having: BoolArray = np.zeros((last - first, 32 * len(words)), np.bool_)
         answers = features.answers(part, first, last)
-        having[:, : len(part)] = (answers != features.rare[first:last]).T
+        having[:, : len(part)] = answers != features.rare[first:last, None]
         words[:, first:last] = np.packbits(having, axis=1, bitorder="little").view("<u4").T

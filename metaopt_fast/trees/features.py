@@ -56,11 +56,12 @@ class BinaryFeatures:
         return len(self.columns)
 
     def answers(self, rows: IndexArray, first: int, last: int) -> BoolArray:
-        """Return the answers of some rows to features [first, last), shape (n_rows, n_features)."""
+        """Return the answers of some rows to features [first, last), shape (n_features, n_rows)."""
         columns = self.columns[first:last]
         low, high = int(columns[0]), int(columns[-1]) + 1
-        numbers = self.X[rows, low:high][:, columns - low]
-        return np.asarray(numbers <= self.thresholds[first:last])
+        # Column by column, whose copies are in one piece.
+        numbers = np.ascontiguousarray(self.X[rows, low:high].T)[columns - low]
+        return np.asarray(numbers <= self.thresholds[first:last, None])
 
     def answer(self, feature: int) -> BoolArray:
         """Return the answers of all rows to one feature."""

@@ -9,7 +9,7 @@ import numpy as np
 
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.trees.counting import IMPOSSIBLE, Counter, Int32Array, LabelledRows
-from metaopt_fast.typing import IndexArray, Int64Array
+from metaopt_fast.typing import Int64Array
 
 # Pairs of features whose leaves are valued together.
 PAIRS_AT_ONCE = 1 << 20
@@ -83,60 +83,53 @@ def _best_splits(counter: Counter, pairs: Int32Array) -> Int32Array:
     return np.ascontiguousarray(best.transpose(1, 0, 2)[:, :, :n])
 
 
-def grow(rows: LabelledRows, depth: int, n_threads: int) -> dict[int, int]:
-    """Return the features of the best tree by position: 0 the root, below i 2 i + 1, where the
-    answer is yes, and 2 i + 2. Positions that are not there are leaves, or below them.
+def grow(rows: LabelledRows, counts: Int64Array, depth: int, n_threads: int) -> dict[int, int]:
+    """Return the features of the best tree of rows, of which each class has `counts`.
+
+    They are by position: 0 the root, below i 2 i + 1, where the answer is yes, and 2 i + 2.
+    Positions that are not there are leaves, or below them.
 
     Of trees of one value, it is the one whose root has the lowest number, then the tree below its
     yes, then that below its no.
     """
-    everything = np.arange(len(rows.codes))
     if len(rows.features) == 0:
         return {}
-    counter = Counter.of(rows, n_threads)
+    counter = Counter.of(rows, counts, n_threads)
     tables = Tables.of(counter, depth)
     chosen: dict[int, int] = {}
     values = tables.sides[0].astype(np.int64) + tables.sides[1]
-    root = _choose(rows, everything, values)
+    root = _choose(int(rows.leaf_value(counts)), values)
     if root is None:
         return chosen
     chosen[0] = root
-    seconds = tables.seconds(counter, root)
-    for position, part, side in _parts(rows, 0, root, everything):
-        second = _choose(rows, part, seconds[side].astype(np.int64))
-        if second is None:
-            continue
-        chosen[position] = second
-        if depth == 3:
-            for below, some, _ in _parts(rows, position, second, part):
-                _split_last(rows, below, some, chosen)
+    leaves, seconds = counter.side_values()[:, root], tables.seconds(counter, root)
+    of_yes = int(not rows.features.rare[root])  # 1 is the rarer side
+    for position, side in ((1, of_yes), (2, 1 - of_yes)):
+        second = _choose(int(leaves[side]), seconds[side])
+        if second is not None:
+            chosen[position] = second
+    if depth == 3:
+        _split_last(rows, chosen)
     return chosen
 
 
-def _choose(rows: LabelledRows, part: IndexArray, values: Int64Array) -> int | None:
+def _choose(leaf: int, values: Int32Array | Int64Array) -> int | None:
     """Return the lowest feature of the least value; None if a leaf is worth no more."""
     feature = int(values.argmin())
-    is_better = int(values[feature]) < int(rows.leaf_value(rows.counts_of(part)))
-    return feature if is_better else None
+    return feature if int(values[feature]) < leaf else None
 
 
-def _parts(
-    rows: LabelledRows, position: int, feature: int, part: IndexArray
-) -> list[tuple[int, IndexArray, int]]:
-    """Return the positions below one that a feature splits, their rows, and which side of the
-    feature they are on: 1 is the rarer one."""
-    answers = rows.features.answer(feature)[part]
-    of_yes = int(not rows.features.rare[feature])
-    return [
-        (2 * position + 1, part[answers], of_yes),
-        (2 * position + 2, part[~answers], 1 - of_yes),
-    ]
-
-
-def _split_last(
-    rows: LabelledRows, position: int, part: IndexArray, chosen: dict[int, int]
-) -> None:
-    """Split the rows of a position that has leaves alone below it."""
-    feature = _choose(rows, part, rows.split_values(part))
-    if feature is not None:
-        chosen[position] = feature
+def _split_last(rows: LabelledRows, chosen: dict[int, int]) -> None:
+    """Split the rows of the positions that have leaves alone below them."""
+    parts = {0: np.arange(len(rows.codes))}
+    for position in sorted(chosen):
+        answers = rows.features.answer(chosen[position])[parts[position]]
+        for below, some in ((1, answers), (2, ~answers)):
+            parts[2 * position + below] = parts[position][some]
+    for position in (3, 4, 5, 6):
+        if position in parts:
+            part = parts[position]
+            counts = rows.counts_of(part)
+            feature = _choose(int(rows.leaf_value(counts)), rows.split_values(part, counts))
+            if feature is not None:
+                chosen[position] = feature

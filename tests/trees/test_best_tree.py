@@ -113,10 +113,10 @@ def test_thresholds_are_quantiles_of_the_rows_and_split_them(seed, n, n_values, 
     found = BinaryFeatures.of(X, sizes, count)
     assert found.thresholds.tolist() == reference.thresholds(X[:, 0], sizes, count)
     assert len(found) <= count
-    answers = found.answers(np.arange(n), 0, len(found)) if len(found) else np.zeros((n, 0))
-    assert answers.any(axis=0).all()
-    assert not answers.all(axis=0).any()
-    yes = (answers * sizes[:, None]).sum(axis=0)
+    answers = found.answers(np.arange(n), 0, len(found)) if len(found) else np.zeros((0, n))
+    assert answers.any(axis=1).all()
+    assert not answers.all(axis=1).any()
+    yes = (answers * sizes).sum(axis=1)
     assert (found.rare == (2 * yes > sizes.sum())).all()
 
 
@@ -197,7 +197,7 @@ def test_of_a_root_that_takes_long_some_seconds_at_a_time_are_split(wide, slice_
     sizes = np.ones(len(X), np.int64)
     features = BinaryFeatures.of(X, sizes, 5)
     rows = LabelledRows(features, y.astype(np.intp), sizes, np.ones(3, np.int64), 2)
-    counter = Counter.of(rows, 1)
+    counter = Counter.of(rows, rows.counts_of(np.arange(len(X))), 1)
     pairs = counter.pairs(0, len(features))
     whole, by_parts = (
         np.full((n_threads, len(features), 4, counter.stride), 2**31 - 1, np.int32)
@@ -259,7 +259,7 @@ def test_no_tree_of_scikit_learn_on_the_same_features_is_better(cancer):
     tree_module = pytest.importorskip("sklearn.tree")
     X, y, _ = cancer
     features = BinaryFeatures.of(X, np.ones(len(X), np.int64), 10)
-    B = features.answers(np.arange(len(X)), 0, len(features))
+    B = features.answers(np.arange(len(X)), 0, len(features)).T
     for depth in (2, 3):
         ours = mf.best_tree(X, y, depth=depth).n_errors
         theirs = tree_module.DecisionTreeClassifier(max_depth=depth, random_state=0).fit(B, y)
