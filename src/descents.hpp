@@ -27,12 +27,12 @@ inline void adam(const AdamRun *run, ptrdiff_t n_params) {
 
 // Adds the gradient of strength / 2 times the sum of the squares of a theta's entries that are
 // kept, 1 and not 0; products[j] sum to its value.
-inline void add_squares(const double *theta, const double *kept, double strength,
-                        ptrdiff_t n_params, double *__restrict gradient,
+inline void add_squares(const double *__restrict theta, const double *__restrict kept,
+                        double strength, ptrdiff_t n_params, double *__restrict gradient,
                         double *__restrict products) {
     for (ptrdiff_t j = 0; j < n_params; j++) {
         // Not a product with 0, which an infinite bias would make no number.
-        const double t = kept[j] != 0 ? theta[j] : 0, slope = strength * t;
+        const double x = theta[j], t = kept[j] != 0 ? x : 0, slope = strength * t;
         gradient[j] = slope + gradient[j];
         products[j] = slope * (t / 2);
     }

@@ -52,11 +52,11 @@ def adam(const double[:, ::1] numbers, const double[:, ::1] theta, const double[
 
 
 def add_squares(const double[:, ::1] thetas, const double[::1] kept, const double[::1] strengths,
-                double[:, ::1] gradients, double[:, ::1] products):
+                double[:, ::1] gradients, double[:, ::1] terms):
     """Add the gradients of strength / 2 times the sums of squares of what is kept of thetas; the
-    rows of `products` sum to their values."""
+    rows of `terms` sum to their values."""
     cdef const Kernels *kernels = table(0, False)
     cdef Py_ssize_t k
     for k in range(thetas.shape[0]):
         kernels.add_squares(&thetas[k, 0], &kept[0], strengths[k], thetas.shape[1],
-                            &gradients[k, 0], &products[k, 0])
+                            &gradients[k, 0], &terms[k, 0])

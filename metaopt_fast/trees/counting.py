@@ -153,13 +153,16 @@ class Counter:
     def cell_values(self, pairs: Int32Array, first: int) -> Int32Array:
         """Return what leaves of pairs are worth: [side of it, side of the other][feature, other],
         sides 1 and 0, as 2 * side + side."""
-        both = np.ascontiguousarray(np.moveaxis(pairs, 1, 0)[:, :, : self.n_features])
+        both = np.ascontiguousarray(pairs.transpose(1, 0, 2)[:, :, : self.n_features])
         one = self.singles[:, first : first + len(pairs), None]
         other = self.singles[:, None, : self.n_features]
         total = self.totals[:, None, None]
         only = one - both
         cells = (total - one - other + both, other - both, only, both)
-        return np.stack([self.leaf_value(cell) for cell in cells])
+        values = np.empty((4, len(pairs), self.n_features), np.int32)
+        for k, cell in enumerate(cells):
+            values[k] = self.leaf_value(cell)
+        return values
 
     def side_values(self) -> Int32Array:
         """Return what leaves of single features are worth: [side, feature]."""

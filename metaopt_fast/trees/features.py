@@ -80,18 +80,19 @@ def cuts_of(
     that are there twice have the cuts of rows that count twice.
     """
     if sizes is None:
-        values, below = np.sort(column), np.arange(1, len(column) + 1)
+        values, below = np.sort(column), None
     else:
         order = np.argsort(column)
         values, below = column[order], np.cumsum(sizes[order])
-    ends = np.flatnonzero(values[1:] != values[:-1])
+    (ends,) = (values[1:] != values[:-1]).nonzero()
+    counts, total = (ends + 1, len(column)) if below is None else (below[ends], int(below[-1]))
     if len(ends) > n_thresholds:
-        parts = np.arange(1, n_thresholds + 1) * int(below[-1])
-        places = np.searchsorted(below[ends] * (n_thresholds + 1), parts).tolist()
-        ends = ends[[place for place in dict.fromkeys(places) if place < len(ends)]]
+        parts = np.arange(1, n_thresholds + 1) * total
+        places = (counts * (n_thresholds + 1)).searchsorted(parts).tolist()
+        chosen = [place for place in dict.fromkeys(places) if place < len(ends)]
+        ends, counts = ends[chosen], counts[chosen]
     pairs = zip(values[ends].tolist(), values[ends + 1].tolist(), strict=True)
-    cuts = [between(float(low), float(high)) for low, high in pairs]
-    return cuts, below[ends].tolist()
+    return [between(float(low), float(high)) for low, high in pairs], counts.tolist()
 
 
 def between(low: float, high: float) -> float:

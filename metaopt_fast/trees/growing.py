@@ -19,10 +19,11 @@ TABLE_MEMORY = 1 << 30
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tables:
-    """What the best subtrees are worth: of each side of each feature, [side, feature], one level
-    below it; and of depth 3, of each pair, [side, feature, other feature], the two subtrees that
-    rows of that side are split into by the other feature."""
+    """What the best subtrees are worth: of each side of each feature, [side, feature], a leaf, and
+    one level below it; and of depth 3, of each pair, [side, feature, other feature], the two
+    subtrees that rows of that side are split into by the other feature."""
 
+    leaves: Int32Array
     sides: Int32Array
     splits: Int32Array | None
 
@@ -33,8 +34,8 @@ class Tables:
 
     @classmethod
     def _of_pairs(cls, counter: Counter) -> Self:
-        n = counter.n_features
-        sides = counter.side_values()
+        n, leaves = counter.n_features, counter.side_values()
+        sides = leaves.copy()
         step = max(1, PAIRS_AT_ONCE // n)
         for first in range(0, n, step):
             last = min(n, first + step)
@@ -42,7 +43,7 @@ class Tables:
             for side in range(2):
                 split = (cells[2 * side] + cells[2 * side + 1]).min(axis=1)
                 np.minimum(sides[side, first:last], split, out=sides[side, first:last])
-        return cls(sides, None)
+        return cls(leaves, sides, None)
 
     @classmethod
     def _of_triples(cls, counter: Counter) -> Self:
@@ -57,8 +58,8 @@ class Tables:
         swapped = best[[0, 2, 1, 3]].transpose(0, 2, 1)
         best = np.minimum(best, swapped)
         splits = np.stack([best[0] + best[1], best[2] + best[3]])
-        sides = np.minimum(counter.side_values(), splits.min(axis=2))
-        return cls(sides, splits)
+        ends = counter.side_values()
+        return cls(ends, np.minimum(ends, splits.min(axis=2)), splits)
 
     def seconds(self, counter: Counter, root: int) -> Int32Array:
         """Return what the subtrees below a root are worth by the features that split them, [side,
@@ -102,10 +103,10 @@ def grow(rows: LabelledRows, counts: Int64Array, depth: int, n_threads: int) -> 
     if root is None:
         return chosen
     chosen[0] = root
-    leaves, seconds = counter.side_values()[:, root], tables.seconds(counter, root)
+    seconds = tables.seconds(counter, root)
     of_yes = int(not rows.features.rare[root])  # 1 is the rarer side
     for position, side in ((1, of_yes), (2, 1 - of_yes)):
-        second = _choose(int(leaves[side]), seconds[side])
+        second = _choose(int(tables.leaves[side, root]), seconds[side])
         if second is not None:
             chosen[position] = second
     if depth == 3:
