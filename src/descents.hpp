@@ -3,7 +3,7 @@
 // Products, sums, roots and quotients are rounded on their own, in this order, on any processor.
 #pragma once
 
-#include "kernels.hpp"
+#include "simd.hpp"
 
 namespace metaopt::MF_ISA {
 
@@ -26,16 +26,25 @@ inline void adam(const AdamRun *run, ptrdiff_t n_params) {
 }
 
 // Adds the gradient of strength / 2 times the sum of the squares of a theta's entries that are
-// kept, 1 and not 0; products[j] sum to its value.
-inline void add_squares(const double *__restrict theta, const double *__restrict kept,
-                        double strength, ptrdiff_t n_params, double *__restrict gradient,
-                        double *__restrict products) {
-    for (ptrdiff_t j = 0; j < n_params; j++) {
-        // Not a product with 0, which an infinite bias would make no number.
-        const double x = theta[j], t = kept[j] != 0 ? x : 0, slope = strength * t;
-        gradient[j] = slope + gradient[j];
-        products[j] = slope * (t / 2);
-    }
+// kept, 1 and not 0; products[j] sum to its value. For the lanes of V.
+template <class V>
+inline void add_some_squares(const double *theta, const double *kept, double strength,
+                             double *gradient, double *products) {
+    // Not a product with 0, which an infinite bias would make no number.
+    const V t = load<V>(kept) != 0 ? load<V>(theta) : V{}, slope = strength * t;
+    store(gradient, slope + load<V>(gradient));
+    store(products, slope * (t / 2));
+}
+
+// The same for all entries.
+inline void add_squares(const double *theta, const double *kept, double strength,
+                        ptrdiff_t n_params, double *gradient, double *products) {
+    ptrdiff_t j = 0;
+    for (constexpr int W = lanes_of<f64v>; j + W <= n_params; j += W)
+        add_some_squares<f64v>(theta + j, kept + j, strength, gradient + j, products + j);
+    for (; j < n_params; j++)
+        add_some_squares<vector<double, 8>>(theta + j, kept + j, strength, gradient + j,
+                                            products + j);
 }
 
 }  // namespace metaopt::MF_ISA

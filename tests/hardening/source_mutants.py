@@ -2097,8 +2097,8 @@ MUTANTS = [
     Mutant(
         "biases of networks are penalised where gradients are added",
         "src/descents.hpp",
-        "kept[j] != 0 ? x : 0",
-        "x",
+        "load<V>(kept) != 0 ? load<V>(theta) : V{}",
+        "load<V>(theta)",
         "penalties",
     ),
     Mutant(
