@@ -59,12 +59,23 @@ cdef class LaneRows:
 
     def class_sums(self, Py_ssize_t n_folds, double[:, :, ::1] sums):
         """Add the weights of both labels in each fold to sums[model], before any factor."""
-        cdef Py_ssize_t model, row, fold = 0
+        cdef Py_ssize_t model, row, fold = 0, total, greater
         cdef const unsigned char *codes
+        cdef const unsigned char *bytes
         cdef double weight = 1
         with nogil:
             for model in range(self.n_models):
                 codes = self.data.codes + self.data.code_of[model] * self.data.n_samples
+                if self.data.bytes != NULL and self.data.fold == NULL:
+                    # Whole numbers, that no sum waits for the one before it to be stored.
+                    bytes = self.data.bytes + self.data.weight_of[model] * self.data.n_samples
+                    total = greater = 0
+                    for row in range(self.data.n_samples):
+                        total += bytes[row]
+                        greater += bytes[row] * codes[row]
+                    sums[model, 0, 0] += total - greater
+                    sums[model, 0, 1] += greater
+                    continue
                 for row in range(self.data.n_samples):
                     if self.data.bytes != NULL:
                         weight = self.data.bytes[

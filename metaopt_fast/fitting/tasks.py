@@ -67,9 +67,8 @@ class Grouped:
         """Check rows, labels, of two classes or of those given, and tasks, or take all rows as
         those of one."""
         array = to_float64(check_X(X))
-        is_in_range = np.abs(array) < LARGEST_ENTRY
-        if not is_in_range.all():
-            row, column = np.argwhere(~is_in_range)[0]
+        if not (array.max(initial=0.0) < LARGEST_ENTRY and array.min(initial=0.0) > -LARGEST_ENTRY):
+            row, column = np.argwhere(~(np.abs(array) < LARGEST_ENTRY))[0]
             raise ValueError(
                 f"X has {array[row, column]} in row {row}, column {column}: pass finite numbers "
                 "below 1e60."
