@@ -116,7 +116,8 @@ class TaskRows:
         """Minimise each task's objective, from `starts`, or from 0: the way from centres is longer
         (1.6 times, benches/tasks.py), since rows far from a plane have little curvature.
 
-        After Ctrl-C, tasks that had no turn are `Status.INTERRUPTED`; where none had, it raises.
+        After Ctrl-C, tasks that had no turn are `Status.INTERRUPTED`; where none had, or all, it
+        raises.
         """
         n = len(self.counts)
         thetas, numbers = np.full((n, self.n_params), np.nan), np.full((n, N_NUMBERS), np.nan)
@@ -133,7 +134,8 @@ class TaskRows:
                 effort.n_threads,
             )
         except KeyboardInterrupt:
-            if np.isnan(numbers[:, N_STEPS]).all():
+            # Where all had their turn, nothing but this would tell of it.
+            if np.isnan(numbers[:, N_STEPS]).all() or not np.isnan(numbers[:, N_STEPS]).any():
                 raise
         had_turn = ~np.isnan(numbers[:, N_STEPS])
         gaps = self.gaps(numbers, penalties.at(thetas))

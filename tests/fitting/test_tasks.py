@@ -272,3 +272,12 @@ def test_ctrl_c_before_any_model_or_among_large_tasks(monkeypatch):
     object.__setattr__(rows, "kernel", SimpleNamespace(fit=stopped))
     with pytest.raises(KeyboardInterrupt):
         rows.fit(TaskPenalties.none(1, 21), Effort.of())
+
+
+def test_ctrl_c_at_the_end_of_a_fit_is_not_lost():
+    rows = TaskRows.of(X, Y, None, np.arange(len(Y)), np.array([len(Y)]), True)
+    late = Interrupted(rows.kernel, rows.counts)
+    late.left_out = late.left_out[:0]
+    object.__setattr__(rows, "kernel", late)
+    with pytest.raises(KeyboardInterrupt):
+        rows.fit(TaskPenalties(np.ones(1), np.ones((1, 5)), np.zeros((1, 5))), Effort.of())
