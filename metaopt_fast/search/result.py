@@ -133,10 +133,16 @@ class SearchResult(SavedRun, Predicting):
         X: npt.ArrayLike | None = None,
         y: npt.ArrayLike | None = None,
     ) -> Scorecard:
-        """Return the best theta, of whole numbers, as a table of points; see `Scorecard`."""
-        from metaopt_fast.search.scorecard import Scorecard
+        """Return the best theta, of whole numbers, as a table of points; see `Scorecard`.
+
+        Without names, they are those of X if it is a frame, else those of the frame that the
+        objective was made of, if it was.
+        """
+        from metaopt_fast.search.scorecard import Scorecard, names_of
 
         has_intercept = self.config["fit_intercept"] is True
+        if names is None and names_of(X) is None:
+            names = self.config.get("feature_names")
         return Scorecard.from_theta(self.theta, names, fit_intercept=has_intercept, X=X, y=y)
 
     def plot_trace(self, ax: Axes | None = None) -> Axes:

@@ -210,6 +210,19 @@ def test_columns_whose_names_are_no_strings_are_found_by_them_too(names):
         made.score(frame.set_axis(list("abcd"), axis=1))
 
 
+def test_a_result_names_its_scorecard_by_the_frame_of_its_objective():
+    frame = pd.DataFrame(X, columns=["fever", "cough", "age", "smoker"])
+    found = mf.enumerate_search(mf.LogisticLoss(frame, Y, fit_intercept=True), -1, 1)
+    assert found.scorecard().names == tuple(frame.columns)
+    assert found.scorecard(X=X, y=Y).names == tuple(frame.columns)
+    # Names that are given, and those of the rows, go before.
+    assert found.scorecard(list("abcd")).names == tuple("abcd")
+    renamed = frame.set_axis(list("wxyz"), axis=1)
+    assert found.scorecard(X=renamed, y=Y).names == tuple("wxyz")
+    of_array = mf.enumerate_search(mf.LogisticLoss(X, Y, fit_intercept=True), -1, 1)
+    assert of_array.scorecard().names == ("x0", "x1", "x2", "x3")
+
+
 def test_without_names_on_both_sides_columns_go_by_position():
     nameless = mf.Scorecard.from_theta(THETA, fit_intercept=True)
     frame = pd.DataFrame(X, columns=list("dcba"))
