@@ -120,7 +120,9 @@ class Model(FittedModel):
         """
         known = (None,) if self.positive is not None else self.classes
         if not isinstance(label, (str, int, float, type(None))) or label not in known:
-            some = ", ".join(map(repr, self.classes[:5])) + (", ..." if self.classes[5:] else "")
+            some = ", ".join(map(repr, self.classes[:5])) + (
+                f" and {len(self.classes) - 5:,} more" if self.classes[5:] else ""
+            )
             cure = (
                 "leave it out, of two classes"
                 if self.positive is not None

@@ -385,5 +385,8 @@ def test_coefficients_of_more_than_two_classes_are_those_of_a_label():
     for label in (None, "no such label"):
         with pytest.raises(ValueError, match=r"^label is .*: pass a class, one of "):
             model.coefficients(label)
+    of_seven, _ = random_model(0, 7)
+    with pytest.raises(ValueError, match=r"one of 'c0', 'c1', 'c2', 'c3', 'c4' and 2 more\.$"):
+        of_seven.coefficients()
     with pytest.raises(ValueError, match=r"^label is .*: leave it out, of two classes\.$"):
         of_row.coefficients(of_row.classes[0])
