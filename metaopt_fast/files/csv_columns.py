@@ -16,7 +16,6 @@ from metaopt_fast.files.csv_lines import Lines
 from metaopt_fast.files.dialect import COMMA_TO_POINT, NUMBER_WITH_COMMA, decimal_mark_of
 from metaopt_fast.files.table import (
     MAX_CATEGORIES,
-    MISSING_CURE,
     MISSING_LABEL,
     TEXT_CURE,
     as_label,
@@ -248,7 +247,7 @@ class Features:
         raise self._source.wrong(
             self._names[j],
             f"has {quoted(field)} where a finite number is wanted",
-            TEXT_CURE if is_text else "fix it, or pass --drop COLUMN",
+            TEXT_CURE if is_text else self._wanted.drop_cure,
         )
 
     def _missing(self, j: int, field: str) -> float:
@@ -256,7 +255,7 @@ class Features:
         if self._wanted.may_miss:
             return math.nan
         what = f"has {quoted(field)} where a value is wanted" if field.strip() else "is empty"
-        raise self._source.wrong(self._names[j], what, MISSING_CURE)
+        raise self._source.wrong(self._names[j], what, self._wanted.missing_cure)
 
     @property
     def is_told(self) -> bool:

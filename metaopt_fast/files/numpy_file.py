@@ -119,7 +119,7 @@ def _from_arrays(
     finite = ~np.isinf(X) if wanted.may_miss else np.isfinite(X)
     if not finite.all():
         row, column = np.argwhere(~finite)[0]
-        cure = "pass --missing mean or drop" if np.isnan(X[row, column]) else "pass finite numbers"
+        cure = wanted.missing_cure if np.isnan(X[row, column]) else "pass finite numbers"
         raise ValueError(
             f"{shown(path)}, row {row}, column {positions[column]} has {X[row, column]}: {cure}."
         )

@@ -17,7 +17,6 @@ from metaopt_fast.files.errors import DAMAGED, damaged
 from metaopt_fast.files.numpy_file import check_size
 from metaopt_fast.files.table import (
     MAX_CATEGORIES,
-    MISSING_CURE,
     TEXT_CURE,
     DataFile,
     Table,
@@ -209,10 +208,10 @@ def _read(path: str, source: Arrow | Polars, wanted: Wanted) -> Table:
         y, class_names = classes_of(path, *_labels(path, source, label), where, wanted)
     groups = None if grouping is None else _groups(path, source, grouping)
     X = np.empty((source.n_rows, len(columns)))
-    cure = None if wanted.may_miss else MISSING_CURE
+    cure = None if wanted.may_miss else wanted.missing_cure
     categories = {}
     for j, (column, values) in enumerate(_columns(path, source, columns, cure)):
-        X[:, j], texts = _feature(path, source, column, values, wanted.may_miss)
+        X[:, j], texts = _feature(path, source, column, values, wanted)
         if texts is not None:
             categories[j] = texts
     notes = [
@@ -235,16 +234,16 @@ def _check_kind(path: str, column: Column, wanted: Wanted) -> None:
 
 
 def _feature(
-    path: str, source: Arrow | Polars, column: Column, values: Any, may_miss: bool
+    path: str, source: Arrow | Polars, column: Column, values: Any, wanted: Wanted
 ) -> tuple[npt.NDArray[np.float64], tuple[str, ...] | None]:
     """Return the numbers of a feature, or the codes and the values of one that is text."""
-    is_there = ~missing_mask(values) if may_miss else np.ones(len(values), bool)
+    is_there = ~missing_mask(values) if wanted.may_miss else np.ones(len(values), bool)
     present = values
     if not is_there.all():
         present = (values.drop_nulls if hasattr(values, "drop_nulls") else values.drop_null)()
     numbers = np.full(len(values), np.nan)
     if column.kind == "number":
-        numbers[is_there] = _numbers(path, column, present, may_miss)
+        numbers[is_there] = _numbers(path, column, present, wanted)
         return numbers, None
     labels = source.labels(present) if is_there.any() else Labels([], np.zeros(0, np.intp))
     texts, codes = labels
@@ -278,14 +277,14 @@ def _check_column(path: str, n_rows: int, column: Column, values: Any, cure: str
         )
 
 
-def _numbers(path: str, column: Column, values: Any, may_miss: bool) -> npt.NDArray[np.float64]:
+def _numbers(path: str, column: Column, values: Any, wanted: Wanted) -> npt.NDArray[np.float64]:
     numbers = to_float64(values_of(values))  # objects are decimals, and none is beyond all floats
-    finite = ~np.isinf(numbers) if may_miss else np.isfinite(numbers)
+    finite = ~np.isinf(numbers) if wanted.may_miss else np.isfinite(numbers)
     if not finite.all():
         row = int(np.argmin(finite))
         what, cure = f"{numbers[row]}", "pass finite numbers"
         if np.isnan(numbers[row]):
-            what, cure = "nan or nothing", MISSING_CURE
+            what, cure = "nan or nothing", wanted.missing_cure
         raise ValueError(
             f"{shown(path)}, row {row}, column {quoted(column.name)} has {what}: {cure}."
         )

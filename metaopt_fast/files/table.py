@@ -22,7 +22,6 @@ MAX_CATEGORIES = 1000
 # The code of a label that is missing, until its row is dropped; classes have lesser ones.
 MISSING_LABEL = 255
 
-MISSING_CURE = "fill it, or pass --missing mean, --missing drop or --drop COLUMN"
 TEXT_CURE = "drop it (--drop COLUMN), or pass --categories onehot"
 
 

@@ -64,6 +64,19 @@ class Wanted(NamedTuple):
         return None if self.categories == "onehot" else False
 
     @property
+    def missing_cure(self) -> str:
+        """What helps where a feature misses a value."""
+        if self.texts is None:
+            return "fill it, or pass --missing mean, --missing drop or --drop COLUMN"
+        # Of rows for a model, whose options were those of its training.
+        return "fill it, or train with --missing mean or --drop COLUMN"
+
+    @property
+    def drop_cure(self) -> str:
+        """What helps where a feature has what is no number."""
+        return f"fix it, or {'pass' if self.texts is None else 'train with'} --drop COLUMN"
+
+    @property
     def names(self) -> tuple[str, ...]:
         """All columns that are named."""
         named = (self.target, self.group, self.weight, *self.drop, *(self.features or ()))

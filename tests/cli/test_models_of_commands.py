@@ -223,7 +223,44 @@ def test_rows_that_miss_a_value_are_dropped_where_rows_are_counted(run, people, 
     assert f"{N - n_whole} rows that missed a value: left out." in stderr
     assert json.loads(run("score", kept, people, "--json")[1])["n_rows"] == n_whole
     _, _, stderr = run("predict", kept, people)
-    assert "column 'age' is empty" in stderr
+    assert "column 'age' is empty: fill it, or train with --missing mean or --drop" in stderr
+
+
+TARGET = {"csv": ["--target", "x1"], "parquet": ["--target", "x1"], "npy": []}
+
+
+@pytest.mark.parametrize("kind", TARGET)
+def test_rows_that_a_model_cannot_use_are_refused_with_options_of_its_training(run, tmp_path, kind):
+    path, kept = tmp_path / f"rows.{kind}", tmp_path / "model.json"
+
+    def write(column):
+        frame = pandas.DataFrame({"x0": column, "x1": [1.0, 0.0, 1.0, 0.0] * 5})
+        writers = {
+            "csv": lambda: frame.to_csv(path, index=False),
+            "parquet": lambda: frame.to_parquet(path),
+            "npy": lambda: np.save(path, frame.to_numpy()),
+        }
+        writers[kind]()
+
+    write(np.arange(20.0))
+    assert run("tune", path, *TARGET[kind], "--candidates", "2", "--model", kept)[0] == 0
+    write(np.r_[np.arange(19.0), np.nan])
+    status, stdout, stderr = run("predict", kept, path)
+    assert (status, stdout) == (1, "")
+    assert_complaint(stderr)
+    assert "fill it, or train with --missing mean or --drop COLUMN" in stderr
+    assert "or pass --missing" in run("tune", path, *TARGET[kind])[2]
+
+
+def test_a_text_where_a_model_wants_a_number_is_refused_with_an_option_of_its_training(
+    run, people, tmp_path
+):
+    kept = tmp_path / "model.json"
+    options = ["--features", "age", "--missing", "mean", "--candidates", "2", "--model", kept]
+    assert run("tune", people, "--target", "sick", *options)[0] == 0
+    PEOPLE.assign(age="old").to_csv(people, index=False)
+    _, _, stderr = run("predict", kept, people)
+    assert "has 'old' where a finite number is wanted: fix it, or train with --drop COL" in stderr
 
 
 WRONG = [
