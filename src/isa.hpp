@@ -55,19 +55,20 @@ inline double read_run(const void *memory, ptrdiff_t bytes) {
     return total;
 }
 
-template <class T, class Loss> const Kernels *table() {
-    static const Kernels kernels = {Loss::name,
+// What is the same for all losses.
+template <class T> const Kernels &common_table() {
+    static const Kernels kernels = {nullptr,
                                     sizeof(T),
                                     LANES<T>,
                                     lanes_of<wide_vector<T>>,
-                                    Loss::slope,
-                                    Loss::of_root,
-                                    evaluate_tile<T, Loss>,
-                                    evaluate_one<T, Loss>,
+                                    0,
+                                    0,
+                                    nullptr,
+                                    nullptr,
                                     evaluate_network<T>,
                                     network_memory<T>,
                                     fold_spans<T>,
-                                    evaluate_wide<T, Loss>,
+                                    nullptr,
                                     row_norms<T>,
                                     pack_rows<T>,
                                     spread_rows<T>,
@@ -94,7 +95,7 @@ template <class T, class Loss> const Kernels *table() {
                                     count_predictions<T>,
                                     add_covariances,
                                     softmax_memory<T>,
-                                    HESSIAN_OF<Loss>,
+                                    nullptr,
                                     largest_margins,
                                     factor_tile,
                                     solve_tile,
@@ -136,7 +137,7 @@ template <class T, class Loss> const Kernels *table() {
                                     find_aucs<T>,
                                     find_margins<T>,
                                     exact_auc<T>,
-                                    pointwise<T, Loss>,
+                                    nullptr,
                                     moment_bounds,
                                     elementwise<Exp>,
                                     elementwise<Expm1>,
@@ -150,6 +151,26 @@ template <class T, class Loss> const Kernels *table() {
                                     add_pair_gram,
                                     fma_run<T>,
                                     read_run};
+    return kernels;
+}
+
+template <class T, class Loss> Kernels table_for() {
+    Kernels kernels = common_table<T>();
+    kernels.loss = Loss::name;
+    kernels.slope = Loss::slope;
+    kernels.of_root = Loss::of_root;
+    kernels.evaluate_tile = evaluate_tile<T, Loss>;
+    kernels.evaluate_one = evaluate_one<T, Loss>;
+    kernels.evaluate_wide = evaluate_wide<T, Loss>;
+    kernels.add_hessian = HESSIAN_OF<Loss>;
+    kernels.pointwise = pointwise<T, Loss>;
+    return kernels;
+}
+
+// Filled in when it is first asked for: the addresses of 54 whole tables would be thousands of
+// entries for the loader, and 20 KB of the wheel.
+template <class T, class Loss> const Kernels *table() {
+    static const Kernels kernels = table_for<T, Loss>();
     return &kernels;
 }
 

@@ -28,9 +28,10 @@ def _read(file: DataFile, stream: IO[bytes], wanted: Wanted) -> Table:
     path = file.name
     source = Lines(path, stream)
     index, names = source.header(wanted.names)
-    n_fields = len(index) + len(names)
+    columns = (*index, *names)
+    n_fields = len(columns)
     roles = roles_of(path, names, wanted).behind(len(index))
-    feature_names = [(*index, *names)[j] for j in roles.features]
+    feature_names = [columns[j] for j in roles.features]
     features = Features(feature_names, source, wanted)
     labels, groups = Labels(wanted.classes, wanted.most_classes), Groups()
     plain = None
