@@ -14,6 +14,7 @@ from metaopt_fast.floating_errors import shielded
 from metaopt_fast.metrics import METRICS, RATES, known, parts_of_rate
 from metaopt_fast.objectives.base import sampled_by_batches
 from metaopt_fast.objectives.counts import ConfusionCounts
+from metaopt_fast.objectives.gains import FEWEST, MOST, Trial
 from metaopt_fast.objectives.limits import exact_gaps, largest_gaps
 from metaopt_fast.samplers.base import BATCH_NUMBERS, BuiltInSampler, allocate
 from metaopt_fast.typing import Float64Array
@@ -41,6 +42,54 @@ GAP_ROUNDING = 8
 # benches/bench_objectives.py; 1.76 to 1.9 from 10 columns to 784).
 PARTS, LEAST_TRIED = 16, 96
 TIME_OF_BOUND = {"float64": 1.85, "float32": 1.0}
+# What bounds may be foreseen to take, beside exact counts, for a trial: losses tell it roughly. By
+# how much less than a trial that failed took they have to, for another one; and where no losses are
+# known, how many times as many candidates pass as it was tried on.
+WORTH_A_TRIAL, FALL, PATIENCE_OF_BOUNDS = 1.2, 0.8, 100
+
+
+class Bounding:
+    """Whether bounds of a search's candidates pay, as far as losses tell and as they turned out.
+
+    A matter of speed alone: no digit of a result depends on it.
+
+    Parameters
+    ----------
+    time_of_bound : float
+        What a bound of all rows takes beside their exact counts.
+    """
+
+    def __init__(self, time_of_bound: float) -> None:
+        self.time_of_bound = time_of_bound
+        self.trial = Trial(0.0, PATIENCE_OF_BOUNDS)
+        self._losses: Float64Array | None = None
+        self._worth: float = WORTH_A_TRIAL
+
+    def note(self, losses: Float64Array) -> None:
+        """Take note of losses of candidates like those to come."""
+        if self._losses is None and len(losses) >= FEWEST:
+            self._losses = losses[:MOST].copy()
+
+    def may_pay(self, threshold: float) -> bool:
+        """Return whether bounds pay, or are worth a trial."""
+        if self.trial.pays or self._losses is None:
+            return self.trial.pays is not False
+        return self._foreseen(self._losses, threshold) < self._worth
+
+    def learn(self, n_bounded: int, fraction: float, n_left: int, threshold: float) -> None:
+        """Take note of candidates whose bounds took a part of the rows, and of those left."""
+        taken = self.time_of_bound * fraction * n_bounded + n_left
+        self.trial.learn(n_bounded, taken)
+        if self._losses is not None and self.trial.pays is False:
+            foreseen = self._foreseen(self._losses, threshold)
+            self._worth = FALL * foreseen * n_bounded / max(n_bounded, taken)
+
+    @shielded
+    def _foreseen(self, losses: Float64Array, threshold: float) -> float:
+        """Return about what bounds take beside exact counts: errors are spread over the rows."""
+        kept, visited = losses <= threshold, np.ones(len(losses))
+        np.divide(threshold, losses, out=visited, where=~kept)
+        return self.time_of_bound * float(visited.mean()) + float(kept.mean())
 
 
 class CountObjective:
@@ -126,6 +175,8 @@ class CountObjective:
         self.dtype: str = counts.dtype
         self.feature_names: tuple[str, ...] | None = counts.feature_names
         self.classes: Sequence[Any] = counts.classes
+        # Of the search that this copy belongs to; else each call is all there is.
+        self._bounding: Bounding | None = None
         if self.max_gap is not None:
             self._check_groups()
 
@@ -192,27 +243,33 @@ class CountObjective:
         return losses, computed / count
 
     def _below(self, thetas: Float64Array, threshold: float) -> tuple[Float64Array, float]:
-        rows = self._bound() if 0 <= threshold < INFEASIBLE else None
+        bounding = self._bounding or Bounding(TIME_OF_BOUND[self.dtype])
+        may_bound = 0 <= threshold < INFEASIBLE and bounding.may_pay(threshold)
+        rows = self._bound() if may_bound else None
         if rows is None:
+            bounding.trial.passed(len(thetas))
             return self.batch_loss(thetas), 1.0
         # A part of them says whether bounds save more than they take.
         n_tried = max(LEAST_TRIED, len(thetas) // PARTS)
-        losses, fraction, pays = self._bounded(rows, thetas[:n_tried], threshold)
+        if bounding.trial.pays:
+            n_tried = len(thetas)
+        losses, fraction = self._bounded(rows, thetas[:n_tried], threshold, bounding)
         if n_tried >= len(thetas):
             return losses, fraction
-        rest = thetas[n_tried:]
-        if pays:
-            others, others_fraction, _ = self._bounded(rows, rest, threshold)
+        rest, others_fraction = thetas[n_tried:], 1.0
+        if bounding.trial.pays:
+            others, others_fraction = self._bounded(rows, rest, threshold, bounding)
         else:
-            others, others_fraction = self.batch_loss(rest), 1.0
+            others = self.batch_loss(rest)
+            bounding.trial.passed(len(rest))
         tried = n_tried / len(thetas)
         return np.append(losses, others), tried * fraction + (1 - tried) * others_fraction
 
     def _bounded(
-        self, rows: _kernels.PackedRows, thetas: Float64Array, threshold: float
-    ) -> tuple[Float64Array, float, bool]:
-        """Return the objective of those whose bound does not drop them, else infinity; the rows
-        computed, as a part of all; and whether that took less time than to count all."""
+        self, rows: _kernels.PackedRows, thetas: Float64Array, threshold: float, bounding: Bounding
+    ) -> tuple[Float64Array, float]:
+        """Return the objective of those whose bound does not drop them, else infinity; and the rows
+        computed, as a part of all. Take note of whether that took less time than to count all."""
         confusion, bounds = self.confusion, np.empty(len(thetas))
         shifted = confusion._shifted(thetas, confusion._shifts[0])
         limit = threshold * (1 + SLACK + GAP_ROUNDING * confusion.rounding) + UNDERFLOW
@@ -223,9 +280,8 @@ class CountObjective:
         left = np.flatnonzero(bounds <= limit)
         if len(left):
             losses[left] = self.batch_loss(thetas[left])
-        kept = len(left) / len(thetas)
-        pays = TIME_OF_BOUND[confusion.dtype] * fraction + kept < 1
-        return losses, min(1.0, fraction + kept), pays
+        bounding.learn(len(thetas), fraction, len(left), threshold)
+        return losses, min(1.0, fraction + len(left) / len(thetas))
 
     def _bound(self) -> _kernels.PackedRows | None:
         """Return rows whose loss is at most the metric, if there are."""
@@ -296,6 +352,18 @@ class CountObjective:
         other = copy.copy(self)
         other.confusion = self.confusion.with_threads(n_threads)
         return other
+
+    def _for_search(self) -> Self:
+        """Return the same objective, its data shared, that learns from the candidates of a search:
+        its copies learn together."""
+        other = copy.copy(self)
+        other._bounding = Bounding(TIME_OF_BOUND[self.dtype])
+        return other
+
+    def _note_losses(self, losses: Float64Array) -> None:
+        """Take note of losses of candidates like those that `pruned_loss` will be asked for."""
+        if self._bounding is not None:
+            self._bounding.note(losses)
 
     def _release(self) -> None:
         """Give back the memory that only a search needs."""

@@ -24,15 +24,23 @@ WORTH_COPY, WORTH_COPY_UNTRIED = 2, 30
 
 
 class Trial:
-    """Whether a stage pays, as far as it was tried."""
+    """Whether a stage pays, as far as it was tried.
+
+    Parameters
+    ----------
+    drops : float
+        The part of the candidates that it has to drop.
+    patience : int, default PATIENCE
+        How many times as many candidates pass before it is tried again.
+    """
 
     drops: float
     wait: float
     entered: float
     kept: float
 
-    def __init__(self, drops: float) -> None:
-        self.drops, self.wait = drops, 0.0
+    def __init__(self, drops: float, patience: int = PATIENCE) -> None:
+        self.drops, self.patience, self.wait = drops, patience, 0.0
         self.pays: bool | None = None
         self.entered = self.kept = 0.0
         self._use = Use.NONE
@@ -49,7 +57,7 @@ class Trial:
         if self.entered >= FEWEST:
             self.pays = self.entered - self.kept >= self.drops * self.entered
             self._use = self._use.joined(Use.USED if self.pays else Use.NO_GAIN)
-            self.wait = PATIENCE * self.entered
+            self.wait = self.patience * self.entered
             self.entered = self.kept = 0.0
 
     def passed(self, count: int) -> None:

@@ -28,7 +28,7 @@ from metaopt_fast.typing import (
     Smooth,
 )
 from metaopt_fast.validation.identity import is_built_in
-from metaopt_fast.validation.overrides import check_overrides, has_method, may_ask
+from metaopt_fast.validation.overrides import check_overrides, has_method, is_same_kind, may_ask
 from metaopt_fast.validation.values import check_integer, describe, to_float64
 
 # Margins in a batch, where the objective may hold them all: 8 MB, as BATCH_NUMBERS has of thetas.
@@ -107,6 +107,14 @@ def release(objective: object) -> None:
     """Let an objective of ours give back the memory that only a search needs."""
     if has_method(objective, "_release"):
         objective._release()  # type: ignore[attr-defined]  # of a class that has it
+
+
+def for_search(objective: Any) -> Any:
+    """Return an objective of ours as a copy that learns from one search, if it learns that way."""
+    if not (is_pruned(objective) and has_method(objective, "_for_search")):
+        return objective
+    other = objective._for_search()  # type: ignore[attr-defined]  # of a class that has it
+    return other if is_same_kind(other, objective, "_for_search") else objective
 
 
 def expect(objective: object, n_candidates: int) -> None:

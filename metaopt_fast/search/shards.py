@@ -25,6 +25,7 @@ from metaopt_fast.runs.evaluation import (
     draw_each,
     evaluate,
     expect,
+    for_search,
     is_pruned,
     is_sampled,
     note,
@@ -201,6 +202,8 @@ def check_task(objective: Any, sampler: Any, seed: object, top_k: object, prune:
     seed, top_k = check_integer("seed", seed, 0, MAX_SEED), check_integer("top_k", top_k, 1)
     if not isinstance(prune, (bool, np.bool_)):
         raise TypeError(f"prune is {describe(prune)}: pass True or False.")
+    if prune:
+        objective = for_search(objective)
     return Task(objective, sampler, seed, top_k, n_params, bool(prune), None)
 
 

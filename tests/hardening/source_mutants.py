@@ -1714,6 +1714,20 @@ MUTANTS = [
         "counts enumeration",
     ),
     Mutant(
+        "bounds of counts are tried whatever losses tell",
+        PY + "objectives/count_objective.py",
+        "return self._foreseen(self._losses, threshold) < self._worth",
+        "return True",
+        "gains",
+    ),
+    Mutant(
+        "what a search learns of bounds of counts stays for the next",
+        PY + "objectives/count_objective.py",
+        "other = copy.copy(self)\n        other._bounding",
+        "other = self\n        other._bounding",
+        "gains",
+    ),
+    Mutant(
         "roc_auc counts ties as right",
         PY + "selection/scores.py",
         "doubled = (np.diff(false, axis=1, prepend=0) * (true + _shifted(true))).sum(axis=1)",

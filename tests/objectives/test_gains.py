@@ -1,11 +1,17 @@
 """What known losses tell of stages that drop candidates, and what searches make of it."""
 
+import contextlib
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
+
 import numpy as np
 import pytest
 
 import metaopt_fast as mf
 from metaopt_fast.objectives import moments, screening
 from metaopt_fast.objectives.costs import Costs, Forecast
+from metaopt_fast.objectives.count_objective import LEAST_TRIED, Bounding, CountObjective
 from metaopt_fast.objectives.gains import FEWEST, Gains, Trial
 from metaopt_fast.objectives.stages import Use
 
@@ -195,3 +201,103 @@ def test_memory_that_ends_before_tangents_or_bounds_is_told(monkeypatch):
         "tangents": "memory",
         "moment_bound": "memory",
     }
+
+
+# ------------------------------------------------------------------------- counts, and their bounds
+
+
+def counted(n_samples=2000, n_features=20, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n_samples, n_features))
+    y = X[:, 0] + rng.logistic(size=n_samples) > 0
+    return mf.CountObjective(mf.ConfusionCounts(X, y, n_threads=1), "error")
+
+
+def bounded(objective, n_candidates, **options):
+    """The numbers of candidates that a search has bounded, call by call, and its result."""
+    sizes, bound = [], CountObjective._bounded
+
+    def noted(self, rows, thetas, *others):
+        sizes.append(len(thetas))
+        return bound(self, rows, thetas, *others)
+
+    with mock.patch.object(CountObjective, "_bounded", noted):
+        found = mf.random_search(objective, mf.Normal(), n_candidates, **options)
+    return sizes, found
+
+
+@pytest.mark.parametrize("top_k", [1, 100])
+def test_where_errors_are_near_the_threshold_not_every_run_tries_bounds(top_k):
+    objective = counted()
+    sizes, found = bounded(objective, 20_000, top_k=top_k)
+    assert len(sizes) <= 1
+    whole = mf.random_search(objective, mf.Normal(), 20_000, top_k=top_k, prune=False)
+    assert found.top.tobytes() == whole.top.tobytes()
+    assert found.trace.tobytes() == whole.trace.tobytes()
+
+
+@pytest.mark.parametrize("n_workers", [None, 2])
+def test_where_bounds_of_errors_pay_all_candidates_after_the_trial_are_bounded(n_workers):
+    X = np.random.default_rng(1).standard_normal((2000, 3))
+    counts = mf.ConfusionCounts(X, X[:, 0] > 0, n_threads=1)
+    objective = mf.CountObjective(counts, "error")
+    with contextlib.ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(n_workers)) if n_workers else None
+        sizes, found = bounded(objective, 20_000, executor=pool)
+    whole = mf.random_search(objective, mf.Normal(), 20_000, prune=False)
+    assert found.top.tobytes() == whole.top.tobytes()
+    assert found.trace.tobytes() == whole.trace.tobytes()
+    assert sum(sizes) > 15_000
+    assert found.rows_evaluated_fraction < 0.5
+
+
+def test_each_search_learns_for_itself_and_calls_outside_of_one_try_each_time():
+    objective = counted()
+    mine, other = objective._for_search(), objective._for_search()
+    worker, copied = pickle.loads(pickle.dumps(mine)), mine.with_threads(2)
+    mine._note_losses(np.full(100, 0.5))
+    objective._note_losses(np.full(100, 0.5))
+    assert not mine._bounding.may_pay(0.4)
+    assert copied._bounding is mine._bounding
+    assert other._bounding.may_pay(0.4)
+    assert worker._bounding.may_pay(0.4)
+    assert objective._bounding is None
+    assert [bounded(objective, 20_000)[0] for _ in range(2)] == [bounded(objective, 20_000)[0]] * 2
+    with mock.patch.object(Bounding, "learn", autospec=True) as learned:
+        for _ in range(2):
+            objective.pruned_loss(mf.Normal(), 0, 0, 500, 0.4)
+    assert [call.args[1] for call in learned.call_args_list] == [LEAST_TRIED] * 2
+
+
+def test_after_a_trial_that_failed_bounds_are_tried_where_the_threshold_fell_much():
+    bounding = Bounding(1.85)
+    bounding.note(np.full(48, 0.5))
+    assert not bounding.may_pay(0.4)  # 1.85 times 4/5 of the rows
+    assert bounding.may_pay(0.3)
+    bounding.learn(96, 0.8, 0, 0.3)
+    assert not bounding.may_pay(0.3)
+    assert not bounding.may_pay(0.2)  # 1.48 was taken where 1.11 was foreseen: 0.99
+    assert bounding.may_pay(0.15)
+    bounding.learn(96, 0.1, 0, 0.15)
+    assert bounding.may_pay(0.3)  # as long as they pay
+
+
+def test_where_no_losses_are_known_bounds_that_failed_wait():
+    bounding = Bounding(1.0)
+    assert bounding.may_pay(0.4)
+    bounding.learn(96, 0.9, 20, 0.4)
+    bounding.trial.passed(9599)
+    assert not bounding.may_pay(0.4)
+    bounding.trial.passed(1)
+    assert bounding.may_pay(0.4)
+
+
+def test_an_objective_whose_losses_are_a_users_own_is_searched_itself():
+    class Counted(CountObjective):
+        def batch_loss(self, thetas):
+            self.calls = getattr(self, "calls", 0) + 1
+            return super().batch_loss(thetas)
+
+    objective = Counted(counted().confusion)
+    mf.random_search(objective, mf.Normal(), 100)
+    assert objective.calls > 0
