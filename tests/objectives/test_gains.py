@@ -284,6 +284,7 @@ def test_after_a_trial_that_failed_bounds_are_tried_where_the_threshold_fell_muc
 
 def test_where_no_losses_are_known_bounds_that_failed_wait():
     bounding = Bounding(1.0)
+    bounding.note(np.full(FEWEST - 1, 0.1))  # which tell nothing
     assert bounding.may_pay(0.4)
     bounding.learn(96, 0.9, 20, 0.4)
     bounding.trial.passed(9599)
