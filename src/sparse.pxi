@@ -15,8 +15,8 @@ cdef enum: LINES = 64
 cdef enum: BLOCKS_OF_TASK = 4
 # Visits that a number of a line takes in each lane, which comes from memory.
 cdef double NUMBER_WORK = 4
-# Bytes that are kept from one call to the next, at most: the system hands fresh ones out in pages
-# of zeros, which takes up to a fifth of a pass over short rows where it lacks huge ones.
+# Bytes that are kept from one call to the next, at most: the system hands fresh ones out page by
+# page, filled with zeros.
 cdef Py_ssize_t KEPT = 64 * 1024 * 1024
 # Numbers sorted between two looks at signals.
 cdef Py_ssize_t SORTED_AT_ONCE = 10_000_000
