@@ -38,18 +38,28 @@ def write_arrays(
     Through links, as `open` writes: the file that they lead to is replaced, or made.
     """
     text = json.dumps({"kind": kind, "format": FORMAT_VERSION, "rest": rest})
-    content = io.BytesIO()
     members = {**arrays, "text": np.array(text), "digest": np.array(_digest(arrays, text))}
-    np.savez(content, **members)  # type: ignore[arg-type]  # one name is no array: allow_pickle
+    content = _packed(members)
     target = os.path.realpath(path)
     try:
         if os.path.islink(target):  # which leads to itself
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-        replace_file(target, content.getbuffer(), owned)
+        replace_file(target, content, owned)
         sync_folder(target)
     except OSError as error:
         reason, cure = why_not_written(target, error)
         raise type(error)(f"{path} could not be written ({reason}): {cure}.") from None
+
+
+def _packed(members: Arrays) -> memoryview:
+    """Return the bytes of an npz file."""
+    content = io.BytesIO()
+    try:
+        np.savez(content, **members)  # type: ignore[arg-type]  # one name is no array: allow_pickle
+    except ValueError as error:
+        # An archive is not closed while a member is open, as where an interrupt came just then.
+        raise (error.__context__ or error) from None
+    return content.getbuffer()
 
 
 def read_arrays(path: str, kind: str, names: tuple[str, ...]) -> tuple[Arrays, dict[str, Any]]:

@@ -520,6 +520,19 @@ def test_interrupts_at_any_moment_lose_nothing(path, eager, alarm):
     assert digest(part) == digest(run("ars", objective, generations=40))
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_while_a_member_of_the_file_is_opened_is_no_other_error(tmp_path, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    write_arrays(str(tmp_path / "run.npz"), "checkpoint", {"a": np.arange(3)}, {})
+    monkeypatch.setattr("zipfile._ZipWriteFile", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_arrays(str(tmp_path / "run.npz"), "checkpoint", {"a": np.arange(4)}, {})
+    arrays, _ = read_arrays(str(tmp_path / "run.npz"), "checkpoint", ("a",))
+    assert arrays["a"].tolist() == [0, 1, 2]
+
+
 def test_an_error_of_a_users_objective_comes_out_and_the_checkpoint_stays(path):
     with pytest.raises(ZeroDivisionError, match=r"^mine$"):
         run("cem", Scripted(1.0, 1.0, ZeroDivisionError("mine")), checkpoint=path)
