@@ -41,6 +41,8 @@ GAP_ROUNDING = 8
 # beside their exact counts, for which single precision is enough (the benchmark of counts in
 # benches/bench_objectives.py; 1.76 to 1.9 from 10 columns to 784).
 PARTS, LEAST_TRIED = 16, 96
+# Threads that have fewer candidates each share out their rows, of which none is left out then.
+CANDIDATES_OF_THREAD = 192
 TIME_OF_BOUND = {"float64": 1.85, "float32": 1.0}
 # What bounds may be foreseen to take, beside exact counts, for a trial: losses tell it roughly. By
 # how much less than a trial that failed took they have to, for another one; and where no losses are
@@ -273,7 +275,8 @@ class CountObjective:
         confusion, bounds = self.confusion, np.empty(len(thetas))
         shifted = confusion._shifted(thetas, confusion._shifts[0])
         limit = threshold * (1 + SLACK + GAP_ROUNDING * confusion.rounding) + UNDERFLOW
-        fraction = rows.evaluate_below(shifted, None, 0, limit, bounds, confusion._threads())
+        n_threads = min(confusion._threads(), max(1, len(thetas) // CANDIDATES_OF_THREAD))
+        fraction = rows.evaluate_below(shifted, None, 0, limit, bounds, n_threads)
         if fraction < 0:
             raise confusion._not_finite(thetas)
         losses = np.full(len(thetas), np.inf)

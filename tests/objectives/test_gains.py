@@ -251,6 +251,17 @@ def test_where_bounds_of_errors_pay_all_candidates_after_the_trial_are_bounded(n
     assert found.rows_evaluated_fraction < 0.5
 
 
+def test_a_trial_of_few_candidates_leaves_as_many_rows_out_with_many_threads():
+    X = np.random.default_rng(1).standard_normal((2000, 3))
+    parts = []
+    for n_threads in (1, 2, 8):
+        counts = mf.ConfusionCounts(X, X[:, 0] > 0, n_threads=n_threads)
+        objective = mf.CountObjective(counts, "error")
+        parts.append(objective.pruned_loss(mf.Normal(), 0, 0, LEAST_TRIED, 0.1)[1])
+    assert parts[0] < 0.9
+    assert parts == [parts[0]] * 3
+
+
 def test_each_search_learns_for_itself_and_calls_outside_of_one_try_each_time():
     objective = counted()
     mine, other = objective._for_search(), objective._for_search()
