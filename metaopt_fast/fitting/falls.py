@@ -1,6 +1,6 @@
 """When a step has led downhill, and what is done where it has not: all fits in Python share it.
 
-Those of compiled fits are in src/kept.pxi.
+Those of compiled fits are in src/courses.pxi.
 """
 
 from __future__ import annotations
