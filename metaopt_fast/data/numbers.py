@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 import metaopt_fast._kernels as _kernels
-from metaopt_fast.data.packed import CHUNK_ROWS, PANEL_ROWS
+from metaopt_fast.data.packed import CHUNK_ROWS
+from metaopt_fast.data.rows import PANEL_ROWS
 from metaopt_fast.data.storage import IN_MEMORY, Memory, is_mapped
 from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.values import to_float64

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 import metaopt_fast._kernels as _kernels
-from metaopt_fast.data.packed import BLOCK_ROWS, PANEL_ROWS
+from metaopt_fast.data.rows import BLOCK_ROWS, PANEL_ROWS
 from metaopt_fast.data.storage import IN_MEMORY, Memory
 from metaopt_fast.typing import Float64Array, IndexArray
 

@@ -20,15 +20,11 @@ from metaopt_fast.data.products import (
     products_of_rows,
     some_panels,
 )
-from metaopt_fast.data.rows import Moment
+from metaopt_fast.data.rows import BLOCK_ROWS, PANEL_ROWS, Moment
+from metaopt_fast.data.splitting import split
 from metaopt_fast.data.storage import IN_MEMORY, Memory
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.typing import Array, Float64Array, IndexArray
-
-# As in src/operands.hpp.
-PANEL_ROWS = 8
-BLOCK_ROWS = 64
-BLOCKS_PER_SPAN = 8
 
 # Rows that are converted at a time: X itself is never copied as a whole.
 CHUNK_ROWS = 4096
@@ -175,76 +171,12 @@ class Packed:
             matrix = add_up(panels, weights, exponent, n_threads)
         return Moment(matrix, exponent)
 
-    def split(self, batches: Sequence[IndexArray]) -> list[Self]:
+    def split(self, batches: Sequence[IndexArray]) -> list[Packed]:
         """Return each batch of rows of X, none of weight 0, as packed rows of their own.
 
         All share one copy of the rows, in the order of the batches.
         """
-        rows, sizes = np.concatenate(batches), np.array([len(batch) for batch in batches])
-        starts = np.cumsum(sizes) - sizes
-        # Each batch begins with a panel of its own.
-        n_panels = -(-sizes // PANEL_ROWS)
-        first_panel = np.cumsum(n_panels) - n_panels
-        target = np.arange(len(rows)) + np.repeat(first_panel * PANEL_ROWS - starts, sizes)
-        n_positions, itemsize = PANEL_ROWS * int(n_panels.sum()), np.dtype(self.dtype).itemsize
-        panels = self.memory.zeros(n_positions * self.n_columns * itemsize)
-        row_at = np.full(n_positions, -1, np.intp)
-        row_at[target] = np.arange(len(rows))
-        self.numbers(rows).pack(
-            row_at,
-            None,
-            None,
-            1.0,
-            np.arange(0, n_positions // PANEL_ROWS, BLOCK_ROWS // PANEL_ROWS),
-            self.n_columns,
-            self.dtype == "float32",
-            panels,
-            n_threads=1,
-        )
-
-        labels = np.zeros(n_positions, self.labels.dtype)
-        labels[target] = self.origin.labels[rows]
-        weights, row_weights = None, None
-        if self.origin.weights is not None:
-            weights = self.origin.weights[rows]
-            # A batch of small weights keeps their digits in single precision.
-            exponents = 1 - np.frexp(np.maximum.reduceat(weights, starts))[1]
-            weights = np.ldexp(weights, np.repeat(exponents, sizes))
-            row_weights = self.memory.zeros(n_positions * itemsize)
-            row_weights.view(self.dtype)[target] = weights
-
-        blocks_of = {size: _blocks(size) for size in set(sizes.tolist())}
-        own = {name: getattr(self, name) for name in self.__slots__}
-        parts, panel_bytes = [], PANEL_ROWS * itemsize
-        for batch, start, first, count in zip(
-            batches, starts.tolist(), first_panel.tolist(), n_panels.tolist(), strict=True
-        ):
-            own_weights = None if weights is None else weights[start : start + len(batch)]
-            first_panels, block_rows = blocks_of[len(batch)]
-            own_labels = labels[first * PANEL_ROWS : (first + count) * PANEL_ROWS]
-            parts.append(
-                type(self)(
-                    **own
-                    | {
-                        "n_samples": len(batch),
-                        "labels": own_labels,
-                        "panels": _bytes(panels, first, count, panel_bytes * self.n_columns),
-                        "row_weights": None
-                        if row_weights is None
-                        else _bytes(row_weights, first, count, panel_bytes),
-                        "first_panel": first_panels,
-                        "block_rows": block_rows,
-                        "block_weights": np.ones(len(block_rows)),
-                        "total_weight": float(len(batch))
-                        if own_weights is None
-                        else math.fsum(own_weights.tolist()),
-                        "origin": Origin(
-                            np.arange(len(batch)), own_labels[: len(batch)], own_weights
-                        ),
-                    }
-                )
-            )
-        return parts
+        return split(self, batches)
 
     def _panels(self) -> Array:
         return self.panels.view(self.dtype).reshape(-1, self.n_columns, PANEL_ROWS)
@@ -395,16 +327,3 @@ class Packed:
                 state[name] = aligned
         for name, value in state.items():
             object.__setattr__(self, name, value)
-
-
-def _bytes(
-    memory: npt.NDArray[np.uint8], first: int, count: int, size: int
-) -> npt.NDArray[np.uint8]:
-    """Return some panels, of so many bytes each."""
-    return memory[first * size : (first + count) * size]
-
-
-def _blocks(n_rows: int) -> tuple[IndexArray, npt.NDArray[np.intc]]:
-    """Return the first panel of each block of rows that lie side by side, and its rows."""
-    first = np.arange(0, n_rows, BLOCK_ROWS)
-    return first // PANEL_ROWS, np.minimum(BLOCK_ROWS, n_rows - first).astype(np.intc)

@@ -7,6 +7,11 @@ from typing import NamedTuple, Protocol, Self
 
 from metaopt_fast.typing import Float64Array, IndexArray
 
+# As in src/operands.hpp.
+PANEL_ROWS = 8
+BLOCK_ROWS = 64
+BLOCKS_PER_SPAN = 8
+
 
 class Moment(NamedTuple):
     """A matrix of sums of products, divided by 4**exponent so that it is in the range of floats."""

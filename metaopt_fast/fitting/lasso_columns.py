@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.data.numbers import check_range
+from metaopt_fast.data.rows import PANEL_ROWS
 from metaopt_fast.data.sparse_rows import SparseRows, largest_of
 from metaopt_fast.data.storage import Memory
 from metaopt_fast.fitting.arguments import Rows
@@ -21,8 +22,6 @@ from metaopt_fast.fitting.sparse_sets import chain_of
 from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.values import to_float64
 
-# As in src/operands.hpp.
-PANEL_ROWS = 8
 # Rows whose numbers become those of columns together: they stay in a cache meanwhile.
 ROWS_AT_ONCE = 64
 

@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.data.packed import BLOCK_ROWS
+from metaopt_fast.data.rows import BLOCK_ROWS
 from metaopt_fast.fitting.arguments import Effort, Rows, check_size, class_sums
 from metaopt_fast.fitting.class_weights import ClassWeight
 from metaopt_fast.fitting.differing import Fitted, training_sums

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 import metaopt_fast._kernels as _kernels
-from metaopt_fast.data.packed import BLOCK_ROWS, Labels, Packed
+from metaopt_fast.data.packed import Labels, Packed
 from metaopt_fast.data.packing import pack
+from metaopt_fast.data.rows import BLOCK_ROWS
 from metaopt_fast.fitting.arguments import Rows
 from metaopt_fast.fitting.class_weights import ClassWeight, class_factors, split_exponent
 from metaopt_fast.fitting.models import Models, TrainingSet, TrainingSets

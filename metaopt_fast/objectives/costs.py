@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 import metaopt_fast._kernels as _kernels
-from metaopt_fast.data.packed import BLOCKS_PER_SPAN
+from metaopt_fast.data.rows import BLOCKS_PER_SPAN
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.typing import Float64Array, IndexArray
 

@@ -18,8 +18,9 @@ from metaopt_fast.data.checks import (
     check_X,
     unit_of,
 )
-from metaopt_fast.data.packed import BLOCKS_PER_SPAN, Packed
+from metaopt_fast.data.packed import Packed
 from metaopt_fast.data.packing import pack
+from metaopt_fast.data.rows import BLOCKS_PER_SPAN
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.base import LinearData
 from metaopt_fast.typing import Array, Float64Array, IndexArray

@@ -42,7 +42,8 @@ import numpy as np
 
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.arithmetic import products
-from metaopt_fast.data.packed import CHUNK_ROWS, PANEL_ROWS, Packed
+from metaopt_fast.data.packed import CHUNK_ROWS, Packed
+from metaopt_fast.data.rows import PANEL_ROWS
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.objectives.dispersions import dispersion_of
 from metaopt_fast.typing import Float64Array, Sampler

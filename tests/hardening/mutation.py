@@ -55,6 +55,7 @@ TESTS = {
     "data/packing": ["packing", "kernels", "subset"],
     "data/products": ["packing", "eigenvalues"],
     "data/rows": ["packing"],
+    "data/splitting": ["packing", "subset", "storage"],
     "data/standardize": ["standardize"],
     "data/storage": ["storage", "batches"],
     "data/subsets": ["subset"],
