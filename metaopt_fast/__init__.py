@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from metaopt_fast.models.model import Model
     from metaopt_fast.models.model_file import load_model
     from metaopt_fast.models.network_model import NetworkModel
+    from metaopt_fast.models.tree import Tree
+    from metaopt_fast.models.tree_model import TreeModel
     from metaopt_fast.objectives.auc import AUCObjective
     from metaopt_fast.objectives.count_objective import CountObjective
     from metaopt_fast.objectives.counts import ConfusionCounts
@@ -72,7 +74,6 @@ if TYPE_CHECKING:
     from metaopt_fast.selection.penalties import PenaltyResult, tune_penalties
     from metaopt_fast.selection.priors import Prior, learn_prior
     from metaopt_fast.trees.best_tree import best_tree, best_trees
-    from metaopt_fast.trees.tree import Tree
 
 __all__ = [
     "STREAM_VERSION",
@@ -106,6 +107,7 @@ __all__ = [
     "SquaredLoss",
     "StabilityResult",
     "Tree",
+    "TreeModel",
     "Uniform",
     "__version__",
     "best_tree",
@@ -164,7 +166,8 @@ _LATER = {
     "Scorecard": "search.scorecard",
     "SoftmaxLoss": "objectives.softmax",
     "StabilityResult": "fitting.stability",
-    "Tree": "trees.tree",
+    "Tree": "models.tree",
+    "TreeModel": "models.tree_model",
     "best_tree": "trees.best_tree",
     "best_trees": "trees.best_tree",
     "bootstrap": "fitting.bootstrap",

@@ -209,6 +209,25 @@ RESAMPLING: Options = (
     Option("--seed", SEED, "seed of the resamples and of --holdout, from 0 to 2**64 - 1", 0),
 )
 
+TREE: Options = (
+    Option(
+        "--depth",
+        partial(values.integer, 2, 3),
+        "how many questions there may be on the way to a leaf, 2 or 3",
+        3,
+        "D",
+    ),
+    Option(
+        "--thresholds",
+        COUNT,
+        "how many thresholds of a column to try at most, at quantiles of the training rows",
+        10,
+        "N",
+    ),
+    Option("--min-leaf", COUNT, "how many training rows a leaf has at least", 1, "N"),
+    Option("--seed", SEED, "seed of --holdout, from 0 to 2**64 - 1", 0),
+)
+
 PERMUTING: Options = (
     STRENGTH,
     Option(

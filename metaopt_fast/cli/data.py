@@ -39,11 +39,14 @@ class DataSettings:
     test: str | None = None
     holdout: float | None = None
     split_seed: int = 0
+    header: bool = True
 
     @classmethod
     def of(cls, arguments: argparse.Namespace) -> Self:
         """Return the settings of a command."""
-        given = {"group": None, **vars(arguments), "split_seed": arguments.seed}
+        # A command that leaves columns as they are has no option for it.
+        given = {"group": None, "standardize": False, **vars(arguments)}
+        given["split_seed"] = arguments.seed
         given |= {"file": absolute(arguments.file), "test": absolute(arguments.test)}
         return cls(**cls._chosen(given))
 
@@ -64,6 +67,7 @@ class DataSettings:
             most_classes=MOST_CLASSES,
             missing=self.missing,
             categories=self.categories,
+            has_header=self.header,
         )
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 from metaopt_fast.cli import values
 from metaopt_fast.cli.options import Option, Options, Switch
 
-COLUMNS: Options = (
+NO_HEADER = Switch(
+    "--no-header", "take the first line of a text file for a row; columns are x0, x1, ... then"
+)
+
+READ: Options = (
     Option(
         "file",
         values.path,
-        ".csv, .tsv or .txt (a header; features that are numbers, or True and False; a target of "
-        "two values, numbers or text; commas, semicolons, tabs, decimal commas and .gz, .bz2, .zst "
-        "are detected), .parquet, .feather, .arrow, .npz (arrays X and y), .npy (the target is the "
-        "last column), a pipe, or - for stdin",
+        ".csv, .tsv or .txt (a header, or --no-header; features that are numbers, or True and "
+        "False; a target of two values, numbers or text; commas, semicolons, tabs, decimal commas, "
+        "UTF-16 and .gz, .bz2, .zst are detected), .parquet, .feather, .arrow, .npz (arrays X and "
+        "y), .npy (the target is the last column), a pipe, or - for stdin",
         metavar="FILE",
         further={"nargs": "?"},
     ),
@@ -63,6 +67,11 @@ COLUMNS: Options = (
         "training rows",
         "error",
     ),
+    NO_HEADER,
+)
+
+COLUMNS: Options = (
+    *READ,
     Switch(
         "--no-standardize",
         "leave the features as they are; by default each gets mean 0 and standard deviation "
@@ -70,8 +79,7 @@ COLUMNS: Options = (
     ),
 )
 
-DATA: Options = (
-    *COLUMNS,
+HELD_OUT: Options = (
     Option(
         "--test",
         values.path,
@@ -86,6 +94,8 @@ DATA: Options = (
         metavar="PART",
     ),
 )
+
+DATA: Options = (*COLUMNS, *HELD_OUT)
 
 MODEL = Option("model", values.path, "what --model has written", None, "MODEL")
 ROWS = Option("file", values.path, "rows, in any kind of file that search reads", None, "FILE")

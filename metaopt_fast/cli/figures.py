@@ -38,7 +38,8 @@ def figures_of(model: FittedModel, table: Table) -> Figures:
     """
     if model.positive is None:
         return _figures_of_classes(model, table)
-    decisions = model.decisions_of(raw_rows(table)).T
+    rows = raw_rows(table)
+    decisions, logits = model.decisions_of(rows).T, model.logits_of(rows).T
     positive = table.y == 1
     weights = np.ones(len(positive)) if table.weights is None else table.weights
     found: Figures = {"n_rows": len(positive)}
@@ -46,20 +47,22 @@ def figures_of(model: FittedModel, table: Table) -> Figures:
         found[name] = _defined(scores.SCORES[name](decisions, positive, weights))
     has_probabilities = model.link is not None
     for name, score in (("log_loss", "neg_log_loss"), ("brier", "neg_brier_score")):
-        value = _defined(-scores.SCORES[score](decisions, positive, weights))
+        value = _defined(-scores.SCORES[score](logits, positive, weights))
         found[name] = value if has_probabilities else None
     return found
 
 
 def _figures_of_classes(model: FittedModel, table: Table) -> Figures:
     """Return scores of a model of more than two classes."""
-    decisions, codes = model.decisions_of(raw_rows(table))[None], table.y.astype(np.intp)
+    rows, codes = raw_rows(table), table.y.astype(np.intp)
+    decisions, logits = model.decisions_of(rows)[None], model.logits_of(rows)[None]
     weights = np.ones(len(codes)) if table.weights is None else table.weights
     found: Figures = {"n_rows": len(codes)}
     for name, score in MULTICLASS_SCORES.items():
         if name != "neg_log_loss":
-            found[name] = _defined(score(decisions, codes, weights))
-    loss = _defined(-MULTICLASS_SCORES["neg_log_loss"](decisions, codes, weights))
+            of = logits if name == "roc_auc_ovr" else decisions
+            found[name] = _defined(score(of, codes, weights))
+    loss = _defined(-MULTICLASS_SCORES["neg_log_loss"](logits, codes, weights))
     return {**found, "log_loss": loss if model.link is not None else None}
 
 

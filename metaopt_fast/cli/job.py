@@ -29,7 +29,7 @@ from metaopt_fast.validation.text import shown
 # Settings that checkpoints of 0.1.0 do not have.
 SINCE_0_2 = frozenset(
     ("weight", "features", "drop", "positive", "missing", "categories", "test", "holdout")
-) | {"split_seed"}
+) | {"split_seed", "header"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

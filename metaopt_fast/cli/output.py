@@ -18,14 +18,14 @@ def printable(text: str) -> str:
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
-def draw(plot: Callable[[Any], Any], kind: str) -> bytes:
-    """Return what `plot` draws on axes, as a PNG, SVG or PDF file."""
+def draw(plot: Callable[[Any], Any], kind: str, width: float = 6.4) -> bytes:
+    """Return what `plot` draws on axes of some inches, as a PNG, SVG or PDF file."""
     from matplotlib.figure import Figure
 
     from metaopt_fast.plots import styled
 
     file = io.BytesIO()
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    figure = Figure(figsize=(width, 4.0), layout="constrained")
     plot(styled(figure.add_subplot()))
     figure.savefig(file, format=kind, dpi=200)
     return file.getvalue()

@@ -7,8 +7,6 @@ import csv
 import io
 import json
 
-import numpy as np
-
 from metaopt_fast.cli.data import raw_rows, read
 from metaopt_fast.cli.data_report import lines_to_text, named
 from metaopt_fast.cli.figures import figures_of, figures_to_lines
@@ -27,17 +25,18 @@ def predict(arguments: argparse.Namespace) -> tuple[str, list[str]]:
     if arguments.output is not None:
         check_output(arguments.output, arguments.force)
     model = load_model(arguments.model)
-    if arguments.proba and model.link is None:
-        model.probabilities_of(np.empty(0))  # raises what is to be said
-    table = _read(arguments, _wanted(model, is_labelled=False))
-    decisions = model.decisions_of(raw_rows(table))
-    decisions = decisions if model.positive is None else decisions[:, 0]
+    if arguments.proba:
+        model.check_probabilities()
+    table = _read(arguments, _wanted(model, is_labelled=False, has_header=arguments.header))
+    rows = raw_rows(table)
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     if arguments.proba:
         lines.writerow(map(str, model.classes))
-        lines.writerows(model.probabilities_of(decisions).tolist())
+        lines.writerows(model.proba_of(rows).tolist())
     else:
+        decisions = model.decisions_of(rows)
+        decisions = decisions if model.positive is None else decisions[:, 0]
         lines.writerow(["prediction"])
         lines.writerows([model.classes[code]] for code in model.codes_of(decisions).tolist())
     if arguments.output is not None:
@@ -53,7 +52,7 @@ def score(arguments: argparse.Namespace) -> tuple[str, list[str]]:
     if target is None:
         kept = model.provenance.get("target")
         target = kept if isinstance(kept, str) else None
-    wanted = _wanted(model, is_labelled=True)._replace(
+    wanted = _wanted(model, is_labelled=True, has_header=arguments.header)._replace(
         target=target,
         weight=arguments.weight,
         classes=tuple(map(str, model.classes)),
@@ -71,7 +70,7 @@ def _read(arguments: argparse.Namespace, wanted: Wanted) -> Table:
         return read(arguments.file, wanted)
 
 
-def _wanted(model: FittedModel, *, is_labelled: bool) -> Wanted:
+def _wanted(model: FittedModel, *, is_labelled: bool, has_header: bool) -> Wanted:
     """Return what is asked of a file that has a model's features."""
     features = model.preparation.features
     texts = frozenset(feature.name for feature in features if feature.values is not None)
@@ -82,6 +81,7 @@ def _wanted(model: FittedModel, *, is_labelled: bool) -> Wanted:
         missing="error" if missing == "drop" and not is_labelled else missing,
         texts=texts,
         is_labelled=is_labelled,
+        has_header=has_header,
     )
 
 

@@ -219,7 +219,6 @@ def _merge(arguments: argparse.Namespace) -> int:
 def _tune(arguments: argparse.Namespace) -> int:
     from metaopt_fast.cli.tuning import check_tuning, run_network_tune, run_tune
 
-    check_data_usage(arguments)
     check_tuning(arguments)
     settings, data = _read(arguments)
     shown_where = PROGRESS[arguments.progress]
@@ -235,10 +234,19 @@ def _tune(arguments: argparse.Namespace) -> int:
     return SUCCESS
 
 
+def _tree(arguments: argparse.Namespace) -> int:
+    from metaopt_fast.cli.trees import run_tree
+
+    _, data = _read(arguments)
+    with waiting(f"comparing trees of depth {arguments.depth}", PROGRESS[arguments.progress]):
+        report = run_tree(arguments, data)
+    _deliver(arguments, report)
+    return SUCCESS
+
+
 def _bootstrap(arguments: argparse.Namespace) -> int:
     from metaopt_fast.cli.bootstrapping import run_bootstrap
 
-    check_data_usage(arguments)
     if arguments.confidence >= 1:
         arguments.parser.error("--confidence is 1 or more")
     _, data = _read(arguments)
@@ -251,7 +259,6 @@ def _bootstrap(arguments: argparse.Namespace) -> int:
 def _permutation_test(arguments: argparse.Namespace) -> int:
     from metaopt_fast.cli.permuting import run_permutation_test
 
-    check_data_usage(arguments)
     settings, data = _read(arguments)
     report = run_permutation_test(arguments, settings, data, PROGRESS[arguments.progress])
     _deliver(arguments, report)
@@ -260,7 +267,8 @@ def _permutation_test(arguments: argparse.Namespace) -> int:
 
 
 def _read(arguments: argparse.Namespace) -> tuple[DataSettings, Data]:
-    """Check the files to write, and return the data of the one to read."""
+    """Check the options of data and the files to write, and return the data of the one to read."""
+    check_data_usage(arguments)
     _check_outputs(arguments, arguments.file)
     settings = DataSettings.of(arguments)
     with waiting(f"reading {named(settings.file)}", PROGRESS[arguments.progress]):
@@ -381,6 +389,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "status": _status,
     "merge": _merge,
     "tune": _tune,
+    "tree": _tree,
     "bootstrap": _bootstrap,
     "permutation-test": _permutation_test,
     "predict": _predict,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
 from operator import itemgetter
 from typing import IO, Any, cast
 
 import numpy as np
 
-from metaopt_fast.files.csv_columns import Features, Groups, Labels
+from metaopt_fast.files.csv_columns import Features, Groups, Labels, number_of
 from metaopt_fast.files.csv_lines import Lines
 from metaopt_fast.files.csv_plain import SEPARATORS, PlainReader
 from metaopt_fast.files.table import DataFile, Table, complete
@@ -27,7 +29,8 @@ def read_csv(file: DataFile, wanted: Wanted) -> Table:
 def _read(file: DataFile, stream: IO[bytes], wanted: Wanted) -> Table:
     path = file.name
     source = Lines(path, stream)
-    index, names = source.header(wanted.names)
+    index, names = source.header(wanted.names, wanted.has_header)
+    _check_header(source, names, wanted)
     columns = (*index, *names)
     n_fields = len(columns)
     roles = roles_of(path, names, wanted).behind(len(index))
@@ -73,6 +76,20 @@ def _read(file: DataFile, stream: IO[bytes], wanted: Wanted) -> Table:
         categories,
     )
     return complete(path, table, wanted)
+
+
+def _check_header(source: Lines, names: list[str], wanted: Wanted) -> None:
+    """Raise an error where the names are none that are wanted, and numbers: those of a row."""
+    is_known = not set(names).isdisjoint(wanted.names)
+    # Commas of decimals may have been taken for those between columns.
+    fields = [field for name in names for field in re.split(r"[;\t|]", name)]
+    numbers = [field for field in fields if math.isfinite(number_of(field))]
+    if wanted.has_header and not is_known and numbers:
+        raise source.wrong(
+            None,
+            f"has {quoted(numbers[0])} where names of columns are wanted",
+            "pass --no-header if it is a row, and x0, x1, ... as names, or write names above it",
+        )
 
 
 def _picker(positions: list[int]) -> Callable[[list[str]], list[Any]]:

@@ -9,7 +9,15 @@ from collections.abc import Collection, Iterator
 from typing import IO
 
 from metaopt_fast.files.compressed import Unpacked, packer_of
-from metaopt_fast.files.dialect import DECLARED, MOST_FIELDS, SEPARATORS, options, separator_of
+from metaopt_fast.files.dialect import (
+    DECLARED,
+    MOST_FIELDS,
+    SEPARATORS,
+    options,
+    separator_of,
+    separator_of_rows,
+)
+from metaopt_fast.files.recoded import MARKS, Recoded
 from metaopt_fast.validation.text import quoted, shown
 
 # A longer row means that the file is no table.
@@ -31,7 +39,7 @@ class Blocks:
         Where those begin that are not used yet, and where the last whole line ends.
     """
 
-    def __init__(self, file: IO[bytes] | Unpacked) -> None:
+    def __init__(self, file: IO[bytes] | Unpacked | Recoded) -> None:
         self.block: bytes = b""
         self.at: int = 0
         self.stop: int = 0
@@ -71,6 +79,8 @@ class Lines:
         Whether the row at hand has an underscore, which `float` takes for none.
     packer : str
         What the file is compressed by, or nothing.
+    is_recoded : bool
+        Whether it is UTF-16, as its mark says.
     """
 
     path: str
@@ -83,10 +93,16 @@ class Lines:
         self.packer: str = ""
         self.decimal: str | None = "."
         self._bytes, self._fields = 0, 0
+        self._ahead: list[list[str]] = []
         beginning = file.peek(8)[:8] if hasattr(file, "peek") else b""
         if (packer := packer_of(beginning)) is not None:
             self.packer = packer
-        self.blocks: Blocks = Blocks(Unpacked(path, packer, file) if packer else file)
+        # UTF-32 has the same mark, and a NUL behind it.
+        self.is_recoded: bool = beginning.startswith(MARKS) and beginning[2:4] != b"\0\0"
+        if self.is_recoded:
+            self.blocks: Blocks = Blocks(Recoded(path, file))
+        else:
+            self.blocks = Blocks(Unpacked(path, packer, file) if packer else file)
 
     def _lines(self) -> Iterator[str]:
         while line := self.blocks.readline(LONGEST_LINE):
@@ -117,6 +133,9 @@ class Lines:
 
     def rows(self) -> Iterator[list[str]]:
         """Yield rows that are not blank."""
+        if self._ahead:
+            self.has_underscore = True  # or it may have
+            yield self._ahead.pop()
         while True:
             self._bytes = self._fields = 0
             self.has_underscore = False
@@ -133,10 +152,13 @@ class Lines:
             if row:
                 yield row
 
-    def header(self, wanted: Collection[str]) -> tuple[list[str], list[str]]:
+    def header(
+        self, wanted: Collection[str], has_names: bool = True
+    ) -> tuple[list[str], list[str]]:
         """Return the names of the index that a frame was saved with, and those of its columns.
 
-        The separator is what finds columns that are wanted.
+        The separator is what finds columns that are wanted. Where the first line is a row, names
+        are x0, x1, ...
         """
         lines = self._lines()
         first = next((line for line in lines if line.strip()), "")
@@ -144,7 +166,7 @@ class Lines:
             self.separator = declared[1]
             first = next(lines, "")
         else:
-            self.separator = separator_of(first, wanted)
+            self.separator = separator_of(first, wanted) if has_names else separator_of_rows(first)
         self._check_fields(first.count(self.separator))
         if self.separator != ",":
             self.decimal = None
@@ -152,6 +174,9 @@ class Lines:
         row = next(self.rows(), None)
         if row is None:
             raise ValueError(f"{shown(self.path)} is empty: pass a file with a header and rows.")
+        if not has_names:
+            self._ahead.append(row)
+            return [], [f"x{j}" for j in range(len(row))]
         names = [name.strip() for name in row]
         start = 0
         while start < len(names) - 1 and NAMELESS.fullmatch(names[start]):
@@ -166,7 +191,7 @@ class Lines:
     @property
     def notes(self) -> list[str]:
         """How the file is written, in a sentence, if not as most are."""
-        parts = []
+        parts = ["encoded as UTF-16"] if self.is_recoded else []
         if self.packer:
             parts.append(f"compressed by {self.packer}")
         if self.separator != ",":

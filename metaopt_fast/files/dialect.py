@@ -64,6 +64,21 @@ def separator_of(line: str, wanted: Collection[str]) -> str:
     return ","
 
 
+def separator_of_rows(line: str) -> str:
+    """Return what separates the fields of a row, where no names are known: a comma may be a decimal
+    one beside any other.
+
+    Examples
+    --------
+    >>> separator_of_rows("2,5;red;1"), separator_of_rows("2.5,red,1"), separator_of_rows("2.5 1")
+    (';', ',', ' ')
+    """
+    for separator in ("\t", ";", "|", ",", " "):
+        if len(split(line, separator)) > 1:
+            return separator
+    return ","
+
+
 def decimal_mark_of(fields: list[str]) -> str | None:
     """Return the mark of the first number with decimals; None if there is none.
 

@@ -21,7 +21,8 @@ from metaopt_fast.files.wanted import Wanted
 from metaopt_fast.validation.text import shown
 from metaopt_fast.validation.values import describe
 
-READERS: dict[str, Callable[[DataFile, Wanted], Table]] = {
+Reader = Callable[[DataFile, Wanted], Table]
+READERS: dict[str, Reader] = {
     ".csv": read_csv,
     ".tsv": read_csv,
     ".txt": read_csv,
@@ -31,6 +32,8 @@ READERS: dict[str, Callable[[DataFile, Wanted], Table]] = {
     ".feather": read_arrow,
     ".arrow": read_arrow,
 }
+# Files of programs for spreadsheets.
+SHEETS = (".xlsx", ".xlsm", ".xls", ".ods")
 # The first bytes of what comes through a pipe, which has no suffix; anything else is text.
 FIRST_BYTES = {
     b"PAR1": ".parquet",
@@ -52,13 +55,14 @@ def read_table(
     Parameters
     ----------
     path : path-like
-        Data file. .csv, .tsv and .txt, which may be compressed (.csv.gz, .bz2, .zst): UTF-8, with a
-        header of names, separated by commas, semicolons, tabs, vertical bars or spaces, with
-        decimal points or commas, as the file itself shows; .parquet, .feather and .arrow (which
-        need pyarrow or polars); .npz: the features as array X and the target as array y; .npy: the
-        target is the last column. Features are numbers, or True and False, or text if `wanted` says
-        so. An index that pandas saved with its frame is left out, with a note: the first columns of
-        a .csv file where they have no name, and what `pandas.read_parquet` makes an index.
+        Data file. .csv, .tsv and .txt, which may be compressed (.csv.gz, .bz2, .zst): UTF-8 or, if
+        its mark says so, UTF-16, with a header of names, separated by commas, semicolons, tabs,
+        vertical bars or spaces, with decimal points or commas, as the file itself shows; .parquet,
+        .feather and .arrow (which need pyarrow or polars); .npz: the features as array X and the
+        target as array y; .npy: the target is the last column. Features are numbers, or True and
+        False, or text if `wanted` says so. An index that pandas saved with its frame is left out,
+        with a note: the first columns of a .csv file where they have no name, and what
+        `pandas.read_parquet` makes an index.
     target : str, optional
         The target's column; all other columns are features. Text and Parquet need it; of an .npz
         file it is the name of the target's array, "y" by default; an .npy file has no names.
@@ -99,23 +103,34 @@ def read_table(
         raise TypeError(f"group is {describe(group)}: pass the name of a column.")
     path = os.fspath(path)
     check_file(path)
-    return _reader_of(path)(
-        DataFile(path, path), Wanted(target, group) if wanted is None else wanted
-    )
+    wanted = Wanted(target, group) if wanted is None else wanted
+    reader = _reader_of(path)
+    _check_header(path, reader, wanted)
+    return reader(DataFile(path, path), wanted)
 
 
-def _reader_of(path: str) -> Callable[[DataFile, Wanted], Table]:
+def _reader_of(path: str) -> Reader:
     """Return the reader of files of a name."""
     stem, suffix = os.path.splitext(path.lower())
     inner = os.path.splitext(stem)[1]
     if suffix in COMPRESSED and READERS.get(inner) is read_csv:
         return read_csv
+    if suffix in SHEETS:
+        raise ValueError(
+            f"{shown(path)} is a spreadsheet, which may hold several tables: save the one to read "
+            "as .csv, and pass that file."
+        )
     if suffix not in READERS:
         raise ValueError(
             f"{shown(path)} has the suffix {suffix!r}: pass a file of {', '.join(READERS)}, or a "
             f"compressed .csv ({', '.join(COMPRESSED)})."
         )
     return READERS[suffix]
+
+
+def _check_header(name: str, reader: Reader, wanted: Wanted) -> None:
+    if not wanted.has_header and reader is not read_csv:
+        raise ValueError(f"{shown(name)} is no text file: leave out --no-header.")
 
 
 def read_stream(name: str, path: str | int, wanted: Wanted) -> Table:
@@ -128,6 +143,7 @@ def read_stream(name: str, path: str | int, wanted: Wanted) -> Table:
             suffix = FIRST_BYTES.get(stream.peek(4)[:4], ".csv")
             if suffix == ".csv":
                 return read_csv(DataFile(name, name, stream), wanted)
+            _check_header(name, READERS[suffix], wanted)
             # The others are read from their ends.
             with tempfile.NamedTemporaryFile(suffix=suffix) as copy:
                 shutil.copyfileobj(stream, copy)

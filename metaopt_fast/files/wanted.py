@@ -37,6 +37,8 @@ class Wanted(NamedTuple):
         How many values the target may have, where they are not known.
     is_labelled : bool
         Whether there is a target.
+    has_header : bool
+        Whether the first line of a text file has the names of columns, which are x0, x1, ... else.
     """
 
     target: str | None = None
@@ -51,6 +53,7 @@ class Wanted(NamedTuple):
     classes: tuple[str, ...] | None = None
     most_classes: int = 2
     is_labelled: bool = True
+    has_header: bool = True
 
     @property
     def may_miss(self) -> bool:

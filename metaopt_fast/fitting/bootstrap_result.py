@@ -9,9 +9,11 @@ import numpy as np
 
 from metaopt_fast.plots import axes
 from metaopt_fast.typing import BoolArray, Float64Array
+from metaopt_fast.validation.frames import frame_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,6 +85,25 @@ class BootstrapResult:
         """Names of the parameters."""
         has_intercept = len(self.theta) > len(self.feature_names)
         return self.feature_names + ("intercept",) * has_intercept
+
+    def to_frame(self) -> DataFrame:
+        """Return the intervals as a pandas.DataFrame, a row for each parameter: its name, `theta`,
+        `standard_error`, and `low` and `high` of the interval.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        """
+        interval = self.confidence_interval
+        columns = {
+            "name": self.names,
+            "theta": self.theta,
+            "standard_error": self.standard_error,
+            "low": interval.low,
+            "high": interval.high,
+        }
+        return frame_of(columns)
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the interval of each coefficient, the largest first, and return the axes."""

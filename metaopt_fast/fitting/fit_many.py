@@ -28,7 +28,13 @@ from metaopt_fast.fitting.fit_differing import differs, fit_differing
 from metaopt_fast.fitting.hinge import fit_machines
 from metaopt_fast.fitting.lasso import fit_paths
 from metaopt_fast.fitting.models import Optima
-from metaopt_fast.fitting.penalty_arguments import check_factors, check_penalties, check_theta0
+from metaopt_fast.fitting.penalty_arguments import (
+    as_given,
+    check_factors,
+    check_penalties,
+    check_theta0,
+    l2_beside,
+)
 from metaopt_fast.fitting.result import (
     STATUSES,
     FitResult,
@@ -54,7 +60,7 @@ def fit_many(
     X: npt.ArrayLike,
     y: npt.ArrayLike,
     *,
-    l2: npt.ArrayLike,
+    l2: npt.ArrayLike | None = None,
     l1: npt.ArrayLike = 0.0,
     folds: int | npt.ArrayLike | None = None,
     class_weight: ClassWeight | Sequence[ClassWeight] = None,
@@ -98,6 +104,7 @@ def fit_many(
         where M is n_samples, too; (n_samples, 1) is one vector.
     l2, l1 : float, or array_like of shape (M,) or (M, n_folds)
         Strengths of the penalties, >= 0; M is the larger length, the other one's is the same or 1.
+        Beside an l1 penalty, l2 is 0 by default; else it must be given.
         Models with an l1 penalty have weights of 0 (`FitResult.n_nonzero` counts the others), are
         fitted from the strongest penalty to the weakest (`l1_max` is where such a path begins), and
         may have any number of parameters: 2,048 is the limit of the others.
@@ -210,7 +217,8 @@ def fit_many(
     kept = check_storage(storage)
     wants_gradient = check_flag("validation_gradient", validation_gradient)
     check_gradient(wants_gradient, feature_groups, folds, l1, loss, storage)
-    is_of_l1 = penalty_factor is not None and bool(np.any(np.array(l1, object) != 0))
+    is_of_l1 = bool(np.any(np.array(l1, object) != 0))
+    l2 = l2_beside(is_of_l1, l2)
     own_factors = None if is_of_l1 else penalty_factor
     if wants_gradient or differs(X, y, sample_weight, own_factors, center):
         fits = fit_differing(
@@ -339,17 +347,11 @@ def fit_models(
         (),  # names are of what the caller gave
         rows.fit_intercept,
         np.count_nonzero(thetas[..., : rows.X.shape[1]], axis=of_each),
-        _as_given(of_l1, len(of_l2)),
-        _as_given(of_l2, len(of_l2)),
+        as_given(of_l1, len(of_l2)),
+        as_given(of_l2, len(of_l2)),
         None if rows.n_folds is None else rows.fold,
         loss,
     )
-
-
-def _as_given(strengths: Float64Array, n_models: int) -> Float64Array:
-    """Return penalties of shape (M, 1) as (M,), and those of each fold as they are."""
-    found = np.broadcast_to(strengths, (n_models, strengths.shape[1])).copy()
-    return found[:, 0] if strengths.shape[1] == 1 else found
 
 
 def _fit_both(

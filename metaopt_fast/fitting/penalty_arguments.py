@@ -14,6 +14,18 @@ from metaopt_fast.validation.values import as_real_array, describe, to_float64
 MAX_FREE = 128
 
 
+def l2_beside(has_l1: bool, l2: npt.ArrayLike | None) -> npt.ArrayLike:
+    """Return the strength of the l2 penalty: 0 where it is not given beside an l1 penalty."""
+    if l2 is not None:
+        return l2
+    if not has_l1:
+        raise TypeError(
+            "l2 is not given: pass its strength, such as l2=1e-3, 0 for no penalty, or an l1 "
+            "penalty, beside which it may be left out."
+        )
+    return 0.0
+
+
 def check_penalties(
     l1: npt.ArrayLike, l2: npt.ArrayLike, n_folds: int | None, n_choices: int | None
 ) -> tuple[Float64Array, Float64Array]:
@@ -59,6 +71,12 @@ def check_strengths(name: str, given: npt.ArrayLike, n_folds: int | None) -> Flo
             + f": pass {wanted}."
         )
     return array
+
+
+def as_given(strengths: Float64Array, n_models: int) -> Float64Array:
+    """Return penalties of shape (M, 1) as (M,), and those of each fold as they are."""
+    found = np.broadcast_to(strengths, (n_models, strengths.shape[1])).copy()
+    return found[:, 0] if strengths.shape[1] == 1 else found
 
 
 def check_factors(given: npt.ArrayLike | None, n_features: int) -> Float64Array:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from metaopt_fast.arithmetic import log
 from metaopt_fast.fitting.choice import within_one_standard_error
 from metaopt_fast.floating_errors import shielded
-from metaopt_fast.models.fitted import LOGISTIC, SOFTMAX
+from metaopt_fast.models.fitted import LOGISTIC, SOFTMAX, check_kept
 from metaopt_fast.models.model import Model
 from metaopt_fast.models.preparation import Preparation
 from metaopt_fast.notebook import card
@@ -256,11 +256,7 @@ class FitResult:
         elif fold is not None:
             raise ValueError(f"fold is {describe(fold)}, and the models have no folds: pass None.")
         classes = self.classes
-        if not isinstance(classes[0], (str, int, float)):
-            raise TypeError(
-                f"the labels are {describe(classes[0])} and others, which no file of a model "
-                "holds: pass y of strings, numbers or truth values."
-            )
+        check_kept(classes)
         if self.status[tuple(position)] == "interrupted":
             raise ValueError(f"model {m} was not fitted before Ctrl-C: pass another one.")
         theta, preparation = self.theta[tuple(position)], Preparation.none(self.feature_names)

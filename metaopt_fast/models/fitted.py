@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,11 @@ from metaopt_fast.floating_errors import shielded
 from metaopt_fast.models.preparation import Preparation, RawRows
 from metaopt_fast.models.raw_rows import raw_rows_of
 from metaopt_fast.typing import Float64Array, Label
-from metaopt_fast.validation.values import check_path
+from metaopt_fast.validation.values import check_path, describe
 
-# How decisions become probabilities: of two classes, of any number, or not at all.
-LOGISTIC, SOFTMAX = "logistic", "softmax"
+# How decisions become probabilities: of two classes, of any number; or they are parts of the rows
+# that were counted.
+LOGISTIC, SOFTMAX, COUNTS = "logistic", "softmax", "counts"
 
 
 class FittedModel(ABC):
@@ -34,7 +36,8 @@ class FittedModel(ABC):
     @property
     @abstractmethod
     def link(self) -> str | None:
-        """How decisions become probabilities: "logistic", "softmax"; None: the model has none."""
+        """How decisions become probabilities: "logistic", "softmax"; "counts": they are parts of
+        rows that were counted; None: the model has none."""
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -44,6 +47,17 @@ class FittedModel(ABC):
     @abstractmethod
     def decisions_of(self, rows: RawRows) -> Float64Array:
         """Return the decision of each row for the positive class, or each class: (n_rows, K)."""
+
+    def logits_of(self, rows: RawRows) -> Float64Array:
+        """Return the log odds of the positive class, or logarithms of the probability of each class
+        up to a constant of the row: (n_rows, K)."""
+        return self.decisions_of(rows)
+
+    @shielded
+    def proba_of(self, rows: RawRows) -> Float64Array:
+        """Return the probability of each class, of rows with the model's columns: (n_rows, K)."""
+        decisions = self.decisions_of(rows)
+        return self._probabilities(decisions if self.positive is None else decisions[:, 0])
 
     def decision_function(self, X: Any) -> Float64Array:
         """Return the decision of each row, above 0 for the positive class, shape (n_rows,).
@@ -73,7 +87,7 @@ class FittedModel(ABC):
     @shielded
     def predict_proba(self, X: Any) -> Float64Array:
         """Return the probability of each class, in the order of `classes`: (n_rows, n_classes)."""
-        return self.probabilities_of(self.decision_function(X))
+        return self._probabilities(self.decision_function(X))
 
     def codes_of(self, decisions: Float64Array) -> npt.NDArray[np.intp]:
         """Return the number of each row's class; of two that are as good, the first."""
@@ -82,13 +96,17 @@ class FittedModel(ABC):
         of_positive = self.classes.index(self.positive)
         return np.where(decisions > 0, of_positive, 1 - of_positive).astype(np.intp)
 
-    def probabilities_of(self, decisions: Float64Array) -> Float64Array:
-        """Return what decisions mean for each class."""
+    def check_probabilities(self) -> None:
+        """Raise an error of a model that has none."""
         if self.link is None:
             raise ValueError(
                 "this model was not trained for probabilities: use predict, or train by the "
                 "logistic loss."
             )
+
+    def _probabilities(self, decisions: Float64Array) -> Float64Array:
+        """Return what decisions, which are log odds or logarithms, mean for each class."""
+        self.check_probabilities()
         if self.positive is not None:
             both = [expit(-decisions), expit(decisions)]
             return np.column_stack(both if self.positive == self.classes[1] else both[::-1])
@@ -117,3 +135,12 @@ class FittedModel(ABC):
     @abstractmethod
     def to_json(self) -> str:
         """Return the model as JSON, its numbers as hexadecimal floats: each bit is kept."""
+
+
+def check_kept(classes: Sequence[Any]) -> None:
+    """Raise an error of labels that no file of a model holds."""
+    if not isinstance(classes[0], (str, int, float)):
+        raise TypeError(
+            f"the labels are {describe(classes[0])} and others, which no file of a model holds: "
+            "pass y of strings, numbers or truth values."
+        )

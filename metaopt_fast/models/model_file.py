@@ -15,18 +15,20 @@ import numpy as np
 
 from metaopt_fast.data.standardize import Standardization
 from metaopt_fast.files.table import check_file
-from metaopt_fast.models.fitted import LOGISTIC, SOFTMAX, FittedModel
+from metaopt_fast.models.fitted import COUNTS, LOGISTIC, SOFTMAX, FittedModel
 from metaopt_fast.models.model import Model
 from metaopt_fast.models.network_model import NetworkModel
 from metaopt_fast.models.networks import Networks
 from metaopt_fast.models.preparation import Feature, Preparation
-from metaopt_fast.typing import Float64Array, Label
+from metaopt_fast.models.tree import Split, Tree
+from metaopt_fast.models.tree_model import TreeModel
+from metaopt_fast.typing import Float64Array, Int64Array, Label
 from metaopt_fast.validation.text import shown
 from metaopt_fast.validation.values import describe
 
 FORMAT = "metaopt_fast model"
-# What a file holds; version 0.1.0 knows the first and says so of the other.
-LINEAR, NETWORK = 1, 2
+# What a file holds; a version that does not know one of them says so.
+LINEAR, NETWORK, TREE = 1, 2, 3
 # Of a file: a hundred coefficients for each of ten thousand columns are 25 MB.
 MAX_BYTES = 2**26
 # Of a number's text: "-0x1.fffffffffffffp+1023" has 23 letters.
@@ -34,6 +36,9 @@ LONGEST_NUMBER = 32
 LARGEST_EXPONENT = 1100
 MISSING = ("error", "mean", "drop")
 ACTIVATIONS = ("tanh", "relu")
+DEPTHS = (2, 3)
+# Rows and costs that `best_tree` counts are fewer.
+MAX_COUNT = 2**26
 
 
 def to_json(model: Model) -> str:
@@ -59,6 +64,21 @@ def network_to_json(model: NetworkModel) -> str:
         ],
     }
     return _text(model, NETWORK, parameters)
+
+
+def tree_to_json(model: TreeModel) -> str:
+    """Return a tree as JSON: a question for each position that has room for one, or none."""
+    tree = model.tree
+    parameters = {
+        "depth": tree.depth,
+        "class_costs": tree.class_costs.tolist(),
+        "splits": [
+            None if split is None else {"column": split.column, "threshold": split.threshold.hex()}
+            for split in tree.splits
+        ],
+        "counts": tree.counts.tolist(),
+    }
+    return _text(model, TREE, parameters)
 
 
 def _text(model: FittedModel, schema: int, parameters: dict[str, Any]) -> str:
@@ -103,7 +123,7 @@ def _label_to_json(label: Label) -> Any:
     return {"integer": str(label)} if isinstance(label, int) else {"float": label.hex()}
 
 
-def load_model(path: str | os.PathLike[str]) -> Model | NetworkModel:
+def load_model(path: str | os.PathLike[str]) -> Model | NetworkModel | TreeModel:
     """Read a model from the JSON file that ``--model`` of ``metaopt-fast`` or its `save` wrote.
 
     Nothing in it is executed.
@@ -114,7 +134,7 @@ def load_model(path: str | os.PathLike[str]) -> Model | NetworkModel:
 
     Returns
     -------
-    Model or NetworkModel
+    Model, NetworkModel or TreeModel
 
     Raises
     ------
@@ -139,7 +159,7 @@ def load_model(path: str | os.PathLike[str]) -> Model | NetworkModel:
     return parse(name, content)
 
 
-def parse(name: str, content: bytes) -> Model | NetworkModel:
+def parse(name: str, content: bytes) -> Model | NetworkModel | TreeModel:
     """Return the model that a file's content says; `name` is the file's in errors."""
     try:
         found = json.loads(content, parse_constant=_nothing)
@@ -148,10 +168,10 @@ def parse(name: str, content: bytes) -> Model | NetworkModel:
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise _no_model(name)
     schema = found.get("schema")
-    if type(schema) is int and schema > NETWORK:
+    if type(schema) is int and schema > TREE:
         raise ValueError(
             f"{shown(name)} has schema {str(schema)[:20]}, and this version of metaopt_fast reads "
-            f"up to {NETWORK}: update it, by pip install -U metaopt_fast."
+            f"up to {TREE}: update it, by pip install -U metaopt_fast."
         )
     return _Contents(name, found).model()
 
@@ -170,10 +190,10 @@ class _Contents:
     def __init__(self, path: str, found: dict[str, Any]) -> None:
         self._path, self._found = path, found
 
-    def model(self) -> Model | NetworkModel:
+    def model(self) -> Model | NetworkModel | TreeModel:
         """Return the model."""
         schema = self._found.get("schema")
-        self._check(type(schema) is int and schema in (LINEAR, NETWORK), "schema")
+        self._check(type(schema) is int and LINEAR <= schema <= TREE, "schema")
         classes = self._list("classes", self._label, 2)
         self._check(len(set(classes)) == len(classes), "classes")
         kinds = set(map(type, classes))
@@ -182,6 +202,9 @@ class _Contents:
         positive = self._positive(classes)
         link = self._found.get("link")
         known = LOGISTIC if positive is not None else SOFTMAX
+        if schema == TREE:
+            known = COUNTS
+            self._check((positive is None) == (len(classes) > 2), "positive")
         self._check(link == known or (link is None and schema == LINEAR), "link")
         preparation = self._preparation()
         n_outputs = 1 if positive is not None else len(classes)
@@ -191,6 +214,9 @@ class _Contents:
         if schema == NETWORK:
             networks = self._networks(n_outputs, len(preparation.names))
             return NetworkModel(tuple(classes), positive, preparation, networks, where)
+        if schema == TREE:
+            tree = self._tree(tuple(classes), tuple(preparation.names))
+            return TreeModel(tree.classes, positive, preparation, tree, where)
         coef = self._matrix(self._found, "coefficients", (n_outputs, len(preparation.names)))
         intercepts = self._numbers(self._found, "intercepts", n_outputs)
         return Model(tuple(classes), positive, preparation, coef, intercepts, link, where)
@@ -212,6 +238,40 @@ class _Contents:
             for entry in entries
         ]
         return Networks(str(activation), n_hidden, n_outputs, np.array(thetas))
+
+    def _tree(self, classes: tuple[Label, ...], names: tuple[str, ...]) -> Tree:
+        depth = self._found.get("depth")
+        self._check(type(depth) is int and depth in DEPTHS, "depth")
+        splits = self._list("splits", lambda entry: self._split(entry, names), 1)
+        self._check(len(splits) == 2 ** int(depth or 0) - 1, "splits")
+        costs = self._whole([self._found.get("class_costs")], "class_costs", (1, len(classes)))[0]
+        self._check(bool((costs > 0).all()), "class_costs")
+        shape = (2 * len(splits) + 1, len(classes))
+        counts = self._whole(self._found.get("counts"), "counts", shape)
+        # Each row of a position with a question is in one of those below it; each leaf has rows.
+        self._check(bool(counts[0].any()), "counts")
+        for position, split in enumerate(splits):
+            below = counts[2 * position + 1 : 2 * position + 3]
+            above = counts[position] if split is not None else 0
+            has_rows = below.any(axis=1) == (split is not None)
+            self._check(bool(has_rows.all() and (below.sum(axis=0) == above).all()), "counts")
+        return Tree(int(depth or 0), classes, names, tuple(splits), counts, costs, named=True)
+
+    def _split(self, entry: Any, names: tuple[str, ...]) -> Split | None:
+        if entry is None:
+            return None
+        column = entry.get("column") if isinstance(entry, dict) else None
+        self._check(type(column) is int and 0 <= column < len(names), "splits")
+        threshold = self._number(entry.get("threshold"), "splits")
+        return Split(int(column or 0), names[int(column or 0)], threshold)
+
+    def _whole(self, rows: Any, name: str, shape: tuple[int, int]) -> Int64Array:
+        """Return a matrix of whole numbers from 0 to the largest that a tree counts."""
+        self._check(isinstance(rows, list) and len(rows) == shape[0], name)
+        for row in rows:
+            self._check(isinstance(row, list) and len(row) == shape[1], name)
+            self._check(all(type(x) is int and 0 <= x < MAX_COUNT for x in row), name)
+        return np.array(rows, np.int64)
 
     def _check(self, is_right: bool, what: str) -> None:
         if not is_right:

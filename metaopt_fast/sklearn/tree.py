@@ -11,10 +11,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from metaopt_fast.floating_errors import shielded
+from metaopt_fast.models.tree import positions_of
 from metaopt_fast.sklearn.classifier import finite_rows, named_columns
 from metaopt_fast.trees.arguments import Options, check_sizes
 from metaopt_fast.trees.best_tree import find_trees
-from metaopt_fast.trees.tree import positions_of
 from metaopt_fast.typing import Float64Array, IndexArray
 from metaopt_fast.validation.labels import Labels
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.floating_errors import shielded
+from metaopt_fast.models.tree import Split, Tree
 from metaopt_fast.trees.arguments import (
     Options,
     check_class_costs,
@@ -23,7 +24,6 @@ from metaopt_fast.trees.arguments import (
 from metaopt_fast.trees.counting import LabelledRows
 from metaopt_fast.trees.features import BinaryFeatures
 from metaopt_fast.trees.growing import grow
-from metaopt_fast.trees.tree import Split, Tree
 from metaopt_fast.typing import Array, IndexArray, Int64Array
 from metaopt_fast.validation.labels import Labels
 

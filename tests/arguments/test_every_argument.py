@@ -52,6 +52,7 @@ OF_MODELS = {
     **{name: {"X": X} for name in ("decision_function", "predict", "predict_proba")},
 }
 FITS = mf.fit_many(X, Y, l2=[0.1, 1.0])
+INTERVALS = mf.bootstrap(X, Y, l2=0.1, n_resamples=9)
 STABLE = mf.stability_selection(X, Y, l1=0.1, n_resamples=4)
 TUNED = mf.tune_penalties(X, Y, feature_groups=[0] * (len(X[0]) - 1) + [1], folds=2, max_iter=1)
 DESCENTS = mf.search_descents(
@@ -91,9 +92,8 @@ def entries():
         "FitResult.to_frame": Entry(FITS.to_frame, {}),
         # Axes of its own: pyplot warns of many figures that are open.
         "StabilityResult.plot": Entry(STABLE.plot, {"ax": Figure().subplots()}),
-        "BootstrapResult.plot": Entry(
-            mf.bootstrap(X, Y, l2=0.1, n_resamples=9).plot, {"ax": Figure().subplots()}
-        ),
+        "BootstrapResult.plot": Entry(INTERVALS.plot, {"ax": Figure().subplots()}),
+        "BootstrapResult.to_frame": Entry(INTERVALS.to_frame, {}),
         "PenaltyResult.model": Entry(TUNED.model, {}),
         "PenaltyResult.plot": Entry(TUNED.plot, {"ax": Figure().subplots()}),
         "DescentSearchResult.plot": Entry(DESCENTS.plot, {"ax": Figure().subplots()}),
@@ -107,8 +107,9 @@ def entries():
         "Model.coefficients": Entry(MODEL.coefficients, {}),
         **{
             f"{type(model).__name__}.{name}": Entry(getattr(model, name), valid)
-            for model in (MODEL, NETWORK)
+            for model in (MODEL, NETWORK, mf.best_tree(**TREE).model())
             for name, valid in OF_MODELS.items()
+            if hasattr(model, name)
         },
         "best_tree": Entry(mf.best_tree, TREE),
         "best_trees": Entry(mf.best_trees, TREE | {"y": [Y, 1 - Y]}),
@@ -153,7 +154,7 @@ def entries():
     tree = mf.best_tree(**TREE)
     for name in ("apply", "predict"):
         table[f"Tree.{name}"] = Entry(getattr(tree, name), {"X": X})
-    for name in ("to_dict", "to_text", "plot"):
+    for name in ("model", "to_dict", "to_text", "plot"):
         table[f"Tree.{name}"] = Entry(getattr(tree, name), {})
     for part in (objectives(), softmax(), network(), samplers()):
         table.update(part)
@@ -346,12 +347,17 @@ NOT_IN_TABLE = {
     "FitResult": RECORD,
     "Model": RECORD,
     "NetworkModel": RECORD,
+    "TreeModel": RECORD,
     "Model.linear": OWN,
     "NetworkModel.of": OWN,
+    "TreeModel.of": OWN,
     **{
         f"{model}.{name}": OWN
-        for model in ("Model", "NetworkModel")
-        for name in ("decisions_of", "codes_of", "probabilities_of", "label_array")
+        for model in ("Model", "NetworkModel", "TreeModel")
+        for name in (
+            *("decisions_of", "codes_of", "logits_of", "proba_of", "check_probabilities"),
+            "label_array",
+        )
     },
     "PenaltyResult": RECORD,
     "Prior": RECORD,

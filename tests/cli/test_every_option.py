@@ -24,6 +24,7 @@ VALID = {
     "status": ["search.db"],
     "merge": ["search.db"],
     "tune": ["data.csv", "--target", "t", "--candidates", "2", "--cv", "2"],
+    "tree": ["data.csv", "--target", "t"],
     "bootstrap": ["data.csv", "--target", "t", "--resamples", "3", "--no-standardize"],
     "permutation-test": ["data.csv", "--target", "t", "--permutations", "3", "--cv", "2"],
     "predict": ["model.json", "data.csv"],

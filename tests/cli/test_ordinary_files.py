@@ -2,6 +2,8 @@
 
 import bz2
 import gzip
+import json
+import re
 import sys
 
 import numpy as np
@@ -84,6 +86,16 @@ FILES = {
         DATES.assign(seen=pd.to_datetime(DATES["seen"])).to_feather,
         ["--drop", "seen"],
     ),
+    "UTF-16 of a spreadsheet": (
+        "a.txt",
+        lambda path: path.write_bytes(text(NUMBERS, sep="\t").decode().encode("utf-16")),
+        None,
+    ),
+    "no header": (
+        "a.csv",
+        lambda path: path.write_bytes(text(NUMBERS, header=False)),
+        ["--no-header", "--target", "x3"],
+    ),
     "quoted": ("a.csv", lambda path: path.write_bytes(text(NUMBERS, quoting=1)), None),
 }
 
@@ -164,3 +176,46 @@ def test_what_is_not_plain_is_refused_with_an_option_as_the_cure(run, tmp_path, 
     assert (status, stdout) == (1, "") and stderr.endswith(f"{cure}.\n")
     option = ["--missing", "drop"] if "--missing" in cure else ["--drop", "age"]
     assert run(*call, *option)[0] == 0
+
+
+def test_a_spreadsheet_is_refused_with_the_way_out(run, tmp_path):
+    path = tmp_path / "a.XLSX"
+    path.write_bytes(b"PK\x03\x04")
+    status, stdout, stderr = run("tune", path, "--target", "ill")
+    assert (status, stdout) == (1, "")
+    assert_complaint(stderr)
+    assert "is a spreadsheet, which may hold several tables: save the one to read as .csv" in stderr
+
+
+def test_rows_without_names_are_found_by_their_numbers_by_predict_too(run, tmp_path):
+    named, rows, kept = tmp_path / "a.csv", tmp_path / "b.tsv", tmp_path / "model.json"
+    named.write_bytes(text(NUMBERS.set_axis([f"x{j}" for j in range(4)], axis=1)))
+    rows.write_bytes(text(NUMBERS, header=False, sep="\t", decimal=","))
+    options = ["--target", "x3", "--candidates", 3, "--drop", "x2"]
+    status, stdout, _ = run("tune", rows, *options, "--no-header", "--model", kept)
+    again = run("tune", named, *options)[1]
+    assert status == 0
+    found, wanted = (re.search("\nweight .*", out, re.DOTALL)[0] for out in (stdout, again))
+    assert found == wanted
+    for command in ("predict", "score"):
+        status, stdout, _ = run(command, kept, rows, "--no-header")
+        assert (status, stdout) == run(command, kept, named)[:2] == (0, stdout)
+        _, _, stderr = run(command, kept, rows)
+        assert "where names of columns are wanted: pass --no-header if it is a row" in stderr
+
+
+def test_a_search_goes_on_without_names(run, tmp_path):
+    rows, checkpoint = tmp_path / "rows.csv", tmp_path / "search.db"
+    rows.write_bytes(text(NUMBERS, header=False))
+    call = ["search", rows, "--no-header", "--target", "x3", "--candidates", 30]
+    first = run(*call, "--checkpoint", checkpoint, "--json")[1]
+    again = run("resume", checkpoint, "--json")[1]
+    assert json.loads(again)["theta"] == json.loads(first)["theta"]
+    for kind in ("npy", "feather"):
+        path = tmp_path / f"a.{kind}"
+        np.save(path, np.eye(3)) if kind == "npy" else NUMBERS.to_feather(path)
+        for file in (path, None):
+            with open(path, "rb") as stdin:
+                given = file or f"/dev/fd/{stdin.fileno()}"
+                _, _, stderr = run("tune", given, "--target", "x0", "--no-header")
+            assert "is no text file: leave out --no-header." in stderr

@@ -301,3 +301,66 @@ def test_arrays_may_miss_values_and_have_weights(tmp_path):
             path, wanted=Wanted(drop=("x1",), missing="mean", is_labelled=False)
         )
         assert unlabelled.feature_names == ("x0", "x2", "x3")[: unlabelled.X.shape[1]]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-16-le"])
+def test_utf_16_with_its_mark_is_read_as_such(encoding):
+    text = "größe\tt\r\n1,5\tja\r\n-2\tnein ☃\r\n" + "3\tja\r\n" * 50_000
+    mark = "" if encoding == "utf-16" else "\ufeff"
+    table = read_text((mark + text).encode(encoding), Wanted("t"))
+    plain = read_text(text, Wanted("t"))
+    assert table.X.tobytes() == plain.X.tobytes() and table.y.tobytes() == plain.y.tobytes()
+    assert (table.feature_names, table.class_names) == (("größe",), ("ja", "nein ☃"))
+    assert table.notes[0].startswith("encoded as UTF-16, separated by tabs")
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfea", "\ufeffa,t\n1,0\n2,".encode("utf-16-le") + b"\0"]
+)
+def test_half_a_letter_of_utf_16_is_a_sentence(content):
+    with pytest.raises(
+        ValueError, match=r"^x.csv begins as UTF-16 text and is none \(trunc.*\): sa"
+    ):
+        read_text(content, Wanted("t"))
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("1,2.5,0\n2,3,1\n", [[1, 2.5], [2, 3]]),
+        ("1;2,5;0\n2;3;1\n", [[1, 2.5], [2, 3]]),
+        ("1\t2.5\t0\n2\t3\t1\n", [[1, 2.5], [2, 3]]),
+        ("1|2,5|0\n2|3|1\n", [[1, 2.5], [2, 3]]),
+        ("1   2.5  0\n2   3    1\n", [[1, 2.5], [2, 3]]),
+        ("sep=~\n1~2.5~0\n2~3~1\n", [[1, 2.5], [2, 3]]),
+        ('"1","2.5",0\n\n2,3,1\n', [[1, 2.5], [2, 3]]),
+    ],
+)
+def test_without_a_header_the_first_line_is_a_row(text, rows):
+    table = read_text(text, Wanted("x2", has_header=False))
+    assert (table.X.tolist(), table.y.tolist()) == (rows, [0, 1])
+    assert table.feature_names == ("x0", "x1")
+
+
+def test_a_row_in_place_of_a_header_is_checked_as_others_are():
+    with pytest.raises(ValueError, match="line 1, column 'x0' has '1_0' where a finite number"):
+        read_text("1_0,0\n2,1\n", Wanted("x1", has_header=False))
+    with pytest.raises(ValueError, match="line 2 has 3 fields, but the header has 2"):
+        read_text("1,0\n2,1,1\n", Wanted("x1", has_header=False))
+    with pytest.raises(ValueError, match="is empty: pass a file with a header and rows"):
+        read_text("\n", Wanted("x1", has_header=False))
+    one = read_text("7\n8\n", Wanted(is_labelled=False, has_header=False))
+    assert one.X.tolist() == [[7], [8]]
+
+
+def test_a_row_of_numbers_in_place_of_names_is_told_from_them():
+    sentence = (
+        r"line 1 has '5\.1' where names of columns are wanted: pass --no-header if it is a row"
+    )
+    for target in (None, "kind"):
+        with pytest.raises(ValueError, match=sentence):
+            read_text("5.1,3.5,setosa\n4.9,3.0,other\n", Wanted(target))
+    with pytest.raises(ValueError, match="has no column 'tt'"):
+        read_text("a,t\n1,0\n2,1\n", Wanted("tt"))
+    years = read_text("2019,2020,t\n1,2,0\n3,4,1\n", Wanted("t"))
+    assert years.feature_names == ("2019", "2020")

@@ -329,7 +329,6 @@ HOSTILE = {
     "NUL in a field": ("x.csv", b"a,t\n1,0\n2\0,1\n", r"line 3, column 'a' has '2\\x00'"),
     "NUL in the target": ("x.csv", b"a,t\n1,0\n2,1\0\n", r"line 3, column 't' has '1\\x00'"),
     "NUL in the header": ("x.csv", b"a\0,t\n1,0\n", r"line 1 names column 1 'a\\x00'"),
-    "UTF-16": ("x.csv", "a,t\n1,0\n".encode("utf-16"), "line 1 is not UTF-8 text .byte 0xff"),
     "Latin-1": (
         "x.csv",
         b"a,t\n1,0\n2,s\xe9\n",

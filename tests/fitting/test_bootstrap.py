@@ -1,6 +1,7 @@
 """Weights of resamples, permuted labels, and what a bootstrap says of a penalised model."""
 
 import math
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -226,6 +227,22 @@ def test_of_many_parameters_the_ten_largest_are_printed():
     shown = np.array([float(line.split()[0]) for line in lines[1:11]])
     assert (np.diff(np.abs(shown)) <= 0).all()
     assert np.abs(shown).max() == pytest.approx(np.abs(found.theta).max(), rel=1e-3)
+
+
+def test_intervals_become_a_frame_by_the_names_of_the_parameters(monkeypatch):
+    pandas = pytest.importorskip("pandas")
+    X, y = problem()
+    X = pandas.DataFrame(X, columns=list("abcd"))
+    found = mf.bootstrap(X, y, l2=0.1, n_resamples=9)
+    frame = found.to_frame()
+    assert frame["name"].tolist() == [*"abcd", "intercept"]
+    assert frame["theta"].tolist() == found.theta.tolist()
+    assert frame["standard_error"].tolist() == found.standard_error.tolist()
+    assert frame["low"].tolist() == found.confidence_interval.low.tolist()
+    assert frame["high"].tolist() == found.confidence_interval.high.tolist()
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="to_frame needs pandas: pip install pandas"):
+        found.to_frame()
 
 
 def test_intervals_draw_themselves():

@@ -456,3 +456,13 @@ def test_l1_max_refuses_what_fit_many_does():
         mf.l1_max([[1.0], [2.0]], [1, 1])
     with pytest.raises(TypeError, match=r"fit_intercept is 'no' .*: pass True or False"):
         mf.l1_max([[1.0], [2.0]], [0, 1], fit_intercept="no")
+
+
+def test_beside_an_l1_penalty_l2_may_be_left_out_and_is_0():
+    X, y, folds, _ = problem()
+    l1 = mf.l1_max(X, y) * PARTS
+    alone, given = (mf.fit_many(X, y, l1=l1, folds=folds, **more) for more in ({}, {"l2": 0}))
+    assert alone.theta.tobytes() == given.theta.tobytes() and not alone.l2.any()
+    for options in ({}, {"l1": 0.0}, {"l1": [0.0, 0], "l2": None}):
+        with pytest.raises(TypeError, match=r"^l2 is not given: pass its strength, such as l2=1e"):
+            mf.fit_many(X, y, **options)

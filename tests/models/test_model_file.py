@@ -17,6 +17,7 @@ from metaopt_fast.models.model import Model
 from metaopt_fast.models.network_model import NetworkModel
 from metaopt_fast.models.networks import Networks
 from metaopt_fast.models.preparation import Preparation, RawRows
+from metaopt_fast.models.tree_model import TreeModel
 
 ROWS = RawRows(np.array([[1.0, 0], [2.5, 1], [math.nan, 1], [0.5, 0]]), ("a", "b"), {1: ("x", "y")})
 PREPARATION = Preparation.fit(ROWS, missing="mean")
@@ -26,6 +27,8 @@ CONTENT = json.loads(MODEL.to_json())
 THETAS = np.random.default_rng(0).normal(size=(2, 2 * 4 + 3))
 NETWORK = NetworkModel.of(Networks("tanh", 2, 1, THETAS), PREPARATION, ["no", "yes"], {"seed": 7})
 NETWORK_CONTENT = json.loads(NETWORK.to_json())
+TREE = mf.best_tree(PREPARATION.apply(ROWS), ["no", "yes", "yes", "no"], depth=2)
+TREE_CONTENT = json.loads(TreeModel.of(TREE, PREPARATION).to_json())
 WRONG = st.one_of(
     st.none(),
     st.booleans(),
@@ -33,7 +36,7 @@ WRONG = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False),
     st.text(max_size=8),
     st.sampled_from(["0x1p0", "inf", "nan", "0x1p9999", "-0x0p+0", "text", "integer", "logistic"]),
-    st.sampled_from(["relu", "tanh", "softmax", 1, 2]),
+    st.sampled_from(["relu", "tanh", "softmax", "counts", 1, 2, 3]),
     st.lists(st.integers(), max_size=3),
     st.dictionaries(st.sampled_from(["text", "integer", "float", "name"]), st.text(max_size=4)),
 )
@@ -67,7 +70,11 @@ def put(content, path, value):
 @pytest.mark.long
 @given(
     found=st.sampled_from(
-        [(content, place) for content in (CONTENT, NETWORK_CONTENT) for place in places(content)]
+        [
+            (content, place)
+            for content in (CONTENT, NETWORK_CONTENT, TREE_CONTENT)
+            for place in places(content)
+        ]
     ),
     value=WRONG | st.just(...),
 )
@@ -98,7 +105,8 @@ def test_any_bytes_are_no_model(content):
     [
         (b"[" * 100_000, "is no model"),
         (b'{"format": "metaopt_fast model", "schema": NaN}', "its entry 'schema'"),
-        ({**CONTENT, "schema": 3}, "has schema 3, and this version of metaopt_fast reads up to 2"),
+        ({**CONTENT, "schema": 4}, "has schema 4, and this version of metaopt_fast reads up to 3"),
+        ({**CONTENT, "schema": 3}, "its entry 'link'"),
         ({**CONTENT, "schema": 2}, "its entry 'activation'"),
         ({**NETWORK_CONTENT, "schema": 1}, "its entry 'coefficients'"),
         ({**NETWORK_CONTENT, "activation": "sin"}, "its entry 'activation'"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from metaopt_fast.models.tree import Tree, leaf_words
 from metaopt_fast.plots import axes
-from metaopt_fast.trees.tree import Tree, leaf_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +18,7 @@ def draw(tree: Tree, ax: Axes | None) -> Axes:
     leaves, is_new = tree.leaves, ax is None
     ax = axes("plot", ax)
     if is_new:
-        ax.figure.canvas.figure.set_size_inches(max(6.4, 1.3 * len(leaves)), 4.0)
+        ax.figure.canvas.figure.set_size_inches(width_of(tree), 4.0)
     places = {leaf: float(k) for k, leaf in enumerate(leaves)}
     for position in reversed(range(len(tree.splits))):
         if tree.splits[position] is not None:
@@ -40,6 +40,11 @@ def draw(tree: Tree, ax: Axes | None) -> Axes:
     ax.set_title(tree.to_text().splitlines()[0])
     ax.set_axis_off()
     return ax
+
+
+def width_of(tree: Tree) -> float:
+    """Return how many inches the leaves take side by side."""
+    return max(6.4, 1.3 * len(tree.leaves))
 
 
 def level_of(position: int) -> int:

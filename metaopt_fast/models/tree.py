@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metaopt_fast.floating_errors import shielded
+from metaopt_fast.models.fitted import check_kept
 from metaopt_fast.models.preparation import Preparation
 from metaopt_fast.models.raw_rows import raw_rows_of
 from metaopt_fast.typing import Float64Array, IndexArray, Int64Array, Label
@@ -18,6 +19,8 @@ from metaopt_fast.validation.text import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from metaopt_fast.models.tree_model import TreeModel
 
 
 class Split(NamedTuple):
@@ -149,6 +152,14 @@ class Tree:
         found: npt.NDArray[Any] = labels[self.decided[self.apply(X)]]
         return found
 
+    def model(self) -> TreeModel:
+        """Return the tree as a `TreeModel`: it predicts, by probabilities too, and is saved to a
+        file, which `load_model` reads."""
+        from metaopt_fast.models.tree_model import TreeModel
+
+        check_kept(self.classes)
+        return TreeModel.of(self, Preparation.none(self.feature_names))
+
     def to_dict(self) -> dict[str, Any]:
         """Return the tree as plain numbers, strings, lists and dicts, for JSON."""
         return {
@@ -200,7 +211,7 @@ class Tree:
 
         Returns the matplotlib axes.
         """
-        from metaopt_fast.trees.drawing import draw
+        from metaopt_fast.models.tree_drawing import draw
 
         return draw(self, ax)
 
