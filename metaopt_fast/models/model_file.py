@@ -243,7 +243,7 @@ class _Contents:
         depth = self._found.get("depth")
         self._check(type(depth) is int and depth in DEPTHS, "depth")
         splits = self._list("splits", lambda entry: self._split(entry, names), 1)
-        self._check(len(splits) == 2 ** int(depth or 0) - 1, "splits")
+        self._check(len(splits) + 1 == 1 << int(depth or 0), "splits")
         costs = self._whole([self._found.get("class_costs")], "class_costs", (1, len(classes)))[0]
         self._check(bool((costs > 0).all()), "class_costs")
         shape = (2 * len(splits) + 1, len(classes))
