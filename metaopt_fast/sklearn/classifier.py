@@ -23,6 +23,9 @@ from metaopt_fast.arithmetic import expit, log_expit, log_softmax, softmax
 from metaopt_fast.data.sparse_rows import SparseRows, products_of, sparse_rows
 from metaopt_fast.fitting.result import reasons_of
 from metaopt_fast.floating_errors import shielded
+from metaopt_fast.models.fitted import LOGISTIC, check_kept
+from metaopt_fast.models.model import Model
+from metaopt_fast.models.preparation import Preparation
 from metaopt_fast.selection.multiclass_scores import MULTICLASS_SCORES
 from metaopt_fast.selection.scores import SCORES
 from metaopt_fast.typing import Float64Array, IndexArray
@@ -84,6 +87,14 @@ class CheckedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         sparse = sparse_rows("X", X)
         return finite_rows(self, X) if sparse is None else sparse
 
+    def _as_they_are(self) -> Preparation:
+        """Return the columns of the training rows, by name, as what a model does nothing to."""
+        check_is_fitted(self)
+        check_kept(self.classes_.tolist())
+        names = getattr(self, "feature_names_in_", None)
+        listed = [f"x{j}" for j in range(self.n_features_in_)] if names is None else names.tolist()
+        return Preparation.none(listed)
+
     def _training_data(
         self, X: Any, y: Any, sample_weight: Any
     ) -> tuple[Given, IndexArray, Float64Array | None]:
@@ -132,6 +143,15 @@ class LinearModel(CheckedClassifier):
     classes_: npt.NDArray[Any]
     coef_: Any  # an array or a sparse matrix, in double or single precision
     intercept_: npt.NDArray[np.floating[Any]]
+    link: ClassVar[str | None] = LOGISTIC
+
+    def model(self) -> Model:
+        """Return the fitted model as a `metaopt_fast.Model`, of columns as fit has had them: it is
+        saved to a file, which `metaopt_fast.load_model` reads."""
+        preparation = self._as_they_are()
+        thetas = np.column_stack([self._dense_coef(), self.intercept_])
+        theta = thetas[0] if len(thetas) == 1 else thetas
+        return Model.linear(theta, preparation, self.classes_.tolist(), link=self.link)
 
     def _dense_coef(self) -> Float64Array:
         dense: npt.NDArray[Any] = self.coef_.toarray() if issparse(self.coef_) else self.coef_

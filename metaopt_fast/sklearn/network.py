@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from metaopt_fast.floating_errors import shielded
+from metaopt_fast.models.network_model import NetworkModel
 from metaopt_fast.selection.networks import (
     BATCH_SIZE,
     Candidate,
@@ -186,6 +187,12 @@ class NetworkClassifier(CheckedClassifier):
         self.n_iter_, self.best_iter_ = int(ensemble.n_iter[0]), int(ensemble.best_iter[0])
         self.n_layers_, self.n_outputs_ = 3, ensemble.n_outputs
         self.out_activation_ = "logistic" if ensemble.n_outputs == 1 else "softmax"
+
+    def model(self) -> NetworkModel:
+        """Return the networks that predict as a `metaopt_fast.NetworkModel`, of columns as fit has
+        had them: it is saved to a file, which `metaopt_fast.load_model` reads."""
+        preparation = self._as_they_are()
+        return NetworkModel.of(self._ensemble.networks, preparation, self.classes_.tolist())
 
     def decision_function(self, X: npt.ArrayLike) -> Float64Array:
         """Return the log odds of the second class, shape (n_samples,).

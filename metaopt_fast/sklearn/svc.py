@@ -77,6 +77,8 @@ class LinearSVC(LinearModel):
     array(['out'], dtype='<U3')
     """
 
+    link = None  # decisions mean no probabilities
+
     intercept_: Float64Array
     n_iter_: int
     gap_bound_: float
