@@ -10,7 +10,7 @@ from types import ModuleType
 
 PACKAGE = "metaopt_fast"
 # Modules of which what they define or list is public, too.
-MODULES = ("metrics", "sklearn", "typing")
+MODULES = ("datasets", "metrics", "sklearn", "typing")
 
 
 def is_documented(value: object) -> bool:

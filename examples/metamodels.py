@@ -5,10 +5,10 @@ Four metamodels, the same calls
 Which metamodel to take when: the same tuning calls over four of them.
 
 Logistic regression, a linear support vector machine, small networks and the best tree of three
-questions are tuned by cross-validation on three data sets, and judged on rows that nobody has seen.
-What depends on a seed is searched five times, and the run of median errors is told. The intervals
-are those of the held-out rows, resampled: two models whose intervals overlap by much cannot be told
-apart by these rows.
+questions are tuned by cross-validation on three data sets, and judged on held-out rows.
+What depends on a seed is searched five times, and the run with the median error is printed. The
+intervals come from the held-out rows, resampled: these rows do not separate models whose intervals
+largely overlap.
 
 Run it: ``python examples/metamodels.py [N_CANDIDATES [N_ROWS [N_SEEDS]]]``    (needs scikit-learn)
 """

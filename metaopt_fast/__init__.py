@@ -1,4 +1,4 @@
-"""Scores and trains very many small logistic-regression models against one data set."""
+"""Fits, tunes, searches and scores very many small models against one data set."""
 
 import os
 import sys
