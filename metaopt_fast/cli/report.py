@@ -185,13 +185,16 @@ class Report(LinearReport):
         zero, best = np.zeros_like(self.result.theta), self.result.theta
         lines = [
             ("for comparison", f"{'loss':<14}accuracy"),
-            ("theta = 0", f"{self.loss_of_zero:<14.8g}{self.accuracy(zero):>8.2%}"),
-            ("best candidate", f"{self.result.loss:<14.8g}{self.accuracy(best):>8.2%}"),
+            ("theta = 0", self._compared(self.loss_of_zero, zero)),
+            ("best candidate", self._compared(self.result.loss, best)),
         ]
         if (one := self.fitted) is not None:
-            figures = f"{one.loss:<14.8g}{self.accuracy(one.theta):>8.2%}"
-            lines.append((one.label, f"{figures}  {one.remark}"))
+            lines.append((one.label, f"{self._compared(one.loss, one.theta)}  {one.remark}"))
         return lines
+
+    def _compared(self, loss: float, theta: Float64Array) -> str:
+        misses = loss >= INFEASIBLE and self.settings.max_gap is not None
+        return f"{'beyond limit' if misses else f'{loss:.8g}':<14}{self.accuracy(theta):>8.2%}"
 
     def _ranking(self) -> Lines:
         return [

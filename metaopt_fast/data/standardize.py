@@ -28,6 +28,10 @@ class Standardized(NamedTuple):
     mean: Float64Array
     scale: Float64Array
 
+    def __repr__(self) -> str:
+        n_samples, n_features = self.X.shape
+        return f"Standardized(X of {n_samples:,} rows and {n_features:,} columns, mean, scale)"
+
 
 class Standardization(NamedTuple):
     """What standardizes columns, to the last bit, also other rows than those it was taken from.

@@ -282,7 +282,8 @@ class FitResult:
         n_classes = len(self.classes)
         each = f" of each of {n_classes} classes" if n_classes > 2 else ""
         lines = [
-            f"FitResult of {len(self.loss):,} models{folds}, {self.theta.shape[-1]:,} parameters"
+            f"FitResult of {len(self.loss):,} model{'s' * (len(self.loss) != 1)}{folds}, "
+            f"{self.theta.shape[-1]:,} parameters"
             + each
             + (", interrupted" if self.interrupted else ""),
             f"  converged    {np.count_nonzero(self.converged):,} of {self.converged.size:,}",
@@ -291,6 +292,10 @@ class FitResult:
             f"  steps        {self.n_iter.min()} to {self.n_iter.max()}",
             f"  loss         {self.loss.min():.6g} to {self.loss.max():.6g}",
         ]
+        if self.l1.any():
+            lines.append(
+                f"  weights      {self.n_nonzero.min():,} to {self.n_nonzero.max():,} other than 0"
+            )
         if self.validation_loss is not None:
             means = self.validation_loss.mean(axis=1)
             best = int(np.argmin(means))

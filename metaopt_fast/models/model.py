@@ -19,6 +19,9 @@ from metaopt_fast.validation.values import describe
 if TYPE_CHECKING:
     from metaopt_fast.models.pipeline import Pipeline
 
+# Coefficients that a model shows: of more columns, the largest.
+MOST_LISTED = 20
+
 
 class Coefficient(NamedTuple):
     """A column's part in a model of two classes.
@@ -171,9 +174,14 @@ class Model(FittedModel):
             return lines[0]
         lines[0] += f", {self.positive!r} the positive one"
         table, intercept = self.coefficients()
-        lines += [f"  {c.weight:>12.6g}  {c.name}" for c in table[:20]]
-        if len(table) > 20:
-            lines.append(f"  ({len(table) - 20:,} more)")
+        listed = table
+        if len(table) > MOST_LISTED:
+            ordered = sorted(table, key=lambda c: -abs(c.standardized or c.weight))
+            listed = [c for c in ordered[:MOST_LISTED] if c.weight]
+        lines += [f"  {c.weight:>12.6g}  {c.name}" for c in listed]
+        if n_left := len(table) - len(listed):
+            n_zero = sum(not c.weight for c in table)
+            lines.append(f"  ({n_left:,} more" + f", {n_zero:,} of them 0" * (n_zero > 0) + ")")
         return "\n".join([*lines, f"  {intercept:>12.6g}  intercept"])
 
 

@@ -16,6 +16,9 @@ from metaopt_fast.validation.values import check_path
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+# Numbers of a theta that a result shows.
+MOST_SHOWN = 6
+
 
 class SavedRun:
     """A result that has a best theta, and that `save` writes to a file.
@@ -132,12 +135,10 @@ class SavedRun:
         lines = list(head)
         if self.stopped_by:
             lines.append(f"  stopped by  {self.stopped_by.replace('_', ' ')}")
-        shown = [f"{value:.6g}" for value in self.theta[:6]] + ["..."] * (len(self.theta) > 6)
-        entries = textwrap.shorten(", ".join(shown), 80, placeholder=" ...")
         lines += [
             f"  best loss   {self.loss:.10g}",
             f"  candidate   {self._name_of(self.top[0])}",
-            f"  theta       [{entries}]",
+            f"  theta       {_shown(self.theta)}",
             *tail,
         ]
         lines += [
@@ -145,3 +146,13 @@ class SavedRun:
             for rank, entry in enumerate(self.top[1:6], start=2)
         ]
         return "\n".join(lines)
+
+
+def _shown(theta: Float64Array) -> str:
+    """Return the first numbers of a theta; of one that has few other than 0, these by position."""
+    used = np.flatnonzero(theta)
+    if 0 < len(used) <= MOST_SHOWN < len(theta):
+        return f"[{', '.join(f'{j}: {theta[j]:.6g}' for j in used)}], 0 elsewhere"
+    entries = [f"{value:.6g}" for value in theta[:MOST_SHOWN]]
+    entries += ["..."] * (len(theta) > MOST_SHOWN)
+    return f"[{textwrap.shorten(', '.join(entries), 80, placeholder=' ...')}]"

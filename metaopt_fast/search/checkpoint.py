@@ -214,10 +214,11 @@ class Checkpoint:
         theirs |= self._new_names
         for name in sorted(given.keys() | theirs.keys()):
             if name not in FREE_ENTRIES and given.get(name) != theirs.get(name):
+                data = ", data included" if name == "fingerprint" else ""
                 raise CheckpointError(
                     f"{self.path} belongs to a search with {name} = "
                     f"{describe(theirs.get(name))}, this one has {describe(given.get(name))}: "
-                    "pass another path, or the arguments of that search."
+                    f"pass another path, or the arguments of that search{data}."
                 )
         # Candidates were dropped by what others had reached: none of those may be left out.
         if given["n_candidates"] < self.config["n_candidates"]:

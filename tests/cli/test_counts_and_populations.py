@@ -1,6 +1,7 @@
 """Counts, populations and whole numbers on the command line."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -52,6 +53,8 @@ def test_a_limit_on_groups_is_kept_and_shown(run, grouped):
     assert json.loads(free)["loss"] <= found["loss"]
     status, output, _ = run(*arguments, *limit)
     assert "gap of groups     0.0" in output and "tpr of groups by sex" in output
+    (fitted,) = re.findall("^logistic model.*", output, re.MULTILINE)
+    assert fitted.startswith("logistic model    beyond limit  ")
     status, output, _ = run(*arguments, *limit[:2], "--max-gap", "0", "--seed", "3")
     assert status == 0
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import metaopt_fast as mf
 from metaopt_fast.data.standardize import standardize_in_place as standardize
 
 X = np.random.default_rng(0).normal(size=(7, 3))
@@ -71,3 +72,8 @@ def test_the_order_of_memory_does_not_change_a_bit():
     standardize(plain)
     standardize(other)
     np.testing.assert_array_equal(plain, other)
+
+
+def test_the_repr_of_what_was_standardized_is_a_line():
+    found = mf.standardize(np.arange(6000.0).reshape(2000, 3))
+    assert repr(found) == "Standardized(X of 2,000 rows and 3 columns, mean, scale)"

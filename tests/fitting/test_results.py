@@ -148,3 +148,14 @@ def test_what_a_result_cannot_tell_is_said(rows):
     three = mf.fit_many(X, np.arange(len(y)) % 3, l2=1.0)
     with pytest.raises(ValueError, match="3 classes"):
         three.plot_path()
+
+
+def test_a_result_says_how_many_models_and_weights_there_are(rows):
+    X, y, _ = rows
+    one = mf.fit_many(X, y, l2=0.1)
+    assert repr(one).startswith("FitResult of 1 model, 31 parameters\n")
+    assert "other than 0" not in repr(one)
+    path = mf.fit_many(X, y, l2=0.0, l1=mf.l1_max(X, y) * np.array([1.0, 0.1]))
+    assert repr(path).startswith("FitResult of 2 models, 31 parameters\n")
+    first, last = path.n_nonzero
+    assert f"\n  weights      {first} to {last} other than 0" in repr(path)

@@ -362,11 +362,27 @@ def test_a_model_says_what_it_is():
     assert repr(PLAIN).startswith("Model of 3 features, classes [0, 1], 1 the positive one\n")
     assert repr(random_model(0, 3)[0]) == "Model of 3 features, classes ['c0', 'c1', 'c2']"
     wide = Model.linear(np.arange(24.0), Preparation.none([f"x{j}" for j in range(23)]), [0, 1])
-    assert repr(wide).splitlines()[-3:] == [
-        "            19  x19",
-        "  (3 more)",
+    assert repr(wide).splitlines()[1:2] + repr(wide).splitlines()[-3:] == [
+        "            22  x22",
+        "             3  x3",
+        "  (3 more, 1 of them 0)",
         "            23  intercept",
     ]
+
+
+def test_a_model_of_many_columns_shows_those_that_it_uses():
+    theta = np.zeros(101)
+    theta[[7, 50, 99, 100]] = 1.0, -3.0, 2.0, 0.5
+    model = Model.linear(theta, Preparation.none([f"x{j}" for j in range(100)]), [0, 1])
+    assert repr(model).splitlines()[1:] == [
+        "            -3  x50",
+        "             2  x99",
+        "             1  x7",
+        "  (97 more, 97 of them 0)",
+        "           0.5  intercept",
+    ]
+    full = Model.linear(theta + 1, Preparation.none([f"x{j}" for j in range(100)]), [0, 1])
+    assert "\n  (80 more)\n" in repr(full)
 
 
 def test_coefficients_of_more_than_two_classes_are_those_of_a_label():

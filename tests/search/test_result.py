@@ -557,6 +557,15 @@ def test_the_repr_fits_on_a_screen():
     assert f"{result.index:,}" in repr(result) and "1,000 candidates" in repr(result)
 
 
+def test_the_repr_shows_the_few_numbers_that_a_sparse_theta_has():
+    objective = mf.LogisticLoss(np.eye(9)[[4, 4, 7]], [1, 1, 0], fit_intercept=True)
+    found = mf.random_search(objective, mf.Integers(-2, 2, max_nonzero=2), 500)
+    used = np.flatnonzero(found.theta)
+    assert 0 < len(used) <= 2
+    shown = ", ".join(f"{j}: {found.theta[j]:g}" for j in used)
+    assert f"  theta       [{shown}], 0 elsewhere\n" in repr(found) + "\n"
+
+
 # ----------------------------------------------------------------------------------------- pictures
 
 
