@@ -7,8 +7,8 @@ from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-# Candidates that were counted before rows are copied in single precision: to copy a row takes as
-# long as to count it for 200 of them (benches/bench_objectives.py).
+# Candidates that were counted, or are to be, before rows are copied in single precision: to copy a
+# row takes as long as to count it for 200 of them (benches/bench_objectives.py).
 cdef Py_ssize_t COUNTED_BEFORE = 512
 # Sums of whole numbers that single precision holds, in their unit; units above it have normal sums.
 cdef double LEAST_GRAIN = 2.0 ** -60
@@ -32,7 +32,7 @@ cdef class Counts:
     cdef const double[::1] totals
     cdef char *measures
     cdef double largest
-    cdef Py_ssize_t n_counted
+    cdef Py_ssize_t n_counted, n_expected
     cdef bint may_be_narrowed, both
 
     def __init__(self, PackedRows rows, const Py_ssize_t[::1] spans, const Py_ssize_t[::1] strata,
@@ -50,6 +50,11 @@ cdef class Counts:
         return count > FEW and (
             n_threads == 1 or count * work(self.rows.n_rows, self.rows.rows.n_params) < SERIAL_WORK
             or count >= 4 * n_threads * self.rows.kernels.lanes)
+
+    def expect(self, Py_ssize_t count):
+        """Take note that so many candidates will be counted: from the first on in single precision,
+        if they are enough."""
+        self.n_expected = count
 
     def count(self, const double[:, ::1] thetas, double[:, :, :, ::1] cells, int n_threads):
         """Write the cells of each theta; False where one is not finite."""
@@ -108,7 +113,7 @@ cdef class Counts:
         """Return the rows in single precision, or None where that does not serve."""
         cdef NarrowRows narrow
         self.n_counted += count
-        if not self.may_be_narrowed or self.n_counted < COUNTED_BEFORE:
+        if not self.may_be_narrowed or max(self.n_counted, self.n_expected) < COUNTED_BEFORE:
             return None
         narrow = self.rows.narrowed(True, None)
         if narrow is None or not narrow.screen.has_rows or not self.measure(narrow):
@@ -144,7 +149,12 @@ cdef class Counts:
         self.measured = narrow
         return True
 
+    @property
+    def has_narrow_rows(self):
+        """Whether there is a copy of the rows in single precision."""
+        return self.measured is not None
+
     def release(self):
         """Give back the memory of the rows in single precision."""
-        self.measured = None
+        self.measured, self.n_counted, self.n_expected = None, 0, 0
         self.rows.release()

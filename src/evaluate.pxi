@@ -151,10 +151,17 @@ cdef bint is_for_groups(const Plan *plan, double tile_work) noexcept nogil:
     # Tiles of long work that threads cannot share evenly are shared by their rows.
     cdef bint uneven = (tile_work > LONG_TILE and plan.threshold == INFINITY
                         and rounds * plan.n_threads > IDLE * plan.n_tiles)
-    # Of candidates that are screened, two tiles make one.
-    cdef Py_ssize_t tiles_of_each = 4 if plan.screen == NULL else 2
+    cdef Py_ssize_t tiles_of_each = 4 if plan.threshold == INFINITY else PRUNED_TILES
     return tile_work <= SLICE_WORK and (
         plan.n_threads == 1 or (plan.n_tiles >= tiles_of_each * plan.n_threads and not uneven))
+
+
+cdef int threads_of_tiles(const Plan *plan, double tile_work) noexcept nogil:
+    """Return how many threads may take groups of tiles where candidates are dropped: of a tile
+    whose rows are shared out, none is."""
+    if plan.threshold == INFINITY or plan.upper != NULL or tile_work > SLICE_WORK:
+        return plan.n_threads
+    return <int>max(1, min(<Py_ssize_t>plan.n_threads, plan.n_tiles // PRUNED_TILES))
 
 
 cdef void cut_into_groups(Plan *plan, double tile_work) noexcept nogil:
@@ -165,13 +172,18 @@ cdef void cut_into_groups(Plan *plan, double tile_work) noexcept nogil:
     cdef Py_ssize_t group = max(1, min(
         GROUP_TILES if plan.threshold == INFINITY else COHORT_TILES,
         WAVE_MEMORY // tile_bytes_of(plan), <Py_ssize_t>(SLICE_WORK / tile_work)))
-    plan.n_groups = (plan.n_tiles + group - 1) // group
+    cdef Py_ssize_t least = (plan.n_tiles + group - 1) // group, full
+    plan.n_groups = least
     if plan.n_threads > 1:
         plan.n_groups = max(plan.n_groups, 8 * plan.n_threads)
         plan.n_groups = (plan.n_groups + plan.n_threads - 1) // plan.n_threads * plan.n_threads
         # A few groups of unlike size would leave a thread without work.
         if plan.n_tiles < 4 * plan.n_groups:
             plan.n_groups = plan.n_tiles
+        # But a cohort of one tile keeps its lanes until the last of them is dropped.
+        if plan.threshold < INFINITY and plan.screen == NULL:
+            full = plan.n_tiles // FULL_COHORT // plan.n_threads * plan.n_threads
+            plan.n_groups = min(plan.n_groups, max(least, max(plan.n_threads, full)))
     plan.wave, plan.slice = (plan.n_tiles + plan.n_groups - 1) // plan.n_groups, 1
     if plan.lanes == 1 and plan.wave == 1:
         plan.slice = max(1, min(min(SPANS_AT_ONCE, plan.n_all_spans),
@@ -203,8 +215,9 @@ cdef bint evaluate(Plan *plan) except -1:
     """Evaluate all candidates of the plan; False where a theta is not finite."""
     choose_tiles(plan)
     cdef double tile_work = tile_work_of(plan)
+    cdef int n_threads = threads_of_tiles(plan, tile_work)
     plan.n_threads = metaopt_team(
-        plan.n_threads, min(tile_work * plan.n_tiles, SLICE_WORK * plan.n_threads))
+        n_threads, min(tile_work * plan.n_tiles, SLICE_WORK * n_threads))
     cdef bint by_groups = is_for_groups(plan, tile_work), finite
     plan.is_brief = plan.n_threads == 1 and tile_work * plan.n_tiles < SERIAL_WORK
     if by_groups:

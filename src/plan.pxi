@@ -24,6 +24,11 @@ cdef Py_ssize_t DISK_MEMORY = 64 * 1024 * 1024
 # Tiles that share a reading of the rows; more of them leave threads less to even out.
 cdef Py_ssize_t GROUP_TILES = 16
 cdef Py_ssize_t COHORT_TILES = 128
+# Tiles of each thread at least, where candidates drop out; two make one of those that are screened.
+# A search of 64 threads has less than that in its first runs alone.
+cdef Py_ssize_t PRUNED_TILES = 2
+# Tiles of a cohort, if there are as many: half of one is idle lanes on average.
+cdef Py_ssize_t FULL_COHORT = 4
 # Bytes of thetas in single precision that are screened together: they stay in the second-level
 # cache beside a block. But so many tiles, if they are of no more than such bytes: of fewer, idle
 # lanes take a part of the time as candidates drop out.

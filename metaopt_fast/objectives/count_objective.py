@@ -41,8 +41,6 @@ GAP_ROUNDING = 8
 # beside their exact counts, for which single precision is enough (the benchmark of counts in
 # benches/bench_objectives.py; 1.76 to 1.9 from 10 columns to 784).
 PARTS, LEAST_TRIED = 16, 96
-# Threads that have fewer candidates each share out their rows, of which none is left out then.
-CANDIDATES_OF_THREAD = 192
 TIME_OF_BOUND = {"float64": 1.85, "float32": 1.0}
 # What bounds may be foreseen to take, beside exact counts, for a trial: losses tell it roughly. By
 # how much less than a trial that failed took they have to, for another one; and where no losses are
@@ -275,8 +273,7 @@ class CountObjective:
         confusion, bounds = self.confusion, np.empty(len(thetas))
         shifted = confusion._shifted(thetas, confusion._shifts[0])
         limit = threshold * (1 + SLACK + GAP_ROUNDING * confusion.rounding) + UNDERFLOW
-        n_threads = min(confusion._threads(), max(1, len(thetas) // CANDIDATES_OF_THREAD))
-        fraction = rows.evaluate_below(shifted, None, 0, limit, bounds, n_threads)
+        fraction = rows.evaluate_below(shifted, None, 0, limit, bounds, confusion._threads())
         if fraction < 0:
             raise confusion._not_finite(thetas)
         losses = np.full(len(thetas), np.inf)
@@ -362,6 +359,10 @@ class CountObjective:
         other = copy.copy(self)
         other._bounding = Bounding(TIME_OF_BOUND[self.dtype])
         return other
+
+    def _expect_candidates(self, n_candidates: int) -> None:
+        """Take note that `pruned_loss` will be asked for so many candidates."""
+        self.confusion._expect_candidates(n_candidates)
 
     def _note_losses(self, losses: Float64Array) -> None:
         """Take note of losses of candidates like those that `pruned_loss` will be asked for."""

@@ -258,6 +258,10 @@ class ConfusionCounts(LinearData):
                 cells[:, stratum.group, t, (1, 2)[stratum.label]] = wrong
                 cells[:, stratum.group, t, (3, 0)[stratum.label]] = right
 
+    def _expect_candidates(self, n_candidates: int) -> None:
+        """Take note that so many thetas will be counted."""
+        self._rows.together.expect(n_candidates)
+
     def _release(self) -> None:
         """Give back the memory of the rows in single precision."""
         self._rows.together.release()

@@ -490,6 +490,13 @@ MUTANTS = [
         "pruning",
     ),
     Mutant(
+        "threads share out the rows of few candidates, of which none is dropped then",
+        "src/evaluate.pxi",
+        "min(<Py_ssize_t>plan.n_threads, plan.n_tiles // PRUNED_TILES)",
+        "<Py_ssize_t>plan.n_threads",
+        "pruning",
+    ),
+    Mutant(
         "the error of single precision is forgotten",
         "src/screen.pxi",
         "        mean -= error\n",
@@ -1880,6 +1887,20 @@ MUTANTS = [
         PY + "search/shards.py",
         "int(min(RUN_SHARE * count * work / RUN_WORK, MOST_RUNS))",
         "MOST_RUNS",
+        "gains",
+    ),
+    Mutant(
+        "areas, whose pairs are all computed, are taken for searches that drop nothing",
+        PY + "search/shards.py",
+        "fraction >= 1 and not np.isinf(losses).any()",
+        "fraction >= 1",
+        "gains",
+    ),
+    Mutant(
+        "what a search is to count does not tell whether single precision is worth its copy",
+        PY + "objectives/count_objective.py",
+        "        self.confusion._expect_candidates(n_candidates)\n",
+        "        pass\n",
         "gains",
     ),
     Mutant(

@@ -63,6 +63,39 @@ def test_pruned_losses_are_the_same_for_any_number_of_threads(dtype, n_threads):
     assert fraction < 0.9
 
 
+def network(n_threads, **options):
+    rng = np.random.default_rng(0)
+    return mf.NetworkLoss(
+        rng.standard_normal((1500, 5)),
+        np.arange(1500) % 2,
+        n_hidden=3,
+        n_threads=n_threads,
+        **options,
+    )
+
+
+def linear(n_threads, **options):
+    return problem(0, 3000, 5, "few", n_threads=n_threads, **options)
+
+
+@pytest.mark.parametrize(
+    ("make", "dtype"), [(linear, "float64"), (linear, "float32"), (network, "float64")]
+)
+@pytest.mark.parametrize("n_candidates", [50, 96, 240])
+def test_as_many_rows_of_few_candidates_are_left_out_with_many_threads(make, dtype, n_candidates):
+    objective = make(1, dtype=dtype)
+    losses = objective.sampled_loss(mf.Normal(), 0, 0, n_candidates)
+    threshold = np.sort(losses)[2]
+    whole, fraction = objective.pruned_loss(mf.Normal(), 0, 0, n_candidates, threshold)
+    assert same_or_dropped(whole, losses, threshold)
+    assert fraction < 0.95
+    for n_threads in (2, 8):
+        shared = make(n_threads, dtype=dtype)
+        found, part = shared.pruned_loss(mf.Normal(), 0, 0, n_candidates, threshold)
+        assert same_or_dropped(found, losses, threshold)
+        assert part == pytest.approx(fraction, abs=0.02)
+
+
 def test_thetas_and_a_sampler_give_the_same():
     objective = problem(1, 1000, 5, "none", fit_intercept=True)
     thetas = mf.Normal().sample(3, 10, 600, 6)

@@ -203,6 +203,42 @@ def test_memory_that_ends_before_tangents_or_bounds_is_told(monkeypatch):
     }
 
 
+class Dropping:
+    """An objective that drops candidates as it is told to, and knows how many at a time."""
+
+    n_params, n_samples = 3, 10_000
+
+    def __init__(self, loss, fraction):
+        self.loss, self.fraction, self.sizes = loss, fraction, []
+
+    def batch_loss(self, thetas):
+        return np.zeros(len(thetas))
+
+    def sampled_loss(self, sampler, seed, start, count):
+        self.sizes.append(count)
+        return np.zeros(count)
+
+    def pruned_loss(self, sampler, seed, start, count, threshold):
+        self.sizes.append(count)
+        return np.append(np.zeros(count - 1), self.loss), self.fraction
+
+
+@pytest.mark.parametrize(
+    ("loss", "fraction", "sizes"),
+    [
+        (np.inf, 0.5, [240, 240, 480, 960, 1920, 3840, 2320]),
+        (np.inf, 1.0, [240, 240, 480, 960, 1920, 3840, 2320]),
+        (0.0, 0.5, [240, 240, 480, 960, 1920, 3840, 2320]),
+        (0.0, 1.0, [240, 240, 3360, 6160]),
+    ],
+)
+def test_runs_are_longer_where_a_threshold_has_dropped_nothing(loss, fraction, sizes):
+    objective = Dropping(loss, fraction)
+    found = mf.random_search(objective, mf.Normal(), 10_000)
+    assert objective.sizes == sizes
+    assert found.index == 0
+
+
 # ------------------------------------------------------------------------- counts, and their bounds
 
 
@@ -260,6 +296,22 @@ def test_a_trial_of_few_candidates_leaves_as_many_rows_out_with_many_threads():
         parts.append(objective.pruned_loss(mf.Normal(), 0, 0, LEAST_TRIED, 0.1)[1])
     assert parts[0] < 0.9
     assert parts == [parts[0]] * 3
+
+
+def test_a_long_search_counts_in_single_precision_from_its_first_candidate_on():
+    objective, count, narrow = counted(), mf.ConfusionCounts._count, []
+
+    def noted(self, thetas):
+        cells = count(self, thetas)
+        narrow.append(self._rows.together.has_narrow_rows)
+        return cells
+
+    with mock.patch.object(mf.ConfusionCounts, "_count", noted):
+        for n_candidates in (5000, 400):
+            mf.random_search(objective, mf.Normal(), n_candidates)
+            assert set(narrow) == {n_candidates > 512}
+            narrow.clear()
+    assert not objective.confusion._rows.together.has_narrow_rows
 
 
 def test_each_search_learns_for_itself_and_calls_outside_of_one_try_each_time():
