@@ -51,7 +51,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the program; `command` is the name of what is to be done."""
     parser = _Parser(
         prog=PROGRAM,
-        description="Score very many small logistic-regression models against one data set.",
+        description="Fit, tune, search and score very many small models against one data set.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
@@ -79,7 +79,7 @@ COMMANDS = (
     ),
     Command(
         "resume",
-        "go on with an interrupted search",
+        "resume an interrupted search",
         "Go on with a search that has a checkpoint: the result is the same, bit for "
         "bit, as without the interruption.",
         (
@@ -89,7 +89,7 @@ COMMANDS = (
     ),
     Command(
         "status",
-        "say how far a search has come, while it runs, too",
+        "report the progress of a search, also while it runs",
         "Read what a search has written to its checkpoint so far, and print the best candidate, "
         "the rate and the time left. Nothing is evaluated, and the search is left alone.",
         (
@@ -99,7 +99,7 @@ COMMANDS = (
     ),
     Command(
         "merge",
-        "make one result of the shards of a search",
+        "merge the shards of a search into one result",
         "Make one result of the checkpoints of search --shard, which have to be whole: the same, "
         "bit for bit, as that of one process. Their best candidates are evaluated again.",
         (
@@ -128,10 +128,10 @@ COMMANDS = (
     ),
     Command(
         "tree",
-        "find the tree of two or three questions that decides fewest rows wrongly",
+        "find the tree of two or three questions with the fewest errors",
         "Compare all decision trees of a depth whose questions are column <= threshold, by exact "
-        "counts, and print the one that decides fewest training rows wrongly: that no other "
-        "decides fewer is proven. Without FILE the data is Breast Cancer Wisconsin (Diagnostic), "
+        "counts, and print the one with the fewest errors on the training rows, which proves "
+        "that no other has fewer. Without FILE the data is Breast Cancer Wisconsin (Diagnostic), "
         "which the package carries.",
         (*READ, *HELD_OUT, *TREE, *PROGRESS, *outputs("the tree", KEPT_MODEL)),
         "Columns are left as they are; a weight is a whole number, of rows. Exit status: 0, or 1 "
@@ -140,29 +140,29 @@ COMMANDS = (
     ),
     Command(
         "bootstrap",
-        "say how far coefficients would be if the rows had been others",
+        "compute bootstrap intervals of the coefficients",
         "Train a logistic regression with an intercept and an l2 penalty on the rows of FILE and "
         "on very many resamples of them, each to a proven optimum, and print an interval of each "
         "coefficient. Without FILE the data is Breast Cancer Wisconsin (Diagnostic), which the "
         "package carries.",
         (*DATA, *RESAMPLING, *PROGRESS, *outputs("the intervals of the coefficients", KEPT_MODEL)),
-        "Intervals centre on what the penalty leaves of a coefficient, and C is not chosen anew. "
+        "Intervals are of the coefficients that the penalty has shrunk, and C is not chosen anew. "
         "Exit status: 0, or 1 if the job failed, 2 for wrong usage; 130 after Ctrl-C and 143 after "
-        "SIGTERM, which print what the resamples that were finished say.",
+        "SIGTERM, which print the intervals of the resamples that were finished.",
     ),
     Command(
         "permutation-test",
-        "say how often models score as well where labels mean nothing",
+        "test a cross-validated score by permutations of the labels",
         "Score a logistic regression with an intercept and an l2 penalty by cross-validation on "
         "the rows of FILE, and do it again for very many permutations of their labels: the p-value "
-        "is the part of all these that score as well. Without FILE the data is Breast Cancer "
+        "is the fraction of these that score as well. Without FILE the data is Breast Cancer "
         "Wisconsin (Diagnostic), which the package carries.",
         (*COLUMNS, *PERMUTING, *PROGRESS, *outputs("the scores of the permutations")),
-        "Labels change places within the groups of --group alone, if there are any. Folds are cut "
-        "at random, whatever the labels are, and columns prepared by the training rows of each. "
-        "What was chosen by these labels before, C too, is no part of the test. Exit status: 0, or "
-        "1 if the job failed, 2 for wrong usage; 130 after Ctrl-C and 143 after SIGTERM, which "
-        "print what the permutations that were finished say.",
+        "Labels are permuted within the groups of --group only, if there are any. Folds are cut "
+        "at random, independent of the labels, and columns prepared by the training rows of each. "
+        "What was chosen by these labels before, C too, is not part of the test. Exit status: 0, "
+        "or 1 if the job failed, 2 for wrong usage; 130 after Ctrl-C and 143 after SIGTERM, which "
+        "print the result of the permutations that were finished.",
     ),
     Command(
         "predict",
@@ -202,16 +202,16 @@ COMMANDS = (
     ),
     Command(
         "info",
-        "say what was found on this machine",
+        "report what was found on this machine",
         "Print the version, the instruction set, OpenMP and the threads, and how each was chosen.",
         (Switch("--json", "print JSON instead"),),
     ),
     Command(
         "bench",
-        "measure the kernels beside the limits of this machine",
-        "Measure what this machine can do at best (fused multiply-adds, reading of "
-        "memory) and how near each kernel comes to it, in double and in single precision, on one "
-        "thread and on all. Leave the machine alone meanwhile.",
+        "measure the kernels against the limits of this machine",
+        "Measure the limits of this machine (fused multiply-adds, memory bandwidth) and how near "
+        "each kernel comes to them, in double and in single precision, on one thread and on all. "
+        "Run nothing else meanwhile.",
         BENCH,
         "It takes 1.5 GB of memory. Exit status: 0, or 1 if the job failed, 2 for wrong "
         "usage, 130 after Ctrl-C, 143 after SIGTERM.",

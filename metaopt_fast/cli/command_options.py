@@ -145,19 +145,19 @@ TUNING: Options = (
         200,
         "N",
     ),
-    Option("--low", POSITIVE, "the least value; they are log-uniform", 1e-4, "C"),
-    Option("--high", POSITIVE, "the greatest value", 1e4, "C"),
+    Option("--low", POSITIVE, "smallest value of C; they are drawn log-uniformly", 1e-4, "C"),
+    Option("--high", POSITIVE, "largest value of C", 1e4, "C"),
     Option(
         "--l1-ratio",
         partial(values.number, 0.0, True),
-        "the part of the l1 penalty: 0 is l2 alone, 1 is l1 alone",
+        "share of the l1 penalty: 0 is l2 alone, 1 is l1 alone",
         0.0,
         "R",
     ),
     Option(
         "--loss",
         ("logistic", "squared-hinge"),
-        "what models are trained by: squared-hinge makes linear support vector machines, without "
+        "the loss to minimise: squared-hinge makes linear support vector machines, without "
         "probabilities or an l1 penalty",
         "logistic",
     ),
@@ -165,7 +165,7 @@ TUNING: Options = (
         "--metamodel",
         ("linear", "network"),
         "what is tuned: a network has one hidden layer of rectified linear units, and a learning "
-        "rate and a penalty are drawn in the place of C",
+        "rate and a penalty are drawn in place of C",
         "linear",
     ),
     Option(

@@ -36,7 +36,7 @@ READ: Options = (
     Option(
         "--features",
         values.columns,
-        "the columns that are features, separated by commas; by default all that are nothing else",
+        "the columns that are features, separated by commas; by default all other columns",
         metavar="COLUMNS",
         further={"action": "extend"},
     ),
@@ -83,14 +83,14 @@ HELD_OUT: Options = (
     Option(
         "--test",
         values.path,
-        "a file of rows that are kept from all choices, and scored once at the end",
+        "a file of held-out rows, on which the chosen model is scored once",
         metavar="FILE",
     ),
     Option(
         "--holdout",
         values.part,
-        "the fraction of the rows of each class, drawn by --seed, that is kept from all choices, "
-        "and scored once at the end",
+        "the fraction of the rows of each class, drawn by --seed, that is held out, and on which "
+        "the chosen model is scored once",
         metavar="PART",
     ),
 )
