@@ -6,12 +6,12 @@ import os
 import platform
 import re
 import sys
-from typing import Any
 
 import numpy as np
 
 import metaopt_fast._kernels as _kernels
 from metaopt_fast._version import STREAM_VERSION, __version__
+from metaopt_fast.typing import JSON
 from metaopt_fast.validation.values import MAX_THREADS
 
 
@@ -115,7 +115,7 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def config() -> dict[str, Any]:
+def config() -> dict[str, JSON]:
     """Return what the library found on this machine, as `show_config` prints it.
 
     Examples

@@ -20,7 +20,12 @@ Float64Array: TypeAlias = npt.NDArray[np.float64]
 Int64Array: TypeAlias = npt.NDArray[np.int64]
 IndexArray: TypeAlias = npt.NDArray[np.intp]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
+# Rows of named entries, and labels of whatever kind.
+Records: TypeAlias = npt.NDArray[np.void]
+LabelArray: TypeAlias = npt.NDArray[np.generic]
 
+# What files of JSON hold, and `config` of results.
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 # A class, as it was given; and so is bool.
 Label: TypeAlias = str | int | float
 # Of one descent a number, of many an array.

@@ -184,7 +184,7 @@ def measure(seconds: float, n_threads: int | None = None) -> Rates:
     Rates
     """
     started, load = time.perf_counter(), _load()
-    found = config()
+    found: dict[str, Any] = config()
     most = n_threads or found["n_threads"]
     counts = sorted({1, most})
     share = seconds / len(counts) / MEASUREMENTS

@@ -335,7 +335,7 @@ def _finish(arguments: argparse.Namespace, job: Job, result: SearchResult | Evol
     """Print and write the result; return the exit status."""
     arguments.stop.is_reporting = True
     objective = job.objective
-    found = config()
+    found: dict[str, Any] = config()
     was_interrupted, fit = result.interrupted, None
     if not (was_interrupted or arguments.stop.came):
         try:

@@ -70,7 +70,7 @@ class Report(LinearReport):
     @property
     def n_candidates(self) -> int:
         """How many candidates were asked for."""
-        config = self.result.config
+        config: dict[str, Any] = self.result.config
         if isinstance(self.result, EvolveResult):
             return int(config["population"] * config["generations"])
         return int(config["n_candidates"])
@@ -119,7 +119,8 @@ class Report(LinearReport):
     @property
     def _sampler(self) -> BuiltInSampler:
         """What draws the candidates, or the first ones."""
-        config, is_evolved = self.result.config, isinstance(self.result, EvolveResult)
+        config: dict[str, Any] = self.result.config
+        is_evolved = isinstance(self.result, EvolveResult)
         return from_dict(config["start"] if is_evolved else config["sampler"])
 
     def _what(self) -> Lines:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,8 @@ from metaopt_fast.validation.text import shown
 def status(arguments: argparse.Namespace) -> str:
     """Return how far a search has come, as lines or as JSON."""
     result = read_checkpoint(arguments.checkpoint)
-    total: int = result.config["n_candidates"]
+    config: dict[str, Any] = result.config
+    total: int = config["n_candidates"]
     rate = result.n_evaluated / max(result.elapsed, 1e-9)
     left = (total - result.n_evaluated) / rate
     if arguments.json:
@@ -65,9 +67,10 @@ def merge(arguments: argparse.Namespace) -> tuple[Job, SearchResult]:
 def read_whole(path: str) -> SearchResult:
     """Return the result of a checkpoint whose search has ended."""
     part = read_checkpoint(path)
-    if part.n_evaluated < part.config["n_candidates"]:
+    config: dict[str, Any] = part.config
+    if part.n_evaluated < config["n_candidates"]:
         raise ValueError(
-            f"{shown(path)} has {part.n_evaluated:,} of {part.config['n_candidates']:,} "
+            f"{shown(path)} has {part.n_evaluated:,} of {config['n_candidates']:,} "
             f"candidates: end that search first, by {PROGRAM} resume {shown(path)}."
         )
     return part

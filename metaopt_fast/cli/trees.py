@@ -123,7 +123,7 @@ def run_tree(arguments: argparse.Namespace, data: Data) -> TreeReport:
             "min_leaf": arguments.min_leaf,
         },
     )
-    found = config()
+    found: dict[str, Any] = config()
     return TreeReport(
         data=data,
         n_thresholds=arguments.thresholds,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
+from typing import Any
 
 from metaopt_fast._version import __version__
 from metaopt_fast.cli.arguments import PROGRAM
@@ -83,7 +84,7 @@ def run_tune(arguments: argparse.Namespace, settings: DataSettings, data: Data) 
             "seed": arguments.seed,
         },
     )
-    found = config()
+    found: dict[str, Any] = config()
     return TuneReport(
         data=data,
         config=drawn,
@@ -127,7 +128,7 @@ def run_network_tune(
             "seed": arguments.seed,
         },
     )
-    found = config()
+    found: dict[str, Any] = config()
     return NetworkTuneReport(
         data=data,
         seed=arguments.seed,

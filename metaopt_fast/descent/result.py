@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from metaopt_fast.models.of_result import Predicting
 from metaopt_fast.notebook import card
-from metaopt_fast.typing import Counts, Float64Array, Floats, Words
+from metaopt_fast.typing import JSON, Counts, Float64Array, Floats, Words
 from metaopt_fast.validation.frames import frame_of
 from metaopt_fast.validation.values import check_integer
 
@@ -93,7 +93,7 @@ class DescentResult(Predicting):
     validation_loss: Floats | None = None
     best_iter: Counts | None = None
     validation_trace: npt.NDArray[np.float64] | None = None
-    config: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, JSON] = field(default_factory=dict)
 
     @property
     def best(self) -> int:

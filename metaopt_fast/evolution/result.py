@@ -11,7 +11,7 @@ from metaopt_fast.files.archive import check_array
 from metaopt_fast.models.of_result import Predicting
 from metaopt_fast.notebook import card
 from metaopt_fast.runs.saved import SavedRun
-from metaopt_fast.typing import Array
+from metaopt_fast.typing import JSON, Array, Float64Array, Records
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,15 +56,15 @@ class EvolveResult(SavedRun, Predicting):
         Everything needed to repeat the run: plain numbers, strings, lists and dicts.
     """
 
-    top: Array
-    top_thetas: Array
-    trace: Array
-    center: Array
-    scale: Array
+    top: Records
+    top_thetas: Float64Array
+    trace: Records
+    center: Float64Array
+    scale: Float64Array
     elapsed: float
     kernel_fraction: float
     stopped_by: str | None
-    config: dict[str, Any]
+    config: dict[str, JSON]
 
     _kind: ClassVar[str] = "result"
     _called: ClassVar[str] = "result of evolve"
@@ -87,10 +87,10 @@ class EvolveResult(SavedRun, Predicting):
     @property
     def n_evaluated(self) -> int:
         """How many candidates were evaluated."""
-        population: int = self.config["population"]
-        return self.n_generations * population
+        config = self._known
+        return self.n_generations * int(config["population"])
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JSON]:
         """Return all of it as plain numbers, strings, lists and dicts, for JSON."""
         return {
             "loss": self.loss,

@@ -15,7 +15,7 @@ from metaopt_fast.files.atomic import replace_file
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.models.preparation import Preparation, RawRows
 from metaopt_fast.models.raw_rows import raw_rows_of
-from metaopt_fast.typing import Float64Array, Label
+from metaopt_fast.typing import JSON, Float64Array, Label, LabelArray
 from metaopt_fast.validation.values import check_path, describe
 
 # How decisions become probabilities: of two classes, of any number; or they are parts of the rows
@@ -31,7 +31,7 @@ class FittedModel(ABC):
     classes: tuple[Label, ...]
     positive: Label | None
     preparation: Preparation
-    provenance: dict[str, Any]
+    provenance: dict[str, JSON]
 
     @property
     @abstractmethod
@@ -73,7 +73,7 @@ class FittedModel(ABC):
             )
         return found if self.positive is None else np.ascontiguousarray(found[:, 0])
 
-    def predict(self, X: Any) -> npt.NDArray[Any]:
+    def predict(self, X: Any) -> LabelArray:
         """Return the class of each row, shape (n_rows,).
 
         Parameters
@@ -117,7 +117,7 @@ class FittedModel(ABC):
             total += column
         return np.asarray(powers / total[:, None])
 
-    def label_array(self) -> npt.NDArray[Any]:
+    def label_array(self) -> LabelArray:
         """Return the classes as an array, whole numbers of any size as they are."""
         kinds = set(map(type, self.classes))
         labels = np.empty(len(self.classes), object)

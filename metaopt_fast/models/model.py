@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from metaopt_fast.arithmetic import exp, products
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.models.fitted import LOGISTIC, SOFTMAX, FittedModel
 from metaopt_fast.models.preparation import Preparation, RawRows
-from metaopt_fast.typing import Float64Array, Label
+from metaopt_fast.typing import JSON, Float64Array, Label
 from metaopt_fast.validation.values import describe
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Model(FittedModel):
     coef: Float64Array
     intercept: Float64Array
     link: str | None = LOGISTIC
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, JSON] = field(default_factory=dict)
 
     @classmethod
     def linear(
@@ -82,7 +82,7 @@ class Model(FittedModel):
         classes: Sequence[Label],
         *,
         link: str | None = LOGISTIC,
-        provenance: Mapping[str, Any] | None = None,
+        provenance: Mapping[str, JSON] | None = None,
     ) -> Model:
         """Return a model of two classes, the positive one last, the intercept last in theta; of
         more, which are in order, theta has a row for each.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.models.fitted import LOGISTIC, SOFTMAX, FittedModel
 from metaopt_fast.models.networks import Networks
 from metaopt_fast.models.preparation import Preparation, RawRows
-from metaopt_fast.typing import Float64Array, Label
+from metaopt_fast.typing import JSON, Float64Array, Label
 from metaopt_fast.validation.text import count
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class NetworkModel(FittedModel):
     positive: Label | None
     preparation: Preparation
     networks: Networks
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, JSON] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -50,7 +50,7 @@ class NetworkModel(FittedModel):
         networks: Networks,
         preparation: Preparation,
         classes: Sequence[Label],
-        provenance: Mapping[str, Any] | None = None,
+        provenance: Mapping[str, JSON] | None = None,
     ) -> NetworkModel:
         """Return the model of networks: of one output, the positive class is the last one."""
         where, of_each = dict(provenance or {}), tuple(classes)

@@ -6,9 +6,8 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from metaopt_fast.typing import Float64Array, Label
+from metaopt_fast.typing import JSON, Float64Array, Label, LabelArray
 
 if TYPE_CHECKING:
     from metaopt_fast.models.model import Model
@@ -21,7 +20,12 @@ class Predicting(ABC):
 
     __slots__ = ()
 
-    config: dict[str, Any]
+    config: dict[str, JSON]
+
+    @property
+    def _known(self) -> dict[str, Any]:
+        """The configuration, whose entries are what they are known to be."""
+        return self.config
 
     @property
     @abstractmethod
@@ -46,7 +50,7 @@ class Predicting(ABC):
         >>> result.model().predict([[3.0], [-3.0]]).tolist()
         ['yes', 'no']
         """
-        network = self.config.get("network")
+        network = self._known.get("network")
         if network is None:
             return self._linear_model()
         from metaopt_fast.models.network_model import NetworkModel
@@ -63,7 +67,7 @@ class Predicting(ABC):
         from metaopt_fast.models.model import Model
         from metaopt_fast.models.preparation import Preparation
 
-        config, theta = self.config, self._best_theta
+        config, theta = self._known, self._best_theta
         if not self._is_linear:
             raise ValueError(
                 f"the result is of an objective {config.get('objective')!r}, which does not say "
@@ -79,12 +83,12 @@ class Predicting(ABC):
 
     @property
     def _classes(self) -> list[Label]:
-        return list(self.config.get("classes", [0, 1]))
+        return list(self._known.get("classes", [0, 1]))
 
     def _names(self, n_features: int) -> list[str]:
-        return list(self.config.get("feature_names", [f"x{j}" for j in range(n_features)]))
+        return list(self._known.get("feature_names", [f"x{j}" for j in range(n_features)]))
 
-    def predict(self, X: Any) -> npt.NDArray[Any]:
+    def predict(self, X: Any) -> LabelArray:
         """Return the class of each row by the best theta, shape (n_rows,).
 
         Columns of a frame are found by name where the objective had one.

@@ -12,7 +12,7 @@ from metaopt_fast.floating_errors import shielded
 from metaopt_fast.models.fitted import check_kept
 from metaopt_fast.models.preparation import Preparation
 from metaopt_fast.models.raw_rows import raw_rows_of
-from metaopt_fast.typing import Float64Array, IndexArray, Int64Array, Label
+from metaopt_fast.typing import JSON, Float64Array, IndexArray, Int64Array, Label, LabelArray
 from metaopt_fast.validation.frames import as_numbers
 from metaopt_fast.validation.labels import short
 from metaopt_fast.validation.text import shown
@@ -146,7 +146,7 @@ class Tree:
             X = as_numbers("X", X, 2, f"an array of shape (n_samples, {len(self.feature_names)})")
         return positions_of(self, raw_rows_of(X, Preparation.none(self.feature_names)).X)
 
-    def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
+    def predict(self, X: npt.ArrayLike) -> LabelArray:
         """Return the label that each row is decided for, shape (n_samples,). X as in `apply`."""
         labels = np.array(self.classes)
         found: npt.NDArray[Any] = labels[self.decided[self.apply(X)]]
@@ -160,7 +160,7 @@ class Tree:
         check_kept(self.classes)
         return TreeModel.of(self, Preparation.none(self.feature_names))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JSON]:
         """Return the tree as plain numbers, strings, lists and dicts, for JSON."""
         return {
             "depth": self.depth,

@@ -14,7 +14,7 @@ from metaopt_fast.models.fitted import COUNTS, FittedModel
 from metaopt_fast.models.preparation import Preparation, RawRows
 from metaopt_fast.models.raw_rows import raw_rows_of
 from metaopt_fast.models.tree import Tree, positions_of
-from metaopt_fast.typing import Float64Array, IndexArray, Label
+from metaopt_fast.typing import JSON, Float64Array, IndexArray, Label
 
 # The decision of a leaf whose classes cost the same, and which is for the positive one: less than
 # any other above 0, which is at least one part of 2**26 rows.
@@ -44,7 +44,7 @@ class TreeModel(FittedModel):
     positive: Label | None
     preparation: Preparation
     tree: Tree
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, JSON] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -52,7 +52,7 @@ class TreeModel(FittedModel):
         tree: Tree,
         preparation: Preparation,
         positive: Label | None = None,
-        provenance: Mapping[str, Any] | None = None,
+        provenance: Mapping[str, JSON] | None = None,
     ) -> TreeModel:
         """Return the model of a tree: of two classes, the greater one is positive by default."""
         classes = tree.classes

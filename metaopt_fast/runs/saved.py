@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from metaopt_fast.typing import Array, Float64Array
+from metaopt_fast.typing import JSON, Array, Float64Array, Records
 from metaopt_fast.validation.frames import frame_of
 from metaopt_fast.validation.values import check_path
 
@@ -38,10 +38,10 @@ class SavedRun:
     _rest: ClassVar[tuple[str, ...]]
     _numbers: ClassVar[tuple[str, ...]]
 
-    top: Array
-    top_thetas: Array
+    top: Records
+    top_thetas: Float64Array
     stopped_by: str | None
-    config: dict[str, Any]
+    config: dict[str, JSON]
 
     @property
     def theta(self) -> Float64Array:
@@ -74,7 +74,8 @@ class SavedRun:
         """
         columns: dict[str, Any] = {name: self.top[name] for name in self.top.dtype.names or ()}
         thetas = self.top_thetas.T
-        names = [*self.config.get("feature_names", []), "intercept"][: len(thetas)]
+        config: dict[str, Any] = self.config
+        names = [*config.get("feature_names", []), "intercept"][: len(thetas)]
         if len(names) < len(thetas) or names == ["intercept"]:
             names = [str(j) for j in range(len(thetas))]
         columns |= {f"theta_{name}": of for name, of in zip(names, thetas, strict=True)}

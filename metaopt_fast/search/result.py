@@ -16,7 +16,7 @@ from metaopt_fast.notebook import card
 from metaopt_fast.runs.ranges import join_ranges
 from metaopt_fast.runs.ranking import TOP_DTYPE, improvements, select_best
 from metaopt_fast.runs.saved import SavedRun
-from metaopt_fast.typing import Array
+from metaopt_fast.typing import JSON, Array, Float64Array, Records
 from metaopt_fast.validation.values import describe
 
 if TYPE_CHECKING:
@@ -57,14 +57,14 @@ class SearchResult(SavedRun, Predicting):
         says what became of each stage that drops candidates; it changes no other result.
     """
 
-    top: Array
-    top_thetas: Array
-    trace: Array
+    top: Records
+    top_thetas: Float64Array
+    trace: Records
     ranges: tuple[tuple[int, int], ...]
     elapsed: float
     rows_evaluated_fraction: float
     stopped_by: str | None
-    config: dict[str, Any]
+    config: dict[str, JSON]
 
     _kind: ClassVar[str] = "search result"
     _called: ClassVar[str] = "search result"
@@ -97,15 +97,17 @@ class SearchResult(SavedRun, Predicting):
     @property
     def certified(self) -> bool:
         """Whether these are the best of all: each model of `enumerate_search` was evaluated."""
-        n_models = self.config["sampler"].get("n_models")
+        config = self._known
+        n_models: int | None = config["sampler"].get("n_models")
         return n_models is not None and self.n_evaluated == n_models
 
     @property
     def pairs_per_second(self) -> float:
         """Rows times candidates per second; candidates alone if the objective has no n_samples."""
-        return self.n_evaluated * (self.config["n_samples"] or 1) / max(self.elapsed, 1e-9)
+        config = self._known
+        return float(self.n_evaluated * (config["n_samples"] or 1) / max(self.elapsed, 1e-9))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JSON]:
         """Return all of it as plain numbers, strings, lists and dicts, for JSON."""
         return {
             "index": self.index,
@@ -140,9 +142,10 @@ class SearchResult(SavedRun, Predicting):
         """
         from metaopt_fast.search.scorecard import Scorecard, names_of
 
-        has_intercept = self.config["fit_intercept"] is True
+        config = self._known
+        has_intercept = config["fit_intercept"] is True
         if names is None and names_of(X) is None:
-            names = self.config.get("feature_names")
+            names = config.get("feature_names")
         return Scorecard.from_theta(self.theta, names, fit_intercept=has_intercept, X=X, y=y)
 
     def plot_trace(self, ax: Axes | None = None) -> Axes:
@@ -254,7 +257,8 @@ def merge_results(results: Iterable[SearchResult]) -> SearchResult:
     for part in parts:
         if not isinstance(part, SearchResult):
             raise TypeError(f"results has {describe(part)}: pass SearchResult objects.")
-    first = parts[0].config
+    configs: list[dict[str, Any]] = [part.config for part in parts]
+    first = configs[0]
     _check_named(parts)
     for part in parts[1:]:
         for name in first.keys() | part.config.keys():
@@ -267,8 +271,8 @@ def merge_results(results: Iterable[SearchResult]) -> SearchResult:
     top = np.concatenate([part.top for part in parts])
     best = select_best(top, first["top_k"])
     visited = [part.rows_evaluated_fraction * part.n_evaluated for part in parts]
-    start = min(part.config["start"] for part in parts)
-    stop = max(part.config["start"] + part.config["n_candidates"] for part in parts)
+    start = min(config["start"] for config in configs)
+    stop = max(config["start"] + config["n_candidates"] for config in configs)
     return SearchResult(
         top=top[best],
         top_thetas=np.concatenate([part.top_thetas for part in parts])[best],

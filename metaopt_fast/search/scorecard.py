@@ -13,7 +13,7 @@ from metaopt_fast.arithmetic import expit
 from metaopt_fast.data.checks import check_X, check_y
 from metaopt_fast.data.packing import decisions_of
 from metaopt_fast.floating_errors import shielded
-from metaopt_fast.typing import Array
+from metaopt_fast.typing import JSON, Array
 from metaopt_fast.validation.frames import as_frame, select_columns
 from metaopt_fast.validation.text import listed, quoted, shown
 from metaopt_fast.validation.values import as_real_array, describe, to_float64
@@ -224,7 +224,7 @@ class Scorecard:
         """Return 1 for rows whose risk is above one half, else 0, shape (n_samples,)."""
         return (self.score(X) + self.intercept > 0).astype(np.int64)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JSON]:
         """Return the points that are not 0 and the table as plain numbers, for JSON."""
         table: list[dict[str, Any]] = [
             {"score": score, "risk": risk}
@@ -236,7 +236,7 @@ class Scorecard:
             ):
                 line.update(count=count, observed=observed)
         points = {self.names[j]: int(self.points[j]) for j in np.flatnonzero(self.points)}
-        return {"points": points, "intercept": self.intercept, "table": table}
+        return {"points": {**points}, "intercept": self.intercept, "table": [*table]}
 
     def to_text(self) -> str:
         """Return the points and the table as text; of long tables, some lines.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy.typing as npt
 
@@ -17,7 +16,7 @@ from metaopt_fast.floating_errors import shielded
 from metaopt_fast.samplers.base import MAX_SEED
 from metaopt_fast.selection.episodes import MOST_EPISODES, Episodes, check_tasks, draw_episodes
 from metaopt_fast.selection.rungs import LEVELS, Ladder
-from metaopt_fast.typing import Float64Array
+from metaopt_fast.typing import Float64Array, Label
 from metaopt_fast.validation.values import check_flag, check_integer, describe
 
 # Features of a prior at most: those of models that are fitted side by side.
@@ -59,7 +58,7 @@ class Prior:
     held_out: Mapping[str, Float64Array]
     trace: Mapping[str, Float64Array]
     n_tasks: int
-    classes: list[Any]
+    classes: list[Label]
     feature_names: tuple[str, ...]
     fit_intercept: bool
     interrupted: bool

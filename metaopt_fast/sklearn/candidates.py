@@ -17,7 +17,7 @@ from metaopt_fast.arithmetic import exp, log
 from metaopt_fast.data.sparse_rows import SparseRows
 from metaopt_fast.selection.folds import Split, check_splits
 from metaopt_fast.sklearn.classifier import CheckedClassifier, splits_of
-from metaopt_fast.typing import Float64Array
+from metaopt_fast.typing import Float64Array, LabelArray
 from metaopt_fast.validation.values import check_integer, describe
 
 
@@ -127,7 +127,7 @@ class CandidateSearch(CheckedClassifier):
         return found
 
     @available_if(refits)  # type: ignore[untyped-decorator]
-    def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
+    def predict(self, X: npt.ArrayLike) -> LabelArray:
         """Return the label of each row by the best estimator."""
         check_is_fitted(self)
         found: npt.NDArray[Any] = self.best_estimator_.predict(X)

@@ -28,7 +28,7 @@ from metaopt_fast.models.model import Model
 from metaopt_fast.models.preparation import Preparation
 from metaopt_fast.selection.multiclass_scores import MULTICLASS_SCORES
 from metaopt_fast.selection.scores import SCORES
-from metaopt_fast.typing import Float64Array, IndexArray
+from metaopt_fast.typing import Float64Array, IndexArray, LabelArray
 from metaopt_fast.validation.frames import as_frame, as_numbers
 from metaopt_fast.validation.values import check_number, describe
 
@@ -180,7 +180,7 @@ class LinearModel(CheckedClassifier):
         decisions: Float64Array = products_of(self._dense_coef(), rows) + self.intercept_[:, None]
         return decisions[0] if len(decisions) == 1 else np.ascontiguousarray(decisions.T)
 
-    def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
+    def predict(self, X: npt.ArrayLike) -> LabelArray:
         """Return the label of each row."""
         decisions = self.decision_function(X)
         codes = decisions > 0 if decisions.ndim == 1 else decisions.argmax(axis=1)

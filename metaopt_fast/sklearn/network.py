@@ -29,7 +29,7 @@ from metaopt_fast.sklearn.classifier import (
     probabilities,
     to_double,
 )
-from metaopt_fast.typing import Float64Array, IndexArray
+from metaopt_fast.typing import Float64Array, IndexArray, LabelArray
 from metaopt_fast.validation.values import (
     check_dtype,
     check_flag,
@@ -203,7 +203,7 @@ class NetworkClassifier(CheckedClassifier):
         check_is_fitted(self)
         return self._ensemble.decisions(np.asarray(self._features(X), np.float64))
 
-    def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
+    def predict(self, X: npt.ArrayLike) -> LabelArray:
         """Return the label of each row."""
         decisions = self.decision_function(X)
         codes = decisions > 0 if decisions.ndim == 1 else decisions.argmax(axis=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +46,9 @@ from metaopt_fast.validation.values import (
     describe,
     to_float64,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Their splits ask for no labels; where they shuffle, a whole number is to be their seed.
 BLIND = (KFold, GroupKFold, LeaveOneGroupOut, LeaveOneOut, PredefinedSplit, TimeSeriesSplit)
@@ -151,7 +154,9 @@ def permutation_test_score(
 
 
 @shielded
-def plot_permutation_test(score: float, permutation_scores: npt.ArrayLike, ax: Any = None) -> Any:
+def plot_permutation_test(
+    score: float, permutation_scores: npt.ArrayLike, ax: Axes | None = None
+) -> Axes:
     """Draw the scores of a permutation test, with the one that was observed, and return the axes.
 
     Parameters

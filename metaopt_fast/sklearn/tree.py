@@ -15,7 +15,7 @@ from metaopt_fast.models.tree import positions_of
 from metaopt_fast.sklearn.classifier import finite_rows, named_columns
 from metaopt_fast.trees.arguments import Options, check_sizes
 from metaopt_fast.trees.best_tree import find_trees
-from metaopt_fast.typing import Float64Array, IndexArray
+from metaopt_fast.typing import Float64Array, IndexArray, LabelArray
 from metaopt_fast.validation.labels import Labels
 
 
@@ -105,7 +105,7 @@ class BestTreeClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             X = validate_data(self, X, dtype=np.float64, ensure_all_finite=False, reset=False)
         return positions_of(self.tree_, finite_rows(self, X))
 
-    def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
+    def predict(self, X: npt.ArrayLike) -> LabelArray:
         """Return the label of each row: of its leaf, the one that costs least."""
         positions = self.apply(X)
         labels: npt.NDArray[Any] = self.classes_[self.tree_.decided[positions]]
