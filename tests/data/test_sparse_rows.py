@@ -126,6 +126,10 @@ BAD = {
     ),
     "an index below": (with_(CSC, indices=np.array([0, -1, 0])), "X has a number in row -1, and 2"),
     "ends that fall": (with_(CSR, indptr=np.array([0, 3, 2])), "X has an indptr that is no list"),
+    "ends whose differences leave their range": (
+        with_(scipy.sparse.csr_matrix(np.eye(3)), indptr=np.array([0, 2**31 - 1, -2, 3], np.int32)),
+        "X has an indptr that is no list",
+    ),
     "ends beyond": (with_(CSR, indptr=np.array([0, 2, 9])), "X has an indptr that is no list"),
     "ends too few": (with_(CSR, indptr=np.array([0, 3])), "X has an indptr that is no list"),
     "numbers too few": (with_(CSR, data=np.ones(2)), "X has 3 indices and 2 numbers"),

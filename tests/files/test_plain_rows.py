@@ -56,6 +56,7 @@ FILES = {
     "lines of a spreadsheet": (ROWS.replace("\n", "\r\n"), TEXTS),
     "a carriage return within a row": (ROWS.replace("z", "z\rw"), TEXTS),
     "blank lines": (ROWS.replace("\n3", "\n\n\r\n3") + "\n\n7,x\n", TEXTS),
+    "blank lines among rows": (ROWS.replace("\n3", "\n\n\r\n3") + "\n\n", TEXTS),
     "no last line end": (ROWS[:-1], TEXTS),
     "quotes": (ROWS.replace("z", '"z, z"').replace(",x", ',"x"').replace("7", '"7"'), TEXTS),
     "a quote in quotes": (ROWS.replace(",x", ',"x""y"'), TEXTS),

@@ -14,6 +14,7 @@ import metaopt_fast as mf
 from metaopt_fast.fitting import differing
 from metaopt_fast.fitting.bootstrap import bca_ends
 from metaopt_fast.fitting.normal import normal_cdf, normal_quantile
+from metaopt_fast.fitting.resample_tuning import folds_of_rows
 from metaopt_fast.fitting.resampled_models import Resamples
 
 KINDS = ["multinomial", "poisson", "bayesian", "subsample", "jackknife"]
@@ -371,7 +372,9 @@ def test_tuned_groups_are_whole_on_one_side_of_a_fold():
     asked = {"tune": TUNE, "groups": groups, "n_resamples": 3, "kind": "bayesian"}
     found = mf.bootstrap(rows, y, folds=2, **asked)
     # Groups take turns in the order of their labels: a and c, b and d.
-    by_hand = mf.bootstrap(rows, y, folds=np.array([0, 0, 1, 1])[np.arange(80) % 4], **asked)
+    folds = np.array([0, 0, 1, 1])[np.arange(80) % 4]
+    assert (folds_of_rows(2, np.zeros(80, int), groups) == folds).all()
+    by_hand = mf.bootstrap(rows, y, folds=folds, **asked)
     assert (found.resample_l2 == by_hand.resample_l2).all()
     assert (found.theta == by_hand.theta).all()
     with pytest.raises(ValueError, match="folds cut group 'c': pass the same fold"):

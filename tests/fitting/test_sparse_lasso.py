@@ -154,3 +154,18 @@ def test_estimators_select_words():
     candidates = {"C": [0.1, 1.0], "l1_ratio": [0.5, 1.0]}
     search = LogisticRegressionSearchCV(candidates=candidates, cv=3).fit(X, y)
     assert search.certified_.all() and search.best_params_["l1_ratio"] in (0.5, 1.0)
+
+
+def test_columns_beyond_the_first_thousands_are_chosen():
+    """The slopes of so many are told in parts."""
+    rng = np.random.default_rng(5)
+    dense, chosen = (
+        rng.normal(size=(120, 2500)) * (rng.random((120, 2500)) < 0.02),
+        [40, 1500, 2400],
+    )
+    dense[:, chosen] = rng.normal(size=(120, 3))
+    y = dense[:, chosen].sum(axis=1) + rng.normal(size=120) / 4 > 0
+    rows = scipy.sparse.csr_array(dense)
+    found, wanted = (mf.fit_many(X, y, l1=0.05, l2=0.0, tol=1e-9) for X in (rows, dense))
+    assert found.certified.all() and found.theta[0, chosen].all()
+    np.testing.assert_allclose(found.theta, wanted.theta, atol=1e-3)

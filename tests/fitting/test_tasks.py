@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 import metaopt_fast as mf
+from metaopt_fast import _kernels
 from metaopt_fast.fitting import tasks as of_tasks
 from metaopt_fast.fitting.arguments import Effort
 from metaopt_fast.fitting.task_rows import TaskPenalties, TaskRows
@@ -119,6 +120,37 @@ def test_no_bound_is_false(seed, l2, n_features, max_iter, is_separated):
         assert not np.isnan(fits.gap_bound[task])
         assert loss - least <= fits.gap_bound[task] + UNKNOWN * loss
         assert not fits.certified[task] or loss - least <= 1e-8 * max(1, loss) + UNKNOWN * loss
+
+
+def fit_of_kernel(X, y, start):
+    """Theta and numbers of one task, by the kernel."""
+    n, signed = len(X), np.where(y, -1.0, 1.0)
+    one = np.arange(n), np.array([0, n]), signed, np.array([1 / n]), np.array([0])
+    theta, numbers = np.empty((1, 3)), np.empty((1, 6))
+    asked = np.full(1, 0.01), np.array([[1.0, 1.0, 0.0]]), np.zeros((1, 3)), np.array([start])
+    _kernels.TaskRows(X, True, *one).fit(*asked, 1e-20, 100, theta, numbers, 1)
+    return theta[0], numbers[0]
+
+
+@pytest.mark.parametrize("far", [30.0, 100.0])
+def test_steps_that_lead_uphill_are_halved_until_they_do_not(far):
+    """Where curvatures are nearly 0, Newton's steps are far too long, and so are their halves."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(12, 2)), np.arange(12) % 2 == 1
+    theta, numbers = fit_of_kernel(X, y, [far, -far, far / 2])
+    twin = reference.fit_many(X, y, l2=0.01)
+    assert theta == pytest.approx(twin.theta[0], abs=1e-6)
+    assert numbers[0] == pytest.approx(twin.loss[0], rel=1e-12)
+
+
+@pytest.mark.parametrize("largest", [0, 5, 11])
+def test_units_of_a_task_are_those_of_its_largest_row_wherever_it_is(largest):
+    rng = np.random.default_rng(1)
+    X, y = rng.normal(size=(12, 2)), np.arange(12) % 2 == 1
+    X[largest] *= 1000
+    theta, numbers = fit_of_kernel(X, y, np.zeros(3))
+    units = np.append(np.ldexp(1.0, np.frexp(np.abs(X).max(axis=0))[1]), 1.0)
+    assert numbers[5] == pytest.approx((np.abs(theta) * units).sum(), rel=1e-14)
 
 
 def test_large_tasks_are_fitted_by_themselves(monkeypatch):
