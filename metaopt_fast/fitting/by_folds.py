@@ -1,7 +1,8 @@
 """Models without each fold, fold by fold: tasks for the workers of an executor.
 
 Columns of unit deviation are each fold's own. Paths of l1 penalties and models of sparse rows have
-nothing of another training set: those of one fold have the bits that they have among all.
+nothing of another training set: those of one fold have the bits that they have among all. Of dense
+rows with an l2 penalty, batches are tasks in the place of folds (`dense_fits`).
 """
 
 from __future__ import annotations
@@ -88,17 +89,21 @@ def fit_in_parts(
     loss: str,
     **options: Any,
 ) -> FitResult:
-    """Do what `fit_models` does, each fold being a task of its own for the workers."""
+    """Do what `fit_models` does, by tasks for the workers: folds, or batches of models."""
     of_l1, of_l2 = check_penalties(l1, l2, rows.n_folds, None)
-    has_parts = rows.n_folds is not None and len(rows.classes) == 2 and loss == "logistic"
+    is_logistic = len(rows.classes) == 2 and loss == "logistic"
+    is_sparse = rows.is_sparse and not why_dense(of_l1, of_l2, loss)
+    if is_logistic and not is_sparse and not of_l1.any():
+        strengths = {"l2": l2, "l1": l1, "theta0": theta0}
+        return fit_models(effort, rows, **strengths, **options, loss=loss, executor=executor)
     # Features that are free start from models that share their steps.
-    has_parts &= not np.any(np.asarray(options["penalty_factor"]) == 0)
-    is_of_paths = bool((of_l1 > 0).all())
-    if not has_parts or not (is_of_paths or (rows.is_sparse and not why_dense(of_l1, of_l2, loss))):
+    is_free = bool(np.any(np.asarray(options["penalty_factor"]) == 0))
+    has_folds = is_logistic and rows.n_folds is not None and not is_free
+    if not has_folds or not (is_sparse or (of_l1 > 0).all()):
         raise ValueError(
             f"executor is {describe(executor)}, but these models share their steps, on the threads "
-            "of one process: pass executor=None, or folds of models with an l1 penalty and no "
-            "factor of 0, of sparse rows of two classes, or with standardize=True."
+            "of one process: pass executor=None, or two classes of the logistic loss, and beside "
+            "an l1 penalty, of all models and without a factor of 0, or of sparse rows, folds."
         )
     common = (fit_models, effort, rows, {"loss": loss, **options})
     return over_folds(executor, _fit_fold, common, rows, l2=l2, l1=l1, theta0=theta0)

@@ -170,9 +170,9 @@ def fit_many(
     executor : concurrent.futures.Executor or the like, optional
         Workers that fit a part of the models each, as of `random_search`; the result is the same.
         Parts are of models that differ in weights, labels, factors or centres or have validation
-        gradients, or folds, of l1 penalties, of sparse rows of two classes or with `standardize`;
-        all else is refused. Data is sent once to each worker, what models differ in too, and packed
-        there: worth it from seconds of work on.
+        gradients; folds, of l1 penalties, of sparse rows or with `standardize`; batches of 64 MB of
+        Hessians, 400 models of 200 columns, else; more than two classes and machines have none.
+        Data is sent once to each worker and packed there: worth it from seconds of work on.
 
     Returns
     -------
@@ -253,8 +253,7 @@ def fit_many(
             loss=loss,
             theta0=theta0,
         )
-    n_features = fits.theta.shape[-1] - fit_intercept
-    fits = replace(fits, feature_names=names_of(X, n_features))
+    fits = replace(fits, feature_names=names_of(X, fits.theta.shape[-1] - fit_intercept))
     if reasons := reasons_of(fits.status, max_iter):
         warnings.warn(reasons, RuntimeWarning, stacklevel=2)
     warn_if_unbounded(fits, l2, stacklevel=3, l1=l1)
@@ -284,8 +283,10 @@ def fit_models(
     penalty_factor: npt.ArrayLike | None = None,
     loss: str = "logistic",
     theta0: npt.ArrayLike | None = None,
+    executor: Any = None,
 ) -> FitResult:
-    """Do what `fit_many` does with rows that were checked, and warn of nothing."""
+    """Do what `fit_many` does with rows that were checked, and warn of nothing: by an executor,
+    models of dense rows of two classes with an l2 penalty alone."""
     choices, choice_of = check_class_weight(class_weight, rows.classes)
     n_choices = None if choice_of is None else len(choice_of)
     of_l1, of_l2 = check_penalties(l1, l2, rows.n_folds, n_choices)
@@ -309,12 +310,9 @@ def fit_models(
                 "penalty_factor is given, but l1 is 0: pass a positive l1, or columns divided by "
                 "the roots of the factors."
             )
-    if choice_of is None:
-        choice_of = np.zeros(len(of_l2), np.intp)
+    choice_of = np.zeros(len(of_l2), np.intp) if choice_of is None else choice_of
     result_shape = shape[:1] if rows.n_folds is None else shape
-    near = None
-    if theta0 is not None:
-        near = check_theta0(theta0, (*result_shape, *rows.theta_shape))
+    near = None if theta0 is None else check_theta0(theta0, (*result_shape, *rows.theta_shape))
 
     set_of = (choice_of[:, None] * shape[1] + np.arange(shape[1])).ravel()
     l2_of = np.broadcast_to(of_l2, shape).ravel()
@@ -326,6 +324,8 @@ def fit_models(
         )
     elif loss == "squared_hinge":
         optima, validation = fit_machines(rows, choices, set_of, l2_of, near, effort)
+    elif executor is not None:
+        optima, validation = fit_dense(rows, choices, set_of, l2_of, near, effort, executor)
     else:
         fit_all = FITS[rows.is_sparse, len(rows.classes) > 2]
         optima, validation = fit_all(rows, choices, set_of, l2_of, near, effort)

@@ -65,31 +65,47 @@ def fit(
     tol: float,
     max_iter: int,
 ) -> Optima:
-    """Minimise the objective of each model.
+    """Minimise the objective of each model, which start from thetas, or by a step from what is
+    nearby."""
+    optima = Optima.empty(len(models.set_of), models.n_params)
+    for members in batches_of(models):
+        fit_batch(models, members, start, tol, max_iter, optima)
+    return optima
 
-    Models start from thetas, or by a step from what is nearby. Of each training set, one model in
-    STRIDE, in the order of penalties, comes first; the others start between these.
-    """
-    n = len(models.set_of)
-    optima = Optima.empty(n, models.n_params)
+
+def batches_of(models: Models) -> list[IndexArray]:
+    """Return the models that are fitted together: none has anything of another batch."""
     size = max(24, BATCH_BYTES // (8 * _kernels.n_pairs(models.n_params)))
     order = np.lexsort((models.penalty.strengths, models.set_of))
-    for first in range(0, n, size):
-        members = order[first : first + size]
-        is_lead = choose(models.set_of[members], STRIDE, MIN_LEADS)
-        leads, rest = members[is_lead], members[~is_lead]
-        batch = Batch(models, leads, tol, max_iter, keep_hessians=len(rest) > 0)
-        if isinstance(start, Nearby):
-            batch.step_from(start.of(leads))
-        else:
-            batch.begin_at(start[leads])
-        batch.run(optima)
-        if len(rest):
-            others = Batch(models, rest, tol, max_iter)
-            points = batch.points_of(rest)
-            others.begin_between(points, means_between(batch.kept, points))
-            others.run(optima)
-    return optima
+    return [order[first : first + size] for first in range(0, len(order), size)]
+
+
+def fit_batch(
+    models: Models,
+    members: IndexArray,
+    start: Float64Array | Nearby,
+    tol: float,
+    max_iter: int,
+    optima: Optima,
+) -> None:
+    """Fit the models of a batch, and write where they have ended.
+
+    Of each training set, one model in STRIDE, in the order of penalties, comes first; the others
+    start between these.
+    """
+    is_lead = choose(models.set_of[members], STRIDE, MIN_LEADS)
+    leads, rest = members[is_lead], members[~is_lead]
+    batch = Batch(models, leads, tol, max_iter, keep_hessians=len(rest) > 0)
+    if isinstance(start, Nearby):
+        batch.step_from(start.of(leads))
+    else:
+        batch.begin_at(start[leads])
+    batch.run(optima)
+    if len(rest):
+        others = Batch(models, rest, tol, max_iter)
+        points = batch.points_of(rest)
+        others.begin_between(points, means_between(batch.kept, points))
+        others.run(optima)
 
 
 class Batch:

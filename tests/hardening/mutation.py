@@ -98,7 +98,7 @@ TESTS = {
     "fitting/by_folds": ["spread", "standardized"],
     "fitting/certificates": ["gap_bounds", "newton"],
     "fitting/class_weights": ["training", "every_argument_of_runs"],
-    "fitting/dense_fits": ["training", "newton"],
+    "fitting/dense_fits": ["training", "newton", "spread"],
     "fitting/fit_many": ["training"],
     "fitting/hessians": ["newton", "training"],
     "fitting/deviations": ["standardized"],

@@ -16,6 +16,7 @@ from simulated_cluster import Cluster
 from sklearn.model_selection import KFold
 
 import metaopt_fast as mf
+from metaopt_fast.fitting import newton
 from metaopt_fast.runs.spread import Made, Spread, threads_asked
 from metaopt_fast.sklearn import LogisticRegression, permutation, permutation_test_score
 
@@ -151,6 +152,26 @@ def test_fits_have_the_same_bits(name, cluster):
     assert digest(mf.fit_many(**asked, executor=cluster)) == digest(mf.fit_many(**asked))
 
 
+GRIDS = {
+    "near": {"l2": np.geomspace(1e-4, 1, 80), "folds": FOLDS},
+    "class weights": {"l2": np.geomspace(1e-4, 1, 60), "class_weight": [None, "balanced"] * 30},
+    "from 0": {"l2": np.geomspace(1, 1e-4, 30), "folds": 5, "fit_intercept": False},
+    "from starts": {"l2": [0.01] * 60, "theta0": STARTS[:, 0]},
+    "without a penalty": {"l2": [0.0, 0.1] * 13},
+    "more columns than rows": {"X": np.random.default_rng(3).normal(size=(120, 150))}
+    | {"l2": np.geomspace(0.01, 1, 30)},
+    "sparse rows without a penalty": {"X": sparse.csr_array(X), "l2": [0.0] * 50},
+    "one batch": {"l2": [0.1, 1.0]},
+}
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_batches_of_a_grid_have_the_same_bits(name, cluster, monkeypatch):
+    monkeypatch.setattr(newton, "BATCH_BYTES", 0)  # of 24 models
+    asked = {"X": X, "y": Y, **GRIDS[name]}
+    assert digest(mf.fit_many(**asked, executor=cluster)) == digest(mf.fit_many(**asked))
+
+
 @pytest.mark.parametrize("method", ["percentile", "BCa"])
 @pytest.mark.parametrize("groups", [None, np.arange(120) // 4])
 def test_a_bootstrap_has_the_same_bits(method, groups, cluster):
@@ -207,6 +228,7 @@ def test_processes_give_the_same_bits():
     calls = (
         lambda executor: mf.fit_many(X, Y, **weights, executor=executor),
         lambda executor: mf.fit_many(X, Y, **FITS["machines"], executor=executor),
+        lambda executor: mf.fit_many(X, Y, **GRIDS["near"], executor=executor),
         lambda executor: mf.bootstrap(X, Y, l2=0.1, n_resamples=80, executor=executor),
         lambda executor: mf.evolve(
             mf.LogisticLoss(X, Y), mf.Normal(), generations=3, executor=executor
@@ -313,8 +335,6 @@ def test_a_score_that_cannot_be_sent_is_named():
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({}, "but these models share their steps"),
-        ({"folds": 3}, "but these models share their steps"),
         ({"l1": 0.1}, "but these models share their steps"),
         ({"l1": [0.1, 0], "folds": 3}, "but these models share their steps"),
         ({"l1": 0.1, "folds": 3, "penalty_factor": [1, 0, 1, 1]}, "but these models share their"),
