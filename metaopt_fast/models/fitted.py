@@ -33,11 +33,12 @@ class FittedModel(ABC):
     preparation: Preparation
     provenance: dict[str, JSON]
 
+    # How decisions become probabilities: "logistic", "softmax"; "counts": they are parts of rows
+    # that were counted; None: the model has none. No docstring, which the field of `Model` would
+    # inherit: its page would be linked to the property of another class.
     @property
     @abstractmethod
-    def link(self) -> str | None:
-        """How decisions become probabilities: "logistic", "softmax"; "counts": they are parts of
-        rows that were counted; None: the model has none."""
+    def link(self) -> str | None: ...
 
     @property
     def features(self) -> tuple[str, ...]:

@@ -143,7 +143,7 @@ class LinearModel(CheckedClassifier):
     classes_: npt.NDArray[Any]
     coef_: Any  # an array or a sparse matrix, in double or single precision
     intercept_: npt.NDArray[np.floating[Any]]
-    link: ClassVar[str | None] = LOGISTIC
+    _link: ClassVar[str | None] = LOGISTIC
 
     def model(self) -> Model:
         """Return the fitted model as a `metaopt_fast.Model`, of columns as fit has had them: it is
@@ -151,7 +151,7 @@ class LinearModel(CheckedClassifier):
         preparation = self._as_they_are()
         thetas = np.column_stack([self._dense_coef(), self.intercept_])
         theta = thetas[0] if len(thetas) == 1 else thetas
-        return Model.linear(theta, preparation, self.classes_.tolist(), link=self.link)
+        return Model.linear(theta, preparation, self.classes_.tolist(), link=self._link)
 
     def _dense_coef(self) -> Float64Array:
         dense: npt.NDArray[Any] = self.coef_.toarray() if issparse(self.coef_) else self.coef_

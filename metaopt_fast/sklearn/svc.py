@@ -77,7 +77,7 @@ class LinearSVC(LinearModel):
     array(['out'], dtype='<U3')
     """
 
-    link = None  # decisions mean no probabilities
+    _link = None  # decisions mean no probabilities
 
     intercept_: Float64Array
     n_iter_: int
