@@ -14,13 +14,15 @@ import numpy.typing as npt
 
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.trees.features import AT_ONCE, BinaryFeatures
-from metaopt_fast.typing import Array, BoolArray, IndexArray, Int64Array
+from metaopt_fast.typing import Array, IndexArray, Int64Array
 
 UNIT = 16
 # Of a leaf that has too few rows; a sum of two is a whole number of 32 bits still.
 IMPOSSIBLE = 2**30 - 1
 # Of all rows, so that a tree is valued below IMPOSSIBLE.
 MAX_COST = 2**26 - 1
+# Of 32 rows, written together: 4 MB of answers.
+WORDS_TOGETHER = 1 << 11
 
 Int32Array = npt.NDArray[np.int32]
 
@@ -101,11 +103,9 @@ class Counter:
                     parts.append(some)
                     segments.append((k, 1 << bit))
         ends = np.cumsum([-(-len(part) // 32) for part in parts], dtype=np.intp)
-        words = np.zeros((int(ends[-1]), stride), np.uint32)
-        for part, end in zip(parts, ends.tolist(), strict=True):
-            _write_words(features, part, words[end - -(-len(part) // 32) : end])
         classes, sizes_of = np.array(segments, np.int64).T
         costs = UNIT * rows.class_costs[classes] * sizes_of
+        words = _words_of(features, parts, ends, stride)
         bits = _kernels.BitColumns(
             words,
             ends,
@@ -170,11 +170,25 @@ class Counter:
         return np.stack([self.leaf_value(self.totals[:, None] - of_one), self.leaf_value(of_one)])
 
 
-def _write_words(features: BinaryFeatures, part: IndexArray, words: npt.NDArray[np.uint32]) -> None:
-    """Write which of some rows have each feature: row i as bit i % 32 of word i // 32."""
-    for first in range(0, len(features), AT_ONCE):
-        last = min(first + AT_ONCE, len(features))
-        having: BoolArray = np.zeros((last - first, 32 * len(words)), np.bool_)
-        answers = features.answers(part, first, last)
-        having[:, : len(part)] = answers != features.rare[first:last, None]
-        words[:, first:last] = np.packbits(having, axis=1, bitorder="little").view("<u4").T
+def _words_of(
+    features: BinaryFeatures, parts: list[IndexArray], ends: IndexArray, stride: int
+) -> npt.NDArray[np.uint32]:
+    """Return which rows have each feature, [word, feature]: row i of a part as bit i % 32 of its
+    word i // 32, given where the words of parts end."""
+    rows = np.zeros(32 * int(ends[-1]), np.intp)
+    is_row = np.zeros(len(rows), np.bool_)
+    for part, end in zip(parts, ends.tolist(), strict=True):
+        first = 32 * (end - -(-len(part) // 32))
+        rows[first : first + len(part)] = part
+        is_row[first : first + len(part)] = True
+    words = np.zeros((int(ends[-1]), stride), np.uint32)
+    for top in range(0, len(words), WORDS_TOGETHER):
+        some = slice(32 * top, 32 * (top + WORDS_TOGETHER))
+        for first in range(0, len(features), AT_ONCE):
+            last = min(first + AT_ONCE, len(features))
+            having = features.answers(rows[some], first, last)
+            having ^= features.rare[first:last, None]
+            having &= is_row[some]
+            bits = np.packbits(having, axis=1, bitorder="little").view("<u4")
+            words[top : top + WORDS_TOGETHER, first:last] = bits.T
+    return words

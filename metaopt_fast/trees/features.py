@@ -10,9 +10,11 @@ import numpy.typing as npt
 
 from metaopt_fast.typing import BoolArray, Float64Array, IndexArray, Int64Array
 
-# Columns that are cut, and features that are compared, together: their bits of 10,000 rows stay in
-# a second-level cache, and Ctrl-C is heard between them.
+# Features that are compared together: their bits of 10,000 rows stay in a second-level cache, and
+# Ctrl-C is heard between them.
 AT_ONCE = 64
+# Numbers of columns that are cut together: of a few hundred rows, calls take longer than sorting.
+NUMBERS_TOGETHER = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,25 +34,17 @@ class BinaryFeatures:
         """Cut each column where quantiles of its rows are, each row counted `sizes` times."""
         # Rows that all count once are sorted as numbers, in a tenth of the time of their order.
         weights = None if (sizes == 1).all() else sizes
-        columns: list[int] = []
-        thresholds: list[float] = []
-        below: list[int] = []
-        for first in range(0, X.shape[1], AT_ONCE):
-            some = X[:, first : first + AT_ONCE]
-            low, high = some.min(axis=0), some.max(axis=0)
-            is_low = some == low
-            has_two = (low < high) & (is_low | (some == high)).all(axis=0)
-            for j in range(some.shape[1]):
-                if has_two[j]:
-                    cuts = [between(float(low[j]), float(high[j]))]
-                    counts = [int(sizes[is_low[:, j]].sum())]
-                else:
-                    cuts, counts = cuts_of(some[:, j], weights, n_thresholds)
-                columns += [first + j] * len(cuts)
-                thresholds += cuts
-                below += counts
-        most = 2 * np.array(below, np.int64) > int(sizes.sum())
-        return cls(X, np.array(columns, np.intp), np.array(thresholds, np.float64), most)
+        step = max(1, NUMBERS_TOGETHER // len(X))
+        firsts = range(0, X.shape[1], step)
+        parts = [cuts_of(X[:, first : first + step].T, weights, n_thresholds) for first in firsts]
+        columns = [part[0] + first for part, first in zip(parts, firsts, strict=True)]
+        below = np.concatenate([part[2] for part in parts])
+        return cls(
+            X,
+            np.concatenate(columns),
+            np.concatenate([part[1] for part in parts]),
+            2 * below > int(sizes.sum()),
+        )
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -71,31 +65,49 @@ class BinaryFeatures:
 
 
 def cuts_of(
-    column: npt.NDArray[Any], sizes: Int64Array | None, n_thresholds: int
-) -> tuple[list[float], list[int]]:
-    """Return thresholds in ascending order, and the rows that are at most each.
+    columns: npt.NDArray[Any], sizes: Int64Array | None, n_thresholds: int
+) -> tuple[IndexArray, Float64Array, Int64Array]:
+    """Return the cuts of columns, which are the lines here: the column of each, its threshold,
+    ascending in a column, and the rows that are at most it.
 
     Between all neighbouring values where there are at most n_thresholds such places, else behind
     the values of the rows at k / (n_thresholds + 1) of all, k from 1 on: none is rounded, so rows
     that are there twice have the cuts of rows that count twice.
     """
     if sizes is None:
-        values, below = np.sort(column), None
+        values, below = np.array(columns, order="C"), None
+        values.sort(axis=1)
     else:
-        order = np.argsort(column)
-        values, below = column[order], np.cumsum(sizes[order])
-    (ends,) = (values[1:] != values[:-1]).nonzero()
-    counts, total = (ends + 1, len(column)) if below is None else (below[ends], int(below[-1]))
-    if len(ends) > n_thresholds:
-        parts = np.arange(1, n_thresholds + 1) * total
-        places = (counts * (n_thresholds + 1)).searchsorted(parts).tolist()
-        chosen = [place for place in dict.fromkeys(places) if place < len(ends)]
-        ends, counts = ends[chosen], counts[chosen]
-    pairs = zip(values[ends].tolist(), values[ends + 1].tolist(), strict=True)
-    return [between(float(low), float(high)) for low, high in pairs], counts.tolist()
+        order = columns.argsort(axis=1)
+        values, below = np.take_along_axis(columns, order, 1), sizes[order].cumsum(axis=1)
+    n_rows = values.shape[1]
+    # The last row of each value; behind the last one of all, nothing is cut.
+    is_last = np.ones(values.shape, np.bool_)
+    np.not_equal(values[:, 1:], values[:, :-1], out=is_last[:, :-1])
+    many = np.flatnonzero(np.count_nonzero(is_last, axis=1) > n_thresholds + 1)
+    if len(many):
+        last = np.flatnonzero(is_last)
+        rows = _quantile_rows(n_rows, None if below is None else below[many], n_thresholds)
+        chosen = last[last.searchsorted((many[:, None] * n_rows + rows).ravel())]
+        is_last[many] = False
+        is_last.ravel()[chosen] = True
+    is_last[:, -1] = False
+    cuts = np.flatnonzero(is_last)
+    of_column, row = np.divmod(cuts, n_rows)
+    low, high = (values.ravel()[at].astype(np.float64) for at in (cuts, cuts + 1))
+    return of_column, between(low, high), row + 1 if below is None else below.ravel()[cuts]
 
 
-def between(low: float, high: float) -> float:
+def _quantile_rows(n_rows: int, below: Int64Array | None, n_thresholds: int) -> IndexArray:
+    """Return the first row up to which there are k / (n_thresholds + 1) of all, k from 1 on, given
+    for each column the rows up to each; None: each row counts once, in all columns."""
+    parts = np.arange(1, n_thresholds + 1) * (n_rows if below is None else int(below[0, -1]))
+    if below is None:
+        return np.asarray(-(-parts // (n_thresholds + 1)) - 1)
+    return np.stack([(of_one * (n_thresholds + 1)).searchsorted(parts) for of_one in below])
+
+
+def between(low: Float64Array, high: Float64Array) -> Float64Array:
     """Return the middle of two numbers, or the lower one where no float is between them."""
     middle = low / 2 + high / 2
-    return middle if low <= middle < high else low
+    return np.asarray(np.where((low <= middle) & (middle < high), middle, low))
