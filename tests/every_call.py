@@ -195,6 +195,23 @@ def estimator():
     return vars(model), told
 
 
+def network(n_classes, dtype):
+    y = Y if n_classes is None else Y + np.where(X[:, 1] > 0.4, 1, 0)
+    options = {"n_hidden": 5, "n_classes": n_classes, "dtype": dtype, "l2": 2.0**-10}
+    made = mf.NetworkLoss(X, y, WEIGHTS, **options)
+    thetas = made.starts().sample(3, 0, 26, made.n_params)
+    return made.batch_loss_gradient(thetas), made.decisions(thetas[1], X)
+
+
+def network_search():
+    from metaopt_fast.sklearn import NetworkSearchCV
+
+    model = NetworkSearchCV(
+        4, cv=2, n_hidden=4, max_iter=5, early_stopping=False, refit=False, random_state=1
+    )
+    return model.fit(X, Y, sample_weight=WEIGHTS).cv_results_
+
+
 def estimators_search():
     from metaopt_fast.sklearn import LogisticRegressionSearchCV
 
@@ -263,6 +280,8 @@ CALLS = {
     "sparse rows": find_sparse,
     "fit_many with l1": lambda: fit_l1(X, FORTY[:10], sample_weight=WEIGHTS),
     "fit_many of wide data with l1": lambda: fit_l1(WIDE, 0.0),
+    "NetworkLoss": lambda: network(None, "float64"),
+    "NetworkLoss of 3 classes": lambda: network(3, "float32"),
     "best_tree": lambda: mf.best_tree(X, Y),
     "best_tree of 4 classes": lambda: mf.best_tree(
         X, Y + 2 * (X[:, 1] > 0.4), depth=3, min_leaf=9, class_cost={2: 3}, sample_weight=GROUPS + 1
@@ -274,6 +293,7 @@ CALLS = {
 }
 if find_spec("sklearn"):
     CALLS |= {"LogisticRegression": estimator, "LogisticRegressionSearchCV": estimators_search}
+    CALLS |= {"NetworkSearchCV": network_search}
 
 
 def digests():

@@ -19,11 +19,14 @@ LIMIT = 2  # seconds of each child
 LOSS = mf.LogisticLoss(X, Y, n_threads=3)
 COUNTS = mf.ConfusionCounts(X, Y, n_threads=3)
 AUC = mf.AUCObjective(X, Y, n_threads=3)
+NETWORK = mf.NetworkLoss(X, Y, n_hidden=8, n_threads=3)
+WEIGHTS = NETWORK.starts().sample(0, 0, 100, NETWORK.n_params)
 CALLS = {
     "batch_loss": lambda: digest(LOSS.batch_loss(THETAS)),
     "batch_counts": lambda: digest(COUNTS.batch_counts(THETAS)),
     "batch_auc": lambda: digest(*AUC.batch_auc(THETAS)),
     "fit_many": lambda: digest(mf.fit_many(X, Y, l2=[0.01, 0.1, 1.0], n_threads=3).theta),
+    "networks": lambda: digest(*NETWORK.batch_loss_gradient(WEIGHTS)),
     "best_tree": lambda: digest(mf.best_tree(X, Y, n_threads=3).counts),
 }
 
@@ -70,14 +73,14 @@ def main():
 
     outcomes = []
     for i in range(CHILDREN):
-        before, after = names[i % 4], names[i // 4 % 4]
+        before, after = names[i % len(names)], names[i // len(names) % len(names)]
         CALLS[before]()  # threads are alive at the fork
         outcomes.append(child(lambda name=after: CALLS[name]() == wanted[name]))
     report.line("children after parallel calls", *summary(outcomes))
 
     outcomes = []
     for i in range(CHILDREN):
-        name = names[i % 4]
+        name = names[i % len(names)]
         CALLS[name]()
         outcomes.append(child(lambda name=name: nested(CALLS[name], wanted[name])))
     report.line("children with children of their own", *summary(outcomes))
@@ -92,7 +95,7 @@ def main():
     worker.start()
     outcomes = []
     for i in range(CHILDREN):
-        name = names[i % 4]
+        name = names[i % len(names)]
         if i % 2:
             CALLS[name]()
         outcomes.append(child(lambda name=name: CALLS[name]() == wanted[name]))

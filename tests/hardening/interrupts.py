@@ -11,7 +11,7 @@ import numpy as np
 from checks import Report, digest, problem
 
 import metaopt_fast as mf
-from metaopt_fast.sklearn import LogisticRegressionSearchCV
+from metaopt_fast.sklearn import LogisticRegressionSearchCV, NetworkSearchCV
 
 LIMIT = 0.2  # seconds to the answer
 
@@ -31,6 +31,7 @@ for line in sys.stdin:
 X, Y = problem(20_000, 30)
 THETAS = np.random.default_rng(1).normal(size=(200_000, 30))  # seconds of work
 LOSS = mf.LogisticLoss(X, Y, l2=1e-3)
+NETWORK = mf.NetworkLoss(X, Y, n_hidden=64)
 COUNTS, AUC = mf.ConfusionCounts(X, Y), mf.AUCObjective(X, Y)
 TALL = np.ones((500_000, 60), np.float32)
 MANY = np.tile(X, (10, 1)), np.tile(Y, 10), np.arange(10 * len(Y)) // 20  # rows of 10,000 tasks
@@ -114,6 +115,14 @@ def tune():
     LogisticRegressionSearchCV(n_iter=1000, cv=20, random_state=0).fit(X, Y)
 
 
+def network_gradients():
+    NETWORK.batch_loss_gradient(NETWORK.starts().sample(0, 0, 2000, NETWORK.n_params))
+
+
+def network_search():
+    NetworkSearchCV(n_iter=480, max_iter=10**4, n_iter_no_change=10**4, random_state=0).fit(X, Y)
+
+
 def batch_loss():
     LOSS.batch_loss(THETAS)
 
@@ -152,6 +161,7 @@ CALLS = [
         (fit_many, fit_machines, stability_selection, tune, batch_loss, batch_loss_gradient),
     ),
     *map(ended_by_the_signal, (batch_counts, batch_auc, sample, pack, best_tree)),
+    *map(ended_by_the_signal, (network_gradients, network_search)),
 ]
 
 

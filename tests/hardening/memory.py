@@ -158,6 +158,8 @@ def check_failures(report):
         loss = mf.LogisticLoss(X, Y, n_threads=n_threads)
         counts = mf.ConfusionCounts(X, Y, n_threads=n_threads)
         auc = mf.AUCObjective(X, Y, n_threads=n_threads)
+        network = mf.NetworkLoss(X, Y, n_hidden=8, n_threads=n_threads)
+        starts = network.starts().sample(0, 0, 60, network.n_params)
         calls = {
             "batch_loss": lambda loss=loss: [loss.batch_loss(thetas)],
             "batch_loss_gradient": lambda loss=loss: loss.batch_loss_gradient(thetas),
@@ -166,6 +168,7 @@ def check_failures(report):
             "fit_many": lambda n=n_threads: [
                 mf.fit_many(X, Y, l2=[0.01, 1.0], folds=np.arange(700) % 2, n_threads=n).theta
             ],
+            "networks": lambda network=network, starts=starts: network.batch_loss_gradient(starts),
             "best_tree": lambda n=n_threads: [
                 mf.best_tree(X[:, :3], Y, n_thresholds=6, min_leaf=2, n_threads=n).counts
             ],

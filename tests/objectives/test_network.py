@@ -79,6 +79,34 @@ def test_gradients_are_the_slopes_of_the_losses(activation, n_classes):
     np.testing.assert_allclose(objective.gradient(theta), slopes, atol=1e-8)
 
 
+def loss_of_numbers(X, y, theta, n_hidden, n_outputs, activation, l2):
+    """The loss by its definition, of complex numbers, too."""
+    size = n_hidden * (X.shape[1] + 1)
+    units, outputs = theta[:size].reshape(n_hidden, -1), theta[size:].reshape(n_outputs, -1)
+    margins = X @ units[:, :-1].T + units[:, -1]
+    hidden = np.tanh(margins) if activation == "tanh" else np.where(margins.real > 0, margins, 0)
+    o = hidden @ outputs[:, :-1].T + outputs[:, -1]
+    of_row = o[np.arange(len(y)), y] if n_outputs > 1 else o[:, 0] * y
+    losses = np.log((np.exp(o) if n_outputs > 1 else 1 + np.exp(o)).sum(axis=1)) - of_row
+    return losses.mean() + l2 / 2 * ((units[:, :-1] ** 2).sum() + (outputs[:, :-1] ** 2).sum())
+
+
+@pytest.mark.parametrize("n_classes", [None, 3])
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_gradients_are_those_of_complex_steps_to_1e_12(activation, n_classes):
+    # f(theta + i h) = f(theta) + i h f'(theta), which no difference of close numbers spoils.
+    rng = np.random.default_rng(7)
+    X, y = rng.normal(size=(150, 4)), np.arange(150) % (n_classes or 2)
+    options = {"n_hidden": 3, "activation": activation, "l2": 0.3}
+    objective = mf.NetworkLoss(X, y, n_classes=n_classes, **options)
+    theta = thetas_of(objective, 1)[0]
+    steps = theta + 1e-30j * np.eye(objective.n_params)
+    found = [loss_of_numbers(X, y, one, n_outputs=n_classes or 1, **options) for one in steps]
+    loss, gradient = objective.loss_gradient(theta)
+    assert loss == pytest.approx(found[0].real, rel=1e-12)
+    np.testing.assert_allclose(gradient, np.imag(found) / 1e-30, rtol=1e-12, atol=1e-13)
+
+
 def test_one_unit_of_relu_whose_margins_are_positive_is_logistic_regression():
     rng = np.random.default_rng(2)
     X, y = rng.normal(size=(90, 3)), rng.integers(0, 2, 90)
