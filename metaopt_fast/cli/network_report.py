@@ -76,6 +76,7 @@ class NetworkTuneReport(FittedReport):
             "index": index,
             "learning_rate": float(result.learning_rate[index]),
             "l2": float(result.l2[index]),
+            "first_start": index * N_STARTS,
             "mean": float(result.mean[index]),
             "standard_error": float(result.standard_error[index]),
             "scores": result.scores[index].tolist(),

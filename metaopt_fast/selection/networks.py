@@ -37,6 +37,7 @@ class Candidate(NamedTuple):
     activation: str
     learning_rate: float
     l2: float
+    first_start: int = 0
 
 
 class Effort(NamedTuple):
@@ -45,7 +46,7 @@ class Effort(NamedTuple):
     Attributes
     ----------
     n_starts : int
-        Networks of each candidate, from starts of their own, the same for all candidates.
+        Networks of each candidate: they start at its first start, and the next ones.
     n_kept : int
         The best of them, whose probabilities are averaged.
     batch_size : int
@@ -185,15 +186,18 @@ class _Trainer:
         self.training, self.judge = self.whole, None
         if split is not None:
             self.training, self.judge = (self.whole.subset(part) for part in split)
-        n_params = self.whole.n_params
-        self.starts = self.whole.starts().sample(effort.seed, 0, effort.n_starts, n_params)
+
+    def _starts_of(self, candidate: Candidate) -> Float64Array:
+        """Return where the networks of a candidate start."""
+        first, effort, whole = candidate.first_start, self.effort, self.whole
+        return whole.starts().sample(effort.seed, first, effort.n_starts, whole.n_params)
 
     def train(self, candidates: Sequence[Candidate]) -> list[Ensemble]:
-        """Train candidates, each from all starts."""
+        """Train candidates, each from its starts."""
         effort, n_starts = self.effort, self.effort.n_starts
         runs = gradient_descent(
             self.training,
-            np.tile(self.starts, (len(candidates), 1)),
+            np.concatenate([self._starts_of(one) for one in candidates]),
             learning_rate=np.repeat([one.learning_rate for one in candidates], n_starts),
             l2=np.repeat([one.l2 for one in candidates], n_starts),
             method="adam",

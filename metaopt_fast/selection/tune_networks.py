@@ -118,7 +118,11 @@ def tune_networks(
     bounds = [[log(bound) for bound in pair] for pair in (RATES, PENALTIES)]
     low, high = np.transpose(bounds)
     drawn = exp(Uniform(low, high).sample(seed, 0, n_candidates, 2))
-    candidates = [Candidate(n_hidden, "relu", rate, l2) for rate, l2 in drawn.tolist()]
+    # Starts of their own, as `metaopt_fast.sklearn.NetworkSearchCV` has them.
+    candidates = [
+        Candidate(n_hidden, "relu", rate, l2, k * N_STARTS)
+        for k, (rate, l2) in enumerate(drawn.tolist())
+    ]
     # The rest as `metaopt_fast.sklearn.NetworkClassifier` has it.
     effort = Effort(
         n_starts=N_STARTS,

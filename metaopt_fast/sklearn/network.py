@@ -40,6 +40,7 @@ from metaopt_fast.validation.values import (
 )
 
 MAX_STARTS = 2**16
+MAX_FIRST_START = 2**62
 ACTIVATIONS = ("relu", "tanh")
 
 
@@ -64,6 +65,9 @@ class NetworkClassifier(CheckedClassifier):
         Number of networks to train; 24 take little longer than one.
     ensemble_size : int, default 1
         Number of the best of them, whose probabilities are averaged.
+    first_start : int, default 0
+        Number of the first start: start i is a function of the seed and i, and the networks have
+        those from this one on.
     l2 : float, default 1e-5
         Strength of the penalty. MLPClassifier divides its `alpha` by the rows of a mini-batch: its
         penalty is that of l2 = alpha / batch_size, by default 5e-7.
@@ -141,6 +145,7 @@ class NetworkClassifier(CheckedClassifier):
         *,
         n_starts: int = 24,
         ensemble_size: int = 1,
+        first_start: int = 0,
         l2: float = 1e-5,
         learning_rate_init: float = 0.01,
         batch_size: int | str = "auto",
@@ -275,4 +280,5 @@ def candidate_of(given: Mapping[str, Any]) -> Candidate:
         activation,
         check_number("learning_rate_init", given["learning_rate_init"], 0, strictly=True),
         check_number("l2", given["l2"], 0),
+        check_integer("first_start", given["first_start"], 0, MAX_FIRST_START),
     )

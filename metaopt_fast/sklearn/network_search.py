@@ -28,15 +28,19 @@ class NetworkSearchCV(CandidateSearch):
     trained side by side. Networks stop inside the training rows of each split; sample weights weigh
     the held-out rows of a score as well as the training rows.
 
+    Where a network ends depends on where it starts. Each candidate has starts of its own, the same
+    in all splits and in the estimator of the best: a search is one of starts, too.
+
     Parameters
     ----------
     n_iter : int, default 48
         Number of candidates to draw.
     candidates : dict, optional
-        "learning_rate_init", "l2", "n_hidden" and "activation", each a list or a distribution (with
-        a method rvs) as for RandomizedSearchCV: of lists alone, `n_iter` combinations are drawn
-        without replacement, or all are taken if there are no more. Without the first two, they are
-        log-uniform, from 1e-3 to 1e-1 and from 1e-6 to 1e-2.
+        "learning_rate_init", "l2", "n_hidden", "activation" and "first_start", each a list or a
+        distribution (with a method rvs) as for RandomizedSearchCV: of lists alone, `n_iter`
+        combinations are drawn without replacement, or all are taken if there are no more. Without
+        the first two, they are log-uniform, from 1e-3 to 1e-1 and from 1e-6 to 1e-2; without the
+        last, that of candidate k is k * `n_starts`.
     cv : int, splitter or iterable of (train, test), default 5
         Splits, as of `LogisticRegressionSearchCV`.
     scoring : str, or list, tuple or dict of them, default "neg_log_loss"
@@ -77,11 +81,11 @@ class NetworkSearchCV(CandidateSearch):
     >>> inside = (X**2).sum(axis=1) < 1.4
     >>> search = NetworkSearchCV(8, cv=3, random_state=0).fit(X, inside)
     >>> bool(search.best_score_ > -0.2), sorted(search.best_params_)
-    (True, ['l2', 'learning_rate_init'])
+    (True, ['first_start', 'l2', 'learning_rate_init'])
     """
 
     takes_sparse = False
-    names = ("learning_rate_init", "l2", "n_hidden", "activation")
+    names = ("learning_rate_init", "l2", "n_hidden", "activation", "first_start")
 
     scoring: str | Sequence[str] | Mapping[str, str]
     n_splits_: int
@@ -127,10 +131,11 @@ class NetworkSearchCV(CandidateSearch):
         rows = rows_of(given, codes, len(self.classes_), weights)
         metrics = check_scoring(self.scoring, rows.n_classes)
         decisive = self._decisive(metrics)
-        params = self._draw(
+        drawn = self._draw(
             {"learning_rate_init": LogUniformDraw(1e-3, 1e-1), "l2": LogUniformDraw(1e-6, 1e-2)}
         )
-        candidates = [candidate_of({**vars(self), **drawn}) for drawn in params]
+        params = [{"first_start": k * effort.n_starts, **one} for k, one in enumerate(drawn)]
+        candidates = [candidate_of({**vars(self), **one}) for one in params]
         splits = self._splits(rows.X, self.classes_[codes], groups)
         started = time.perf_counter()
         found = score_networks(metrics.values(), candidates, rows, splits, effort)

@@ -287,6 +287,7 @@ def test_scores_of_tuned_networks_are_those_of_networks_of_each_fold(run):
             n_starts=4,
             learning_rate_init=best["learning_rate"],
             l2=best["l2"],
+            first_start=best["first_start"],
             random_state=0,
         ).fit(X[train], y[train])
         assert model.score(X[test], y[test]) == pytest.approx(score, rel=1e-12)

@@ -95,6 +95,13 @@ def test_the_loss_is_that_of_the_rows_held_out():
     assert (model.n_iter_, model.best_iter_) == (runs.n_iter[order[0]], runs.best_iter[order[0]])
 
 
+def test_starts_are_those_from_the_first_one_on():
+    one_by_one = [fitted(n_starts=1, first_start=k).thetas_[0].tobytes() for k in range(4)]
+    for first in (0, 1):
+        together = fitted(n_starts=3, first_start=first, ensemble_size=3).thetas_
+        assert {theta.tobytes() for theta in together} == set(one_by_one[first : first + 3])
+
+
 def test_an_ensemble_averages_probabilities():
     for rows, labels in ((X, Y), load_iris(return_X_y=True)):
         model = fitted(rows, labels, ensemble_size=2)
@@ -131,8 +138,8 @@ def test_a_candidate_has_the_bits_that_it_has_alone(monkeypatch, together):
     effort = networks.Effort(2, 1, 40, 5, 3, 1e-4, 0.2, 7, "float32", None)
     candidates = [
         networks.Candidate(4, "tanh", 0.01, 1e-3),
-        networks.Candidate(3, "tanh", 0.1, 0.0),
-        networks.Candidate(4, "tanh", 0.1, 1e-5),
+        networks.Candidate(3, "tanh", 0.1, 0.0, 5),
+        networks.Candidate(4, "tanh", 0.1, 1e-5, 2),
     ]
     many = networks.train_networks(rows, candidates, effort)
     for candidate, found in zip(candidates, many, strict=True):
@@ -209,6 +216,16 @@ def test_scores_are_those_of_single_estimators(n_classes):
     assert search.score(rows, labels) == accuracy_score(labels, best.predict(rows))
 
 
+def test_each_candidate_has_starts_of_its_own_unless_it_says_which():
+    equal = {"learning_rate_init": [0.05], "l2": [1e-4, 1e-4, 1e-4]}
+    results = searched(candidates=equal, refit=False).cv_results_
+    assert results["param_first_start"].tolist() == [0, 2, 4]
+    assert len(set(results["mean_test_score"])) == 3
+    again = searched(candidates={**equal, "first_start": [4, 0]}, refit=False).cv_results_
+    by_start = dict(zip(again["param_first_start"], again["mean_test_score"], strict=True))
+    assert by_start == {4: results["mean_test_score"][2], 0: results["mean_test_score"][0]}
+
+
 def test_candidates_are_drawn_log_uniform():
     search = searched(n_iter=30, cv=2, max_iter=1, n_hidden=2, n_starts=1, refit=False)
     rates = search.cv_results_["param_learning_rate_init"].astype(float)
@@ -259,6 +276,7 @@ def test_ctrl_c_is_raised(monkeypatch):
         ({"activation": ["relu"]}, "activation is"),
         ({"n_starts": 0}, "n_starts is 0"),
         ({"ensemble_size": 4}, "ensemble_size is 4: pass an integer from 1 to 3"),
+        ({"first_start": -1}, "first_start is -1"),
         ({"l2": -1.0}, "l2 is -1"),
         ({"learning_rate_init": 0.0}, "learning_rate_init is 0"),
         ({"batch_size": "all"}, "batch_size is 'all'"),
@@ -284,7 +302,6 @@ def test_parameters_that_are_none_are_refused(options, match):
 
 
 def test_candidates_of_other_names_are_refused():
-    with pytest.raises(
-        ValueError, match=r"'learning_rate_init', 'l2', 'n_hidden' and 'activation'"
-    ):
+    names = r"'learning_rate_init', 'l2', 'n_hidden', 'activation' and 'first_start'"
+    with pytest.raises(ValueError, match=names):
         searched(candidates={"alpha": [0.1]})

@@ -2180,6 +2180,20 @@ MUTANTS = [
         "networks",
     ),
     Mutant(
+        "all candidates start where the first one does",
+        PY + "selection/networks.py",
+        "first, effort, whole = candidate.first_start,",
+        "first, effort, whole = 0,",
+        "networks",
+    ),
+    Mutant(
+        "starts of candidates overlap",
+        PY + "sklearn/network_search.py",
+        '"first_start": k * effort.n_starts',
+        '"first_start": k',
+        "networks",
+    ),
+    Mutant(
         "the rows that stop a network train it, too",
         PY + "selection/networks.py",
         "            self.training, self.judge = (self.whole.subset(part) for part in split)",
