@@ -13,7 +13,6 @@ import numpy.typing as npt
 from scipy.sparse import csr_matrix, issparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import brier_score_loss, f1_score, get_scorer, make_scorer
 from sklearn.model_selection import check_cv
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
@@ -26,8 +25,6 @@ from metaopt_fast.floating_errors import shielded
 from metaopt_fast.models.fitted import LOGISTIC, check_kept
 from metaopt_fast.models.model import Model
 from metaopt_fast.models.preparation import Preparation
-from metaopt_fast.selection.multiclass_scores import MULTICLASS_SCORES
-from metaopt_fast.selection.scores import SCORES
 from metaopt_fast.typing import Float64Array, IndexArray, LabelArray
 from metaopt_fast.validation.frames import as_frame, as_numbers
 from metaopt_fast.validation.values import check_number, describe
@@ -258,26 +255,6 @@ def check_class_weight(class_weight: Any, classes: npt.NDArray[Any]) -> Any:
     return dict(enumerate(weights.tolist()))
 
 
-def check_scoring(scoring: Any, n_classes: int) -> dict[str, str]:
-    """Return the metric of each score by its name in cv_results_: "score" if there is one."""
-    known = list(SCORES if n_classes == 2 else MULTICLASS_SCORES)
-    if isinstance(scoring, str):
-        metrics = {"score": scoring}
-    elif isinstance(scoring, Mapping):
-        metrics = dict(scoring)
-    elif isinstance(scoring, (list, tuple, set)):
-        metrics = {str(name): name for name in scoring}
-    else:
-        raise ValueError(f"scoring is {describe(scoring)}: pass one or many of {', '.join(known)}.")
-    unknown = [m for m in metrics.values() if not isinstance(m, str) or m not in known]
-    if unknown or not metrics:
-        what = describe(unknown[0]) if unknown else "empty"
-        if unknown and n_classes > 2 and unknown[0] in SCORES:
-            what += f", which is of two classes, and y holds {n_classes}"
-        raise ValueError(f"scoring is {what}: pass one or many of {', '.join(known)}.")
-    return metrics
-
-
 def splits_of(cv: Any, X: Any, labels: npt.NDArray[Any], groups: Any) -> Iterable[Any]:
     """Return the splits as the caller or the splitter gives them."""
     if isinstance(cv, (str, bytes)):  # which have a method split, too
@@ -286,20 +263,6 @@ def splits_of(cv: Any, X: Any, labels: npt.NDArray[Any], groups: Any) -> Iterabl
         return cv
     splits: Iterable[Any] = check_cv(cv, labels, classifier=True).split(X, labels, groups)
     return splits
-
-
-def scorer_of(metric: str, classes: npt.NDArray[Any]) -> Any:
-    """Return scikit-learn's scorer, of which the second class is the positive one."""
-    if metric == "f1":
-        return make_scorer(f1_score, pos_label=classes[1])
-    if metric in ("brier", "neg_brier_score"):
-        return make_scorer(
-            brier_score_loss,
-            greater_is_better=False,
-            response_method="predict_proba",
-            pos_label=classes[1],
-        )
-    return get_scorer(metric)
 
 
 def warn_unless_converged(

@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from metaopt_fast.selection.networks import score_networks
 from metaopt_fast.sklearn.candidates import CandidateSearch, LogUniformDraw
-from metaopt_fast.sklearn.classifier import check_scoring, scorer_of
 from metaopt_fast.sklearn.cv_results import make_results
 from metaopt_fast.sklearn.network import (
     NetworkClassifier,
@@ -19,6 +18,7 @@ from metaopt_fast.sklearn.network import (
     rows_of,
     seed_of,
 )
+from metaopt_fast.sklearn.scoring import check_scoring, scorer_of
 
 
 class NetworkSearchCV(CandidateSearch):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.data.sparse_rows import SparseRows
 from metaopt_fast.fitting.choice import within_one_standard_error
+from metaopt_fast.selection.folds import Split
 from metaopt_fast.selection.splits import fit_splits, score_splits
 from metaopt_fast.sklearn.candidates import CandidateSearch, LogUniformDraw
 from metaopt_fast.sklearn.classifier import (
@@ -17,13 +19,12 @@ from metaopt_fast.sklearn.classifier import (
     check_C,
     check_class_weight,
     check_l1_ratio,
-    check_scoring,
-    scorer_of,
     to_double,
     warn_unless_converged,
 )
 from metaopt_fast.sklearn.cv_results import make_results
 from metaopt_fast.sklearn.regression import LogisticRegression
+from metaopt_fast.sklearn.scoring import Scoring, check_scoring, score_by_others, scorer_of
 from metaopt_fast.typing import Array, BoolArray, Float64Array, IndexArray
 from metaopt_fast.validation.values import check_flag
 
@@ -47,11 +48,13 @@ class LogisticRegressionSearchCV(CandidateSearch):
     cv : int, splitter or iterable of (train, test), default 5
         Splits, as everywhere in scikit-learn: an int is the number of stratified folds; `train` and
         `test` are numbers of rows, those below 0 counted from the end, or masks of all rows.
-    scoring : str, or list, tuple or dict of them, default "neg_log_loss"
+    scoring : str, callable, or list, tuple or dict of them, default "neg_log_loss"
         neg_log_loss, accuracy, balanced_accuracy, f1, roc_auc, brier (the negative one: the greater
         the better; also neg_brier_score). The positive class is the second one of `classes_`. Of
         more than two classes: neg_log_loss, accuracy, balanced_accuracy, f1_macro, f1_weighted,
-        roc_auc_ovr. A dict gives names of your own.
+        roc_auc_ovr. These are computed for all models at once; the names of scikit-learn's other
+        scorers, and functions of an estimator, X and y (and `sample_weight`, where fit has it) that
+        return a number, are called for one model after the other. A dict gives names of your own.
     refit : bool, str or callable, default True
         Whether the best candidate is trained on all rows; of several scores, the name of the one
         that decides. A callable gets `cv_results_` and returns an index.
@@ -115,7 +118,7 @@ class LogisticRegressionSearchCV(CandidateSearch):
         n_iter: int = 100,
         candidates: Mapping[str, Any] | None = None,
         cv: Any = 5,
-        scoring: str | Sequence[str] | Mapping[str, str] = "neg_log_loss",
+        scoring: Scoring = "neg_log_loss",
         refit: bool | str | Callable[[dict[str, Any]], int] = True,
         random_state: Any = None,
         *,
@@ -152,7 +155,7 @@ class LogisticRegressionSearchCV(CandidateSearch):
         check_flag("one_standard_error", self.one_standard_error)
         given, codes, weights = self._training_data(X, y, sample_weight)
         data, _ = to_double(given)
-        metrics = check_scoring(self.scoring, len(self.classes_))
+        metrics = check_scoring(self.scoring, len(self.classes_), takes_any=True)
         decisive = self._decisive(metrics)
         params = self._draw({"C": LogUniformDraw(1e-4, 1e4)})
         labels = self.classes_[codes]
@@ -172,8 +175,7 @@ class LogisticRegressionSearchCV(CandidateSearch):
             n_threads=self.n_threads,
         )
         fitted = time.perf_counter()
-        found = score_splits(metrics.values(), fits.theta, data, codes, splits, weights)
-        scores = {name: found[metric] for name, metric in metrics.items()}
+        scores = self._scores(metrics, fits.theta, data, codes, splits, weights)
         scored = time.perf_counter()
 
         self.cv_results_ = make_results(params, scores, fitted - started, scored - fitted)
@@ -190,6 +192,35 @@ class LogisticRegressionSearchCV(CandidateSearch):
             status = np.append(status, refitted)
         warn_unless_converged(status, self.max_iter)
         return self
+
+    def _scores(
+        self,
+        metrics: Mapping[str, Any],
+        thetas: Float64Array,
+        X: Float64Array | SparseRows,
+        codes: IndexArray,
+        splits: list[Split],
+        weights: Float64Array | None,
+    ) -> dict[str, Float64Array]:
+        """Return the scores of all models by their names: those that are computed here together,
+        others by their scorers."""
+        own = {name: metric for name, metric in metrics.items() if isinstance(metric, str)}
+        found = score_splits(own.values(), thetas, X, codes, splits, weights)
+        scores = {name: found[metric] for name, metric in own.items()}
+        others = {name: metric for name, metric in metrics.items() if name not in own}
+        if others:
+            labels = self.classes_[codes]
+            scores |= score_by_others(
+                others, self._estimator_of, thetas, X, labels, splits, weights
+            )
+        return {name: scores[name] for name in metrics}
+
+    def _estimator_of(self, theta: Float64Array) -> LogisticRegression:
+        """Return a fitted estimator of parameters, of columns without names."""
+        estimator = LogisticRegression(fit_intercept=self.fit_intercept)
+        estimator.classes_, estimator.n_features_in_ = self.classes_, self.n_features_in_
+        estimator._keep(np.atleast_2d(theta), self.n_features_in_, np.dtype(np.float64))
+        return estimator
 
     def _class_weights(self, params: list[dict[str, Any]]) -> list[Any]:
         """Return the class weights of the candidates, dicts with the classes' numbers."""

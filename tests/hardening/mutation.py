@@ -214,6 +214,7 @@ TESTS = {
     "sklearn/drop_in": ["drop_in"],
     "sklearn/network": ["networks"],
     "sklearn/network_search": ["networks"],
+    "sklearn/scoring": ["scorers", "sklearn"],
     "sklearn/regression": ["sklearn", "every_argument_of_estimators", "drop_in"],
     "sklearn/tree": ["trees"],
     "trees/arguments": ["best_tree"],
