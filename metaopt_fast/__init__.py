@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from metaopt_fast.models.model import Model
     from metaopt_fast.models.model_file import load_model
     from metaopt_fast.models.network_model import NetworkModel
+    from metaopt_fast.models.scorecard import Scorecard
     from metaopt_fast.models.tree import Tree
     from metaopt_fast.models.tree_model import TreeModel
     from metaopt_fast.objectives.auc import AUCObjective
@@ -68,7 +69,6 @@ if TYPE_CHECKING:
     from metaopt_fast.objectives.softmax import SoftmaxLoss
     from metaopt_fast.samplers.log_uniform import LogUniform
     from metaopt_fast.search.enumeration import enumerate_search
-    from metaopt_fast.search.scorecard import Scorecard
     from metaopt_fast.search.snapshot import read_checkpoint
     from metaopt_fast.selection.descents import DescentSearchResult, search_descents
     from metaopt_fast.selection.penalties import PenaltyResult, tune_penalties
@@ -163,7 +163,7 @@ _LATER = {
     "NetworkModel": "models.network_model",
     "PenaltyResult": "selection.penalties",
     "Prior": "selection.priors",
-    "Scorecard": "search.scorecard",
+    "Scorecard": "models.scorecard",
     "SoftmaxLoss": "objectives.softmax",
     "StabilityResult": "fitting.stability",
     "Tree": "models.tree",

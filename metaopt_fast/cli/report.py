@@ -18,6 +18,7 @@ from metaopt_fast.cli.output import draw
 from metaopt_fast.evolution.result import EvolveResult
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.models.fitted import LOGISTIC
+from metaopt_fast.models.scorecard import Scorecard
 from metaopt_fast.objectives.count_objective import INFEASIBLE, CountObjective
 from metaopt_fast.objectives.pointwise import PointwiseLoss
 from metaopt_fast.objectives.softmax import SoftmaxLoss
@@ -25,7 +26,6 @@ from metaopt_fast.samplers.base import BuiltInSampler
 from metaopt_fast.samplers.from_dict import from_dict
 from metaopt_fast.samplers.independent import Integers
 from metaopt_fast.search.result import SearchResult
-from metaopt_fast.search.scorecard import Scorecard
 from metaopt_fast.typing import Float64Array
 from metaopt_fast.validation.text import shown
 

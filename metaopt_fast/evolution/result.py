@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from metaopt_fast.files.archive import check_array
-from metaopt_fast.models.of_result import Predicting
+from metaopt_fast.models.of_result import OfCandidates
 from metaopt_fast.notebook import card
 from metaopt_fast.runs.saved import SavedRun
 from metaopt_fast.typing import JSON, Array, Float64Array, Records
@@ -29,7 +29,7 @@ TRACE_DTYPE = np.dtype(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class EvolveResult(SavedRun, Predicting):
+class EvolveResult(SavedRun, OfCandidates):
     """The best candidates of an evolution.
 
     Attributes

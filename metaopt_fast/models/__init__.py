@@ -1,4 +1,4 @@
-"""Fitted models to keep: columns as they were prepared, coefficients, classes; files of them.
+"""Models to keep: columns as they were prepared, coefficients, classes; files; points tables.
 
 ``fitting``, ``search`` and all above may import it.
 """

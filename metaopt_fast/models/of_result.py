@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from metaopt_fast.typing import JSON, Float64Array, Label, LabelArray
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from metaopt_fast.models.model import Model
     from metaopt_fast.models.network_model import NetworkModel
     from metaopt_fast.models.pipeline import Pipeline
+    from metaopt_fast.models.scorecard import Scorecard
 
 
 class Predicting(ABC):
@@ -119,3 +122,28 @@ class Predicting(ABC):
         if not self._is_linear or self.config["objective"] == "SoftmaxLoss":
             return []
         return [(one.name, one.weight) for one in self._linear_model().coefficients()[0]]
+
+
+class OfCandidates(Predicting):
+    """A result whose best theta may be of whole numbers."""
+
+    __slots__ = ()
+
+    def scorecard(
+        self,
+        names: Sequence[str] | None = None,
+        *,
+        X: npt.ArrayLike | None = None,
+        y: npt.ArrayLike | None = None,
+    ) -> Scorecard:
+        """Return the best theta, of whole numbers, as a table of points; see `Scorecard`.
+
+        Without names, they are those of X if it is a frame, else those of the frame that the
+        objective was made of, if it was.
+        """
+        from metaopt_fast.models.scorecard import Scorecard, names_of
+
+        if names is None and names_of(X) is None:
+            names = self._known.get("feature_names")
+        has_intercept = self._known["fit_intercept"] is True
+        return Scorecard.from_theta(self._best_theta, names, fit_intercept=has_intercept, X=X, y=y)

@@ -1,4 +1,4 @@
-"""Random and exhaustive search: shards, checkpoints, results, and tables of points.
+"""Random and exhaustive search: shards, checkpoints, results.
 
 ``selection``, ``sklearn`` and ``cli`` import it; ``evolution``, ``descent`` and ``fitting`` do not.
 """

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from metaopt_fast.arithmetic import log
-from metaopt_fast.models.of_result import Predicting
+from metaopt_fast.models.of_result import OfCandidates
 from metaopt_fast.notebook import card
 from metaopt_fast.runs.ranges import join_ranges
 from metaopt_fast.runs.ranking import TOP_DTYPE, improvements, select_best
@@ -22,8 +21,6 @@ from metaopt_fast.validation.values import describe
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from metaopt_fast.search.scorecard import Scorecard
-
 # Entries of a configuration that may differ between shards of one search: they cannot change bits.
 LOCAL_ENTRIES = (
     *("start", "n_candidates", "isa", "n_threads", "prune", "versions", "metadata"),
@@ -32,7 +29,7 @@ LOCAL_ENTRIES = (
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SearchResult(SavedRun, Predicting):
+class SearchResult(SavedRun, OfCandidates):
     """The best candidates of a search.
 
     Attributes
@@ -127,26 +124,6 @@ class SearchResult(SavedRun, Predicting):
             "certified": self.certified,
             "config": self.config,
         }
-
-    def scorecard(
-        self,
-        names: Sequence[str] | None = None,
-        *,
-        X: npt.ArrayLike | None = None,
-        y: npt.ArrayLike | None = None,
-    ) -> Scorecard:
-        """Return the best theta, of whole numbers, as a table of points; see `Scorecard`.
-
-        Without names, they are those of X if it is a frame, else those of the frame that the
-        objective was made of, if it was.
-        """
-        from metaopt_fast.search.scorecard import Scorecard, names_of
-
-        config = self._known
-        has_intercept = config["fit_intercept"] is True
-        if names is None and names_of(X) is None:
-            names = config.get("feature_names")
-        return Scorecard.from_theta(self.theta, names, fit_intercept=has_intercept, X=X, y=y)
 
     def plot_trace(self, ax: Axes | None = None) -> Axes:
         """Draw the best loss against the number of candidates; returns the matplotlib axes."""

@@ -22,8 +22,8 @@ import numpy as np
 with atheris.instrument_imports(include=["metaopt_fast"]):
     import metaopt_fast as mf
     from metaopt_fast.files import read as tables
+    from metaopt_fast.models import scorecard
     from metaopt_fast.objectives import auc, counts
-    from metaopt_fast.search import scorecard
 
 LOSSES = [
     mf.LogisticLoss,

@@ -30,8 +30,8 @@ class Scorecard:
     """Points for each feature, and the risk for each total score.
 
     The score of a row is the sum of the points times the features, the risk the model's
-    probability of the positive class, 1 / (1 + exp(-(score + intercept))). `SearchResult.scorecard`
-    makes one, or `from_theta`.
+    probability of the positive class, 1 / (1 + exp(-(score + intercept))). Results of searches
+    and evolutions make one by their method ``scorecard``, `from_theta` of any whole numbers.
 
     Attributes
     ----------

@@ -316,3 +316,14 @@ def test_the_example_prints_both_scorecards(capsys):
     for name, (of_training, held_out) in losses.items():
         line = next(line for line in printed.splitlines() if line.startswith(name))
         assert line.split()[-4::2] == [f"{of_training:.4f}", f"{held_out:.4f}"]
+
+
+def test_an_evolution_of_whole_numbers_has_a_card_of_the_same_names():
+    frame = pd.DataFrame(X, columns=["fever", "cough", "age", "rash"])
+    objective = mf.LogisticLoss(frame, Y, fit_intercept=True)
+    options = {"method": "integer_local_search", "generations": 3, "population": 32}
+    found = mf.evolve(objective, mf.Integers(-3, 3), **options)
+    made = found.scorecard(X=frame, y=Y)
+    assert made.names == tuple(frame.columns) and made.intercept == found.theta[-1]
+    assert made.points.tolist() == found.theta[:-1].tolist()
+    assert made.counts.sum() == len(Y)
