@@ -14,9 +14,11 @@ from metaopt_fast.data.rows import BLOCKS_PER_SPAN
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.typing import Float64Array, IndexArray
 
-# Visits of a number that is drawn, in double and in single precision (1.72 and 0.92 ns); and of
-# what is done to each candidate besides where sums drop some, and where single precision does.
-DRAW, NARROW_DRAW = 50, 27
+# Visits of a number that is drawn, in double and in single precision (1.72 and 0.92 ns), and in
+# double precision for a single candidate (22 ns), as what single precision keeps is drawn again;
+# and of what is done to each candidate besides where sums drop some, and where single precision
+# does.
+DRAW, NARROW_DRAW, DRAW_AGAIN = 50, 27, 640
 OF_SUMS, OF_SCREENING = 100, 300
 # The part of the time of double precision that rows take in single precision; and what looks at the
 # sums take.
@@ -42,6 +44,7 @@ class Costs:
         self.n_params = n_params
         self.rows: float = _kernels.work(n_rows, n_params)
         self.whole: float = self.rows + DRAW * n_params
+        self.again: float = self.rows + DRAW_AGAIN * n_params
         self.bound_part: float = (n_params + 1) / n_rows
         self.copy: int = OF_COPY * n_rows * n_params
         self.bound = NARROW_DRAW * n_params + SINGLE_WORK * _kernels.work(n_params + 1, n_params)
@@ -55,7 +58,7 @@ class Costs:
     def in_single(self, part: float, kept: float) -> float:
         """Return the same in single precision, of whose candidates a part is evaluated then."""
         narrow = NARROW_DRAW * self.n_params + SINGLE_WORK * part * self.rows + OF_SCREENING
-        return narrow + kept * self.whole
+        return narrow + kept * self.again
 
     def single_pays(self, part: float, kept: float) -> bool:
         """Whether single precision takes less time than sums in double precision do."""

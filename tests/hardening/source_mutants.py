@@ -1905,6 +1905,13 @@ MUTANTS = [
         "gains",
     ),
     Mutant(
+        "what is drawn again costs no more than what is drawn together",
+        PY + "objectives/costs.py",
+        "self.rows + DRAW_AGAIN * n_params",
+        "self.rows + DRAW * n_params",
+        "gains",
+    ),
+    Mutant(
         "tangents: they serve in any order",
         "src/rows.pxi",
         "screen.has_rows and narrow.order is order",

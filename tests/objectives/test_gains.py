@@ -76,6 +76,11 @@ def test_losses_that_are_nearly_one_promise_nothing():
     assert gains.foreseen is Use.NO_GAIN
 
 
+@pytest.mark.parametrize(("n_rows", "pays"), [(554, False), (10_000, True)])
+def test_what_is_drawn_again_takes_long_beside_few_rows(n_rows, pays):
+    assert Costs(n_rows, 29, -(-n_rows // 64)).single_pays(0.6, 0.3) is pays
+
+
 def test_losses_apart_promise_much_and_margins_of_large_terms_less():
     objective = problem()
     gains = Gains(costs(objective))
