@@ -2089,6 +2089,20 @@ MUTANTS = [
         "best_tree",
     ),
     Mutant(
+        "bits behind the last row of a class count",
+        PY + "trees/counting.py",
+        "            having &= is_row[some]\n",
+        "",
+        "best_tree",
+    ),
+    Mutant(
+        "quantiles are rounded down",
+        PY + "trees/features.py",
+        "-(-parts // (n_thresholds + 1)) - 1",
+        "parts // (n_thresholds + 1) - 1",
+        "best_tree",
+    ),
+    Mutant(
         "of trees of one cost any is taken",
         PY + "trees/counting.py",
         "- costs.max(axis=0) + np.int32(1)",

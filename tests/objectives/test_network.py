@@ -144,6 +144,17 @@ def test_layers_are_those_of_scikit_learns_classifier(n_classes):
     assert objective.loss(theta) == pytest.approx(loss, rel=1e-12)
 
 
+@pytest.mark.parametrize("n_classes", [None, 3])
+def test_a_thousand_units_are_those_of_the_definition(n_classes):
+    shape = {"n": 70, "p": 3, "h": 1024, "n_classes": n_classes, "l2": 0.1}
+    objective, twin = made(**shape), made(reference, **shape)
+    theta = thetas_of(objective, 1, size=0.1)
+    for found, wanted in zip(
+        objective.batch_loss_gradient(theta), twin.batch_loss_gradient(theta), strict=True
+    ):
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12 * np.abs(wanted).max())
+
+
 def test_the_twin_asks_one_theta_at_a_time():
     twin = made(reference, l2=0.1)
     thetas = thetas_of(twin, 2)

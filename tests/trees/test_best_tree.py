@@ -90,6 +90,19 @@ def test_rows_at_the_ends_of_words_are_counted(n, n_classes):
     assert_is_the_best(X, y, np.ones(n, int), np.ones(n_classes, int), 3, 3, 1)
 
 
+@pytest.mark.parametrize("together", [1, 3])
+def test_rows_and_columns_that_are_read_by_parts_have_the_same_tree(monkeypatch, together):
+    # As of a million rows.
+    rng = np.random.default_rng(0)
+    X, y = rows_of(rng, 400, 4, 3)
+    sizes = rng.integers(1, 4, 400)
+    whole = [mf.best_tree(X, y, sample_weight=weights).to_dict() for weights in (None, sizes)]
+    monkeypatch.setattr("metaopt_fast.trees.counting.WORDS_TOGETHER", together)
+    monkeypatch.setattr("metaopt_fast.trees.features.NUMBERS_TOGETHER", 400 * together)
+    parts = [mf.best_tree(X, y, sample_weight=weights).to_dict() for weights in (None, sizes)]
+    assert parts == whole
+
+
 def test_weights_beyond_a_byte_count_as_they_are():
     rng = np.random.default_rng(0)
     X, y = rows_of(rng, 60, 2, 2)
@@ -105,11 +118,12 @@ def test_weights_beyond_a_byte_count_as_they_are():
     n=st.integers(2, 60),
     n_values=st.integers(1, 60),
     count=st.integers(1, 12),
+    weighted=st.booleans(),
 )
-def test_thresholds_are_quantiles_of_the_rows_and_split_them(seed, n, n_values, count):
+def test_thresholds_are_quantiles_of_the_rows_and_split_them(seed, n, n_values, count, weighted):
     rng = np.random.default_rng(seed)
     X = rng.integers(0, n_values, (n, 1)).astype(float)
-    sizes = rng.integers(1, 4, n)
+    sizes = rng.integers(1, 4, n) if weighted else np.ones(n, np.int64)
     found = BinaryFeatures.of(X, sizes, count)
     assert found.thresholds.tolist() == reference.thresholds(X[:, 0], sizes, count)
     assert len(found) <= count
