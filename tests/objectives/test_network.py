@@ -515,6 +515,8 @@ def test_bad_arguments_are_told_in_a_sentence():
         network.batch_loss([[0.0] * 19, [0, 0, math.nan] + [0] * 16])
     with pytest.raises(ValueError, match=r"1 class \(1\)"):
         mf.NetworkLoss(X, [1, 1, 1, 1])
+    with pytest.raises(ValueError, match=r"X has nan in row 0, column 0: pass finite numbers"):
+        mf.NetworkLoss(np.where(X == 1, np.nan, X), y)
     with pytest.raises(ValueError, match=r"y holds 3, but n_classes is 3"):
         mf.NetworkLoss(X, [0, 1, 2, 3], n_classes=3)
     with pytest.raises(ValueError, match="not finite in float32"):
