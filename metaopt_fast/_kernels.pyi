@@ -589,9 +589,12 @@ class LaneRows:
         inverse_totals: _Float64Array,
         wanted: float,
         most: int,
+        stride: int,
         found: _Float64Array,
         gradients: _Float64Array,
         n_iter: npt.NDArray[np.intp],
+        losses: _Float64Array,
+        hessians: _Float64Array,
         n_threads: int,
     ) -> None: ...
 
@@ -735,6 +738,7 @@ class Draws:
         seed: int,
     ) -> None: ...
     def sample(self, start: int, out: _Float64Array) -> bool: ...
+    def count(self, start: int, out: _Bytes, n_threads: int) -> None: ...
 
 class SparseDraws(Draws):
     def __init__(

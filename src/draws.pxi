@@ -4,9 +4,14 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport isfinite
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memset
 
 # Numbers drawn between two looks at signals.
 cdef Py_ssize_t DRAWS_AT_ONCE = 10_000_000
+# Work of a number that is drawn and counted, and bytes of draws that are to be counted, beyond
+# those of one thread.
+cdef double COUNTED_WORK = 60
+cdef Py_ssize_t COUNTED_BYTES = 256 * 1024 * 1024
 
 
 cdef void transpose(const double *tile, Py_ssize_t lanes, Py_ssize_t count, Py_ssize_t n_params,
@@ -30,6 +35,29 @@ cdef void transpose(const double *tile, Py_ssize_t lanes, Py_ssize_t count, Py_s
     if count % 2 == 1:
         for j in range(n_params):
             rows[(count - 1) * n_params + j] = tile[j * lanes + count - 1]
+
+
+cdef struct DrawTally:
+    # Rows of counts of n numbers each, and room for the draws of some lanes, for each thread.
+    const Kernels *kernels
+    const Sampler *sampler
+    uint64_t start
+    Py_ssize_t n, lanes, n_rows
+    unsigned char *counts
+    double *memory
+
+
+cdef void count_lanes(const DrawTally *tally, Py_ssize_t index, int thread) noexcept nogil:
+    """Count what some candidates have drawn."""
+    cdef Py_ssize_t lanes = tally.lanes, n = tally.n, first = index * lanes, j, lane
+    cdef Py_ssize_t count = min(lanes, tally.n_rows - first)
+    cdef double *tile = tally.memory + thread * n * (lanes + PANEL)
+    cdef unsigned char *counts = tally.counts + first * n
+    tally.kernels.draw(tally.sampler, tally.start + first, lanes, tile, tile + n * lanes)
+    memset(counts, 0, count * n)
+    for j in range(n):
+        for lane in range(count):
+            counts[lane * n + <Py_ssize_t>tile[j * lanes + lane]] += 1
 
 
 cdef class Draws:
@@ -90,6 +118,26 @@ cdef class Draws:
         finally:
             free(tile)
         return finite
+
+    def count(self, uint64_t start, unsigned char[::1] out, int n_threads):
+        """Write how often candidates start .. have drawn each of the numbers 0 .. n_params - 1,
+        which are all that they draw, modulo 256: n_params counts of each, one after the other."""
+        cdef DrawTally tally
+        tally.n, tally.counts = self.sampler.n_params, &out[0]
+        tally.n_rows = out.shape[0] // tally.n
+        self.check(start, tally.n_rows)
+        tally.kernels, tally.sampler, tally.start = table(0, False), &self.sampler, start
+        tally.lanes = tally.kernels.lanes
+        cdef Py_ssize_t size = tally.n * (tally.lanes + PANEL) * sizeof(double)
+        n_threads = min(n_threads, max(1, COUNTED_BYTES // size))
+        tally.memory = <double *>malloc(n_threads * size)
+        if tally.memory == NULL:
+            raise MemoryError
+        with nogil:
+            metaopt_share[DrawTally](
+                count_lanes, &tally, (tally.n_rows + tally.lanes - 1) // tally.lanes, n_threads,
+                COUNTED_WORK * tally.n * tally.n_rows)
+        free(tally.memory)
 
 
 cdef class SparseDraws(Draws):

@@ -5,6 +5,8 @@ from libc.string cimport memset
 
 # Bytes of sums of Hessians that stay in a cache while rows pass by.
 cdef Py_ssize_t CACHED_SUMS = 512 * 1024
+# Curvatures of the rows of some blocks, in each lane.
+cdef Py_ssize_t HESSIAN_SCRATCH = LANE_HESSIAN_BLOCKS * PANEL * PANELS_PER_BLOCK
 
 
 cdef class LaneRows:
@@ -93,9 +95,14 @@ cdef class LaneRows:
         plan.kernels, plan.rows, plan.data = self.rows.kernels, &self.rows.rows, &self.data
         plan.task, plan.which, plan.n_which = task, &which[0], which.shape[0]
         plan.thetas, plan.n_blocks = &thetas[0, 0], self.rows.block_rows.shape[0]
-        plan.n_results = plan.rows.n_params
         plan.n_spans = (plan.n_blocks + BLOCKS_PER_SPAN - 1) // BLOCKS_PER_SPAN
-        plan.n_steps = plan.n_spans
+
+    cdef void plan_hessians(self, LanePlan *plan, Py_ssize_t stride, double[:, ::1] hessians):
+        cdef Py_ssize_t n = plan.rows.n_params, step = LANE_HESSIAN_BLOCKS * stride
+        plan.stride, plan.hessians = stride, &hessians[0, 0]
+        plan.n_hessian_spans = (plan.n_blocks + step - 1) // step
+        plan.n_parts = min(n, (pair_of(n, n) * plan.kernels.lanes * <Py_ssize_t>sizeof(double)
+                               + CACHED_SUMS - 1) // CACHED_SUMS)
 
     def losses(self, const Py_ssize_t[::1] which, const double[:, ::1] thetas, bint held_out,
                double[::1] losses, double[::1] wrong, int n_threads):
@@ -105,9 +112,8 @@ cdef class LaneRows:
         if not which.shape[0]:
             return
         self.plan(&plan, LANE_LOSSES, which, thetas)
-        plan.held_out, plan.n_results = held_out, 2
-        plan.losses, plan.wrong = &losses[0], &wrong[0]
-        run_lanes(&plan, 0, plan.rows.n_params + 40, 1, n_threads)
+        plan.held_out, plan.losses, plan.wrong = held_out, &losses[0], &wrong[0]
+        run_lanes(&plan, 2, 0, plan.rows.n_params + 40, 1, n_threads)
 
     def gradients(self, const Py_ssize_t[::1] which, const double[:, ::1] thetas, bint held_out,
                   double[:, ::1] gradients, int n_threads):
@@ -117,35 +123,33 @@ cdef class LaneRows:
         if not which.shape[0]:
             return
         self.plan(&plan, LANE_GRADIENTS, which, thetas)
-        plan.held_out, plan.matrices = held_out, &gradients[0, 0]
-        run_lanes(&plan, plan.rows.n_params, 2 * plan.rows.n_params + 20, 1, n_threads)
+        cdef Py_ssize_t n = plan.rows.n_params
+        plan.held_out, plan.gradients = held_out, &gradients[0, 0]
+        run_lanes(&plan, n, n, 2 * n + 20, 1, n_threads)
 
     def hessians(self, const Py_ssize_t[::1] which, const double[:, ::1] thetas, Py_ssize_t stride,
                  double[:, ::1] hessians, int n_threads):
         """Write the sums of weight * loss'' x x' of some models at their thetas, of one block in
         `stride`: a row of pairs each."""
         cdef LanePlan plan
-        cdef Py_ssize_t n = self.rows.rows.n_params, step
+        cdef Py_ssize_t n = self.rows.rows.n_params
         if not which.shape[0]:
             return
         self.plan(&plan, LANE_HESSIANS, which, thetas)
-        plan.stride, plan.matrices, plan.n_results = stride, &hessians[0, 0], pair_of(n, n)
-        step = LANE_HESSIAN_BLOCKS * stride
-        plan.n_spans = (plan.n_blocks + step - 1) // step
-        plan.n_parts = min(n, (plan.n_results * plan.kernels.lanes * <Py_ssize_t>sizeof(double)
-                               + CACHED_SUMS - 1) // CACHED_SUMS)
-        plan.n_steps = plan.n_spans * plan.n_parts
-        run_lanes(&plan, LANE_HESSIAN_BLOCKS * PANEL * PANELS_PER_BLOCK,
-                  (<double>plan.n_results / plan.n_parts + 2 * n + 40) / 2, 1, n_threads)
+        self.plan_hessians(&plan, stride, hessians)
+        run_lanes(&plan, pair_of(n, n), HESSIAN_SCRATCH,
+                  (<double>pair_of(n, n) / plan.n_parts + 2 * n + 40) / 2, 1, n_threads)
 
     def quasi_newton(self, const Py_ssize_t[::1] which, const double[:, ::1] thetas,
                      const double[:, ::1] metrics, const Py_ssize_t[::1] metric_of,
                      const double[:, ::1] penalties, const double[:, ::1] centres,
                      const double[::1] inverse_totals, double wanted, Py_ssize_t most,
-                     double[:, ::1] found, double[:, ::1] gradients, Py_ssize_t[::1] n_iter,
+                     Py_ssize_t stride, double[:, ::1] found, double[:, ::1] gradients,
+                     Py_ssize_t[::1] n_iter, double[::1] losses, double[:, ::1] hessians,
                      int n_threads):
         """Take steps of L-BFGS from thetas, until what a step promises is at most `wanted`, no
-        steps lead on, or there were `most`: write where some models are then, and the gradients.
+        steps lead on, or there were `most`: write where some models are then, and the gradients;
+        and the sums of losses there, and of weight * loss'' x x' of one block in `stride`.
 
         Of all models, by number: metrics[metric_of] are the factors of matrices like their
         Hessians, in pairs; penalties of infinity leave a parameter where it is.
@@ -159,8 +163,10 @@ cdef class LaneRows:
         plan.penalties, plan.centres = &penalties[0, 0], &centres[0, 0]
         plan.inverse_totals, plan.wanted, plan.most = &inverse_totals[0], wanted, most
         plan.found, plan.gradients, plan.n_iter = &found[0, 0], &gradients[0, 0], &n_iter[0]
+        plan.losses = &losses[0]
+        self.plan_hessians(&plan, stride, hessians)
         # In units of a number of every lane; see `begin_lane_steps`.
         cdef Py_ssize_t memory = 7 * n + LANE_PAIRS_KEPT * (2 * n + 2) + 9
         if metrics.shape[0] > 1:
             memory += pair_of(n, n)
-        run_lanes(&plan, memory, 2 * n + 20, 15, n_threads)
+        run_lanes(&plan, pair_of(n, n), max(memory, HESSIAN_SCRATCH), 2 * n + 20, 15, n_threads)

@@ -10,11 +10,14 @@ from libc.string cimport memcpy, memset
 # Trials that L-BFGS remembers: resamples of 569 x 30 and of 1,797 x 62 take 16 to 22.
 cdef Py_ssize_t LANE_PAIRS_KEPT = 20
 # Bytes of tiles at work, beyond one for each thread.
-cdef Py_ssize_t LANE_MEMORY = 64 * 1024 * 1024
+cdef Py_ssize_t LANE_MEMORY = 32 * 1024 * 1024
+# Turns of a tile that threads share, about, and the least work of one: a millisecond, beside which
+# it is cheap to fetch a tile from memory.
+cdef double TURNS = 8, LEAST_TURN = 2e7
 # Positions whose signed weights are filled for one lane after the other: they stay in a cache.
 cdef Py_ssize_t FILLED_TOGETHER = 256
-# Tiles of each thread between two looks at signals, at most.
-cdef Py_ssize_t TILES_AT_ONCE = 16
+# Tiles of each thread that take turns, at most.
+cdef Py_ssize_t TILES_AT_ONCE = 32
 
 
 cdef enum LaneTask:
@@ -40,8 +43,10 @@ cdef struct LaneData:
 
 
 cdef struct LaneTile:
-    # The first of its models among those asked for, what is done of it, and whether all is.
+    # The first of its models among those asked for, what is under way, how much of it is done, and
+    # whether all is.
     Py_ssize_t first, next_step
+    LaneTask task
     bint is_begun, is_done
     double *weights
     double *thetas
@@ -59,14 +64,13 @@ cdef struct LanePlan:
     const Py_ssize_t *which
     Py_ssize_t n_which
     bint held_out
-    Py_ssize_t n_blocks, stride, n_spans, n_parts, n_steps, budget
+    Py_ssize_t n_blocks, stride, n_spans, n_hessian_spans, n_parts, budget
     const double *thetas
     # Where results go, a row for each model asked for.
     double *losses
     double *wrong
-    double *matrices
-    Py_ssize_t n_results
-    # Of L-BFGS.
+    double *hessians
+    # Of L-BFGS, behind which losses and Hessians follow: weights are filled once for all three.
     const double *metrics
     const Py_ssize_t *metric_of
     const double *penalties
@@ -76,8 +80,9 @@ cdef struct LanePlan:
     double *found
     double *gradients
     Py_ssize_t *n_iter
-    LaneTile *tiles
+    # Tiles that are at work, of which some have their turn: those from `turn` on, around.
     LaneTile **at_work
+    Py_ssize_t n_at_work, turn
 
 
 cdef void fill_lane(const LanePlan *plan, Py_ssize_t model, Py_ssize_t first, Py_ssize_t last,
@@ -110,6 +115,25 @@ cdef Py_ssize_t model_in(const LanePlan *plan, const LaneTile *tile,
     return tile.first + (lane if tile.first + lane < plan.n_which else 0)
 
 
+cdef Py_ssize_t n_lane_sums(const LanePlan *plan, LaneTask task) noexcept nogil:
+    """Return how many sums over rows a task has in each lane."""
+    cdef Py_ssize_t n = plan.rows.n_params
+    return 2 if task == LANE_LOSSES else pair_of(n, n) if task == LANE_HESSIANS else n
+
+
+cdef Py_ssize_t n_lane_steps(const LanePlan *plan, LaneTask task) noexcept nogil:
+    """Return how many steps make a pass over the rows."""
+    return plan.n_hessian_spans * plan.n_parts if task == LANE_HESSIANS else plan.n_spans
+
+
+cdef void begin_lane_pass(const LanePlan *plan, LaneTile *tile) noexcept nogil:
+    """Make a tile ready for sums over all rows at its thetas."""
+    cdef Py_ssize_t lanes = plan.kernels.lanes
+    plan.kernels.find_excesses(tile.thetas, plan.rows.n_params, lanes, plan.rows.extent)
+    memset(tile.sums, 0, n_lane_sums(plan, tile.task) * lanes * sizeof(double))
+    tile.next_step = 0
+
+
 cdef void begin_tile(const LanePlan *plan, LaneTile *tile) noexcept nogil:
     """Fill in what a tile's models are, and their thetas."""
     cdef Py_ssize_t lanes = plan.kernels.lanes, n = plan.rows.n_params, first, last, lane, j, model
@@ -124,9 +148,8 @@ cdef void begin_tile(const LanePlan *plan, LaneTile *tile) noexcept nogil:
         model = model_in(plan, tile, lane)
         for j in range(n):
             tile.thetas[j * lanes + lane] = plan.thetas[model * n + j]
-    plan.kernels.find_excesses(tile.thetas, n, lanes, plan.rows.extent)
-    memset(tile.sums, 0, plan.n_results * lanes * sizeof(double))
-    tile.next_step, tile.is_begun, tile.is_done = 0, True, False
+    tile.task, tile.is_begun, tile.is_done = plan.task, True, False
+    begin_lane_pass(plan, tile)
     if plan.task == LANE_DESCENT:
         begin_lane_steps(plan, tile)
 
@@ -183,11 +206,12 @@ cdef void add_step(const LanePlan *plan, LaneTile *tile) noexcept nogil:
     """Add the next part of the rows to a tile's sums."""
     cdef Py_ssize_t lanes = plan.kernels.lanes, first = tile.next_step * BLOCKS_PER_SPAN
     cdef Py_ssize_t last = min(first + BLOCKS_PER_SPAN, plan.n_blocks), part, row, end
-    if plan.task == LANE_LOSSES:
+    if tile.task == LANE_LOSSES:
         plan.kernels.add_lane_losses(plan.rows, first, last, tile.thetas, tile.weights,
                                      plan.data.are_turned, tile.sums, tile.sums + lanes)
-    elif plan.task == LANE_HESSIANS:
-        part, first = tile.next_step // plan.n_spans, tile.next_step % plan.n_spans
+    elif tile.task == LANE_HESSIANS:
+        part = tile.next_step // plan.n_hessian_spans
+        first = tile.next_step % plan.n_hessian_spans
         first *= LANE_HESSIAN_BLOCKS * plan.stride
         last = min(first + LANE_HESSIAN_BLOCKS * plan.stride, plan.n_blocks)
         row, end = row_of_part(plan, part), row_of_part(plan, part + 1)
@@ -209,62 +233,80 @@ cdef Py_ssize_t row_of_part(const LanePlan *plan, Py_ssize_t part) noexcept nogi
 
 
 cdef void end_pass(const LanePlan *plan, LaneTile *tile) noexcept nogil:
-    """Do what follows on a pass over all rows: take a step, or write what was found."""
-    cdef Py_ssize_t lanes = plan.kernels.lanes, lane, j, model, size = plan.n_results
+    """Do what follows on a pass over all rows: take a step, or write what was found and go on to
+    the next task of a descent."""
     cdef LaneDescent *descent = &tile.descent
-    tile.next_step = 0
-    if plan.task == LANE_DESCENT:
+    if tile.task == LANE_DESCENT:
         descent.newest = (descent.newest + 1) % descent.capacity
         descent.count = min(descent.count + 1, descent.capacity)
         if plan.kernels.advance_lanes(descent) > 0:
-            plan.kernels.find_excesses(tile.thetas, plan.rows.n_params, lanes, plan.rows.extent)
-            memset(tile.sums, 0, size * lanes * sizeof(double))
+            begin_lane_pass(plan, tile)
             return
-    tile.is_done = True
+    write_lanes(plan, tile)
+    if tile.task == LANE_DESCENT:
+        # Where no lane is active, trials are where the models are.
+        tile.task = LANE_LOSSES
+        begin_lane_pass(plan, tile)
+    elif tile.task == LANE_LOSSES and plan.task == LANE_DESCENT:
+        tile.task = LANE_HESSIANS
+        begin_lane_pass(plan, tile)
+    else:
+        tile.is_done = True
+
+
+cdef void write_lanes(const LanePlan *plan, const LaneTile *tile) noexcept nogil:
+    """Write what a task has found of a tile's models."""
+    cdef Py_ssize_t lanes = plan.kernels.lanes, size = n_lane_sums(plan, tile.task), lane, j, model
+    cdef double *sums = plan.hessians if tile.task == LANE_HESSIANS else plan.gradients
     for lane in range(min(lanes, plan.n_which - tile.first)):
         model = tile.first + lane
-        if plan.task == LANE_LOSSES:
+        if tile.task == LANE_LOSSES:
             plan.losses[model] = tile.sums[lane]
-            plan.wrong[model] = tile.sums[lanes + lane]
-            continue
-        for j in range(size):
-            if plan.task == LANE_DESCENT:
-                plan.found[model * size + j] = descent.theta[j * lanes + lane]
-                plan.gradients[model * size + j] = descent.gradient[j * lanes + lane]
-            else:
-                plan.matrices[model * size + j] = tile.sums[j * lanes + lane]
-        if plan.task == LANE_DESCENT:
-            plan.n_iter[model] = <Py_ssize_t>descent.asked[lane]
+            if plan.wrong != NULL:
+                plan.wrong[model] = tile.sums[lanes + lane]
+        elif tile.task == LANE_DESCENT:
+            plan.n_iter[model] = <Py_ssize_t>tile.descent.asked[lane]
+            for j in range(size):
+                plan.found[model * size + j] = tile.descent.theta[j * lanes + lane]
+                plan.gradients[model * size + j] = tile.descent.gradient[j * lanes + lane]
+        else:
+            for j in range(size):
+                sums[model * size + j] = tile.sums[j * lanes + lane]
 
 
 cdef void work_on_tile(const LanePlan *plan, Py_ssize_t index, int thread) noexcept nogil:
-    """Go on with a tile, for so many steps at most."""
-    cdef LaneTile *tile = plan.at_work[index]
+    """Go on with a tile that has its turn, for so many steps at most."""
+    cdef LaneTile *tile = plan.at_work[(plan.turn + index) % plan.n_at_work]
     cdef Py_ssize_t step
     if not tile.is_begun:
         begin_tile(plan, tile)
     for step in range(plan.budget):
         add_step(plan, tile)
-        if tile.next_step == plan.n_steps:
+        if tile.next_step == n_lane_steps(plan, tile.task):
             end_pass(plan, tile)
             if tile.is_done:
                 return
 
 
-cdef int run_lanes(LanePlan *plan, Py_ssize_t scratch, double row_work, double n_passes,
-                   int n_threads) except -1:
-    """Do a task for all tiles, whose scratch has so many numbers in each lane.
+cdef int run_lanes(LanePlan *plan, Py_ssize_t n_sums, Py_ssize_t scratch, double row_work,
+                   double n_passes, int n_threads) except -1:
+    """Do a task for all tiles, whose sums and scratch have so many numbers in each lane.
 
     `row_work` is that of a row and a model, of each of about n_passes, in visits of 0.05 ns.
+
+    Passes of a tile follow each other, and nobody knows how many there will be. So as many tiles
+    as there is memory for take turns, and come to their ends at about the same time: then threads
+    are idle for no longer than the last tile lags behind the last but one.
     """
-    cdef Py_ssize_t lanes = plan.kernels.lanes, n = plan.rows.n_params, i, wave, left
-    cdef Py_ssize_t n_tiles = (plan.n_which + lanes - 1) // lanes, first = 0
-    cdef Py_ssize_t size = (plan.data.n_positions + n + 1 + plan.n_results + scratch) * lanes
+    cdef Py_ssize_t lanes = plan.kernels.lanes, n = plan.rows.n_params, i, wave, count
+    cdef Py_ssize_t n_tiles = (plan.n_which + lanes - 1) // lanes, n_begun = 0
+    cdef Py_ssize_t size = (plan.data.n_positions + n + 1 + n_sums + scratch) * lanes
     cdef double step_work = row_work * BLOCKS_PER_SPAN * PANEL * PANELS_PER_BLOCK * lanes
-    cdef double tile_work = step_work * plan.n_steps * n_passes
+    cdef double tile_work = step_work * n_lane_steps(plan, plan.task) * n_passes
+    cdef double turn_work
     n_threads = metaopt_team(min(n_threads, n_tiles), tile_work * n_tiles)
-    wave = <Py_ssize_t>min(<double>TILES_AT_ONCE, SLICE_WORK / tile_work)
-    wave = min(n_threads * max(1, wave),
+    wave = max(1, <Py_ssize_t>(SLICE_WORK / tile_work)) if n_threads == 1 else TILES_AT_ONCE
+    wave = min(n_threads * min(wave, TILES_AT_ONCE),
                max(n_threads, LANE_MEMORY // (size * <Py_ssize_t>sizeof(double))))
     wave = min(wave, n_tiles)
     size = aligned(size * sizeof(double)) // <Py_ssize_t>sizeof(double)
@@ -273,40 +315,49 @@ cdef int run_lanes(LanePlan *plan, Py_ssize_t scratch, double row_work, double n
     if memory == NULL:
         raise MemoryError
     cdef double *numbers = <double *>aligned(<Py_ssize_t><uintptr_t>memory)
-    plan.tiles = <LaneTile *>(numbers + wave * size)
-    plan.at_work = <LaneTile **>(plan.tiles + wave)
+    cdef LaneTile *tiles = <LaneTile *>(numbers + wave * size)
+    plan.at_work = <LaneTile **>(tiles + wave)
     try:
-        while first < n_tiles:
-            wave = min(wave, n_tiles - first)
-            for i in range(wave):
-                plan.at_work[i] = plan.tiles + i
-                plan.tiles[i].first = (first + i) * lanes
-                plan.tiles[i].is_begun = plan.tiles[i].is_done = False
-                plan.tiles[i].weights = numbers + i * size
-                plan.tiles[i].thetas = plan.tiles[i].weights + plan.data.n_positions * lanes
-                plan.tiles[i].sums = plan.tiles[i].thetas + (n + 1) * lanes
-                plan.tiles[i].scratch = plan.tiles[i].sums + plan.n_results * lanes
-            left = wave
-            while left:
-                # About 50 milliseconds of work for each thread between two looks at signals.
-                plan.budget = max(1, <Py_ssize_t>(
-                    SLICE_WORK * n_threads / (step_work * max(left, n_threads))))
-                with nogil:
-                    metaopt_share[LanePlan](work_on_tile, plan, left, n_threads,
-                                            left * min(tile_work, plan.budget * step_work))
-                PyErr_CheckSignals()
-                left = unfinished(plan, left)
-            first += wave
+        for i in range(wave):
+            plan.at_work[i] = tiles + i
+            tiles[i].weights = numbers + i * size
+            tiles[i].thetas = tiles[i].weights + plan.data.n_positions * lanes
+            tiles[i].sums = tiles[i].thetas + (n + 1) * lanes
+            tiles[i].scratch = tiles[i].sums + n_sums * lanes
+        while True:
+            while plan.n_at_work < wave and n_begun < n_tiles:
+                plan.at_work[plan.n_at_work].first = n_begun * lanes
+                plan.at_work[plan.n_at_work].is_begun = False
+                plan.at_work[plan.n_at_work].is_done = False
+                plan.n_at_work += 1
+                n_begun += 1
+            if plan.n_at_work == 0:
+                return 0
+            count = plan.n_at_work
+            if count > n_threads:  # no thread waits for one that has a tile more
+                count -= count % n_threads
+            plan.turn %= plan.n_at_work
+            # About 50 milliseconds for each thread between two looks at signals, at most.
+            turn_work = SLICE_WORK * n_threads / max(count, n_threads)
+            if n_threads > 1:
+                turn_work = min(turn_work, max(tile_work / TURNS, LEAST_TURN))
+            plan.budget = max(1, <Py_ssize_t>(turn_work / step_work))
+            with nogil:
+                metaopt_share[LanePlan](work_on_tile, plan, count, n_threads,
+                                        count * min(tile_work, plan.budget * step_work))
+            PyErr_CheckSignals()
+            plan.turn += count
+            dismiss(plan)
     finally:
         free(memory)
-    return 0
 
 
-cdef Py_ssize_t unfinished(LanePlan *plan, Py_ssize_t count) noexcept:
-    """Keep the tiles at work that are not done; returns how many there are."""
-    cdef Py_ssize_t left = 0, i
+cdef void dismiss(LanePlan *plan) noexcept:
+    """Put the tiles that are done behind those that are at work."""
+    cdef Py_ssize_t count = plan.n_at_work, i
+    plan.n_at_work = 0
     for i in range(count):
         if not plan.at_work[i].is_done:
-            plan.at_work[left] = plan.at_work[i]
-            left += 1
-    return left
+            plan.at_work[i], plan.at_work[plan.n_at_work] = (
+                plan.at_work[plan.n_at_work], plan.at_work[i])
+            plan.n_at_work += 1

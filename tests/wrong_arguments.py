@@ -229,7 +229,9 @@ def fault_of(entry, argument, value):
             # What `fit_many` documents.
             warnings.filterwarnings("ignore", "l2 is 0 and an optimum could not be certified")
             # And what the estimators do.
-            warnings.filterwarnings("ignore", r"\d+ of \d+ models (did not converge|ended where)")
+            chosen = "(by which penalties were chosen )?"
+            unproven = rf"\d+ of \d+ models {chosen}(did not converge|ended where)"
+            warnings.filterwarnings("ignore", unproven)
             result = entry.function(**{**entry.valid, argument: value})
             return "NaN in the result" if has_nan(result) else None
     except (ValueError, TypeError) as error:

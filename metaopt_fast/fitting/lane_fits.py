@@ -67,10 +67,9 @@ def fit_lanes(
 ) -> LaneFits:
     """Minimise the objective of each model."""
     fits = LaneFits(shared, models, effort)
-    fits.descend(theta0)
     everything = np.arange(len(models.l2))
-    left = fits.judge(everything, STRIDE)
-    left = fits.judge(left, 1) if shared.packed.n_blocks > 1 else left
+    left = fits.judge(everything, fits.descend(theta0))
+    left = fits.judge(left, fits.hessians(left)) if shared.packed.n_blocks > 1 else left
     fits.end_by_newton(left)
     return fits
 
@@ -105,8 +104,9 @@ class LaneFits:
 
     # -------------------------------------------------------------------------------- first steps
 
-    def descend(self, theta0: Float64Array | None) -> None:
-        """Take steps of L-BFGS, and evaluate the losses where they end."""
+    def descend(self, theta0: Float64Array | None) -> Float64Array:
+        """Take steps of L-BFGS, evaluate the losses where they end, and return the mean Hessians
+        there of one block of rows in STRIDE."""
         models, shared = self.models, self.shared
         starts, found, which = shared.starts_of(models)
         if theta0 is not None:
@@ -118,7 +118,8 @@ class LaneFits:
         del pairs
         hessians = np.stack([found[i].hessian for i in which[first].tolist()])
         metrics, _, _ = self.factor(hessians, first)
-        everything = np.arange(len(models.l2))
+        everything, losses = np.arange(len(models.l2)), np.empty(len(models.l2))
+        hessians = np.empty((len(losses), hessians.shape[1]))
         self.rows.quasi_newton(
             everything,
             np.ascontiguousarray(starts),
@@ -129,18 +130,27 @@ class LaneFits:
             models.inverse_totals,
             self.effort.tol * self.effort.tol,
             min(DESCENT_STEPS, self.effort.max_iter),
+            STRIDE,
             self.thetas,
             self.gradients,
             self.n_iter,
+            losses,
+            hessians,
             self.effort.n_threads,
         )
-        self.losses = self.evaluate(everything, self.thetas)
+        self.losses = self.penalised(everything, self.thetas, losses)
+        hessians *= models.inverse_totals[:, None]
+        return hessians
 
     def evaluate(self, at: IndexArray, thetas: Float64Array) -> Float64Array:
         """Return the objectives of some models, infinite where they are none."""
         losses, wrong = np.empty((2, len(at)))
         self.rows.losses(at, thetas, False, losses, wrong, self.effort.n_threads)
-        values = losses * self.models.inverse_totals[at] + self.penalty(at, thetas)
+        return self.penalised(at, thetas, losses)
+
+    def penalised(self, at: IndexArray, thetas: Float64Array, sums: Float64Array) -> Float64Array:
+        """Return the objectives of some models, given the sums of their rows' losses."""
+        values = sums * self.models.inverse_totals[at] + self.penalty(at, thetas)
         return np.where(np.isfinite(values), values, np.inf)
 
     def penalty(self, at: IndexArray, thetas: Float64Array) -> Float64Array:
@@ -155,21 +165,22 @@ class LaneFits:
 
     # ------------------------------------------------------------------------------------- proofs
 
-    def judge(self, at: IndexArray, stride: int) -> IndexArray:
-        """Bound the gaps of some models by some of the rows, and return those left unproven."""
+    def judge(self, at: IndexArray, hessians: Float64Array) -> IndexArray:
+        """Bound the gaps of some models by the mean Hessians of some rows or all, which are spent,
+        and return those left unproven."""
         if not len(at):
             return at
-        factors, radii, inflations = self.factor(self.hessians(at, stride), at)
+        factors, radii, inflations = self.factor(hessians, at)
         newton, squares = self.gradients[at], np.empty(len(at))
         _kernels.solve(factors, np.arange(len(at)), newton, squares, self.effort.n_threads)
         self.newton[at], self.lengths[at] = newton, np.sqrt(squares)
         self.gaps[at] = np.fmin(self.gaps[at], self.bounds(at, radii, inflations))
         return at[~self.is_proven(at)]
 
-    def hessians(self, at: IndexArray, stride: int) -> Float64Array:
-        """Return the mean Hessians of some models, of one block of rows in `stride`."""
+    def hessians(self, at: IndexArray) -> Float64Array:
+        """Return the mean Hessians of some models."""
         found = np.empty((len(at), _kernels.n_pairs(self.shared.n_params)))
-        self.rows.hessians(at, self.thetas[at], stride, found, self.effort.n_threads)
+        self.rows.hessians(at, self.thetas[at], 1, found, self.effort.n_threads)
         found *= self.models.inverse_totals[at][:, None]
         return found
 
@@ -177,7 +188,7 @@ class LaneFits:
         """Return the inverse of each model's Hessian, penalty included, times a vector; 0 for
         parameters that cannot move."""
         everything = np.arange(len(vectors))
-        factors, _, _ = self.factor(self.hessians(everything, 1), everything)
+        factors, _, _ = self.factor(self.hessians(everything), everything)
         found, squares = np.where(self.models.is_free, vectors, 0.0), np.empty(len(vectors))
         _kernels.solve(factors, everything, found, squares, self.effort.n_threads)
         return found
@@ -243,7 +254,7 @@ class LaneFits:
             idle = ~(falls > ROUNDING * self.losses[left])
             idle &= ~(self.lengths[left] < before[left] / 2)
             before[left] = self.lengths[left]
-            unproven = np.isin(left, self.judge(left, 1))
+            unproven = np.isin(left, self.judge(left, self.hessians(left)))
             self.status[left[unproven & idle]] = Status.ROUNDING.value
             left = left[unproven & ~idle]
         self.status[left] = Status.MAX_ITER.value

@@ -18,7 +18,7 @@ from metaopt_fast.fitting.differing_arguments import Labels, Penalties
 from metaopt_fast.fitting.fit_differing import check_n_params
 from metaopt_fast.fitting.lane_fits import LaneOptima
 from metaopt_fast.fitting.resample_tuning import LANES, Tuning
-from metaopt_fast.fitting.resamples import bootstrap_weights
+from metaopt_fast.fitting.resamples import FRACTION, drawn_weights
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.runs.progress import Progress
 from metaopt_fast.runs.spread import Made, Spread
@@ -125,14 +125,9 @@ class Resamples:
 
     def weights(self, first: int, last: int, kind: ResampleKind) -> npt.NDArray[Any]:
         """Return the weights of some resamples."""
-        return bootstrap_weights(
-            self.n_samples,
-            last - first,
-            seed=self.seed,
-            kind=kind,
-            groups=self.groups,
-            start=first,
-        )
+        count, n_threads = last - first, self.effort.n_threads
+        asked = (self.n_samples, count, self.seed, kind, FRACTION, self.groups, first, n_threads)
+        return drawn_weights(*asked)
 
     def run(self, spread: Spread, n_resamples: int, line: Progress) -> Resampled:
         """Fit all resamples, or those until Ctrl-C, by what these are spread over."""

@@ -295,6 +295,8 @@ class PermutationTest:
             for train, test in cv.split(X, y, groups):
                 table = rows if steps is None else prepared(steps, X, train)
                 splits.append((np.asarray(train), np.asarray(test), np.asarray(table, np.float64)))
+            if not splits:
+                raise ValueError("cv has no splits: pass one or more of (train, test).")
         first = rows if splits is None else splits[0][2]
         check_n_params(np.shape(first)[1], model.fit_intercept)
         is_accuracy = scoring is None or scoring == "accuracy"

@@ -24,6 +24,8 @@ from metaopt_fast.sklearn import (
     LogisticRegressionSearchCV,
     NetworkClassifier,
     NetworkSearchCV,
+    permutation_test_score,
+    plot_permutation_test,
 )
 
 RNG = np.random.default_rng(1)
@@ -89,6 +91,22 @@ ENTRIES = {
     "LinearSVC": Entry(MACHINE, DATA | {"class_weight": {"yes": 2.0}}, library="sklearn"),
     "LogisticRegressionSearchCV": Entry(
         SEARCHED, DATA | SEARCH, aliases={"scoring": "refit"}, library="sklearn"
+    ),
+    "permutation_test_score": Entry(
+        permutation_test_score,
+        {
+            "estimator": LogisticRegression(),
+            "X": DATA["X"],
+            "y": DATA["y"],
+            "groups": np.arange(24) // 4,
+            "cv": GroupKFold(2),
+            "n_permutations": 3,
+        },
+        {"n_permutations": "models, each of which is fitted, as many as may be asked for"},
+        library="sklearn",
+    ),
+    "plot_permutation_test": Entry(
+        plot_permutation_test, {"score": 0.7, "permutation_scores": [0.5, 0.6], "ax": None}
     ),
     "LogisticRegressionSearchCV of lists": Entry(
         SEARCHED,

@@ -167,6 +167,21 @@ def searches():
                 "kind": "resamples of few rows lack a class",
             },
         ),
+        "bootstrap that tunes": Entry(
+            mf.bootstrap,
+            {
+                "X": X,
+                "y": Y,
+                "tune": [0.1, 1.0],
+                "folds": [0, 0, 0, 1, 1, 1],
+                "n_resamples": 4,
+                "kind": "bayesian",
+            },
+            {
+                "n_resamples": "models, each of which is fitted, as many as may be asked for",
+                "kind": "resamples of few rows lack a class",
+            },
+        ),
         "bootstrap_weights": Entry(
             mf.bootstrap_weights,
             {"n_samples": 6, "n_resamples": 4, "groups": GROUPS, "start": 2},

@@ -109,6 +109,7 @@ def test_ctrl_c_leaves_the_permutations_that_were_finished(monkeypatch):
         ({"y": np.arange(90) % 3}, "y holds 3 classes"),
         ({"params": {"sample_weight": np.ones(90)}}, "params is"),
         ({"n_permutations": 0}, "n_permutations is 0"),
+        ({"cv": []}, "cv has no splits"),
         ({"X": np.where(X > 6, np.nan, X)}, "X has nan"),
     ],
 )

@@ -16,6 +16,7 @@ from metaopt_fast.fitting.bootstrap import bca_ends
 from metaopt_fast.fitting.normal import normal_cdf, normal_quantile
 from metaopt_fast.fitting.resample_tuning import folds_of_rows
 from metaopt_fast.fitting.resampled_models import Resamples
+from metaopt_fast.fitting.resamples import OF_WEIGHTS, drawn_weights
 
 KINDS = ["multinomial", "poisson", "bayesian", "subsample", "jackknife"]
 
@@ -56,7 +57,16 @@ def test_weights_have_the_moments_of_their_kind(kind):
         assert (weights == 1 - np.eye(n)).all()
 
 
-def test_a_multinomial_weight_is_a_count_of_draws():
+@pytest.mark.parametrize("n", [1, 7, 1000])
+@pytest.mark.parametrize("n_threads", [1, 2, 7])
+def test_multinomial_weights_count_what_a_sampler_draws(n, n_threads, full_teams):
+    count, start = (4000 if n == 7 else 61), 5
+    weights = drawn_weights(n, count, 3, "multinomial", 0.5, None, start, n_threads)
+    drawn = mf.Integers(0, n - 1).sample(3 ^ OF_WEIGHTS, start, count, n).astype(int)
+    assert (weights == [np.bincount(row, minlength=n) for row in drawn]).all()
+
+
+def test_a_multinomial_weight_is_binomial():
     drawn = mf.bootstrap_weights(4, 100_000, kind="multinomial")[:, 0]
     for count in range(5):
         probability = stats.binom.pmf(count, 4, 0.25)

@@ -217,6 +217,20 @@ def test_batches_change_no_bits(n_models, monkeypatch):
     assert (fits.validation_loss == again.validation_loss).all()
 
 
+def test_models_of_many_rows_take_turns_and_keep_their_bits():
+    # Nine tiles, eight of which are at work: five or six turns of each, of three in a row.
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(20_000, 3))
+    labels = rows[:, 0] + rng.logistic(size=20_000) > 0
+    asked = {"sample_weight": rng.integers(0, 3, (200, 20_000), np.uint8), "l2": 1e-3}
+    one, *others = (mf.fit_many(rows, labels, **asked, n_threads=n) for n in (1, 2, 3))
+    assert one.certified.all()
+    for other in others:
+        assert other.theta.tobytes() == one.theta.tobytes()
+        assert other.gap_bound.tobytes() == one.gap_bound.tobytes()
+        assert other.loss.tobytes() == one.loss.tobytes()
+
+
 # ------------------------------------------------------------------------------------- certificates
 
 

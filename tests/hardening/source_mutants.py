@@ -912,10 +912,24 @@ MUTANTS = [
         "differing",
     ),
     Mutant(
+        "lanes: sums of losses begin with those of gradients",
+        "src/lanes.pxi",
+        "memset(tile.sums, 0, n_lane_sums(plan, tile.task)",
+        "memset(tile.sums, 0, (tile.task != LANE_LOSSES) * n_lane_sums(plan, tile.task)",
+        "differing",
+    ),
+    Mutant(
+        "weights: a group of lanes draws what the first one has drawn",
+        "src/draws.pxi",
+        "tally.kernels.draw(tally.sampler, tally.start + first, lanes,",
+        "tally.kernels.draw(tally.sampler, tally.start, lanes,",
+        "bootstrap",
+    ),
+    Mutant(
         "lanes: some of the rows are taken for all in a proof",
         "metaopt_fast/fitting/lane_fits.py",
-        "        found *= self.models.inverse_totals[at][:, None]\n",
-        "        found *= stride * self.models.inverse_totals[at][:, None]\n",
+        "        hessians *= models.inverse_totals[:, None]\n",
+        "        hessians *= STRIDE * models.inverse_totals[:, None]\n",
         "differing",
     ),
     Mutant(
@@ -928,8 +942,8 @@ MUTANTS = [
     Mutant(
         "validation gradients: of the rows that a model was trained on",
         "src/lane_rows.pxi",
-        "        plan.held_out, plan.matrices = held_out, &gradients[0, 0]\n",
-        "        plan.held_out, plan.matrices = False, &gradients[0, 0]\n",
+        "        plan.held_out, plan.gradients = held_out, &gradients[0, 0]\n",
+        "        plan.held_out, plan.gradients = False, &gradients[0, 0]\n",
         "validation_gradients",
     ),
     Mutant(
@@ -949,8 +963,8 @@ MUTANTS = [
     Mutant(
         "validation gradients: by the Hessian that proves the optimum, of some rows",
         "metaopt_fast/fitting/lane_fits.py",
-        "self.factor(self.hessians(everything, 1), everything)",
-        "self.factor(self.hessians(everything, STRIDE), everything)",
+        "self.rows.hessians(at, self.thetas[at], 1, found, self.effort.n_threads)",
+        "self.rows.hessians(at, self.thetas[at], STRIDE, found, self.effort.n_threads)",
         "validation_gradients",
     ),
     Mutant(
