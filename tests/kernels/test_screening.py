@@ -207,7 +207,7 @@ def test_without_memory_for_a_copy_the_search_goes_on_without_it():
 
 def test_the_first_shard_of_a_search_sets_a_threshold_for_itself():
     rng = np.random.default_rng(0)
-    X = rng.standard_normal((400, 8))
+    X = rng.standard_normal((1200, 8))
     objective = mf.LogisticLoss(X, X[:, 0] > 0)
     for top_k in (1, 10, 500):
         slow = mf.random_search(objective, mf.Normal(), 40_000, top_k=top_k, prune=False)
