@@ -25,7 +25,7 @@ from metaopt_fast.descent.held_out import read_held_out
 from metaopt_fast.descent.line_search import LBFGS, SteepestDescent
 from metaopt_fast.descent.loop import Evaluation, Limits, descend
 from metaopt_fast.descent.options import PerDescent
-from metaopt_fast.descent.result import DescentResult
+from metaopt_fast.descent.result import DescentResult, unlike_columns
 from metaopt_fast.descent.rule import Rule
 from metaopt_fast.descent.schedules import Schedule, Scheduled
 from metaopt_fast.descent.starts import read_starts
@@ -270,7 +270,8 @@ def gradient_descent(
     rule = _make_rule(method, np.atleast_2d(start).shape, descents, rate, options, epoch)
     rule = rule if schedule is None else Scheduled(rule, schedule)
     runs = descend(evaluation, rule, np.atleast_2d(start), limits, epoch, held_out)
-    runs = replace(runs, config=model_of_objective(objective))
+    config = {**model_of_objective(objective), **unlike_columns(objective, runs)}
+    runs = replace(runs, config=config)
     return runs[0] if descents.n_runs is None else runs
 
 

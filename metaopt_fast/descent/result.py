@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from metaopt_fast.data.packed import Packed
+from metaopt_fast.floating_errors import shielded
 from metaopt_fast.models.of_result import Predicting
 from metaopt_fast.notebook import card
 from metaopt_fast.typing import JSON, Counts, Float64Array, Floats, Words
@@ -38,6 +40,8 @@ class Status(IntEnum):
         return self in (Status.DIVERGED, Status.PLATEAU, Status.INTERRUPTED)
 
 
+# Columns whose largest numbers differ by such a factor are of unlike size.
+UNLIKE = 100.0
 # As results have them, by number; 0 is a descent that goes on.
 STATUSES = ("", *(status.name.lower() for status in Status))
 
@@ -163,14 +167,14 @@ class DescentResult(Predicting):
 
     def __repr__(self) -> str:
         if self.theta.ndim == 1:
-            return f"DescentResult: {self._ending()}\n{self._rows()}"
+            return f"DescentResult: {self._ending()}\n{self._rows()}{self._advice()}"
         counts = Counter(np.asarray(self.status).tolist()).most_common()
         endings = ", ".join(f"{count:,} {status}" for status, count in counts)
         return (
             f"DescentResult of {len(self):,} descents: {endings}\n"
             f"  losses      {np.min(self.loss):.10g} to {np.max(self.loss):.10g}\n"
             f"  best        number {self.best:,}: {self[self.best]._ending()}\n"
-            f"{self[self.best]._rows()}"
+            f"{self[self.best]._rows()}{self._advice()}"
         )
 
     def to_frame(self) -> DataFrame:
@@ -182,6 +186,15 @@ class DescentResult(Predicting):
     def _repr_html_(self) -> str:
         one = self if self.theta.ndim == 1 else self[self.best]
         return card(repr(self), self._coefficients(), enumerate(one.trace.tolist()))
+
+    def _advice(self) -> str:
+        """Return what would help descents that have not converged."""
+        if (factor := self._known.get("factor_of_columns")) is None:
+            return ""
+        return (
+            f"\n  columns     differ in size by a factor of {factor:.2g}, which descents take long "
+            "for: standardize(X).X has columns of one size"
+        )
 
     def _ending(self) -> str:
         noun = "step" if self.n_iter == 1 else "steps"
@@ -201,3 +214,17 @@ class DescentResult(Predicting):
             f"  max |grad|  {self.gradient_norm:.3g}\n"
             f"  theta       [{', '.join(shown)}]"
         )
+
+
+@shielded
+def unlike_columns(objective: Any, runs: DescentResult) -> dict[str, float]:
+    """Return by what factor columns of an objective of ours differ in size, if descents have not
+    converged for that, it may be."""
+    rows = getattr(objective, "_packed", None)
+    if "max_iter" not in np.atleast_1d(np.asarray(runs.status)) or not isinstance(rows, Packed):
+        return {}
+    sizes = rows.column_extents()[: rows.n_features]
+    sizes = sizes[sizes > 0]
+    # Beyond the range of floats, the largest of them.
+    factor = float(np.nan_to_num(sizes.max() / sizes.min())) if len(sizes) else 1.0
+    return {"factor_of_columns": factor} if factor >= UNLIKE else {}

@@ -269,3 +269,24 @@ def test_rows_whose_squares_overflow_ask_for_a_learning_rate():
     objective = mf.LogisticLoss([[1e200], [-1e200], [1e200]], [1, 0, 0])
     with pytest.raises(ValueError, match="pass a learning rate"):
         mf.gradient_descent(objective, method="nesterov")
+
+
+def test_a_descent_that_columns_of_unlike_size_keep_from_its_end_says_so():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 3)) * [1e-3, 1, 0]
+    y = X[:, 0] * 1e3 + X[:, 1] + rng.normal(size=200) > 0
+    short = {"max_iter": 20}
+    run = mf.gradient_descent(mf.LogisticLoss(X, y, fit_intercept=True), **short)
+    factor = np.abs(X[:, 1]).max() / np.abs(X[:, 0]).max()
+    assert run.config["factor_of_columns"] == factor
+    sentence = f"columns     differ in size by a factor of {factor:.2g}, which descents take"
+    many = mf.gradient_descent(mf.LogisticLoss(X, y), np.zeros((2, 3)), **short)
+    assert sentence in repr(run) and sentence in repr(many)
+    wide = mf.LogisticLoss(np.diag([1e300, 1e-300]), [0, 1])
+    far = mf.gradient_descent(wide, method="adam", learning_rate=1e-310, max_iter=1)
+    assert far.config["factor_of_columns"] == np.finfo(float).max
+    for rows, n_steps in ((mf.standardize(X).X, 1), (X, 100_000), (0 * X, 1)):
+        loss = mf.LogisticLoss(rows, y, l2=0.1, fit_intercept=True)
+        other = mf.gradient_descent(loss, max_iter=n_steps)
+        assert (other.status == "max_iter") == (n_steps == 1)
+        assert "factor_of_columns" not in other.config and "columns " not in repr(other)
