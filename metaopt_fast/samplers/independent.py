@@ -135,7 +135,8 @@ class Independent(BuiltInSampler, HyperSampler):
         return {"name": type(self).__name__, **arguments}
 
     def __repr__(self) -> str:
-        arguments = (f"{name}={value!r}" for name, value in self._arguments.items())
+        with np.printoptions(threshold=8, edgeitems=2):
+            arguments = [f"{name}={value!r}" for name, value in self._arguments.items()]
         return f"{type(self).__name__}({', '.join(arguments)})"
 
 

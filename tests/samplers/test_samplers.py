@@ -390,3 +390,9 @@ def test_errors_about_arrays_of_many_lines_are_of_one_line():
             mf.Integers(**{name: value})
     with pytest.raises(ValueError, match=r"^Normal\(.* draws numbers beyond .*\.$"):
         mf.Normal(np.full(40, 1e308), np.full(40, 1e308)).sample(0, 0, 100, 40)
+
+
+def test_the_repr_of_a_sampler_of_many_parameters_is_short():
+    assert repr(mf.Normal(scale=0.5)) == "Normal(loc=0.0, scale=0.5)"
+    assert repr(mf.Uniform(-np.ones(3), 1.0)) == "Uniform(low=array([-1., -1., -1.]), high=1.0)"
+    assert len(repr(mf.Uniform(-np.ones(1000), np.ones(1000)))) < 160
