@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from metaopt_fast.runs.ranges import bounds
@@ -36,15 +36,23 @@ class Tasks(Protocol):
 
 
 class Made(Generic[T]):
-    """What a function makes of its arguments: these are sent, and each process makes it once."""
+    """What a function makes of its arguments: these are sent, and each process makes it once.
+
+    Python 3.11's `cached_property` has one lock for all of a class: a child that was forked while
+    another thread made its own would wait for ever.
+    """
 
     def __init__(self, make: Callable[..., T], *arguments: Any) -> None:
         self.make, self.arguments = make, arguments
+        self._lock, self._found = Lock(), list[T]()
 
-    @cached_property
+    @property
     def value(self) -> T:
         """What is made."""
-        return self.make(*self.arguments)
+        with self._lock:
+            if not self._found:
+                self._found.append(self.make(*self.arguments))
+            return self._found[0]
 
     def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
         return type(self), (self.make, *self.arguments)

@@ -14,7 +14,6 @@ import pickle
 import queue
 import socket
 import sys
-import threading
 import time
 import uuid
 from collections import deque
@@ -28,7 +27,6 @@ from metaopt_fast.validation.values import describe
 
 # Objectives that this process has been sent, the last two by name.
 _KNOWN: dict[str, Any] = {}
-_KNOWN_LOCK = threading.Lock()
 
 # Shards under way for each worker: one at work, one or two waiting.
 SHARDS_PER_WORKER = 3
@@ -89,12 +87,15 @@ class Answer(Generic[DoneT]):
 
 
 def remember(name: str, objective: Any) -> None:
-    """Keep an objective for the shards to come, and the one before it."""
-    with _KNOWN_LOCK:
-        _KNOWN.pop(name, None)
-        while len(_KNOWN) > 1:
-            del _KNOWN[next(iter(_KNOWN))]
-        _KNOWN[name] = objective
+    """Keep an objective for the shards to come, and the one before it.
+
+    Without a lock, which would be held for ever in a child that another thread forked meanwhile:
+    what two threads that remember at once might lose is asked for again.
+    """
+    _KNOWN.pop(name, None)
+    _KNOWN[name] = objective
+    for other in list(_KNOWN.copy())[:-2]:
+        _KNOWN.pop(other, None)
 
 
 def run_shard(

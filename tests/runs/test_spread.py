@@ -3,6 +3,7 @@
 import itertools
 import multiprocessing
 import pickle
+import threading
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
@@ -86,6 +87,31 @@ def test_what_is_held_is_made_once_in_each_process_and_travels_unmade():
     kind, arguments = held.__reduce__()
     assert kind(*arguments).value == 3
     assert len(calls) == 2
+
+
+def test_what_threads_ask_for_at_once_is_made_once_and_holds_nothing_else_up():
+    """One lock for all, of Python 3.11, would be held for ever in a child forked meanwhile."""
+    is_begun, may_end, made = threading.Event(), threading.Event(), []
+
+    def make():
+        is_begun.set()
+        assert may_end.wait(60)
+        made.append(len(made))
+        return made
+
+    slow, other, found = Made(make), Made(int, "7"), []
+    makers = [threading.Thread(target=lambda: slow.value) for _ in range(2)]
+    beside = threading.Thread(target=lambda: found.append(other.value), daemon=True)
+    for thread in makers:
+        thread.start()
+    assert is_begun.wait(60)
+    beside.start()
+    beside.join(10)
+    before = list(found)
+    may_end.set()
+    for thread in (*makers, beside):
+        thread.join()
+    assert before == [7] and slow.value == [0]
 
 
 def test_one_spread_serves_call_after_call(cluster):
