@@ -56,7 +56,33 @@ def hashes():
     parts["gradient_descent"] = digest(descent.theta)
     parts["evolve"] = digest(mf.evolve(objective, mf.Normal(), generations=10, seed=1).theta)
     parts["fit_many"] = digest(mf.fit_many(X, y, l2=[0.01, 0.1, 1.0]).theta)
-    return parts
+    return parts | of_few_rows(X[:201], y[:201], weights[:201])
+
+
+def of_few_rows(X, y, weights):
+    """Hashes of kernels that have no candidates in lanes, or others in them."""
+    classes = 1 * y + (X[:, 1] > 0.5)
+    thetas = np.arange(-1200, 1200).reshape(50, 48)[:, :24] * 0.0078125
+    softmax = mf.SoftmaxLoss(X, classes, weights, l2=0.1, fit_intercept=True)
+    network = mf.NetworkLoss(X, y, weights, n_hidden=4, l2=0.01)
+    starts = network.starts().sample(0, 0, 30, network.n_params)
+    tasks, own = np.arange(201) // 25, np.arange(1005).reshape(5, 201) % 7 % 4
+    fits = {
+        "l1 path": mf.fit_many(X, y, l2=0.01, l1=[0.1, 0.01]),
+        "squared hinge": mf.fit_many(X, y, l2=0.1, loss="squared_hinge"),
+        "own weights": mf.fit_many(X, y, l2=0.1, sample_weight=own.astype(np.uint8)),
+        "classes": mf.fit_many(X, classes, l2=0.1),
+        "tasks": mf.fit_tasks(X, y, tasks, l2=0.1, penalty_factor=np.ones(X.shape[1] + 1)),
+    }
+    return {
+        "softmax": digest(*softmax.batch_loss_gradient(thetas)),
+        "networks": digest(*network.batch_loss_gradient(starts)),
+        "descents of networks": digest(
+            mf.gradient_descent(network, starts[:9], method="adam", max_iter=20).theta
+        ),
+        "best_tree": digest(mf.best_tree(X[:, :3], y, n_thresholds=6).counts),
+        **{name: digest(found.theta) for name, found in fits.items()},
+    }
 
 
 def main():

@@ -5,29 +5,15 @@ import signal
 import threading
 import time
 
-import numpy as np
-from checks import Report, digest, problem
+from checks import Report, digest, parallel_calls
 
-import metaopt_fast as mf
 from metaopt_fast import _kernels
 
 _kernels.insist(True)  # all threads, however busy the machine is
-X, Y = problem(3000)
-THETAS = np.random.default_rng(1).normal(size=(300, 10))
 CHILDREN = 200
 LIMIT = 2  # seconds of each child
-LOSS = mf.LogisticLoss(X, Y, n_threads=3)
-COUNTS = mf.ConfusionCounts(X, Y, n_threads=3)
-AUC = mf.AUCObjective(X, Y, n_threads=3)
-NETWORK = mf.NetworkLoss(X, Y, n_hidden=8, n_threads=3)
-WEIGHTS = NETWORK.starts().sample(0, 0, 100, NETWORK.n_params)
 CALLS = {
-    "batch_loss": lambda: digest(LOSS.batch_loss(THETAS)),
-    "batch_counts": lambda: digest(COUNTS.batch_counts(THETAS)),
-    "batch_auc": lambda: digest(*AUC.batch_auc(THETAS)),
-    "fit_many": lambda: digest(mf.fit_many(X, Y, l2=[0.01, 0.1, 1.0], n_threads=3).theta),
-    "networks": lambda: digest(*NETWORK.batch_loss_gradient(WEIGHTS)),
-    "best_tree": lambda: digest(mf.best_tree(X, Y, n_threads=3).counts),
+    name: lambda call=call: digest(*call()) for name, call in parallel_calls(n_threads=3).items()
 }
 
 
@@ -69,18 +55,18 @@ def summary(outcomes):
 def main():
     report = Report()
     wanted = {name: call() for name, call in CALLS.items()}
-    names = list(CALLS)
+    names, n = list(CALLS), len(CALLS)
 
     outcomes = []
     for i in range(CHILDREN):
-        before, after = names[i % len(names)], names[i // len(names) % len(names)]
+        before, after = names[i % n], names[(i + i // n) % n]
         CALLS[before]()  # threads are alive at the fork
         outcomes.append(child(lambda name=after: CALLS[name]() == wanted[name]))
     report.line("children after parallel calls", *summary(outcomes))
 
     outcomes = []
     for i in range(CHILDREN):
-        name = names[i % len(names)]
+        name = names[i % n]
         CALLS[name]()
         outcomes.append(child(lambda name=name: nested(CALLS[name], wanted[name])))
     report.line("children with children of their own", *summary(outcomes))
@@ -95,7 +81,7 @@ def main():
     worker.start()
     outcomes = []
     for i in range(CHILDREN):
-        name = names[i % len(names)]
+        name = names[i % n]
         if i % 2:
             CALLS[name]()
         outcomes.append(child(lambda name=name: CALLS[name]() == wanted[name]))

@@ -2,7 +2,8 @@
 
 `pip install atheris`, then `python tests/hardening/fuzz.py FOLDER_OF_INPUTS`: ten minutes, or as
 `-max_total_time=` and libFuzzer's other options say. A crash, a hang of 20 s, a NaN from finite
-numbers and an error that is no sentence of ours all end it, and leave the input behind.
+numbers and an error that is no sentence of ours all end it, and leave the input behind. Names of
+entries among the arguments (losses, networks, text) choose these alone.
 
 With the compiled module under AddressSanitizer, so that its branches guide the fuzzer, too:
 `F="-fsanitize=address,fuzzer-no-link" METAOPT_FAST_OPENMP=0 CC=clang CXX=clang++ CFLAGS=$F
@@ -18,6 +19,7 @@ import warnings
 
 import atheris
 import numpy as np
+from scipy.sparse import csc_array, csr_array
 
 with atheris.instrument_imports(include=["metaopt_fast"]):
     import metaopt_fast as mf
@@ -116,6 +118,104 @@ def training(data):
     return fits.theta
 
 
+def classes(data):
+    """X, labels of some classes, and the arguments of an objective."""
+    X, y, options = problem(data)
+    return X, [data.ConsumeIntInRange(0, 3) for _ in y], options
+
+
+def softmax(data):
+    X, y, options = classes(data)
+    if data.ConsumeBool():
+        return mf.fit_many(X, y, l2=abs(number(data)), **options).theta
+    made = mf.SoftmaxLoss(X, y, dtype=data.PickValueInList(["float32", "float64"]), **options)
+    names = ["loss_gradient", "batch_loss", "batch_loss_gradient", "confusion", "batch_confusion"]
+    return one_of(data, made, names)
+
+
+def networks(data):
+    X, y, options = problem(data)
+    del options["fit_intercept"]
+    if data.ConsumeBool():
+        options["n_classes"] = data.ConsumeIntInRange(2, 4)
+    options["activation"] = data.PickValueInList(["tanh", "relu"])
+    options["l2"] = abs(number(data))
+    made = mf.NetworkLoss(X, y, n_hidden=data.ConsumeIntInRange(1, 3), **options)
+    if data.ConsumeBool():
+        starts = made.starts().sample(0, 0, data.ConsumeIntInRange(1, 9), made.n_params)
+        return mf.gradient_descent(made, starts, method="adam", max_iter=9).theta
+    return one_of(data, made, ["loss_gradient", "batch_loss", "batch_loss_gradient"])
+
+
+def lasso(data):
+    X, y, options = problem(data)
+    if data.ConsumeBool():
+        options["folds"] = [data.ConsumeIntInRange(0, 2) for _ in y]
+    if data.ConsumeBool():
+        options["penalty_factor"] = array(data, data.ConsumeIntInRange(1, 5))
+    l1 = array(data, data.ConsumeIntInRange(1, 4))
+    asked = {"l1": l1, "l2": abs(number(data)), "max_iter": data.ConsumeIntInRange(1, 30)}
+    return mf.fit_many(X, y, **asked, **options).theta
+
+
+def machines(data):
+    X, y, options = problem(data)
+    asked = {"l2": abs(number(data)), "max_iter": data.ConsumeIntInRange(1, 30)}
+    return mf.fit_many(X, y, loss="squared_hinge", **asked, **options).theta
+
+
+def sparse(data):
+    X, y, options = classes(data) if data.ConsumeBool() else problem(data)
+    X = np.asarray(X, float)
+    rows = data.PickValueInList([csr_array, csc_array])(X * (np.abs(X) > 1))
+    for part in (rows.data, rows.indices, rows.indptr):  # as a stranger's file may have them
+        if len(part) and data.ConsumeIntInRange(0, 7) == 0:
+            part[data.ConsumeIntInRange(0, len(part) - 1)] = data.ConsumeIntInRange(-2, 9)
+    if data.ConsumeBool():
+        made = data.PickValueInList(LOSSES)(rows, y, **options)
+        return one_of(data, made, ["loss_gradient", "batch_loss", "batch_loss_gradient"])
+    l1 = abs(number(data)) if data.ConsumeBool() else 0.0
+    asked = {"l2": abs(number(data)), "max_iter": data.ConsumeIntInRange(1, 30)}
+    return mf.fit_many(rows, y, l1=l1, **asked, **options).theta
+
+
+def trees(data):
+    X, y, options = classes(data)
+    options = {"n_threads": options["n_threads"], "depth": data.ConsumeIntInRange(2, 3)}
+    if data.ConsumeBool():
+        options["sample_weight"] = [data.ConsumeIntInRange(0, 3) for _ in y]
+    asked = {"n_thresholds": data.ConsumeIntInRange(1, 5), "min_leaf": data.ConsumeIntInRange(1, 3)}
+    found = mf.best_tree(X, y, **asked, **options)
+    return found.counts, found.apply(X)
+
+
+def tasks(data):
+    X, y, options = problem(data)
+    of_tasks = [data.ConsumeIntInRange(0, 2) for _ in y]
+    if data.ConsumeBool():
+        options["penalty_factor"] = array(data, data.ConsumeIntInRange(1, 6))
+    if data.ConsumeBool():
+        options["center"] = array(data, data.ConsumeIntInRange(1, 6))
+    l2 = array(data, 3) if data.ConsumeBool() else abs(number(data))
+    fits = mf.fit_tasks(X, y, of_tasks, l2=l2, max_iter=data.ConsumeIntInRange(1, 30), **options)
+    return fits.theta
+
+
+def resamples(data):
+    X, y, options = problem(data)
+    del options["n_threads"]
+    weights = options.pop("sample_weight", None)
+    if weights is not None:
+        own = array(data, data.ConsumeIntInRange(1, 5), len(y))
+        return mf.fit_many(X, y, l2=abs(number(data)), sample_weight=own, **options).theta
+    if data.ConsumeBool():
+        options["groups"] = [data.ConsumeIntInRange(0, 5) for _ in y]
+    options["method"] = data.PickValueInList(["percentile", "BCa"])
+    options["kind"] = data.PickValueInList(["multinomial", "poisson", "bayesian"])
+    found = mf.bootstrap(X, y, l2=abs(number(data)), n_resamples=5, n_threads=1, **options)
+    return found.bootstrap_distribution, found.theta
+
+
 def searching(data):
     X, y, options = problem(data)
     made = data.PickValueInList(LOSSES)(X, y, **options)
@@ -162,6 +262,42 @@ def table(data):
     return tables.read_table(path, "t" if suffix == ".csv" else None).X
 
 
+def text(data):
+    """Numbers of a text file are those of float, whoever reads them."""
+    separator = data.PickValueInList([",", ";", "\t"])
+    written = [numeral(data) for _ in range(2 * data.ConsumeIntInRange(2, 12))]
+    rows = [
+        separator.join([a, b, str(i % 2)])
+        for i, (a, b) in enumerate(zip(written[::2], written[1::2], strict=True))
+    ]
+    end = data.PickValueInList(["\n", "\r\n"])
+    path = put("x.csv", end.join([separator.join("abt"), *rows, ""]).encode())
+    found = tables.read_table(path, "t").X
+    wanted = [float(numeral) for numeral in written]
+    assert np.array_equal(found.ravel(), wanted), f"other numbers than {written}"
+    return found
+
+
+def numeral(data):
+    """A number as somebody might write it."""
+    whole, places = ("".join(digits(data)) for _ in range(2))
+    point = data.PickValueInList(["", ".", f".{places}"])
+    power = f"{data.PickValueInList('eE')}{data.ConsumeIntInRange(-330, 320)}"
+    sign = data.PickValueInList(["", "-", "+"])
+    return f"{sign}{whole or '0'}{point}{power if data.ConsumeBool() else ''}"
+
+
+def digits(data):
+    return [str(data.ConsumeIntInRange(0, 9)) for _ in range(data.ConsumeIntInRange(0, 22))]
+
+
+def models(data):
+    name = data.PickValueInList(["linear.json", "network.json"])
+    made = mf.load_model(put(name, content(data, WHOLE[name])))
+    repr(made)
+    made.to_json()
+
+
 LOSS = mf.LogisticLoss([[1.0, 2.0], [-1.0, 0.5], [0.5, -3.0]], [1, 0, 1], n_threads=1)
 SEARCH = {"seed": 1, "top_k": 2}
 EVOLUTION = {"population": 4, "generations": 3, "seed": 1}
@@ -190,9 +326,19 @@ ENTRIES = [
     confusion,
     areas,
     training,
+    softmax,
+    networks,
+    lasso,
+    machines,
+    sparse,
+    trees,
+    tasks,
+    resamples,
     searching,
     card,
     table,
+    text,
+    models,
     resume,
     resume_evolution,
     load,
@@ -201,7 +347,7 @@ ENTRIES = [
 
 def one_input(given):
     data = atheris.FuzzedDataProvider(given)
-    entry = data.PickValueInList(ENTRIES)
+    entry = data.PickValueInList(CHOSEN)
     try:
         result = entry(data)
     except REFUSED as error:
@@ -226,6 +372,10 @@ def whole_files():
     evolved = mf.evolve(LOSS, mf.Normal(), checkpoint=f"{path}.evolution", **EVOLUTION)
     search.save(f"{path}.result")
     evolved.save(f"{path}.evolved")
+    network = mf.NetworkLoss(X, y, n_hidden=2)
+    of_network = mf.random_search(network, network.starts(), 50, **SEARCH)
+    for made, name in ((search, "linear"), (of_network, "network")):
+        made.model().save(f"{path}.{name}")
     names = {
         "x.csv": "csv",
         "x.npz": "npz",
@@ -234,6 +384,8 @@ def whole_files():
         "evolution.npz": "evolution",
         "result.npz": "result",
         "evolved.npz": "evolved",
+        "linear.json": "linear",
+        "network.json": "network",
     }
     for name, suffix in names.items():
         with open(f"{path}.{suffix}", "rb") as file:
@@ -243,10 +395,13 @@ def whole_files():
 
 
 WHOLE, RIGHT = {}, {}
+NAMED = {entry.__name__: entry for entry in ENTRIES}
+CHOSEN = [NAMED[name] for name in sys.argv[1:] if name in NAMED] or ENTRIES
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     whole_files()
     limits = ["-max_total_time=600", "-max_len=4096", "-timeout=20", "-rss_limit_mb=4096"]
-    atheris.Setup([sys.argv[0], *limits, *sys.argv[1:]], one_input)
+    given = [argument for argument in sys.argv if argument not in NAMED]
+    atheris.Setup([*given[:1], *limits, *given[1:]], one_input)
     atheris.Fuzz()

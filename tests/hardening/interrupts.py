@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 from checks import Report, digest, problem
+from scipy.sparse import csr_array
 
 import metaopt_fast as mf
 from metaopt_fast.sklearn import LogisticRegressionSearchCV, NetworkSearchCV
@@ -35,6 +36,9 @@ NETWORK = mf.NetworkLoss(X, Y, n_hidden=64)
 COUNTS, AUC = mf.ConfusionCounts(X, Y), mf.AUCObjective(X, Y)
 TALL = np.ones((500_000, 60), np.float32)
 MANY = np.tile(X, (10, 1)), np.tile(Y, 10), np.arange(10 * len(Y)) // 20  # rows of 10,000 tasks
+CLASSES = 1 * Y + (X[:, 1] > 0.4)
+NETWORK = mf.NetworkLoss(X[:2000], Y[:2000], n_hidden=16, l2=1e-3)
+SPARSE = csr_array(np.where(np.abs(X) > 1, X, 0))
 BITS = np.random.default_rng(2).integers(0, 2, (20_000, 900), np.uint8)
 
 
@@ -66,6 +70,12 @@ def race_descents():
     asked = {"validation": mf.LogisticLoss(X, Y), "early_stopping": True, "max_iter": 10**4}
     rates = {"learning_rate": mf.LogUniform(1e-4, 1e-3)}
     return mf.search_descents(LOSS, rates, 256, racing="halving", **asked).search.interrupted
+
+
+def descend_networks():
+    thetas = NETWORK.starts().sample(0, 0, 300, NETWORK.n_params)
+    asked = {"method": "adam", "learning_rate": 0.01, "tol": 0.0, "max_iter": 10**5}
+    return "interrupted" in mf.gradient_descent(NETWORK, thetas, **asked).status
 
 
 def fit_tasks():
@@ -104,6 +114,19 @@ def fit_many():
 def fit_machines():
     l2, folds = np.geomspace(1e-6, 1, 300), np.arange(len(X)) % 10
     mf.fit_many(X, Y, l2=l2, folds=folds, loss="squared_hinge")
+
+
+def fit_classes():
+    mf.fit_many(X, CLASSES, l2=np.geomspace(1e-6, 1, 100), folds=np.arange(len(X)) % 10)
+
+
+def fit_sparse():
+    mf.fit_many(SPARSE, Y, l2=np.geomspace(1e-6, 1, 300), folds=np.arange(len(X)) % 10)
+
+
+def fit_sparse_l1():
+    l1 = mf.l1_max(SPARSE, Y) * np.geomspace(1, 0.01, 300)
+    mf.fit_many(SPARSE, Y, l2=1e-6, l1=l1, folds=np.arange(len(X)) % 10)
 
 
 def stability_selection():
@@ -155,11 +178,12 @@ def pack():
 
 CALLS = [
     *(random_search, evolve, enumerate_search, search_descents, race_descents, gradient_descent),
-    *(fit_tasks, bootstrap, data_values, learn_prior),
+    *(descend_networks, fit_tasks, bootstrap, data_values, learn_prior),
     *map(
         ended_by_the_signal,
         (fit_many, fit_machines, stability_selection, tune, batch_loss, batch_loss_gradient),
     ),
+    *map(ended_by_the_signal, (fit_classes, fit_sparse, fit_sparse_l1)),
     *map(ended_by_the_signal, (batch_counts, batch_auc, sample, pack, best_tree)),
     *map(ended_by_the_signal, (network_gradients, network_search)),
 ]

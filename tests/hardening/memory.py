@@ -4,6 +4,7 @@ A library that stands before the C library's malloc lets the k-th allocation of 
 fail, for every k: those of the extension, of the data of NumPy's arrays, and of Python for 4 kB and
 more. Two are left out, since no caller can do anything about them: OpenMP's runtime ends the
 process where it gets no memory, and NumPy crashes where its iterators get no buffer.
+`memory.py NAME...` tries the calls of these names alone.
 """
 
 import ctypes
@@ -15,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from checks import Report, digest, problem
+from checks import Report, digest, parallel_calls, problem
 
 import metaopt_fast as mf
 
@@ -143,7 +144,7 @@ def fail_each(call, shim, libc):
         most = max(most, (heap(libc) - before) // REPEATS)
 
 
-def check_failures(report):
+def check_failures(report, names):
     shim = ctypes.CDLL(os.environ["LD_PRELOAD"])
     shim.shim_arm.argtypes = [ctypes.c_long, ctypes.c_size_t]
     shim.shim_disarm.restype = ctypes.c_long
@@ -152,29 +153,10 @@ def check_failures(report):
         create(2**20)
         shim.shim_learn(i)
     libc = ctypes.CDLL(None)
-    X, Y = problem(700)
-    thetas = np.random.default_rng(1).normal(size=(600, 10))
     for n_threads in (1, 2):
-        loss = mf.LogisticLoss(X, Y, n_threads=n_threads)
-        counts = mf.ConfusionCounts(X, Y, n_threads=n_threads)
-        auc = mf.AUCObjective(X, Y, n_threads=n_threads)
-        network = mf.NetworkLoss(X, Y, n_hidden=8, n_threads=n_threads)
-        starts = network.starts().sample(0, 0, 60, network.n_params)
-        calls = {
-            "batch_loss": lambda loss=loss: [loss.batch_loss(thetas)],
-            "batch_loss_gradient": lambda loss=loss: loss.batch_loss_gradient(thetas),
-            "batch_counts": lambda counts=counts: [counts.batch_counts(thetas)],
-            "batch_auc": lambda auc=auc: auc.batch_auc(thetas),
-            "fit_many": lambda n=n_threads: [
-                mf.fit_many(X, Y, l2=[0.01, 1.0], folds=np.arange(700) % 2, n_threads=n).theta
-            ],
-            "networks": lambda network=network, starts=starts: network.batch_loss_gradient(starts),
-            "best_tree": lambda n=n_threads: [
-                mf.best_tree(X[:, :3], Y, n_thresholds=6, min_leaf=2, n_threads=n).counts
-            ],
-        }
-        for name, call in calls.items():
-            failures, wrong, leaked = fail_each(call, shim, libc)
+        calls = parallel_calls(n_threads)
+        for name in names or calls:
+            failures, wrong, leaked = fail_each(calls[name], shim, libc)
             report.line(
                 f"{name} on {n_threads} thread{'s' * (n_threads > 1)}, each allocation failed",
                 not wrong and failures > 0 and leaked < SMALLEST / 2,
@@ -186,7 +168,7 @@ def check_failures(report):
 def main():
     report = Report()
     if sys.argv[1:2] == ["failures"]:
-        check_failures(report)
+        check_failures(report, sys.argv[2:])
         report.exit()
     with tempfile.TemporaryDirectory() as folder:
         source, library = Path(folder, "shim.c"), Path(folder, "shim.so")
@@ -196,10 +178,11 @@ def main():
         )
         # Python's own small objects come from malloc too.
         environment = {**os.environ, "LD_PRELOAD": str(library), "PYTHONMALLOC": "malloc"}
-        command = [sys.executable, __file__, "failures"]
+        command = [sys.executable, __file__, "failures", *sys.argv[1:]]
         code = subprocess.run(command, env=environment, check=False).returncode
     report.line("the process lives on", code == 0, f"exit code {code}")
-    check_growth(report)
+    if not sys.argv[1:]:
+        check_growth(report)
     report.exit()
 
 

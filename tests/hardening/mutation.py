@@ -252,17 +252,24 @@ def outcome_of(test_outcome, output):
     return str(test_outcome).rpartition(".")[2].lower().replace("survived", "lived")
 
 
-def mutants(folder, module, count):
+def check_sound(tests, run, passed):
+    """End the script where tests fail that judge a module, without a mutant."""
+    if tuple(tests) in passed:
+        return
+    sound = subprocess.run(tests, **run, capture_output=True, text=True, check=False)
+    if sound.returncode != 0:
+        sys.exit(f"mutation: without a mutant these tests fail:\n{sound.stdout}")
+    passed.add(tuple(tests))
+
+
+def mutants(folder, module, count, passed):
     """Draw mutants of a module and test them; return operator, line, outcome and diff of each."""
     session, config = folder / "session.sqlite", folder / "cosmic-ray.toml"
     # Without the options of pyproject.toml, which leave out the longest tests.
     options = "-x -q -o addopts= -p no:cacheprovider --hypothesis-seed=0"
     command = f"{sys.executable} -m pytest {options}"
     run = {"cwd": folder, "env": {**os.environ, "PYTHONPATH": str(folder)}}
-    tests = [*command.split(), *tests_of(module)]
-    sound = subprocess.run(tests, **run, capture_output=True, text=True, check=False)
-    if sound.returncode != 0:
-        sys.exit(f"mutation: without a mutant the tests of {module} fail:\n{sound.stdout}")
+    check_sound([*command.split(), *tests_of(module)], run, passed)
     config.write_text(
         "[cosmic-ray]\n"
         f'module-path = "metaopt_fast/{module}.py"\n'
@@ -303,13 +310,13 @@ def main():
     needs(EXTRA, packages=["cosmic_ray"])
     count = int(sys.argv[1])
     modules = sys.argv[2:] or MODULES
-    counts = collections.Counter()
+    counts, passed = collections.Counter(), set()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "copy")
         ignored = shutil.ignore_patterns(".git", "__pycache__", ".venv", "build")
         shutil.copytree(ROOT, folder, ignore=ignored)
         for module in modules:
-            found = mutants(folder, module, count)
+            found = mutants(folder, module, count, passed)
             counts.update(outcome for _, _, outcome, _ in found)
             print(
                 f"{module:32}{sum(m[2] == 'killed' for m in found):4} of {len(found)}", flush=True

@@ -11,7 +11,7 @@ import threading
 import time
 
 import numpy as np
-from checks import Report, digest, problem
+from checks import Report, digest, parallel_calls, problem
 
 import metaopt_fast as mf
 from metaopt_fast import _kernels
@@ -38,24 +38,13 @@ def entries(X, Y):
 
 def check_parallel(report):
     """Threads share objects and make calls that have several threads of their own."""
-    X, y = problem(3000)
-    loss, counts = mf.LogisticLoss(X, y, n_threads=3), mf.ConfusionCounts(X, y, n_threads=3)
-    auc, sampler = mf.AUCObjective(X, y, n_threads=3), mf.Normal()
-    thetas = sampler.sample(0, 0, 300, 10)
-    calls = [
-        lambda: digest(*loss.batch_loss_gradient(thetas)),
-        lambda: digest(counts.batch_counts(thetas)),
-        lambda: digest(*auc.batch_auc(thetas)),
-        lambda: digest(mf.fit_many(X, y, l2=[0.01, 0.1], n_threads=3).theta),
-        lambda: digest(mf.random_search(loss, sampler, 3000, seed=1).top_thetas),
-        lambda: digest(mf.gradient_descent(loss, thetas[:3], max_iter=10).theta),
-    ]
-    wanted, outcomes = [call() for call in calls], []
+    calls = list(parallel_calls(n_threads=3).values())
+    wanted, outcomes = [digest(*call()) for call in calls], []
 
     def run(thread):
         for i in range(PARALLEL_CALLS):
             k = (thread + i) % len(calls)
-            outcomes.append(calls[k]() == wanted[k])
+            outcomes.append(digest(*calls[k]()) == wanted[k])
 
     workers = [threading.Thread(target=run, args=(thread,)) for thread in range(THREADS)]
     for worker in workers:
@@ -63,7 +52,7 @@ def check_parallel(report):
     for worker in workers:
         worker.join()
     report.line(
-        f"6 parallel calls of shared objects, {THREADS} threads x {PARALLEL_CALLS}",
+        f"{len(calls)} parallel calls of shared objects, {THREADS} threads x {PARALLEL_CALLS}",
         len(outcomes) == THREADS * PARALLEL_CALLS and all(outcomes),
         f"{outcomes.count(False)} wrong of {len(outcomes)}",
     )
