@@ -44,7 +44,8 @@ class NetworkSearchCV(CandidateSearch):
     cv : int, splitter or iterable of (train, test), default 5
         Splits, as of `LogisticRegressionSearchCV`.
     scoring : str, or list, tuple or dict of them, default "neg_log_loss"
-        Scores, as of `LogisticRegressionSearchCV`.
+        Names of scores that are computed for all models at once, as of
+        `LogisticRegressionSearchCV`.
     refit : bool, str or callable, default True
         Whether the best candidate is trained on all rows; of several scores, the name of the one
         that decides. A callable gets `cv_results_` and returns an index.
