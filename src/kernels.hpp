@@ -54,7 +54,7 @@ struct Kernels {
     void (*evaluate_wide)(const Rows *, ptrdiff_t n_blocks, const void *thetas, ptrdiff_t stride,
                           double unit, CarefulSum *sum, CarefulSum *gradient, void *scratch);
 
-    // See packing.hpp.
+    // See norms.hpp and packing.hpp.
     ptrdiff_t (*row_norms)(const Source *, ptrdiff_t first, ptrdiff_t last, ptrdiff_t n_columns,
                            double *norms);
     double (*pack_rows)(const Packing *, ptrdiff_t first_panel, ptrdiff_t last_panel);
@@ -72,7 +72,7 @@ struct Kernels {
     void (*draw)(const Sampler *, uint64_t start, ptrdiff_t lanes, void *tile, double *scratch);
     // See narrow_random.hpp.
     int (*draw_narrow)(const NarrowSampler *, uint64_t start, float *tile, unsigned int *rare);
-    // See packing.hpp.
+    // See thetas.hpp.
     int (*find_excesses)(void *tile, ptrdiff_t n_params, ptrdiff_t lanes, double extent);
     void (*shrink_thetas)(void *tile, ptrdiff_t n_params, ptrdiff_t lanes);
     // See screen.hpp.

@@ -27,6 +27,7 @@ struct Rows {
     ptrdiff_t n_params;
     double extent;           // the largest absolute value in the panels
     const Network *network;  // of rows of networks; else null
+    bool is_large;           // whether caches are too small for the panels
 };
 
 // Networks of one hidden layer, whose thetas are tiles as those of linear models: see network.hpp.

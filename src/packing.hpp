@@ -1,154 +1,15 @@
 // Rows in the order in which the kernels read them.
 #pragma once
 
-#include "tile.hpp"
+#include "norms.hpp"
 
 namespace metaopt::MF_ISA {
-
-template <class S> inline double number_at(const char *from) {
-    S number;
-    __builtin_memcpy(&number, from, sizeof number);
-    return (double)number;
-}
-
-inline const char *row_of(const Source &from, ptrdiff_t row) {
-    return from.numbers + (from.starts ? from.starts[row] : row * from.row_step);
-}
-
-// `count` entries that are `step` bytes apart, as numbers of double precision.
-using ReadEntries = void (*)(const char *from, ptrdiff_t step, int count, double *to);
-template <class S> void read_entries(const char *from, ptrdiff_t step, int count, double *to) {
-    if (step == sizeof(S))
-        for (int l = 0; l < count; l++) to[l] = number_at<S>(from + l * (ptrdiff_t)sizeof(S));
-    else
-        for (int l = 0; l < count; l++) to[l] = number_at<S>(from + l * step);
-}
-
-inline ReadEntries reader_of(int type) {
-    switch (type) {
-    case FLOAT32: return read_entries<float>;
-    case INT8: return read_entries<int8_t>;
-    case INT16: return read_entries<int16_t>;
-    case INT32: return read_entries<int32_t>;
-    case INT64: return read_entries<int64_t>;
-    case UINT8: return read_entries<uint8_t>;
-    case UINT16: return read_entries<uint16_t>;
-    case UINT32: return read_entries<uint32_t>;
-    case UINT64: return read_entries<uint64_t>;
-    default: return read_entries<double>;
-    }
-}
-
-// Neighbouring columns of eight rows in double precision, `step` bytes apart: as they lie, or, of
-// other types, converted some at a time: else all that follows would be compiled for ten types.
-struct Columns8 {
-    static constexpr ptrdiff_t MOST = 64;
-    const char *row[PANEL];
-    ptrdiff_t step;
-    alignas(64) double converted[PANEL][MOST];
-
-    static ptrdiff_t at_once(const Source &source) {
-        return source.type == FLOAT64 ? source.n_columns : MOST;
-    }
-    void find(const Source &source, ReadEntries read, const char *const *rows, ptrdiff_t first,
-              ptrdiff_t count) {
-        const bool is_double = source.type == FLOAT64;
-        step = is_double ? source.column_step : (ptrdiff_t)sizeof(double);
-        for (int l = 0; l < PANEL; l++) {
-            const char *from = rows[l] + first * source.column_step;
-            row[l] = is_double ? from : (const char *)converted[l];
-            if (!is_double) read(from, source.column_step, (int)count, converted[l]);
-        }
-    }
-};
-
-// ------------------------------------------------------------------------------- norms of rows
-
-// Rows whose norms are summed together where columns are in one piece.
-constexpr ptrdiff_t NORMS_AT_ONCE = 512;
-
-// Adds the squares of the rows' entries, as T holds them, in the order of the columns: one rounding
-// for each square and each sum, as everywhere, so that rows have one order.
-template <class T>
-void add_squares(const Source &from, ptrdiff_t first, ptrdiff_t count, ptrdiff_t n_columns,
-                 double *sums) {
-    const ReadEntries read = reader_of(from.type);
-    if (from.by_columns) {
-        double column[NORMS_AT_ONCE];
-        for (ptrdiff_t j = 0; j < n_columns; j++) {
-            read(row_of(from, first) + j * from.column_step, from.row_step, (int)count, column);
-            for (ptrdiff_t i = 0; i < count; i++) {
-                const double x = (T)column[i];
-                sums[i] += x * x;
-            }
-        }
-        return;
-    }
-    // Eight at a time: a single sum would wait for each addition.
-    for (ptrdiff_t i = 0; i < count; i += PANEL) {
-        const char *row[PANEL];
-        Columns8 columns;
-        double sum[PANEL] = {};
-        for (int l = 0; l < PANEL; l++)
-            row[l] = row_of(from, first + (i + l < count ? i + l : count - 1));
-        for (ptrdiff_t j = 0; j < n_columns; j += Columns8::at_once(from)) {
-            const ptrdiff_t rest = n_columns - j, most = Columns8::at_once(from);
-            const ptrdiff_t n = rest < most ? rest : most;
-            columns.find(from, read, row, j, n);
-            const ptrdiff_t step = columns.step;
-            for (ptrdiff_t k = 0; k < n; k++)
-                for (int l = 0; l < PANEL; l++) {
-                    const double x = (T)number_at<double>(columns.row[l] + k * step);
-                    sum[l] += x * x;
-                }
-        }
-        for (int l = 0; l < PANEL && i + l < count; l++) sums[i + l] = sum[l];
-    }
-}
-
-template <class T> bool is_in_range(const Source &from, ptrdiff_t row, ptrdiff_t n_columns) {
-    const ReadEntries read = reader_of(from.type);
-    bool found = true;
-    for (ptrdiff_t j = 0; j < n_columns; j++) {
-        double x;
-        read(row_of(from, row) + j * from.column_step, 0, 1, &x);
-        found &= (x < 0 ? -x : x) <= (double)layout<T>::largest;
-    }
-    return found;
-}
-
-// The squared norm of each row as T holds it; NaN of rows that are not within its range, whose
-// number is returned.
-template <class T>
-ptrdiff_t row_norms(const Source *source, ptrdiff_t first, ptrdiff_t last, ptrdiff_t n_columns,
-                    double *norms) {
-    const Source &from = *source;
-    // A row with an entry beyond the range has a norm beyond this.
-    constexpr double largest = layout<T>::largest;
-    constexpr double bound = sizeof(T) == sizeof(double) ? largest : largest * largest;
-    ptrdiff_t n_outside = 0;
-    for (; first < last; first += NORMS_AT_ONCE) {
-        const ptrdiff_t count = last - first < NORMS_AT_ONCE ? last - first : NORMS_AT_ONCE;
-        double sums[NORMS_AT_ONCE] = {};
-        add_squares<T>(from, first, count, n_columns, sums);
-        for (ptrdiff_t i = 0; i < count; i++)
-            if (!(sums[i] < bound) && !is_in_range<T>(from, first + i, n_columns)) {
-                sums[i] = __builtin_nan("");
-                n_outside++;
-            }
-        __builtin_memcpy(norms + first, sums, (size_t)count * sizeof(double));
-    }
-    return n_outside;
-}
-
-// --------------------------------------------------------------------------------------- panels
 
 // Rows that are sorted lie anywhere in memory: those of the panel after the next one are asked for
 // in time, the first lines of each, which the processor's own guesses then continue. Into the
 // second-level cache: it waits for more lines at once than the first one, which took half as long
 // again for a million rows of 160 bytes.
 constexpr ptrdiff_t PANELS_AHEAD = 2, BYTES_AHEAD = 512, LINE = 64;
-constexpr int SECOND_LEVEL = 2;  // as __builtin_prefetch counts
 
 // Always inline: gcc takes a function that only asks for memory for one without effects, and leaves
 // its calls out.
@@ -158,6 +19,8 @@ __attribute__((always_inline)) inline void ask_for(const Packing &to, const ptrd
         if (rows[l] < 0) return;
         const char *at = row_of(to.source, rows[l]) + first;
         for (ptrdiff_t b = 0; b < bytes; b += LINE) __builtin_prefetch(at + b, 0, SECOND_LEVEL);
+        // Rows seldom begin where a line does: the last one is another.
+        __builtin_prefetch(at + bytes - 1, 0, SECOND_LEVEL);
     }
 }
 

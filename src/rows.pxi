@@ -7,6 +7,10 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
 
+# Bytes of rows that third-level caches have no room for.
+cdef Py_ssize_t LARGE_ROWS = 32 * 1024 * 1024
+
+
 cdef Py_ssize_t rows_of(const int[::1] block_rows) noexcept nogil:
     """Return how many rows there are in all blocks."""
     cdef Py_ssize_t block, total = 0
@@ -78,6 +82,8 @@ cdef class PackedRows:
         self.rows.rows = &block_rows[0]
         self.rows.weights = &block_weights[0]
         self.rows.n_params, self.rows.extent = n_params, extent
+        self.rows.is_large = (
+            self.n_rows * n_params * <Py_ssize_t>self.kernels.itemsize >= LARGE_ROWS)
 
     cdef void plan(self, Plan *plan, double[::1] losses, double[:, ::1] gradients, int n_threads):
         self.plan_for(plan, losses.shape[0], &losses[0], n_threads)

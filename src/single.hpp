@@ -6,16 +6,6 @@
 
 namespace metaopt::MF_ISA {
 
-// Panels whose derivatives are known, and whose gradient is still to be added; and, if they are the
-// last ones of their block, that block's weight.
-template <class T> struct Late {
-    const T *x, *derivatives;
-    T *gradient;
-    double weight;
-    int n_panels;
-    bool resume, is_last;
-};
-
 // Panels of a visit whose gradient is late: of at most 32 parameters in double precision, two
 // visits stay in a first-level cache.
 constexpr int LATE = 4;
@@ -30,12 +20,12 @@ constexpr int LATE = 4;
 // panels are small, hardware is asked alone: see interleave.
 template <class T> struct Visits {
     decltype(&visit_margins<T, 4, 1>) margins;
-    int size;             // panels
+    int size;             // panels; 1 where each follows the one before: see follow
     ptrdiff_t ahead;      // numbers
     ptrdiff_t of_losses;  // numbers that the losses of a panel fetch
     bool is_late;         // whether a gradient is added during the next visit
 
-    Visits(ptrdiff_t n_params, bool has_gradient) {
+    __attribute__((noinline)) Visits(ptrdiff_t n_params, bool has_gradient, bool is_large) {
         // Visits stay in a second-level cache, beside as much that is fetched.
         constexpr ptrdiff_t SECOND_LEVEL = 256 * 1024, FIRST_LEVEL = 16 * 1024;
         const ptrdiff_t panel_bytes = n_params * PANEL * (ptrdiff_t)sizeof(T);
@@ -44,6 +34,11 @@ template <class T> struct Visits {
         const bool is_small = size * panel_bytes <= FIRST_LEVEL;
         is_late = has_gradient && is_small;
         if (is_late) size = LATE;
+        // Two panels and as many sums stay in a first-level cache; of fewer parameters, panels
+        // would wait for each other's losses.
+        constexpr ptrdiff_t LEAST_FOLLOWED = 192 / sizeof(T), MOST_FOLLOWED = 7 * 1024;
+        if (has_gradient && is_large && n_params > LEAST_FOLLOWED && panel_bytes <= MOST_FOLLOWED)
+            is_late = true, size = 1;
         ahead = (has_gradient ? 2 : 1) * size * n_params * PANEL;
         of_losses = is_small && !has_gradient ? n_params * PANEL / 2 : 0;
         margins = has_gradient ? visit_margins<T, 4, 2> : visit_margins<T, 8, 2>;
@@ -237,7 +232,10 @@ template <class T, class Loss> struct SingleTheta {
     alignas(64) T nothing[LATE * PANEL] = {};
 
     SingleTheta(const Rows *rows, const T *theta, T *lanes, bool has_gradient)
-        : rows(rows), theta(theta), lanes(lanes), visits(rows->n_params, has_gradient) {
+        : rows(rows),
+          theta(theta),
+          lanes(lanes),
+          visits(rows->n_params, has_gradient, rows->is_large) {
         late.n_panels = 0;
         late.derivatives = nullptr;
     }
@@ -255,16 +253,20 @@ template <class T, class Loss> struct SingleTheta {
             T *z = memory[late.derivatives == memory[0]];
             const bool is_plain = theta[n_params] == 0 && rows->rows[b] >= (visit + count) * PANEL;
             // At first, the gradient of nothing is late.
-            if (visits.is_late && count == LATE && late.n_panels == 0)
-                late = {x, nothing, gradient, 0, LATE, false, false};
-            const bool is_both = count == LATE && late.n_panels == LATE && is_plain;
+            if (visits.is_late && count == visits.size && late.n_panels == 0)
+                late = {x, nothing, gradient, 0, count, false, false};
+            const bool is_both =
+                visits.is_late && count == visits.size && late.n_panels == count && is_plain;
+            const bool has_losses = is_both && count == LATE;
             const T *own = weights ? weights + visit * PANEL : nullptr;
-            if (is_both)
+            if (has_losses)
                 interleave(x, n_params, theta, late, lanes, own, block, z);
+            else if (is_both)
+                follow(x, n_params, theta, late, lanes, z);
             else
                 next = visits.margins(x, count, n_params, theta, next, z);
             next = catch_up(is_both, next);
-            if (!is_both) {
+            if (!has_losses) {
                 for (int p = 0; theta[n_params] != 0 && p < count; p++)
                     recompute_row_margins(x + p * panel_size, n_params, theta, z + p * PANEL);
                 for (int row = rows->rows[b] - visit * PANEL; row < count * PANEL; row++)

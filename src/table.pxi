@@ -24,6 +24,7 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         Py_ssize_t n_params
         double extent
         const Network *network
+        bint is_large
 
     enum NumberType:
         FLOAT64

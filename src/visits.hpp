@@ -9,6 +9,16 @@ namespace metaopt::MF_ISA {
 // Panels of rows that are read side by side: their sums are eight vectors.
 template <class T> constexpr int ABREAST = lanes_of<row_vector<T>>;
 
+// Panels whose derivatives are known, and whose gradient is still to be added; and, if they are the
+// last ones of their block, that block's weight.
+template <class T> struct Late {
+    const T *x, *derivatives;
+    T *gradient;
+    double weight;
+    int n_panels;
+    bool resume, is_last;
+};
+
 // Fetches what comes next in memory, up to `until`, into the cache of a level; returns where it
 // goes on.
 template <int LEVEL, class T> inline const T *fetch(const T *next, const T *until) {
@@ -72,6 +82,37 @@ void add_row_gradients(const T *x, ptrdiff_t n_params, const T *derivatives, boo
             store(lanes + j * PANEL + k * W, sum);
         }
     }
+}
+
+// The margins of a panel, as row_margins, and meanwhile lanes[parameter][lane] as add_row_gradients
+// of the panel before it, which is still in a first-level cache.
+//
+// X is read as it lies in memory, and each line that is read asks for one some hundred lines on:
+// as many are read until that one has come. Of 30 to 100 parameters, this reads at 0.8 to 0.87 of
+// the rate of memory, visits of more panels at 0.61 to 0.75; but rows in a cache take a fifth
+// longer.
+constexpr ptrdiff_t FOLLOWED_AHEAD = 7 * 1024;
+template <class T>
+__attribute__((noinline)) void follow(const T *x, ptrdiff_t n_params, const T *theta,
+                                      const Late<T> &late, T *lanes, T *z) {
+    using V = row_vector<T>;
+    constexpr int W = lanes_of<V>, PARTS = PANEL / W;
+    const T *before = late.x;
+    const bool resume = late.resume;
+    V sums[PARTS], derivative[PARTS];
+    for (int k = 0; k < PARTS; k++)
+        sums[k] = V{}, derivative[k] = load<V>(late.derivatives + k * W);
+    for (ptrdiff_t j = 0; j < n_params; j++) {
+        __builtin_prefetch((const char *)(x + j * PANEL) + FOLLOWED_AHEAD, 0, 2);
+        const V value = splat<V>(theta[j]);
+        for (int k = 0; k < PARTS; k++) {
+            const ptrdiff_t at = j * PANEL + k * W;
+            sums[k] = fma(load<V>(x + at), value, sums[k]);
+            const V sum = resume ? load<V>(lanes + at) : V{};
+            store(lanes + at, fma(load<V>(before + at), derivative[k], sum));
+        }
+    }
+    for (int k = 0; k < PARTS; k++) store(z + k * W, sums[k]);
 }
 
 // The margins of neighbouring panels, as many abreast as may be, then half of them, and so on.

@@ -227,6 +227,20 @@ MUTANTS = [
         SUMS,
     ),
     Mutant(
+        "a panel that follows another takes the place of its block's sums",
+        "src/visits.hpp",
+        "    const bool resume = late.resume;\n    V sums",
+        "    const bool resume = false;\n    V sums",
+        SUMS,
+    ),
+    Mutant(
+        "a panel's own derivatives are those of the one before",
+        "src/visits.hpp",
+        "fma(load<V>(before + at), derivative[k], sum)",
+        "fma(load<V>(x + at), derivative[k], sum)",
+        SUMS,
+    ),
+    Mutant(
         "the gradient of the last visit is not added",
         SINGLE,
         "    single.catch_up(false, single.late.x);\n",
@@ -1485,6 +1499,13 @@ MUTANTS = [
         "max(*largest, max(square[i], -square[i]))",
         "max(*largest, square[i])",
         "kernels packing",
+    ),
+    Mutant(
+        "norms forget the columns beyond the last four",
+        "src/norms.hpp",
+        "if (k < n) add_squares_apart",
+        "if (k > n) add_squares_apart",
+        "packing",
     ),
     Mutant(
         "rows in columns have an intercept of 0",

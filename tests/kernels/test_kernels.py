@@ -235,6 +235,18 @@ def test_a_single_theta_that_reads_on_over_many_spans_has_the_bits_of_a_batch(
         assert bits(objective.loss(theta)) == bits(loss)
 
 
+@pytest.mark.parametrize("weights", ["none", "two-valued", "all distinct"])
+def test_a_single_theta_of_rows_that_no_cache_holds_has_the_bits_of_a_batch(weights, dtype):
+    n_features = 800 // np.dtype(dtype).itemsize
+    problem = Problem(42_005, n_features, 24, weights, 6, dtype=dtype, scale=0.1)
+    problem.thetas[1] *= np.finfo(dtype).max / 8  # margins may leave the range
+    objective = problem.objective()
+    assert objective.n_samples * 800 >= 2**25
+    losses, gradients = objective.batch_loss_gradient(problem.thetas)
+    for theta, loss, gradient in zip(problem.thetas[:3], losses, gradients, strict=False):
+        assert bits(*objective.loss_gradient(theta)) == bits(loss, gradient)
+
+
 def test_losses_have_the_same_bits_in_many_waves_of_tiles_and_slices_of_rows():
     problem = Problem(20_000, 2, 5000, "none", 4)
     objective = problem.objective()
