@@ -2256,6 +2256,42 @@ MUTANTS = [
         "            self.judge = self.whole.subset(split[1])",
         "networks",
     ),
+    # -------------------------------------------------------------------------------- the front door
+    Mutant(
+        "a leaf of equal costs is negative, whatever its tree decides",
+        PY + "models/tree_model.py",
+        "            found[(found == 0) & (self.tree.decided == of_positive)] = TIE\n",
+        "",
+        "tree_model",
+    ),
+    Mutant(
+        "rows of a kept tree may be lost between a question and its answers",
+        PY + "models/model_file.py",
+        "bool(has_rows.all() and (below.sum(axis=0) == above).all())",
+        "bool(has_rows.all())",
+        "tree_model",
+    ),
+    Mutant(
+        "labels of a tree are mixed up where the lesser class is positive",
+        PY + "cli/trees.py",
+        "return Labels(values[::-1], 1 - codes), values[1]",
+        "return Labels(values[::-1], codes), values[1]",
+        "tree_command",
+    ),
+    Mutant(
+        "a first line that is a row may have underscores in numbers",
+        PY + "files/csv_lines.py",
+        "self.has_underscore = True  # or it may have",
+        "self.has_underscore = False",
+        "dialects",
+    ),
+    Mutant(
+        "optima of batches on workers are those of other models",
+        PY + "fitting/dense_fits.py",
+        "for members, part in zip(batches, parts, strict=True):",
+        "for members, part in zip(batches[::-1], parts, strict=True):",
+        "spread",
+    ),
     # --------------------------------------------------------------------------- rows of text files
     Mutant(
         "halfway numbers are rounded up",

@@ -143,3 +143,10 @@ def test_a_leaf_of_a_file_has_rows():
     alone["counts"][1] = alone["counts"][0]
     with pytest.raises(ValueError, match="its entry 'counts'"):
         model_file.parse("model", json.dumps(alone).encode())
+
+
+@pytest.mark.parametrize("positive", [0, 1])
+def test_a_leaf_of_equal_costs_is_decided_as_its_tree_does(positive):
+    tree = mf.best_tree([[0.0], [0.0]], [0, 1], depth=2)
+    model = TreeModel.of(tree, Preparation.none(["x0"]), positive)
+    assert model.predict([[5.0]]).tolist() == tree.predict([[5.0]]).tolist() == [0]
