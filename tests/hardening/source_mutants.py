@@ -2256,7 +2256,7 @@ MUTANTS = [
         "            self.judge = self.whole.subset(split[1])",
         "networks",
     ),
-    # -------------------------------------------------------------------------------- the front door
+    # ------------------------------------------------------------------------------ the front door
     Mutant(
         "a leaf of equal costs is negative, whatever its tree decides",
         PY + "models/tree_model.py",
