@@ -22,7 +22,7 @@ from metaopt_fast.trees.arguments import Options, check_sizes
 from metaopt_fast.trees.best_tree import find_trees
 from metaopt_fast.typing import Label
 from metaopt_fast.validation.labels import Labels
-from metaopt_fast.validation.text import quoted
+from metaopt_fast.validation.text import count, quoted
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -75,8 +75,9 @@ class TreeReport(FittedReport):
             *self.data.to_lines(""),
             (
                 "model",
-                f"tree of at most {tree.depth} questions on the way to a leaf, {self.n_thresholds} "
-                f"thresholds of a column and {self.min_leaf} training rows of a leaf at least",
+                f"tree of at most {tree.depth} questions on the way to a leaf; of a column, up to "
+                f"{count(self.n_thresholds, 'threshold')}, and in a leaf, "
+                f"{count(self.min_leaf, 'training row')} or more",
             ),
         ]
 
