@@ -144,9 +144,11 @@ def entries():
         table[f"SearchResult.{name}"] = Entry(getattr(SEARCH, name), valid)
         table[f"EvolveResult.{name}"] = Entry(getattr(EVOLUTION, name), valid)
     table["SearchResult.plot_top"] = Entry(SEARCH.plot_top, {})
-    table["SearchResult.scorecard"] = Entry(
-        SEARCH.scorecard, {"names": ["a", "b", "c"], "X": X, "y": Y}
-    )
+    whole = {"method": "integer_local_search", "population": 4, "generations": 2}
+    for result in (SEARCH, mf.evolve(OBJECTIVE, mf.Integers(), **whole)):
+        table[f"{type(result).__name__}.scorecard"] = Entry(
+            result.scorecard, {"names": ["a", "b", "c"], "X": X, "y": Y}
+        )
     for name in ("predict", "risk", "score"):
         table[f"Scorecard.{name}"] = Entry(getattr(CARD, name), {"X": X})
     for name in ("to_dict", "to_text"):
