@@ -13,6 +13,8 @@ from metaopt_fast.fitting.result import FitResult, names_of, reasons_of
 from metaopt_fast.fitting.task_rows import TaskPenalties
 from metaopt_fast.fitting.tasks import Grouped, fit_grouped
 from metaopt_fast.floating_errors import shielded
+from metaopt_fast.runs.options import check_options
+from metaopt_fast.runs.progress import Progress
 from metaopt_fast.samplers.base import MAX_SEED
 from metaopt_fast.selection.episodes import MOST_EPISODES, Episodes, check_tasks, draw_episodes
 from metaopt_fast.selection.rungs import LEVELS, Ladder
@@ -131,6 +133,7 @@ def learn_prior(
     max_iter: int = 30,
     fit_intercept: bool = True,
     seed: int = 0,
+    progress: bool | str = False,
     n_threads: int | None = None,
 ) -> Prior:
     """Learn from many tasks what the models of further ones, of few rows each, are drawn to.
@@ -164,6 +167,9 @@ def learn_prior(
         Steps by which centres and penalties are learned, at most.
     fit_intercept : bool, default True
     seed : int, default 0
+    progress : bool or "always", default False
+        Whether to show a line on stderr, if that is a terminal, or "always": it counts levels, and
+        what is learned by steps without each fold.
     n_threads : int, optional
 
     Returns
@@ -198,6 +204,7 @@ def learn_prior(
     >>> fits.theta.shape, bool(fits.certified.all())
     ((1, 4), True)
     """
+    check_options(None, progress, None)
     effort = Effort.of(1e-8, 100, n_threads)
     n_episodes = check_integer("n_episodes", n_episodes, 1, MOST_EPISODES)
     max_iter = check_integer("max_iter", max_iter, 1)
@@ -218,7 +225,8 @@ def learn_prior(
     drawn = draw_episodes(grouped, sizes, n_episodes, seed)
     episodes = Episodes(grouped, fit_intercept, effort, drawn)
     ladder = Ladder(episodes, folds, max_iter, seed)
-    chosen = ladder.climb(level)
+    with Progress(progress, ladder.n_updates(level), 0, None) as line:
+        chosen = ladder.climb(level, line)
     return Prior(
         chosen.level,
         chosen.center,

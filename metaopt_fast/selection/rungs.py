@@ -9,6 +9,7 @@ import numpy as np
 from metaopt_fast.arithmetic import exp, expm1, log1p
 from metaopt_fast.descent.line_search import LBFGS
 from metaopt_fast.descent.rule import Point
+from metaopt_fast.runs.progress import Progress
 from metaopt_fast.samplers.independent import Uniform
 from metaopt_fast.selection.episodes import OF_EPISODES, Episodes
 from metaopt_fast.typing import Float64Array, IndexArray
@@ -52,6 +53,7 @@ class Ladder:
 
     episodes: Episodes
     max_iter: int
+    line: Progress
     left_out: list[Episodes]
     learned_from: list[Episodes]
 
@@ -68,13 +70,19 @@ class Ladder:
         self.is_interrupted: bool = False
         self.trace: dict[str, Float64Array] = {}
 
-    def climb(self, level: str) -> Rung:
+    def n_updates(self, level: str) -> int:
+        """Return how many levels and descents a line of progress counts."""
+        n_levels = n_rungs(level)
+        return n_levels + len(self.learned_from) * max(0, n_levels - 2)
+
+    def climb(self, level: str, line: Progress) -> Rung:
         """Return the rung of a level, or, of "auto", the last that beats the one chosen before."""
+        self.line = line
         steps = (self.plain, self.pooled, self.center, self.penalties)
-        n_steps = len(steps) if level == "auto" else LEVELS.index(level) + 1
         try:
-            for step in steps[:n_steps]:
+            for step in steps[: n_rungs(level)]:
                 self.rungs.append(step())
+                self.update()
         except KeyboardInterrupt:
             # A level that was asked for is there or not.
             if not self.rungs or level != "auto":
@@ -87,6 +95,10 @@ class Ladder:
             if is_clearly_better(rung.losses, chosen.losses):
                 chosen = rung
         return chosen
+
+    def update(self) -> None:
+        """Tell what was done, and the least loss so far of tasks left out."""
+        self.line.update(1, min(float(rung.losses.mean()) for rung in self.rungs))
 
     def held_out(self) -> dict[str, Float64Array]:
         """Return the mean loss of each rung on each fold of tasks."""
@@ -158,10 +170,10 @@ class Ladder:
         """Learn, from where the rung below is, the centre and a penalty for each group of
         parameters; tasks that are left out say after how many steps to stop."""
         below = self.rungs[-1]
-        paths = [
-            descend(some, center, logs, groups, self.max_iter)
-            for some, center, logs in zip(self.learned_from, below.centers, below.logs, strict=True)
-        ]
+        paths = []
+        for some, center, logs in zip(self.learned_from, below.centers, below.logs, strict=True):
+            paths.append(descend(some, center, logs, groups, self.max_iter))
+            self.update()
         judged = []
         for step in range(max(map(len, paths))):
             now = [path[min(step, len(path) - 1)] for path in paths]
@@ -170,6 +182,11 @@ class Ladder:
         step = int(np.argmin(self.trace[level]))
         now = [path[min(step, len(path) - 1)] for path in paths]
         return Rung(level, judged[step], [center for center, _ in now], [logs for _, logs in now])
+
+
+def n_rungs(level: str) -> int:
+    """Return how many rungs lead to a level, all of them to "auto"."""
+    return len(LEVELS) if level == "auto" else LEVELS.index(level) + 1
 
 
 def is_clearly_better(losses: Float64Array, others: Float64Array) -> bool:

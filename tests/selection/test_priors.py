@@ -1,5 +1,7 @@
 """learn_prior: what models of unseen tasks are drawn to, and how much of it is learned."""
 
+import sys
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -229,6 +231,14 @@ def test_a_new_task_is_that_of_fit_many_and_may_have_one_class():
 def test_bad_input_is_one_sentence(asked, sentence):
     with pytest.raises(ValueError, match=sentence):
         mf.learn_prior(**({"X": X, "y": Y, "tasks": TASKS} | SMALL | asked))
+
+
+@pytest.mark.parametrize(("level", "total"), [("auto", 10), ("center", 6), ("plain", 1)])
+def test_a_line_of_progress_counts_levels_and_descents(level, total, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    mf.learn_prior(X, Y, TASKS, level=level, folds=2, progress="always", **SMALL)
+    last = capsys.readouterr().err.split("\r")[-1]
+    assert f"100.0%  {total} of {total} " in last
 
 
 def test_a_pair_of_sizes_is_drawn_between_both():
