@@ -11,6 +11,7 @@ import numpy as np
 from metaopt_fast.evolution.result import TOP_DTYPE, TRACE_DTYPE
 from metaopt_fast.files.archive import check_array, read_arrays
 from metaopt_fast.files.owned import CheckpointError
+from metaopt_fast.runs.provenance import whose_data
 from metaopt_fast.typing import Array
 from metaopt_fast.validation.values import describe
 
@@ -71,9 +72,11 @@ def _agree(
         renamed = ()
     for name in {**theirs, **ours}:
         if name not in (*FREE_ENTRIES, *renamed) and theirs.get(name) != ours.get(name):
+            data_included = whose_data(name, theirs)
             raise CheckpointError(
                 f"{path} belongs to another run: its {name} is {describe(theirs.get(name))}, "
-                f"this one's {describe(ours.get(name))}; pass the same, or another path."
+                f"this one's {describe(ours.get(name))}: pass another path, or the arguments of "
+                f"that run{data_included}."
             )
 
 

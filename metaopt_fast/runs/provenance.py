@@ -19,6 +19,7 @@ from metaopt_fast.samplers.box import Box
 from metaopt_fast.samplers.own import ANY_SAMPLER
 from metaopt_fast.typing import Array, Objective, Parametric, SamplerLike
 from metaopt_fast.validation.identity import Names, is_built_in
+from metaopt_fast.validation.text import quoted
 from metaopt_fast.validation.values import describe
 
 # What losses of users' own objectives may differ by when they are computed again: products of
@@ -94,6 +95,19 @@ def configuration(
             "dicts."
         ) from None
     return config
+
+
+def whose_data(name: str, config: dict[str, Any]) -> str:
+    """Return what a refusal adds where an entry of a file's configuration differs: of an objective,
+    that its data count, and which other version wrote it, which may have computed otherwise."""
+    if name != "fingerprint":
+        return ""
+    versions = config.get("versions")
+    version = versions.get("metaopt_fast") if isinstance(versions, dict) else None
+    if not isinstance(version, str) or version == __version__:
+        return ", data included"
+    wrote = f"version {quoted(version)}, which wrote it"
+    return f", data included; if all are the same, go on with {wrote}"
 
 
 def told_of_columns(objective: Parametric) -> dict[str, Any]:

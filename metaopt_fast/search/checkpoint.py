@@ -20,6 +20,7 @@ from itertools import repeat
 from typing import Any, Self
 
 from metaopt_fast.files.owned import HAS_LOCKS, CheckpointError, OwnedFile
+from metaopt_fast.runs.provenance import whose_data
 from metaopt_fast.runs.ranges import shard_count
 from metaopt_fast.samplers.base import BuiltInSampler
 from metaopt_fast.search.checkpoint_contents import check_config, check_shard, make_sampler
@@ -214,11 +215,11 @@ class Checkpoint:
         theirs |= self._new_names
         for name in sorted(given.keys() | theirs.keys()):
             if name not in FREE_ENTRIES and given.get(name) != theirs.get(name):
-                data = ", data included" if name == "fingerprint" else ""
+                data_included = whose_data(name, self.config)
                 raise CheckpointError(
                     f"{self.path} belongs to a search with {name} = "
                     f"{describe(theirs.get(name))}, this one has {describe(given.get(name))}: "
-                    f"pass another path, or the arguments of that search{data}."
+                    f"pass another path, or the arguments of that search{data_included}."
                 )
         # Candidates were dropped by what others had reached: none of those may be left out.
         if given["n_candidates"] < self.config["n_candidates"]:

@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import functools
 import importlib.util
 import inspect
 import os
@@ -9,6 +10,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from importlib import resources
 from pathlib import Path
 from typing import get_args
@@ -117,6 +119,36 @@ def test_the_versions_are_equal():
     assert mf.__version__ == project()["version"]
     changelog = (ROOT / "CHANGELOG.md").read_text()
     assert re.search(rf"^## {re.escape(mf.__version__)}\b", changelog, re.MULTILINE)
+
+
+def names_of_0_1_0():
+    """The documented names of version 0.1.0, with arguments as they are written in a definition."""
+    with zipfile.ZipFile(ROOT / "tests" / "stored" / "of_0_1_0.zip") as archive:
+        return archive.read("names").decode().splitlines()
+
+
+@pytest.mark.parametrize("line", names_of_0_1_0())
+def test_what_0_1_0_had_is_there_and_takes_the_same_arguments(line):
+    name, parenthesis, arguments = line.partition("(")
+    *path, last = name.split(".")
+    if path and path[0] in ("sklearn", "datasets"):
+        importlib.import_module(f"metaopt_fast.{path[0]}")
+    owner = functools.reduce(getattr, path, mf)
+    if not parenthesis:
+        assert hasattr(owner, last) or any(last in inspect.get_annotations(t) for t in owner.mro())
+        return
+    now = list(inspect.signature(getattr(owner, last)).parameters.values())
+    now = [one for one in now if one.name != "self"]
+    # Of arguments without a default the test asks for the name: they may have one since.
+    positional, _, keywords = arguments.removesuffix(")").partition("*")
+    then = ast.parse(f"def f({positional.rstrip(', ')}{', *' + keywords if keywords else ''}): 0")
+    wanted = then.body[0].args
+    assert [one.name for one in now[: len(wanted.args)]] == [one.arg for one in wanted.args]
+    known = {one.name: one.default for one in now}
+    given = zip(reversed(wanted.args), reversed(wanted.defaults), strict=False)
+    for argument, default in [*given, *zip(wanted.kwonlyargs, wanted.kw_defaults, strict=True)]:
+        assert argument.arg in known
+        assert default is None or known[argument.arg] == ast.literal_eval(default)
 
 
 def test_numpy_is_the_only_requirement():

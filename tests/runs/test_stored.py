@@ -14,15 +14,22 @@ n-th call::
     run.save("evolve_result.npz")
     mf.evolve(OBJECTIVE, mf.Normal(), **EVOLUTION, checkpoint="unfinished.evolution",
               callback=stop(5))
+
+Those of ``of_0_1_0.zip`` were made on the same data by the calls of the tests that open them, with
+``seed=7, top_k=2``; the program's by ``search --candidates 3000 --seed 7 --l2 0.01`` and ``search
+--objective error --method cem --candidates 1000 --population 64 --seed 7``.
 """
 
+import re
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import metaopt_fast as mf
+from metaopt_fast.cli import program as cli
 from metaopt_fast.objectives import prospects, screening
 from metaopt_fast.search import shards
 
@@ -155,3 +162,114 @@ def test_a_search_of_0_1_0_is_refused_to_another_objective(stored):
     other = mf.LogisticLoss([[1.0] * 3, [2.0] * 3], [0, 1], fit_intercept=True)
     with pytest.raises(mf.CheckpointError, match=r"^.* belongs to a search with .*: pass another"):
         mf.resume_search(stored("finished.search"), other)
+
+
+# ------------------------------------------------------------------- of other calls, in an archive
+
+
+class Own:
+    n_params = 3
+
+    def batch_loss(self, thetas):
+        return ((np.asarray(thetas) - [1, 2, 3]) ** 2).sum(axis=1)
+
+
+def counts(**options):
+    return mf.ConfusionCounts(*DATA, fit_intercept=True, **options)
+
+
+@pytest.fixture
+def unpacked(tmp_path):
+    """A file of the archive, which may be changed."""
+    with zipfile.ZipFile(STORED / "of_0_1_0.zip") as archive:
+        archive.extractall(tmp_path)
+    return tmp_path.joinpath
+
+
+# What 0.1.0 found: candidates and the bits of their losses.
+@needs_fma
+@pytest.mark.parametrize(
+    ("name", "objective", "options", "top"),
+    [
+        (
+            "counts.search",
+            mf.CountObjective(
+                counts(groups=np.arange(8) % 2), mf.metrics.Cost(fp=1, fn=5), gap="tpr", max_gap=0.5
+            ),
+            {},
+            [(93, "0x1.0000000000000p-2"), (482, "0x1.0000000000000p-2")],
+        ),
+        (
+            "box.search",
+            OBJECTIVE,
+            {},
+            [(311, "0x1.6063d5fdf6092p-1"), (312, "0x1.62e42fefa39efp-1")],
+        ),
+        (
+            "own.search",
+            Own(),
+            {"fingerprint": "squares"},
+            [(1920, "0x1.508cbef48104ep-1"), (1342, "0x1.237d6a8d9d109p+0")],
+        ),
+    ],
+)
+def test_other_searches_of_0_1_0_open(unpacked, name, objective, options, top):
+    found = mf.resume_search(unpacked(name), objective, **options)
+    assert in_hex(found.top) == top
+    assert mf.read_checkpoint(unpacked(name)).loss == found.loss
+
+
+@needs_fma
+def test_a_search_over_descents_of_0_1_0_opens(unpacked):
+    judge = mf.LogisticLoss(DATA[0][::-1], DATA[1], fit_intercept=True)
+    found = mf.search_descents(
+        OBJECTIVE,
+        {"learning_rate": mf.LogUniform(1e-2, 1)},
+        16,
+        validation=judge,
+        max_iter=20,
+        seed=7,
+        search={"checkpoint": unpacked("descents.search")},
+    )
+    assert (found.search.index, found.loss.hex()) == (2, "0x1.636fb38e1c863p-1")
+
+
+WROTE = r"if all are the same, go on with version '0\.1\.0', which wrote it\.$"
+
+
+@needs_fma
+@pytest.mark.parametrize(
+    ("name", "objective", "cure"),
+    [
+        ("thresholds.search", mf.CountObjective(counts(thresholds=(0.3, 0.5))), WROTE),
+        ("auc.search", mf.AUCObjective(*DATA), WROTE),
+        ("own.search", Own(), r"pass fingerprint=, a string that names it"),
+    ],
+)
+def test_searches_whose_losses_0_1_0_computed_otherwise_are_refused(
+    unpacked, name, objective, cure
+):
+    with pytest.raises(mf.CheckpointError, match=cure):
+        mf.resume_search(unpacked(name), objective)
+    assert 0 < mf.read_checkpoint(unpacked(name)).loss < 1  # what was found is there to be read
+
+
+@needs_fma
+def test_an_evolution_of_0_1_0_from_an_array_is_refused(unpacked):
+    options = {"method": "cem", "population": 16, "generations": 4, "seed": 7}
+    path = unpacked("array.evolution")
+    with pytest.raises(mf.CheckpointError, match=r"by version 0\.1\.0, .*: pass another path"):
+        mf.evolve(OBJECTIVE, np.zeros(4), **options, checkpoint=path)
+
+
+@needs_fma
+def test_checkpoints_of_the_program_of_0_1_0_are_refused_since_it_standardized_otherwise(
+    unpacked, capsys
+):
+    assert cli.main(["resume", str(unpacked("program.search"))]) == 1
+    assert re.search(WROTE, capsys.readouterr().err.strip())
+    command = "search --objective error --method cem --candidates 1000 --population 64 --seed 7"
+    path = str(unpacked("program.evolution"))
+    assert cli.main([*command.split(), "--checkpoint", path]) == 1
+    assert re.search(WROTE, capsys.readouterr().err.strip())
+    assert cli.main(["status", str(unpacked("program.search"))]) == 0
