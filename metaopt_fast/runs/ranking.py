@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from metaopt_fast.typing import Array
+from metaopt_fast.typing import Array, BoolArray, Float64Array
 
 TOP_DTYPE = np.dtype([("index", np.int64), ("loss", np.float64)])
 
@@ -34,7 +34,12 @@ def select_best(top: Array, top_k: int) -> Array:
 def improvements(top: Array) -> Array:
     """Return the entries, in order of index, that are better than all of a lower index."""
     top = top[np.argsort(top["index"], kind="stable")]
-    best = np.minimum.accumulate(rank(top["loss"]))
-    better = np.ones(len(top), bool)
-    better[1:] = best[1:] < best[:-1]
-    return top[better]
+    return top[first_lowest(rank(top["loss"]))]
+
+
+def first_lowest(ranks: Float64Array) -> BoolArray:
+    """Return which numbers are lower than all before them, as the first one is."""
+    lowest = np.minimum.accumulate(ranks)
+    found = np.ones(len(ranks), np.bool_)
+    found[1:] = lowest[1:] < lowest[:-1]
+    return found

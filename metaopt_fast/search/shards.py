@@ -35,7 +35,14 @@ from metaopt_fast.runs.evaluation import (
 )
 from metaopt_fast.runs.provenance import Identity, check_losses, configuration
 from metaopt_fast.runs.ranges import join_ranges
-from metaopt_fast.runs.ranking import TOP_DTYPE, entries, improvements, rank, select_best
+from metaopt_fast.runs.ranking import (
+    TOP_DTYPE,
+    entries,
+    first_lowest,
+    improvements,
+    rank,
+    select_best,
+)
 from metaopt_fast.samplers.base import MAX_SEED, BuiltInSampler
 from metaopt_fast.samplers.own import ANY_SAMPLER
 from metaopt_fast.typing import Array, Objective, SamplerLike
@@ -192,11 +199,14 @@ class Task:
             return shard, is_fruitless
         losses = losses[numbers]
         ranks = rank(losses)
-        kept = ranks <= threshold.worst
-        better = kept if threshold.best == math.inf else ranks < threshold.best
-        found = entries(start + numbers, losses)
-        top = np.concatenate([shard.top, found[kept]])
-        trace = np.concatenate([shard.trace, found[better]])
+        # Few of a first shard, without a threshold, are entries: all would take as long as draws.
+        kept, better = ranks <= threshold.worst, first_lowest(ranks)
+        if len(ranks) > self.top_k:
+            kept &= ranks <= np.partition(ranks, self.top_k - 1)[self.top_k - 1]
+        if threshold.best < math.inf:
+            better &= ranks < threshold.best
+        top = np.concatenate([shard.top, entries(start + numbers[kept], losses[kept])])
+        trace = np.concatenate([shard.trace, entries(start + numbers[better], losses[better])])
         top, trace = top[select_best(top, self.top_k)], improvements(trace)
         return Shard(shard.start, total, top, trace, visited), is_fruitless
 

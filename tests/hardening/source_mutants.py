@@ -1637,8 +1637,15 @@ MUTANTS = [
     Mutant(
         "an equal loss improves the trace",
         PY + "runs/ranking.py",
-        "better[1:] = best[1:] < best[:-1]",
-        "better[1:] = best[1:] <= best[:-1]",
+        "found[1:] = lowest[1:] < lowest[:-1]",
+        "found[1:] = lowest[1:] <= lowest[:-1]",
+        "search result",
+    ),
+    Mutant(
+        "the last of the best of a shard is left out",
+        PY + "search/shards.py",
+        "kept &= ranks <= np.partition(",
+        "kept &= ranks < np.partition(",
         "search result",
     ),
     Mutant(
