@@ -165,9 +165,10 @@ def machines(data):
 
 
 def sparse(data):
-    X, y, options = classes(data) if data.ConsumeBool() else problem(data)
-    X = np.asarray(X, float)
-    rows = data.PickValueInList([csr_array, csc_array])(X * (np.abs(X) > 1))
+    _, y, options = classes(data) if data.ConsumeBool() else problem(data)
+    shape = len(y), data.ConsumeIntInRange(1, 5)
+    X = np.array([number(data) for _ in range(math.prod(shape))]).reshape(shape)
+    rows = data.PickValueInList([csr_array, csc_array])(np.where(np.abs(X) > 1, X, 0))
     for part in (rows.data, rows.indices, rows.indptr):  # as a stranger's file may have them
         if len(part) and data.ConsumeIntInRange(0, 7) == 0:
             part[data.ConsumeIntInRange(0, len(part) - 1)] = data.ConsumeIntInRange(-2, 9)
@@ -282,7 +283,7 @@ def numeral(data):
     """A number as somebody might write it."""
     whole, places = ("".join(digits(data)) for _ in range(2))
     point = data.PickValueInList(["", ".", f".{places}"])
-    power = f"{data.PickValueInList('eE')}{data.ConsumeIntInRange(-330, 320)}"
+    power = f"{data.PickValueInList(['e', 'E'])}{data.ConsumeIntInRange(-330, 320)}"
     sign = data.PickValueInList(["", "-", "+"])
     return f"{sign}{whole or '0'}{point}{power if data.ConsumeBool() else ''}"
 
