@@ -1,6 +1,7 @@
 """Build the compiled module: what pyproject.toml cannot say."""
 
 import gzip
+import itertools
 import os
 import platform
 import shutil
@@ -29,26 +30,39 @@ UNIX = [
     "-ffp-contract=off",
     "-fno-math-errno",
     "-fvisibility=hidden",
-    # Copies of loops and functions for rare cases are 2 % of the module. Without them, matrices of
+    # Copies of loops and functions for rare cases are 4 % of the module. Without them, matrices of
     # products take 4 % more instructions, packing and sparse residuals 2 to 3 %, the others 1 %.
     "-fno-unswitch-loops",
+    "-fno-split-loops",
+    "-fno-version-loops-for-strides",
+    "-fno-loop-unroll-and-jam",
     "-fno-ipa-cp-clone",
     "-fno-split-paths",
+    # Bytes between loops, so that these begin at round addresses: no kernel is faster for them.
+    "-fno-align-loops",
+    "-fno-align-jumps",
+    "-fno-align-labels",
 ]
 # Each instruction set has all kernels, which raise nothing and are unwound by nothing: the tables
 # for that, and speed where little time is spent, would be a third of the wheel. Of Python's side
 # compiled for size, the smallest calls (2 us) take up to 5 % longer, fits and searches none: Cython
-# catches no exception of C++ there, and none is raised. What x86-64 has without AVX2 is for
-# processors before 2013.
+# catches no exception of C++ there, and none is raised; it need not know the inside of Python's
+# numbers and texts. What x86-64 has without AVX2 is for processors before 2013.
 KERNELS_ALONE = ["-fno-exceptions", "-fno-asynchronous-unwind-tables"]
 OF_SOURCES = {
-    "_kernels": [*KERNELS_ALONE, "-Os", "-fno-guess-branch-probability"],
+    "_kernels": [
+        *(*KERNELS_ALONE, "-Os", "-fno-guess-branch-probability"),
+        *("-DCYTHON_USE_PYLONG_INTERNALS=0", "-DCYTHON_USE_UNICODE_INTERNALS=0"),
+        *("-DCYTHON_USE_FREELISTS=0", "-DCYTHON_USE_TP_FINALIZE=0"),
+    ],
     "isa_baseline": KERNELS_ALONE,
     "isa_avx2": KERNELS_ALONE,
     "isa_avx512": KERNELS_ALONE,
 }
 if platform.machine() in ("x86_64", "AMD64"):
     OF_SOURCES["isa_baseline"] = [*KERNELS_ALONE, "-Os"]
+# What GCC alone knows.
+OF_GCC = {*UNIX[UNIX.index("-fno-unswitch-loops") :], "-fno-guess-branch-probability"}
 # Of clang-cl: Microsoft's own compiler knows no vectors of GNU C.
 WINDOWS = ["/O2", "/std:c++17", "/EHsc", "-ffp-contract=off", "-fno-math-errno"]
 # Ways to OpenMP, as (options to compile, options to link); the first that works is taken.
@@ -80,9 +94,10 @@ class BuildKernels(build_ext):
         if os.environ.get("METAOPT_FAST_OPENMP", "1") == "0":
             program, ways = "int main() { return 0; }", [([], [])]
         errors = []
-        for to_compile, to_link in ways:
+        known_to_all = [option for option in flags if option not in OF_GCC]
+        for chosen, (to_compile, to_link) in itertools.product((flags, known_to_all), ways):
             try:
-                self.check(program, flags + to_compile, links + to_link)
+                self.check(program, chosen + to_compile, links + to_link)
                 break
             except (CompileError, LinkError, PlatformError) as error:
                 errors.append(error)
@@ -92,7 +107,7 @@ class BuildKernels(build_ext):
                 f"{' '.join(flags + ways[0][0])} ({errors[0]}): {FIXES}."
             )
         for extension in self.extensions:
-            extension.extra_compile_args = flags + to_compile
+            extension.extra_compile_args = chosen + to_compile
             extension.extra_link_args = links + to_link
         if self.compiler.compiler_type == "unix":
             self.compiler._compile = self.compile_source
@@ -100,7 +115,10 @@ class BuildKernels(build_ext):
 
     def compile_source(self, obj, src, ext, cc_args, extra_postargs, pp_opts):
         """Compile one source, with options of its own after those of all."""
-        options = [*extra_postargs, *OF_SOURCES.get(Path(src).stem, [])]
+        of_source = OF_SOURCES.get(Path(src).stem, [])
+        if not OF_GCC.intersection(extra_postargs):
+            of_source = [option for option in of_source if option not in OF_GCC]
+        options = [*extra_postargs, *of_source]
         type(self.compiler)._compile(self.compiler, obj, src, ext, cc_args, options, pp_opts)
 
     def check(self, program, flags, links):
