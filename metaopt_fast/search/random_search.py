@@ -12,13 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from metaopt_fast.files.owned import CheckpointError
-from metaopt_fast.runs.evaluation import (
-    Uses,
-    check_draws,
-    check_objective,
-    joined,
-    release,
-)
+from metaopt_fast.runs.evaluation import Uses, check_draws, check_objective, joined, release
 from metaopt_fast.runs.options import CALLBACK_INTERVAL, COMMIT_INTERVAL, check_options
 from metaopt_fast.runs.progress import Progress
 from metaopt_fast.runs.provenance import Identity, check_named, identify
