@@ -38,8 +38,7 @@ def figures_of(model: FittedModel, table: Table) -> Figures:
     """
     if model.positive is None:
         return _figures_of_classes(model, table)
-    rows = raw_rows(table)
-    decisions, logits = model.decisions_of(rows).T, model.logits_of(rows).T
+    decisions, logits = (part.T for part in model.decisions_and_logits_of(raw_rows(table)))
     positive = table.y == 1
     weights = np.ones(len(positive)) if table.weights is None else table.weights
     found: Figures = {"n_rows": len(positive)}
@@ -54,8 +53,8 @@ def figures_of(model: FittedModel, table: Table) -> Figures:
 
 def _figures_of_classes(model: FittedModel, table: Table) -> Figures:
     """Return scores of a model of more than two classes."""
-    rows, codes = raw_rows(table), table.y.astype(np.intp)
-    decisions, logits = model.decisions_of(rows)[None], model.logits_of(rows)[None]
+    decisions, logits = (part[None] for part in model.decisions_and_logits_of(raw_rows(table)))
+    codes = table.y.astype(np.intp)
     weights = np.ones(len(codes)) if table.weights is None else table.weights
     found: Figures = {"n_rows": len(codes)}
     for name, score in MULTICLASS_SCORES.items():

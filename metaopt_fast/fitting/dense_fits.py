@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -39,15 +38,20 @@ class Ready:
         effort: Effort,
     ) -> None:
         self.reduced: ReducedModels = ReducedModels.of(rows, choices, set_of, l2, effort.n_threads)
-        self.theta0, self.effort = theta0, effort
+        self.effort, self._near = effort, Made(_near, self.reduced, theta0, effort.n_threads)
 
-    @cached_property
+    @property
     def near(self) -> Float64Array | Nearby:
         """Where they start, or what is known nearby."""
-        reduced = self.reduced
-        if self.theta0 is None:
-            return start(reduced.strata, reduced.models, reduced.choices)
-        return reduced.reduction.inward(self.theta0, self.effort.n_threads)
+        return self._near.value
+
+
+def _near(
+    reduced: ReducedModels, theta0: Float64Array | None, n_threads: int
+) -> Float64Array | Nearby:
+    if theta0 is None:
+        return start(reduced.strata, reduced.models, reduced.choices)
+    return reduced.reduction.inward(theta0, n_threads)
 
 
 def fit_dense(

@@ -49,10 +49,11 @@ class FittedModel(ABC):
     def decisions_of(self, rows: RawRows) -> Float64Array:
         """Return the decision of each row for the positive class, or each class: (n_rows, K)."""
 
-    def logits_of(self, rows: RawRows) -> Float64Array:
-        """Return the log odds of the positive class, or logarithms of the probability of each class
-        up to a constant of the row: (n_rows, K)."""
-        return self.decisions_of(rows)
+    def decisions_and_logits_of(self, rows: RawRows) -> tuple[Float64Array, Float64Array]:
+        """Return decisions, and the log odds of the positive class, or logarithms of the
+        probability of each class up to a constant of the row: (n_rows, K) both."""
+        decisions = self.decisions_of(rows)
+        return decisions, decisions
 
     @shielded
     def proba_of(self, rows: RawRows) -> Float64Array:

@@ -70,29 +70,37 @@ class TreeModel(FittedModel):
         """Return how much lower the mean cost of a leaf's training rows is by a decision for the
         positive class; or what it would be if the rows of each class were decided wrongly:
         (n_rows, K)."""
+        return self._decisions_at(self._leaves(rows))
+
+    def _decisions_at(self, leaves: IndexArray) -> Float64Array:
         counts, costs = self.tree.counts, self.tree.class_costs
         found = counts * costs / np.maximum(1, counts.sum(axis=1, keepdims=True))
         if self.positive is not None:
             of_positive = self.classes.index(self.positive)
             found = found[:, of_positive] - found[:, 1 - of_positive]
             found[(found == 0) & (self.tree.decided == of_positive)] = TIE
-        return np.asarray(found.reshape(len(counts), -1)[self._leaves(rows)])
+        return np.asarray(found.reshape(len(counts), -1)[leaves])
 
     @shielded
-    def logits_of(self, rows: RawRows) -> Float64Array:
-        """Return the log odds of the positive class, or logarithms of the part of each class in
-        a row's leaf: (n_rows, K)."""
-        logarithms = log(np.ascontiguousarray(self.proba_of(rows)))
+    def decisions_and_logits_of(self, rows: RawRows) -> tuple[Float64Array, Float64Array]:
+        """Return decisions, and the log odds of the positive class, or logarithms of the part of
+        each class in a row's leaf: (n_rows, K) both."""
+        leaves = self._leaves(rows)
+        decisions = self._decisions_at(leaves)
+        logarithms = log(np.ascontiguousarray(self._parts_at(leaves)))
         if self.positive is None:
-            return logarithms
+            return decisions, logarithms
         of_positive = self.classes.index(self.positive)
         odds = logarithms[:, of_positive] - logarithms[:, 1 - of_positive]
-        return odds[:, None]
+        return decisions, odds[:, None]
 
     @shielded
     def proba_of(self, rows: RawRows) -> Float64Array:
         """Return the part of each class in a row's leaf: (n_rows, K)."""
-        counts = self.tree.counts[self._leaves(rows)]
+        return self._parts_at(self._leaves(rows))
+
+    def _parts_at(self, leaves: IndexArray) -> Float64Array:
+        counts = self.tree.counts[leaves]
         return np.asarray(counts / counts.sum(axis=1, keepdims=True))
 
     def _leaves(self, rows: RawRows) -> IndexArray:

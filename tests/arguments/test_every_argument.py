@@ -357,7 +357,13 @@ NOT_IN_TABLE = {
         f"{model}.{name}": OWN
         for model in ("Model", "NetworkModel", "TreeModel")
         for name in (
-            *("decisions_of", "codes_of", "logits_of", "proba_of", "check_probabilities"),
+            *(
+                "decisions_of",
+                "codes_of",
+                "decisions_and_logits_of",
+                "proba_of",
+                "check_probabilities",
+            ),
             "label_array",
         )
     },

@@ -1,5 +1,9 @@
 """What tests of the program share: a file, and the program in this process."""
 
+import re
+import shlex
+from pathlib import Path
+
 import numpy as np
 import pytest
 from programs import CSV
@@ -23,6 +27,22 @@ def run(capsys):
         return status, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture
+def run_commands_of(run):
+    """A function that runs the commands of a page of the documentation, each to its success."""
+
+    def run_all(page):
+        text = (Path(__file__).parents[2] / "docs" / page).read_text()
+        (block,) = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+        for line in block.splitlines():
+            program, *arguments = shlex.split(line)
+            status, stdout, stderr = run(*arguments)
+            assert (program, status, stderr) == ("metaopt-fast", 0, "")
+            assert stdout
+
+    return run_all
 
 
 @pytest.fixture

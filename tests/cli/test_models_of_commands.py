@@ -2,9 +2,6 @@
 
 import io
 import json
-import re
-import shlex
-from pathlib import Path
 
 import numpy as np
 import pandas
@@ -347,13 +344,7 @@ def test_a_wide_table_prints_its_largest_coefficients(run, tmp_path):
     assert "  x7\n" in stdout
 
 
-def test_the_commands_of_the_documentation_run(run, tmp_path, monkeypatch):
+def test_the_commands_of_the_documentation_run(run_commands_of, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     PEOPLE.rename(columns={"sick": "ill"}).to_csv("patients.csv", index=False)
-    page = (Path(__file__).parents[2] / "docs/howto/models.md").read_text()
-    (block,) = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
-    for line in block.splitlines():
-        program, *arguments = shlex.split(line)
-        status, stdout, stderr = run(*arguments)
-        assert (program, status, stderr) == ("metaopt-fast", 0, "")
-        assert stdout
+    run_commands_of("howto/models.md")

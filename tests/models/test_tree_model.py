@@ -53,9 +53,13 @@ def test_logits_are_logarithms_of_the_parts():
     parts = TREE.model().predict_proba(X)
     with np.errstate(divide="ignore"):
         odds = np.log(parts[:, 1] / parts[:, 0])
-        np.testing.assert_allclose(TREE.model().logits_of(rows)[:, 0], odds, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(
+            TREE.model().decisions_and_logits_of(rows)[1][:, 0], odds, rtol=1e-12, atol=1e-12
+        )
     three = mf.best_tree(X, np.arange(60) % 3, depth=2).model()
-    np.testing.assert_allclose(np.exp(three.logits_of(rows)), three.predict_proba(X), rtol=1e-12)
+    np.testing.assert_allclose(
+        np.exp(three.decisions_and_logits_of(rows)[1]), three.predict_proba(X), rtol=1e-12
+    )
 
 
 def test_decisions_order_rows_by_their_probability():

@@ -195,6 +195,16 @@ def test_a_package_without_its_compiled_part_says_so(monkeypatch):
 PACKAGE, SOURCES = ROOT / "metaopt_fast", ROOT / "src"
 
 
+def test_no_class_has_a_lock_that_a_fork_could_find_held():
+    """Of Python 3.11, `cached_property` has one for all objects of a class (runs/spread.py)."""
+    users = [
+        path.name
+        for path in PACKAGE.rglob("*.py")
+        if re.search(r"import .*\bcached_property\b", path.read_text())
+    ]
+    assert users == []
+
+
 def test_no_module_imports_from_the_root_but_the_compiled_one():
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
