@@ -8,6 +8,8 @@ import shutil
 import sys
 import tarfile
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -111,6 +113,7 @@ class BuildKernels(build_ext):
             extension.extra_link_args = links + to_link
         if self.compiler.compiler_type == "unix":
             self.compiler._compile = self.compile_source
+        self.compiler.compile = partial(compile_side_by_side, self.compiler.compile)
         super().build_extensions()
 
     def compile_source(self, obj, src, ext, cc_args, extra_postargs, pp_opts):
@@ -130,6 +133,13 @@ class BuildKernels(build_ext):
             self.compiler.link_executable(
                 objects, str(Path(folder, "check")), extra_postargs=links, target_lang="c++"
             )
+
+
+def compile_side_by_side(compile_sources, sources, **options):
+    """Compile each source in a process of its own, as many at once as there are processors."""
+    with ThreadPoolExecutor(os.cpu_count()) as executor:
+        compiled = executor.map(lambda source: compile_sources([source], **options), sources)
+        return [path for paths in compiled for path in paths]
 
 
 class Wheel(bdist_wheel):
