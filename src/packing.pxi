@@ -383,7 +383,7 @@ def add_by_exponent(const double[::1] numbers, uint64_t[:, ::1] sums):
     with nogil:
         for i in range(numbers.shape[0]):
             bits = from_[i]
-            exponent = bits >> 52
+            exponent = bits >> 52 & 2047  # without the sign that a weight of -0.0 has
             bits &= (<uint64_t>1 << 52) - 1
             if exponent > 0:
                 bits |= <uint64_t>1 << 52

@@ -466,6 +466,16 @@ def test_total_weights_are_rounded_once(numbers):
     assert exact_sum(np.array(numbers)) == math.fsum(numbers)
 
 
+def test_weights_of_minus_0_are_added_within_the_table():
+    # Whose sign bit is above the exponent: read as a part of it, it is a column that is not there.
+    wide = np.zeros((2, 4096), np.uint64)
+    _kernels.add_by_exponent(np.array([-0.0, -1.0]), wide)
+    assert not wide[:, 2048:].any()
+    X, y = [[1.0], [2.0], [-1.0]], [1, 0, 1]
+    signed, plain = (mf.LogisticLoss(X, y, [1.0, zero, 2.0]) for zero in (-0.0, 0.0))
+    assert signed.loss([0.5]) == plain.loss([0.5])
+
+
 @pytest.mark.parametrize("layout", ["rows", "columns", "swapped bytes"])
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_the_first_number_out_of_range_is_named(layout, n_threads, dtype):
