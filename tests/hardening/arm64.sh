@@ -19,7 +19,10 @@ tests=("${@:2}")
 if [ ${#tests[@]} = 0 ]; then
     tests=(tests/kernels/test_margins.py tests/samplers/test_samplers.py
            tests/objectives/test_counts.py tests/fitting/test_newton.py
-           tests/objectives/test_losses.py tests/kernels/test_kernels.py)
+           tests/objectives/test_losses.py tests/kernels/test_kernels.py
+           tests/fitting/test_tasks.py tests/fitting/test_sparse_fits.py
+           tests/objectives/test_softmax.py tests/trees/test_best_tree.py
+           tests/files/test_plain_rows.py)
 fi
 python=$(python3 -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
 version=${python#python}
@@ -47,9 +50,13 @@ fetch() {
     touch "$folder/fetched"
 }
 
-# The flags of setup.py; Debian's folders for the headers of this architecture.
+# The flags of setup.py, also those of its own for the module; Debian's folders for the headers of
+# this architecture.
 build() {
     local flags=(-O3 -std=c++17 -g0 -ffp-contract=off -fno-math-errno -fvisibility=hidden -fopenmp
+                 -fno-unswitch-loops -fno-split-loops -fno-version-loops-for-strides
+                 -fno-loop-unroll-and-jam -fno-ipa-cp-clone -fno-split-paths -fno-align-loops
+                 -fno-align-jumps -fno-align-labels -fno-exceptions -fno-asynchronous-unwind-tables
                  -fPIC -DNDEBUG -Isrc "-I$folder/root/usr/include/$python"
                  -idirafter "$folder/root/usr/include"
                  -idirafter "$folder/root/usr/include/aarch64-linux-gnu")
@@ -57,9 +64,13 @@ build() {
     mkdir -p "$folder/build"
     cython --cplus -3 -I src src/_kernels.pyx -o "$folder/build/_kernels.cpp"
     local source
-    for source in src/isa_*.cpp "$folder/build/_kernels.cpp"; do
+    for source in src/isa_*.cpp; do
         aarch64-linux-gnu-g++ "${flags[@]}" -c "$source" -o "$folder/build/$(basename "$source").o"
     done
+    aarch64-linux-gnu-g++ "${flags[@]}" -Os -fno-guess-branch-probability \
+        -DCYTHON_USE_PYLONG_INTERNALS=0 -DCYTHON_USE_UNICODE_INTERNALS=0 \
+        -DCYTHON_USE_FREELISTS=0 -DCYTHON_USE_TP_FINALIZE=0 \
+        -c "$folder/build/_kernels.cpp" -o "$folder/build/_kernels.cpp.o"
     aarch64-linux-gnu-g++ -shared -fopenmp -s "$folder"/build/*.o \
         -o "metaopt_fast/_kernels.cpython-${version//./}-aarch64-linux-gnu.so"
 }

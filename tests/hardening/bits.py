@@ -4,13 +4,17 @@ The data are whole numbers over powers of two, exact wherever they are made: Num
 differ from processor to processor.
 """
 
+import importlib.util
 import json
+import tempfile
+from pathlib import Path
 
 import numpy as np
 from checks import digest
 
 import metaopt_fast as mf
 from metaopt_fast import _kernels
+from metaopt_fast.files.read import read_table
 
 
 def data(n_samples, n_features):
@@ -52,11 +56,53 @@ def hashes():
     objective = mf.LogisticLoss(X, y, l2=0.01, fit_intercept=True)
     search = mf.random_search(objective, mf.Normal(), 20_000, seed=1)
     parts["random_search"] = digest(search.top, search.top_thetas)
+    single = mf.LogisticLoss(X, y, fit_intercept=True, dtype="float32")
+    search = mf.random_search(single, mf.Uniform(-3, 3), 20_000, seed=1)
+    parts["random_search float32"] = digest(search.top, search.top_thetas)
     descent = mf.gradient_descent(objective, max_iter=200)
     parts["gradient_descent"] = digest(descent.theta)
     parts["evolve"] = digest(mf.evolve(objective, mf.Normal(), generations=10, seed=1).theta)
     parts["fit_many"] = digest(mf.fit_many(X, y, l2=[0.01, 0.1, 1.0]).theta)
-    return parts | of_few_rows(X[:201], y[:201], weights[:201])
+    return (
+        parts
+        | {"numbers of a text file": of_text()}
+        | of_few_rows(X[:201], y[:201], weights[:201])
+        | of_sparse_rows(X[:201], y[:201], weights[:201])
+    )
+
+
+def of_text():
+    """A hash of numbers that are read from their digits: short and long ones, near halves of the
+    last place and near the ends of the range."""
+    whole = [pow(7, n, 10**19) for n in range(1, 2001)]
+    texts = [f"{n % 10 ** (1 + i % 19)}e{i * 37 % 609 - 320}" for i, n in enumerate(whole)]
+    texts += [f"{2**53 + i}.{'0' * (i % 30)}{i % 2}" for i in range(1000)]
+    texts += [f"-{n % 1000}.{n % 997:03}" for n in whole]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "numbers.csv")
+        lines = (f"{text},{i % 2}\n" for i, text in enumerate(texts))
+        path.write_text("x,t\n" + "".join(lines))
+        return digest(read_table(path, "t").X)
+
+
+def of_sparse_rows(X, y, weights):
+    """Hashes of kernels of rows that are mostly zeros, where SciPy is installed."""
+    if importlib.util.find_spec("scipy") is None:
+        return {}
+    from scipy.sparse import csr_array
+
+    rows, classes = csr_array(np.where(np.abs(X) > 1, X, 0)), 1 * y + (X[:, 1] > 0.5)
+    thetas = np.arange(-1200, 1200).reshape(300, 8) * 0.0078125
+    losses = mf.LogisticLoss(rows, y, weights, l2=0.1, fit_intercept=True)
+    fits = {
+        "sparse fits": mf.fit_many(rows, y, l2=[0.01, 1.0], folds=np.arange(201) % 3),
+        "sparse l1 path": mf.fit_many(rows, y, l2=0.01, l1=[0.1, 0.01]),
+        "sparse classes": mf.fit_many(rows, classes, l2=0.1),
+    }
+    return {
+        "sparse losses": digest(*losses.batch_loss_gradient(thetas)),
+        **{name: digest(found.theta) for name, found in fits.items()},
+    }
 
 
 def of_few_rows(X, y, weights):
@@ -67,6 +113,7 @@ def of_few_rows(X, y, weights):
     network = mf.NetworkLoss(X, y, weights, n_hidden=4, l2=0.01)
     starts = network.starts().sample(0, 0, 30, network.n_params)
     tasks, own = np.arange(201) // 25, np.arange(1005).reshape(5, 201) % 7 % 4
+    resampled = mf.bootstrap(X, y, l2=0.1, n_resamples=9, seed=1)
     fits = {
         "l1 path": mf.fit_many(X, y, l2=0.01, l1=[0.1, 0.01]),
         "squared hinge": mf.fit_many(X, y, l2=0.1, loss="squared_hinge"),
@@ -81,6 +128,7 @@ def of_few_rows(X, y, weights):
             mf.gradient_descent(network, starts[:9], method="adam", max_iter=20).theta
         ),
         "best_tree": digest(mf.best_tree(X[:, :3], y, n_thresholds=6).counts),
+        "bootstrap": digest(resampled.bootstrap_distribution),
         **{name: digest(found.theta) for name, found in fits.items()},
     }
 

@@ -3,9 +3,11 @@
 A copy is built by gcc for gcov, and the suite runs in it under coverage.py. gcov counts lines of
 the generated C++, in which Cython says which line of its source a piece comes from: a line was run
 if a part of its piece was. Left out are the tests that fill a disk or interrupt at random moments,
-in which coverage.py itself loses its file or hangs. Needs gcc, gcov and coverage (half an hour).
+in which coverage.py itself loses its file or hangs. Needs gcc, gcov and coverage (half an hour;
+with ``--marks "not long"``, and without what the longest tests alone run, half of that).
 """
 
+import argparse
 import collections
 import gzip
 import json
@@ -87,6 +89,9 @@ def of_cython(folder):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--marks", default="", help="which tests, as pytest's -m")
+    marks = parser.parse_args().marks
     needs(EXTRA, packages=["coverage"])
     needs("apt install gcc", programs=["gcov", "g++"])
     report = Report()
@@ -95,7 +100,7 @@ def main():
         ignored = shutil.ignore_patterns(".git", "__pycache__", ".venv", "build", "*.so")
         shutil.copytree(ROOT, folder, ignore=ignored)
         build(folder)
-        options = ["-q", "-m", "", "-k", LEFT_OUT]
+        options = ["-q", "-m", marks, "-k", LEFT_OUT]
         tests = subprocess.run(
             [sys.executable, "-m", "coverage", "run", "-m", "pytest", *options],
             cwd=folder,

@@ -1,15 +1,22 @@
 """Races of threads: none is reported in the kernels, and one that is planted is.
 
-A copy of the sources is built by gcc with ThreadSanitizer, and runs the tests of the kernels on
-LLVM's OpenMP with its tool Archer, which tells the sanitizer what barriers and locks order (of
-GNU's it knows nothing, and every barrier looks like a race). Then all threads get one workspace,
-and the same tests have to report it. Left out are what the sanitizer cannot run: tests that start a
-process (its fork waits for ever), those of polars (whose allocator crashes under it), and those of
-the seconds that Ctrl-C takes (it takes ten for one). Needs gcc and LLVM's libomp with libarcher
-(libomp-dev).
+A copy of the sources is built by gcc with ThreadSanitizer, in which threads share the shortest
+region of work too, and runs the tests of the kernels on LLVM's OpenMP with its tool Archer, which
+tells the sanitizer what barriers and locks order (of GNU's it knows nothing, and every barrier
+looks like a race). Then races are planted: all threads get one workspace, and the tests of kernels
+have to report it; and each kind of region counts its tasks in one number for all threads, which
+tests of each part have to report by the name of that region. Left out are what the sanitizer cannot
+run: tests that start a process (its fork waits for ever), those of polars (whose allocator crashes
+under it), and those of the seconds that Ctrl-C takes (it takes ten for one). Needs gcc and LLVM's
+libomp with libarcher (libomp-dev).
+
+``python tests/hardening/races.py [NAME ...]`` runs these tests instead, "lasso" for one, and
+plants what concerns them; ``--select "bits or threads"`` runs those of such names, as pytest's -k.
 """
 
+import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,18 +26,41 @@ from pathlib import Path
 from checks import Report, path_of_tests
 
 ROOT = Path(__file__).parents[2]
-TESTS = ("kernels", "pruning", "newton", "counts", "auc", "samplers", "subset", "losses")
+TESTS = (
+    *("kernels", "pruning", "newton", "counts", "auc", "samplers", "subset", "losses", "packing"),
+    *("softmax", "softmax_fits", "network", "differing", "lasso", "tasks", "hinge", "best_tree"),
+    *("sparse_losses", "sparse_fits", "sparse_lasso", "sparse_softmax", "plain_rows"),
+)
 # What a thread has of its own, and what all of them would share.
-OWN, SHARED = "plan.workspaces + thread", "plan.workspaces"
+OWN, SHARED = "Workspace *work = plan.workspaces + thread", "Workspace *work = plan.workspaces"
 CANARY = "kernels", "threads"
+# A count of tasks that all threads add to, and which tests have to tell of which regions.
+REGION = "i++) task(plan, i, thread);"
+COUNTED = "i++) { static volatile long n; n = n + 1; task(plan, i, thread); }"
+REGIONS = {
+    "kernels": "Plan",
+    "counts": "CountPlan",
+    "auc": "AucPlan",
+    "packing": "PanelPlan",
+    "newton": "HessianPlan",
+    "softmax": "SoftmaxPlan",
+    "softmax_fits": "StepsPlan",
+    "network": "Plan",
+    "differing": "LanePlan",
+    "lasso": "PathPlan",
+    "tasks": "TaskPlan",
+    "best_tree": "TreePlan",
+    "sparse_losses": "SparsePlan",
+    "sparse_fits": "SparsePlan",
+}
 # A plugin of pytest.
 LEAVES_OUT = """
 def pytest_collection_modifyitems(items):
     items[:] = [
         item
         for item in items
-        if "run_python" not in item.fixturenames
-        and not any(word in item.name for word in ("polars", "ctrl_c"))
+        if not {"run_python", "outputs"}.intersection(item.fixturenames)
+        and not any(word in item.name for word in ("polars", "ctrl_c", "forked"))
     ]
 """
 
@@ -51,6 +81,13 @@ def of_llvm(name):
     return str(found[-1])
 
 
+def replaced(path, old, new):
+    """Replace a piece of a source that stands there once."""
+    text = path.read_text()
+    assert text.count(old) == 1, f"{path.name} does not have {old!r} once"
+    path.write_text(text.replace(old, new))
+
+
 def copy_sources(folder):
     for name in ("src", "metaopt_fast", "tests"):
         ignored = shutil.ignore_patterns("*.so", "__pycache__")
@@ -58,6 +95,9 @@ def copy_sources(folder):
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
     (folder / "leaves_out.py").write_text(LEAVES_OUT)
+    replaced(folder / "src" / "team.hpp", "METAOPT_SERIAL_WORK = 1e6;", "METAOPT_SERIAL_WORK = 0;")
+    # Names, of which reports tell.
+    replaced(folder / "setup.py", 'links = ["-s"]', "links = []")
 
 
 def build(folder):
@@ -72,9 +112,11 @@ def build(folder):
 
 
 def run(folder, *arguments):
-    """Run tests; return the races reported, whether all passed, and the last line of output, with
+    """Run tests; return the reports of races, whether all passed, and the last line of output, with
     the names of those that failed."""
     log = folder / "log"
+    for path in folder.glob("log*"):
+        path.unlink()
     environment = {
         **os.environ,
         # LLVM's library has the functions of GNU's by the same names, and comes first.
@@ -92,35 +134,50 @@ def run(folder, *arguments):
         text=True,
         check=False,
     )
-    reports = sum(
-        path.read_text().count("WARNING: ThreadSanitizer") for path in folder.glob("log*")
-    )
+    texts = (path.read_text(errors="replace") for path in folder.glob("log*"))
+    reports = [part for text in texts for part in text.split("WARNING: ThreadSanitizer")[1:]]
     lines = tests.stdout.strip().splitlines() or [tests.stderr.strip()[-300:]]
     failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
     return reports, tests.returncode == 0, "\n        ".join([lines[-1], *failed])
 
 
+def plant_and_run(report, folder, names):
+    """Plant races in a copy, and run the tests that have to report them."""
+    replaced(folder / "src" / "evaluate.pxi", OWN, SHARED)
+    build(folder)
+    races, _, last = run(folder, path_of_tests(CANARY[0]), "-k", CANARY[1], "--maxfail=1")
+    report.line("a race that is planted", len(races) > 0, f"{len(races)} reported, {last}")
+
+    shutil.copy(ROOT / "src" / "evaluate.pxi", folder / "src")
+    replaced(folder / "src" / "team.hpp", REGION, COUNTED)
+    build(folder)
+    for name in names:
+        races, _, last = run(folder, path_of_tests(name), "-k", "bits or threads", "--maxfail=1")
+        asked = re.compile(rf"metaopt_share<(\w*_)?{REGIONS[name]}>")
+        found = sum(asked.search(text) is not None for text in races)
+        report.line(
+            f"planted in regions of {name}",
+            found > 0,
+            f"{found} of {len(races)} reported are of {REGIONS[name]}, {last}",
+        )
+
+
 def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("tests", nargs="*", default=TESTS)
+    parser.add_argument("--select", default="", help="names of tests, as pytest's -k")
+    options = parser.parse_args()
+    names = options.tests
     report = Report()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary, "sound")
-        folder.mkdir()
+        folder = Path(temporary)
         copy_sources(folder)
         build(folder)
-        files = [path_of_tests(name) for name in TESTS]
-        races, passed, last = run(folder, *files)
-        report.line("races in the kernels", races == 0 and passed, f"{races} reported, {last}")
-
-        planted = Path(temporary, "planted")
-        planted.mkdir()
-        copy_sources(planted)
-        source = planted / "src" / "evaluate.pxi"
-        text = source.read_text()
-        assert OWN in text
-        source.write_text(text.replace(OWN, SHARED, 1))
-        build(planted)
-        races, _, last = run(planted, path_of_tests(CANARY[0]), "-k", CANARY[1], "--maxfail=1")
-        report.line("a race that is planted", races > 0, f"{races} reported, {last}")
+        races, passed, last = run(folder, *map(path_of_tests, names), "-k", options.select)
+        report.line("races in the kernels", not races and passed, f"{len(races)} reported, {last}")
+        for text in races[:3]:
+            print(text[:2000])
+        plant_and_run(report, folder, [name for name in REGIONS if name in names])
     report.exit()
 
 
