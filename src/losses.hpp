@@ -4,8 +4,9 @@
 // is the loss at z, `derivative` d loss / d z, and `absent` a z at which both are zero, for rows
 // that are not there; `slope` and `of_root` say how far it may change with z: |f(a) - f(b)|, or of
 // their roots, is at most slope |a - b|; 0 where no slope is enough. Its Sum adds one z to each
-// lane (`add`), adds a whole other sum (`merge`) and gives the total (`value`): a PlainSum, unless
-// there is something to save.
+// lane (`add`), one to each of N sums at once, over which it writes the derivatives (`add_each`),
+// adds a whole other sum (`merge`) and gives the total (`value`): a PlainSum, unless there is
+// something to save.
 #pragma once
 
 #include "simd.hpp"
@@ -35,6 +36,16 @@ struct Logistic {
             return derivative_from(z, e);
         }
 
+        template <bool DERIVATIVES, int N> static void add_each(Sum (&sums)[N], V (&z)[N]) {
+            V e[N];
+            for (int i = 0; i < N; i++) e[i] = not_above_0(z[i]);
+            exp_scaled(e);
+            for (int i = 0; i < N; i++) {
+                sums[i].accumulate(z[i], e[i]);
+                if constexpr (DERIVATIVES) z[i] = derivative_from(z[i], e[i]);
+            }
+        }
+
         void merge(Sum other) {
             linear = linear + other.linear;
             product = fma(other.product, product, other.product) + product;
@@ -61,11 +72,13 @@ struct Logistic {
     }
 
   private:
-    template <class V> static V exp_of(V z) {
+    template <class V> static V not_above_0(V z) {
         using B = bits_of<V>;
         constexpr auto sign = (typename layout<scalar<V>>::bits)1 << (8 * sizeof(scalar<V>) - 1);
-        return exp_scaled((V)((B)z | sign));
+        return (V)((B)z | sign);
     }
+
+    template <class V> static V exp_of(V z) { return exp_scaled(not_above_0(z)); }
 
     // r = e / (1 + e) has three roundings, of 2.4 ulp at worst; e - e r = r has them times e < 1.
     template <class V> static V derivative_from(V z, V e_scaled) {
@@ -84,6 +97,13 @@ template <class Loss, class V> struct PlainSum {
     V add_derivative(V z) {
         add(z);
         return Loss::derivative(z);
+    }
+
+    template <bool DERIVATIVES, int N> static void add_each(PlainSum (&sums)[N], V (&z)[N]) {
+        for (int i = 0; i < N; i++) {
+            sums[i].add(z[i]);
+            if constexpr (DERIVATIVES) z[i] = Loss::derivative(z[i]);
+        }
     }
 
     void merge(PlainSum other) { total = total + other.total; }

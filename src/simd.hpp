@@ -257,22 +257,52 @@ template <> struct constants<float> {
     static constexpr float log_tail[] = {0x1.31e2f2p-2f, 0x1.995ebap-2f, 0x1.55557ap-1f};
 };
 
-// exp(a) * 2^64 for a <= 0, from -infinity on.
+// A number in every lane; if it IS_SHARED by some vectors, in a register: gcc 12 would read it from
+// memory for each, and of AVX2 the loads would take longer than the products.
+template <bool IS_SHARED, class V> inline V constant(scalar<V> x) {
+    V v = splat<V>(x);
+#if defined(__x86_64__) || defined(__i386__)
+    if constexpr (IS_SHARED) asm("" : "+v"(v));
+#endif
+    return v;
+}
+
+// exp(a) * 2^64 for a <= 0, from -infinity on, of N vectors side by side: one alone is a chain of
+// twenty operations that wait for each other, of which a processor sees but two or three at once.
 // The scale keeps every result a normal number: the product with 2^-64 that takes it away again
 // rounds once, to the subnormal numbers where it must.
 constexpr int EXP_SCALE = 64;
-template <class V> inline V exp_scaled(V a) {
+template <class V, int N> inline void exp_scaled(V (&a)[N]) {
     using T = scalar<V>;
+    using B = bits_of<V>;
     using C = constants<T>;
-    constexpr T shift = C::round_to_integer + EXP_SCALE;
-    a = max(a, splat<V>(C::lowest_exponent));
-    const V shifted = fma(a, splat<V>(C::log2_e), splat<V>(shift));
-    const V k = shifted - shift;
-    V r = fma(k, splat<V>(-C::ln2_high), a);
-    r = fma(k, splat<V>(-C::ln2_low), r);
-    const V mantissa = polynomial(r, C::exp_tail);
+    constexpr int terms = sizeof C::exp_tail / sizeof(T);
+    const V shift = constant<N != 1, V>(C::round_to_integer + EXP_SCALE);
+    V shifted[N], k[N], r[N], mantissa[N];
+    const V lowest = constant<N != 1, V>(C::lowest_exponent),
+            log2_e = constant<N != 1, V>(C::log2_e);
+    for (int i = 0; i < N; i++) a[i] = max(a[i], lowest);
+    for (int i = 0; i < N; i++) shifted[i] = fma(a[i], log2_e, shift);
+    for (int i = 0; i < N; i++) k[i] = shifted[i] - shift;
+    const V ln2_high = constant<N != 1, V>(-C::ln2_high),
+            ln2_low = constant<N != 1, V>(-C::ln2_low);
+    for (int i = 0; i < N; i++) r[i] = fma(k[i], ln2_high, a[i]);
+    for (int i = 0; i < N; i++) r[i] = fma(k[i], ln2_low, r[i]);
+    const V first = constant<N != 1, V>(C::exp_tail[0]);
+    for (int i = 0; i < N; i++) mantissa[i] = first;
+#pragma GCC unroll 16
+    for (int j = 1; j < terms; j++) {
+        const V next = constant<N != 1, V>(C::exp_tail[j]);
+        for (int i = 0; i < N; i++) mantissa[i] = fma(mantissa[i], r[i], next);
+    }
     // The lowest bits of `shifted` are the integer k + 64; the others leave at the top.
-    return (V)((bits_of<V>)mantissa + ((bits_of<V>)shifted << layout<T>::mantissa));
+    for (int i = 0; i < N; i++) a[i] = (V)((B)mantissa[i] + ((B)shifted[i] << layout<T>::mantissa));
+}
+
+template <class V> inline V exp_scaled(V a) {
+    V one[1] = {a};
+    exp_scaled(one);
+    return one[0];
 }
 
 // log(1 + q) for q >= 0. As in Tang (1990): 1 + q = 2^k (1 + f), log(1 + f) from s = f / (2 + f),

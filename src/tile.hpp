@@ -203,12 +203,10 @@ template <class T, class Loss, bool GRADIENT> void reduce_block(T *z, int n_rows
         Sum lane[VECTORS] = {};
         for (int p = 0; p < n_panels; p++) {
             T *row = z + (p * PANEL + c) * LANES<T>;
-            for (int v = 0; v < VECTORS; v++) {
-                if constexpr (GRADIENT)
-                    store(row + v * W, lane[v].add_derivative(load<V>(row + v * W)));
-                else
-                    lane[v].add(load<V>(row + v * W));
-            }
+            V x[VECTORS];
+            for (int v = 0; v < VECTORS; v++) x[v] = load<V>(row + v * W);
+            Sum::template add_each<GRADIENT>(lane, x);
+            for (int v = 0; GRADIENT && v < VECTORS; v++) store(row + v * W, x[v]);
         }
         for (int v = 0; v < VECTORS; v++) block[v].merge(lane[v]);
     }
