@@ -77,8 +77,9 @@ def root_of(a):
 # -------------------------------------------------------------------------------- the rotated rows
 
 
-def rotated(X, centred):
-    """L with L L' = Z Z', Z = X or X less its columns' medians; its columns fall in size.
+def rotated(X, centred, nothing=NOTHING):
+    """L with L L' = Z Z', Z = X or X less its columns' medians; its columns fall in size, and end
+    where they are `nothing` as a part of the first.
 
     Gram and Schmidt's process with the longest row left as the next one, in pairs of doubles. A
     row far out leaves medians where the others are, so that these do not cancel with the intercept.
@@ -91,7 +92,7 @@ def rotated(X, centred):
         row = int(squares[0].argmax())
         norm = np.sqrt(squares[0][row])
         longest = norm if longest is None else longest
-        if norm <= NOTHING * longest:
+        if norm <= nothing * longest:
             break
         size = root_of((squares[0][row], squares[1][row]))
         scale = inverse_of(size)
@@ -195,8 +196,8 @@ class Exact:
         margins = self.sign * (LONG(1) * high + low)
         return self.w @ softplus(-margins) + self.l2 / 2 * (penalised @ penalised)
 
-    def minimise(self):
-        L = rotated(self.X, self.fit_intercept)
+    def minimise(self, nothing=NOTHING):
+        L = rotated(self.X, self.fit_intercept, nothing)
         rows = np.column_stack([L, np.ones(len(L), LONG)]) if self.fit_intercept else L
         ridge = np.full(rows.shape[1], self.l2)
         if self.fit_intercept:

@@ -6,7 +6,7 @@ import pytest
 from bound_draws import judge_classes, judge_free_path, judge_machine, judge_path
 from exact_digits import Digits, number
 from exact_optimum import Exact, add, inverse_of, multiply, root_of, rotated, total_of
-from logistic_draws import DEPENDENT, KINDS, UNBOUNDED, draw, judge
+from logistic_draws import DEPENDENT, KINDS, UNBOUNDED, draw, judge, least_of_columns
 from mpmath import mpf
 from sklearn.linear_model import LogisticRegression as TheirRegression
 
@@ -129,6 +129,26 @@ def test_near_copies_of_columns_are_no_copies_where_no_penalty_holds_them(digits
         gap = exact.loss(fits.theta[0]) - exact.minimise().loss
         assert gap <= 1e-4 or not fits.converged[0]
     assert fits.converged[0]  # of true copies, one is enough
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize(("seed", "most"), [(400_264, 400), (501_797, 20), (501_977, 20)])
+def test_large_weights_that_nearly_cancel_have_not_converged_where_rounding_hides_much(seed, most):
+    # Powers of one feature, and near copies, without a penalty: what was left of their gradients
+    # was no more than rounding, as it is of true copies.
+    found = judge(draw(seed, DEPENDENT, most), seed)
+    assert found.left > 1e-3 and not found.converged
+
+
+def test_columns_that_depend_on_each_other_but_for_rounding_are_dependent():
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(60, 2))
+    y = X[:, 0] + rng.logistic(size=60) > 0
+    sums = np.column_stack([X, X[:, 0] / 3 + X[:, 1] / 7])
+    exact, of_two = (Exact(rows, y, l2=0.0, fit_intercept=True) for rows in (sums, X))
+    least = of_two.minimise().loss
+    assert abs(least_of_columns(exact) - least) < 1e-15
+    assert exact.minimise().loss < least - 1e-6  # fitted to the rounding of the sums
 
 
 # --------------------------------------------------------------------------- bounds of other models
