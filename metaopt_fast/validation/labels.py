@@ -49,7 +49,14 @@ def read_labels(name: str, given: Any, wanted: str, *, may_be_column: bool = Fal
     if found is not None:
         return found
     values, codes = np.unique(array, return_inverse=True)
-    return Labels(values.tolist(), codes.astype(np.intp))
+    return Labels(list(map(_plain, values)), codes.astype(np.intp))
+
+
+def _plain(label: Any) -> Any:
+    """Return a label as Python's own, a long double, which has none, as the float that equals it:
+    else it would be no whole number, and no file of a model would hold it."""
+    plain = label.item() if isinstance(label, np.generic) else label
+    return float(plain) if isinstance(plain, np.longdouble) and float(plain) == plain else plain
 
 
 def _of_two_numbers(array: npt.NDArray[Any]) -> Labels | None:
@@ -61,8 +68,7 @@ def _of_two_numbers(array: npt.NDArray[Any]) -> Labels | None:
     n_others = np.count_nonzero(array == least)
     if n_others == len(array) or n_others + np.count_nonzero(is_largest) != len(array):
         return None
-    values = np.array([least, largest], array.dtype).tolist()
-    return Labels(values, is_largest.astype(np.intp))
+    return Labels([_plain(least), _plain(largest)], is_largest.astype(np.intp))
 
 
 def _as_they_are(name: str, given: Any, wanted: str) -> npt.NDArray[Any]:
@@ -118,7 +124,7 @@ def labels_of_objects(name: str, labels: list[Any], wanted: str) -> Labels:
         raise TypeError(f"{name} has labels that have no order: pass {wanted}.") from None
     rank = np.empty(len(order), np.intp)
     rank[[codes_of[label] for label in order]] = np.arange(len(order))
-    return Labels([x.item() if isinstance(x, np.generic) else x for x in order], rank[codes])
+    return Labels(list(map(_plain, order)), rank[codes])
 
 
 def _check_each(name: str, labels: list[Any], wanted: str) -> None:

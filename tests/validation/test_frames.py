@@ -442,6 +442,22 @@ def test_weights_of_classes_go_by_the_labels_where_these_are_others_than_0_and_1
         mf.fit_many(ARRAY, Y + 1, l2=0.1, class_weight={0: 3.0})
 
 
+@pytest.mark.skipif(np.longdouble == np.float64, reason="long doubles are doubles here")
+def test_labels_in_extended_precision_are_the_floats_that_equal_them(tmp_path):
+    X = RNG.normal(size=(30, 2))
+    y = (np.arange(30) % 3).astype(np.longdouble)
+    loss = mf.SoftmaxLoss(X, y).loss(np.ones(6))
+    assert loss == mf.SoftmaxLoss(X, y.astype(int)).loss(np.ones(6))
+    for labels in (y % 2, list(y % 2)):
+        fits = mf.fit_many(X, labels, l2=0.1)
+        assert fits.classes == [0.0, 1.0] and set(map(type, fits.classes)) == {float}
+    fits.model().save(tmp_path / "model.json")
+    assert mf.load_model(tmp_path / "model.json").classes == (0.0, 1.0)
+    near = np.where(y == 1, np.longdouble(1) + np.finfo(np.longdouble).eps, 1)
+    greater = mf.fit_many(X, near, l2=0.1).classes[1]
+    assert greater > 1  # as no float that equals it
+
+
 def test_merged_rows_keep_the_labels_as_they_were():
     rows = np.array([[1.0], [1.0], [2.0]])
     for y in (["no", "no", "yes"], [True, True, False], np.array([3, 3, 5], "u1")):
