@@ -1,9 +1,11 @@
 """Checkpoints and results: killed at any time, cut and changed at every byte, mutated at random.
 
 What is read from such a file is the right result, or is refused by an error that names the file in
-one sentence; nothing that was acknowledged is lost.
+one sentence; nothing that was acknowledged is lost. A file of a model is text without a sum of its
+own: a changed digit is another model, which must be whole.
 """
 
+import argparse
 import os
 import random
 import shutil
@@ -19,7 +21,6 @@ from metaopt_fast.evolution import run as evolution_run
 from metaopt_fast.search import random_search as search
 from metaopt_fast.search import shards
 
-KILLS, MUTANTS = 200, 10_000
 LIMIT = 20  # seconds of a single load
 N_CANDIDATES, GENERATIONS = 2_000_000, 4000
 
@@ -95,9 +96,9 @@ def kill_one(run, path, delay, later):
     return [int.from_bytes(told[k : k + 8], "little") for k in range(0, len(told) - 7, 8)]
 
 
-def kills(report, folder, run, rng):
+def kills(report, folder, run, rng, n_kills):
     path, safe, lives, lost = os.path.join(folder, "killed"), 0, 0, 0
-    for kill in range(KILLS):
+    for kill in range(n_kills):
         told = kill_one(run, path, rng.uniform(0.0, 0.05), later=kill % 2)
         lives += bool(told)
         # The first word of a life is of what the one before left, and of one step more.
@@ -108,8 +109,8 @@ def kills(report, folder, run, rng):
     lost += bool(restored) and restored[0] < safe
     right = bits(result) == bits(run(None))
     report.line(
-        f"{KILLS} kills of {run.__name__}",
-        right and not lost and lives >= KILLS / 2,
+        f"{n_kills} kills of {run.__name__}",
+        right and not lost and lives >= n_kills / 2,
         f"{lives} lives that acknowledged something, {safe:,} candidates safe, {lost} times less "
         f"than that, the result is {'right' if right else 'WRONG'}",
     )
@@ -151,11 +152,14 @@ class Kind:
         with open(self.path, "wb") as file:
             file.write(content)
 
+    def is_right(self, content):
+        return self.loaded(content) in self.wanted
+
     def outcome(self, content):
         """Load a content; return "right", "refused", or what went wrong."""
         signal.alarm(LIMIT)
         try:
-            return "right" if self.loaded(content) in self.wanted else "wrong result"
+            return "right" if self.is_right(content) else "wrong result"
         except self.errors as error:
             text = str(error)
             whole = self.name in text and "\n" not in text and text.endswith(".")
@@ -166,6 +170,14 @@ class Kind:
             return repr(error)
         finally:
             signal.alarm(0)
+
+
+class ModelKind(Kind):
+    """A model's file: whatever is read can be kept and read again, and decides as it says."""
+
+    def is_right(self, content):
+        text = self.loaded(content).to_json()
+        return self.loaded(text.encode()).to_json() == text
 
 
 def kinds(folder):
@@ -206,7 +218,24 @@ def kinds(folder):
         ),
         Kind(folder, "result.npz", saved, loaded, ValueError),
         Kind(folder, "evolved.npz", saved_evolution, loaded_evolution, ValueError),
+        *(
+            ModelKind(folder, f"{name}.json", save, mf.load_model, ValueError)
+            for name, save in MODELS.items()
+        ),
     ]
+
+
+NETWORK = mf.NetworkLoss(X, Y, n_hidden=2, n_threads=1)
+MODELS = {
+    "linear": lambda path, seed: random_search(None, 1000, seed).model().save(path),
+    "classes": lambda path, seed: (
+        mf.fit_many(X, Y + 2 * (X[:, 0] > seed / 9), l2=0.1, n_threads=1).model().save(path)
+    ),
+    "network": lambda path, seed: (
+        mf.random_search(NETWORK, NETWORK.starts(), 50, seed=seed).model().save(path)
+    ),
+    "tree": lambda path, seed: mf.best_tree(X + seed, Y, depth=2, n_threads=1).model().save(path),
+}
 
 
 def tally(report, check, outcomes, allowed=("right", "refused")):
@@ -215,14 +244,14 @@ def tally(report, check, outcomes, allowed=("right", "refused")):
     report.line(f"{len(outcomes)} {check}", set(outcomes) <= set(allowed), figure)
 
 
-def cuts(kind):
-    return [kind.outcome(kind.whole[:length]) for length in range(len(kind.whole))]
+def cuts(kind, every):
+    return [kind.outcome(kind.whole[:length]) for length in range(0, len(kind.whole), every)]
 
 
-def changes(kind):
-    """Every byte inverted, one at a time."""
+def changes(kind, every):
+    """Bytes inverted, one at a time."""
     outcomes = []
-    for place in range(len(kind.whole)):
+    for place in range(0, len(kind.whole), every):
         content = bytearray(kind.whole)
         content[place] ^= 0xFF
         outcomes.append(kind.outcome(content))
@@ -263,8 +292,8 @@ def mutant(kind, everything, rng):
     return bytes(content)
 
 
-def mutants(kind, everything, rng):
-    return [kind.outcome(mutant(kind, everything, rng)) for _ in range(MUTANTS)]
+def mutants(kind, everything, rng, count):
+    return [kind.outcome(mutant(kind, everything, rng)) for _ in range(count)]
 
 
 # ------------------------------------------------------------------------------------- full disks
@@ -304,12 +333,17 @@ def full_disks(report, folder, run, wanted, largest):
 
 
 def main(folder):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=200, help="of each kind of run")
+    parser.add_argument("--mutants", type=int, default=10_000, help="of each kind of file")
+    parser.add_argument("--every", type=int, default=1, help="cut and change one byte in so many")
+    options = parser.parse_args()
     report, rng = Report(), random.Random(0)
     signal.signal(signal.SIGALRM, hang)
     shards.LARGEST_SHARD = 256  # many of them in little time
     for run in (random_search, enumerate_search, evolve):
         os.mkdir(place := os.path.join(folder, run.__name__))
-        kills(report, place, run, rng)
+        kills(report, place, run, rng, options.kills)
 
     def short_search(path):
         return random_search(path, 20_000)
@@ -322,9 +356,9 @@ def main(folder):
     every = kinds(folder)
     contents = [kind.whole for kind in every]
     for kind in every:
-        tally(report, f"cuts of {kind.name}", cuts(kind))
-        tally(report, f"changed bytes of {kind.name}", changes(kind))
-        tally(report, f"mutants of {kind.name}", mutants(kind, contents, rng))
+        tally(report, f"cuts of {kind.name}", cuts(kind, options.every))
+        tally(report, f"changed bytes of {kind.name}", changes(kind, options.every))
+        tally(report, f"mutants of {kind.name}", mutants(kind, contents, rng, options.mutants))
     report.exit()
 
 

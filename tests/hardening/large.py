@@ -11,7 +11,8 @@ from checks import Report
 
 import metaopt_fast as mf
 from metaopt_fast import _kernels
-from metaopt_fast.data.packed import BLOCK_ROWS, PANEL_ROWS, aligned_zeros
+from metaopt_fast.data.packed import BLOCK_ROWS, PANEL_ROWS
+from metaopt_fast.data.storage import IN_MEMORY
 
 BEYOND = 2**31
 LN2 = math.log(2)
@@ -29,7 +30,7 @@ def near(found, wanted):
 
 def zero_rows(loss, n_blocks, n_params, last):
     """Full blocks of zeros but for the last one, whose rows are `last`."""
-    panels = aligned_zeros(n_blocks * BLOCK_ROWS * n_params * 8)
+    panels = IN_MEMORY.zeros(n_blocks * BLOCK_ROWS * n_params * 8)
     of_last = panels.view(np.float64)[-BLOCK_ROWS * n_params :]
     of_last.reshape(-1, n_params, PANEL_ROWS)[:] = last.reshape(-1, PANEL_ROWS, n_params).transpose(
         0, 2, 1
