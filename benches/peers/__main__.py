@@ -21,6 +21,7 @@ QUICK_SHAPES = [(1000, 10), (2000, 30)]
 PACKAGES = (
     *("numpy", "scipy", "scikit-learn", "numba", "jax", "torch", "optuna"),
     *("scikit-learn-intelex", "liblinear-official"),
+    *("adelie", "skglm", "celer", "statsmodels", "pystreed"),
 )
 # Seconds that a peer may take for an answer.
 PATIENCE = 240.0

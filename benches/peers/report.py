@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from benches.peers.rounds import LONG
 from benches.peers.singles import FITS
 from metaopt_fast.plots import PALETTE
 
@@ -21,6 +24,8 @@ OF_JOBS = "Whole jobs on breast_cancer (569 x 30), seconds"
 SCALES = {"losses": 1e9, "tunings": 1e3, "searches": 1e6, "singles": 1e3, "jobs": 1.0}
 # Runs that are this far apart are said to be.
 WIDE = 0.3
+# Jobs that a picture has in one column.
+FEW_JOBS = 5
 Row = dict[str, Any]
 
 
@@ -53,6 +58,8 @@ def cell(row: Row) -> str:
     value = figure(row)
     if value is None:
         return "not installed" if "missing" in row else f"failed: {row.get('failed')}"
+    if len(row["times"]) == 1:
+        return f"{value:.3g}, one run"
     return f"{value:.3g} ±{50 * spread(row):.0f} %"
 
 
@@ -79,8 +86,7 @@ def to_markdown(results: dict[str, Any], has_picture: bool) -> str:
     lines = [
         f"{about['date']}; {about['processor']}, {about['n_processors']} processors, "
         f"{about['isa']}; Python {about['python']}, metaopt_fast {about['metaopt_fast']}, "
-        f"{versions}. {results['rounds']} runs of about {results['seconds']:g} s by turns: their "
-        "median, and half their range."
+        f"{versions}. {runs_of(results)} by turns: their median, and half their range."
     ]
     if has_picture:
         lines += ["", "![Rows times models per nanosecond, of each peer](throughput.svg)"]
@@ -91,10 +97,19 @@ def to_markdown(results: dict[str, Any], has_picture: bool) -> str:
     for task, title in TITLES.items():
         lines += table(title, [r for r in rows if r["task"] == task and not r["neighbour"]])
     lines += table_of_jobs([r for r in rows if r["task"] == "jobs"])
+    lines += without_figure([r for r in rows if r["task"] == "jobs"])
     lines += beside_neighbour(rows)
     if results["scaling"] is not None:
         lines += growth(results["scaling"])
     return "\n".join(lines)
+
+
+def runs_of(results: dict[str, Any]) -> str:
+    """Return how often each peer ran, and for how long."""
+    n_rounds = results["rounds"]
+    if any(row["task"] == "jobs" for row in results["rows"]):
+        return f"{n_rounds} runs (one, if it took more than {LONG:g} s)"
+    return f"{n_rounds} runs of about {results['seconds']:g} s"
 
 
 def table(title: str, rows: list[Row]) -> list[str]:
@@ -129,13 +144,20 @@ def table_of_jobs(rows: list[Row]) -> list[str]:
     """Return a table with a line for each job and peer, and how many times as long each takes."""
     if not rows:
         return []
-    lines = ["", f"### {OF_JOBS}", "", "| job | by | seconds | times ours |"]
-    lines.append("| --- | --- | ---: | ---: |")
+    lines = ["", f"### {OF_JOBS}", "", "| job | by | seconds | times ours | result off ours by |"]
+    lines.append("| --- | --- | ---: | ---: | ---: |")
     for job, found in jobs_of(rows).items():
         ours = found[0][1]
         for who, value, row in found:
-            lines.append(f"| {job} | {who} | {cell(row)} | {value / ours:.1f} |")
+            error = f"{row['error']:.0e}" if row["error"] else "0"
+            lines.append(f"| {job} | {who} | {cell(row)} | {value / ours:.1f} | {error} |")
     return lines
+
+
+def without_figure(rows: list[Row]) -> list[str]:
+    """Return a line that names the peers of jobs which are not installed, or failed."""
+    named = [f"{row['peer']} ({cell(row)})" for row in rows if figure(row) is None]
+    return ["", f"Not measured: {'; '.join(named)}."] if named else []
 
 
 def setting(row: Row) -> tuple[int, int, str, int]:
@@ -263,10 +285,18 @@ def plot_jobs(results: dict[str, Any], path: Path) -> None:
     if not jobs:
         return
     matplotlib.rcParams["svg.hashsalt"] = "seconds"
-    heights = [len(found) + 0.8 for found in jobs.values()]
-    image = Figure(figsize=(6.6, 0.36 * sum(heights) + 0.4), layout="constrained")
-    panels = image.subplots(len(jobs), 1, gridspec_kw={"height_ratios": heights}, squeeze=False)
-    for ax, (job, found) in zip(panels[:, 0], jobs.items(), strict=True):
+    # More than a few stand in two columns, as high as each other but for a job.
+    heights = np.array([len(found) + 0.8 for found in jobs.values()])
+    column = (np.cumsum(heights) > (heights.sum() + heights.max()) / 2) & (len(jobs) > FEW_JOBS)
+    columns = [heights[column == k] for k in range(1 + column.any())]
+    tallest = max(one.sum() for one in columns)
+    image = Figure(figsize=(6.6 * len(columns), 0.36 * tallest + 0.4), layout="constrained")
+    panels = []
+    for part, some in zip(
+        image.subfigures(1, len(columns), squeeze=False)[0], columns, strict=True
+    ):
+        panels += part.subplots(len(some), 1, height_ratios=some, squeeze=False)[:, 0].tolist()
+    for ax, (job, found) in zip(panels, jobs.items(), strict=True):
         names, values = [who for who, _, _ in found], [value for _, value, _ in found]
         # Blue and grey: told apart by everybody, and in print.
         ax.barh(names, values, color=[PALETTE[0], *["#999999"] * (len(found) - 1)], height=0.7)

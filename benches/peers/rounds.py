@@ -22,6 +22,8 @@ POOLS = (
 )
 # Between turns: the threads of some runtimes spin for 200 ms before they fall asleep.
 PAUSE = 0.3
+# Seconds of a run after which its peer has no other: rounds are for what is short.
+LONG = 8.0
 
 Row = dict[str, Any]
 
@@ -137,7 +139,7 @@ def measure(
 def _take_turns(ready: list[tuple[Peer, Row]], n_rounds: int) -> None:
     for _ in range(n_rounds):
         for peer, row in ready:
-            if "failed" in row:
+            if "failed" in row or max(row["times"], default=0.0) > LONG:
                 continue
             time.sleep(PAUSE)
             answer = peer.ask(order="run")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # benches is no package that is installed
 
-from benches.peers import jobs, losses, report, searches, singles, tunings  # noqa: E402
+from benches.peers import jobs, losses, report, rounds, searches, singles, tunings  # noqa: E402
 from benches.peers.setting import Prepared, Setting, WrongResultError, check  # noqa: E402
 
 SMALL = Setting(300, 8, "float64", 1, 0.001)
@@ -19,6 +20,9 @@ SMALL = Setting(300, 8, "float64", 1, 0.001)
 LOSSES = ["metaopt_fast", "NumPy, tuned", "NumPy, logaddexp", "scikit-learn's loss in a loop"]
 TUNINGS = [name for name in tunings.PEERS if "intelex" not in name and "LIBLINEAR" not in name]
 SINGLES = [name for name in singles.PEERS if "intelex" not in name]
+# What tests do not install: `python -m benches.peers --jobs --quick` checks it where it is.
+OTHERS = ("saga", "adelie", "skglm", "celer", "statsmodels", "torch", "STreeD")
+JOBS = [name for name in jobs.PEERS if not any(word in name for word in OTHERS)]
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -42,7 +46,7 @@ def test_one_model_of_a_peer_is_the_references(name):
     check(singles.prepare(name, SMALL))
 
 
-@pytest.mark.parametrize("name", [name for name in jobs.PEERS if "saga" not in name])
+@pytest.mark.parametrize("name", JOBS)
 def test_a_job_of_a_peer_has_the_scores_of_ours(name):
     check(jobs.prepare(name, SMALL))
 
@@ -107,12 +111,46 @@ def test_ratios_of_losses_and_of_fits_are_apart():
 def test_a_job_is_told_by_its_seconds_and_how_many_times_ours_they_are():
     shape = {"task": "jobs", "shape": [10, 2], "dtype": "float64", "n_threads": 1}
     times = {"a: metaopt_fast": 0.5, "a: other": 4.0, "b: metaopt_fast": 1.0, "b: slow": 30.0}
-    rows = [{**shape, "peer": name, "count": 1, "times": [one]} for name, one in times.items()]
+    shape |= {"count": 1, "error": 0.0}
+    rows = [{**shape, "peer": name, "times": [one]} for name, one in times.items()]
+    rows[-1] |= {"times": [30.0, 30.0], "error": 0.00123}
     rows.append({**shape, "peer": "b: gone", "count": 1, "times": [], "missing": "b"})
     table = report.table_of_jobs(rows)
-    assert "| a | other | 4 ±0 % | 8.0 |" in table
-    assert "| b | slow | 30 ±0 % | 30.0 |" in table
+    assert "| a | other | 4, one run | 8.0 | 0 |" in table
+    assert "| b | slow | 30 ±0 % | 30.0 | 1e-03 |" in table
     assert not any("gone" in line for line in table)
+    assert report.without_figure(rows)[-1] == "Not measured: b: gone (not installed)."
+    assert report.without_figure(rows[:-1]) == []
+
+
+def test_a_peer_whose_run_is_long_has_no_other_one():
+    class Timed:
+        def __init__(self, seconds):
+            self.seconds, self.n_runs = seconds, 0
+
+        def ask(self, order):
+            self.n_runs += 1
+            return {"seconds": self.seconds}
+
+    ready = [(Timed(0.1), {"times": []}), (Timed(rounds.LONG + 1), {"times": []})]
+    rounds._take_turns(ready, 3)
+    assert [peer.n_runs for peer, _ in ready] == [3, 1]
+
+
+def test_a_picture_of_many_jobs_has_two_columns(tmp_path):
+    shape = {"task": "jobs", "shape": [10, 2], "dtype": "float64", "n_threads": 1, "count": 1}
+    rows = [
+        {**shape, "peer": f"job {k}: {who}", "times": [1.0, 1.0]}
+        for k in range(7)
+        for who in ("metaopt_fast", "other")
+    ]
+    widths = []
+    for some in (rows[:10], rows):
+        report.plot_jobs({"rows": some}, tmp_path / "seconds.svg")
+        drawn = (tmp_path / "seconds.svg").read_text()
+        widths.append(float(re.search(r'width="([\d.]+)pt"', drawn)[1]))
+        assert all(f"<!-- {row['peer'].partition(':')[0]} -->" in drawn for row in some)
+    assert widths[1] == 2 * widths[0]
 
 
 def test_a_picture_of_jobs_marks_runs_that_are_far_apart(tmp_path):
