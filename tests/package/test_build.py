@@ -49,9 +49,10 @@ def copy_source(copy):
     return copy
 
 
-@pytest.fixture
-def source(tmp_path):
-    return copy_source(tmp_path / "source")
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A folder of what a build reads, in which Cython translates once: it is not what differs."""
+    return copy_source(tmp_path_factory.mktemp("build") / "source")
 
 
 def build(source, **environment):
@@ -102,9 +103,8 @@ def test_without_openmp_the_build_names_the_fixes_and_the_way_without(source, tm
 
 
 @pytest.fixture(scope="module")
-def built_without_openmp(tmp_path_factory):
+def built_without_openmp(source):
     """A folder with lib, what was built, and temp, its objects."""
-    source = copy_source(tmp_path_factory.mktemp("build") / "source")
     run = build(source, METAOPT_FAST_OPENMP="0")
     assert run.returncode == 0, run.stderr
     return source
