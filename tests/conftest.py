@@ -10,6 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+# A thread that waits for its team sleeps. Tests ask for more threads than there are processors, and
+# others may run beside them: one that tries again and again would keep a processor from the thread
+# that it waits for. OpenMP reads this once, when the compiled module is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 from metaopt_fast import _kernels
 from metaopt_fast.search import shards
 

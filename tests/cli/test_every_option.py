@@ -32,7 +32,6 @@ VALID = {
     "info": [],
     "bench": ["--seconds", "0.01", "--threads", "1"],
 }
-RATES = kernel_rates.measure(0.01, 1)
 # Jobs of any length may be asked for; and where there is no memory for as many threads (a test has
 # little), OpenMP's runtime ends the process.
 LONG = {
@@ -92,10 +91,10 @@ def test_every_command_has_a_valid_call():
 @pytest.mark.long
 @pytest.mark.parametrize(("command", "option"), options())
 def test_a_wrong_value_of_an_option_is_a_line(
-    capsys, command, option, tmp_path, monkeypatch, given_files
+    capsys, command, option, tmp_path, monkeypatch, given_files, rates
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(kernel_rates, "measure", lambda *_: RATES)  # which takes its time
+    monkeypatch.setattr(kernel_rates, "measure", lambda *_: rates)  # which takes its time
     faults = []
     for value in WRONG:
         if value in LONG.get(option, ()):
@@ -106,6 +105,11 @@ def test_a_wrong_value_of_an_option_is_a_line(
         if fault is not None:
             faults.append(f"{option}={value[:40]!r}: {fault}")
     assert not faults, "\n".join([f"{command} at fault:", *faults])
+
+
+@pytest.fixture(scope="module")
+def rates():
+    return kernel_rates.measure(0.01, 1)
 
 
 @pytest.fixture(scope="module")
