@@ -197,11 +197,15 @@ def bca_ends(
     thetas: Float64Array, theta: Float64Array, left_out: Float64Array, levels: Float64Array
 ) -> Float64Array:
     """Return the ends of intervals that are corrected for bias and acceleration, shape
-    (2, n_params): as `scipy.stats.bootstrap` does."""
+    (2, n_params): as `scipy.stats.bootstrap` does. Where all thetas are on one side of a model's,
+    half of one counts as on the other, for the bias would be infinite."""
     below = (thetas < theta).mean(axis=0) + (thetas <= theta).mean(axis=0)
-    bias = normal_quantile(below / 2)
+    half = 0.5 / len(thetas)
+    bias = normal_quantile(np.clip(below / 2, half, 1 - half))
     n = len(left_out)
     influence = (n - 1) * (left_out.mean(axis=0) - left_out)
+    # In a unit of which cubes neither overflow nor underflow; a power of two changes no digit.
+    influence = np.ldexp(influence, -np.frexp(np.abs(influence).max(axis=0))[1])
     squares = np.square(influence).sum(axis=0) / (n * n)
     cubes = (np.square(influence) * influence).sum(axis=0) / (n * n * n)
     spread = squares * np.sqrt(squares)

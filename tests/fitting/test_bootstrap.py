@@ -177,6 +177,21 @@ def test_a_jackknife_is_one_fit_without_each_row():
         assert fits.theta[k] == pytest.approx(one.theta[0], abs=1e-6)
 
 
+def test_bca_intervals_are_finite_where_all_thetas_are_on_one_side():
+    rng = np.random.default_rng(3)
+    thetas, left_out = rng.normal(size=(20, 2)), rng.normal(size=(9, 2)) ** 3
+    levels = np.array([0.025, 0.975])
+    for theta in ([9.0, -9.0], [9.0, 0.0]):
+        low, high = bca_ends(thetas, np.array(theta), left_out, levels)
+        assert (thetas.min(axis=0) <= low).all()
+        assert (low <= high).all()
+        assert (high <= thetas.max(axis=0)).all()
+        # Nor does the size of the numbers matter, up to the ends of what doubles hold.
+        for unit in (2.0**-700, 2.0**700):
+            scaled = bca_ends(unit * thetas, unit * np.array(theta), unit * left_out, levels)
+            np.testing.assert_array_equal(scaled, [unit * low, unit * high])
+
+
 def test_corrected_intervals_are_scipys():
     rng = np.random.default_rng(3)
     sample = rng.exponential(size=30)

@@ -40,7 +40,7 @@ def rows(data):
         return tuple(mf.standardize(X, weights))[:3]
     if way == 1:
         return mf.merge_duplicates(X, y, weights)[2]
-    more = array(data, data.ConsumeIntInRange(0, 4), len(np.atleast_2d(X)[0]))
+    more = array(data, data.ConsumeIntInRange(0, 4), np.atleast_2d(X).shape[-1])
     batches = [(X, y), (more, labels(data, len(more)))]
     return mf.collect_batches(batches).X
 

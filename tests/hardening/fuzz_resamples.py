@@ -95,7 +95,7 @@ def priors(data):
 def worths(data):
     X, y, options = problem(data)
     options.pop("sample_weight", None)
-    d = len(np.atleast_2d(X)[0])
+    d = np.atleast_2d(X).shape[-1]
     n = data.ConsumeIntInRange(1, 5)
     judges = array(data, n, d), labels(data, n)
     asked = {"method": data.PickValueInList(["banzhaf", "shapley", "loo"]), "l2": number(data)}
