@@ -40,9 +40,9 @@ def rows(data):
         return tuple(mf.standardize(X, weights))[:3]
     if way == 1:
         return mf.merge_duplicates(X, y, weights)[2]
-    more = array(data, data.ConsumeIntInRange(0, 4), np.atleast_2d(X).shape[-1])
-    batches = [(X, y), (more, labels(data, len(more)))]
-    return mf.collect_batches(batches).X
+    n = data.ConsumeIntInRange(0, 4)
+    batches = [(X, y), (array(data, n, np.atleast_2d(X).shape[-1]), labels(data, n))]
+    return mf.collect_batches(batches).sample_weight
 
 
 ENTRIES = [losses, confusion, areas, rows]

@@ -8,14 +8,18 @@ all (hours).
 """
 
 import collections
+import contextlib
+import difflib
+import importlib
 import os
 import random
 import re
+import resource
 import shutil
-import sqlite3
-import subprocess
+import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from checks import EXTRA, needs, path_of_tests
@@ -236,8 +240,11 @@ MODULES = sorted(
     if path.stem not in LEFT_OUT and path.parent.name != "reference"
 )
 # Of `|`: nearly all are annotations.
-NO_CODE = "core/ReplaceBinaryOperator_BitOr_%"
-SECONDS = 240
+NO_CODE = "core/ReplaceBinaryOperator_BitOr_"
+# Of a processor's time, which a busy machine does not use up; and of any time.
+SECONDS, PATIENCE = 120, 1200
+NO_TESTS = 5  # what pytest ends with where no test has the marks
+OPTIONS = ["-p", "no:cacheprovider", "--hypothesis-seed=0"]
 # Another number draws other mutants: after tests were written for those that had lived.
 SEED = 5
 
@@ -247,66 +254,117 @@ def tests_of(module):
     return [path_of_tests(name) for name in names]
 
 
-def outcome_of(test_outcome, output, passes):
-    """The outcome in a word: killed, lived, timeout, incompetent, or unsound, where the test that
-    failed does not pass without the mutant."""
-    if output == "timeout":
-        return output
-    outcome = str(test_outcome).rpartition(".")[2].lower().replace("survived", "lived")
-    failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", output or "", re.MULTILINE)
-    # Of a test with parameters, all: what names them may hold what pytest does not read again.
-    if outcome == "killed" and failed and not passes(failed[1].partition("[")[0]):
-        return "unsound"
-    return outcome
+class Tests:
+    """Runs tests in a copy of the repository, each time in a child of this process, which has
+    imported what takes longest.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The copy.
+    """
+
+    def __init__(self, folder):
+        self.folder, self.output = folder, folder / "mutation.txt"
+        self.sound = {}  # whether a test passes without a mutant
+        for name in ("hypothesis", "mpmath", "pandas", "pytest", "scipy.stats", "sklearn.svm"):
+            importlib.import_module(name)
+
+    def run(self, tests, marks):
+        """Return what pytest ends with, None where it runs out of time; and what it prints."""
+        if (child := os.fork()) == 0:
+            self.become(["-x", "-q", "-o", "addopts=", "-m", marks, *OPTIONS, *tests])
+        ends = time.monotonic() + PATIENCE
+        while not (ended := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < ends:
+            time.sleep(0.05)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)  # what it has started, too
+        if not ended[0]:
+            ended = os.waitpid(child, 0)
+        code = os.waitstatus_to_exitcode(ended[1])
+        out_of_time = code in (-signal.SIGXCPU, -signal.SIGKILL)
+        return None if out_of_time else code, self.output.read_text(errors="replace")
+
+    def become(self, arguments):
+        """Be pytest, in the copy, and end."""
+        try:
+            os.setpgid(0, 0)
+            os.chdir(self.folder)
+            resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 5))
+            with open(self.output, "w", encoding="utf-8") as file:
+                os.dup2(file.fileno(), 1)
+                os.dup2(file.fileno(), 2)
+            # No bytecode: by its size and the second of its change, a file may be its mutant.
+            sys.dont_write_bytecode = True
+            os.environ |= {"PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"}
+            sys.path[:0] = [str(self.folder)]
+            code = importlib.import_module("pytest").main(arguments)
+            sys.stdout.flush()
+            os._exit(code)
+        finally:
+            os._exit(99)
+
+    def outcome(self, tests):
+        """The outcome in a word: killed, lived or timeout; and what pytest prints. The longest are
+        run last."""
+        for marks in ("not long", "long"):
+            code, output = self.run(tests, marks)
+            if code is None:
+                return "timeout", output
+            if code not in (0, NO_TESTS):
+                return "killed", output
+        return "lived", ""
+
+    def passes(self, output):
+        """Whether the test that has failed passes, now that there is no mutant."""
+        failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", output, re.MULTILINE)
+        if not failed:
+            return True  # the process ended, or the package could not be imported
+        # Of a test with parameters, all: their names may hold what pytest does not read again.
+        test = failed[1].partition("[")[0]
+        if test not in self.sound:
+            self.sound[test] = self.run([test], "")[0] == 0
+        return self.sound[test]
 
 
-def mutants(folder, module, count, passed):
+def drawn(source, module, count):
+    """Return so many mutants of a module's source, drawn by its name: operator, line, source."""
+    from cosmic_ray.ast import ast_nodes, get_ast
+    from cosmic_ray.mutating import mutate_code
+    from cosmic_ray.plugins import get_operator, operator_names
+
+    found = []
+    tree = get_ast(source)
+    for name in sorted(operator_names()):
+        kind = get_operator(name)
+        if name.startswith(NO_CODE) or kind.arguments():
+            continue
+        places = [
+            start[0] for node in ast_nodes(tree) for start, _ in kind().mutation_positions(node)
+        ]
+        found += [(name, line, number) for number, line in enumerate(places)]
+    chosen = random.Random(f"{SEED} {module}").sample(found, min(count, len(found)))
+    return [
+        (name, line, mutate_code(source, get_operator(name)(), number))
+        for name, line, number in sorted(chosen)
+    ]
+
+
+def mutants(tests, module, count):
     """Draw mutants of a module and test them; return operator, line, outcome and diff of each."""
-    session, config = folder / "session.sqlite", folder / "cosmic-ray.toml"
-    # Without the options of pyproject.toml, which leave out the longest tests.
-    options = "-x -q -o addopts= -p no:cacheprovider --hypothesis-seed=0"
-    command = f"{sys.executable} -m pytest {options}"
-    run = {"cwd": folder, "env": {**os.environ, "PYTHONPATH": str(folder)}}
-
-    def passes(test):
-        """Whether a test passes without a mutant, as `passed` remembers."""
-        if test not in passed:
-            asked = [*command.split(), test]
-            passed[test] = subprocess.run(asked, **run, capture_output=True, check=False)
-        return passed[test].returncode == 0
-
-    config.write_text(
-        "[cosmic-ray]\n"
-        f'module-path = "metaopt_fast/{module}.py"\n'
-        f"timeout = {SECONDS}.0\n"
-        "excluded-modules = []\n"
-        f'test-command = "{command} {" ".join(tests_of(module))}"\n'
-        '[cosmic-ray.distributor]\nname = "local"\n'
-    )
-    session.unlink(missing_ok=True)
-    subprocess.run(["cosmic-ray", "init", config, session], **run, check=True)
-    with sqlite3.connect(session) as database:
-        found = database.execute(
-            "SELECT job_id FROM mutation_specs WHERE operator_name NOT LIKE ? ORDER BY "
-            "start_pos_row, start_pos_col, operator_name, occurrence, job_id",
-            [NO_CODE],
-        ).fetchall()
-        # The identifiers are random, their order is not.
-        kept = {
-            job
-            for (job,) in random.Random(f"{SEED} {module}").sample(found, min(count, len(found)))
-        }
-        for table in ("mutation_specs", "work_items"):
-            for (job,) in database.execute(f"SELECT job_id FROM {table}").fetchall():
-                if job not in kept:
-                    database.execute(f"DELETE FROM {table} WHERE job_id = ?", [job])
-    subprocess.run(["cosmic-ray", "exec", config, session], **run, check=True)
-    with sqlite3.connect(session) as database:
-        rows = database.execute(
-            "SELECT operator_name, start_pos_row, diff, test_outcome, output FROM mutation_specs "
-            "JOIN work_results USING (job_id) ORDER BY start_pos_row"
-        ).fetchall()
-    return [(name, row, outcome_of(*outcome, passes), diff) for name, row, diff, *outcome in rows]
+    path = tests.folder / f"metaopt_fast/{module}.py"
+    source, results = path.read_text(), []
+    for name, line, mutant in drawn(source, module, count):
+        path.write_text(mutant)
+        try:
+            outcome, output = tests.outcome(tests_of(module))
+        finally:
+            path.write_text(source)
+        if outcome == "killed" and not tests.passes(output):
+            outcome = "unsound"
+        lines = difflib.unified_diff(source.splitlines(), mutant.splitlines(), lineterm="", n=2)
+        results.append((name, line, outcome, "\n".join(lines)))
+    return results
 
 
 def main():
@@ -315,13 +373,14 @@ def main():
     needs(EXTRA, packages=["cosmic_ray"])
     count = int(sys.argv[1])
     modules = sys.argv[2:] or MODULES
-    counts, passed = collections.Counter(), {}
+    counts = collections.Counter()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "copy")
         ignored = shutil.ignore_patterns(".git", "__pycache__", ".venv", "build")
         shutil.copytree(ROOT, folder, ignore=ignored)
+        tests = Tests(folder)
         for module in modules:
-            found = mutants(folder, module, count, passed)
+            found = mutants(tests, module, count)
             counts.update(outcome for _, _, outcome, _ in found)
             print(
                 f"{module:32}{sum(m[2] == 'killed' for m in found):4} of {len(found)}", flush=True
