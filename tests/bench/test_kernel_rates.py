@@ -24,6 +24,12 @@ def rates():
     return kernel_rates.measure(0.5, n_threads=2)
 
 
+@pytest.fixture
+def measured_before(monkeypatch, rates):
+    """The command has these rates in place of its own, which take seconds."""
+    monkeypatch.setattr(kernel_rates, "measure", lambda *_: rates)
+
+
 @pytest.mark.long
 def test_every_kernel_is_measured_on_one_thread_and_on_all(rates):
     assert {rate.kernel for rate in rates.rates} == KERNELS
@@ -184,7 +190,7 @@ def test_figures_have_three_digits_and_a_prefix():
     assert [roofline._short(value) for value in values] == wanted
 
 
-@pytest.mark.long
+@pytest.mark.usefixtures("measured_before")
 def test_the_table_alone_is_enough(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.main(ONE_THREAD) == 0
@@ -219,6 +225,7 @@ def test_a_file_that_exists_is_kept_without_force(tmp_path, capsys, option):
     assert path.read_text() == "mine"
 
 
+@pytest.mark.usefixtures("measured_before")
 def test_force_replaces_a_file(tmp_path, capsys):
     path = tmp_path / "rates.json"
     path.write_text("mine")
