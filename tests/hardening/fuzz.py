@@ -6,9 +6,9 @@ numbers and an error that is no sentence of ours all end it, and leave the input
 groups (objectives, fits, networks, searches, resamples, files) or of entries (losses, text) among
 the arguments choose these alone.
 
-With the compiled module under AddressSanitizer, so that its branches guide the fuzzer, too (clang 19
-and atheris 3.0 fit each other): `F="-fsanitize=address,fuzzer-no-link" METAOPT_FAST_OPENMP=0
-CC=clang-19 CXX=clang++-19 CFLAGS=$F CXXFLAGS=$F LDFLAGS=$F python setup.py build_ext --inplace`, and
+With the compiled module under AddressSanitizer, so that its branches guide the fuzzer, too (clang
+19 and atheris 3.0 fit): `F="-fsanitize=address,fuzzer-no-link" METAOPT_FAST_OPENMP=0 CC=clang-19
+CXX=clang++-19 CFLAGS=$F CXXFLAGS=$F LDFLAGS=$F python setup.py build_ext --inplace`, and
 `asan_with_fuzzer.so` of atheris in LD_PRELOAD, with
 ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1.
 """
