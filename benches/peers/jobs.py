@@ -50,9 +50,9 @@ JOBS: dict[str, dict[str, Peer]] = {
         OURS: (inference.errors_by_us, 0.0),
         "LogisticRegression, joblib": (inference.errors_by_loop, 0.05),
         # Other resamples.
-        "scipy.stats.bootstrap, joblib": (inference.errors_by_scipy, 0.5),
+        "scipy.stats.bootstrap, joblib": (inference.errors_by_scipy, 0.3),
     },
-    "bootstrap of 1,000 resamples, 5 features, no penalty": {
+    "1,000 resamples, 5 features, no penalty": {
         OURS: (inference.errors_by_us_without_penalty, 0.0),
         "statsmodels' Logit, joblib": (inference.errors_by_statsmodels, 1e-4),
     },
@@ -63,7 +63,7 @@ JOBS: dict[str, dict[str, Peer]] = {
     "network search, 24 candidates x 5 folds": {
         OURS: (networks_and_trees.search_by_us, 0.0),
         # Other candidates, and networks that start elsewhere.
-        "RandomizedSearchCV of MLPClassifier": (networks_and_trees.search_by_scikit_learn, 0.05),
+        "search of MLPClassifier": (networks_and_trees.search_by_scikit_learn, 0.05),
     },
     "256 networks, 50 steps of Adam": {
         OURS: (networks_and_trees.descents_by_us, 0.0),

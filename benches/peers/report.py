@@ -24,6 +24,8 @@ OF_JOBS = "Whole jobs on breast_cancer (569 x 30), seconds"
 SCALES = {"losses": 1e9, "tunings": 1e3, "searches": 1e6, "singles": 1e3, "jobs": 1.0}
 # Runs that are this far apart are said to be.
 WIDE = 0.3
+# Ratios below it have a digit more.
+FEW_TIMES = 10
 # Jobs that a picture has in one column.
 FEW_JOBS = 5
 Row = dict[str, Any]
@@ -303,7 +305,8 @@ def plot_jobs(results: dict[str, Any], path: Path) -> None:
         for k, (_, value, row) in enumerate(found):
             text = f" {value:.2g} s"
             text += f" ±{50 * spread(row):.0f} %" * (spread(row) > WIDE)
-            text += f", {value / values[0]:,.0f} times" * (k > 0)
+            times = value / values[0]
+            text += f", {times:,.{int(times < FEW_TIMES)}f} times" * (k > 0)
             ax.text(value, k, text, va="center", fontsize="small")
         ax.invert_yaxis()
         ax.set_title(job, loc="left", fontsize="medium")
