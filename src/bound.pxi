@@ -56,10 +56,12 @@ cdef class MomentBound:
         self.moments.less, self.moments.more = 1 - error, 1 + error
         self.moments.curve = curve
 
-    def bounds(self, const double[:, ::1] thetas, float[::1] out):
-        """Write a lower bound of the mean loss, without the penalty, of each theta."""
+    def bounds(self, const double[:, ::1] thetas, float[::1] out, float limit=INFINITY):
+        """Write a lower bound of the mean loss, without the penalty, of each theta; infinity for a
+        tile of thetas that are all above the limit."""
         cdef const Kernels *kernels = table(0, True)
         cdef Py_ssize_t lanes = kernels.lanes, n = self.moments.n_params, first = 0, lane, j, count
+        cdef bint is_above
         cdef char *memory = <char *>malloc(ALIGNMENT + (n + 2) * lanes * sizeof(float))
         if memory == NULL:
             raise MemoryError
@@ -72,8 +74,8 @@ cdef class MomentBound:
                 for lane in range(count):
                     for j in range(n):
                         tile[j * lanes + lane] = <float>(thetas[first + lane, j] * self.factors[j])
-                kernels.moment_bounds(&self.moments, tile, lower, lower + lanes)
+                is_above = kernels.moment_bounds(&self.moments, tile, limit, lower, lower + lanes)
                 for lane in range(count):
-                    out[first + lane] = lower[lane]
+                    out[first + lane] = INFINITY if is_above else lower[lane]
                 first += lanes
         free(memory)

@@ -191,7 +191,8 @@ struct Kernels {
     void (*pointwise)(const void *z, ptrdiff_t count, void *loss, void *derivative);
 
     // See bound.hpp: of a tile of single precision.
-    void (*moment_bounds)(const Moments *, const float *thetas, float *lower, float *curvature);
+    int (*moment_bounds)(const Moments *, const float *thetas, float limit, float *lower,
+                         float *curvature);
 
     // See elementwise.hpp.
     Elementwise exp, expm1, log, log1p, log2;

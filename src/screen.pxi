@@ -42,17 +42,6 @@ cdef inline bint is_above(const Plan *plan, double mean, double added) noexcept 
     return mean * (1 - WIDE_ROUNDING) > plan.threshold
 
 
-cdef inline bint are_above(const Plan *plan, const float *means, Py_ssize_t lanes) noexcept nogil:
-    """Whether lower bounds keep all lanes of a tile from ranking, whatever their penalties are."""
-    # What is above the number of single precision next to a limit is above the limit.
-    cdef float limit = <float>(plan.threshold * (1 + 2 * WIDE_ROUNDING))
-    cdef Py_ssize_t lane
-    cdef int n_low = 0
-    for lane in range(lanes):
-        n_low += not means[lane] > limit
-    return n_low == 0
-
-
 cdef bint cannot_rank(const Plan *plan, double total, double error, double added,
                       double further) noexcept nogil:
     """Whether a candidate is above the threshold, by a part of its sum in single precision.
@@ -186,7 +175,7 @@ cdef void bound_by_moments(const Plan *plan, Workspace *work, Py_ssize_t point,
     for i in range(count):
         if i % lanes == 0:
             screen.kernels.moment_bounds(screen.points[point].moments,
-                                         work.narrow + i * (plan.n_params + 1),
+                                         work.narrow + i * (plan.n_params + 1), INFINITY,
                                          work.tile_bounds, work.tile_bounds + lanes)
         work.narrow_bounds[i] = work.tile_bounds[i % lanes]
     work.n_pairs += count * (plan.n_params + 1)
@@ -350,23 +339,21 @@ cdef void screen_tile(const Plan *plan, Workspace *work, Py_ssize_t first,
     """Draw a tile of candidates; those that may rank, as far as moments tell, wait."""
     cdef const Screen *screen = plan.screen
     cdef Py_ssize_t lanes = 2 * plan.lanes, lane, passed = 0
-    cdef double *losses = plan.losses + first
     cdef bint has_bound = screen.n_points > 0 and screen.points[0].block == 0
     draw_fresh(plan, work, first, count)
     if plan.l2 > 0:
         plan.kernels.penalties_below(work.fresh, plan.n_penalised, screen.halves, screen.doubts,
                                      work.fresh_penalties)
-    for lane in range(count):
-        losses[lane] = INFINITY
     if not has_bound and screen.has_rows and count == lanes and work.n_narrow % lanes == 0:
         wait_together(plan, work, first)
         return
     if has_bound:
-        screen.kernels.moment_bounds(screen.points[0].moments, work.fresh, work.fresh_bounds,
-                                     work.fresh_curvature)
         work.n_pairs += count * (plan.n_params + 1)
         work.tally.reached[0] += count
-        if are_above(plan, work.fresh_bounds, lanes):  # most tiles
+        # What is above the number of single precision next to a limit is above the limit.
+        if screen.kernels.moment_bounds(screen.points[0].moments, work.fresh,
+                                        <float>(plan.threshold * (1 + 2 * WIDE_ROUNDING)),
+                                        work.fresh_bounds, work.fresh_curvature):  # most tiles
             return
         for lane in range(count):
             passed += not is_above(plan, work.fresh_bounds[lane], work.fresh_penalties[lane])
@@ -377,13 +364,26 @@ cdef void screen_tile(const Plan *plan, Workspace *work, Py_ssize_t first,
         wait_narrow(plan, work, lane, first + lane)
 
 
+cdef void fill_with_infinity(double *losses, Py_ssize_t count) noexcept nogil:
+    """Write infinity so many times: copies are faster than a loop that is compiled for size."""
+    cdef Py_ssize_t done = 1
+    if count > 0:
+        losses[0] = INFINITY
+    while done < count:
+        memcpy(losses + done, losses, min(done, count - done) * sizeof(double))
+        done *= 2
+
+
 cdef void screen_group(const Plan *plan, Py_ssize_t group, int thread) noexcept nogil:
     """Screen one group of tiles of single precision."""
     cdef Workspace *work = plan.workspaces + thread
     cdef Py_ssize_t lanes = 2 * plan.lanes, n_tiles = (plan.n_candidates + lanes - 1) // lanes
-    cdef Py_ssize_t tile
+    cdef Py_ssize_t tile, first, last
     group += plan.first_group
-    for tile in range(group * n_tiles // plan.n_groups, (group + 1) * n_tiles // plan.n_groups):
+    first, last = group * n_tiles // plan.n_groups, (group + 1) * n_tiles // plan.n_groups
+    fill_with_infinity(plan.losses + first * lanes,
+                       min(last * lanes, plan.n_candidates) - first * lanes)
+    for tile in range(first, last):
         screen_tile(plan, work, tile * lanes, min(lanes, plan.n_candidates - tile * lanes))
 
 

@@ -292,7 +292,8 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
         double (*exact_auc)(const Rows *, Py_ssize_t, const Rows *, Py_ssize_t, const void *,
                             void *) noexcept nogil
         void (*pointwise)(const void *, Py_ssize_t, void *, void *) noexcept nogil
-        void (*moment_bounds)(const Moments *, const float *, float *, float *) noexcept nogil
+        bint (*moment_bounds)(const Moments *, const float *, float, float *,
+                              float *) noexcept nogil
         Elementwise exp
         Elementwise expm1
         Elementwise log

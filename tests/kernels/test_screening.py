@@ -568,7 +568,9 @@ def test_a_draw_of_single_precision_is_as_near_as_it_says(seed, start, n_params,
     factors = np.ldexp(1.0, exponent + rng.integers(-3, 3, n_params))
     found, rare, wanted, doubts = narrow_draws(sampler, n_params, 300, seed, start, factors)
     assert (np.abs(found - wanted)[~rare] <= doubts).all()
-    assert rare.mean() < 0.05
+    # In a tile, of 48 at most, those are drawn again whose numbers have another upper half.
+    is_other = (start + np.arange(300)) % 2**32 < min(48, start)
+    assert rare[~is_other].mean() < 0.05
 
 
 def test_many_normal_numbers_are_within_half_of_their_bound():
@@ -661,8 +663,11 @@ def test_errors_of_the_radius_are_within_what_is_added_up():
     for low, high in itertools.pairwise(np.exp2(np.linspace(-15, -0.5, 400)).tolist()):
         u = iv.mpf([low, high])
         r = iv.sqrt(-2 * iv.log(u))
-        # ln m: 2 W of u, 0.35 (4 W) of what follows; the product with k; the sum.
-        log_error = W * (2 + 0.35 * 4 + 0.5 + (-iv.log(u)))
+        # ln m: 2 W of u, but of 1 - u and one more where that is less; 0.35 (4 W) of what follows;
+        # the product with k; the sum.
+        of_u = (2 * (1 - u) + 0.5) / u if high > 0.5 else iv.mpf(2)
+        assert of_u.b < 3.02
+        log_error = W * (of_u + 0.35 * 4 + 0.5 + (-iv.log(u)))
         error = log_error / r + W * r + cut / ((low - cut) * r)
         assert error.b <= 22 * W
         assert (error + r * 4 * W + r * W).b < 45 * W

@@ -56,9 +56,9 @@ class Problem:
         return moments.moments_of(self.objective._packed, "logistic", self.sampler, **options)
 
 
-def bounds(bound, thetas):
+def bounds(bound, thetas, limit=math.inf):
     out = np.empty(len(thetas), np.float32)
-    bound.bounds(np.ascontiguousarray(thetas, float), out)
+    bound.bounds(np.ascontiguousarray(thetas, float), out, limit)
     return out.astype(float)
 
 
@@ -306,6 +306,23 @@ def test_the_kernel_is_just_below_its_formula_at_every_size(curve, dispersion):
     assert (found >= exact - 2.1e-6 * (root * x + 1) / k - 1e-6 * exact).all()
 
 
+@pytest.mark.parametrize("curve", ["away", "even"])
+@pytest.mark.parametrize("dispersion", [0.0, 3.0])
+def test_what_is_above_a_limit_without_exponentials_is_above_it(curve, dispersion):
+    one, k = of_one_parameter(curve, dispersion), 1.0 + dispersion
+    n_told = 0
+    for x in np.exp2(np.linspace(-20, 24, 500)).astype(np.float32).astype(float):
+        exact = float(exact_curve(curve, math.sqrt(k) * x) / k)
+        thetas = np.full((1, 1), x)  # the other lanes are 0, whose bound is 0
+        assert np.isfinite(bounds(one, thetas, exact)).all()
+        thetas = np.full((N_CANDIDATES, 1), x)
+        for limit in (exact * (1 + 1e-7), np.nextafter(np.float32(exact), np.float32(np.inf))):
+            assert np.isfinite(bounds(one, thetas, float(limit))).all()
+        n_told += int(np.isinf(bounds(one, thetas, 0.7 * exact)[:48]).all())
+    # All but those of which nothing is left when rounding is subtracted.
+    assert n_told > 300
+
+
 # ------------------------------------------------------------------------------ proofs by intervals
 
 # Ends beyond which the leading terms decide: below, series with their remainders; above, signs.
@@ -359,6 +376,22 @@ def test_at_0_the_curve_bends_down_ever_less():
     # Beyond, sinh x > x^2 as exp(x) / 2 - 1 > x^2 + 3 x holds at FAR, and grows faster from there.
     far = iv.mpf(FAR)
     assert (iv.exp(far) / 2 - 1 - far * far - 3 * far).a > 0
+
+
+def test_the_curves_without_exponentials_are_below_these():
+    # The series of exp(-x) + x - 1 goes on with x^4 / 24 - x^5 / 120, that of log cosh y,
+    # y = x / 2, with y^6 / 45 - 17 y^8 / 2520: they alternate, and their terms fall.
+    x = iv.mpf([0, NEAR])
+    assert (iv.mpf(1) / 24 - x / 120).a > 0
+    assert (iv.mpf(1) / 45 - 17 * x * x / 4 / 2520).a > 0
+    for x in pieces():
+        e = iv.exp(-x)
+        assert (e + x - 1 - (x**2 / 2 - x**3 / 6)).a > 0
+        assert (x / 2 - iv.log(2) + iv.log(1 + e) - (x**2 / 8 - x**4 / 192)).a > 0
+    # Beyond, these are negative. What else is left out is exp(-x) and log(1 + exp(-x)).
+    far = iv.mpf(FAR)
+    assert (iv.mpf(1) / 2 - far / 6).b < 0
+    assert (iv.mpf(1) / 8 - far**2 / 192).b < 0
 
 
 def test_the_parabola_through_two_moments_is_below_both_curves():
