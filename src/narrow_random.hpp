@@ -175,14 +175,14 @@ inline int draw_narrow(const NarrowSampler *sampler, uint64_t start, float *tile
     constexpr int N = NARROW_VECTORS, W = lanes_of<f32v>, L = LANES<float>, ALL = L / W;
     static_assert(ALL % N == 0, "vectors fill a tile");
     const ptrdiff_t n_params = sampler->n_params;
-    float *tile0 = tile;
+    float *zeros = tile + n_params * L;
     const Keys keys(sampler->seed);
-    u32v places = {};
-    for (int l = 0; l < W; l++) places[l] = l / 4 * 4 + l % 2 * 2 + l / 2 % 2;
+    static constexpr unsigned int lanes[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    static constexpr unsigned int places[] = {0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15};
     BegunCandidates candidates[ALL];
     i32v nearest[ALL];
     for (int v = 0; v < ALL; v++) {
-        candidates[v] = BegunCandidates(places + (uint32_t)(start + v * W), keys);
+        candidates[v] = BegunCandidates(load<u32v>(places) + (uint32_t)(start + v * W), keys);
         nearest[v] = i32v{} + (int)(~0u >> 1);
     }
     for (ptrdiff_t j = 0; j < n_params; j += 2, tile += 2 * L) {
@@ -206,13 +206,18 @@ inline int draw_narrow(const NarrowSampler *sampler, uint64_t start, float *tile
                 }
         }
     }
-    unsigned int any = 0;
-    for (int l = 0; l < L; l++) {
-        rare[l] = nearest[l / W][l % W] < (int)RARE || (start + l) >> 32 != start >> 32;
-        tile0[n_params * L + l] = 0;
-        any |= rare[l];
+    u32v any = {};
+    for (int v = 0; v < ALL; v++) {
+        // Where the upper half is another one, the lower one has begun anew.
+        const u32v numbers = load<u32v>(lanes) + (uint32_t)(start + v * W);
+        const u32v found = (u32v)(nearest[v] < (int)RARE) | (u32v)(numbers < (uint32_t)start);
+        store(rare + v * W, found);
+        store(zeros + v * W, f32v{});
+        any |= found;
     }
-    return any != 0;
+    unsigned int one = 0;
+    for (int l = 0; l < W; l++) one |= any[l];
+    return one != 0;
 }
 
 }  // namespace metaopt::MF_ISA

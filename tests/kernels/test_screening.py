@@ -665,8 +665,11 @@ def test_errors_of_the_radius_are_within_what_is_added_up():
         r = iv.sqrt(-2 * iv.log(u))
         # ln m: 2 W of u, but of 1 - u and one more where that is less; 0.35 (4 W) of what follows;
         # the product with k; the sum.
-        of_u = (2 * (1 - u) + 0.5) / u if high > 0.5 else iv.mpf(2)
-        assert of_u.b < 3.02
+        of_u = iv.mpf(2)
+        if high > 0.5:
+            above = iv.mpf([max(low, 0.5), high])
+            of_u = (2 * (1 - above) + 0.5) / above
+            assert of_u.b < 3.001
         log_error = W * (of_u + 0.35 * 4 + 0.5 + (-iv.log(u)))
         error = log_error / r + W * r + cut / ((low - cut) * r)
         assert error.b <= 22 * W
