@@ -581,7 +581,14 @@ def test_many_normal_numbers_are_within_half_of_their_bound():
     assert 0.5 < rare.mean() / (25 * 2.0**-14) < 1.5
 
 
-WITHIN_DOUBTS = """
+# As many examples as here, and no deadline, which a busy machine would miss: the settings of this
+# process do not reach the other one.
+WITHIN_DOUBTS = f"""
+from hypothesis import settings
+settings.register_profile(
+    "here", deadline=None, derandomize=True, max_examples={settings.default.max_examples}
+)
+settings.load_profile("here")
 from test_screening import *
 for sampler in (mf.Normal(0.3, 2.0), mf.Uniform(-1, 3)):
     found, rare, wanted, doubts = narrow_draws(sampler, 7, 20_000)
