@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from metaopt_fast.files.errors import DAMAGED, damaged
+from metaopt_fast.files.recoded import Recoded
 from metaopt_fast.validation.text import shown
 
 # The first bytes of files that are compressed, and what packed them.
@@ -26,6 +27,14 @@ class Unpacked:
     def __init__(self, name: str, packer: str, file: IO[bytes]) -> None:
         self.packer = packer
         self._name, self._file = name, _opened(name, packer, file)
+
+    def peek(self, size: int) -> bytes:
+        """Return the bytes that come next, about so many, which are read again."""
+        return self._called(self._file.peek, size)
+
+    def recode(self) -> None:
+        """Read text in UTF-16 as bytes in UTF-8 from now on."""
+        self._file = Recoded(self._name, self._file)
 
     def readline(self, limit: int) -> bytes:
         """Return the bytes up to the end of a line, `limit` at most."""
@@ -66,7 +75,7 @@ def _zstd(name: str, file: IO[bytes]) -> Any:
     if sys.version_info >= (3, 14):
         from compression import zstd
 
-        return zstd.ZstdFile(file)
+        return io.BufferedReader(zstd.ZstdFile(file))
     try:
         import pyarrow
     except ImportError:

@@ -95,14 +95,17 @@ class Lines:
         self._bytes, self._fields = 0, 0
         self._ahead: list[list[str]] = []
         beginning = file.peek(8)[:8] if hasattr(file, "peek") else b""
+        source: IO[bytes] | Unpacked | Recoded = file
         if (packer := packer_of(beginning)) is not None:
-            self.packer = packer
+            self.packer, source = packer, (unpacked := Unpacked(path, packer, file))
+            beginning = unpacked.peek(8)
         # UTF-32 has the same mark, and a NUL behind it.
         self.is_recoded: bool = beginning.startswith(MARKS) and beginning[2:4] != b"\0\0"
-        if self.is_recoded:
-            self.blocks: Blocks = Blocks(Recoded(path, file))
-        else:
-            self.blocks = Blocks(Unpacked(path, packer, file) if packer else file)
+        if self.is_recoded and packer:
+            unpacked.recode()
+        elif self.is_recoded:
+            source = Recoded(path, file)
+        self.blocks: Blocks = Blocks(source)
 
     def _lines(self) -> Iterator[str]:
         while line := self.blocks.readline(LONGEST_LINE):

@@ -312,16 +312,24 @@ def test_utf_16_with_its_mark_is_read_as_such(encoding):
     assert table.X.tobytes() == plain.X.tobytes() and table.y.tobytes() == plain.y.tobytes()
     assert (table.feature_names, table.class_names) == (("größe",), ("ja", "nein ☃"))
     assert table.notes[0].startswith("encoded as UTF-16, separated by tabs")
+    for packer, pack in PACKED.items():
+        packed = read_text(pack((mark + text).encode(encoding)), Wanted("t"))
+        assert packed.X.tobytes() == plain.X.tobytes(), packer
+        assert packed.notes[0].startswith("encoded as UTF-16, compressed by ")
 
 
 @pytest.mark.parametrize(
     "content", [b"\xff\xfea", "\ufeffa,t\n1,0\n2,".encode("utf-16-le") + b"\0"]
 )
 def test_half_a_letter_of_utf_16_is_a_sentence(content):
-    with pytest.raises(
-        ValueError, match=r"^x.csv begins as UTF-16 text and is none \(trunc.*\): sa"
-    ):
-        read_text(content, Wanted("t"))
+    for file in (content, gzip.compress(content)):
+        with pytest.raises(
+            ValueError, match=r"^x.csv begins as UTF-16 text and is none \(trunc.*\): sa"
+        ):
+            read_text(file, Wanted("t"))
+    cut = gzip.compress(("\ufeffa,t\n" + "1,0\n2,1\n" * 5000).encode("utf-16-le"))[:-20]
+    with pytest.raises(ValueError, match=r"^x\.csv is not a whole gzip-compressed file"):
+        read_text(cut, Wanted("t"))
 
 
 @pytest.mark.parametrize(
