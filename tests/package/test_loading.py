@@ -6,6 +6,7 @@ import pickle
 import sys
 
 import numpy as np
+import pandas
 import pytest
 from searches import objective
 
@@ -63,7 +64,16 @@ def loads(tmp_path):
     mf.random_search(objective(), mf.Normal(), 500, checkpoint=search).save(result)
     options = {"generations": 3, "seed": 1, "checkpoint": evolution}
     mf.evolve(objective(), mf.Normal(), **options).save(evolved)
+    frame = pandas.DataFrame({"a": [0.0, 1, 2, 3], "b": [1.0, 0, 1, 0]})
+    labels, network = ["no", "no", "yes", "yes"], tmp_path / "network.json"
+    mf.fit_many(frame, labels, l2=0.1).model().save(tmp_path / "linear.json")
+    mf.best_tree(frame, labels, depth=2).model().save(tmp_path / "tree.json")
+    loss = mf.NetworkLoss(frame, labels, n_hidden=2)
+    mf.gradient_descent(loss, loss.starts(), n_starts=1, max_iter=3).model().save(network)
     return {
+        "linear model": lambda: mf.load_model(tmp_path / "linear.json"),
+        "tree": lambda: mf.load_model(tmp_path / "tree.json"),
+        "network": lambda: mf.load_model(network),
         "checkpoint": lambda: mf.resume_search(search, objective()),
         "SearchResult": lambda: mf.SearchResult.load(result),
         "EvolveResult": lambda: mf.EvolveResult.load(evolved),
@@ -71,9 +81,13 @@ def loads(tmp_path):
     }
 
 
-@pytest.mark.parametrize(
-    "name", ["checkpoint", "SearchResult", "EvolveResult", "checkpoint of an evolution"]
-)
+READERS = [
+    *("checkpoint", "SearchResult", "EvolveResult", "checkpoint of an evolution"),
+    *("linear model", "tree", "network"),
+]
+
+
+@pytest.mark.parametrize("name", READERS)
 def test_loading_a_file_raises_no_event_of_pickle_code_or_import(loads, name):
     events = events_of(loads[name])
     assert {"open", "sqlite3.connect"} & {event for event, _ in events}, "nothing was heard"
@@ -101,7 +115,7 @@ class Bomb:
         return (LISTENING.append, ("exploded",))
 
 
-@pytest.mark.parametrize("load", [mf.SearchResult.load, mf.EvolveResult.load])
+@pytest.mark.parametrize("load", [mf.SearchResult.load, mf.EvolveResult.load, mf.load_model])
 def test_a_pickle_in_the_place_of_an_array_is_refused_and_not_run(tmp_path, load):
     path, saved = tmp_path / "bomb.npz", io.BytesIO()
     np.savez(saved, rest=np.array([Bomb()], object), text=np.array([Bomb()], object))
