@@ -142,10 +142,7 @@ def like(training: Table, settings: DataSettings) -> Wanted:
 
 def sorted_classes(classes: tuple[str, ...]) -> tuple[str, ...]:
     """Return classes as files say them, of two the lesser first."""
-    if len(classes) > 2:
-        return classes
-    first, second = map(label_of_class, classes)
-    return classes if first < second else classes[::-1]  # type: ignore[operator]  # of one kind
+    return classes if len(classes) > 2 else tuple(sorted(classes, key=label_of_class))
 
 
 def read(file: str | None, wanted: Wanted) -> Table:

@@ -143,9 +143,8 @@ def labels_of(table: Table) -> tuple[Labels, Label | None]:
     codes = table.y.astype(np.intp)
     if len(values) > 2:
         return Labels(values, codes), None
-    if values[0] < values[1]:
-        return Labels(values, codes), values[1]
-    return Labels(values[::-1], 1 - codes), values[1]
+    ordered = sorted(values)
+    return Labels(ordered, codes if ordered == values else 1 - codes), values[1]
 
 
 def _whole_weights(table: Table, name: str | None) -> Any:

@@ -97,9 +97,8 @@ class Model(FittedModel):
             softmax = None if link is None else SOFTMAX
             of_each, where = tuple(classes), dict(provenance or {})
             return cls(of_each, None, preparation, coef, intercepts[:, 0], softmax, where)
-        ordered = classes if classes[0] < classes[1] else classes[::-1]  # type: ignore[operator]
         return cls(
-            tuple(ordered),
+            tuple(sorted(classes)),
             classes[1],
             preparation,
             coef[None],

@@ -56,8 +56,7 @@ class NetworkModel(FittedModel):
         where, of_each = dict(provenance or {}), tuple(classes)
         if networks.n_outputs > 1:
             return cls(of_each, None, preparation, networks, where)
-        ordered = of_each if of_each[0] < of_each[1] else of_each[::-1]  # type: ignore[operator]
-        return cls(ordered, of_each[1], preparation, networks, where)
+        return cls(tuple(sorted(of_each)), of_each[1], preparation, networks, where)
 
     @property
     def link(self) -> str:
