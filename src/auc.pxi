@@ -17,6 +17,10 @@ cdef Py_ssize_t RANGE_BLOCKS = 16
 cdef Py_ssize_t PART_BLOCKS = 512
 # Visits of a part at most: about 25 milliseconds.
 cdef double PART_WORK = 5e8
+# Of exact areas: candidates of a tile at least, else each takes less time alone; and decisions of a
+# tile at most, 128 MB.
+cdef Py_ssize_t LEAST_TILE = 4
+cdef Py_ssize_t TILE_NUMBERS = 1 << 24
 
 
 cdef struct AucWorkspace:
@@ -244,54 +248,68 @@ cdef struct ExactPlan:
     # Of the negative class, and of the positive one.
     const Rows *rows[2]
     Py_ssize_t n_blocks[2]
-    Py_ssize_t n_params, memory_of_each, first
+    Py_ssize_t n_params, n_rows, tile, memory_of_each, first, n_candidates
     const double *thetas
     double *aucs
-    # Of each thread: a theta, its excess, and what exact_auc needs.
+    # Of each thread: thetas, their excesses, and what exact_aucs needs.
     char *memory
 
 
-cdef void run_exact_auc(const ExactPlan *plan, Py_ssize_t index, int thread) noexcept nogil:
-    """Find the exact AUC of one candidate; NaN where its theta is not finite."""
-    cdef Py_ssize_t candidate = plan.first + index
-    cdef char *theta = plan.memory + thread * plan.memory_of_each
-    plan.aucs[candidate] = NAN
-    plan.kernels.pack_thetas(plan.thetas + candidate * plan.n_params, 1, plan.n_params, 1, theta)
-    if plan.kernels.find_excesses(theta, plan.n_params, 1, plan.rows[0].extent):
-        plan.kernels.shrink_thetas(theta, plan.n_params, 1)
-        plan.aucs[candidate] = plan.kernels.exact_auc(
-            plan.rows[0], plan.n_blocks[0], plan.rows[1], plan.n_blocks[1], theta,
-            theta + aligned((plan.n_params + 1) * plan.kernels.itemsize))
+cdef void run_exact_aucs(const ExactPlan *plan, Py_ssize_t index, int thread) noexcept nogil:
+    """Find the exact AUC of a tile's candidates; NaN where one of its thetas is not finite."""
+    cdef Py_ssize_t first = plan.first + index * plan.tile, i
+    cdef Py_ssize_t count = min(plan.tile, plan.n_candidates - first)
+    cdef Py_ssize_t lanes = 1 if plan.tile == 1 else plan.kernels.lanes
+    cdef char *thetas = plan.memory + thread * plan.memory_of_each
+    for i in range(first, first + count):
+        plan.aucs[i] = NAN
+    plan.kernels.pack_thetas(plan.thetas + first * plan.n_params, count, plan.n_params, lanes,
+                             thetas)
+    if plan.kernels.find_excesses(thetas, plan.n_params, lanes, plan.rows[0].extent):
+        plan.kernels.shrink_thetas(thetas, plan.n_params, lanes)
+        plan.kernels.exact_aucs(
+            plan.rows[0], plan.n_blocks[0], plan.rows[1], plan.n_blocks[1], thetas, lanes, count,
+            plan.n_rows, plan.aucs + first,
+            thetas + aligned((plan.n_params + 1) * lanes * plan.kernels.itemsize))
 
 
 def exact_aucs(PackedRows negative, PackedRows positive, const double[:, ::1] thetas,
                double[::1] aucs, int n_threads):
     """Write the exact AUC of each theta; False where one is not finite."""
     cdef ExactPlan plan
-    cdef Py_ssize_t n_rows = negative.n_rows + positive.n_rows, count = aucs.shape[0]
     cdef Py_ssize_t until, i, wave
     cdef PackedRows rows
     memset(&plan, 0, sizeof(ExactPlan))
     plan.kernels, plan.n_params = negative.kernels, negative.rows.n_params
+    plan.n_rows, plan.n_candidates = negative.n_rows + positive.n_rows, aucs.shape[0]
     plan.thetas, plan.aucs = &thetas[0, 0], &aucs[0]
     for i, rows in enumerate((negative, positive)):
         plan.rows[i], plan.n_blocks[i] = &rows.rows, rows.block_rows.shape[0]
-    # A row takes as long as 200 visits.
-    cdef double candidate_work = <double>n_rows * (plan.n_params + 200)
-    n_threads = metaopt_team(min(n_threads, count), candidate_work * count)
-    wave = n_threads * max(1, <Py_ssize_t>(SLICE_WORK / candidate_work))
+    # A row takes as long as 50 visits.
+    cdef double candidate_work = <double>plan.n_rows * (plan.n_params + 50)
+    n_threads = metaopt_team(min(n_threads, plan.n_candidates),
+                             candidate_work * plan.n_candidates)
+    # Tiles for all threads, whose decisions fit; of a few candidates, one by one is faster.
+    plan.tile = min((plan.n_candidates + n_threads - 1) // n_threads, plan.kernels.lanes,
+                    TILE_NUMBERS // plan.n_rows)
+    if plan.tile < LEAST_TILE:
+        plan.tile = 1
+    cdef double tile_work = candidate_work * plan.tile
+    wave = plan.tile * n_threads * max(1, <Py_ssize_t>(SLICE_WORK / tile_work))
     plan.memory_of_each = aligned(
-        aligned((plan.n_params + 1) * plan.kernels.itemsize) + 40 * n_rows + 32)
+        aligned((plan.n_params + 1) * plan.kernels.lanes * plan.kernels.itemsize)
+        + 8 * (plan.tile + 6) * (plan.n_rows + 8))
     cdef char *memory = <char *>malloc(ALIGNMENT + n_threads * plan.memory_of_each)
     if memory == NULL:
         raise MemoryError
     plan.memory = <char *>aligned(<Py_ssize_t><uintptr_t>memory)
     try:
-        while plan.first < count:
-            until = min(count, plan.first + wave)
+        while plan.first < plan.n_candidates:
+            until = min(plan.n_candidates, plan.first + wave)
             with nogil:
-                metaopt_share[ExactPlan](run_exact_auc, &plan, until - plan.first, n_threads,
-                                         candidate_work * (until - plan.first))
+                metaopt_share[ExactPlan](
+                    run_exact_aucs, &plan, (until - plan.first + plan.tile - 1) // plan.tile,
+                    n_threads, candidate_work * (until - plan.first))
             for i in range(plan.first, until):
                 if aucs[i] != aucs[i]:
                     return False

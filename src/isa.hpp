@@ -136,7 +136,7 @@ template <class T> const Kernels &common_table() {
                                     add_histograms<T>,
                                     find_aucs<T>,
                                     find_margins<T>,
-                                    exact_auc<T>,
+                                    exact_aucs<T>,
                                     nullptr,
                                     moment_bounds,
                                     elementwise<Exp>,

@@ -186,8 +186,9 @@ struct Kernels {
     void (*find_margins)(const Rows *, ptrdiff_t first, ptrdiff_t last, const void *theta,
                          double *z);
     // See ranks.hpp.
-    double (*exact_auc)(const Rows *negative, ptrdiff_t negative_blocks, const Rows *positive,
-                        ptrdiff_t positive_blocks, const void *theta, void *memory);
+    void (*exact_aucs)(const Rows *negative, ptrdiff_t negative_blocks, const Rows *positive,
+                       ptrdiff_t positive_blocks, const void *thetas, ptrdiff_t lanes,
+                       ptrdiff_t count, ptrdiff_t n_rows, double *aucs, void *memory);
     void (*pointwise)(const void *z, ptrdiff_t count, void *loss, void *derivative);
 
     // See bound.hpp: of a tile of single precision.

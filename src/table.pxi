@@ -289,8 +289,8 @@ cdef extern from "kernels.hpp" namespace "metaopt" nogil:
                           double *) noexcept nogil
         void (*find_margins)(const Rows *, Py_ssize_t, Py_ssize_t, const void *,
                              double *) noexcept nogil
-        double (*exact_auc)(const Rows *, Py_ssize_t, const Rows *, Py_ssize_t, const void *,
-                            void *) noexcept nogil
+        void (*exact_aucs)(const Rows *, Py_ssize_t, const Rows *, Py_ssize_t, const void *,
+                           Py_ssize_t, Py_ssize_t, Py_ssize_t, double *, void *) noexcept nogil
         void (*pointwise)(const void *, Py_ssize_t, void *, void *) noexcept nogil
         bint (*moment_bounds)(const Moments *, const float *, float, float *,
                               float *) noexcept nogil

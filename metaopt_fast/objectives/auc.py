@@ -29,8 +29,8 @@ MAX_BINS = 65536
 # A loss is within it of the exact one.
 ROUNDING = 2.0**-50
 
-# To sort a row takes about as long as so many of the visits that KERNEL_WORK counts: 15 to 20 ns on
-# one thread, with AVX-512, of 100 to 100,000 rows.
+# To sort a row with a weight takes about as long as so many of the visits that KERNEL_WORK counts:
+# 15 to 20 ns on one thread, with AVX-512, of 100 to 100,000 rows. Saved searches have shards by it.
 SORTING_WORK = 300
 
 
@@ -145,7 +145,8 @@ class AUCObjective(LinearData):
     def batch_loss(self, thetas: npt.ArrayLike) -> Float64Array:
         """Return 1 - AUC of many thetas, exact but for rounding: what a search minimises.
 
-        Each costs about ten times as much as an estimate by `batch_auc`.
+        Each costs two to four times as much as an estimate by `batch_auc`; with weights, four to
+        eight times.
 
         Parameters
         ----------

@@ -114,6 +114,37 @@ def test_equal_rows_tie_whatever_rounding_does():
     assert mf.AUCObjective(X, y).auc(rng.normal(size=13)) == 0.5
 
 
+SHAPES = {
+    "even": lambda rng, n: rng.uniform(-1, 1, n),
+    "tied": lambda rng, n: rng.integers(0, 5, n) / 3,
+    "one value": lambda rng, n: np.full(n, 0.1),
+    "clusters": lambda rng, n: rng.integers(0, 3, n) + 1e-9 * rng.integers(0, 4, n),
+    "few close together": lambda rng, n: np.where(
+        np.arange(n) % 12 == 0, 0.5 + 1e-12 * rng.integers(0, 2, n), rng.uniform(0, 1, n)
+    ),
+    "one far away": lambda rng, n: np.where(np.arange(n) == n // 2, 1e12, rng.integers(0, 9, n)),
+    "zeros of both signs": lambda rng, n: rng.choice([0.0, -0.0, 1e-9, 1.0], n),
+    "over all exponents": lambda rng, n: rng.choice([-1, 1], n) * 2.0 ** rng.integers(-900, 900, n),
+    "at the end of the range": lambda rng, n: rng.choice([-1, 0, 1], n) * 1.7e308,
+}
+
+
+@pytest.mark.parametrize("positive", [0.05, 0.5, 0.95])
+@pytest.mark.parametrize("n_samples", [2, 17, 90, 300])
+@pytest.mark.parametrize("shape", sorted(SHAPES))
+def test_areas_without_weights_are_rounded_once(shape, n_samples, positive):
+    rng = np.random.default_rng(n_samples)
+    x, y = SHAPES[shape](rng, n_samples), rng.random(n_samples) < positive
+    y[:2] = [True, False]
+    wanted = float(exact_area(x, y, np.ones(n_samples)))
+    losses = mf.AUCObjective(x[:, None], y).batch_loss(np.array([[1.0], [0.5], [4.0], [-1.0], [2]]))
+    assert losses.tolist() == [1 - wanted] * 3 + [losses[3], 1 - wanted]
+    assert losses[3] == 1 - float(exact_area(-x, y, np.ones(n_samples)))
+    # As equal weights that no sum of few bits holds.
+    weighted = mf.AUCObjective(x[:, None], y, np.full(n_samples, 0.7)).auc([1.0])
+    assert weighted == pytest.approx(wanted, rel=0, abs=2.0**-51)
+
+
 # ------------------------------------------------------------------------------------- histograms
 
 
