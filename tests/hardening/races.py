@@ -34,6 +34,8 @@ TESTS = (
 # What a thread has of its own, and what all of them would share.
 OWN, SHARED = "Workspace *work = plan.workspaces + thread", "Workspace *work = plan.workspaces"
 CANARY = "kernels", "threads"
+# Tests of several threads in each part, as pytest's -k.
+OF_THREADS = "bits or threads or covariances"
 # A count of tasks that all threads add to, and which tests have to tell of which regions.
 REGION = "i++) task(plan, i, thread);"
 COUNTED = "i++) { static volatile long n; n = n + 1; task(plan, i, thread); }"
@@ -152,7 +154,7 @@ def plant_and_run(report, folder, names):
     replaced(folder / "src" / "team.hpp", REGION, COUNTED)
     build(folder)
     for name in names:
-        races, _, last = run(folder, path_of_tests(name), "-k", "bits or threads", "--maxfail=1")
+        races, _, last = run(folder, path_of_tests(name), "-k", OF_THREADS, "--maxfail=1")
         asked = re.compile(rf"metaopt_share<(\w*_)?{REGIONS[name]}>")
         found = sum(asked.search(text) is not None for text in races)
         report.line(
