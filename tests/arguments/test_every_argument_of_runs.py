@@ -232,7 +232,7 @@ def descents():
     """Each update rule with all of its own arguments, and those that are none of it."""
     own = {
         "gd": {"learning_rate": 0.5, "patience": 2},
-        "gd of many": {"theta0": THETAS, "learning_rate": [0.1, 0.5], "l2": [0.0, 0.1]},
+        "gd of many": {"theta0": THETAS, "learning_rate": [0.1, 0.5], "l2": [0.5, 0.1]},
         "gd of drawn starts": {"theta0": mf.Normal(), "n_starts": 2, "learning_rate": 0.1},
         "gd by mini-batches": {"learning_rate": 0.1, "batch_size": 2, "patience": 2},
         "gd of a schedule, judged": {
