@@ -130,6 +130,7 @@ inline int moment_bounds(const Moments *moments, const float *thetas, float limi
     Curvature found[VECTORS];
     V doubt[VECTORS], straight[VECTORS];
     u32v are_above = ~u32v{};
+#pragma GCC unroll 1
     for (int v = 0; v < VECTORS; v++) {
         const V sum = load<V>(wide + v * W);
         doubt[v] = sum - sum;  // 0, or not a number
@@ -141,6 +142,7 @@ inline int moment_bounds(const Moments *moments, const float *thetas, float limi
     unsigned long long all = ~0ULL;
     for (int l = 0; l < lanes_of<f64v>; l++) all &= ((u64v)are_above)[l];
     if (all == ~0ULL) return 1;
+#pragma GCC unroll 1
     for (int v = 0; v < VECTORS; v++) {
         const V curved = found[v].below(curve, true) + doubt[v], bound = curved + straight[v];
         store(curvature + v * W, curved);
