@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import metaopt_fast as mf
+from metaopt_fast.data.standardize import measure
 from metaopt_fast.data.standardize import standardize_in_place as standardize
 
 X = np.random.default_rng(0).normal(size=(7, 3))
@@ -65,6 +66,14 @@ def test_columns_of_any_size_are_standardized_alike(factor):
     standardize(plain)
     standardize(scaled)
     assert plain.tobytes() == scaled.tobytes()
+
+
+@pytest.mark.parametrize("factor", [2.0**-1000, 2.0**1000])
+def test_weights_of_any_size_standardize_alike(factor):
+    rows, weights = np.array([[1.0, 4.0], [2.0, -1.0], [5.0, 0.5]]), np.array([1.0, 2.5, 7.0])
+    of_any, of_few = (measure(rows, sized) for sized in (factor * weights, weights))
+    for one, other in zip(of_any, of_few, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_the_order_of_memory_does_not_change_a_bit():
