@@ -598,8 +598,8 @@ MUTANTS = [
     Mutant(
         "normal numbers of single precision of another sign in two quadrants",
         "src/narrow_random.hpp",
-        "^ ((quadrant[n] + 1) >> 1 << 31);",
-        "^ (quadrant[n] >> 1 << 31);",
+        "(is_odd ? sin_f : cos_f) ^ (next & SIGN)",
+        "(is_odd ? sin_f : cos_f) ^ (quadrant & SIGN)",
         "screening",
     ),
     Mutant(
@@ -2033,15 +2033,15 @@ MUTANTS = [
     Mutant(
         "moment bound: a row of the triangle begins one later",
         BOUND,
-        "p == 0 ? 0 : p * PANEL - 1",
-        "p * PANEL",
+        "first == 0 ? 0 : first - 1",
+        "first",
         "moments",
     ),
     Mutant(
         "moment bound: what is infinite is a bound",
         BOUND,
-        "const V doubt = wide[v] - wide[v];",
-        "const V doubt = V{};",
+        "doubt[v] = sum - sum;",
+        "doubt[v] = V{};",
         "moments",
     ),
     Mutant(
@@ -2302,8 +2302,8 @@ MUTANTS = [
     Mutant(
         "labels of a tree are mixed up where the lesser class is positive",
         PY + "cli/trees.py",
-        "return Labels(values[::-1], 1 - codes), values[1]",
-        "return Labels(values[::-1], codes), values[1]",
+        "codes if ordered == values else 1 - codes",
+        "codes",
         "tree_command",
     ),
     Mutant(
@@ -2366,8 +2366,8 @@ MUTANTS = [
     Mutant(
         "the greater label of a network is the lesser one",
         PY + "models/network_model.py",
-        "return cls(ordered, of_each[1],",
-        "return cls(ordered, of_each[0],",
+        "tuple(sorted(of_each)), of_each[1]",
+        "tuple(sorted(of_each)), of_each[0]",
         "model_file",
     ),
 ]
