@@ -63,6 +63,9 @@ OF_SOURCES = {
 }
 if platform.machine() in ("x86_64", "AMD64"):
     OF_SOURCES["isa_baseline"] = [*KERNELS_ALONE, "-Os"]
+# Functions in the order of their names: those of one template lie side by side, and are so alike
+# that the wheel is 0.5 % smaller.
+SORTED = "-Wl,--sort-section=name"
 # What GCC alone knows.
 OF_GCC = {*UNIX[UNIX.index("-fno-unswitch-loops") :], "-fno-guess-branch-probability"}
 # Of clang-cl: Microsoft's own compiler knows no vectors of GNU C.
@@ -85,7 +88,7 @@ class BuildKernels(build_ext):
     def build_extensions(self):
         flags, links, ways = UNIX, [], OPENMP_UNIX
         if sys.platform == "linux":
-            links = ["-s"]
+            links = ["-s", SORTED]
         elif sys.platform == "darwin":
             ways = OPENMP_UNIX + OPENMP_APPLE
         if self.compiler.compiler_type == "msvc":
@@ -98,6 +101,8 @@ class BuildKernels(build_ext):
         errors = []
         known_to_all = [option for option in flags if option not in OF_GCC]
         for chosen, (to_compile, to_link) in itertools.product((flags, known_to_all), ways):
+            if chosen is known_to_all:
+                links = [option for option in links if option != SORTED]
             try:
                 self.check(program, chosen + to_compile, links + to_link)
                 break

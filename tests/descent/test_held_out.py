@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from descents import Scripted, X, Y, logistic
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import metaopt_fast as mf
@@ -108,7 +108,6 @@ LONG = [pytest.param(name, marks=pytest.mark.long) for name in ("momentum", "ada
 
 
 @pytest.mark.parametrize("name", ["gd", *LONG, "lbfgs", "searched"])
-@settings(max_examples=settings.default.max_examples * 2 // 5)
 @given(seed=st.integers(0, 1000), n_runs=st.integers(2, 30), batch_size=st.sampled_from([None, 7]))
 def test_each_of_many_has_the_bits_that_it_has_alone(name, seed, n_runs, batch_size):
     rng = np.random.default_rng(seed)
