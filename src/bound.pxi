@@ -61,7 +61,7 @@ cdef class MomentBound:
         tile of thetas that are all above the limit."""
         cdef const Kernels *kernels = table(0, True)
         cdef Py_ssize_t lanes = kernels.lanes, n = self.moments.n_params, first = 0, lane, j, count
-        cdef bint is_above
+        cdef bint all_above
         cdef char *memory = <char *>malloc(ALIGNMENT + (n + 2) * lanes * sizeof(float))
         if memory == NULL:
             raise MemoryError
@@ -74,8 +74,8 @@ cdef class MomentBound:
                 for lane in range(count):
                     for j in range(n):
                         tile[j * lanes + lane] = <float>(thetas[first + lane, j] * self.factors[j])
-                is_above = kernels.moment_bounds(&self.moments, tile, limit, lower, lower + lanes)
+                all_above = kernels.moment_bounds(&self.moments, tile, limit, lower, lower + lanes)
                 for lane in range(count):
-                    out[first + lane] = INFINITY if is_above else lower[lane]
+                    out[first + lane] = INFINITY if all_above else lower[lane]
                 first += lanes
         free(memory)
