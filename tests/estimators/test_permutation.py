@@ -65,6 +65,26 @@ def test_other_scores_are_scikit_learns_to_the_digits_that_a_model_has(scoring):
     assert ours[1] == pytest.approx(theirs[1], abs=1e-6)
 
 
+@pytest.mark.parametrize("scoring", permutation.OWN_SCORES)
+def test_own_scores_are_those_of_scikit_learns_scorers(scoring, monkeypatch):
+    asked = {"cv": KFold(4), "n_permutations": 9, "scoring": scoring}
+    ours = permutation_test_score(LogisticRegression(C=100), X, Y, **asked)
+    monkeypatch.setattr(permutation, "OWN_SCORES", ())
+    by_scorers = permutation_test_score(LogisticRegression(C=100), X, Y, **asked)
+    assert ours[0] == pytest.approx(by_scorers[0], rel=1e-13)
+    assert ours[1] == pytest.approx(by_scorers[1], rel=1e-13)
+
+
+def test_held_out_rows_of_one_class_are_what_scikit_learn_says_of_them():
+    label = Y[0]
+    one = np.flatnonzero(label == Y)[:5]
+    cv = [(np.setdiff1d(np.arange(len(Y)), one), one)]
+    asked = {"cv": cv, "n_permutations": 1, "scoring": "neg_log_loss"}
+    for test in (permutation_test_score, model_selection.permutation_test_score):
+        with pytest.raises(ValueError, match="y_true contains only one label"):
+            test(LogisticRegression(), X, Y, **asked)
+
+
 def test_batches_change_no_score(monkeypatch):
     whole = permutation_test_score(LogisticRegression(), X, Y, n_permutations=9)
     monkeypatch.setattr(permutation, "TOGETHER", 2)
