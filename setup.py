@@ -66,8 +66,8 @@ if platform.machine() in ("x86_64", "AMD64"):
 # Functions in the order of their names: those of one template lie side by side, and are so alike
 # that the wheel is 0.5 % smaller.
 SORTED = "-Wl,--sort-section=name"
-# What GCC alone knows.
-OF_GCC = {*UNIX[UNIX.index("-fno-unswitch-loops") :], "-fno-guess-branch-probability"}
+# What GCC alone knows, or its linker.
+OF_GCC = {*UNIX[UNIX.index("-fno-unswitch-loops") :], "-fno-guess-branch-probability", SORTED}
 # Of clang-cl: Microsoft's own compiler knows no vectors of GNU C.
 WINDOWS = ["/O2", "/std:c++17", "/EHsc", "-ffp-contract=off", "-fno-math-errno"]
 # Ways to OpenMP, as (options to compile, options to link); the first that works is taken.
@@ -99,12 +99,14 @@ class BuildKernels(build_ext):
         if os.environ.get("METAOPT_FAST_OPENMP", "1") == "0":
             program, ways = "int main() { return 0; }", [([], [])]
         errors = []
-        known_to_all = [option for option in flags if option not in OF_GCC]
-        for chosen, (to_compile, to_link) in itertools.product((flags, known_to_all), ways):
-            if chosen is known_to_all:
-                links = [option for option in links if option != SORTED]
+        known_to_all = [
+            [option for option in some if option not in OF_GCC] for some in (flags, links)
+        ]
+        for (chosen, linked), (to_compile, to_link) in itertools.product(
+            ((flags, links), known_to_all), ways
+        ):
             try:
-                self.check(program, chosen + to_compile, links + to_link)
+                self.check(program, chosen + to_compile, linked + to_link)
                 break
             except (CompileError, LinkError, PlatformError) as error:
                 errors.append(error)
@@ -115,7 +117,7 @@ class BuildKernels(build_ext):
             )
         for extension in self.extensions:
             extension.extra_compile_args = chosen + to_compile
-            extension.extra_link_args = links + to_link
+            extension.extra_link_args = linked + to_link
         if self.compiler.compiler_type == "unix":
             self.compiler._compile = self.compile_source
         self.compiler.compile = partial(compile_side_by_side, self.compiler.compile)

@@ -36,10 +36,10 @@ constexpr unsigned int RARE = 1u << 17;
 constexpr int NARROW_VECTORS = MF_BYTES >= 32 ? VECTORS : 1;
 
 // Ten rounds of Philox as in random.hpp, of as many candidates as a vector has numbers of 32 bits:
-// the words of each stand alone, and a product's halves come from different instructions. The
-// upper ones, of the even numbers and of the odd ones, leave each four of them in the order 0, 2,
-// 1, 3; and again, which is as they were.
-// Of the products of the even numbers and of those of the odd ones, the upper halves.
+// the words of each stand alone, and a product's halves come from different instructions.
+
+// Of the products of the even numbers and of those of the odd ones, the upper halves: of each four
+// numbers in the order 0, 2, 1, 3; of two such products as they were.
 #if defined(__clang__) || __GNUC__ >= 12
 // One instruction of floating-point numbers, three of whole ones.
 template <int... I> inline f32v upper_halves(f32v even, f32v odd, Indices<I...>) {

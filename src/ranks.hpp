@@ -246,8 +246,8 @@ inline const Ranked *sort_rows(const double *decisions, const double *weights, p
     return sort_by_bytes(rows, spare, n_rows);
 }
 
-// noinline: once for both precisions.
-// The area of decisions: of `n` negative rows, `p` positive ones and BEHIND numbers more.
+// The area of decisions: of `n` negative rows, `p` positive ones and BEHIND numbers more. noinline:
+// once for both precisions.
 __attribute__((noinline)) inline double rank_rows(double *decisions, ptrdiff_t n, ptrdiff_t p,
                                                   const double *weights, bool is_weighted,
                                                   double *scratch) {

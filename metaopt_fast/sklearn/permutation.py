@@ -53,9 +53,9 @@ if TYPE_CHECKING:
 
 # Their splits ask for no labels; where they shuffle, a whole number is to be their seed.
 BLIND = (KFold, GroupKFold, LeaveOneGroupOut, LeaveOneOut, PredefinedSplit, TimeSeriesSplit)
-# Scores other than accuracy that are computed here: scikit-learn's scorers take milliseconds for
-# each model, and models a tenth of that.
-OWN_SCORES = ("neg_log_loss", "roc_auc")
+# Scores that are computed here: scikit-learn's scorers take milliseconds for each model, and models
+# a tenth of that.
+OWN_SCORES = ("accuracy", "neg_log_loss", "roc_auc")
 # Permutations whose splits and scores are at hand together, where labels decide splits.
 TOGETHER = 64
 # Bytes of labels that are drawn before workers have scored those that were drawn before them.
@@ -260,7 +260,7 @@ class PermutationTest:
     groups: Any
     cv: Any
     scorer: Any
-    scoring: Any
+    own_score: str | None
     model: Model
     splits: list[tuple[IndexArray, IndexArray, Float64Array]] | None
 
@@ -301,10 +301,11 @@ class PermutationTest:
                 splits.append((np.asarray(train), np.asarray(test), np.asarray(table, np.float64)))
             if not splits:
                 raise ValueError("cv has no splits: pass one or more of (train, test).")
-        first = rows if splits is None else splits[0][2]
-        check_n_params(np.shape(first)[1], model.fit_intercept)
-        columns = np.asarray(first, np.float64)
-        return cls(columns, y, classes, groups, cv, scorer, scoring, model, splits)
+        columns = np.asarray(rows if splits is None else splits[0][2], np.float64)
+        check_n_params(columns.shape[1], model.fit_intercept)
+        scoring = "accuracy" if scoring is None else scoring
+        own_score = scoring if scoring in OWN_SCORES else None
+        return cls(columns, y, classes, groups, cv, scorer, own_score, model, splits)
 
     @property
     def together(self) -> int:
@@ -381,13 +382,10 @@ class PermutationTest:
         codes: npt.NDArray[np.uint8],
     ) -> float:
         """Return the score of a model on the rows that a split holds out."""
-        positive = codes[test] == 1
-        if self.scoring is None or self.scoring == "accuracy":
-            return float(np.mean((decisions > 0) == positive))
-        # Of rows of one class, scikit-learn's scorers say what they say.
-        if self.scoring in OWN_SCORES and 0 < positive.sum() < len(positive):
-            score = SCORES[self.scoring](decisions[None], positive, np.ones(len(positive)))
-            return float(score[0])
+        own, positive = self.own_score, codes[test] == 1
+        # Of rows of one class, scikit-learn's scorers say what there is to say but for accuracy.
+        if own == "accuracy" or (own and positive.any() and not positive.all()):
+            return float(SCORES[own](decisions[None], positive, np.ones(len(test)))[0])
         model, n = clone(self.model.estimator), table.shape[1]
         model.classes_, model.coef_, model.n_features_in_ = self.classes, theta[None, :n], n
         model.intercept_ = theta[n:] if self.model.fit_intercept else np.zeros(1)
