@@ -36,6 +36,7 @@ def test_a_search_of_a_peer_finds_a_loss_that_is_the_references(name):
     check(searches.prepare(name, SMALL))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TUNINGS)
 def test_a_tuning_of_a_peer_has_the_references_scores(name):
     check(tunings.prepare(name, SMALL))
@@ -46,6 +47,7 @@ def test_one_model_of_a_peer_is_the_references(name):
     check(singles.prepare(name, SMALL))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", JOBS)
 def test_a_job_of_a_peer_has_the_scores_of_ours(name):
     check(jobs.prepare(name, SMALL))

@@ -10,7 +10,8 @@ from metaopt_fast.bench import rates as kernel_rates
 from metaopt_fast.cli import program as cli
 from metaopt_fast.cli.arguments import make_parser
 
-SECONDS = 10
+# What a call may take of the processors' time.
+SECONDS = 20
 WRONG = [
     *("", " ", "abc", "nan", "inf", "-inf", "-1", "0", "1", "2", "1.5", "1e308", "1e400", "1e-400"),
     *(str(10**12), str(2**70), "0x10", "1_000", "1:2", "2:1", ":", "a\0b", "\x1b[2J", "\u202e"),

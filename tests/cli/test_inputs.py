@@ -63,6 +63,7 @@ def test_a_pipe_is_read_as_a_file(run, tmp_path, way):
         assert json.loads(stdout)["top"] == json.loads(packaged)["top"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [

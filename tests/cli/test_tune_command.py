@@ -93,6 +93,7 @@ def test_the_json_has_every_candidate_and_nothing_else_is_printed(run, data):
     assert found["config"] == {"seed": 0, "low": 1e-4, "high": 1e4}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
 def test_files_are_written_beside_the_table(run, tmp_path, kind):
     picture, numbers = tmp_path / f"plot.{kind}", tmp_path / "out.json"

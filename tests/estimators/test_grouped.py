@@ -19,6 +19,7 @@ Y = np.where(X[:, 0] - X[:, 1] + RNG.normal(size=90) > 0, "yes", "no")
 GROUPS = np.arange(6) // 2
 
 
+@pytest.mark.long
 @parametrize_with_checks([GroupedLogisticRegressionCV()])
 def test_all_of_scikit_learns_estimator_checks_pass(estimator, check):
     check(estimator)

@@ -28,6 +28,7 @@ FEW = {"n_hidden": 4, "n_starts": 3, "max_iter": 12, "random_state": 3, "batch_s
 BRIEF = {"max_iter": 40, "n_hidden": 8}
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:the network was still improving")
 @parametrize_with_checks(
     [

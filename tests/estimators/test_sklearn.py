@@ -77,6 +77,7 @@ def assert_same_model(ours, theirs, tol=1e-6):
     np.testing.assert_allclose(ours.intercept_, theirs.intercept_, atol=tol, rtol=tol)
 
 
+@pytest.mark.long
 @parametrize_with_checks(
     [
         LogisticRegression(),
@@ -443,6 +444,7 @@ SPLITTERS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:The groups parameter is ignored")
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("cv, n_calls", SPLITTERS.values(), ids=SPLITTERS)

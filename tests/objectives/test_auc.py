@@ -343,6 +343,7 @@ class Skewed:
         self.objective = mf.AUCObjective(self.X, self.y, self.weights, **options)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("spread", "weights"), [(1, "none"), (3, "none"), (3, "all distinct")])
 def test_the_best_of_skewed_features_are_the_best_by_scikit_learn(spread, weights):
     problem = Skewed(0, spread, weights)

@@ -378,6 +378,7 @@ def test_at_0_the_curve_bends_down_ever_less():
     assert (iv.exp(far) / 2 - 1 - far * far - 3 * far).a > 0
 
 
+@pytest.mark.long
 def test_the_curves_without_exponentials_are_below_these():
     # The series of exp(-x) + x - 1 goes on with x^4 / 24 - x^5 / 120, that of log cosh y,
     # y = x / 2, with y^6 / 45 - 17 y^8 / 2520: they alternate, and their terms fall.

@@ -193,12 +193,10 @@ def test_a_piece_names_in_its_head_all_others_whose_names_it_uses(name):
     # Members of structures have names of their own; their types are capitalised.
     members = re.compile(r"^cdef (?:struct|extern)[^\n]*\n(?:(?: +[^\n]*)?\n)+", re.MULTILINE)
     text = members.sub(lambda found: re.sub(r"\b[a-z]\w*", "", found[0]), text)
-    used = {}
-    for other in set(PIECES) - {name}:
-        for word in names_of(other) - names_of(name):
-            # Not an attribute, nor a variable of the same name.
-            if re.search(rf"(?<![\w.]){word}\b(?! *(?:=[^=]|,[^()]*=))", text):
-                used.setdefault(other, set()).add(word)
+    # Neither attributes, nor variables of the same name.
+    words = set(re.findall(r"(?<![\w.])(\w+)\b(?! *(?:=[^=]|,[^()]*=))", text)) - names_of(name)
+    used = {other: words & names_of(other) for other in set(PIECES) - {name}}
+    used = {other: found for other, found in used.items() if found}
     assert set(used) == needs, used
 
 

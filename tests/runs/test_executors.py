@@ -120,6 +120,7 @@ def test_a_forkserver_process_pool_gives_the_same_bits():
         assert digest(search(executor)) == digest(search())
 
 
+@pytest.mark.long
 def test_loky_gives_the_same_bits():
     from joblib.externals.loky import get_reusable_executor
 
@@ -728,6 +729,7 @@ def test_a_time_budget_ends_a_search_on_a_cluster_without_workers():
         search(client.get_executor(), time_budget=0.2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("n_shards", [0, 3])
 def test_ctrl_c_is_answered_at_once_while_nothing_comes_back(n_shards):
     sent = []

@@ -33,6 +33,7 @@ with files_up_to(int(sys.argv[2])):
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("limit", [0, 5000, 30_000, 100_000])
 def test_a_full_disk_raises_and_the_file_still_opens(path, monkeypatch, limit):
     with python(FULL_DISK, path, str(limit), stderr=subprocess.PIPE) as process:
