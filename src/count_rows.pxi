@@ -1,8 +1,7 @@
-# The rows whose decisions are counted, as Python holds them, and what single precision has to know
-# of them. Needs table.pxi, plan.pxi, narrow.pxi, rows.pxi and counts.pxi.
+# The rows whose decisions are counted, as Python holds them. Needs table.pxi, plan.pxi, narrow.pxi,
+# rows.pxi and counts.pxi.
 
 cimport cython
-from libc.math cimport INFINITY
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
@@ -10,11 +9,8 @@ from libc.string cimport memset
 # Candidates that were counted, or are to be, before rows are copied in single precision: to copy a
 # row takes as long as to count it for 200 of them (benches/bench_objectives.py).
 cdef Py_ssize_t COUNTED_BEFORE = 512
-# Sums of whole numbers that single precision holds, in their unit; units above it have normal sums.
-cdef double LEAST_GRAIN = 2.0 ** -60
 
 
-# Cython would pickle `measures` as a string.
 @cython.auto_pickle(False)
 cdef class Counts:
     """Counts of decisions on rows of two classes and of some groups.
@@ -25,13 +21,10 @@ cdef class Counts:
     are the weights of each stratum, unless `both` are summed, of wrong and of right decisions.
     """
     cdef PackedRows rows
-    cdef NarrowRows measured
     cdef const Py_ssize_t[::1] spans, strata
     cdef const double[:, ::1] exact
     cdef const float[:, ::1] lower, above
     cdef const double[::1] totals
-    cdef char *measures
-    cdef double largest
     cdef Py_ssize_t n_counted, n_expected
     cdef bint may_be_narrowed, both
 
@@ -41,9 +34,6 @@ cdef class Counts:
         self.rows, self.spans, self.strata, self.exact = rows, spans, strata, exact
         self.lower, self.above, self.totals, self.both = narrow, above, totals, both
         self.may_be_narrowed = narrow is not None and rows.kernels.itemsize == sizeof(double)
-
-    def __dealloc__(self):
-        free(self.measures)
 
     def serves(self, Py_ssize_t count, int n_threads):
         """Whether so many candidates are counted here: else threads share the rows of each."""
@@ -81,10 +71,8 @@ cdef class Counts:
         if narrow is not None:
             for k in range(2):
                 plan.cuts[k].narrow, plan.cuts[k].above = &self.lower[k, 0], &self.above[k, 0]
-            base.screen, plan.largest = &narrow.screen, self.largest
-            plan.spreads = <double *>self.measures
-            plan.units = plan.spreads + base.n_params
-            plan.norms = <float *>(plan.units + base.n_params)
+            base.screen, plan.largest = &narrow.screen, narrow.largest
+            plan.spreads, plan.units, plan.norms = narrow.spreads, narrow.units, narrow.norms
         return self.run(&plan)
 
     cdef bint run(self, CountPlan *plan) except -1:
@@ -115,46 +103,19 @@ cdef class Counts:
         self.n_counted += count
         if not self.may_be_narrowed or max(self.n_counted, self.n_expected) < COUNTED_BEFORE:
             return None
-        narrow = self.rows.narrowed(True, None)
-        if narrow is None or not narrow.screen.has_rows or not self.measure(narrow):
-            self.may_be_narrowed = False  # counts go on without
-            return None
-        return narrow
-
-    cdef bint measure(self, NarrowRows narrow) noexcept:
-        """Find the norms of blocks, and the units of columns; False without memory."""
-        cdef const Kernels *kernels = self.rows.kernels
-        cdef const Rows *rows = &self.rows.rows
-        cdef Py_ssize_t n = rows.n_params, n_blocks = self.rows.block_rows.shape[0], j, b
-        cdef double grain = INFINITY, largest = 0
-        if narrow is self.measured:
-            return True
-        if self.measures == NULL:
-            self.measures = <char *>malloc(2 * n * sizeof(double) + n_blocks * sizeof(float))
-        if self.measures == NULL:
-            return False
-        cdef double *spreads = <double *>self.measures
-        cdef double *units = spreads + n
-        cdef float *norms = <float *>(units + n)
-        with nogil:
-            kernels.measure_rows(rows, n_blocks, spreads, norms)
-            kernels.find_grains(rows, n_blocks, narrow.screen.factors, units)
-            for j in range(n):
-                grain = min(grain, units[j])
-            for b in range(n_blocks):
-                largest = max(largest, <double>norms[b])
-            for j in range(n):
-                units[j] = 0 if units[j] == INFINITY or grain == 0 else units[j] / grain
-        self.largest = largest * (1 + 1e-6) / grain if grain >= LEAST_GRAIN else INFINITY
-        self.measured = narrow
-        return True
+        narrow = self.rows.narrowed(True, None, True)
+        if narrow is not None and narrow.screen.has_rows:
+            return narrow
+        if narrow is None or narrow.is_refused:  # and not made by another thread meanwhile
+            self.may_be_narrowed = False
+        return None
 
     @property
     def has_narrow_rows(self):
         """Whether there is a copy of the rows in single precision."""
-        return self.measured is not None
+        return self.rows.has_narrow_rows
 
     def release(self):
         """Give back the memory of the rows in single precision."""
-        self.measured, self.n_counted, self.n_expected = None, 0, 0
+        self.n_counted = self.n_expected = 0
         self.rows.release()

@@ -1,8 +1,10 @@
 # Rows and candidates in single precision, by which candidates are screened. Needs table.pxi,
 # plan.pxi, draws.pxi and bound.pxi.
 
+from libc.math cimport INFINITY
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 
 cimport cython
 from cython cimport view
@@ -26,6 +28,8 @@ cdef double SINGLE = 2.0 ** -24
 # are not normal ones.
 cdef double LARGE_PARAMETER = 2.0 ** 40
 cdef double LEAST = 2.0 ** -140
+# Sums of whole numbers that single precision holds, in their unit; units above it have normal sums.
+cdef double LEAST_GRAIN = 2.0 ** -60
 
 
 cdef class NarrowDraws:
@@ -159,7 +163,10 @@ cdef class Tangents:
 
 
 cdef class NarrowRows:
-    """The columns, and the rows once they are asked for, in single precision."""
+    """The columns, and the rows where they are asked for, in single precision.
+
+    Nothing in it changes once the packed rows keep it: several threads may read it.
+    """
     # Their blocks are those of the packed rows, which keep these rows, or of the order.
     cdef Screen screen
     cdef RowOrder order
@@ -167,10 +174,17 @@ cdef class NarrowRows:
     cdef char *memory
     cdef Py_ssize_t n_panels
     cdef bint is_refused
+    # What counts have to know of the rows, where they ask: of each column its spread and its unit,
+    # of each block its norm; and the largest of these, in units.
+    cdef double *spreads
+    cdef double *units
+    cdef float *norms
+    cdef double largest
 
     def __dealloc__(self):
         free(self.columns)
         free(self.memory)
+        free(self.spreads)
 
     cdef void add_rows(self, const Kernels *single, const Kernels *kernels, const Rows *rows,
                        Py_ssize_t n_blocks, double total_weight, RowOrder order) except *:
@@ -181,8 +195,6 @@ cdef class NarrowRows:
         cdef Py_ssize_t weights_size = 0
         cdef const Py_ssize_t *row_at = NULL
         cdef double unit = (n + 4) * 2.0 ** -24
-        if self.screen.has_rows or self.is_refused:
-            return
         self.is_refused = True
         if unit >= 0.1:
             return
@@ -217,10 +229,33 @@ cdef class NarrowRows:
             free(self.memory)
             self.memory = NULL
 
+    cdef void measure(self, const Kernels *kernels, const Rows *rows,
+                      Py_ssize_t n_blocks) except *:
+        """Find the norms of blocks, and the spreads and units of columns."""
+        cdef Py_ssize_t n = rows.n_params, j, b
+        cdef double grain = INFINITY, largest = 0
+        self.spreads = <double *>malloc(2 * n * sizeof(double) + n_blocks * sizeof(float))
+        if self.spreads == NULL:
+            raise MemoryError
+        self.units = self.spreads + n
+        self.norms = <float *>(self.units + n)
+        with nogil:
+            kernels.measure_rows(rows, n_blocks, self.spreads, self.norms)
+            kernels.find_grains(rows, n_blocks, self.screen.factors, self.units)
+            for j in range(n):
+                grain = min(grain, self.units[j])
+            for b in range(n_blocks):
+                largest = max(largest, <double>self.norms[b])
+            for j in range(n):
+                self.units[j] = (
+                    0 if self.units[j] == INFINITY or grain == 0 else self.units[j] / grain)
+        self.largest = largest * (1 + 1e-6) / grain if grain >= LEAST_GRAIN else INFINITY
+
 
 cdef NarrowRows narrow_columns(const Kernels *kernels, const Rows *rows, Py_ssize_t size,
-                               Py_ssize_t n_penalised, double l2):
-    """Return the columns of panels of `size` bytes: their factors, and the penalty in their units.
+                               Py_ssize_t n_penalised, double l2, NarrowRows known):
+    """Return the columns of panels of `size` bytes: their factors, which may be known, and the
+    penalty in their units.
 
     Raises MemoryError.
     """
@@ -237,8 +272,11 @@ cdef NarrowRows narrow_columns(const Kernels *kernels, const Rows *rows, Py_ssiz
     narrow.screen.halves = <float *>(narrow.screen.sizes + n)
     narrow.screen.doubts = no_doubts = narrow.screen.halves + n
     narrow.screen.kernels = table(0, True)
-    with nogil:
-        kernels.find_factors(rows.panels, narrow.n_panels, n, narrow.screen.factors)
+    if known is not None:
+        memcpy(narrow.screen.factors, known.screen.factors, n * sizeof(double))
+    else:
+        with nogil:
+            kernels.find_factors(rows.panels, narrow.n_panels, n, narrow.screen.factors)
     for j in range(n):
         narrow.screen.sizes[j], no_doubts[j] = 0, 0
         half = l2 / 2 / narrow.screen.factors[j] / narrow.screen.factors[j]

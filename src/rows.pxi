@@ -1,6 +1,7 @@
 # Rows as the kernels read them, and what is asked of them. Needs table.pxi, plan.pxi, evaluate.pxi,
 # draws.pxi, bound.pxi and narrow.pxi.
 
+cimport cython
 from libc.float cimport DBL_MAX
 from libc.math cimport INFINITY, NAN
 from libc.stdint cimport uint64_t
@@ -59,7 +60,9 @@ cdef class PackedRows:
     cdef readonly double l2
     cdef int loss
     cdef readonly bint on_disk
+    # Threads may ask for it at once: it is read and kept in critical sections.
     cdef NarrowRows narrow
+    cdef bint is_narrowing
     # Why there are no rows in single precision, if they were asked for: "memory" or "extents".
     cdef readonly str narrow_refusal
 
@@ -291,27 +294,45 @@ cdef class PackedRows:
             narrow.screen.factors[j] for j in range(self.rows.n_params)]
 
     @property
+    @cython.critical_section
     def has_narrow_rows(self):
         """Whether there is a copy of the rows in single precision, whose order will not change."""
         return self.narrow is not None and self.narrow.screen.has_rows
 
-    cdef NarrowRows narrowed(self, bint with_rows, RowOrder order):
-        """Return the columns in single precision and perhaps the rows; None without memory."""
-        cdef NarrowRows narrow = self.narrow
+    cdef NarrowRows narrowed(self, bint with_rows, RowOrder order, bint for_counts=False):
+        """Return the columns in single precision and perhaps the rows; None without memory.
+
+        One thread makes the rows. Others go on without them meanwhile, and so does a child that is
+        forked meanwhile: it would wait for ever.
+        """
+        cdef NarrowRows narrow, fresh = None
+        with cython.critical_section(self):
+            narrow = self.narrow
+            with_rows = with_rows and not self.is_narrowing and (
+                narrow is None or not (narrow.screen.has_rows or narrow.is_refused))
+            self.is_narrowing = self.is_narrowing or with_rows
+        if narrow is not None and not with_rows:
+            return narrow
         try:
-            if narrow is None:
-                narrow = narrow_columns(self.kernels, &self.rows, self.panels.shape[0],
-                                        self.n_penalised, self.l2)
-            self.narrow = narrow
+            fresh = narrow_columns(self.kernels, &self.rows, self.panels.shape[0],
+                                   self.n_penalised, self.l2, narrow)
             if with_rows:
-                narrow.add_rows(table(self.loss, True), self.kernels, &self.rows,
-                                self.block_rows.shape[0], self.total_weight, order)
-                if narrow.is_refused and self.narrow_refusal is None:
+                if for_counts:
+                    fresh.measure(self.kernels, &self.rows, self.block_rows.shape[0])
+                fresh.add_rows(table(self.loss, True), self.kernels, &self.rows,
+                               self.block_rows.shape[0], self.total_weight, order)
+                if fresh.is_refused and self.narrow_refusal is None:
                     self.narrow_refusal = "extents"
         except MemoryError:  # the search goes on without
             self.narrow_refusal = "memory"
-        return narrow
+        with cython.critical_section(self):
+            if fresh is not None and (with_rows or self.narrow is None):
+                self.narrow = fresh
+            if with_rows:
+                self.is_narrowing = False
+        return narrow if fresh is None else fresh
 
+    @cython.critical_section
     def release(self):
         """Give back the memory of the rows in single precision."""
         self.narrow, self.narrow_refusal = None, None

@@ -246,10 +246,13 @@ cdef class SparseLosses:
 
     cdef void *take_memory(self, Py_ssize_t *size) except NULL:
         """Return so many bytes: those of the last call, where they are enough and not in use."""
-        cdef void *memory = self.kept
-        self.kept = NULL
-        if memory != NULL and self.n_kept >= size[0]:
-            size[0] = self.n_kept
+        cdef void *memory
+        cdef Py_ssize_t n_kept
+        with cython.critical_section(self):  # threads may call at once
+            memory, n_kept = self.kept, self.n_kept
+            self.kept = NULL
+        if memory != NULL and n_kept >= size[0]:
+            size[0] = n_kept
             return memory
         free(memory)
         memory = malloc(size[0])
@@ -259,10 +262,11 @@ cdef class SparseLosses:
 
     cdef void give_back(self, void *memory, Py_ssize_t size) noexcept:
         """Keep the bytes of a call for the next one, unless they are many."""
-        if size > KEPT or self.kept != NULL:
-            free(memory)
-        else:
-            self.kept, self.n_kept = memory, size
+        with cython.critical_section(self):
+            if size <= KEPT and self.kept == NULL:
+                self.kept, self.n_kept = memory, size
+                memory = NULL
+        free(memory)
 
     def find(self, const double[:, ::1] thetas, double[::1] losses, double[:, ::1] gradients,
              int n_threads):

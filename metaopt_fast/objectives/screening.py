@@ -142,12 +142,12 @@ class Screening:
 
     def _draws(self, sampler: BuiltInSampler, seed: int) -> _kernels.Draws:
         """Return what draws the candidates; that of the last call, where it is the same."""
-        if self._drawn is None or self._drawn[0] is not sampler or self._drawn[1] != seed:
-            self._drawn = sampler, seed, sampler.drawn(seed, self._packed.n_columns)
-        found = self._drawn[2]
-        if not is_built_in(sampler):  # whose columns may be others each time
-            self._drawn = None
-        return found
+        drawn = self._drawn  # threads of an executor share it
+        if drawn is None or drawn[0] is not sampler or drawn[1] != seed:
+            drawn = sampler, seed, sampler.drawn(seed, self._packed.n_columns)
+        # Of samplers of users' own, columns may be others each time.
+        self._drawn = drawn if is_built_in(sampler) else None
+        return drawn[2]
 
     def _known(self, sampler: BuiltInSampler) -> Tried | None:
         """Return what is known of a sampler; None for one that is not ours."""

@@ -790,7 +790,7 @@ MUTANTS = [
     Mutant(
         "sparse: two calls work in the same memory",
         "src/sparse.pxi",
-        "        self.kept = NULL\n        if memory",
+        "            self.kept = NULL\n        if memory",
         "        if memory",
         "sparse_losses",
     ),

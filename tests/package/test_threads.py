@@ -7,6 +7,7 @@ import os
 import platform
 import signal
 import sysconfig
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import joblib
@@ -343,6 +344,79 @@ def test_workers_of_joblib_use_their_share_of_the_processors(monkeypatch, n_jobs
 def test_calls_from_many_python_threads_at_once_give_the_same_bits():
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(digest, [1, 2, 3, 7] * 4)) == {digest(1)}
+
+
+def at_once(call, n_threads=4):
+    """Call from so many Python threads at the same time; return what came."""
+    barrier = threading.Barrier(n_threads)
+
+    def run(_):
+        barrier.wait()
+        return call()
+
+    with ThreadPoolExecutor(n_threads) as pool:
+        return list(pool.map(run, range(n_threads)))
+
+
+# So many that their copy in single precision takes longer than all threads need to ask for it.
+MANY = np.random.default_rng(2).normal(size=(100_000, 20))
+
+
+def test_one_of_many_python_threads_makes_rows_in_single_precision_for_all():
+    thetas = np.random.default_rng(3).normal(size=(64, 20))
+    objective = mf.LogisticLoss(MANY, MANY[:, 0] > 0, n_threads=1)
+    wanted = objective.batch_loss(thetas)
+    threshold = float(np.median(wanted))
+    for losses, _ in at_once(lambda: objective.pruned_loss(thetas, 0, 0, 64, threshold)):
+        assert losses[wanted <= threshold].tobytes() == wanted[wanted <= threshold].tobytes()
+    assert objective._rows.has_narrow_rows
+    assert objective._rows.narrow_refusal is None
+
+
+def test_counts_of_many_python_threads_go_on_in_single_precision():
+    thetas = np.random.default_rng(3).normal(size=(64, 20))
+    counts = mf.ConfusionCounts(MANY, MANY[:, 0] > 0, n_threads=1)
+    wanted = counts.batch_counts(thetas).tobytes()
+    for _ in range(2):
+        counts._expect_candidates(1000)
+        assert {found.tobytes() for found in at_once(lambda: counts.batch_counts(thetas))} == {
+            wanted
+        }
+        counts.batch_counts(thetas)
+        assert counts._rows.together.has_narrow_rows
+        counts._release()
+
+
+def rows_that_single_precision_gets_wrong(theta, n_rows):
+    """Rows whose margins have the other sign in single precision, by as much as it gets."""
+    rng = np.random.default_rng(4)
+    X = rng.normal(size=(400_000, len(theta)))
+    X[:, -1] = -(X[:, :-1] @ theta[:-1]) / theta[-1] * (1 + rng.normal(size=len(X)) * 2e-8)
+    exact = X.astype(np.longdouble) @ theta.astype(np.longdouble)
+    single = (X.astype(np.float32) * theta.astype(np.float32)).sum(axis=1, dtype=np.float32)
+    wrong = np.flatnonzero((exact > 0) != (single > 0))
+    far = np.abs(single[wrong]) / np.linalg.norm(X[wrong], axis=1)
+    return X[wrong[np.argsort(-far)[:n_rows]]]
+
+
+def test_counts_are_right_while_another_thread_has_their_rows_made_anew():
+    theta = np.random.default_rng(3).normal(size=8)
+    near = rows_that_single_precision_gets_wrong(theta, 60)
+    X = np.random.default_rng(2).normal(size=(30_000, 8))
+    X[:: len(X) // len(near)][: len(near)] = near
+    counts = mf.ConfusionCounts(X, np.arange(len(X)) % 2, n_threads=1)
+    thetas = np.tile(theta, (4000, 1))
+    wanted = counts.batch_counts(thetas[:8])[0].tobytes()
+    for _ in range(20):
+        counts._expect_candidates(1000)
+        counts.batch_counts(thetas[:8])
+        with ThreadPoolExecutor(1) as pool:
+            call = pool.submit(counts.batch_counts, thetas)
+            while not call.done():
+                counts._release()
+                counts._expect_candidates(1000)
+                counts.batch_counts(thetas[:8])
+        assert {found.tobytes() for found in call.result()} == {wanted}
 
 
 def test_show_config_names_the_threads_and_why(capsys):
