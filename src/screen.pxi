@@ -338,8 +338,10 @@ cdef void screen_tile(const Plan *plan, Workspace *work, Py_ssize_t first,
                       Py_ssize_t count) noexcept nogil:
     """Draw a tile of candidates; those that may rank, as far as moments tell, wait."""
     cdef const Screen *screen = plan.screen
-    cdef Py_ssize_t lanes = 2 * plan.lanes, lane, passed = 0
+    cdef Py_ssize_t lanes = 2 * plan.lanes, lane
     cdef bint has_bound = screen.n_points > 0 and screen.points[0].block == 0
+    # What is above the number of single precision next to a limit is above the limit.
+    cdef float limit = <float>(plan.threshold * (1 + 2 * WIDE_ROUNDING))
     draw_fresh(plan, work, first, count)
     if plan.l2 > 0:
         plan.kernels.penalties_below(work.fresh, plan.n_penalised, screen.halves, screen.doubts,
@@ -350,17 +352,16 @@ cdef void screen_tile(const Plan *plan, Workspace *work, Py_ssize_t first,
     if has_bound:
         work.n_pairs += count * (plan.n_params + 1)
         work.tally.reached[0] += count
-        # What is above the number of single precision next to a limit is above the limit.
-        if screen.kernels.moment_bounds(screen.points[0].moments, work.fresh,
-                                        <float>(plan.threshold * (1 + 2 * WIDE_ROUNDING)),
+        if screen.kernels.moment_bounds(screen.points[0].moments, work.fresh, limit,
                                         work.fresh_bounds, work.fresh_curvature):  # most tiles
             return
-        for lane in range(count):
-            passed += not is_above(plan, work.fresh_bounds[lane], work.fresh_penalties[lane])
-        work.tally.passed[0] += passed
     for lane in range(count):
-        if has_bound and is_above(plan, work.fresh_bounds[lane], work.fresh_penalties[lane]):
-            continue
+        if has_bound:
+            # Of most lanes, one comparison tells.
+            if (work.fresh_bounds[lane] > limit
+                    or is_above(plan, work.fresh_bounds[lane], work.fresh_penalties[lane])):
+                continue
+            work.tally.passed[0] += 1
         wait_narrow(plan, work, lane, first + lane)
 
 
