@@ -9,8 +9,9 @@ import pytest
 from programs import CSV, SMALL, assert_complaint
 
 import metaopt_fast as mf
+from metaopt_fast.cli.figures import coefficients_to_lines
 from metaopt_fast.models.model import SOFTMAX, Model
-from metaopt_fast.models.preparation import Preparation
+from metaopt_fast.models.preparation import Preparation, RawRows
 from metaopt_fast.selection.folds import stratified_holdout
 
 RNG = np.random.default_rng(11)
@@ -145,6 +146,13 @@ def test_a_held_out_search_goes_on_with_the_same_rows(run, people, tmp_path):
     for name in ("theta", "training", "held_out", "coefficients"):
         assert first[name] == second[name]
     assert first["data"]["n_held_out"] == 60
+
+
+def test_columns_that_are_not_used_are_counted():
+    preparation = Preparation.fit(RawRows(np.eye(3), ("a", "b", "c"), {}))
+    lines = coefficients_to_lines(Model.linear([0.0, 2.0, 0.0, 0.5], preparation, [0, 1]))
+    assert ("", "(2 of 3 columns are not used: weight 0)") in lines
+    assert sum(line.endswith((" a", " b", " c")) for _, line in lines) == 1
 
 
 def test_text_has_the_figures_and_the_table_of_coefficients(run, people, tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pandas
@@ -100,7 +101,10 @@ def test_text_has_the_questions_by_names_and_figures_called_so(run, people, tmp_
     for start in ("training accuracy ", "held-out accuracy ", "held-out log loss "):
         assert f"\n{start}" in stdout
     assert "features          as they are\n" in stdout
-    assert "wrong decisions   " in stdout
+    tree = model.tree
+    wrong = f"{tree.n_errors:,} of {tree.counts[0].sum():,} training rows: no tree of"
+    assert f"wrong decisions   {wrong}" in stdout
+    assert re.search(r"^missing values    \d+, by the mean of the training rows$", stdout, re.M)
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 

@@ -349,6 +349,16 @@ def test_a_file_of_nothing_is_an_array_of_nothing(memory):
     assert Folder(str(memory)).empty((0, 5), float).shape == (0, 5)
 
 
+def test_rows_longer_than_what_is_copied_at_once_are_copied_one_by_one(memory, monkeypatch):
+    monkeypatch.setattr(storage, "WRITTEN_AT_ONCE", 8)
+    whole, parts = np.arange(12).reshape(4, 3), Folder(memory)
+    rows = storage.PileInFile(parts)
+    rows.add(whole)
+    rows.add(whole + 0.5)
+    assert rows.array().tolist() == [*whole.tolist(), *(whole + 0.5).tolist()]
+    rows.close()
+
+
 def test_a_folder_that_goes_before_the_first_batch_is_said(memory):
     folder = memory / "gone"
     folder.mkdir()

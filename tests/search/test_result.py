@@ -557,6 +557,12 @@ def test_the_repr_fits_on_a_screen():
     assert f"{result.index:,}" in repr(result) and "1,000 candidates" in repr(result)
 
 
+def test_the_repr_shows_a_short_theta_whole():
+    found = mf.random_search(mf.LogisticLoss(np.eye(3), [1, 1, 0]), mf.Normal(), 500)
+    shown = ", ".join(f"{value:.6g}" for value in found.theta)
+    assert f"  theta       [{shown}]\n" in repr(found) + "\n"
+
+
 def test_the_repr_shows_the_few_numbers_that_a_sparse_theta_has():
     objective = mf.LogisticLoss(np.eye(9)[[4, 4, 7]], [1, 1, 0], fit_intercept=True)
     found = mf.random_search(objective, mf.Integers(-2, 2, max_nonzero=2), 500)

@@ -221,6 +221,7 @@ def test_a_new_task_is_that_of_fit_many_and_may_have_one_class():
         ({"n_support": 1}, "n_support is 1: pass"),
         ({"n_support": (9, 8)}, r"n_support is .*: pass the smaller number first"),
         ({"n_support": 40}, "task 0 has 40 rows, but n_support is 40"),
+        ({"n_support": (8, 60)}, "task 0 has 40 rows, but n_support is 60"),
         ({"tasks": np.zeros(len(Y))}, "tasks holds one task alone"),
         ({"y": np.where(TASKS == 5, True, Y)}, "task 5 has fewer than 2 rows of class False"),
         ({"level": "best"}, r"level is 'best' .*: pass one of 'auto', 'plain'"),
