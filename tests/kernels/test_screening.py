@@ -419,6 +419,15 @@ def test_a_certificate_that_fails_is_told_by_the_configuration_alone(monkeypatch
     assert found.config["stages"]["moment_bound"] == "certificate"
 
 
+def test_candidates_too_far_for_moments_refuse_the_bound(monkeypatch):
+    monkeypatch.setattr(prospects, "moments_around", lambda *arguments, **options: None)
+    objective = large_problem()
+    wanted = mf.random_search(objective, mf.Normal(), 20_000, prune=False)
+    found = mf.random_search(objective, mf.Normal(), 20_000)
+    assert alike(found, wanted)
+    assert found.config["stages"]["moment_bound"] == "extents"
+
+
 def test_memory_that_ends_in_a_set_up_refuses_the_bound(monkeypatch):
     def fail(*arguments, **options):
         raise MemoryError

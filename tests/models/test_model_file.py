@@ -104,6 +104,8 @@ def test_any_bytes_are_no_model(content):
     ("content", "sentence"),
     [
         (b"[" * 100_000, "is no model"),
+        (b"[]", "is no model"),
+        ({**CONTENT, "format": "another"}, "is no model"),
         (b'{"format": "metaopt_fast model", "schema": NaN}', "its entry 'schema'"),
         ({**CONTENT, "schema": 4}, "has schema 4, and this version of metaopt_fast reads up to 3"),
         ({**CONTENT, "schema": 3}, "its entry 'link'"),
@@ -131,6 +133,8 @@ def test_any_bytes_are_no_model(content):
         ({**CONTENT, "coefficients": [["inf"] * 3]}, "its entry 'coefficients'"),
         ({**CONTENT, "intercepts": ["1.5"]}, "its entry 'intercepts'"),
         ({**CONTENT, "intercepts": [0.5]}, "its entry 'intercepts'"),
+        ({**CONTENT, "intercepts": ["0xno"]}, "its entry 'intercepts'"),
+        ({**CONTENT, "intercepts": ["0x1p9999"]}, "its entry 'intercepts'"),
         ({**CONTENT, "features": []}, "its entry 'features'"),
         ({**CONTENT, "columns": None}, "its entry 'columns'"),
         ({**CONTENT, "missing": "error"}, "its entry 'features'"),

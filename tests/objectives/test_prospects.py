@@ -116,6 +116,20 @@ def test_rows_without_curvature_prove_nothing():
     assert prospects.points_from(1, rest, found, "logistic", sampler, 1) is None
 
 
+def test_a_bound_that_leaves_the_range_of_single_precision_is_none(monkeypatch):
+    objective, sampler = problem(), mf.Normal()
+    ahead, found = prospect_of(objective, sampler)
+    of_points = 1, ahead.rest(objective._packed, 1), found, "logistic", sampler, 1
+    assert [block for block, _ in prospects.points_from(*of_points)] == [0, 1]
+    supposed, calls = moments.Moments.supposed, iter([True, False])
+    monkeypatch.setattr(
+        moments.Moments,
+        "supposed",
+        lambda self, dispersion: supposed(self, dispersion) if next(calls) else None,
+    )
+    assert prospects.points_from(*of_points) is None
+
+
 def test_what_moments_do_not_bound_has_no_prospect():
     assert prospect_of(problem(), mf.Normal(1e4))[1] is None
     assert prospect_of(problem(n_features=65), mf.Normal())[1] is None

@@ -198,7 +198,8 @@ def test_a_system_without_affinity_has_the_threads_of_openmp(monkeypatch):
     monkeypatch.setattr(threads, "_QUOTA", None)
     monkeypatch.setattr(_kernels, "max_threads", lambda: 3)
     monkeypatch.delattr(os, "sched_getaffinity")
-    assert threads.default_n_threads()[0] == 3
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert threads.default_n_threads() == (3, "OpenMP's number of processors")
 
 
 def test_a_build_without_openmp_has_one_thread(monkeypatch):
