@@ -257,14 +257,18 @@ template <> struct constants<float> {
     static constexpr float log_tail[] = {0x1.31e2f2p-2f, 0x1.995ebap-2f, 0x1.55557ap-1f};
 };
 
-// A number in every lane; if it IS_SHARED by some vectors, in a register: gcc 12 would read it from
-// memory for each, and of AVX2 the loads would take longer than the products.
-template <bool IS_SHARED, class V> inline V constant(scalar<V> x) {
-    V v = splat<V>(x);
+// A vector that IS_SHARED by some operations, in a register: gcc 12 would read it from memory for
+// each, and of AVX2 the loads would take longer than the products.
+template <bool IS_SHARED, class V> inline V in_register(V v) {
 #if defined(__x86_64__) || defined(__i386__)
     if constexpr (IS_SHARED) asm("" : "+v"(v));
 #endif
     return v;
+}
+
+// A number in every lane.
+template <bool IS_SHARED, class V> inline V constant(scalar<V> x) {
+    return in_register<IS_SHARED>(splat<V>(x));
 }
 
 // exp(a) * 2^64 for a <= 0, from -infinity on, of N vectors side by side: one alone is a chain of

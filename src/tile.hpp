@@ -192,21 +192,29 @@ template <class T> void add_block(const T *values, double weight, int count, dou
 }
 
 // Sum of the losses of a block in each lane, from z[row][lane]; with `GRADIENT`, z is overwritten
-// by the derivatives.
+// by the derivatives. Panels that are visited together are filled up by one of absent rows, for
+// which z must have room.
 template <class T, class Loss, bool GRADIENT> void reduce_block(T *z, int n_rows, T *values) {
     using V = wide_vector<T>;
     using Sum = typename Loss::template Sum<V>;
-    constexpr int W = lanes_of<V>;
-    const int n_panels = (n_rows + PANEL - 1) / PANEL;
+    constexpr int W = lanes_of<V>, PANEL_SIZE = PANEL * LANES<T>;
+    int n_panels = (n_rows + PANEL - 1) / PANEL;
+    for (; n_panels % Sum::ROWS != 0; n_panels++)
+        for (int i = 0; i < PANEL_SIZE; i++)
+            z[n_panels * PANEL_SIZE + i] = Loss::template absent<V>;
     Sum block[VECTORS] = {};
     for (int c = 0; c < PANEL; c++) {
         Sum lane[VECTORS] = {};
-        for (int p = 0; p < n_panels; p++) {
+        for (int p = 0; p < n_panels; p += Sum::ROWS) {
             T *row = z + (p * PANEL + c) * LANES<T>;
-            V x[VECTORS];
-            for (int v = 0; v < VECTORS; v++) x[v] = load<V>(row + v * W);
+            V x[Sum::ROWS * VECTORS];
+            for (int r = 0; r < Sum::ROWS; r++)
+                for (int v = 0; v < VECTORS; v++)
+                    x[r * VECTORS + v] = load<V>(row + r * PANEL_SIZE + v * W);
             Sum::template add_each<GRADIENT>(lane, x);
-            for (int v = 0; GRADIENT && v < VECTORS; v++) store(row + v * W, x[v]);
+            for (int r = 0; GRADIENT && r < Sum::ROWS; r++)
+                for (int v = 0; v < VECTORS; v++)
+                    store(row + r * PANEL_SIZE + v * W, x[r * VECTORS + v]);
         }
         for (int v = 0; v < VECTORS; v++) block[v].merge(lane[v]);
     }
@@ -237,32 +245,43 @@ void reduce_weighted_block(T *z, int n_rows, const T *weights, T *values) {
     for (int v = 0; v < VECTORS; v++) store(values + v * W, block[v]);
 }
 
+// Whether two lanes of a block are summed together: where AVX2's registers are all taken.
+template <int USED> constexpr bool IS_PAIRED = MF_BYTES == 32 && USED == VECTORS;
+
 // gradients[parameter][lane] += weight * sum over a block's rows of x[parameter][row] *
 // derivatives[row][lane], for the parameters from `j` on, PARAMETERS at a time; returns how far it
 // came. Bound by FMAs, as margins() is.
+//
+// Where no register is left for the sums of the block, these go to memory and back after each lane:
+// of two parameters and two lanes half as often as of four and one, which took a twelfth longer.
 template <class T, int PARAMETERS, int USED = VECTORS>
 __attribute__((noinline)) ptrdiff_t add_gradients(const T *panels, int n_panels, ptrdiff_t n_params,
                                                   ptrdiff_t j, const T *derivatives, T weight,
                                                   T *gradients) {
     using V = wide_vector<T>;
-    constexpr int W = lanes_of<V>;
+    constexpr int W = lanes_of<V>, TOGETHER = IS_PAIRED<USED> ? 2 : 1;
     for (; j + PARAMETERS <= n_params; j += PARAMETERS) {
         V block[PARAMETERS][USED] = {};
-        for (int c = 0; c < PANEL; c++) {
-            const T *x = panels + j * PANEL + c;
-            V sums[PARAMETERS][USED] = {};
-            for (int p = 0; p < n_panels; p++, x += n_params * PANEL) {
-                V derivative[USED];
-                for (int v = 0; v < USED; v++)
-                    derivative[v] = load<V>(derivatives + (p * PANEL + c) * LANES<T> + v * W);
-                for (int i = 0; i < PARAMETERS; i++) {
-                    const V value = splat<V>(x[i * PANEL]);
+        for (int c = 0; c < PANEL; c += TOGETHER) {
+            const T *x = panels + j * PANEL + c, *from = derivatives + c * LANES<T>;
+            V sums[TOGETHER][PARAMETERS][USED] = {};
+            for (int p = n_panels; p > 0; p--) {
+                for (int k = 0; k < TOGETHER; k++) {
+                    V derivative[USED];
                     for (int v = 0; v < USED; v++)
-                        sums[i][v] = fma(value, derivative[v], sums[i][v]);
+                        derivative[v] =
+                            in_register<IS_PAIRED<USED>>(load<V>(from + k * LANES<T> + v * W));
+                    for (int i = 0; i < PARAMETERS; i++) {
+                        const V value = splat<V>(x[i * PANEL + k]);
+                        for (int v = 0; v < USED; v++)
+                            sums[k][i][v] = fma(value, derivative[v], sums[k][i][v]);
+                    }
                 }
+                x += n_params * PANEL, from += PANEL * LANES<T>;
             }
-            for (int i = 0; i < PARAMETERS; i++)
-                for (int v = 0; v < USED; v++) block[i][v] = block[i][v] + sums[i][v];
+            for (int k = 0; k < TOGETHER; k++)
+                for (int i = 0; i < PARAMETERS; i++)
+                    for (int v = 0; v < USED; v++) block[i][v] = block[i][v] + sums[k][i][v];
         }
         for (int i = 0; i < PARAMETERS; i++)
             for (int v = 0; v < USED; v++) {
@@ -282,7 +301,9 @@ void add_all_gradients(const T *panels, int n_rows, ptrdiff_t n_params, const T 
     if constexpr (USED == 1)
         j = add_gradients<T, 8, USED>(panels, n_panels, n_params, j, derivatives, weight,
                                       gradients);
-    j = add_gradients<T, 4, USED>(panels, n_panels, n_params, j, derivatives, weight, gradients);
+    if constexpr (!IS_PAIRED<USED>)
+        j = add_gradients<T, 4, USED>(panels, n_panels, n_params, j, derivatives, weight,
+                                      gradients);
     j = add_gradients<T, 2, USED>(panels, n_panels, n_params, j, derivatives, weight, gradients);
     add_gradients<T, 1, USED>(panels, n_panels, n_params, j, derivatives, weight, gradients);
 }

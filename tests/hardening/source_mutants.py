@@ -122,9 +122,8 @@ MUTANTS = [
     Mutant(
         "the last row of a panel is left out",
         TILE,
-        "        Sum lane[VECTORS] = {};\n        for (int p = 0; p < n_panels; p++) {",
-        "        Sum lane[VECTORS] = {};\n"
-        "        for (int p = 0; p < n_panels - (c == PANEL - 1); p++) {",
+        "for (int p = 0; p < n_panels; p += Sum::ROWS) {",
+        "for (int p = 0; p < n_panels - Sum::ROWS * (c == PANEL - 1); p += Sum::ROWS) {",
         SUMS,
     ),
     Mutant(
@@ -186,8 +185,8 @@ MUTANTS = [
     Mutant(
         "the gradient of a block forgets its last panel",
         TILE,
-        "for (int p = 0; p < n_panels; p++, x += n_params * PANEL) {",
-        "for (int p = 0; p < n_panels - (n_panels > 1); p++, x += n_params * PANEL) {",
+        "for (int p = n_panels; p > 0; p--) {",
+        "for (int p = n_panels; p > (n_panels > 1); p--) {",
         SUMS,
     ),
     Mutant(
