@@ -106,7 +106,8 @@ cdef class Counts:
         narrow = self.rows.narrowed(True, None, True)
         if narrow is not None and narrow.screen.has_rows:
             return narrow
-        if narrow is None or narrow.is_refused:  # and not made by another thread meanwhile
+        # Else another thread is making them.
+        if self.rows.narrow_refusal is not None:
             self.may_be_narrowed = False
         return None
 

@@ -128,6 +128,7 @@ def fail_each(call, shim, libc):
     """Fail the first allocation of a call several times, then the second, until none is left;
     return how many there were, what was wrong, and the most bytes that one left behind."""
     wanted, k, wrong, most = digest(*call()), 0, [], 0
+    call()  # counts of so many candidates keep their rows in single precision
     while True:
         k += 1
         fail_one(k, call, shim)  # fills the caches of Python and NumPy
@@ -144,6 +145,19 @@ def fail_each(call, shim, libc):
         most = max(most, (heap(libc) - before) // REPEATS)
 
 
+def counts_anew(n_threads):
+    """Return a call that packs rows and copies them in single precision, each time."""
+    X, y = problem(700)
+    thetas = np.random.default_rng(1).normal(size=(300, 10))
+
+    def call():
+        counts = mf.ConfusionCounts(X, y, n_threads=n_threads)
+        counts._expect_candidates(1000)
+        return [counts.batch_counts(thetas)]
+
+    return call
+
+
 def check_failures(report, names):
     shim = ctypes.CDLL(os.environ["LD_PRELOAD"])
     shim.shim_arm.argtypes = [ctypes.c_long, ctypes.c_size_t]
@@ -154,7 +168,7 @@ def check_failures(report, names):
         shim.shim_learn(i)
     libc = ctypes.CDLL(None)
     for n_threads in (1, 2):
-        calls = parallel_calls(n_threads)
+        calls = parallel_calls(n_threads) | {"counts made anew": counts_anew(n_threads)}
         for name in names or calls:
             failures, wrong, leaked = fail_each(calls[name], shim, libc)
             report.line(
