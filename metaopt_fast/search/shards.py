@@ -151,9 +151,12 @@ class Task:
         """Return how many times as many candidates there are after a run as before it, where so
         many come: what they have reached is the threshold for the next. None where they are over
         before that pays."""
+        first = self._first_run
+        if count <= first:  # asked first: some such searches are over in less than a millisecond
+            return None
         work = candidate_work(self.objective) + DRAW_WORK * self.n_params
-        n_more, first = int(min(RUN_SHARE * count * work / RUN_WORK, MOST_RUNS)), self._first_run
-        if n_more < 1 or count <= first:
+        n_more = int(min(RUN_SHARE * count * work / RUN_WORK, MOST_RUNS))
+        if n_more < 1:
             return None
         doublings = 1
         while first << n_more * doublings < count:
