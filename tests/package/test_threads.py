@@ -200,6 +200,10 @@ def test_a_system_without_affinity_has_the_threads_of_openmp(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert threads.default_n_threads() == (3, "OpenMP's number of processors")
+    monkeypatch.setenv("OMP_NUM_THREADS", "a few")
+    count, reason = threads.default_n_threads()
+    assert count == 3
+    assert reason.endswith("OMP_NUM_THREADS is 'a few', no number of threads, and ignored")
 
 
 def test_a_build_without_openmp_has_one_thread(monkeypatch):
