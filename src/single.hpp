@@ -120,9 +120,13 @@ template <class T, class Loss> struct RowSums {
 //
 // Panel by panel and parameter by parameter, X is read as it lies in memory. That is what hardware
 // sees coming, whoever reads: 0.9 of the rate of memory with 20 parameters, 0.7 where four or eight
-// panels are read side by side and fetched by hand. A quarter of the gradient's parameters goes
-// with each panel, one with every four numbers that are read; and the losses of a panel, which wait
-// for its margins, are computed beside the next one's. `weights`: of the rows, or null.
+// panels are read side by side and fetched by hand. A processor of 256 bits sees it too late where
+// no cache holds X: lines are asked for FETCHED_AHEAD bytes before, which gives 10 GB/s in place of
+// 7 with 20 parameters, and 8.3 in place of 6.9 with 10, of the 15 that memory gives. A quarter of
+// the gradient's parameters goes with each panel, one with every four numbers that are read; and
+// the losses of a panel, which wait for its margins, are computed beside the next one's. `weights`:
+// of the rows, or null.
+constexpr ptrdiff_t FETCHED_AHEAD = 12 * 1024;
 template <class T, class Loss>
 void interleave(const T *x, ptrdiff_t n_params, const T *theta, const Late<T> &late, T *lanes,
                 const T *weights, RowSums<T, Loss> &block, T *derivatives) {
@@ -155,6 +159,10 @@ void interleave(const T *x, ptrdiff_t n_params, const T *theta, const Late<T> &l
         };
         ptrdiff_t j = 0;
         for (; j + LATE <= n_params; j += LATE, added++) {
+            if constexpr (MF_BYTES == 32) {
+                const T *next = x + j * PANEL + FETCHED_AHEAD / sizeof(T);
+                fetch<2>(next, next + LATE * PANEL);
+            }
             for (int i = 0; i < LATE; i++) add_product(j + i);
             add_gradient(added);
         }
