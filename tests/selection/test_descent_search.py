@@ -8,6 +8,7 @@ import pytest
 
 import metaopt_fast as mf
 from metaopt_fast.samplers.log_uniform import _exp2
+from metaopt_fast.selection.candidates import Descents
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(300, 6))
@@ -71,6 +72,16 @@ def test_a_schedule_and_a_start_that_is_drawn_reach_every_descent():
         10, {"l2": samplers["l2"]}, **{**options, "learning_rate": mf.cosine_decay(9.0, 9)}
     )
     assert fixed.search.config["fingerprint"] != other.search.config["fingerprint"]
+
+
+def test_a_fingerprint_knows_every_entry_of_a_long_option():
+    values = np.arange(2000.0)
+    other = np.where(values == 1000, np.nextafter(1000, 0), values)
+    prints = {
+        Descents(TRAIN, VALIDATION, SAMPLERS, None, {"option": option}, 1).fingerprint
+        for option in (values, other, (values, 1), (other, 1), [values, 1])
+    }
+    assert len(prints) == 5
 
 
 def test_the_result_does_not_depend_on_the_batch():
