@@ -415,7 +415,6 @@ def test_a_divergence_within_an_epoch_is_reported():
         assert run.loss[1] == pytest.approx(math.log(2))
 
 
-@pytest.mark.long
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("learning_rate", [1e-300, 1e10, 1e300])

@@ -107,7 +107,6 @@ class Bowl:
 LONG = [pytest.param(name, marks=pytest.mark.long) for name in ("momentum", "adamw")]
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("name", ["gd", *LONG, "lbfgs", "searched"])
 @given(seed=st.integers(0, 1000), n_runs=st.integers(2, 30), batch_size=st.sampled_from([None, 7]))
 def test_each_of_many_has_the_bits_that_it_has_alone(name, seed, n_runs, batch_size):

@@ -204,7 +204,6 @@ def test_a_quadratic_is_minimised(method):
     assert result.loss < (0.05 if method == "ars" else 1e-4)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("method", CONTINUOUS)
 def test_a_logistic_loss_is_minimised(method, dtype):

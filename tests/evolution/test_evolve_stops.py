@@ -199,7 +199,6 @@ with files_up_to(int(sys.argv[2])):
 """
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("limit", [0, 9000, 15_000])
 def test_a_full_disk_raises_and_leaves_the_file_before_it(path, limit):
     with python(FULL_DISK, path, str(limit), stderr=subprocess.PIPE) as process:

@@ -57,7 +57,6 @@ def test_the_best_scorecard_has_the_least_loss_on_the_rows_that_chose_it(capsys,
     picture("scorecard", losses)
 
 
-@pytest.mark.long
 def test_what_tasks_have_in_common_helps_models_of_few_rows(capsys, picture):
     losses = main_of("tasks")(("branches",), n_seeds=1, n_tasks=16, n_each=2, n_iter=3)
     (alone,), (learned,) = (losses[name]["branches"] for name in ("models alone", "learn_prior"))
