@@ -115,6 +115,9 @@ template <class T, class Loss> struct RowSums {
     }
 };
 
+// How far ahead of what it reads a processor of 256 bits asks for lines, in bytes.
+constexpr ptrdiff_t FETCHED_AHEAD = 12 * 1024;
+
 // The derivatives of LATE panels, as RowSums has them, of margins as row_margins; and meanwhile
 // lanes[parameter][lane] as add_row_gradients of as many panels before.
 //
@@ -126,7 +129,6 @@ template <class T, class Loss> struct RowSums {
 // the gradient's parameters goes with each panel, one with every four numbers that are read; and
 // the losses of a panel, which wait for its margins, are computed beside the next one's. `weights`:
 // of the rows, or null.
-constexpr ptrdiff_t FETCHED_AHEAD = 12 * 1024;
 template <class T, class Loss>
 void interleave(const T *x, ptrdiff_t n_params, const T *theta, const Late<T> &late, T *lanes,
                 const T *weights, RowSums<T, Loss> &block, T *derivatives) {

@@ -262,7 +262,7 @@ def fault_of(entry, argument, value):
         is_name = argument in PATHS and isinstance(value, (str, bytes))
         return None if is_name else repr(error)
     except Late:
-        return f"not done after {SECONDS} s of the processors, or {SECONDS_OF_THE_CLOCK} of the clock"
+        return f"not done after {SECONDS} s of processors, or {SECONDS_OF_THE_CLOCK} of the clock"
     except Warning as error:
         return None if entry.library and is_of(entry.library, error) else repr(error)
     except Exception as error:
