@@ -31,14 +31,24 @@ TESTS = (
     *("softmax", "softmax_fits", "network", "differing", "lasso", "tasks", "hinge", "best_tree"),
     *("sparse_losses", "sparse_fits", "sparse_lasso", "sparse_softmax", "plain_rows"),
 )
-# What a thread has of its own, and what all of them would share.
-OWN, SHARED = "Workspace *work = plan.workspaces + thread", "Workspace *work = plan.workspaces"
+# What a copy has in place of a piece of the sources: names, of which reports tell,
+NAMES = "setup.py", 'links = ["-s", SORTED]', "links = [SORTED]"
+# and regions that are shared however short they are.
+SHORTEST = "src/team.hpp", "METAOPT_SERIAL_WORK = 1e6;", "METAOPT_SERIAL_WORK = 0;"
+# Races: what a thread has of its own, all of them share,
+OWN = "Workspace *work = plan.workspaces"
+SHARED = "src/evaluate.pxi", f"{OWN} + thread", OWN
+# and they count their tasks in one number.
+COUNTED = (
+    "src/team.hpp",
+    "i++) task(plan, i, thread);",
+    "i++) { static volatile long n; n = n + 1; task(plan, i, thread); }",
+)
+PIECES = NAMES, SHORTEST, SHARED, COUNTED
 CANARY = "kernels", "threads"
 # Tests of several threads in each part, as pytest's -k.
 OF_THREADS = "bits or threads or covariances"
-# A count of tasks that all threads add to, and which tests have to tell of which regions.
-REGION = "i++) task(plan, i, thread);"
-COUNTED = "i++) { static volatile long n; n = n + 1; task(plan, i, thread); }"
+# Which tests have to tell of a race in which regions.
 REGIONS = {
     "kernels": "Plan",
     "counts": "CountPlan",
@@ -83,11 +93,12 @@ def of_llvm(name):
     return str(found[-1])
 
 
-def replaced(path, old, new):
-    """Replace a piece of a source that stands there once."""
-    text = path.read_text()
-    assert text.count(old) == 1, f"{path.name} does not have {old!r} once"
-    path.write_text(text.replace(old, new))
+def replace(folder, piece):
+    """Replace a piece of a source, which stands there once, in a copy."""
+    name, old, new = piece
+    text = (folder / name).read_text()
+    assert text.count(old) == 1, f"{name} does not have {old!r} once"
+    (folder / name).write_text(text.replace(old, new))
 
 
 def copy_sources(folder):
@@ -97,9 +108,8 @@ def copy_sources(folder):
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
     (folder / "leaves_out.py").write_text(LEAVES_OUT)
-    replaced(folder / "src" / "team.hpp", "METAOPT_SERIAL_WORK = 1e6;", "METAOPT_SERIAL_WORK = 0;")
-    # Names, of which reports tell.
-    replaced(folder / "setup.py", 'links = ["-s"]', "links = []")
+    replace(folder, NAMES)
+    replace(folder, SHORTEST)
 
 
 def build(folder):
@@ -145,13 +155,13 @@ def run(folder, *arguments):
 
 def plant_and_run(report, folder, names):
     """Plant races in a copy, and run the tests that have to report them."""
-    replaced(folder / "src" / "evaluate.pxi", OWN, SHARED)
+    replace(folder, SHARED)
     build(folder)
     races, _, last = run(folder, path_of_tests(CANARY[0]), "-k", CANARY[1], "--maxfail=1")
     report.line("a race that is planted", len(races) > 0, f"{len(races)} reported, {last}")
 
     shutil.copy(ROOT / "src" / "evaluate.pxi", folder / "src")
-    replaced(folder / "src" / "team.hpp", REGION, COUNTED)
+    replace(folder, COUNTED)
     build(folder)
     for name in names:
         races, _, last = run(folder, path_of_tests(name), "-k", OF_THREADS, "--maxfail=1")

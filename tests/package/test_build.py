@@ -255,6 +255,17 @@ def test_mutants_of_the_sources_find_the_lines_that_they_change():
 
 
 @pytest.mark.usefixtures("scripts_on_the_path")
+def test_what_is_built_for_races_finds_the_pieces_that_it_replaces(tmp_path):
+    import races
+
+    for name, old, new in races.PIECES:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+        races.replace(tmp_path, (name, old, new))
+        assert new in (tmp_path / name).read_text()
+
+
+@pytest.mark.usefixtures("scripts_on_the_path")
 def test_every_module_has_tests_for_its_mutants():
     import mutation
 
