@@ -151,6 +151,30 @@ def test_what_0_1_0_had_is_there_and_takes_the_same_arguments(line):
         assert default is None or known[argument.arg] == ast.literal_eval(default)
 
 
+def public_callables():
+    """Names of all public functions and classes, and of what these can do by the package's code."""
+    for name in mf.__all__:
+        value = getattr(mf, name)
+        members = inspect.getmembers(value, inspect.isroutine) if inspect.isclass(value) else ()
+        own = [key for key, member in members if is_of_the_package(member)]
+        yield from [name] * callable(value) + [f"{name}.{key}" for key in own if key[0] != "_"]
+
+
+def is_of_the_package(member):
+    return (getattr(member, "__module__", None) or "").startswith("metaopt_fast")
+
+
+def test_every_argument_of_public_calls_may_be_passed_by_its_name():
+    names = set(public_callables())
+    assert {"LogisticLoss", "LogisticLoss.loss", "TreeModel.of", "fit_many"} <= names
+    by_position = []
+    for name in names - {"CheckpointError"}:
+        call = functools.reduce(getattr, name.split("."), mf)
+        given = [one for one in inspect.signature(call).parameters.values() if one.name != "self"]
+        by_position += [f"{name}: {one}" for one in given if one.kind is one.POSITIONAL_ONLY]
+    assert not by_position
+
+
 def test_numpy_is_the_only_requirement():
     assert [re.match(r"\w+", line).group() for line in project()["dependencies"]] == ["numpy"]
 
