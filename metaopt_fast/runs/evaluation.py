@@ -111,7 +111,7 @@ def release(objective: object) -> None:
 
 def for_search(objective: Any) -> Any:
     """Return an objective of ours as a copy that learns from one search, if it learns that way."""
-    if not (is_pruned(objective) and has_method(objective, "_for_search")):
+    if not (has_method(objective, "_for_search") and is_pruned(objective)):
         return objective
     other = objective._for_search()  # type: ignore[attr-defined]  # of a class that has it
     return other if is_same_kind(other, objective, "_for_search") else objective

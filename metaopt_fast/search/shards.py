@@ -134,16 +134,18 @@ class Task:
     def run(self, start: int, count: int, threshold: Threshold) -> Shard:
         """Evaluate a shard."""
         shard = Shard(start, 0, np.empty(0, TOP_DTYPE), np.empty(0, TOP_DTYPE), 0.0)
-        drops = self.prune and is_pruned(self.objective)
-        growth = self._growth(self._to_come(shard, count)) if drops else None
+        growth = self._growth(self._to_come(shard, count)) if self.prune else None
+        # A whole search in one run has no threshold, and nobody comes for whom to note losses.
+        is_one_run = growth is None and (start, start + count) == (self.first, self.stop)
+        drops = self.prune and not is_one_run and is_pruned(self.objective)
         is_fruitless = False
         while shard.count < count:
             size = count - shard.count
-            if growth is not None:
+            if drops and growth is not None:
                 size = self._run_size(shard, size, growth * FRUITLESS if is_fruitless else growth)
             if drops:
                 expect(self.objective, self._to_come(shard, size))
-            shard, is_fruitless = self._add(shard, size, threshold)
+            shard, is_fruitless = self._add(shard, size, threshold, drops)
             threshold = shard.threshold(self.top_k, threshold)
         return replace(shard, uses=uses(self.objective, self.sampler))
 
@@ -178,13 +180,15 @@ class Task:
         at = shard.start + shard.count
         return size if self.stop is None else max(size, (self.stop - at) // self.n_workers)
 
-    def _add(self, shard: Shard, count: int, threshold: Threshold) -> tuple[Shard, bool]:
+    def _add(
+        self, shard: Shard, count: int, threshold: Threshold, drops: bool
+    ) -> tuple[Shard, bool]:
         """Return a shard with the next `count` candidates evaluated, and whether a threshold has
-        dropped none of them."""
-        limit = threshold.worst if self.prune else math.inf
+        dropped none of them; of candidates that none drops, nothing is noted."""
+        limit = threshold.worst if drops else math.inf
         start = shard.start + shard.count
         losses, fraction = evaluate(self.objective, self.sampler, self.seed, start, count, limit)
-        if self.prune and limit == math.inf:
+        if drops and limit == math.inf:
             note(self.objective, losses)
         is_fruitless = limit < math.inf and fraction >= 1 and not np.isinf(losses).any()
         total = shard.count + count

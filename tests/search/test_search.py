@@ -16,6 +16,7 @@ from searches import LossesByNumber, MeanSquare, digest, numbers
 
 import metaopt_fast as mf
 from metaopt_fast import reference
+from metaopt_fast.objectives import screening
 from metaopt_fast.runs import evaluation, progress, provenance
 from metaopt_fast.search import shards
 
@@ -592,3 +593,19 @@ def test_more_of_the_best_than_a_shard_has_candidates_are_those_of_brute_force(m
     found = mf.random_search(loss, mf.Normal(), 300, top_k=top_k)
     losses = loss.sampled_loss(mf.Normal(), 0, 0, 300)
     assert found.top["index"].tolist() == np.argsort(losses, kind="stable")[:top_k].tolist()
+
+
+def test_a_search_that_is_over_in_one_run_asks_for_no_more_than_brute_force(monkeypatch):
+    def refuse(_, losses):
+        raise AssertionError
+
+    monkeypatch.setattr(screening.Screening, "note", refuse)
+    found, brute = (
+        mf.random_search(OBJECTIVE, mf.Normal(), N_CANDIDATES, prune=prune)
+        for prune in (True, False)
+    )
+    assert digest(found) == digest(brute)
+    assert found.config["stages"] == brute.config["stages"]
+    assert found.rows_evaluated_fraction == 1
+    with pytest.raises(AssertionError):  # of more candidates, the first set a threshold
+        mf.random_search(OBJECTIVE, mf.Normal(), 100 * N_CANDIDATES)
