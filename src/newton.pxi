@@ -24,10 +24,12 @@ cdef struct HessianPlan:
     const Plan *sets
     const Py_ssize_t *which
     Py_ssize_t n, n_parts, first_unit, first_block, last_block
-    # [candidate]: theta and its excess; [unit at work]: pairs, in lanes.
+    # [candidate]: theta and its excess; pairs, in lanes: of each thread, whose cache has them, or
+    # of each unit where that is done in pieces.
     double *thetas
     double *lanes
     double *hessians
+    bint in_pieces
 
 
 cdef inline Py_ssize_t first_row(const HessianPlan *plan, Py_ssize_t part) noexcept nogil:
@@ -44,7 +46,8 @@ cdef void add_unit(const HessianPlan *plan, Py_ssize_t index, int thread) noexce
     cdef Py_ssize_t candidate = unit // plan.n_parts, part = unit % plan.n_parts
     cdef const Plan *own = plan.sets + plan.which[candidate]
     cdef Py_ssize_t last_block = min(plan.last_block, own.n_blocks)
-    cdef double *lanes = plan.lanes + index * pair_of(n, n) * PANEL
+    cdef double *lanes = plan.lanes
+    lanes += (index if plan.in_pieces else thread) * pair_of(n, n) * PANEL
     if plan.first_block >= last_block:
         return
     if plan.first_block == 0:
@@ -53,15 +56,14 @@ cdef void add_unit(const HessianPlan *plan, Py_ssize_t index, int thread) noexce
                             plan.thetas + candidate * (n + 1), first_row(plan, part),
                             first_row(plan, part + 1), lanes)
     if last_block == own.n_blocks:
-        write_unit(plan, index)
+        write_unit(plan, unit, lanes)
 
 
-cdef void write_unit(const HessianPlan *plan, Py_ssize_t index) noexcept nogil:
-    cdef Py_ssize_t n = plan.n, unit = plan.first_unit + index, lane, pair
+cdef void write_unit(const HessianPlan *plan, Py_ssize_t unit, const double *lanes) noexcept nogil:
+    cdef Py_ssize_t n = plan.n, lane, pair
     cdef Py_ssize_t candidate = unit // plan.n_parts, part = unit % plan.n_parts
     cdef Py_ssize_t first = pair_of(n, first_row(plan, part))
     cdef Py_ssize_t last = pair_of(n, first_row(plan, part + 1))
-    cdef const double *lanes = plan.lanes + index * pair_of(n, n) * PANEL
     cdef double total
     for pair in range(first, last):
         total = 0
@@ -101,8 +103,10 @@ cdef bint add_up_hessians(const Plan *sets, const Py_ssize_t *which, const doubl
     # About 50 milliseconds of work for each thread between two looks at signals.
     slice = BLOCKS_PER_SPAN * max(1, <Py_ssize_t>(
         1e9 * plan.n_parts * n_threads / (wave * ROWS_PER_SPAN * row_work)))
+    plan.in_pieces = slice < n_blocks
     cdef Py_ssize_t thetas_bytes = aligned(n_candidates * (n + 1) * sizeof(double))
-    cdef char *memory = <char *>malloc(ALIGNMENT + thetas_bytes + wave * unit_bytes)
+    cdef Py_ssize_t lanes_bytes = (wave if plan.in_pieces else n_threads) * unit_bytes
+    cdef char *memory = <char *>malloc(ALIGNMENT + thetas_bytes + lanes_bytes)
     if memory == NULL:
         raise MemoryError
     plan.thetas = <double *>aligned(<Py_ssize_t><uintptr_t>memory)

@@ -9,6 +9,10 @@ from libc.string cimport memcpy, memset
 # From so many unknowns on, a system is factored by itself: a tile of such matrices leaves the
 # cache.
 cdef Py_ssize_t LARGE_SYSTEM = 96
+# Entries of each matrix of a tile that go to their lanes at a time: those of all lanes stay in a
+# first-level cache. All at once, to gather factors of 65 unknowns takes four times as long as to
+# solve their systems (`perf record` of a search of C on digits, of benches/bench_training.py).
+cdef Py_ssize_t GATHERED = 64
 # Reflections that rows pass at a time: they stay in the cache.
 cdef Py_ssize_t REFLECTIONS = 16
 # Multiplications of each thread between two looks at signals, some 50 ms.
@@ -64,24 +68,34 @@ cdef void spread(const SystemPlan *plan, Py_ssize_t system, Py_ssize_t first, Py
 cdef void factor_unit(const SystemPlan *plan, Py_ssize_t tile, Py_ssize_t first_step,
                       Py_ssize_t last_step, double *work) noexcept nogil:
     """Factor a tile of systems."""
-    cdef Py_ssize_t n = plan.n, lanes = plan.lanes, first = tile * lanes
-    cdef Py_ssize_t count = min(lanes, plan.n_systems - first), lane, j, pair, system
-    cdef double *radii = work + pair_of(n, n) * lanes
+    cdef Py_ssize_t n = plan.n, lanes = plan.lanes, first = tile * lanes, size = pair_of(n, n)
+    cdef Py_ssize_t count = min(lanes, plan.n_systems - first), lane, j, start, pair, system
+    cdef double *radii = work + size * lanes
     cdef double *inflations = radii + lanes
     cdef double *factor
-    for lane in range(lanes):
-        # Idle lanes repeat the first system.
-        system = first + (lane if lane < count else 0)
-        spread(plan, system, 0, pair_of(n, n), work + lane, lanes)
-        for j in range(plan.n_penalised):
+    start = 0
+    while start < size:
+        for lane in range(lanes):
+            # Idle lanes repeat the first system.
+            system = first + (lane if lane < count else 0)
+            spread(plan, system, start, min(GATHERED, size - start), work + start * lanes + lane,
+                   lanes)
+        start += GATHERED
+    for j in range(plan.n_penalised):
+        for lane in range(lanes):
+            system = first + (lane if lane < count else 0)
             work[pair_of(n, j) * lanes + lane] += plan.shifts[system]
     plan.kernels.factor_tile(work, n, plan.extents, radii, inflations, inflations + lanes)
     for lane in range(count):
         plan.radii[first + lane] = radii[lane]
         plan.inflations[first + lane] = inflations[lane]
-        factor = plan.factors + plan.places[first + lane] * pair_of(n, n)
-        for pair in range(pair_of(n, n)):
-            factor[pair] = work[pair * lanes + lane]
+    start = 0
+    while start < size:
+        for lane in range(count):
+            factor = plan.factors + plan.places[first + lane] * size
+            for pair in range(start, min(start + GATHERED, size)):
+                factor[pair] = work[pair * lanes + lane]
+        start += GATHERED
 
 
 cdef void factor_large_unit(const SystemPlan *plan, Py_ssize_t system, Py_ssize_t first_step,
@@ -107,16 +121,21 @@ cdef void factor_large_unit(const SystemPlan *plan, Py_ssize_t system, Py_ssize_
 cdef void solve_unit(const SystemPlan *plan, Py_ssize_t tile, Py_ssize_t first_step,
                      Py_ssize_t last_step, double *work) noexcept nogil:
     """Solve a tile of systems."""
-    cdef Py_ssize_t n = plan.n, lanes = plan.lanes, first = tile * lanes
-    cdef Py_ssize_t count = min(lanes, plan.n_systems - first), lane, j, pair, system
-    cdef double *b = work + pair_of(n, n) * lanes
+    cdef Py_ssize_t n = plan.n, lanes = plan.lanes, first = tile * lanes, size = pair_of(n, n)
+    cdef Py_ssize_t count = min(lanes, plan.n_systems - first), lane, j, start, pair, system
+    cdef double *b = work + size * lanes
     cdef double *squares = b + n * lanes
     cdef const double *factor
+    start = 0
+    while start < size:
+        for lane in range(lanes):
+            system = first + (lane if lane < count else 0)
+            factor = plan.factors + plan.places[system] * size
+            for pair in range(start, min(start + GATHERED, size)):
+                work[pair * lanes + lane] = factor[pair]
+        start += GATHERED
     for lane in range(lanes):
         system = first + (lane if lane < count else 0)
-        factor = plan.factors + plan.places[system] * pair_of(n, n)
-        for pair in range(pair_of(n, n)):
-            work[pair * lanes + lane] = factor[pair]
         for j in range(n):
             b[j * lanes + lane] = plan.x[system * n + j]
     plan.kernels.solve_tile(work, n, b, squares)
