@@ -165,11 +165,14 @@ def total_weights(
     `sums` has the weight of each split's training rows of each class. "balanced" does not change
     their sum.
     """
+    before: object = None
     totals, exponents = [], []
     for choice in class_weight:
         given = choice if isinstance(choice, dict) else {}
-        of_class = np.array([given.get(k, 1.0) for k in range(sums.shape[1])])
-        factors, exponent = split_exponent(of_class)
-        totals.append((sums * factors).sum(axis=1))
+        if given != before:  # of most searches, all candidates have the same
+            of_class = np.array([given.get(k, 1.0) for k in range(sums.shape[1])])
+            factors, exponent = split_exponent(of_class)
+            total, before = (sums * factors).sum(axis=1), given
+        totals.append(total)
         exponents.append([exponent])
     return np.array(totals), np.array(exponents, np.intp)

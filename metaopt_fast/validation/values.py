@@ -34,6 +34,8 @@ def check_number(
     name: str, value: object, low: float = -math.inf, *, strictly: bool = False
 ) -> float:
     """Return `value` as a finite float of at least `low` (above it, if `strictly`)."""
+    if type(value) is float and low < value < math.inf:
+        return value  # most are: a search checks hundreds
     wanted = "a finite number"
     if low > -math.inf:
         wanted += f" above {low:g}" if strictly else f" of at least {low:g}"
