@@ -406,6 +406,7 @@ def public_entries():
                     yield f"{name}.{method}"
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("name", list(public_entries()))
 def test_every_public_entry_is_in_the_table(name):
     there = any(

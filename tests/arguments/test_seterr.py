@@ -55,6 +55,7 @@ def strict():
 VALID = {**of_objects.ENTRIES, **of_runs.ENTRIES, **of_estimators.ENTRIES}
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("name", VALID)
 def test_every_valid_call_is_as_good_as_ever(name):
     entry = VALID[name]

@@ -49,6 +49,7 @@ def test_a_rate_is_what_was_counted_by_the_best_time():
     assert (rate.bound, rate.ratio) == ("memory", 0.5)
 
 
+@pytest.mark.long(everywhere=True)
 def test_operations_are_those_of_the_formulas():
     # Of a pair of a row and a candidate, in features.
     formulas = {
@@ -70,6 +71,7 @@ def test_operations_are_those_of_the_formulas():
         assert work.bytes == n * p * np.dtype(work.dtype).itemsize
 
 
+@pytest.mark.long(everywhere=True)
 def test_what_has_no_count_has_no_ratio(rates):
     for rate in rates.rates:
         has_count = rate.kernel not in ("fit_many", "draws of Normal")

@@ -12,6 +12,7 @@ from metaopt_fast.data.standardize import standardize_in_place as standardize
 from metaopt_fast.datasets import load_breast_cancer
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize(
     ("name", "objective"),
     [
@@ -59,6 +60,7 @@ def test_a_limit_on_groups_is_kept_and_shown(run, grouped):
     assert status == 0
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("method", ["cem", "snes", "ars", "shrinking"])
 def test_populations_are_those_of_the_library(run, method, tmp_path):
     options = ["--method", method, "--population", "50", "--candidates", "420", "--top", "2"]

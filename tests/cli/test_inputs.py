@@ -84,6 +84,7 @@ def test_a_pipe_of_something_else_gets_the_sentence_of_a_file(content, sentence)
     assert sentence in err.decode()
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_closed_stdin_is_one_sentence(tmp_path):
     child = subprocess.run(
         ["sh", "-c", f"{sys.executable} -m metaopt_fast search - --target t <&-"],
@@ -97,6 +98,7 @@ def test_a_closed_stdin_is_one_sentence(tmp_path):
     assert "stdin cannot be read" in child.stderr
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_search_of_stdin_is_resumed_from_stdin(data, tmp_path):
     checkpoint = tmp_path / "search.sqlite"
     arguments = ["-", "--target", "label", *SMALL, "--json", "--checkpoint", checkpoint]

@@ -100,6 +100,7 @@ FILES = {
 }
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_is_taken_or_refused_with_a_cure_that_is_an_option(run, tmp_path, name):
     file, write, cure = FILES[name]

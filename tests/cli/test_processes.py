@@ -118,6 +118,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_tune_says_that_it_has_no_part_of_a_result(tmp_path, number):
     path = tmp_path / "result.json"
@@ -204,6 +205,7 @@ def test_what_was_found_is_reported_when_the_checkpoint_is_gone(run, tmp_path, m
     assert "was deleted, replaced or changed by somebody else" in stderr
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("arguments", [["search", *SMALL], ["search", "--help"], ["info"]])
 def test_a_reader_that_goes_away_is_no_reason_to_complain(arguments):
     reader, writer = os.pipe()
@@ -214,6 +216,7 @@ def test_a_reader_that_goes_away_is_no_reason_to_complain(arguments):
     assert child.returncode in (0, 1)  # argparse says 0 for its help
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux alone has /dev/full")
 def test_a_full_disk_is_one_sentence():
     with open("/dev/full", "w") as full:
@@ -245,6 +248,7 @@ def test_a_file_for_which_the_disk_has_no_room_is_not_left_behind(run, data, tmp
     assert not output.exists()
 
 
+@pytest.mark.long(everywhere=True)
 def test_letters_that_the_terminal_lacks_are_escaped(tmp_path):
     path = tmp_path / "data.csv"
     path.write_text(CSV.replace("p\n", "où\n"), encoding="utf-8")

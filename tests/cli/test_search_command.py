@@ -165,6 +165,7 @@ def test_a_million_is_the_default_and_may_be_written_as_1e6():
         assert make_parser().parse_args(["search", *options]).candidates == 1_000_000
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("suffix", ["csv", "npz", "npy", "parquet"])
 def test_search_reads_files_of_every_kind(run, tmp_path, suffix):
     table = read_table(BREAST_CANCER, "target")

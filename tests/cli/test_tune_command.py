@@ -244,6 +244,7 @@ def write(path, rows, header):
 NETWORKS = ["--metamodel", "network", "--hidden", 3, "--candidates", 4, "--cv", 2]
 
 
+@pytest.mark.long(everywhere=True)
 def test_networks_are_tuned_by_learning_rate_and_penalty(run, data, tmp_path):
     picture, numbers = tmp_path / "plot.png", tmp_path / "out.json"
     given = [data, "--target", "label", *NETWORKS, "--seed", 5, "--holdout", 0.2]
@@ -275,6 +276,7 @@ def test_networks_are_tuned_by_learning_rate_and_penalty(run, data, tmp_path):
     assert [float(row.split()[3]) for row in rows] == pytest.approx(means, rel=1e-4)
 
 
+@pytest.mark.long(everywhere=True)
 def test_scores_of_tuned_networks_are_those_of_networks_of_each_fold(run):
     # As they are: what is standardized by other digits is in another order.
     _, stdout, _ = run(*NETWORKS, "--json", "--scoring", "accuracy", "--no-standardize")

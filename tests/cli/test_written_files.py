@@ -19,6 +19,7 @@ def test_output_has_what_json_prints(run, data, tmp_path):
     assert path.read_text() == stdout
 
 
+@pytest.mark.long(everywhere=True)
 def test_plot_draws_a_picture(run, data, tmp_path):
     for name, start in {"a.png": b"\x89PNG", "a.svg": b"<?xml", "a.PDF": b"%PDF"}.items():
         status, _, stderr = run(

@@ -32,6 +32,7 @@ def assert_same(X, y, weights, **options):
     return merged
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     n_samples=st.integers(2, 300),
     n_features=st.integers(1, 4),

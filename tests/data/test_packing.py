@@ -331,6 +331,7 @@ def test_packing_has_the_bits_of_plain_numpy(
     assert packed.panels.ctypes.data % 64 == 0
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("layout", ["rows", "columns", "swapped bytes"])
 def test_any_number_of_threads_packs_the_same_bits(layout, weights, dtype):
@@ -412,6 +413,7 @@ def sorted_rows(keys, rows, descending, n_threads=1):
     return found
 
 
+@pytest.mark.long(everywhere=True)
 @given(st.lists(KEYS, min_size=1, max_size=300), st.booleans(), st.integers(0, 99))
 def test_rows_are_sorted_by_whole_keys_and_stay_in_order_where_they_tie(keys, descending, seed):
     keys = np.array(keys, np.uint64)

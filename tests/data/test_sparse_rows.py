@@ -11,6 +11,7 @@ from metaopt_fast.data.sparse_rows import products_of, sparse_rows
 from metaopt_fast.reference import sparse as reference
 
 
+@pytest.mark.long(everywhere=True)
 @given(of=triples(), kind=st.sampled_from(FORMATS))
 def test_rows_are_those_of_the_triples_sorted_and_added_up(of, kind):
     found, shape = of
@@ -29,6 +30,7 @@ def places_of(X):
     return (X.row, X.col) if X.format == "coo" else (X.indptr, X.indices)
 
 
+@pytest.mark.long(everywhere=True)
 @given(of=triples(), data=st.data())
 def test_rows_turn_and_are_chosen_as_those_of_an_array(of, data):
     found, shape = of
@@ -41,6 +43,7 @@ def test_rows_turn_and_are_chosen_as_those_of_an_array(of, data):
     assert rows[1:].toarray().shape == (shape[0] - 1, shape[1])
 
 
+@pytest.mark.long(everywhere=True)
 @given(of=triples(), n=st.integers(1, 19))
 def test_products_are_those_of_the_triples_and_each_is_the_same_alone(of, n):
     found, shape = of

@@ -62,6 +62,7 @@ def assert_same(one, other):
     assert (one.extent, one.total_weight) == (other.extent, other.total_weight)
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     source=st.sampled_from(["array", "columns", "file", "converted file"]),
     n=st.integers(2, 300),
@@ -142,6 +143,7 @@ def test_mini_batches_of_a_descent_have_the_bits_of_those_in_memory(memory):
     np.testing.assert_array_equal(found.theta, wanted.theta)
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_candidates_that_read_the_rows_together_keep_their_bits(memory, n_threads):
     """More tiles than are at work together in memory, over more rows than are in one slice."""
@@ -433,6 +435,7 @@ print(len(peaks), (max(peaks) - before) / 1e6, rows.X.nbytes / 1e6, bool(fits.ce
 """
 
 
+@pytest.mark.long(everywhere=True)
 def test_memory_does_not_hold_the_rows(memory, run_python):
     if "asan" in os.environ.get("LD_PRELOAD", ""):
         pytest.skip("the sanitizer keeps memory that was given back")

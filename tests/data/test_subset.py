@@ -66,6 +66,7 @@ def test_a_subset_is_the_objective_of_its_rows_bit_for_bit(weights, fit_intercep
         assert_same_objective(whole.subset(rows), own)
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     seed=st.integers(0, 1000),
     weights=st.sampled_from(sorted(WEIGHTS)),
@@ -97,6 +98,7 @@ def test_a_subset_of_a_copy_or_a_pickle_is_the_same():
         assert_same_objective(other.subset(np.arange(50)), whole.subset(np.arange(50)))
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("weights", ["few", "all different"])
 @pytest.mark.parametrize("fit_intercept", [False, True])
 def test_a_weight_of_zero_is_the_row_removed_bit_for_bit(weights, fit_intercept, dtype):
@@ -179,6 +181,7 @@ def test_permutations_are_the_same_on_every_machine():
     assert permutation(1, 3, 10).tolist() != KNOWN
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("batch_size", [1, 7, 8, 64, 100, 300])
 def test_minibatches_are_subsets_of_the_permuted_rows(weights, batch_size, dtype):

@@ -18,6 +18,7 @@ def refused(match, *arguments, objective=None, **options):
     assert message.endswith(".") and ": " in message and "\n" not in message
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize(
     ("name", "method"),
     [

@@ -192,6 +192,7 @@ def softmax(**options):
     return mf.SoftmaxLoss(X + classes[:, None], classes, **{"fit_intercept": True, **options})
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize(("make", "batch_size"), [(logistic, None), (logistic, 8), (softmax, None)])
 @pytest.mark.parametrize("fit_intercept", [False, True])
 @pytest.mark.parametrize("own_l2", [0.0, 0.1, 3.0])
@@ -252,6 +253,7 @@ def test_a_loss_is_that_of_its_theta_at_its_l2(
     assert (np.abs(runs.gradient_norm[finite] - wanted) <= rtol * parts[finite]).all()
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_penalty_that_is_left_out_is_not_subtracted():
     # The difference of two penalties of 1e77 is rounding: it was -6e69 here.
     objective = logistic(l2=10.0, dtype="float32")
@@ -415,6 +417,7 @@ def test_a_divergence_within_an_epoch_is_reported():
         assert run.loss[1] == pytest.approx(math.log(2))
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("learning_rate", [1e-300, 1e10, 1e300])

@@ -105,9 +105,13 @@ class Bowl:
 
 
 LONG = [pytest.param(name, marks=pytest.mark.long) for name in ("momentum", "adamw")]
+EVERYWHERE = [
+    pytest.param(name, marks=pytest.mark.long(everywhere=True))
+    for name in ("gd", "lbfgs", "searched")
+]
 
 
-@pytest.mark.parametrize("name", ["gd", *LONG, "lbfgs", "searched"])
+@pytest.mark.parametrize("name", [*EVERYWHERE, *LONG])
 @given(seed=st.integers(0, 1000), n_runs=st.integers(2, 30), batch_size=st.sampled_from([None, 7]))
 def test_each_of_many_has_the_bits_that_it_has_alone(name, seed, n_runs, batch_size):
     rng = np.random.default_rng(seed)

@@ -58,6 +58,7 @@ def assert_same_run(many, k, one):
 # ---------------------------------------------------------------------------------------- formulas
 
 
+@pytest.mark.long(everywhere=True)
 @FIRST_ORDER
 @given(
     seed=st.integers(0, 1000),

@@ -44,6 +44,7 @@ CASES = {
 }
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("random_state", [0, 4])
 def test_scores_are_scikit_learns_to_the_last_bit(name, random_state):

@@ -20,6 +20,7 @@ def right_of_the_first_class(estimator, X, y, sample_weight=None):
     return np.mean(estimator.predict(X)[y == "setosa"] == "setosa")
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("rows", [X, csr_array(X)], ids=["dense", "sparse"])
 @pytest.mark.parametrize(
     "scoring", ["jaccard_macro", "matthews_corrcoef", right_of_the_first_class]

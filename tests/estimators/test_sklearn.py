@@ -284,6 +284,7 @@ def test_before_fit_there_is_no_prediction():
 # -------------------------------------------------------------------------------------- the scores
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("metric", SCORES)
 def test_a_score_is_that_of_scikit_learn(noisy, metric, weighted):
@@ -337,6 +338,7 @@ def test_a_held_out_fold_of_one_class_has_no_roc_auc_but_a_log_loss():
 # -------------------------------------------------------------------------------------- the search
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_search_is_scikit_learns_search(noisy):
     X, labels, _ = noisy
     space = {"C": loguniform(1e-3, 1e3), "class_weight": [None, "balanced", {"no": 2.0}]}
@@ -653,6 +655,7 @@ def test_a_fitted_estimator_can_be_pickled(noisy, estimator):
     assert copy.get_params().keys() == model.get_params().keys()
 
 
+@pytest.mark.long(everywhere=True)
 def test_the_package_never_imports_scikit_learn(run_python):
     program = (
         "import sys, metaopt_fast, metaopt_fast.cli.program, metaopt_fast.selection.tune\n"

@@ -25,6 +25,7 @@ def dense_and_sparse(estimator, kind="csr_matrix"):
     return [clone(estimator).fit(each, y, weights) for each in (X.toarray(), rows)], rows
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("kind", [*FORMATS, "lil_matrix"])
 @pytest.mark.parametrize("class_weight", [None, "balanced", {0: 2.0}])
 def test_a_model_of_sparse_rows_is_that_of_dense_ones_and_scikit_learns(kind, class_weight):

@@ -39,6 +39,7 @@ class Counted(mf.AUCObjective):
         return super()._losses(thetas)
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     losses=arrays(float, st.integers(1, 30), elements=LOSSES),
     slacks=st.lists(SLACKS, min_size=60, max_size=60),

@@ -224,6 +224,7 @@ def test_a_0_1_loss_comes_lower_than_by_random_search(method):
     assert found.n_evaluated == candidates
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("max_nonzero", [None, 1, 2])
 def test_the_optimum_of_a_small_box_is_found(max_nonzero):
     rng = np.random.default_rng(5)
@@ -247,6 +248,7 @@ def test_the_optimum_of_a_small_box_is_found(max_nonzero):
         np.testing.assert_array_equal(result.theta, points[np.argmin(losses)])
 
 
+@pytest.mark.long(everywhere=True)
 def test_an_integer_search_leaves_a_valley_that_is_not_the_deepest():
     class Valleys:
         """From -1 everywhere, the way to 1 everywhere leads uphill for many steps."""

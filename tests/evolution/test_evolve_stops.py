@@ -34,6 +34,7 @@ def eager(monkeypatch):
     monkeypatch.setattr(evolution_run, "CALLBACK_INTERVAL", 0.0)
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("method", METHODS)
 def test_a_run_resumed_after_any_generation_ends_with_the_same_bits(method, path):
     options = {"restart_after": 2} if method == "integer_local_search" else {}
@@ -199,6 +200,7 @@ with files_up_to(int(sys.argv[2])):
 """
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("limit", [0, 9000, 15_000])
 def test_a_full_disk_raises_and_leaves_the_file_before_it(path, limit):
     with python(FULL_DISK, path, str(limit), stderr=subprocess.PIPE) as process:
@@ -504,6 +506,7 @@ def test_an_interrupt_while_the_checkpoint_is_written_keeps_the_result(path, mon
     assert digest(run("cem", checkpoint=path)) == digest(result) == digest(run("cem"))
 
 
+@pytest.mark.long(everywhere=True)
 def test_interrupts_at_any_moment_lose_nothing(path, eager, alarm):
     rng, objective, done = random.Random(0), logistic(n_threads=1), 0
     for life in range(1000):

@@ -89,6 +89,7 @@ FILES = {
 }
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("block", [1, 16, 2**20])
 @pytest.mark.parametrize("name", FILES)
 def test_the_table_or_the_sentence_is_that_of_the_row_by_row_reader(
@@ -114,6 +115,7 @@ BITS = st.sampled_from(["0", "1"])
 FIELDS = st.sampled_from(["1", "-2.5", "1e-3", "0.1", "nan", "", "x", "True", "1e400", " 3", "+4"])
 
 
+@pytest.mark.long(everywhere=True)
 @given(rows=st.lists(st.tuples(FIELDS, FIELDS, BITS), min_size=3, max_size=6))
 def test_any_fields_have_one_table_or_one_sentence(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("fields") / "a.csv"

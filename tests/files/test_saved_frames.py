@@ -112,6 +112,7 @@ def test_truth_values_of_csv_are_1_and_0(tmp_path, words):
 LARGE = [2**53, 2**53 + 1, 7205759403792793601, 7205759403792793602, 10**30, 10**30 + 1]
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     labels=st.lists(st.sampled_from(LARGE), min_size=2, max_size=2, unique=True),
     zeros=st.lists(st.sampled_from(["{}", "0{}", "{}.0", "{}.00", "+{}", "{}e0"]), min_size=4),

@@ -473,6 +473,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("case", HOSTILE)
 def test_a_hostile_file_is_refused_in_one_sentence_and_little_memory(tmp_path, monkeypatch, case):
     name, content, sentence = HOSTILE[case]
@@ -544,6 +545,7 @@ for event, *arguments in events:
 """
 
 
+@pytest.mark.long(everywhere=True)
 def test_nothing_is_executed_imported_or_written_while_a_file_is_read(tmp_path, run_python):
     paths = []
     for k, (name, content, _) in enumerate(HOSTILE.values()):
@@ -557,6 +559,7 @@ def test_nothing_is_executed_imported_or_written_while_a_file_is_read(tmp_path, 
     assert sorted(os.listdir(tmp_path)) == before
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("kind", ["npz", "npy", "csv", "parquet"])
 def test_a_file_with_any_byte_changed_is_read_or_refused_in_a_sentence(tmp_path, kind):
     path = tmp_path / f"data.{kind}"

@@ -32,6 +32,7 @@ X, Y = problem()
 # ------------------------------------------------------------------------------------------ weights
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("kind", KINDS)
 @given(first=st.integers(0, 4), count=st.integers(1, 4), seed=st.integers(0, 2**64 - 1))
 def test_a_resample_depends_on_its_seed_and_number_alone(kind, first, count, seed):
@@ -177,6 +178,7 @@ def test_a_jackknife_is_one_fit_without_each_row():
         assert fits.theta[k] == pytest.approx(one.theta[0], abs=1e-6)
 
 
+@pytest.mark.long(everywhere=True)
 def test_bca_intervals_are_finite_where_all_thetas_are_on_one_side():
     rng = np.random.default_rng(3)
     thetas, left_out = rng.normal(size=(20, 2)), rng.normal(size=(9, 2)) ** 3

@@ -48,6 +48,7 @@ def test_leave_one_out_is_a_fit_without_each_row():
         assert found.values[k] == pytest.approx(whole + loss(theta, X_val, y_val), abs=1e-8)
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("method", ["banzhaf", "shapley"])
 def test_values_of_eight_rows_are_those_of_the_game_of_all_subsets(method):
     X, y, X_val, y_val = problem(8, seed=3)

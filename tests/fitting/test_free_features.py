@@ -23,6 +23,7 @@ OF_KIND = {"dense": np.asarray, "sparse": scipy.sparse.csr_array}
 # ------------------------------------------------------------------------------------ the optimum
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("kind", OF_KIND)
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize(("ratio", "class_weight"), [(1.0, None), (0.4, "balanced")])

@@ -96,6 +96,7 @@ def test_no_bound_is_false_on_paths_of_penalties_with_few_steps(with_folds):
 # ------------------------------------------------------------------------------------- rounding
 
 
+@pytest.mark.long(everywhere=True)
 def test_no_bound_is_false_where_rounding_is_all_that_is_left():
     n_bounds = 0
     for seed in range(N_ROUNDED):
@@ -209,6 +210,7 @@ def test_a_certificate_holds_under_underflow_and_overflow_of_all_that_goes_into_
         assert not fits.converged[0] or gap <= max(1e-6, tol, loss / 1000)
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("scale", [1e-169, 1e-150, 1.0, 1e150, 1e290])
 @pytest.mark.parametrize("l2", [5e-324, 1e-310, 1.0, 1e300])
 def test_the_estimators_certificates_hold_as_well(scale, l2):

@@ -71,6 +71,7 @@ def test_each_model_of_each_fold_is_the_slow_twins(class_weight, fit_intercept):
         assert fits.validation_accuracy[m, f] == pytest.approx(accuracy)
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("class_weight", [None, "balanced"])
 @pytest.mark.parametrize("make", [load_breast_cancer, load_digits])
 def test_objectives_are_liblinears_within_1e_9(make, class_weight):
@@ -150,6 +151,7 @@ def test_a_start_at_the_optimum_has_nothing_to_do():
 # ------------------------------------------------------------------------------------- the bounds
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n_samples=st.integers(4, 60),
@@ -181,6 +183,7 @@ def test_the_gap_is_never_above_its_bound(
     assert fits.converged[0] or max_iter < 100 or offset == 100
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     seed=st.integers(0, 2**32 - 1),
     l2=st.floats(1e-3, 10),
@@ -204,6 +207,7 @@ def test_the_bound_holds_at_any_theta(seed, l2, scale, size, fit_intercept):
     assert gap <= gaps[0] + 1e-17 * losses[0] and gaps[0] < np.inf
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     numbers=st.lists(st.floats(0.1, 3), min_size=3, max_size=3),
     l2=st.floats(0.01, 2),

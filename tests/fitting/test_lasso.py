@@ -34,6 +34,7 @@ def true_gap(theta, rows, positive, w, l1, l2):
 # ------------------------------------------------------------------------------------ the optimum
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("class_weight", [None, "balanced", {0: 0.3, 1: 2.0}])
 @pytest.mark.parametrize("ratio", [1.0, 0.5])
@@ -70,6 +71,7 @@ def test_each_model_of_each_fold_is_the_slow_twins(ratio, class_weight, fit_inte
         assert fits.validation_accuracy[m, f] == pytest.approx(accuracy)
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("ratio", [1.0, 0.3])
 def test_breast_cancer_is_sagas(ratio):
     X, y = load_breast_cancer(return_X_y=True)
@@ -94,6 +96,7 @@ def test_without_an_intercept_it_is_liblinears():
         np.testing.assert_allclose(theta, model.fit(X, y).coef_[0], atol=1e-6)
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n_samples=st.integers(6, 60),
@@ -181,6 +184,7 @@ def test_factors_of_one_change_no_bit():
         np.testing.assert_array_equal(plain.gap_bound, ones.gap_bound)
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     seed=st.integers(0, 2**32 - 1),
     ratio=st.sampled_from([1.0, 0.5]),

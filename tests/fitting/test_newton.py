@@ -48,6 +48,7 @@ def hessians(objective, thetas, n_threads=1):
     return found
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n_samples=st.integers(2, 200),
@@ -312,6 +313,7 @@ def test_what_sets_share_a_region_for_is_what_each_has_alone(
 
 # Where threads take models of one set each, for one look at signals and for several, and where all
 # of them share the rows.
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize(("n_threads", "size"), [(1, 300), (3, 300), (2, 40_000), (8, 40_000)])
 @pytest.mark.parametrize("insist", [False, True])
 def test_kept_steps_of_several_sets_are_those_of_each(n_threads, size, insist):
@@ -458,6 +460,7 @@ def correlations(n):
     )
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_system_that_is_factored_in_pieces_has_the_same_bits():
     matrix, shifts = correlations(940), np.array([0.1, 0.2, 0.3])
     # Of so few unknowns in one piece; the larger one's factor begins with theirs.
@@ -474,6 +477,7 @@ def test_a_system_that_is_factored_in_pieces_has_the_same_bits():
     np.testing.assert_allclose(inflations[0], trace, rtol=1e-9)
 
 
+@pytest.mark.long(everywhere=True)
 def test_the_factorisation_of_a_large_system_looks_at_signals():
     looks, arguments = [], arguments_of_factor(correlations(2400), np.ones(1))
     before = signal.signal(signal.SIGVTALRM, lambda *_: looks.append(time.process_time()))
@@ -488,6 +492,7 @@ def test_the_factorisation_of_a_large_system_looks_at_signals():
     assert np.diff([began, *looks, ended]).max() < (ended - began) / 3
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n=st.integers(1, 25),
@@ -658,6 +663,7 @@ def test_what_is_known_between_models_is_true_of_the_penalties_there(monkeypatch
     assert sum(seen) >= 20
 
 
+@pytest.mark.long(everywhere=True)
 @given(st.data())
 def test_brackets_are_the_nearest_models_of_the_set_on_both_sides(data):
     some = st.lists(st.tuples(st.integers(0, 3), st.integers(-9, 9)), min_size=1, max_size=30)

@@ -98,6 +98,7 @@ def test_a_frame_of_models_without_folds_has_a_row_for_each(rows):
     assert not {"fold", "validation_loss"} & set(frame.columns)
 
 
+@pytest.mark.long(everywhere=True)
 def test_paths_are_drawn_by_the_names_of_their_columns(rows):
     pyplot = pytest.importorskip("matplotlib.pyplot")
     X, y, _ = rows

@@ -86,6 +86,7 @@ def softmax(z):
     return p / p.sum(axis=1, keepdims=True)
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("l2", [1e-5, 1e-2, 1.0])
 def test_the_gap_is_never_larger_than_its_bound(l2, fit_intercept):

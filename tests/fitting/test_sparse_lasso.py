@@ -35,6 +35,7 @@ def test_optima_of_folds_are_those_of_dense_rows(ratio, fit_intercept, class_wei
     np.testing.assert_allclose(sparse.validation_accuracy, dense.validation_accuracy, atol=0.03)
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n_samples=st.integers(4, 70),

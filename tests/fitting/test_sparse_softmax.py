@@ -32,6 +32,7 @@ def of_classes(n_classes, n_samples=150, n_features=40, density=0.2, seed=0):
     return X, y, folds, weights
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize(
     ("n_classes", "class_weight"), [(3, None), (9, "balanced"), (4, {0: 0.3, 3: 2.0})]
@@ -87,6 +88,7 @@ def test_no_bound_is_below_the_true_gap(
                 assert fits.gap_bound[0] <= (tol if fits.converged[0] else 1e-5) * max(1, found)
 
 
+@pytest.mark.long(everywhere=True)
 def test_no_bit_depends_on_threads_formats_or_other_folds(full_teams):
     X, y, folds, weights = of_classes(11, 500, 400, 0.05)
     options = {"l2": L2, "folds": folds, "sample_weight": weights}

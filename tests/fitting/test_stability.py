@@ -97,6 +97,7 @@ def test_a_feature_may_be_left_out():
     assert (found.probabilities[:, 0] == 0).all() and found.probabilities[:, 1].any()
 
 
+@pytest.mark.long(everywhere=True)
 def test_noise_is_selected_no_more_often_than_the_bound_says():
     false, bounds = [], []
     for seed in range(12):

@@ -165,6 +165,7 @@ def test_a_centre_is_in_units_of_x():
     np.testing.assert_allclose(theta[:-1] * scale, far * scale, atol=1e-5)
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("loss", ["logistic", "squared_hinge"])
 @given(seed=st.integers(0, 99), l2=st.sampled_from([1e-6, 1e-3, 1.0]))
 def test_the_gap_is_that_of_exact_decisions_of_x(loss, seed, l2):
@@ -239,6 +240,7 @@ def test_many_rows_are_judged_some_at_a_time(monkeypatch):
 # ------------------------------------------------------------------------------------- deviations
 
 
+@pytest.mark.long(everywhere=True)
 @given(data=st.data())
 def test_deviations_are_those_of_exact_arithmetic(data):
     n = data.draw(st.integers(2, 12))

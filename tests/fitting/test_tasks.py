@@ -41,6 +41,7 @@ def same_bits(fits, others, which=slice(None)):
     return all(np.array_equal(getattr(fits, name)[which], getattr(others, name)) for name in FIELDS)
 
 
+@pytest.mark.long(everywhere=True)
 @settings(max_examples=settings.default.max_examples // 10)
 @given(st.integers(0, 2**32), st.integers(1, 9), st.booleans(), st.booleans())
 def test_each_task_has_the_model_of_the_slow_twin(seed, n_features, fit_intercept, of_each):

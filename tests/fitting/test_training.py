@@ -101,6 +101,7 @@ def assert_close(found, wanted, tol=1e-6):
 # ------------------------------------------------------------------------------------ the optimum
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("class_weight", CLASS_WEIGHTS.values(), ids=CLASS_WEIGHTS)
@@ -182,6 +183,7 @@ def test_models_are_those_of_the_slow_twin(seed, n_samples, n_features, exponent
         assert_close(getattr(fits, name), getattr(slow, name), 1e-5)
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("tol", [1e-2, 1e-5, 1e-8, 1e-12])
 @pytest.mark.parametrize("scale", SCALINGS.values(), ids=SCALINGS)
 def test_the_gap_is_never_above_its_bound(scale, tol):

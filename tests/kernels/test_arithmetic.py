@@ -43,6 +43,7 @@ def digest(name):
     return hashlib.sha256(getattr(arithmetic, name)(GRID).tobytes()).hexdigest()
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("name", NAMES)
 @given(st.floats() | st.floats(-2, 3) | st.floats(-750, 712) | st.sampled_from(HARD.tolist()))
 def test_each_is_within_two_ulp_and_has_numpys_limits(name, x):
@@ -96,6 +97,7 @@ def test_nothing_warns_beyond_the_range():
 DIGESTS = "import test_arithmetic as t; print([t.digest(name) for name in t.NAMES])"
 
 
+@pytest.mark.long(everywhere=True)
 def test_every_instruction_set_gives_the_same_bits(run_python, isa):
     done = run_python(DIGESTS, METAOPT_FAST_ISA=isa)
     assert done.stdout.strip() == str([digest(name) for name in NAMES]), done.stderr
@@ -198,6 +200,7 @@ def test_bounds_call_no_blas_whose_threads_would_wait_for_each_other(path):
     assert [what for what in found if " @ " in what or "linalg" in what] == []
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_what_decides_a_number_calls_nothing_whose_bits_are_the_processors(path):
     found = [

@@ -117,6 +117,7 @@ for shape in [(523, 9, 60, "none"), (70, 9, 3, "all distinct")]:
 """
 
 
+@pytest.mark.long(everywhere=True)
 def test_each_instruction_set_is_within_the_bound_of_the_reference(run_python, isa):
     done = run_python(WITHIN_THE_BOUND, METAOPT_FAST_ISA=isa)
     assert done.returncode == 0, done.stderr
@@ -235,6 +236,7 @@ def test_a_single_theta_that_reads_on_over_many_spans_has_the_bits_of_a_batch(
         assert bits(objective.loss(theta)) == bits(loss)
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("weights", ["none", "two-valued", "all distinct"])
 def test_a_single_theta_of_rows_that_no_cache_holds_has_the_bits_of_a_batch(weights, dtype):
     n_features = 800 // np.dtype(dtype).itemsize
@@ -255,6 +257,7 @@ def test_losses_have_the_same_bits_in_many_waves_of_tiles_and_slices_of_rows():
     assert bits(losses[few]) == bits([objective.loss(problem.thetas[k]) for k in few])
 
 
+@pytest.mark.long(everywhere=True)
 @given(problems)
 def test_rows_of_weight_zero_are_as_good_as_absent(problem):
     rng = np.random.default_rng(0)

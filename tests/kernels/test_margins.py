@@ -51,6 +51,7 @@ def ulps(found, exact, dtype):
     return np.abs((found.astype(np.float64) - nearest) / unit - rest * part)
 
 
+@pytest.mark.long(everywhere=True)
 def test_losses_and_slopes_are_within_two_ulp_at_hard_margins(
     table, isa, dtype, run_python, tmp_path
 ):

@@ -48,6 +48,7 @@ def thetas_for(rng, X, cancel):
     return np.where(np.isfinite(thetas), thetas, 0.0)
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     seed=st.integers(0, 2**32),
     name=st.sampled_from(LOSSES),
@@ -195,6 +196,7 @@ print("fraction", fraction)
 """
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_without_memory_for_a_copy_the_search_goes_on_without_it():
     done = subprocess.run([sys.executable, "-c", WITHOUT_MEMORY], capture_output=True, text=True)
@@ -343,6 +345,7 @@ def test_a_search_by_moments_and_tangents_has_the_bytes_of_one_that_drops_none(
     assert found.rows_evaluated_fraction <= 1
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("name", ["LogisticLoss", "SquaredLoss"])
 @pytest.mark.parametrize("where", [0.0, 0.3])
 @pytest.mark.parametrize("l2", [0.0, 0.1])
@@ -755,6 +758,7 @@ def test_single_precision_is_tried_on_as_many_as_reach_the_rows_after_a_bound(pa
 # ------------------------------------------------------------------- check points after some blocks
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("weights", [None, "few", "distinct"])
 @pytest.mark.parametrize(
     ("where", "is_light"), [(0.0, False), (0.3, False), (0.0, True), (0.3, True)]
@@ -819,6 +823,7 @@ def test_a_candidate_at_the_threshold_passes_bounds_of_the_rows_that_follow(
 
 
 # Of 30,000 rows, points come after more than sums of moments take at a time.
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("n_samples", [3000, 30_000])
 def test_where_some_rows_stand_out_those_that_follow_are_bounded(n_samples):
     rng = np.random.default_rng(1)

@@ -213,6 +213,7 @@ def pieces_of(binade, most):
         yield from itertools.pairwise([a + (b - a) * k / n_parts for k in range(n_parts)] + [b])
 
 
+@pytest.mark.long(everywhere=True)
 @BOTH
 def test_tanh_is_within_2_ulp_of_any_number(dtype):
     numbers = Numbers(dtype)

@@ -182,6 +182,7 @@ def test_where_a_team_has_more_of_the_processors_than_one_thread_it_stays():
     assert counts[2] > 3 * counts[1]
 
 
+@pytest.mark.long(everywhere=True)
 @given(st.data())
 def test_whatever_regions_cost_the_choice_is_a_number_up_to_the_maximum(data):
     teams, now = _kernels.Teams(), 0

@@ -251,6 +251,7 @@ def lines_of(table):
     return [line.split() for line in text[1:] if not line.startswith("  (")]
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     scores=st.lists(
         st.one_of(

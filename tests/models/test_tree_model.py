@@ -22,6 +22,7 @@ TREE = mf.best_tree(X, LABELS, depth=2)
 CONTENT = json.loads(TREE.model().to_json())
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n_classes=st.integers(2, 4),

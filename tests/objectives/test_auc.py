@@ -129,6 +129,7 @@ SHAPES = {
 }
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("positive", [0.05, 0.5, 0.95])
 @pytest.mark.parametrize("n_samples", [2, 17, 90, 300])
 @pytest.mark.parametrize("shape", sorted(SHAPES))
@@ -148,6 +149,7 @@ def test_areas_without_weights_are_rounded_once(shape, n_samples, positive):
 # ------------------------------------------------------------------------------------- histograms
 
 
+@pytest.mark.long(everywhere=True)
 @given(problems(few_rows, whole=st.just(True)))
 def test_areas_and_bounds_are_those_of_the_reference(problem):
     auc, bound = problem.objective().batch_auc(problem.thetas)
@@ -164,6 +166,7 @@ def test_areas_and_bounds_are_those_of_the_reference(problem):
         assert bound[k] == pytest.approx(wanted_bound, abs=tolerance)
 
 
+@pytest.mark.long(everywhere=True)
 @given(problems(st.one_of(few_rows, st.integers(2000, 5000))))
 def test_the_exact_area_is_within_the_bound(problem):
     objective = problem.objective()
@@ -245,6 +248,7 @@ def test_rows_of_weight_zero_are_as_good_as_absent():
 # ------------------------------------------------------------------------------------- same bits
 
 
+@pytest.mark.long(everywhere=True)
 @given(problems(few_rows), st.data())
 def test_a_candidate_has_the_same_bits_in_any_batch(problem, data):
     objective, thetas = problem.objective(), problem.thetas
@@ -261,6 +265,7 @@ def test_a_candidate_has_the_same_bits_in_any_batch(problem, data):
     assert bits(*objective.batch_auc(thetas[order])) == bits(auc[order], bound[order])
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("weights", ["none", "all distinct"])
 @pytest.mark.parametrize(("n_samples", "n_candidates"), [(1000, 700), (150_000, 30), (300, 3)])
 def test_areas_have_the_same_bits_for_any_number_of_threads(
@@ -355,6 +360,7 @@ def test_the_best_of_skewed_features_are_the_best_by_scikit_learn(spread, weight
     assert result.index == best[0]
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     seed=st.integers(0, 2**32 - 1),
     spread=st.sampled_from([0.1, 1, 4, 12]),
@@ -411,6 +417,7 @@ def test_few_candidates_are_sorted_once_there_is_a_threshold(monkeypatch):
     assert sum(n_sorted) < 256 + 0.1 * 4096
 
 
+@pytest.mark.long(everywhere=True)
 def test_an_exhaustive_search_certifies_the_largest_area():
     problem = Skewed(4, 2)
     result = mf.enumerate_search(problem.objective, -1, 2, max_nonzero=3)

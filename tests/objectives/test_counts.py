@@ -67,6 +67,7 @@ def test_counts_are_those_of_the_reference(
     np.testing.assert_array_equal(counts.counts(thetas[-1]), found[-1])
 
 
+@pytest.mark.long(everywhere=True)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_decision_of_zero_is_negative_for_every_row(seed):
     rng = np.random.default_rng(seed)
@@ -93,6 +94,7 @@ def test_bits_do_not_depend_on_threads_and_survive_pickling():
         assert other.fingerprint == counts.fingerprint
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize(
     ("metric", "score"),
     [
@@ -332,6 +334,7 @@ def test_a_callable_metric_is_part_of_the_fingerprint():
 # ---------------------------------------------------------------------- limits that are met exactly
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     seed=st.integers(0, 2**32 - 1),
     rate=st.sampled_from(["selection_rate", "tpr", "fpr"]),
@@ -405,6 +408,7 @@ def test_gaps_of_more_rows_than_products_of_floats_hold_are_exact(sizes, parts, 
     assert (exact_gaps(part, whole, limit) <= limit).tolist() == [nudge >= 0]
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @given(seed=st.integers(0, 2**32 - 1))
 def test_one_decision_for_all_has_no_gap_whatever_the_weights(dtype, seed):
@@ -429,6 +433,7 @@ def test_a_metric_as_large_as_a_missed_limit_is_refused():
 # ---------------------------------------------------------------------- cells of their own rows
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @given(seed=st.integers(0, 2**32 - 1), spread=st.sampled_from([0, 1, 9]))
 def test_each_cell_is_the_sum_of_its_own_rows(dtype, seed, spread):
@@ -471,6 +476,7 @@ def test_sums_of_many_rows_keep_what_a_large_weight_would_swallow():
     assert counts.counts([1.0])[0, 0, 2] == math.fsum(weights[x < 0]) == 2.0**53 + 8
 
 
+@pytest.mark.long(everywhere=True)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_precision_of_a_model_without_positive_decisions_is_no_number_of_its_own(seed):
     rng = np.random.default_rng(seed)
@@ -493,6 +499,7 @@ def imprecision(counts):
 # ------------------------------------------------------------------------ rows at the threshold
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     seed=st.integers(0, 2**32 - 1),
     k=st.integers(-30, 30),
@@ -515,6 +522,7 @@ def test_a_row_is_positive_exactly_where_its_risk_is_above_the_threshold(
     assert card.predict(X).tolist() == (risks > 0.5).astype(int).tolist()
 
 
+@pytest.mark.long(everywhere=True)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_an_estimator_decides_as_the_counts_do_at_the_threshold_too(seed):
     rng = np.random.default_rng(seed)
@@ -528,6 +536,7 @@ def test_an_estimator_decides_as_the_counts_do_at_the_threshold_too(seed):
     assert ((model.predict_proba(X)[:, 1] > 0.5) == chosen).all()
 
 
+@pytest.mark.long(everywhere=True)
 @given(k=st.integers(-36, 36), dtype=st.sampled_from(["float64", "float32"]))
 def test_a_whole_margin_is_not_above_its_own_probability_and_the_next_one_is(k, dtype):
     threshold = float(expit(np.array([k * 1.0]))[0])
@@ -586,6 +595,7 @@ def test_a_candidate_at_the_threshold_is_not_dropped(metric, dtype):
 SCALES = [5e-324, 1e-318, 1e-310, 1e-300, 1e-150, 1e-12, 1.0, 1e12, 1e150, 1e300, 1e304]
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     seed=st.integers(0, 2**32 - 1),
     scale=st.sampled_from(SCALES),

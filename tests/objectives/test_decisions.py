@@ -25,6 +25,7 @@ def objectives(X, y, **options):
     ]
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     X=npst.arrays(np.float64, (5, 3), elements=NUMBERS),
     others=npst.arrays(np.float64, (2, 3), elements=NUMBERS),

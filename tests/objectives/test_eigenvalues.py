@@ -22,6 +22,7 @@ def bound_and_truth(X, sample_weight=None, **options):
     return 4 * objective.lipschitz(), np.linalg.svd(rows * roots, compute_uv=False)[0] ** 2
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     st.integers(2, 90),
     st.integers(1, 120),

@@ -68,6 +68,7 @@ def weights_of(rng, kind, n_samples):
     }[kind]
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     seed=st.integers(0, 2**32),
     kind=st.sampled_from(KINDS),
@@ -154,6 +155,7 @@ def test_whole_numbers_whose_sums_single_precision_rounds_are_decided_as_they_ar
     assert found[:, 0, 0].tolist() == [[3, 3, 4, 4]] * 50
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     seed=st.integers(0, 2**32),
     kind=st.sampled_from(["normal", "heavy tails", "binary", "whole", "repeated", "zeros"]),
@@ -320,6 +322,7 @@ def test_sums_of_whole_numbers_within_the_limit_are_exact_in_single_precision(se
 # -------------------------------------------------------------- searches that drop candidates early
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     seed=st.integers(0, 2**32),
     kind=st.sampled_from(KINDS),

@@ -89,6 +89,7 @@ def test_bits_do_not_depend_on_threads_and_batches_and_survive_pickling(name, n_
             np.testing.assert_array_equal(found[1], gradients[rows])
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_search_drops_candidates_early_without_a_change(name, many):
     X, y, _, _ = data(1, 800, 6)

@@ -77,6 +77,7 @@ problems = st.builds(
 # ----------------------------------------------------------------------------------- below the loss
 
 
+@pytest.mark.long(everywhere=True)
 @given(problems)
 def test_the_bound_is_never_above_the_loss(problem):
     bound = problem.bound()
@@ -88,6 +89,7 @@ def test_the_bound_is_never_above_the_loss(problem):
     assert (bounds(bound, problem.thetas) <= problem.losses * (1 + 1e-14)).all()
 
 
+@pytest.mark.long(everywhere=True)
 @given(problems)
 def test_the_bound_is_that_of_the_reference_but_for_its_safety(problem):
     bound = problem.bound()
@@ -114,6 +116,7 @@ def test_the_bound_is_that_of_the_reference_but_for_its_safety(problem):
         assert (found >= wanted - below).all()
 
 
+@pytest.mark.long(everywhere=True)
 @given(problems, st.sampled_from([0.1, 0.5, 0.9]), st.booleans())
 def test_rows_may_count_as_their_tangents(problem, share, smallest):
     packed, sampler, reference = problem.objective._packed, problem.sampler, problem.reference
@@ -248,6 +251,7 @@ assert (found > 0.7 * problem.losses).all() and (found <= problem.losses).all()
 """
 
 
+@pytest.mark.long(everywhere=True)
 def test_each_instruction_set_has_the_bound(run_python, isa):
     done = run_python(WITHIN, METAOPT_FAST_ISA=isa)
     assert done.returncode == 0, done.stderr
@@ -290,6 +294,7 @@ def test_where_k_s_leaves_the_range_the_bound_does_not(curve):
     assert (found <= np.array([2.0**40, 2.0**35]) / (1 + (curve == "even"))).all()
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("curve", _kernels.CURVES)
 @pytest.mark.parametrize("dispersion", [0.0, 3.0])
 def test_the_kernel_is_just_below_its_formula_at_every_size(curve, dispersion):
@@ -624,6 +629,7 @@ def test_products_of_pairs_of_small_whole_numbers_are_exact():
     assert squares == pytest.approx((np.square(rows).sum(axis=1) ** 2).sum(), rel=1e-14)
 
 
+@pytest.mark.long(everywhere=True)
 @given(st.integers(0, 2**32), st.integers(1, 8), st.integers(1, 30))
 def test_pairs_have_the_products_of_the_fourth_moments(seed, n_params, n_rows):
     rng = np.random.default_rng(seed)
@@ -635,6 +641,7 @@ def test_pairs_have_the_products_of_the_fourth_moments(seed, n_params, n_rows):
 # ------------------------------------------------------------------------------------- squared loss
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     st.integers(0, 2**32 - 1),
     st.sampled_from([kind for kind in KINDS if kind != "any units"]),

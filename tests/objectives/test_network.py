@@ -42,6 +42,7 @@ def bits(*arrays):
 # ------------------------------------------------------------------------------------- definition
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     st.integers(2, 140),
     st.integers(1, 9),
@@ -192,6 +193,7 @@ def ulps(found, exact, dtype):
     return abs(float((mpmath.mpf(float(found)) - exact) / mpmath.mpf(unit)))
 
 
+@pytest.mark.long(everywhere=True)
 @given(st.lists(SIZES, min_size=8, max_size=8), st.sampled_from(["float64", "float32"]))
 def test_tanh_is_within_2_ulp_over_the_whole_range(sizes, dtype):
     limits = np.finfo(dtype)
@@ -297,6 +299,7 @@ print((peak_memory() - before) / 1024)
 """
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_does_not_grow_with_rows_times_networks(run_python):
     # A number of each pair would be 400 MB, an activation 800 MB.

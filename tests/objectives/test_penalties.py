@@ -19,6 +19,7 @@ def models(seed=0, n_params=5):
     return np.random.default_rng(seed).normal(size=(len(STRENGTHS), n_params)) * 3
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     thetas=st.lists(st.lists(st.floats(-1e6, 1e6), min_size=4, max_size=4), min_size=1, max_size=3),
     strength=st.floats(0, 1e6),
@@ -35,6 +36,7 @@ def test_l2_is_half_the_squares_of_what_is_penalised(thetas, strength, n_penalis
         assert gradient.tolist() == slopes
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     st.integers(1, 12).flatmap(
         lambda n: st.lists(

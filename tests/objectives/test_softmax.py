@@ -126,6 +126,7 @@ def test_what_determines_the_loss_is_in_the_fingerprint():
     assert mf.SoftmaxLoss(X, y).fingerprint == made[0].fingerprint
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -221,6 +222,7 @@ def test_equal_margins_are_decided_for_the_first_class():
     assert counts[0].tolist() == [[0, 1, 0], [0, 1, 0], [0, 0, 0]]
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("weights", ["none", "few", "all different"])
 def test_a_confusion_matrix_is_scikit_learns(weights, dtype):

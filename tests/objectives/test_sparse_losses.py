@@ -35,6 +35,7 @@ def test_losses_and_gradients_are_the_twins(name, fit_intercept, is_weighted):
     np.testing.assert_array_equal(ours.batch_loss(thetas), losses)
 
 
+@pytest.mark.long(everywhere=True)
 @given(of=triples(), kind=st.sampled_from(FORMATS), seed=st.integers(0, 99))
 def test_any_matrix_has_the_losses_of_its_array(of, kind, seed):
     found, shape = of

@@ -61,6 +61,7 @@ def at_positions(packed):
     return panels.transpose(0, 2, 1).reshape(-1, packed.n_columns), packed.weights_of_positions()
 
 
+@pytest.mark.long(everywhere=True)
 @given(problems)
 def test_a_tangent_is_never_above_the_losses_of_the_rows_that_follow(problem):
     if problem.ahead is None or problem.ahead.tangents is None:
@@ -90,6 +91,7 @@ def test_a_tangent_is_never_above_the_losses_of_the_rows_that_follow(problem):
         assert found.constants[look] + there @ slopes[look] >= value - room
 
 
+@pytest.mark.long(everywhere=True)
 @given(problems)
 def test_an_order_has_each_row_once_among_rows_of_its_weight(problem):
     if problem.ahead is None:

@@ -57,6 +57,7 @@ def test_the_best_scorecard_has_the_least_loss_on_the_rows_that_chose_it(capsys,
     picture("scorecard", losses)
 
 
+@pytest.mark.long(everywhere=True)
 def test_what_tasks_have_in_common_helps_models_of_few_rows(capsys, picture):
     losses = main_of("tasks")(("branches",), n_seeds=1, n_tasks=16, n_each=2, n_iter=3)
     (alone,), (learned,) = (losses[name]["branches"] for name in ("models alone", "learn_prior"))
@@ -83,6 +84,7 @@ def test_a_large_search_goes_on_where_it_was_stopped(tmp_path, capsys):
     assert "Scorecard of" in capsys.readouterr().out
 
 
+@pytest.mark.long(everywhere=True)
 def test_penalties_by_source_pay_where_sources_differ_and_cost_little_where_they_do_not(
     capsys, picture
 ):

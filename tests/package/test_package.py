@@ -277,6 +277,7 @@ print(seen.derandomize, seen.print_blob, seen.max_examples, signal.getsignal(sig
 """
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize(
     ("profile", "wanted"), [("default", r"True \w+ 150 "), ("thorough", "False True 2000 ")]
 )

@@ -47,6 +47,7 @@ def test_a_plot_returns_the_axes_that_it_was_given(result, name):
     assert axes[1].lines
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
 @pytest.mark.parametrize("name", ["plot_trace", "plot_top"])
 def test_a_plot_can_be_written(result, name, suffix, tmp_path):
@@ -173,6 +174,7 @@ def test_without_matplotlib_the_error_names_the_extra(result, name, monkeypatch)
     assert str(caught.value) == (f"{name} needs matplotlib: pip install 'metaopt_fast[plot]'.")
 
 
+@pytest.mark.long(everywhere=True)
 def test_matplotlib_is_imported_by_a_plot_alone(run_python):
     program = (
         "import sys, metaopt_fast as mf\n"

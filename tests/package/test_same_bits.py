@@ -143,6 +143,7 @@ def own_digests():
     return every_call.digests()
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("size", [1, 7, 64, 202])
 def test_batches_cut_anywhere_give_the_same_bits(size):
     def in_batches(call):

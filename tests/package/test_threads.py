@@ -218,6 +218,7 @@ def test_omp_num_threads_decides(run_python):
     assert run_python(SHOW, OMP_NUM_THREADS="1").stdout == "1 OMP_NUM_THREADS\n"
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("given", ["2", " 2", "2,3", "2 , 1 ", "+2", "002"])
 def test_omp_num_threads_is_read_as_openmp_reads_it(run_python, given):
     program = "import os; os.sched_getaffinity = lambda _: range(8); " + SHOW
@@ -249,6 +250,7 @@ def test_more_than_the_affinity_mask_is_not_used_even_if_omp_num_threads_says_so
     assert int(n_threads) <= len(os.sched_getaffinity(0))
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_process_pinned_to_one_processor_uses_one_thread(run_python):
     pinned = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); " + SHOW
     assert run_python(pinned).stdout.startswith("1 ")
@@ -312,6 +314,7 @@ def test_an_objective_reaches_forked_children_without_being_sent():
     assert exit_code_of_a_child(lambda: objective.batch_loss(THETAS).tobytes() == wanted) == 0
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_processes_of_multiprocessing_compute_the_same_bits(method):
     wanted = [digest(3)] * 4
@@ -328,6 +331,7 @@ def pin():
     os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_a_worker_that_is_pinned_to_a_processor_uses_one_thread(method):
     context = multiprocessing.get_context(method)
@@ -404,6 +408,7 @@ def rows_that_single_precision_gets_wrong(theta, n_rows):
     return X[wrong[np.argsort(-far)[:n_rows]]]
 
 
+@pytest.mark.long(everywhere=True)
 def test_counts_are_right_while_another_thread_has_their_rows_made_anew():
     theta = np.random.default_rng(3).normal(size=8)
     near = rows_that_single_precision_gets_wrong(theta, 60)

@@ -19,6 +19,7 @@ def search(n_shards, **options):
     )
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_dead_slow_lost_and_repeated_answers_change_no_byte_and_lose_nothing(seed, path):
     with Cluster(100, seed=seed) as cluster:

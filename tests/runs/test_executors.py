@@ -146,6 +146,7 @@ def test_dask_gives_the_same_bits(client):
     assert digest(search(client.get_executor())) == digest(search())
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("prune", [False, True])
 def test_shards_that_come_in_any_order_give_the_same_bits(prune):
     rng = random.Random(0)
@@ -202,6 +203,7 @@ class Simulated:
         return future
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("n_workers", [1, 2, 7])
 def test_workers_in_turn_are_sent_the_data_once(n_workers):
     executor = Simulated(n_workers, itertools.cycle(range(n_workers)))
@@ -213,6 +215,7 @@ def test_workers_in_turn_are_sent_the_data_once(n_workers):
     assert len(executor.sent) == n_workers and executor.submitted - submitted == 79
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("seed", range(10))
 def test_workers_in_any_order_get_it_done(seed):
     rng = random.Random(seed)
@@ -273,6 +276,7 @@ def test_workers_share_the_processors():
 # ------------------------------------------------------------------------------------ when it ends
 
 
+@pytest.mark.long(everywhere=True)
 def test_an_exception_on_a_worker_comes_out(pool, client):
     for executor in (pool, client.get_executor()):
         with pytest.raises(ZeroDivisionError, match="of the user's own"):
@@ -377,6 +381,7 @@ def test_shards_that_wait_when_a_search_is_stopped_are_taken_back():
     assert len(futures) > 2 and all(future.cancelled() for future in futures[1:])
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_dead_worker_of_a_process_pool_is_an_error_and_the_checkpoint_is_whole(tmp_path):
     losses = np.random.default_rng(0).normal(size=N_CANDIDATES)
     options = {"top_k": 3, "checkpoint": tmp_path / "run.db", "fingerprint": "losses by number"}
@@ -576,6 +581,7 @@ JUNK = {
 }
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("kind", JUNK)
 @pytest.mark.parametrize("n_good", [0, 1, 7])
 def test_junk_of_an_executor_is_a_sentence_and_loses_nothing(tmp_path, kind, n_good):
@@ -717,6 +723,7 @@ def test_a_time_budget_without_any_shard_is_a_timeout_error():
         search(Stuck(0), time_budget=0.2)
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_time_budget_ends_a_search_on_a_cluster_without_workers():
     from distributed import Client, LocalCluster
 

@@ -198,6 +198,7 @@ def test_batches_of_a_grid_have_the_same_bits(name, cluster, monkeypatch):
     assert digest(mf.fit_many(**asked, executor=cluster)) == digest(mf.fit_many(**asked))
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("method", ["percentile", "BCa"])
 @pytest.mark.parametrize("groups", [None, np.arange(120) // 4])
 def test_a_bootstrap_has_the_same_bits(method, groups, cluster):
@@ -214,6 +215,7 @@ def test_a_bootstrap_that_tunes_has_the_same_bits(cluster):
     assert digest(found) == digest(mf.bootstrap(X, Y, **asked))
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("asked", [{}, {"cv": KFold(3)}, {"cv": KFold(3), "scoring": "roc_auc"}])
 def test_a_permutation_test_has_the_same_bits(asked, cluster, monkeypatch):
     monkeypatch.setattr(permutation, "HELD", 12 * len(Y))

@@ -82,6 +82,7 @@ def test_uniform_draws_come_from_the_words_of_randomgen(seed):
         assert (drawn * 2.0**52 == expected).all()
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("sampler", BUILT_IN, ids=repr)
 @given(seed=seeds, start=starts, cut=st.integers(1, 99), n_params=st.integers(1, 9))
 def test_candidates_depend_on_seed_and_number_alone(sampler, seed, start, cut, n_params):
@@ -122,6 +123,7 @@ print(mf.config()["isa"], digest.hexdigest())
 """
 
 
+@pytest.mark.long(everywhere=True)
 def test_every_instruction_set_draws_the_same_bits(run_python):
     hashes = {}
     for isa in _kernels.supported_isas():
@@ -164,6 +166,7 @@ def test_normal_draws_have_normal_moments(normal_draws):
         assert abs((x**power).mean() - moment) < 4 * error / N_DRAWS**0.5
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize(
     ("sampler", "name", "arguments"),
     [
@@ -198,6 +201,7 @@ def test_integers_are_equally_likely():
     assert stats.chisquare(counts).pvalue > 1e-4
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("n_params", [1, 2, 4])
 def test_neighbouring_seeds_candidates_and_parameters_do_not_correlate(n_params):
     count = 200_000

@@ -69,6 +69,7 @@ def test_values_are_uniform_where_they_are_kept():
     assert stats.chisquare(counts[values != 0]).pvalue > 1e-3
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("top", [0.02, 0.3, 0.9])
 @given(seed=st.integers(0, 2**64 - 1), n_kept=st.integers(1, 8), n_certain=st.integers(0, 2))
 def test_of_equal_keys_the_lower_parameter_is_kept(top, seed, n_kept, n_certain):
@@ -103,6 +104,7 @@ def test_a_limit_of_all_parameters_drops_none():
     assert (mf.Integers(-5, 5, 3, (2,)).sample(0, 0, 50, 4) == whole).all()
 
 
+@pytest.mark.long(everywhere=True)
 def test_every_instruction_set_draws_the_same_bits(run_python):
     program = (
         "import hashlib, metaopt_fast as mf\n"

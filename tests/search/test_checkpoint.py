@@ -334,6 +334,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_checkpoint_that_is_gone_is_noticed_and_the_result_kept(memory, every_shard, change):
     path = memory / "folder" / "run.db"
@@ -476,6 +477,7 @@ def with_entry(name, value):
     return lambda text: {**json.loads(text), name: value}
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize(
     "change",
     [
@@ -717,6 +719,7 @@ def test_a_file_cut_anywhere_is_refused_or_right(path):
     assert outcomes.count("refused") >= len(cuts) - 3
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_file_with_a_flipped_bit_is_refused_or_right(path):
     wanted = digest(search(path))
     content = path.read_bytes()
@@ -792,6 +795,7 @@ def test_a_shard_of_another_search_is_noticed(path):
         search(path)
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("limit", [5000, 20_000, 40_000])
 def test_a_disk_without_room_is_one_sentence_and_nothing_is_lost(path, every_shard, limit):
     told = []

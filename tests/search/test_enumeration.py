@@ -82,6 +82,7 @@ def test_a_box_is_numbered_like_itertools_product(bounds, data):
     assert box(start, count).tolist() == expected[start : start + count].tolist()
 
 
+@pytest.mark.long(everywhere=True)
 @given(bounds=st.lists(BOUNDS_WITH_0, min_size=2, max_size=6), data=st.data())
 def test_a_box_with_a_limit_is_numbered_by_supports(bounds, data):
     low, high = zip(*bounds, strict=True)
@@ -123,6 +124,7 @@ def test_the_last_of_many_supports_is_found():
     assert last.tolist() == [0] * 55 + [5] * 6
 
 
+@pytest.mark.long(everywhere=True)
 def test_many_boxes_are_numbered_as_ever_on_every_instruction_set(run_python):
     program = (
         "import hashlib, metaopt_fast as mf\n"
@@ -163,6 +165,7 @@ def test_kernels_evaluate_the_vectors_of_a_box_by_number(dtype, limit):
             ask(start + 1)
 
 
+@pytest.mark.long(everywhere=True)
 @given(bounds=st.lists(BOUNDS_WITH_0, min_size=2, max_size=5), data=st.data())
 def test_a_box_states_the_moments_of_its_vectors(bounds, data):
     low, high = zip(*bounds, strict=True)
@@ -221,6 +224,7 @@ def test_the_optimum_is_that_of_brute_force(seed, bounds, top_k, l2, dtype):
     assert_brute_force(objective, low, high, min(top_k, n_models))
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     seed=st.integers(0, 100),
     bounds=st.lists(BOUNDS_WITH_0, min_size=5, max_size=5),
@@ -248,6 +252,7 @@ def test_equal_columns_tie_bit_for_bit_and_the_sparsest_wins():
     assert np.count_nonzero(result.theta) == 1
 
 
+@pytest.mark.long(everywhere=True)
 def test_thetas_that_cannot_rank_are_dropped_and_no_bit_changes():
     objective = mf.LogisticLoss(*problem(2000, 8))
     result = mf.enumerate_search(objective, -2, 2, top_k=3)

@@ -159,6 +159,7 @@ mf.random_search(loss, mf.Normal(), 60_000, **options)
 """
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_search_killed_on_either_side_of_a_stage_goes_on_to_the_same_bytes(path, monkeypatch):
     monkeypatch.setattr(shards, "LARGEST_SHARD", 8192)
     loss = mf.LogisticLoss(*problem(2000, 5), n_threads=1)

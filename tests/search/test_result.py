@@ -362,6 +362,7 @@ def assert_refused(path, kind):
     assert len(str(caught.value)) < 300
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("claims", [{"compression": zipfile.ZIP_DEFLATED}, {"shape": (2**40,)}])
 @pytest.mark.parametrize("kind", RESULTS)
 def test_an_array_that_unpacks_to_more_than_the_file_takes_no_memory(tmp_path, kind, claims):
@@ -412,6 +413,7 @@ def test_an_array_that_is_shorter_than_the_file_says_is_refused(tmp_path, kind):
     assert_refused(path, kind)
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize(
     "change",
     [

@@ -96,6 +96,7 @@ def test_shards_merged_in_any_order_have_the_bits_of_the_whole(sampler, cuts, or
     assert digest(mf.merge_results([*parts[2:], halfway])) == digest(whole)
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("work", [1.0, 1e6, 1e7])
 @pytest.mark.parametrize("batch", [4, 64, 1000])
 def test_a_search_has_the_same_bits_for_any_size_of_shards_and_batches(monkeypatch, work, batch):
@@ -117,6 +118,7 @@ def test_a_users_objective_with_batch_loss_alone_gives_the_bits_of_logistic_loss
     )
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("objective", [OBJECTIVE, BatchLossAlone()], ids=["built-in", "user's"])
 @pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
 def test_a_callable_that_draws_as_a_sampler_gives_its_bits(sampler, objective, small_shards):
@@ -164,6 +166,7 @@ def test_pruning_changes_no_bit(data, seed, top_k, small_shards):
     assert 0 < pruned.rows_evaluated_fraction <= 1
 
 
+@pytest.mark.long(everywhere=True)
 def test_avx2_and_avx512_search_the_same_bits(run_python, isa):
     program = (
         "from test_search import *\n"
@@ -212,6 +215,7 @@ LOSSES = st.lists(
 )
 
 
+@pytest.mark.long(everywhere=True)
 @given(losses=LOSSES, data=st.data())
 def test_the_best_come_by_loss_and_number_and_what_is_not_finite_last(losses, data, small_shards):
     top_k = data.draw(st.integers(1, len(losses)))
@@ -226,6 +230,7 @@ def test_the_best_come_by_loss_and_number_and_what_is_not_finite_last(losses, da
     np.testing.assert_array_equal(result.trace["loss"], [losses[i] for i in better])
 
 
+@pytest.mark.long(everywhere=True)
 @given(losses=LOSSES, order=st.randoms(use_true_random=False))
 def test_shards_with_ties_and_losses_that_are_not_finite_merge_to_the_whole(losses, order):
     objective, n = LossesByNumber(losses), len(losses)
@@ -389,6 +394,7 @@ objective, sampler = BatchLossAlone(), lambda s, n: mf.Normal().sample(1, s, n, 
 """
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize(
     ("wrap", "n_candidates"), [("sampler = mf.Normal()", 10**7), (USERS, 10**6)]
 )

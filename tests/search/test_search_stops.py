@@ -79,6 +79,7 @@ def test_a_callback_sees_a_result_like_any_other(small_shards, monkeypatch):
         assert json.dumps(result.to_dict()) and repr(result)
 
 
+@pytest.mark.long(everywhere=True)
 def test_callbacks_come_at_most_ten_times_a_second(small_shards):
     calls = []
     result = mf.random_search(OBJECTIVE, mf.Normal(), 200_000, callback=calls.append)
