@@ -27,6 +27,7 @@ constexpr ptrdiff_t FEW_ROWS = 32;
 struct Numbered {
     uint32_t key, row;
 };
+constexpr ptrdiff_t LINE_RECORDS = 64 / sizeof(Numbered);
 
 struct Sort {
     const uint64_t *keys;  // of each row by its number
@@ -122,8 +123,13 @@ inline bool find_places(Sort *sort) {
 
 inline void scatter(const Sort *sort, ptrdiff_t part, int) {
     ptrdiff_t *const places = sort->places + part * DIGITS;
-    for (ptrdiff_t i = start_of(sort, part), end = start_of(sort, part + 1); i < end; i++)
-        sort->to[places[digit_of(sort, sort->from[i])]++] = sort->from[i];
+    for (ptrdiff_t i = start_of(sort, part), end = start_of(sort, part + 1); i < end; i++) {
+        Numbered *const at = sort->to + places[digit_of(sort, sort->from[i])]++;
+        *at = sort->from[i];
+        // The digit's next line, which its next rows would wait for: a million rows take 0.7 to 0.8
+        // of the time.
+        __builtin_prefetch(at + LINE_RECORDS, 1);
+    }
 }
 
 inline void exchange(Sort *sort) {

@@ -460,6 +460,20 @@ def test_rows_that_differ_in_the_last_bit_of_their_norms_are_in_order():
     )
 
 
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("n_samples", [3000, 40_000])
+def test_rows_of_no_tiny_and_infinite_norms_stay_in_order_where_they_tie(n_samples, n_threads):
+    rng = np.random.default_rng(n_samples)
+    entries = [0.0, -0.0, 5e-324, 1e-200, 1e-160, 1.0, -1.0, 1 + 2**-52, 1e150, 1e160, -1.7e308]
+    X = rng.choice(entries, (n_samples, 1))
+    X[::3, 0] = rng.standard_normal(len(X[::3]))
+    packed = pack(X, np.arange(n_samples) % 2, None, 0, "float64", n_threads=n_threads)
+    with np.errstate(over="ignore", under="ignore"):
+        norms = X[:, 0] * X[:, 0]
+    in_place = packed.origin.positions[np.argsort(-norms, kind="stable")]
+    np.testing.assert_array_equal(in_place, np.arange(n_samples))
+
+
 # ----------------------------------------------------------------------------- sums, range, memory
 
 
