@@ -42,6 +42,20 @@ LONG = {
     "--threads": {"1_000"},
 }
 
+# The least and the greatest of each option that takes whole numbers, by commands.
+ANY, MANY = (1, 2**63 - 1), 1_000_000
+RANGES = {
+    "search": {"--candidates": ANY, "--max-nonzero": (1, MANY), "--population": (2, 2**63 - 1)}
+    | {"--top": ANY},
+    "tune": {"--candidates": (1, MANY), "--hidden": (1, 1024)},
+    "tune permutation-test": {"--cv": (2, MANY)},
+    "tree": {"--depth": (2, 3), "--thresholds": ANY, "--min-leaf": ANY},
+    "bootstrap": {"--resamples": (2, MANY)},
+    "permutation-test": {"--permutations": (1, MANY)},
+    "search tune tree bootstrap permutation-test": {"--seed": (0, 2**64 - 1)},
+    "search resume merge tune tree bootstrap permutation-test bench": {"--threads": (1, 1024)},
+}
+
 
 def commands():
     (subparsers,) = (
@@ -87,6 +101,31 @@ def fault_of(capsys, command, option, value):
 
 def test_every_command_has_a_valid_call():
     assert set(VALID) == set(commands())
+
+
+def least_and_greatest(action):
+    """Of an option's whole numbers, as a sentence tells them; None of other values."""
+    try:
+        action.type("1e30")
+    except argparse.ArgumentTypeError as error:
+        told = re.fullmatch("'1e30' given, but an integer from (.+) to (.+) wanted", str(error))
+        return told and (int(told[1]), int(told[2]))
+    return None
+
+
+def test_whole_numbers_have_these_ranges():
+    found = {
+        (command, action.option_strings[-1]): least_and_greatest(action)
+        for command, parser in commands().items()
+        for action in parser._actions
+        if action.option_strings and action.type is not None
+    }
+    assert {option: ends for option, ends in found.items() if ends is not None} == {
+        (command, option): ends
+        for commands_with_it, options_with_ends in RANGES.items()
+        for command in commands_with_it.split()
+        for option, ends in options_with_ends.items()
+    }
 
 
 @pytest.mark.long

@@ -67,11 +67,20 @@ REGIONS = {
 }
 # A plugin of pytest.
 LEAVES_OUT = """
+import inspect
+
+OTHERS = "subprocess.", "ProcessPoolExecutor", "multiprocessing."
+
+def starts_a_process(item):
+    text = inspect.getsource(item.function)
+    named = any(word in text for word in OTHERS)
+    return named or {"run_python", "outputs"}.intersection(item.fixturenames)
+
 def pytest_collection_modifyitems(items):
     items[:] = [
         item
         for item in items
-        if not {"run_python", "outputs"}.intersection(item.fixturenames)
+        if not starts_a_process(item)
         and not any(word in item.name for word in ("polars", "ctrl_c", "forked"))
     ]
 """

@@ -33,6 +33,7 @@ ROOT = Path(__file__).parents[2]
 SECONDS, PATIENCE = 600, 3600
 SHARE = 0.95
 NO_TESTS = 5  # what pytest ends with where no test has the marks
+CRASHES = (signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV)
 # A test of memory takes as long as all others of its file.
 LEFT_OUT = "not memory_does_not_grow"
 FLAGS = ["-std=c++17", "-ffp-contract=off", "-fno-math-errno", "-fopenmp", "-fPIC", "-Isrc"]
@@ -2456,6 +2457,9 @@ class Copy:
         # What ended the process, as Python tells where it was.
         if crashed := re.search(r'(tests/\S+\.py)", line \d+ in (test_\w+)', done.stdout):
             return "::".join(crashed.groups()), done.stdout
+        if -done.returncode in CRASHES:
+            # Memory that is freed twice may end a process where no test is running.
+            return tests[0], done.stdout
         return "no test", done.stdout
 
     def judge(self, mutant):

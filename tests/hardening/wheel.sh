@@ -39,7 +39,7 @@ env --ignore-environment HOME="$folder" PATH="$folder/clean/bin" OMP_NUM_THREADS
 grep --quiet "best loss" "$folder/search.log"
 echo "ok      metaopt-fast search beside NumPy alone"
 
-"$folder/clean/bin/pip" install pytest hypothesis mpmath pandas polars scikit-learn
+"$folder/clean/bin/pip" install pytest hypothesis mpmath pandas polars scikit-learn tqdm
 cp --recursive "$root/tests" "$folder/tests"
 cp "$root/pyproject.toml" "$folder" # what pytest is told
 rm -rf "$folder/tests/hardening"

@@ -146,6 +146,18 @@ def test_areas_without_weights_are_rounded_once(shape, n_samples, positive):
     assert weighted == pytest.approx(wanted, rel=0, abs=2.0**-51)
 
 
+@pytest.mark.parametrize("shape", ["clusters", "few close together", "tied"])
+def test_areas_without_weights_are_the_same_in_any_order_of_the_rows(shape):
+    rng = np.random.default_rng(0)
+    x, y = SHAPES[shape](rng, 300), rng.random(300) < 0.5
+    wanted = 1 - float(exact_area(x, y, np.ones(300)))
+    for _ in range(10):
+        # By whose size rows are in order, else decisions would rise or fall with their rows.
+        beside = rng.uniform(0, 100, 300)
+        losses = mf.AUCObjective(np.column_stack([x, beside]), y).batch_loss([[1.0, 0.0]] * 2)
+        assert losses.tolist() == [wanted] * 2
+
+
 # ------------------------------------------------------------------------------------- histograms
 
 

@@ -214,6 +214,27 @@ def test_the_program_that_counts_instructions_is_of_these_kernels():
         assert {name.split(", ", 2)[2] for name in counts} == asked
 
 
+# ------------------------------------------------------------------- wheels, where nothing else is
+
+
+def test_wheels_have_what_their_tests_need_here_and_in_a_release():
+    release = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["cibuildwheel"]
+    script = (ROOT / "tests" / "hardening" / "wheel.sh").read_text()
+    installed = {re.match(r"[\w-]+", name)[0] for name in release["test-requires"]}
+    assert set(re.search(r"install (pytest .*)", script)[1].split()) == installed
+    tests = re.findall(r"tests/\w+/test_\w+\.py", release["test-command"])
+    assert re.findall(r"tests/\w+/test_\w+\.py", script) == tests
+    texts = [(ROOT / name).read_text() for name in tests]
+    asked = re.compile(r'(?:^\s*(?:import|from) |setattr\(")(\w+)', re.MULTILINE)
+    foreign = {name for text in texts for name in asked.findall(text)} - set(
+        sys.stdlib_module_names
+    )
+    own = {path.stem for path in (ROOT / "tests").rglob("*.py")}
+    beside = {"metaopt_fast", "numpy", "scipy"}  # which scikit-learn brings
+    known = {"sklearn" if name == "scikit-learn" else name for name in installed}
+    assert foreign - own <= known | beside
+
+
 # ----------------------------------------------------------------------------- the nightly workflow
 
 SCRIPTS = ROOT / "tests" / "hardening"
