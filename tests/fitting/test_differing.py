@@ -5,7 +5,10 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 import metaopt_fast as mf
+from metaopt_fast.data.rows import BLOCK_ROWS
 from metaopt_fast.fitting import differing, falls, lane_fits
+from metaopt_fast.fitting.models import SPAN_BLOCKS
+from metaopt_fast.fitting.shared_rows import SharedRows
 from metaopt_fast.reference import fitting as reference
 
 TIGHT = {"tol": 1e-11}
@@ -251,6 +254,13 @@ def test_bounds_by_some_of_the_rows_hold(stride, seed, scale, monkeypatch):
     exact = mf.fit_many(rows, y, tol=1e-12, **asked)
     assert (fits.loss - exact.loss <= fits.gap_bound + 1e-15).all()
     assert exact.certified.all()
+
+
+@pytest.mark.parametrize("n_samples", [20, 512, 513, 20_000])
+def test_rounding_is_counted_for_the_rows_of_a_span_one_by_one_and_then_for_the_spans(n_samples):
+    rows = SharedRows.of(np.ones((n_samples, 1)), None, None, True, 1)
+    span = BLOCK_ROWS * SPAN_BLOCKS
+    assert rows.chain >= min(n_samples, span) + -(-n_samples // span)
 
 
 def test_models_far_from_their_start_take_newton_steps_and_are_certified():
