@@ -126,7 +126,7 @@ inline void scatter(const Sort *sort, ptrdiff_t part, int) {
     for (ptrdiff_t i = start_of(sort, part), end = start_of(sort, part + 1); i < end; i++) {
         Numbered *const at = sort->to + places[digit_of(sort, sort->from[i])]++;
         *at = sort->from[i];
-        // The digit's next line, which its next rows would wait for: a million rows take 0.7 to 0.8
+        // The digit's next line, which its next rows would wait for: a million rows take about 0.8
         // of the time.
         __builtin_prefetch(at + LINE_RECORDS, 1);
     }
