@@ -152,6 +152,7 @@ def test_counts_and_areas_of_weights_of_any_size(data, weights):
                 mf.random_search(objective, mf.Normal(0, 1e3), 50)
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.filterwarnings("ignore:.*did not converge", "ignore:l2 is 0")
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize("C", [1e-12, 1e12, np.inf])

@@ -131,6 +131,7 @@ def test_figures_of_a_busy_machine_are_not_to_be_believed(rates, changes, doubt)
     assert ("80%!" in text) == ("spread" in changes)
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_limit_that_a_kernel_is_above_is_not_drawn(rates):
     found = believed(rates)
     first = next(k for k, rate in enumerate(found.rates) if rate.n_threads == 2 and rate.ratio)

@@ -139,6 +139,7 @@ def test_a_peer_whose_run_is_long_has_no_other_one():
     assert [peer.n_runs for peer, _ in ready] == [3, 1]
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_picture_of_many_jobs_has_two_columns(tmp_path):
     shape = {"task": "jobs", "shape": [10, 2], "dtype": "float64", "n_threads": 1, "count": 1}
     rows = [

@@ -54,6 +54,7 @@ def test_resume_refuses_what_is_no_checkpoint_of_the_program(run, data, tmp_path
         assert_complaint(stderr)
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -111,6 +111,7 @@ def test_a_search_of_stdin_is_resumed_from_stdin(data, tmp_path):
     assert found[0] == found[1]
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_report_calls_stdin_by_its_name(data):
     child = process("search", "-", "--target", "label", *SMALL, stdin=subprocess.PIPE)
     stdout, _ = child.communicate(CSV, timeout=60)

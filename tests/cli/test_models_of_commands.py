@@ -91,6 +91,7 @@ def test_columns_are_prepared_by_the_training_rows_alone(fitted):
         assert [row["name"] for row in report["coefficients"]] == names
 
 
+@pytest.mark.long(everywhere=True)
 def test_predict_prints_what_the_model_says(fitted, run, people, tmp_path):
     _, kept = fitted
     model = mf.load_model(kept)
@@ -107,6 +108,7 @@ def test_predict_prints_what_the_model_says(fitted, run, people, tmp_path):
     assert "exists: pass --force" in run("predict", kept, people, "--output", written)[2]
 
 
+@pytest.mark.long(everywhere=True)
 def test_score_says_how_well_the_model_agrees(fitted, run, people, tmp_path):
     report, kept = fitted
     _, held_out = rows_of()

@@ -109,6 +109,7 @@ def test_ctrl_c_while_the_optimum_is_sought_leaves_the_result(run, monkeypatch):
     assert "interrupted after 3,000 of 3,000 candidates" in stderr
 
 
+@pytest.mark.long(everywhere=True)
 def test_whole_numbers_of_columns_as_they_are_are_a_scorecard(run, data):
     box = ["--target", "label", "--integers=-3:3", "--max-nonzero", 1, "--candidates", 500]
     _, stdout, _ = run("search", data, *box, "--no-standardize")

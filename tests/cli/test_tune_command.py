@@ -296,6 +296,7 @@ def test_scores_of_tuned_networks_are_those_of_networks_of_each_fold(run):
         assert model.score(X[test], y[test]) == pytest.approx(score, rel=1e-12)
 
 
+@pytest.mark.long(everywhere=True)
 def test_networks_of_classes_of_columns_as_they_are(run, tmp_path):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(60, 2)), np.arange(60) % 3

@@ -29,6 +29,7 @@ def test_plot_draws_a_picture(run, data, tmp_path):
         assert (tmp_path / name).read_bytes().startswith(start)
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("option", ["--output", "--plot"])
 def test_a_file_that_exists_is_replaced_by_force_alone(run, data, tmp_path, option):
     path = tmp_path / "result.png"

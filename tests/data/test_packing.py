@@ -75,6 +75,7 @@ def test_weighted_rows_of_late_blocks_are_never_an_empty_part():
     assert [rows.shape for rows, _ in parts] == [(64, 3)]
 
 
+@pytest.mark.long(everywhere=True)
 @given(**SHAPES, signed=st.booleans(), by_class=st.booleans())
 def test_packed_rows_are_those_of_x_with_their_signs_or_without(
     n_samples, n_features, n_constants, weights, dtype, seed, signed, by_class
@@ -293,6 +294,7 @@ LAYOUTS = {
 DTYPES = ("f8", "f4", "f2", "g", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     **SHAPES,
     of_X=st.sampled_from(DTYPES),
@@ -351,6 +353,7 @@ def test_any_number_of_threads_packs_the_same_bits(layout, weights, dtype):
         assert facts_of(part) == facts_of(parts[0])
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("n_features", [3, 4, 9, 40])
 def test_many_rows_in_columns_come_to_lie_where_they_do_in_rows(n_features, weights, dtype):

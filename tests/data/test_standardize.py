@@ -25,6 +25,7 @@ def test_standardized_columns_have_mean_0_and_standard_deviation_1():
     np.testing.assert_allclose(rows, (original - mean) / scale, rtol=1e-9)
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     level=st.floats(allow_nan=False, allow_infinity=False),
     steps=st.lists(st.integers(0, 5), min_size=2, max_size=40).filter(lambda k: len(set(k)) > 1),

@@ -391,6 +391,7 @@ for make in (
 """
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_limit_of_the_system_is_a_sentence(memory, run_python):
     done = run_python(LIMITED.replace("FOLDER", str(memory)))
     lines = done.stdout.splitlines()

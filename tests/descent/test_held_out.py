@@ -34,6 +34,7 @@ def judged(losses, **options):
     return mf.gradient_descent(Scripted(*flat), [0, 0], validation=Judge(*losses), **options)
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     st.lists(st.integers(0, 8), min_size=1, max_size=30),
     st.integers(1, 6),

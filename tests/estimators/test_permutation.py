@@ -66,6 +66,7 @@ def test_other_scores_are_scikit_learns_to_the_digits_that_a_model_has(scoring):
     assert ours[1] == pytest.approx(theirs[1], abs=1e-6)
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("scoring", permutation.OWN_SCORES)
 def test_own_scores_are_those_of_scikit_learns_scorers(scoring, monkeypatch):
     asked = {"cv": KFold(4), "n_permutations": 9, "scoring": scoring}

@@ -81,6 +81,7 @@ def test_an_evolution_by_areas_has_the_bits_of_one_that_sorts_all(method, top_k)
     assert (n_sorted < 1000) == (method in ELITISTS)
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     seed=st.integers(0, 2**32),
     name=st.sampled_from(

@@ -70,6 +70,7 @@ STARTS = {
 }
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("name", STARTS)
 @pytest.mark.parametrize(
     ("method", "options"),

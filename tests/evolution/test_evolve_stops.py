@@ -357,6 +357,7 @@ def put(array, place, value):
     array[place] = value
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize(
     "change",
     [

@@ -303,6 +303,7 @@ def test_arrays_may_miss_values_and_have_weights(tmp_path):
         assert unlabelled.feature_names == ("x0", "x2", "x3")[: unlabelled.X.shape[1]]
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-16-le"])
 def test_utf_16_with_its_mark_is_read_as_such(encoding):
     text = "größe\tt\r\n1,5\tja\r\n-2\tnein ☃\r\n" + "3\tja\r\n" * 50_000

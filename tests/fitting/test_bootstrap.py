@@ -220,6 +220,7 @@ def test_corrected_intervals_of_a_model_and_of_groups():
         assert (found.theta < interval.high).all()
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("x", [-30.0, -5.0, -1.6, -1.4, -1e-9, 0.0, 0.5, 3.0])
 def test_the_normal_distribution_is_exact_to_a_few_digits_more_than_are_shown(x):
     assert normal_cdf(np.array([x]))[0] == pytest.approx(stats.norm.cdf(x), rel=1e-13)

@@ -68,6 +68,7 @@ def test_where_all_features_are_free_there_is_no_penalty():
     assert fits.certified.all() and mf.l1_max(X, y, penalty_factor=np.zeros(6)) == 0
 
 
+@pytest.mark.long(everywhere=True)
 @settings(max_examples=settings.default.max_examples // 4)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -129,6 +130,7 @@ def test_a_curvature_times_the_square_of_its_decision_is_below_the_square_of_067
     assert (u * u - 1).b < 0.67**2
 
 
+@pytest.mark.long(everywhere=True)
 @settings(max_examples=settings.default.max_examples // 10)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -218,6 +220,7 @@ def _mixed(pi, y, s):
 # ------------------------------------------------------------------------------------- no optimum
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("kind", OF_KIND)
 @pytest.mark.parametrize("column", ["a plane", "rows of one class", "twice the same"])
 def test_where_free_features_leave_no_optimum_nothing_has_converged(kind, column):

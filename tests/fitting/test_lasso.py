@@ -231,6 +231,7 @@ def test_the_slow_twin_gives_what_it_has_after_its_last_step():
 # ------------------------------------------------------------------------------------- the bounds
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.filterwarnings("ignore:.*rounding hides")
 @pytest.mark.parametrize("tol", [1e-2, 1e-5, 1e-8, 1e-12])
 @pytest.mark.parametrize("ratio", [1.0, 0.5])

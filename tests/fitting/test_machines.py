@@ -36,6 +36,7 @@ def bits_of(fits, where=()):
 # ------------------------------------------------------------------------------------ the optimum
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("class_weight", [None, "balanced", [None, {0: 0.3, 1: 2.0}] * 3 + [None]])
 @pytest.mark.parametrize("of_models", ["weights", "labels", "both"])

@@ -274,6 +274,7 @@ def training_sets(seed, sizes, n_features):
     return problems, [mf.LogisticLoss(X, y, fit_intercept=True) for X, y in problems], rng
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     seed=st.integers(0, 2**32 - 1),
     sizes=st.lists(st.integers(2, 400), min_size=1, max_size=4),

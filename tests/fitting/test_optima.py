@@ -77,6 +77,7 @@ def test_rotated_rows_have_the_products_of_the_rows(shape, centred):
                 assert abs(found - wanted[i, j]) <= 1e-17 * mpmath.sqrt(wanted[i, i] * wanted[j, j])
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("seed", range(12))
 def test_the_judge_finds_and_proves_the_least_objective_of_60_digits(seed):
     case = draw(seed, most_features=4)

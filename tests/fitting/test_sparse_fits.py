@@ -124,6 +124,7 @@ def test_a_start_is_taken_and_one_that_is_far_off_is_left():
         assert (np.abs(far.loss - fits.loss) <= far.gap_bound + fits.gap_bound).all()
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("scale", [1e-120, 1e120, 1e200])
 def test_numbers_of_any_size_are_fitted(scale):
     X, y, *_ = problem()

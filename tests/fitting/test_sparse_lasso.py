@@ -63,6 +63,7 @@ def test_no_bound_is_below_the_true_gap(
     assert fits.converged[0] and fits.gap_bound[0] <= tol
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("max_iter", [1, 2, 100])
 def test_models_end_as_they_say(max_iter):
     X, y, *_ = problem(200, 80)

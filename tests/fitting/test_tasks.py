@@ -98,6 +98,7 @@ def test_any_order_of_tasks_and_any_number_of_threads_has_the_same_bits():
     assert same_bits(others, fits, names)
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.filterwarnings("ignore")
 @settings(max_examples=settings.default.max_examples // 10)
 @given(

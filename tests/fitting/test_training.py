@@ -537,6 +537,7 @@ def test_more_features_than_rows():
         assert_close(fits.theta[m, f], wanted, 1e-5)
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_held_out_fold_may_have_one_class():
     X, y, _, _ = problem()
     folds = np.where(y == 1, np.arange(len(y)) % 3, np.arange(len(y)) % 2)

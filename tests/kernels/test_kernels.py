@@ -161,6 +161,7 @@ def test_loss_and_derivative_of_any_one_row_are_within_two_ulp(z):
     assert_within_two_ulp([z], [np.float64(loss)], gradient)
 
 
+@pytest.mark.long(everywhere=True)
 def test_pointwise_losses_and_derivatives_are_within_two_ulp(dtype):
     z = np.unique(HARD[np.abs(HARD) < 1e38].astype(dtype))
     losses, slopes = np.empty_like(z), np.empty_like(z)
@@ -221,6 +222,7 @@ def test_losses_have_the_same_bits_for_any_number_of_threads(dtype, weights):
     assert len(results) == 1
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("n_features", [1, 3, 4, 20, 32, 33, 70])
 @pytest.mark.parametrize("weights", ["none", "with zeros", "all distinct"])
 @pytest.mark.parametrize("n_threads", [1, 2])

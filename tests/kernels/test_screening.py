@@ -220,6 +220,7 @@ def test_the_first_shard_of_a_search_sets_a_threshold_for_itself():
         assert fast.rows_evaluated_fraction < 1.0
 
 
+@pytest.mark.long(everywhere=True)
 @settings(max_examples=settings.default.max_examples // 5)
 @given(
     seed=st.integers(0, 2**32),
@@ -364,6 +365,7 @@ def test_a_candidate_at_the_threshold_passes_the_bound_one_above_may_not(name, w
             np.testing.assert_array_equal(found[kept], losses[kept])
 
 
+@pytest.mark.long(everywhere=True)
 def test_where_a_bound_is_nearly_the_loss_no_candidate_at_its_own_loss_is_lost():
     # Squares have their loss for a bound, but for rounding: whatever is forgotten shows.
     rng = np.random.default_rng(4)
@@ -512,6 +514,7 @@ def test_a_search_that_is_stopped_before_its_bound_goes_on_with_it(tmp_path):
         assert found.config["stages"]["moment_bound"] == "used"
 
 
+@pytest.mark.long(everywhere=True)
 def test_workers_set_up_bounds_of_their_own():
     objective, sampler = large_problem(n_threads=1), mf.Normal(scale=0.5)
     wanted = mf.random_search(objective, sampler, 60_000, top_k=9, prune=False)
@@ -563,6 +566,7 @@ def narrow_draws(sampler, n_params, count, seed=0, start=0, factors=None):
     return out.astype(float), rare.astype(bool), wide, np.asarray(near.doubts, float)
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     seed=st.integers(0, 2**64 - 1),
     start=st.one_of(st.integers(0, 2**40), st.just(2**32 - 30)),

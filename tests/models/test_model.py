@@ -348,6 +348,7 @@ def test_a_column_without_a_value_in_training_is_refused():
         Preparation.fit(RawRows(X, ("a", "b"), {}), missing="mean")
 
 
+@pytest.mark.long(everywhere=True)
 @given(st.lists(st.integers(1, 3), min_size=12, max_size=12))
 def test_weights_are_rows_that_are_there_as_often(weights):
     rows = RawRows(ROWS.X[:12], ROWS.names, ROWS.categories)

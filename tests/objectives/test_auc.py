@@ -396,6 +396,7 @@ def test_losses_up_to_the_threshold_have_the_bits_of_all_sorted(
         assert (np.isinf(found) | (found == losses)).all() and fraction == 1
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("spread", [0.5, 3])
 def test_a_pruned_search_is_one_without_pruning_bit_for_bit(spread, tmp_path, monkeypatch):
     monkeypatch.setattr(auc_module, "LARGEST_SHARD", 256)

@@ -556,6 +556,7 @@ def test_probabilities_of_whole_margins_by_others_are_thresholds_at_them(probabi
     assert (cells[:, 0] + cells[:, 1]).tolist() == [(margins > k).sum() for k in margins]
 
 
+@pytest.mark.long(everywhere=True)
 @given(st.floats(0, 1, exclude_min=True, exclude_max=True))
 def test_margins_above_the_last_one_are_those_of_probabilities_above_the_threshold(threshold):
     last = last_margin(threshold)

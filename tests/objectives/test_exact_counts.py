@@ -254,6 +254,7 @@ def to_single(x):
     return round(scaled) * Fraction(2) ** exponent
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     seed=st.integers(0, 2**32),
     n=st.integers(1, 30),

@@ -366,6 +366,7 @@ def test_away_from_0_the_curve_bends_down_ever_less():
     assert (iv.exp(-far) * (3 + 3 * far + far * far)).b < 1
 
 
+@pytest.mark.long(everywhere=True)
 def test_at_0_the_curve_bends_down_ever_less():
     # H(v) = log cosh(x / 2): H'' = (x - sinh x) / (16 x^3 cosh^2(x / 2)) and
     # H''' = (3 sinh x - 3 x - x^2 tanh(x / 2)) / (16 x^5 cosh^2(x / 2)).
@@ -579,6 +580,7 @@ def products_of_pairs(matrix):
     return matrix[..., a, b] * np.where(a == b, 1, np.sqrt(2))
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     st.integers(0, 2**32),
     st.integers(1, 20),

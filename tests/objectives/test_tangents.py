@@ -191,6 +191,7 @@ def test_tangents_are_of_no_use_in_another_order():
     np.testing.assert_array_equal(found[kept], wanted[kept])
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("name", ["LogisticLoss", "HingeLoss"])
 @pytest.mark.parametrize("weights", ["none", "few", "distinct"])
 @pytest.mark.parametrize("where", [0.0, 0.4])

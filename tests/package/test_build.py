@@ -268,6 +268,7 @@ def scripts_on_the_path(monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPTS))
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.usefixtures("scripts_on_the_path")
 def test_mutants_of_the_sources_find_the_lines_that_they_change():
     import source_mutants
@@ -286,6 +287,7 @@ def test_what_is_built_for_races_finds_the_pieces_that_it_replaces(tmp_path):
         assert new in (tmp_path / name).read_text()
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.usefixtures("scripts_on_the_path")
 def test_every_module_has_tests_for_its_mutants():
     import mutation

@@ -33,6 +33,7 @@ def picture():
     pyplot.close("all")
 
 
+@pytest.mark.long(everywhere=True)
 def test_errors_are_not_led_astray_by_labels_that_are_wrong_far_away(capsys, picture):
     errors = main_of("wrong_labels")(n_samples=600, n_features=5, generations=40)
     assert errors["evolve"] < 0.6 * errors["logistic regression"]
@@ -40,6 +41,7 @@ def test_errors_are_not_led_astray_by_labels_that_are_wrong_far_away(capsys, pic
     picture("wrong_labels", errors)
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_limit_on_groups_is_kept_where_it_was_set_and_mostly_elsewhere(capsys, picture):
     figures = main_of("fairness")(n_samples=4000, generations=40)
     logistic, evolved = (figures["search", name] for name in ("logistic regression", "evolve"))
@@ -49,6 +51,7 @@ def test_a_limit_on_groups_is_kept_where_it_was_set_and_mostly_elsewhere(capsys,
     picture("fairness", figures)
 
 
+@pytest.mark.long(everywhere=True)
 def test_the_best_scorecard_has_the_least_loss_on_the_rows_that_chose_it(capsys, picture):
     losses = main_of("scorecard")(n_features=5, max_points=2, max_intercept=6)
     best, rounded = losses.values()

@@ -87,6 +87,7 @@ READERS = [
 ]
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("name", READERS)
 def test_loading_a_file_raises_no_event_of_pickle_code_or_import(loads, name):
     events = events_of(loads[name])

@@ -86,6 +86,7 @@ print(mf.random_search(objective, mf.Normal(), 1000, checkpoint="run.db").index)
 """
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_search_needs_no_forks(run_python, tmp_path, monkeypatch):
     """As on Windows."""
     monkeypatch.chdir(tmp_path)
@@ -328,6 +329,7 @@ def test_a_path_that_a_document_names_is_there(page):
         assert any((folder / name).exists() for folder in folders), name
 
 
+@pytest.mark.long(everywhere=True)
 def test_dir_has_what_is_imported_when_asked_for(run_python):
     program = (
         "import metaopt_fast as mf; print(set(mf.__all__) <= set(dir(mf)), 'typing' in dir(mf))"

@@ -107,6 +107,7 @@ def test_texts_of_points_cover_neither_each_other_nor_points():
     assert not any(box.count_contains(spots) for box in boxes)
 
 
+@pytest.mark.long(everywhere=True)
 def test_where_there_is_no_room_texts_are_written_all_the_same():
     _, ax = pyplot.subplots(figsize=(1, 1))
     plots.label_points(ax, [(0.5, 0.5, f"the same point, number {k}") for k in range(9)])
@@ -138,6 +139,7 @@ def test_plot_trace_of_a_later_shard_counts_its_own_candidates():
     assert (x[0], x[-1]) == (1, 500)
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("name", ["plot_trace", "plot_top"])
 def test_one_candidate_can_be_drawn(name, tmp_path):
     objective = mf.LogisticLoss([[1.0], [2.0], [-1.0]], [1, 1, 0])
@@ -152,6 +154,7 @@ class Infinite:
         return np.where(thetas[:, 0] > 0, np.inf, np.nan)
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("name", ["plot_trace", "plot_top"])
 def test_losses_that_are_not_finite_can_be_drawn(name, tmp_path):
     bad = mf.random_search(Infinite(), mf.Normal(), 100, top_k=5)

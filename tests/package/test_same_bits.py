@@ -156,6 +156,7 @@ def test_batches_cut_anywhere_give_the_same_bits(size):
         assert in_batches(call) == bits(call(THETAS))
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("largest", [64, 192, 1024])
 def test_shards_of_any_size_give_the_same_bits(monkeypatch, largest):
     wanted = search(2, mf.Normal())

@@ -435,6 +435,7 @@ def test_show_config_names_the_threads_and_why(capsys):
     assert f"threads          {n_threads} ({reason})\n" in capsys.readouterr().out
 
 
+@pytest.mark.long(everywhere=True)
 def test_importing_starts_no_thread(run_python):
     program = "import os, metaopt_fast; print(len(os.listdir('/proc/self/task')))"
     with_numpy = "import os, numpy; print(len(os.listdir('/proc/self/task')))"

@@ -339,6 +339,7 @@ def test_a_pool_that_was_shut_down_is_refused():
             search(executor)
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_search_on_workers_can_be_stopped_and_goes_on(pool, tmp_path):
     options = {"loss": objective(n_threads=1), "n_candidates": 2 * N_CANDIDATES}
     path = tmp_path / "run.db"

@@ -191,6 +191,7 @@ GRIDS = {
 }
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("name", GRIDS)
 def test_batches_of_a_grid_have_the_same_bits(name, cluster, monkeypatch):
     monkeypatch.setattr(newton, "BATCH_BYTES", 0)  # of 24 models

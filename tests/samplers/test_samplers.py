@@ -51,6 +51,7 @@ def test_draws_are_those_of_the_reference(name, seed, start, count):
     assert (np.abs(ours - theirs) <= 1e-14 * size).all()
 
 
+@pytest.mark.long(everywhere=True)
 @given(seed=seeds, start=starts, n_params=st.integers(1, 20))
 def test_uniform_draws_on_the_unit_interval_are_52_bits_of_the_stream_exactly(
     seed, start, n_params
@@ -134,6 +135,7 @@ def test_every_instruction_set_draws_the_same_bits(run_python):
     assert len(set(hashes.values())) == 1, hashes
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("sampler", [*BUILT_IN, mf.Normal(LOC, SCALE)], ids=repr)
 @pytest.mark.parametrize("count", [1, 3, 100, 3000])
 @pytest.mark.parametrize("n_threads", [None, 1, 3])

@@ -149,6 +149,7 @@ def test_shards_that_are_missing_in_the_middle_are_done_again(path):
     assert execute(path, "SELECT count(*) FROM shards") == [(17,)]
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_checkpoint_stays_small_however_many_candidates(path):
     search(path, 200_000, top_k=100)
     size = os.path.getsize(path)

@@ -151,6 +151,7 @@ LINKS = {
 }
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("kind", ["SearchResult", "EvolveResult"])
 @pytest.mark.parametrize("is_dangling", [False, True])
 @pytest.mark.parametrize("link", LINKS)

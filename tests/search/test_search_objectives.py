@@ -30,6 +30,7 @@ def test_a_slow_objective_is_given_batches_that_memory_holds_and_ctrl_c_can_wait
     assert max(own.batches) * own.n_samples <= 2**20
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("top_k", [1, 1000])
 def test_memory_does_not_grow_with_the_number_of_candidates(top_k):
     loss, peaks = objective(), []
