@@ -4,7 +4,7 @@ A copy is built by gcc for gcov, and the suite runs in it under coverage.py. gco
 the generated C++, in which Cython says which line of its source a piece comes from: a line was run
 if a part of its piece was. Left out are the tests that fill a disk or interrupt at random moments,
 in which coverage.py itself loses its file or hangs. Needs gcc, gcov and coverage (half an hour;
-with ``--marks "not long"``, and without what long tests alone run, a third of that).
+with ``--marks "not long"``, and without what long tests alone run, a fifth of that).
 """
 
 import argparse
