@@ -44,6 +44,7 @@ cp --recursive "$root/tests" "$folder/tests"
 cp "$root/pyproject.toml" "$folder" # what pytest is told
 rm -rf "$folder/tests/hardening"
 "$folder/clean/bin/python" -m pytest --quiet -p no:cacheprovider \
+    -m "not long or long(everywhere=True)" \
     tests/kernels/test_kernels.py tests/kernels/test_pruning.py tests/fitting/test_newton.py \
     tests/objectives/test_losses.py tests/search/test_search.py
 echo "ok      the core tests, of the wheel"

@@ -222,6 +222,9 @@ def test_wheels_have_what_their_tests_need_here_and_in_a_release():
     script = (ROOT / "tests" / "hardening" / "wheel.sh").read_text()
     installed = {re.match(r"[\w-]+", name)[0] for name in release["test-requires"]}
     assert set(re.search(r"install (pytest .*)", script)[1].split()) == installed
+    marks = re.search("^EVERYWHERE=(.+)$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)[1]
+    assert f" -m {marks} " in release["test-command"]
+    assert f" -m {marks} " in script
     tests = re.findall(r"tests/\w+/test_\w+\.py", release["test-command"])
     assert re.findall(r"tests/\w+/test_\w+\.py", script) == tests
     texts = [(ROOT / name).read_text() for name in tests]
