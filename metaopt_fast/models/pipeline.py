@@ -113,7 +113,7 @@ def linear_classifier(model: Model) -> Any:
 
     classifier = LogisticRegression() if model.link is not None else LinearSVC()
     coef, intercept = model.coef, model.intercept
-    if len(model.classes) == 2 and len(coef) == 2:  # softmax of two is logistic of their difference
+    if len(coef) == 2:  # softmax of two classes is logistic of their difference
         coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
     elif model.positive is not None and model.positive != model.classes[1]:
         coef, intercept = -coef, -intercept
@@ -132,7 +132,7 @@ def network_classifier(model: NetworkModel) -> Any:
     networks = model.networks
     classifier = MLPClassifier((networks.n_hidden,), networks.activation, max_iter=1)
     (units, outputs), (biases, thresholds) = networks.layers(0)
-    if len(model.classes) == 2 and networks.n_outputs == 2:
+    if networks.n_outputs == 2:
         outputs, thresholds = outputs[:, 1:] - outputs[:, :1], thresholds[1:] - thresholds[:1]
     elif model.positive is not None and model.positive != model.classes[1]:
         outputs, thresholds = -outputs, -thresholds

@@ -10,7 +10,7 @@ import pytest
 
 import metaopt_fast as mf
 from metaopt_fast.objectives import moments, screening
-from metaopt_fast.objectives.costs import Costs, Forecast
+from metaopt_fast.objectives.costs import SINGLE_WORK, Costs, Forecast
 from metaopt_fast.objectives.count_objective import LEAST_TRIED, Bounding, CountObjective
 from metaopt_fast.objectives.gains import FEWEST, Gains, Trial
 from metaopt_fast.objectives.stages import Use
@@ -103,6 +103,15 @@ def test_without_losses_or_after_a_failure_a_trial_has_to_tell():
     assert gains.outlook(0.5, 10**6, 0.0, has_copy=True).single is False
     gains.single.passed(10**6)
     assert gains.outlook(0.5, 10**6, 0.0, has_copy=True).single is None
+
+
+def test_what_is_left_to_come_is_without_what_bounds_of_all_rows_take():
+    gains = Gains(costs(problem()))
+    passed = {"in_single": True, "by_sums": False}
+    gains.learn(240, 0.25, [240.0, 200.0, 200.0, 20.0], by_bound=True, **passed)
+    left = gains.outlook(0.5, 10**6, 0.0, has_copy=True).left
+    # A bound reads a row for each of 6 parameters, and one for the mean, of 3000.
+    assert left == pytest.approx(SINGLE_WORK * (0.25 - 7 / 3000) * gains.costs.rows)
 
 
 def test_what_is_told_of_parts_is_that_a_stage_was_used_or_else_why_not():
