@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 import sys
 from pathlib import Path
 
@@ -27,6 +28,8 @@ def test_plot_draws_a_picture(run, data, tmp_path):
         )
         assert (status, stderr) == (0, "")
         assert (tmp_path / name).read_bytes().startswith(start)
+    header = (tmp_path / "a.png").read_bytes()[:24]
+    assert struct.unpack(">II", header[16:]) == (1280, 800)  # pixels: 6.4 by 4 inches
 
 
 @pytest.mark.long(everywhere=True)

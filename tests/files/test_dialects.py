@@ -218,11 +218,13 @@ def test_rows_without_a_gap_are_all_kept_and_classes_may_be_known_before():
 
 def test_a_text_of_very_many_values_is_refused(monkeypatch):
     monkeypatch.setattr(csv_columns, "MAX_CATEGORIES", 3)
-    content = "a,t\n" + "".join(f"v{k},{k % 2}\n" for k in range(5))
+    lines = [f"v{k},{k % 2}\n" for k in range(4)]
+    wanted = Wanted("t", categories="onehot")
+    assert read_text("a,t\n" + "".join(lines[:3]), wanted).categories == {0: ("v0", "v1", "v2")}
     with pytest.raises(
         ValueError, match="column 'a' has more than 1,000 values of text: pass --dr"
     ):
-        read_text(content, Wanted("t", categories="onehot"))
+        read_text("a,t\n" + "".join(lines), wanted)
 
 
 def test_a_text_with_nul_is_refused():
@@ -269,6 +271,8 @@ def test_parquet_has_the_sentences_of_its_text(tmp_path, parquet_library, monkey
         ValueError, match="column 'age' holds numbers where text is wanted: convert"
     ):
         read_table(path, wanted=asked._replace(texts=frozenset(["city", "age"])))
+    monkeypatch.setattr(parquet_file, "MAX_CATEGORIES", 3)
+    assert read_table(path, wanted=asked).categories == {0: ("Bern", "Oslo", "Rome")}
     monkeypatch.setattr(parquet_file, "MAX_CATEGORIES", 2)
     with pytest.raises(ValueError, match=r"column 'city' has more than .* values of text"):
         read_table(path, wanted=asked)

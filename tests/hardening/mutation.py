@@ -96,7 +96,7 @@ TESTS = {
     "files/arrow_file": ["ordinary_files"],
     "files/csv_plain": ["plain_rows"],
     "files/owned": ["checkpoint", "evolve_stops"],
-    "files/parquet_file": ["saved_frames", "tables"],
+    "files/parquet_file": ["saved_frames", "tables", "dialects"],
     "files/read": ["tables"],
     "files/table": ["tables", "saved_frames", "dialects"],
     "files/recoded": ["dialects"],
