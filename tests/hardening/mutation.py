@@ -25,8 +25,9 @@ from pathlib import Path
 from checks import EXTRA, needs, path_of_tests
 
 ROOT = Path(__file__).parents[2]
-# Tests of a module, where they are not in the file that has its name.
+# Tests of a module, where they are not in the file of its folder that has its name.
 TESTS = {
+    "arithmetic": ["arithmetic"],
     "bench/rates": ["kernel_rates"],
     "bench/works": ["kernel_rates"],
     "bench/roofline": ["kernel_rates"],
@@ -118,6 +119,7 @@ TESTS = {
     "fitting/hinge_gaps": ["hinge"],
     "fitting/data_values": ["data_values"],
     "fitting/differing": ["differing"],
+    "selection/descents": ["descent_search", "racing"],
     "selection/episodes": ["priors"],
     "selection/priors": ["priors"],
     "selection/permutations": ["permutation_command", "permutation"],
@@ -223,7 +225,9 @@ TESTS = {
     "sklearn/network_search": ["networks"],
     "sklearn/scoring": ["scorers", "sklearn"],
     "sklearn/regression": ["sklearn", "every_argument_of_estimators", "drop_in"],
+    "sklearn/permutation": ["permutation"],
     "sklearn/search": ["sklearn", "tune", "every_argument_of_estimators"],
+    "sklearn/svc": ["svc"],
     "sklearn/tree": ["trees"],
     "trees/arguments": ["best_tree"],
     "trees/counting": ["best_tree"],
@@ -252,8 +256,15 @@ SEED = 5
 
 
 def tests_of(module):
-    names = TESTS.get(module, [module.rpartition("/")[2]])
-    return [path_of_tests(name) for name in names]
+    """Return the files of a module's tests."""
+    if module in TESTS:
+        return [path_of_tests(name) for name in TESTS[module]]
+    folder, _, name = module.rpartition("/")
+    path = path_of_tests(name)
+    # A file of that name elsewhere tests another module, and mutants of this one would live.
+    if Path(path).parent.name != folder:
+        sys.exit(f"mutation.py: say in TESTS which files test {module}.")
+    return [path]
 
 
 class Tests:
