@@ -1,6 +1,7 @@
 """metaopt-fast bootstrap: its table, its JSON, its files, and what it says of mistakes."""
 
 import json
+import re
 
 import pytest
 
@@ -32,6 +33,7 @@ def test_the_table_names_the_largest_coefficients(run):
     assert (status, stderr) == (0, "")
     assert "90% intervals     percentile" in stdout
     assert "worst texture" in stdout
+    assert re.search(r"^ +\(1 more\)$", stdout, re.M)  # of 30 weights and the intercept
 
 
 def test_intervals_are_drawn(run, tmp_path):

@@ -110,6 +110,8 @@ def test_of_many_classes_the_first_dozen_is_shown(run, tmp_path):
     status, stdout, _ = run("search", path, "--target", "kind", "--candidates", 2)
     assert status == 0
     assert "(2 more classes: --json has all)" in stdout
+    assert "classes           14: kind 00 (3 rows), " in stdout
+    assert "kind 05 (3 rows) and 8 more\n" in stdout
     assert "of kind 11\n" in stdout and "of kind 12\n" not in stdout
 
 

@@ -203,6 +203,12 @@ def test_the_positive_class_is_the_one_that_is_named():
         ("a,w,t\n1,0,0\n2,0,1\n", Wanted("t", weight="w"), "has 0 as the weight of each row"),
         ("a,b,t\n1,,0\n,2,1\n", Wanted("t", missing="drop"), "misses a value in every row"),
         ("a,t\n1,p\n2,r\n", Wanted("t", classes=("p", "q")), "column 't' has the value 'r'"),
+        ("a,t\n1,p\n2,q\n3,r\n", Wanted("t"), "'r' after 'p' and 'q': choose .* two values"),
+        (
+            "a,t\n1,p\n2,q\n3,r\n4,s\n5,v\n",
+            Wanted("t", most_classes=4),
+            "'v' after 'p' and 'q' and 2 more: choose .* at most 4",
+        ),
     ],
 )
 def test_rows_that_no_model_can_use_are_a_sentence(content, wanted, sentence):

@@ -78,7 +78,8 @@ def test_features_that_decide_are_found_by_name():
     frame = pd.DataFrame(X, columns=[f"gene{j}" for j in range(12)])
     found = mf.stability_selection(frame, y, l1=path_of(X, y, least=0.4))
     assert found.selected().tolist() == [0, 1]
-    assert repr(found).splitlines()[1].endswith(("gene0", "gene1"))
+    lines = repr(found).splitlines()
+    assert lines[1].endswith(("gene0", "gene1")) and lines[11:] == ["  (2 more)"]
     axes = found.plot(threshold=0.9)
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["gene0", "gene1"]
 
