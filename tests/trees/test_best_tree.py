@@ -363,6 +363,10 @@ def test_a_leaf_above_others_is_drawn_on_given_axes():
     axes = pyplot.figure(figsize=(3, 3)).subplots()
     assert tree.plot(axes) is axes
     assert axes.figure.get_size_inches().tolist() == [3, 3]
+    boxes = [text.get_position() for text in axes.texts if text.get_bbox_patch() is not None]
+    # Leaves side by side, each below its questions, which are in the middle of their answers.
+    assert sorted(boxes) == [(0, -2), (0.5, -1), (1, -2), (1.25, 0), (2, -1)]
+    assert axes.get_ylim() == (-2.4, 0.4) and axes.get_xlim() == (-0.6, 2.6)
     pyplot.close("all")
 
 
