@@ -220,6 +220,23 @@ def test_batches_change_no_bits(n_models, monkeypatch):
     assert (fits.validation_loss == again.validation_loss).all()
 
 
+def test_no_more_models_are_fitted_together_than_memory_is_meant_for(monkeypatch):
+    fit, sizes = differing.Differing.fit, []
+
+    def noted(self, first, last, *others):
+        sizes.append(last - first)
+        return fit(self, first, last, *others)
+
+    monkeypatch.setattr(differing.Differing, "fit", noted)
+    n_params, n_folds = X.shape[1] + 1, 3
+    numbers = N + n_folds * (3 * n_params * (n_params + 1) // 2 + 8 * n_params)
+    for room, wanted in ((50, [48, 48, 4]), (7, [8] * 12 + [4])):
+        monkeypatch.setattr(differing, "BATCH_BYTES", room * 8 * numbers)
+        mf.fit_many(X, Y, l2=0.03, sample_weight=np.tile(WEIGHTS, (4, 1)), folds=FOLDS)
+        assert sizes == wanted  # whole lanes, and a batch of them at least
+        sizes.clear()
+
+
 def test_models_of_many_rows_take_turns_and_keep_their_bits():
     # Nine tiles, eight of which are at work: five or six turns of each, of three in a row.
     rng = np.random.default_rng(0)

@@ -133,3 +133,11 @@ def test_a_bound_that_leaves_the_range_of_single_precision_is_none(monkeypatch):
 def test_what_moments_do_not_bound_has_no_prospect():
     assert prospect_of(problem(), mf.Normal(1e4))[1] is None
     assert prospect_of(problem(n_features=65), mf.Normal())[1] is None
+
+
+def test_margins_of_more_parameters_are_in_more_doubt():
+    X, doubts = np.ones((64, 9)), []
+    for n_params in range(1, 10):
+        screening = mf.LogisticLoss(X[:, :n_params], np.arange(64) % 2)._screening
+        doubts.append(screening._doubt(mf.Normal(1.0, 2.0)))
+    assert doubts[0] == 5 * 2.0**-24 * 3 and (np.diff(doubts) > 0).all()
