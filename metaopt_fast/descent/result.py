@@ -217,6 +217,13 @@ class DescentResult(Predicting):
 
 
 @shielded
+def uninterrupted(runs: DescentResult) -> DescentResult:
+    """Return descents, or raise KeyboardInterrupt where Ctrl-C has cut one short."""
+    if np.any(np.asarray(runs.status) == "interrupted"):
+        raise KeyboardInterrupt
+    return runs
+
+
 def unlike_columns(objective: Any, runs: DescentResult) -> dict[str, float]:
     """Return by what factor columns of an objective of ours differ in size, if descents have not
     converged for that, it may be."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from metaopt_fast.descent.gradient_descent import gradient_descent
 from metaopt_fast.descent.held_out import HeldOut
-from metaopt_fast.descent.result import DescentResult
+from metaopt_fast.descent.result import DescentResult, uninterrupted
 from metaopt_fast.runs.evaluation import traits
 from metaopt_fast.samplers.base import BuiltInSampler
 from metaopt_fast.samplers.independent import HyperSampler
@@ -93,10 +93,7 @@ class Descents:
 
     def batch_loss(self, thetas: Float64Array) -> Float64Array:
         """Return the validation losses; infinity where a descent diverged."""
-        runs = self.run(thetas)
-        if np.any(runs.status == "interrupted"):
-            raise KeyboardInterrupt
-        return self.losses(runs)
+        return self.losses(uninterrupted(self.run(thetas)))
 
     def losses(self, runs: DescentResult) -> Float64Array:
         """Return the validation losses of descents; infinity where one diverged."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from metaopt_fast.descent.gradient_descent import gradient_descent
 from metaopt_fast.descent.held_out import check_held_out
-from metaopt_fast.descent.result import DescentResult
+from metaopt_fast.descent.result import DescentResult, uninterrupted
 from metaopt_fast.descent.schedules import Schedule
 from metaopt_fast.descent.starts import is_sampler, read_starts
 from metaopt_fast.samplers.base import MAX_SEED
@@ -204,6 +204,7 @@ def search_descents(
     Returns
     -------
     DescentSearchResult
+        After Ctrl-C of the batches until then; the best of their descents are made again.
 
     Raises
     ------
@@ -242,7 +243,8 @@ def search_descents(
     early_stopping = check_flag("early_stopping", early_stopping)
     judge = validation if early_stopping else None
     # Raises errors of all arguments but those that are drawn.
-    gradient_descent(objective, theta0, **{**options, "validation": judge, "max_iter": 0})
+    tried = {**options, "validation": judge, "max_iter": 0}
+    uninterrupted(gradient_descent(objective, theta0, **tried))
     start = None
     if is_sampler(theta0):
         seed = check_integer("seed", seed, 0, MAX_SEED)

@@ -13,7 +13,7 @@ import numpy as np
 
 from metaopt_fast.data.duplicates import sums
 from metaopt_fast.descent.gradient_descent import gradient_descent
-from metaopt_fast.descent.result import DescentResult
+from metaopt_fast.descent.result import DescentResult, uninterrupted
 from metaopt_fast.floating_errors import shielded
 from metaopt_fast.models.networks import Networks
 from metaopt_fast.objectives.network import NetworkLoss
@@ -195,7 +195,7 @@ class _Trainer:
     def train(self, candidates: Sequence[Candidate]) -> list[Ensemble]:
         """Train candidates, each from its starts."""
         effort, n_starts = self.effort, self.effort.n_starts
-        runs = gradient_descent(
+        descents = gradient_descent(
             self.training,
             np.concatenate([self._starts_of(one) for one in candidates]),
             learning_rate=np.repeat([one.learning_rate for one in candidates], n_starts),
@@ -209,8 +209,7 @@ class _Trainer:
             min_delta=effort.min_delta,
             seed=effort.seed,
         )
-        if np.any(runs.status == "interrupted"):
-            raise KeyboardInterrupt
+        runs = uninterrupted(descents)
         parts = [slice(k * n_starts, (k + 1) * n_starts) for k in range(len(candidates))]
         return [self._best(*pair, runs) for pair in zip(candidates, parts, strict=True)]
 

@@ -15,6 +15,7 @@ import metaopt_fast as mf
 from metaopt_fast.sklearn import LogisticRegressionSearchCV, NetworkSearchCV
 
 LIMIT = 0.2  # seconds to the answer
+LOST = 20  # seconds from the call on after which it is no longer waited for
 
 # For each line a number of seconds to wait, then a signal to the parent, its time, and how much
 # time of processors the parent had taken by then (the number of Linux's clock of another process).
@@ -38,6 +39,7 @@ TALL = np.ones((500_000, 60), np.float32)
 MANY = np.tile(X, (10, 1)), np.tile(Y, 10), np.arange(10 * len(Y)) // 20  # rows of 10,000 tasks
 CLASSES = 1 * Y + (X[:, 1] > 0.4)
 NETWORK = mf.NetworkLoss(X[:2000], Y[:2000], n_hidden=16, l2=1e-3)
+WIDE = problem(3000, 300)
 SPARSE = csr_array(np.where(np.abs(X) > 1, X, 0))
 BITS = np.random.default_rng(2).integers(0, 2, (20_000, 900), np.uint8)
 
@@ -129,6 +131,13 @@ def fit_sparse_l1():
     mf.fit_many(SPARSE, Y, l2=1e-6, l1=l1, folds=np.arange(len(X)) % 10)
 
 
+def fit_grid_l1():
+    l1 = mf.l1_max(*WIDE) * np.geomspace(0.5, 0.005, 5)
+    l2 = np.geomspace(1e-6, 1e-2, 40)
+    folds = np.arange(3000) % 10
+    mf.fit_many(*WIDE, l2=np.repeat(l2, 5), l1=np.tile(l1, 40), folds=folds)
+
+
 def stability_selection():
     l1 = mf.l1_max(X, Y) * np.geomspace(1, 0.05, 100)
     mf.stability_selection(X, Y, l1=l1, n_resamples=400)
@@ -183,10 +192,18 @@ CALLS = [
         ended_by_the_signal,
         (fit_many, fit_machines, stability_selection, tune, batch_loss, batch_loss_gradient),
     ),
-    *map(ended_by_the_signal, (fit_classes, fit_sparse, fit_sparse_l1)),
+    *map(ended_by_the_signal, (fit_classes, fit_sparse, fit_sparse_l1, fit_grid_l1)),
     *map(ended_by_the_signal, (batch_counts, batch_auc, sample, pack, best_tree)),
     *map(ended_by_the_signal, (network_gradients, network_search)),
 ]
+
+
+class Unanswered(BaseException):
+    """A call went on as if there had been no interrupt."""
+
+
+def give_up(number, frame):
+    raise Unanswered
 
 
 def small_calls():
@@ -200,6 +217,7 @@ def interrupt(call, sender, delay):
     """Call; return whether the signal was answered, and the seconds from it to the answer: those
     of a clock on the wall, and those of processors."""
     answered = False
+    signal.alarm(LOST)
     try:
         sender.stdin.write(f"{delay}\n")
         sender.stdin.flush()
@@ -207,6 +225,9 @@ def interrupt(call, sender, delay):
         ended, taken = time.monotonic(), time.process_time()
     except KeyboardInterrupt:
         ended, taken, answered = time.monotonic(), time.process_time(), True
+    except Unanswered:
+        ended, taken = time.monotonic(), time.process_time()
+    signal.alarm(0)
     sent, before = map(float, sender.stdout.readline().split())
     return answered, ended - sent, taken - before
 
@@ -220,6 +241,7 @@ def main():
     calls = [named[name] for name in options.calls or named]
     # A shell's background job ignores it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGALRM, give_up)
     report, rng = Report(), random.Random(0)
     wanted = small_calls()
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import metaopt_fast as mf
+from metaopt_fast.descent.loop import _State
 from metaopt_fast.samplers.log_uniform import _exp2
 from metaopt_fast.selection.candidates import Descents
 
@@ -165,6 +166,18 @@ def test_ctrl_c_ends_the_search_with_what_is_there():
     )
     assert found.search.interrupted
     assert 10 <= found.search.n_evaluated < 100
+
+
+def test_ctrl_c_while_arguments_are_tried_is_not_lost(monkeypatch):
+    status = _State.status
+
+    def once(state, limits):
+        monkeypatch.setattr(_State, "status", status)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_State, "status", once)
+    with pytest.raises(KeyboardInterrupt):
+        search(5)
 
 
 def test_the_result_fits_a_screen():
