@@ -16,10 +16,11 @@ from libc.string cimport memcpy, memset
 cdef Py_ssize_t COLUMNS_IN_CACHE = 512 * 1024
 # Columns whose slopes are one piece of work, and multiplications between two looks at signals.
 cdef enum: COLUMNS_OF_PART = 32
-cdef double SLOPES_WORK = 5e8
-# Visits of a path, about: for each row until it asks, and for each column where it is judged.
+cdef double SLOPES_WORK = 1e8
+# Paths that go on between two looks at signals, for each thread: about 50 milliseconds together.
+cdef int PATHS_OF_THREAD = 4
+# Visits of a path until it asks, about, for each row.
 cdef double STEPS_WORK = 1000
-cdef double JUDGED_WORK = 20
 
 
 cdef struct PathPlan:
@@ -36,10 +37,6 @@ cdef struct PathPlan:
 
 cdef void step_one(const PathPlan *plan, Py_ssize_t index, int thread) noexcept nogil:
     step_on(plan.paths + plan.which[index], plan.is_alone)
-
-
-cdef void judge_one(const PathPlan *plan, Py_ssize_t index, int thread) noexcept nogil:
-    judge(plan.paths + plan.which[index])
 
 
 cdef void slope_part(const PathPlan *plan, Py_ssize_t index, int thread) noexcept nogil:
@@ -225,14 +222,10 @@ cdef void begin_path(Path *path) noexcept nogil:
     path.stage = ASKING
 
 
-cdef void begin_one(const PathPlan *plan, Py_ssize_t index, int thread) noexcept nogil:
-    begin_path(plan.paths + index)
-
-
 cdef int run_paths(Path *paths, Py_ssize_t count, int n_threads) except -1:
     """Go on with all paths until each has come to its end."""
     cdef PathPlan plan
-    cdef Py_ssize_t n_going, i, size = paths.n_features * paths.all_stride
+    cdef Py_ssize_t n_going, turn = 0, i, j, size = paths.n_features * paths.all_stride
     cdef double work = STEPS_WORK * paths.n_rows
     cdef Py_ssize_t *which = <Py_ssize_t *>malloc(count * sizeof(Py_ssize_t))
     cdef double *together = <double *>malloc(
@@ -245,20 +238,21 @@ cdef int run_paths(Path *paths, Py_ssize_t count, int n_threads) except -1:
     try:
         if which == NULL or together == NULL:
             raise MemoryError
-        with nogil:
-            metaopt_share[PathPlan](begin_one, &plan, count, n_threads, work * count)
         while True:
             n_going = 0
-            for i in range(count):
+            for j in range(count):
+                i = (turn + j) % count
                 if paths[i].has_failed:
                     raise MemoryError
-                if paths[i].stage != ENDED and (plan.is_alone or paths[i].stage != ASKING):
+                if n_going < PATHS_OF_THREAD * n_threads and paths[i].stage != ENDED and (
+                        plan.is_alone or paths[i].stage != ASKING):
                     which[n_going] = i
                     n_going += 1
             if n_going > 0:
+                turn = which[n_going - 1] + 1
                 with nogil:
                     metaopt_share[PathPlan](step_one, &plan, n_going, n_threads, work * n_going)
-            elif not tell_slopes(&plan, which, count, n_threads):
+            elif not tell_slopes(&plan, count, n_threads):
                 break
             PyErr_CheckSignals()
     finally:
@@ -267,8 +261,7 @@ cdef int run_paths(Path *paths, Py_ssize_t count, int n_threads) except -1:
     return 0
 
 
-cdef bint tell_slopes(PathPlan *plan, Py_ssize_t *which, Py_ssize_t count,
-                      int n_threads) except -1:
+cdef bint tell_slopes(PathPlan *plan, Py_ssize_t count, int n_threads) except -1:
     """Compute the slopes of all columns for all paths that ask; False where none does."""
     cdef Py_ssize_t i, n_parts = (plan.n_features + COLUMNS_OF_PART - 1) // COLUMNS_OF_PART, wave
     cdef double *residuals = <double *>plan.residuals
@@ -280,7 +273,7 @@ cdef bint tell_slopes(PathPlan *plan, Py_ssize_t *which, Py_ssize_t count,
             ask(plan.paths + i, residuals)
             residuals += plan.stride
             plan.paths[i].gradient = plan.gradients + plan.n_asking * plan.n_features
-            which[plan.n_asking] = i
+            plan.paths[i].stage = JUDGING
             plan.n_asking += 1
     if plan.n_asking == 0:
         return False
@@ -292,9 +285,6 @@ cdef bint tell_slopes(PathPlan *plan, Py_ssize_t *which, Py_ssize_t count,
             metaopt_share[PathPlan](slope_part, plan, wave, n_threads, part * wave)
         plan.first_part += wave
         PyErr_CheckSignals()
-    with nogil:
-        metaopt_share[PathPlan](judge_one, plan, plan.n_asking, n_threads,
-                                JUDGED_WORK * plan.n_features * plan.n_asking)
     return True
 
 

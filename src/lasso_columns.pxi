@@ -22,10 +22,12 @@ cdef enum: SPARSE_TOGETHER = 1024
 
 # What a path does next.
 cdef enum Stage:
+    BEGINNING
     ADDING
     DESCENDING
     MOVING
     ASKING
+    JUDGING
     ENDED
 
 

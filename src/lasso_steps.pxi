@@ -299,7 +299,9 @@ cdef void step_on(Path *path, bint is_alone) noexcept nogil:
     """Go on until all columns are asked for, or for a while; alone, a path asks them itself."""
     cdef double done = 0
     while done < PATH_WORK and path.stage != ENDED and not path.has_failed:
-        if path.stage == ADDING:
+        if path.stage == BEGINNING:
+            begin_path(path)
+        elif path.stage == ADDING:
             done += add_products_up(path)
         elif path.stage == DESCENDING:
             done += descend(path)
@@ -307,6 +309,9 @@ cdef void step_on(Path *path, bint is_alone) noexcept nogil:
             done += move(path)
             if path.stage == ASKING:
                 renew_decisions(path)
+        elif path.stage == JUDGING:
+            path.stage = ASKING
+            judge(path)
         elif is_alone:
             done += tell_own_slopes(path)
             if path.next_column == 0:
