@@ -6,8 +6,8 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-# Numbers drawn between two looks at signals.
-cdef Py_ssize_t DRAWS_AT_ONCE = 10_000_000
+# Numbers drawn between two looks at signals, 10 to 40 ms.
+cdef Py_ssize_t DRAWS_AT_ONCE = 2_500_000
 # Work of a number that is drawn and counted, and bytes of draws that are to be counted, beyond
 # those of one thread.
 cdef double COUNTED_WORK = 60

@@ -200,8 +200,9 @@ cdef int run_tasks(TaskPlan *plan, int n_threads) except -1:
     if memory == NULL:
         raise MemoryError
     plan.memory = <char *>aligned(<Py_ssize_t><uintptr_t>memory)
-    # A visit takes three times as long where rows are few: 20 of 30 features (benches/tasks.py).
-    wave = n_threads * max(1, <Py_ssize_t>(SLICE_WORK / 3 / tile_work))
+    # A visit takes three times as long where rows are few: 20 of 30 features (benches/tasks.py);
+    # beside other processes, up to six times.
+    wave = n_threads * max(1, <Py_ssize_t>(SLICE_WORK / 6 / tile_work))
     plan.first_tile = 0
     try:
         while plan.first_tile < n_tiles:

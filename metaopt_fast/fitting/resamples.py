@@ -23,7 +23,7 @@ OF_WEIGHTS, OF_LABELS = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F
 FRACTION = 0.5
 # Numbers that are drawn together, and those of a multinomial distribution, between two looks at
 # signals: some 50 milliseconds.
-DRAWN, COUNTED = 1 << 20, 1 << 24
+DRAWN, COUNTED = 1 << 20, 1 << 22
 # Counts of a Poisson distribution of mean 1 beyond which one in 10^22 is.
 MOST_POISSON = 20
 
