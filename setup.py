@@ -116,6 +116,10 @@ class BuildKernels(build_ext):
                 f"{' '.join(flags + ways[0][0])} ({errors[0]}): {FIXES}."
             )
         for extension in self.extensions:
+            (translated,) = cythonize(
+                [extension], build_dir="build", cache="CYTHON_CACHE_DIR" in os.environ
+            )
+            extension.sources = translated.sources
             extension.extra_compile_args = chosen + to_compile
             extension.extra_link_args = linked + to_link
         if self.compiler.compiler_type == "unix":
@@ -194,6 +198,6 @@ kernels = Extension(
     language="c++",
 )
 setup(
-    ext_modules=cythonize([kernels], build_dir="build"),
+    ext_modules=[kernels],
     cmdclass={"bdist_wheel": Wheel, "build_ext": BuildKernels, "sdist": Sdist},
 )

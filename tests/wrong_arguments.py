@@ -209,7 +209,7 @@ def test_the_valid_call_succeeds(valid_call):
     check_valid_call(valid_call)
 
 
-@pytest.mark.long(everywhere=True)
+@pytest.mark.long(everywhere=True, sanitized=True)
 def test_a_wrong_argument_is_used_or_refused_by_name(replaced, request):
     name, argument = replaced
     check_argument(name, request.module.ENTRIES[name], argument)

@@ -64,9 +64,7 @@ one_parser = functools.cache(make_parser)
 
 def commands():
     (subparsers,) = (
-        action
-        for action in one_parser()._actions
-        if isinstance(action, argparse._SubParsersAction)
+        action for action in one_parser()._actions if isinstance(action, argparse._SubParsersAction)
     )
     return subparsers.choices
 

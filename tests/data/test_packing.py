@@ -353,7 +353,7 @@ def test_any_number_of_threads_packs_the_same_bits(layout, weights, dtype):
         assert facts_of(part) == facts_of(parts[0])
 
 
-@pytest.mark.long(everywhere=True)
+@pytest.mark.long(everywhere=True, sanitized=True)
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("n_features", [3, 4, 9, 40])
 def test_many_rows_in_columns_come_to_lie_where_they_do_in_rows(n_features, weights, dtype):

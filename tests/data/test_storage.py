@@ -143,7 +143,7 @@ def test_mini_batches_of_a_descent_have_the_bits_of_those_in_memory(memory):
     np.testing.assert_array_equal(found.theta, wanted.theta)
 
 
-@pytest.mark.long(everywhere=True)
+@pytest.mark.long(everywhere=True, sanitized=True)
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_candidates_that_read_the_rows_together_keep_their_bits(memory, n_threads):
     """More tiles than are at work together in memory, over more rows than are in one slice."""

@@ -507,7 +507,7 @@ def test_an_interrupt_while_the_checkpoint_is_written_keeps_the_result(path, mon
     assert digest(run("cem", checkpoint=path)) == digest(result) == digest(run("cem"))
 
 
-@pytest.mark.long(everywhere=True)
+@pytest.mark.long(everywhere=True, sanitized=True)
 def test_interrupts_at_any_moment_lose_nothing(path, eager, alarm):
     rng, objective, done = random.Random(0), logistic(n_threads=1), 0
     for life in range(1000):

@@ -220,7 +220,7 @@ def _mixed(pi, y, s):
 # ------------------------------------------------------------------------------------- no optimum
 
 
-@pytest.mark.long(everywhere=True)
+@pytest.mark.long(everywhere=True, sanitized=True)
 @pytest.mark.parametrize("kind", OF_KIND)
 @pytest.mark.parametrize("column", ["a plane", "rows of one class", "twice the same"])
 def test_where_free_features_leave_no_optimum_nothing_has_converged(kind, column):

@@ -314,7 +314,7 @@ def test_what_sets_share_a_region_for_is_what_each_has_alone(
 
 # Where threads take models of one set each, for one look at signals and for several, and where all
 # of them share the rows.
-@pytest.mark.long(everywhere=True)
+@pytest.mark.long(everywhere=True, sanitized=True)
 @pytest.mark.parametrize(("n_threads", "size"), [(1, 300), (3, 300), (2, 40_000), (8, 40_000)])
 @pytest.mark.parametrize("insist", [False, True])
 def test_kept_steps_of_several_sets_are_those_of_each(n_threads, size, insist):
@@ -461,7 +461,7 @@ def correlations(n):
     )
 
 
-@pytest.mark.long(everywhere=True)
+@pytest.mark.long(everywhere=True, sanitized=True)
 def test_a_system_that_is_factored_in_pieces_has_the_same_bits():
     matrix, shifts = correlations(940), np.array([0.1, 0.2, 0.3])
     # Of so few unknowns in one piece; the larger one's factor begins with theirs.

@@ -250,7 +250,7 @@ def test_a_decision_beside_a_huge_one_is_right(dtype):
         assert (found[:, 0, 0] == [2, 0, 0, 1]).all()
 
 
-@pytest.mark.long
+@pytest.mark.long(sanitized=True)
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_mean_is_right_where_its_sum_leaves_the_range(name, weighted, dtype):

@@ -762,7 +762,7 @@ def test_single_precision_is_tried_on_as_many_as_reach_the_rows_after_a_bound(pa
 # ------------------------------------------------------------------- check points after some blocks
 
 
-@pytest.mark.long(everywhere=True)
+@pytest.mark.long(everywhere=True, sanitized=True)
 @pytest.mark.parametrize("weights", [None, "few", "distinct"])
 @pytest.mark.parametrize(
     ("where", "is_light"), [(0.0, False), (0.3, False), (0.0, True), (0.3, True)]

@@ -277,7 +277,7 @@ def test_a_candidate_has_the_same_bits_in_any_batch(problem, data):
     assert bits(*objective.batch_auc(thetas[order])) == bits(auc[order], bound[order])
 
 
-@pytest.mark.long(everywhere=True)
+@pytest.mark.long(everywhere=True, sanitized=True)
 @pytest.mark.parametrize("weights", ["none", "all distinct"])
 @pytest.mark.parametrize(("n_samples", "n_candidates"), [(1000, 700), (150_000, 30), (300, 3)])
 def test_areas_have_the_same_bits_for_any_number_of_threads(

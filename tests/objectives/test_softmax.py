@@ -222,7 +222,7 @@ def test_equal_margins_are_decided_for_the_first_class():
     assert counts[0].tolist() == [[0, 1, 0], [0, 1, 0], [0, 0, 0]]
 
 
-@pytest.mark.long(everywhere=True)
+@pytest.mark.long(everywhere=True, sanitized=True)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("weights", ["none", "few", "all different"])
 def test_a_confusion_matrix_is_scikit_learns(weights, dtype):

@@ -1,0 +1,167 @@
+"""Long tests without which a block of the compiled module would not run under sanitizers.
+
+A copy is built by gcc to call a function of ours at each block (code without a branch) of the
+module, templates and instruction sets apart, and each test's blocks are noted. What `.ci/run` runs
+under sanitizers, its marks SANITIZED, has to reach all blocks that any test of these folders
+reaches; where it does not, the tests to mark are printed.
+Needs gcc; a quarter of an hour.
+"""
+
+import ctypes
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from checks import Report, needs
+
+ROOT = Path(__file__).parents[2]
+COMPILER = """#!/bin/sh
+case "$*" in
+*" -c "*isa_*.cpp*|*" -c "*_kernels.cpp*) exec g++ "$@" -O1 -fsanitize-coverage=trace-pc ;;
+*) exec g++ "$@" ;;
+esac
+"""
+LIBRARY = """
+#include <stdint.h>
+unsigned char reached[1 << 26];
+static uintptr_t start, size;
+void watch(uintptr_t from, uintptr_t bytes) { start = from, size = bytes; }
+void __sanitizer_cov_trace_pc(void) {
+    uintptr_t place = (uintptr_t)__builtin_return_address(0) - start;
+    if (place < size) reached[place] = 1;
+}
+"""
+FOLDER, NOTES = "BLOCKS_FOLDER", "notes"
+
+
+def build(folder):
+    """Compile the module, and the function that it calls."""
+    compiler, source, library = folder / "compiler", folder / "blocks.c", folder / "blocks.so"
+    compiler.write_text(COMPILER)
+    compiler.chmod(0o700)
+    source.write_text(LIBRARY)
+    for command, variables in (
+        (["gcc", "-O2", "-shared", "-fPIC", source, "-o", library], {}),
+        ([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], {"CXX": str(compiler)}),
+    ):
+        environment = {**os.environ, **variables}
+        subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=True)
+    return library
+
+
+class Notes:
+    """A plugin of pytest: the blocks of each test, in a file."""
+
+    def __init__(self, folder):
+        from metaopt_fast import _kernels
+
+        parts = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
+        places = [part[0].split("-") for part in parts if part[-1] == _kernels.__file__]
+        start, size = int(places[0][0], 16), int(places[-1][1], 16) - int(places[0][0], 16)
+        library = ctypes.CDLL(folder / "blocks.so")
+        library.watch(ctypes.c_size_t(start), ctypes.c_size_t(size))
+        self.reached = np.asarray((ctypes.c_ubyte * size).in_dll(library, "reached"))
+        self.notes, self.path = [], folder / NOTES
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item):
+        self.reached[:] = 0
+        result = yield
+        blocks = np.flatnonzero(self.reached).astype(np.uint32).tobytes()
+        self.notes.append(f"{zlib.compress(blocks, 1).hex()} {item.nodeid}")
+        return result
+
+    def pytest_sessionfinish(self):
+        self.path.write_text("\n".join(self.notes))
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(Notes(Path(os.environ[FOLDER])))
+
+
+def pytest_in(folder, *options):
+    """Run pytest on what .ci/run takes for its sanitizers, with these options."""
+    text = (ROOT / ".ci" / "run").read_text()
+    ignored = re.search(r"^NOT_SANITIZED=\((.*?)\)", text, re.DOTALL | re.MULTILINE)[1].split()
+    ignored = [f"--ignore={path}" for path in ignored]
+    deselected = [f"--deselect={test}" for test in re.findall(r"--deselect (\S+)", text)]
+    sanitized = re.search('^SANITIZED="(.*)"$', text, re.MULTILINE)[1]
+    options = [sanitized if option == "SANITIZED" else option for option in options]
+    variables = {
+        "LD_PRELOAD": str(folder / "blocks.so"),
+        "PYTHONPATH": f"{folder}:{folder / 'tests' / 'hardening'}",
+        "HYPOTHESIS_PROFILE": "sanitized",
+        FOLDER: str(folder),
+    }
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    return subprocess.run(
+        [*command, *ignored, *deselected, *options, "tests"],
+        cwd=folder,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def run(folder):
+    """Run all tests; and return those that run under sanitizers, and the blocks of each."""
+    kept = {*pytest_in(folder, "--collect-only", "-m", "SANITIZED").stdout.splitlines()}
+    tests = pytest_in(folder, "-p", "blocks", "-m", "")
+    notes = []
+    for line in (folder / NOTES).read_text().splitlines():
+        blocks, name = line.split(" ", 1)
+        blocks = zlib.decompress(bytes.fromhex(blocks))
+        notes.append((name in kept, np.frombuffer(blocks, np.uint32), name))
+    return tests.returncode, tests.stdout.strip().rpartition("\n")[2], notes
+
+
+def to_mark(notes):
+    """The number of blocks that tests reach, and tests that reach what those kept do not, each with
+    how many, as few as a greedy choice takes."""
+    reached = np.zeros(1 + max(int(blocks.max(initial=0)) for _, blocks, _ in notes), bool)
+    for _, blocks, _ in notes:
+        reached[blocks] = True
+    total = np.count_nonzero(reached)
+    reached[:] = False
+    for kept, blocks, _ in notes:
+        if kept:
+            reached[blocks] = True
+    marks = []
+    while True:
+        n_new = [np.count_nonzero(~reached[blocks]) for _, blocks, _ in notes]
+        best = int(np.argmax(n_new))
+        if n_new[best] == 0:
+            return total, marks
+        marks.append((n_new[best], notes[best][2]))
+        reached[notes[best][1]] = True
+
+
+def main():
+    needs("apt install gcc", programs=["gcc", "g++"])
+    report = Report()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary, "copy")
+        ignored = shutil.ignore_patterns(".git", "__pycache__", ".venv", "build", "*.so")
+        shutil.copytree(ROOT, folder, ignore=ignored)
+        build(folder)
+        status, last, notes = run(folder)
+        # Limits of time may fail; but the run may not end before its last test.
+        report.line("tests", status in (0, 1), last)
+        total, marks = to_mark(notes)
+        missed = sum(n for n, _ in marks)
+        others = "".join(f"\n  {n} {name}" for n, name in marks)
+        figure = f"{missed:,} of {total:,} are reached by other long tests alone{others}"
+        report.line("blocks under sanitizers", not marks, figure)
+    report.exit()
+
+
+if __name__ == "__main__":
+    main()
