@@ -98,6 +98,16 @@ def test_the_largest_margin_is_found(seed, n_samples, n_features, n_candidates, 
     np.testing.assert_allclose(found, np.abs(margins).max(axis=0), rtol=1e-12)
 
 
+def test_threads_share_the_rows_of_a_largest_margin():
+    _, _, _, objective, rng = problem(5, 40_000, 6, weighted=False)
+    thetas = rng.normal(size=(20, 7))
+    alone, shared = np.empty((2, len(thetas)))
+    assert _kernels.largest_margins(*one_set(objective, thetas), thetas, alone, 1)
+    for n_threads in (2, 3):
+        assert _kernels.largest_margins(*one_set(objective, thetas), thetas, shared, n_threads)
+        np.testing.assert_array_equal(shared, alone)
+
+
 def test_the_largest_margin_of_a_huge_theta_is_infinite_and_of_no_number_is_refused():
     objective = mf.LogisticLoss([[2.0], [-3.0]], [0, 1])
     found, rows = np.empty(1), one_set(objective, [0])

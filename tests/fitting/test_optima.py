@@ -156,7 +156,13 @@ def test_columns_that_depend_on_each_other_but_for_rounding_are_dependent():
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("judge_one", [judge_path, judge_free_path, judge_machine, judge_classes])
+@pytest.mark.parametrize(
+    "judge_one",
+    [
+        *(judge_path, judge_free_path, judge_machine),
+        pytest.param(judge_classes, marks=pytest.mark.long(sanitized=True)),
+    ],
+)
 def test_no_bound_of_a_draw_is_below_the_gap_to_a_better_model(judge_one):
     found = [one for number in range(40) for one in judge_one(number)]
     assert not [one for one in found if one.is_false]

@@ -8,6 +8,7 @@ Needs gcc; a quarter of an hour.
 """
 
 import ctypes
+import gc
 import os
 import re
 import shutil
@@ -69,6 +70,7 @@ class Notes:
         library.watch(ctypes.c_size_t(start), ctypes.c_size_t(size))
         self.reached = np.asarray((ctypes.c_ubyte * size).in_dll(library, "reached"))
         self.notes, self.path = [], folder / NOTES
+        gc.disable()  # blocks that look for cycles would be those of any test
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item):
