@@ -1,5 +1,5 @@
-# Paths of l1 penalties, many at once, and what threads share. Needs table.pxi, plan.pxi, steps.pxi,
-# sparse.pxi, lasso_path.pxi, lasso_columns.pxi and lasso_steps.pxi.
+# Paths of l1 penalties, many at once, and what threads share. Needs table.pxi, plan.pxi,
+# sparse.pxi, lasso_columns.pxi and lasso_steps.pxi.
 #
 # Paths go on by themselves, each on one thread, until they ask for the gradient of all columns.
 # Where these stay in a cache, each path computes its own; where they do not, all paths wait for one
@@ -186,40 +186,6 @@ cdef void close_path(Path *path) noexcept:
     close_lists(path)
     free(path.memory)
     free(path.numbers)
-
-
-cdef void begin_path(Path *path) noexcept nogil:
-    """Start where the first model's theta is, or at zero where that is better."""
-    cdef Py_ssize_t n_params = path.n_features + path.has_intercept, j, count = path.n_free
-    cdef const double *theta = path.results.thetas + path.models[0] * n_params
-    for j in range(path.n_features):
-        count += theta[j] != 0
-    if not reserve(path, count):
-        return
-    for j in range(path.n_features):
-        if path.all_shares[j] == 0:
-            enter(path, j, theta[j])
-    for j in range(path.n_features):
-        if path.all_shares[j] > 0 and theta[j] != 0:
-            enter(path, j, theta[j])
-    begin_free(path)
-    path.intercept = theta[path.n_features] if path.has_intercept else 0
-    renew_decisions(path)
-    # Far off, curvatures vanish.
-    if not path.sums.loss <= LOSS_AT_ZERO:
-        for j in range(path.k):
-            path.w[j] = 0
-        path.intercept = 0
-        renew_decisions(path)
-    if not has_optimum(path):
-        path.objective = path.sums.loss
-        while path.index < path.n_models:
-            write_model(path, INFINITY, HAS_NO_OPTIMUM)
-            path.index += 1
-        path.stage = ENDED
-        return
-    path.is_start = True
-    path.stage = ASKING
 
 
 cdef int run_paths(Path *paths, Py_ssize_t count, int n_threads) except -1:

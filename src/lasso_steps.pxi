@@ -1,4 +1,4 @@
-# What a path of l1 penalties does next, step by step. Needs table.pxi, courses.pxi,
+# What a path of l1 penalties does next, step by step. Needs table.pxi, courses.pxi, steps.pxi,
 # lasso_columns.pxi and lasso_path.pxi.
 
 from libc.math cimport INFINITY, fabs, sqrt
@@ -293,6 +293,40 @@ cdef void close_model(Path *path, double gap, Ending ending) noexcept nogil:
         path.stage = ENDED
     else:
         open_model(path, path.l1)
+
+
+cdef void begin_path(Path *path) noexcept nogil:
+    """Start where the first model's theta is, or at zero where that is better."""
+    cdef Py_ssize_t n_params = path.n_features + path.has_intercept, j, count = path.n_free
+    cdef const double *theta = path.results.thetas + path.models[0] * n_params
+    for j in range(path.n_features):
+        count += theta[j] != 0
+    if not reserve(path, count):
+        return
+    for j in range(path.n_features):
+        if path.all_shares[j] == 0:
+            enter(path, j, theta[j])
+    for j in range(path.n_features):
+        if path.all_shares[j] > 0 and theta[j] != 0:
+            enter(path, j, theta[j])
+    begin_free(path)
+    path.intercept = theta[path.n_features] if path.has_intercept else 0
+    renew_decisions(path)
+    # Far off, curvatures vanish.
+    if not path.sums.loss <= LOSS_AT_ZERO:
+        for j in range(path.k):
+            path.w[j] = 0
+        path.intercept = 0
+        renew_decisions(path)
+    if not has_optimum(path):
+        path.objective = path.sums.loss
+        while path.index < path.n_models:
+            write_model(path, INFINITY, HAS_NO_OPTIMUM)
+            path.index += 1
+        path.stage = ENDED
+        return
+    path.is_start = True
+    path.stage = ASKING
 
 
 cdef void step_on(Path *path, bint is_alone) noexcept nogil:

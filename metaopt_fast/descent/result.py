@@ -216,7 +216,6 @@ class DescentResult(Predicting):
         )
 
 
-@shielded
 def uninterrupted(runs: DescentResult) -> DescentResult:
     """Return descents, or raise KeyboardInterrupt where Ctrl-C has cut one short."""
     if np.any(np.asarray(runs.status) == "interrupted"):
@@ -224,6 +223,7 @@ def uninterrupted(runs: DescentResult) -> DescentResult:
     return runs
 
 
+@shielded
 def unlike_columns(objective: Any, runs: DescentResult) -> dict[str, float]:
     """Return by what factor columns of an objective of ours differ in size, if descents have not
     converged for that, it may be."""
