@@ -342,6 +342,22 @@ def test_sample_refuses_another_number_of_parameters_and_candidates_beyond_the_l
     assert_refused(mf.Normal().sample, 0, 2**63 - 3, 5, 3)
 
 
+@pytest.mark.parametrize(
+    "call, name",
+    [
+        (lambda start, count: mf.Normal().sample(0, start, count, 3), "count"),
+        (lambda start, count: objective().sampled_loss(mf.Normal(), 0, start, count), "count"),
+        (lambda start, count: mf.bootstrap_weights(5, count, start=start), "start"),
+        (lambda start, count: mf.permuted_labels(Y, count, start=start), "start"),
+    ],
+)
+def test_the_last_of_all_numbers_may_be_asked_for_and_none_after_it(call, name):
+    last = 2**63 - 2
+    assert len(call(last - 1, 2)) == 2
+    with pytest.raises(ValueError, match=rf"^{name} is \d+: pass an integer from [01] to \d+\.$"):
+        call(last - 1, 3)
+
+
 # ---------------------------------------------------------------------------------- random_search
 
 
