@@ -159,7 +159,7 @@ def main():
         shutil.copytree(ROOT, folder, ignore=ignored)
         build(folder)
         last, notes = run(folder)
-        report.line("tests", True, last)
+        print(last, flush=True)
         total, marks = to_mark(notes)
         missed = sum(n for n, _ in marks)
         others = "".join(f"\n  {n} {name}" for n, name in marks)
