@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,29 @@ def memory(tmp_path):
 def path(memory):
     """Where a search may have its checkpoint."""
     return memory / "run.db"
+
+
+@pytest.fixture
+def looks_of():
+    """A function that makes a call while signals come, and returns the processor's seconds when it
+    began, at each of its looks at signals, and when it ended."""
+    if not hasattr(signal, "setitimer"):
+        pytest.skip("this system has no timers that send signals")
+
+    def looks_of(call):
+        times = []
+        before = signal.signal(signal.SIGALRM, lambda *_: times.append(time.process_time()))
+        began = time.process_time()
+        signal.setitimer(signal.ITIMER_REAL, 1e-3, 1e-3)
+        try:
+            call()
+            ended = time.process_time()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        return [began, *times, ended]
+
+    return looks_of
 
 
 @pytest.fixture

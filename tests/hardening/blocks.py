@@ -10,7 +10,6 @@ import ctypes
 import gc
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,9 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checks import Report, needs
+from checks import ROOT, Report, build_with, copy_project, needs
 
-ROOT = Path(__file__).parents[2]
+CI = (ROOT / ".ci" / "run").read_text()
+NOT_SANITIZED = re.search(r"^NOT_SANITIZED=\((.*?)\)", CI, re.DOTALL | re.MULTILINE)[1].split()
+DESELECTED = re.findall(r"--deselect (\S+)", CI)
+SANITIZED = re.search('^SANITIZED="(.*)"$', CI, re.MULTILINE)[1]
 COMPILER = """#!/bin/sh
 case "$*" in
 *" -c "*isa_*.cpp*|*" -c "*_kernels.cpp*) exec g++ "$@" -O1 -fsanitize-coverage=trace-pc ;;
@@ -38,22 +40,16 @@ void __sanitizer_cov_trace_pc(void) {
     if (place < size) reached[place] = 1;
 }
 """
-FOLDER, NOTES = "BLOCKS_FOLDER", "notes"
+# A variable that names the copy; in this, the library, and what is noted.
+FOLDER, REACHED, NOTES = "BLOCKS_FOLDER", "reached.so", "notes"
 
 
 def build(folder):
     """Compile the module, and the function that it calls."""
-    compiler, source, library = folder / "compiler", folder / "reached.c", folder / "reached.so"
-    compiler.write_text(COMPILER)
-    compiler.chmod(0o700)
+    source = folder / "reached.c"
     source.write_text(LIBRARY)
-    for command, variables in (
-        (["gcc", "-O2", "-shared", "-fPIC", source, "-o", library], {}),
-        ([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], {"CXX": str(compiler)}),
-    ):
-        environment = {**os.environ, **variables}
-        subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=True)
-    return library
+    subprocess.run(["gcc", "-O2", "-shared", "-fPIC", source, "-o", folder / REACHED], check=True)
+    build_with(folder, COMPILER)
 
 
 class Notes:
@@ -65,7 +61,7 @@ class Notes:
         parts = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
         places = [part[0].split("-") for part in parts if part[-1] == _kernels.__file__]
         start, size = int(places[0][0], 16), int(places[-1][1], 16) - int(places[0][0], 16)
-        library = ctypes.CDLL(folder / "reached.so")
+        library = ctypes.CDLL(folder / REACHED)
         library.watch(ctypes.c_size_t(start), ctypes.c_size_t(size))
         self.reached = np.asarray((ctypes.c_ubyte * size).in_dll(library, "reached"))
         self.notes, self.path = [], folder / NOTES
@@ -87,18 +83,12 @@ def pytest_configure(config):
     config.pluginmanager.register(Notes(Path(os.environ[FOLDER])))
 
 
-def run_tests(folder, *options):
-    """Run pytest on what .ci/run takes for its sanitizers, with these options; but for those marks,
-    on the files that it leaves out, too."""
-    text = (ROOT / ".ci" / "run").read_text()
-    ignored = re.search(r"^NOT_SANITIZED=\((.*?)\)", text, re.DOTALL | re.MULTILINE)[1].split()
-    is_kept = "SANITIZED" in options
-    ignored = [f"--ignore={path}" for path in ignored if is_kept or not path.endswith(".py")]
-    deselected = [f"--deselect={test}" for test in re.findall(r"--deselect (\S+)", text)]
-    sanitized = re.search('^SANITIZED="(.*)"$', text, re.MULTILINE)[1]
-    options = [sanitized if option == "SANITIZED" else option for option in options]
+def run_tests(folder, left_out, *options):
+    """Run pytest in a copy, but for files and folders that are left out."""
+    ignored = [f"--ignore={path}" for path in left_out]
+    deselected = [f"--deselect={test}" for test in DESELECTED]
     variables = {
-        "LD_PRELOAD": str(folder / "reached.so"),
+        "LD_PRELOAD": str(folder / REACHED),
         "PYTHONPATH": f"{folder}:{folder / 'tests' / 'hardening'}",
         "HYPOTHESIS_PROFILE": "sanitized",
         FOLDER: str(folder),
@@ -116,8 +106,11 @@ def run_tests(folder, *options):
 
 def run(folder):
     """Run all tests; and return those that run under sanitizers, and the blocks of each."""
-    kept = {*run_tests(folder, "--collect-only", "-m", "SANITIZED").stdout.splitlines()}
-    tests = run_tests(folder, "-p", "blocks", "-m", "")
+    collected = run_tests(folder, NOT_SANITIZED, "--collect-only", "-m", SANITIZED)
+    kept = set(collected.stdout.splitlines())
+    # Single files are left out for their blocks.
+    folders = [path for path in NOT_SANITIZED if not path.endswith(".py")]
+    tests = run_tests(folder, folders, "-p", "blocks", "-m", "")
     # Limits of time may fail; but the run may not end before its last test.
     if tests.returncode not in (0, 1):
         sys.exit(f"FAILED  tests: pytest ended with {tests.returncode}: {tests.stdout[-2000:]}")
@@ -155,8 +148,7 @@ def main():
     report = Report()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "copy")
-        ignored = shutil.ignore_patterns(".git", "__pycache__", ".venv", "build", "*.so")
-        shutil.copytree(ROOT, folder, ignore=ignored)
+        copy_project(folder, "*.so")
         build(folder)
         last, notes = run(folder)
         print(last, flush=True)

@@ -2,8 +2,10 @@
 
 import hashlib
 import importlib.util
+import os
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -31,6 +33,26 @@ def needs(cure, *, packages=(), programs=()):
     if absent:
         are = "is" if len(absent) == 1 else "are"
         sys.exit(f"not run: {' and '.join(absent)} {are} not installed: {cure}.")
+
+
+def copy_project(folder, *left_out):
+    """Copy the project into a new folder, but for what is made of it, and for names left out."""
+    ignored = shutil.ignore_patterns(".git", "__pycache__", ".venv", "build", *left_out)
+    shutil.copytree(ROOT, folder, ignore=ignored)
+
+
+def build_with(folder, compiler, **variables):
+    """Build the module of a copy of the project by a compiler that is a shell script."""
+    path = folder / "compiler"
+    path.write_text(compiler)
+    path.chmod(0o700)
+    subprocess.run(
+        [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"],
+        cwd=folder,
+        env={**os.environ, "CXX": str(path), **variables},
+        capture_output=True,
+        check=True,
+    )
 
 
 class Report:

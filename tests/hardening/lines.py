@@ -13,15 +13,13 @@ import gzip
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from checks import EXTRA, Report, needs
+from checks import EXTRA, Report, build_with, copy_project, needs
 
-ROOT = Path(__file__).parents[2]
 # A compiler that counts in the module alone: kernels that count are thirty times slower.
 COMPILER = """#!/bin/sh
 case "$*" in
@@ -35,19 +33,6 @@ NO_PIECE = re.compile(r'\s*/\* (function exit code|Implementation of|"View\.Memo
 LEFT_OUT = "not full_disk and not interrupts_at_any"
 # So much of the layers has to be run.
 PYTHON, CYTHON = 1.0, 0.95
-
-
-def build(folder):
-    compiler = folder / "compiler"
-    compiler.write_text(COMPILER)
-    compiler.chmod(0o700)
-    subprocess.run(
-        [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"],
-        cwd=folder,
-        env={**os.environ, "CXX": str(compiler), "LDFLAGS": "--coverage"},
-        capture_output=True,
-        check=True,
-    )
 
 
 def of_python(folder):
@@ -97,9 +82,8 @@ def main():
     report = Report()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "copy")
-        ignored = shutil.ignore_patterns(".git", "__pycache__", ".venv", "build", "*.so")
-        shutil.copytree(ROOT, folder, ignore=ignored)
-        build(folder)
+        copy_project(folder, "*.so")
+        build_with(folder, COMPILER, LDFLAGS="--coverage")
         options = ["-q", "-m", marks, "-k", LEFT_OUT]
         tests = subprocess.run(
             [sys.executable, "-m", "coverage", "run", "-m", "pytest", *options],

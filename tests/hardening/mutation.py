@@ -15,16 +15,14 @@ import os
 import random
 import re
 import resource
-import shutil
 import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from checks import EXTRA, needs, path_of_tests
+from checks import EXTRA, ROOT, copy_project, needs, path_of_tests
 
-ROOT = Path(__file__).parents[2]
 # Tests of a module, where they are not in the file of its folder that has its name.
 TESTS = {
     "arithmetic": ["arithmetic"],
@@ -389,8 +387,7 @@ def main():
     counts = collections.Counter()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "copy")
-        ignored = shutil.ignore_patterns(".git", "__pycache__", ".venv", "build")
-        shutil.copytree(ROOT, folder, ignore=ignored)
+        copy_project(folder)
         tests = Tests(folder)
         for module in modules:
             found = mutants(tests, module, count)

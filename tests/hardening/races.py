@@ -23,9 +23,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from checks import Report, path_of_tests
+from checks import ROOT, Report, path_of_tests
 
-ROOT = Path(__file__).parents[2]
 TESTS = (
     *("kernels", "pruning", "newton", "counts", "auc", "samplers", "subset", "losses", "packing"),
     *("softmax", "softmax_fits", "network", "differing", "lasso", "tasks", "hinge", "best_tree"),

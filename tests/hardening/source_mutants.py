@@ -17,7 +17,6 @@ import os
 import random
 import re
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,9 +25,8 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from checks import Report, path_of_tests
+from checks import ROOT, Report, copy_project, path_of_tests
 
-ROOT = Path(__file__).parents[2]
 # Of a processor's time, which a busy machine does not use up; and of any time.
 SECONDS, PATIENCE = 600, 3600
 SHARE = 0.95
@@ -2378,8 +2376,7 @@ class Copy:
 
     def __init__(self, folder):
         self.folder = folder
-        ignored = shutil.ignore_patterns(".git", "__pycache__", ".venv", "build", "docs", "*.so")
-        shutil.copytree(ROOT, folder, ignore=ignored)
+        copy_project(folder, "docs", "*.so")
         Path(folder, f"src/{OTHERS}.cpp").write_text(NO_OTHERS)
         self.module = folder / f"metaopt_fast/_kernels{sysconfig.get_config_var('EXT_SUFFIX')}"
         self.noticed, self.sound = {}, {}  # tests that did, and those that pass without a mistake

@@ -49,6 +49,13 @@ def copy_source(copy):
     return copy
 
 
+def compiler_of(path, text):
+    """Write a compiler that is a shell script, and return its path."""
+    path.write_text(f"#!/bin/sh\n{text}")
+    path.chmod(0o755)
+    return str(path)
+
+
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     """A folder of what a build reads, in which Cython translates once: it is not what differs."""
@@ -87,19 +94,17 @@ def test_without_a_compiler_the_build_names_the_fixes(source):
 @pytest.mark.long
 @pytest.mark.skipif(os.name != "posix", reason="the compiler without OpenMP is a shell script")
 def test_without_openmp_the_build_names_the_fixes_and_the_way_without(source, tmp_path):
-    compiler = tmp_path / "c++-without-openmp"
-    compiler.write_text(
-        "#!/bin/sh\n"
+    compiler = compiler_of(
+        tmp_path / "c++-without-openmp",
         'for word in "$@"; do\n'
         '    if [ "$word" = -fopenmp ]; then\n'
         "        echo \"error: unsupported option '-fopenmp'\" >&2\n"
         "        exit 1\n"
         "    fi\n"
         "done\n"
-        f'exec "{shutil.which("c++")}" "$@"\n'
+        f'exec "{shutil.which("c++")}" "$@"\n',
     )
-    compiler.chmod(0o755)
-    assert_names_the_fixes(build(source, CC=str(compiler), CXX=str(compiler)))
+    assert_names_the_fixes(build(source, CC=compiler, CXX=compiler))
 
 
 @pytest.fixture(scope="module")
@@ -113,10 +118,8 @@ def objects(source):
 @pytest.mark.long
 def test_built_without_openmp_it_gives_the_same_bits_on_one_thread(source, tmp_path, run_python):
     # A quarter of the time; the bits are those of any optimisation (tests/hardening/bits.py).
-    compiler = tmp_path / "c++-at-once"
-    compiler.write_text(f'#!/bin/sh\nexec "{shutil.which("c++")}" "$@" -O0\n')
-    compiler.chmod(0o755)
-    run = build(source, "alone", CXX=str(compiler), METAOPT_FAST_OPENMP="0")
+    compiler = compiler_of(tmp_path / "c++-at-once", f'exec "{shutil.which("c++")}" "$@" -O0\n')
+    run = build(source, "alone", CXX=compiler, METAOPT_FAST_OPENMP="0")
     assert run.returncode == 0, run.stderr
     # In front of the working directory, which python -c puts first.
     lib = str(source / "alone" / "lib")
