@@ -118,6 +118,11 @@ def roles_of(path: str, names: list[str], wanted: Wanted) -> Roles:
     if wanted.weight is not None:
         _check_is_feature(path, position_of, wanted.weight, wanted.target)
     left_out = {wanted.target} if wanted.is_labelled else set()
+    if wanted.texts is not None and (lacking := set(wanted.features or ()) - {*names}):
+        raise ValueError(
+            f"{shown(path)} has no column {listed(sorted(lacking))}: pass a file with all features "
+            "of the model."
+        )
     for name in (*wanted.drop, *(wanted.features or ())):
         _check_is_feature(path, position_of, name, wanted.target if wanted.is_labelled else None)
     left_out |= {wanted.group, *wanted.drop}

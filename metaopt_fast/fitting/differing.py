@@ -283,7 +283,8 @@ def training_sums(sums: Float64Array, has_folds: bool, first: int = 0) -> Float6
         without = f" without fold {fold}" if has_folds else ""
         raise ValueError(
             f"model {first + model}{without} has weight in rows of one class at most: pass "
-            "weights and labels that give each model both classes to train on."
+            "weights and labels that give each model both classes to train on; to bootstrap, "
+            "more rows or kind='bayesian'."
         )
     if has_folds and not sums.sum(axis=2).all():
         model, fold = np.argwhere(sums.sum(axis=2) == 0)[0].tolist()

@@ -147,10 +147,8 @@ def check_folds(sizes: npt.NDArray[np.intp], cv: int) -> int:
     rarest, cv = int(sizes.min()), check_integer("cv", cv, 2)
     if rarest < cv:
         kind = "rarer" if len(sizes) == 2 else "rarest"
-        raise ValueError(
-            f"the {kind} class has {rarest} rows, too few for {cv} folds: use at most {rarest} "
-            "folds, and at least 2, or more rows."
-        )
+        cure = f"use at most {rarest} folds, or more rows" if rarest > 1 else "add rows of it"
+        raise ValueError(f"the {kind} class has {rarest} rows, too few for {cv} folds: {cure}.")
     return cv
 
 

@@ -246,7 +246,7 @@ def test_force_replaces_a_file(tmp_path, capsys):
         (["--plot", "roofline.txt"], ".png, .svg, .pdf"),
         (["--json", ""], "the path of a file"),
         (["--json", "a.png", "--plot", "a.png"], "two of the given files are the same"),
-        (["data.csv"], "unrecognized arguments"),
+        (["data.csv"], "unrecognized arguments: data.csv; see"),
     ],
 )
 def test_a_wrong_argument_is_one_sentence(capsys, arguments, wanted):

@@ -176,6 +176,8 @@ def test_how_a_file_is_written_is_detected_and_said_in_one_line(run, tmp_path, c
         (["--candidate", "5"], "--candidate 5 (did you mean '--candidates'?); see"),
         (["--sed=1"], "--sed=1 (did you mean '--seed'?); see metaopt-fast search --help"),
         (["--qqq"], "unrecognized arguments: --qqq; see"),
+        (["--json", "out.json"], "ts: out.json (did you mean '--target out.json'?)"),
+        (["--target", "label", "--json", "o.json"], "s: o.json (did you mean '--output o.json'?)"),
         (["--target", "lable"], "has no column 'lable' (did you mean 'label'?): name one of 'a'"),
     ],
 )

@@ -270,6 +270,16 @@ def test_a_text_where_a_model_wants_a_number_is_refused_with_an_option_of_its_tr
     assert "has 'old' where a finite number is wanted: fix it, or train with --drop COL" in stderr
 
 
+def test_a_file_without_a_feature_of_a_model_is_refused(run, people, tmp_path):
+    kept = tmp_path / "model.json"
+    options = ["--features", "age,weight", "--missing", "mean", "--candidates", "2"]
+    assert run("tune", people, "--target", "sick", *options, "--model", kept)[0] == 0
+    PEOPLE.drop(columns=["age", "weight"]).to_csv(people, index=False)
+    for command in ("predict", "score"):
+        status, _, stderr = run(command, kept, people)
+        assert status == 1 and "column 'age', 'weight': pass a file with all features" in stderr
+
+
 WRONG = [
     ([], "column 'city' has 'Rome' where a finite number is wanted: drop it (--drop COLUMN), or"),
     (["--drop", "city"], "column 'age' is empty: fill it, or pass --missing mean, --missing drop"),

@@ -290,7 +290,7 @@ def test_intervals_draw_themselves():
         ({"n_resamples": 1}, "n_resamples is 1"),
         ({"y": [Y, Y]}, "y has shape"),
         ({"class_weight": [None, "balanced"]}, "those of one"),
-        ({"groups": np.zeros(len(Y))}, "one class|groups"),
+        ({"groups": np.zeros(len(Y))}, "one class .*to bootstrap, more rows or kind='bayesian'"),
     ],
 )
 def test_what_is_wrong_with_a_bootstrap_is_said(given_, message):
