@@ -1,5 +1,6 @@
-// Calls one AVX2 kernel on a problem that never changes, for benches/instructions.py to count its
-// instructions: arguments are the number of a loss, single or double, and the name of the kernel.
+// Calls AVX2 kernels, each on a problem that never changes, for benches/instructions.py to count
+// their instructions. Three arguments are one kernel: the number of a loss, float32 or float64, and
+// its name.
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,21 +13,29 @@ using namespace metaopt;
 namespace {
 
 constexpr ptrdiff_t N_PARAMS = 30, N_BLOCKS = 32, N_ROWS = N_BLOCKS * 64, N_BINS = 256;
-constexpr ptrdiff_t N_NUMBERS = 1 << 20;
+constexpr ptrdiff_t N_NUMBERS = 1 << 18;
 
-// Aligned for the widest vectors, and between -1 and 1.
-void *numbers(bool is_single) {
-    void *memory = aligned_alloc(64, N_NUMBERS * sizeof(double));
+// Between -1 and 1, in both precisions.
+double doubles[N_NUMBERS];
+float singles[N_NUMBERS];
+
+void draw_numbers() {
     uint64_t state = 1;
     for (ptrdiff_t i = 0; i < N_NUMBERS; i++) {
         state = state * 6364136223846793005u + 1442695040888963407u;
-        const double x = (double)(state >> 11) / 4503599627370496.0 - 1;
-        if (is_single)
-            ((float *)memory)[i] = (float)x;
-        else
-            ((double *)memory)[i] = x;
+        doubles[i] = (double)(state >> 11) / 4503599627370496.0 - 1;
+        singles[i] = (float)doubles[i];
     }
-    return memory;
+}
+
+// Aligned for the widest vectors; filled with numbers, and beyond those in single precision with 0.
+constexpr ptrdiff_t N_ARRAYS = 9;
+alignas(64) double arrays[N_ARRAYS][N_NUMBERS];
+
+void *numbers(ptrdiff_t array, bool is_single) {
+    memset(arrays[array], 0, sizeof(arrays[array]));
+    return is_single ? memcpy(arrays[array], singles, sizeof(singles))
+                     : memcpy(arrays[array], doubles, sizeof(doubles));
 }
 
 struct Problem {
@@ -268,11 +277,10 @@ extern "C" __attribute__((noinline)) bool measured(Problem *p, const char *name)
     return true;
 }
 
-int main(int count, char **arguments) {
-    if (count != 4) return 2;
-    const bool is_single = is(arguments[2], "float32");
-    const Kernels *kernels = metaopt_kernels_avx2(atoi(arguments[1]), is_single);
-    if (!kernels) return 2;
+// Call a kernel on a problem that no call before has changed; fail if there is none of that name.
+bool call(int loss, bool is_single, const char *name) {
+    const Kernels *kernels = metaopt_kernels_avx2(loss, is_single);
+    if (!kernels) return false;
     static ptrdiff_t first_panel[N_BLOCKS];
     static int n_rows[N_BLOCKS];
     static double weights[N_BLOCKS];
@@ -286,17 +294,17 @@ int main(int count, char **arguments) {
     }
     Problem problem = {
         kernels,
-        {numbers(is_single), first_panel, n_rows, weights, nullptr, N_PARAMS, 1, &NETWORK},
+        {numbers(0, is_single), first_panel, n_rows, weights, nullptr, N_PARAMS, 1, &NETWORK},
         {transform, a, b, c, N_PARAMS, 1},
-        numbers(is_single),
-        numbers(is_single),
-        numbers(is_single),
-        (double *)numbers(false),
-        (double *)numbers(false),
-        (double *)numbers(false),
-        (double *)numbers(false),
+        numbers(1, is_single),
+        numbers(2, is_single),
+        numbers(3, is_single),
+        (double *)numbers(4, false),
+        (double *)numbers(5, false),
+        (double *)numbers(6, false),
+        (double *)numbers(7, false),
         (double *)calloc(N_PARAMS * (size_t)kernels->system_stride(N_PARAMS), sizeof(double)),
-        numbers(true),
+        numbers(8, true),
     };
     for (ptrdiff_t line = 0; line < N_LINES; line++) {
         ones[line] = 1, starts[line + 1] = LINE * (line + 1);
@@ -334,5 +342,15 @@ int main(int count, char **arguments) {
         for (ptrdiff_t column = row; column < N_PARAMS; column++)
             problem.square[row * kernels->system_stride(N_PARAMS) + column] =
                 row == column ? N_PARAMS : 0.5;
-    return measured(&problem, arguments[3]) ? 0 : 2;
+    const bool known = measured(&problem, name);
+    free(problem.square);
+    return known;
+}
+
+int main(int count, char **arguments) {
+    draw_numbers();
+    for (int at = 1; at + 2 < count; at += 3)
+        if (!call(atoi(arguments[at]), is(arguments[at + 1], "float32"), arguments[at + 2]))
+            return 2;
+    return 0;
 }

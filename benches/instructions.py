@@ -3,10 +3,9 @@
 ``python benches/instructions.py`` counts them under valgrind, with AVX2, and fails where a kernel
 takes 3 % more than ``benches/instructions.json`` says for this compiler; ``--record`` writes that
 file. They do not depend on what else a machine does, nor on its clock; with another compiler there
-is nothing to compare them with.
+is nothing to compare them with. What is counted is what setup.py compiles, which it does first.
 """
 
-import ast
 import json
 import os
 import re
@@ -61,14 +60,6 @@ def problems():
     yield "squared_hinge", "float64", "add_hessian"
 
 
-def flags():
-    """Return the options of setup.py."""
-    for statement in ast.parse((ROOT / "setup.py").read_text()).body:
-        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "UNIX":
-            return ast.literal_eval(statement.value)
-    raise LookupError("setup.py has no UNIX.")
-
-
 def compiler():
     """Return the command of the C++ compiler, and its name and version."""
     command = shlex.split(os.environ.get("CXX", "c++"))
@@ -86,41 +77,44 @@ def compiler():
     return command, f"{name} {major}.{minor}"
 
 
-def count(program, loss, dtype, kernel, folder):
-    """Return the instructions that one call of a kernel takes."""
-    run = subprocess.run(
-        [
-            *("valgrind", "--tool=callgrind", "--toggle-collect=measured"),
-            f"--callgrind-out-file={folder}/callgrind.out",
-            *(program, str(_kernels.LOSSES[loss]), dtype, kernel),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
+def build(folder):
+    """Compile the kernels as setup.py does, and a program that calls them; return its path."""
+    folders = [f"--build-temp={folder}", f"--build-lib={folder}"]
+    subprocess.run(
+        [sys.executable, "setup.py", "--quiet", "build_ext", *folders], cwd=ROOT, check=True
     )
-    return int(re.search(r"Collected : (\d+)", run.stderr)[1])
+    command, _ = compiler()
+    (kernels,) = Path(folder).rglob("isa_avx2.o")
+    program = Path(folder, "instructions")
+    source = ROOT / "benches" / "instructions.cpp"
+    options = ["-O3", "-std=c++17", "-fopenmp", f"-I{ROOT / 'src'}"]
+    subprocess.run([*command, *options, source, kernels, "-o", program], check=True)
+    return program
 
 
-def count_all():
-    """Return the name of the compiler and the instructions of each kernel."""
-    command, version = compiler()
-    with tempfile.TemporaryDirectory() as folder:
-        program = f"{folder}/instructions"
-        sources = [str(ROOT / "benches" / "instructions.cpp"), str(ROOT / "src" / "isa_avx2.cpp")]
-        subprocess.run(
-            [*command, *flags(), f"-I{ROOT / 'src'}", *sources, "-o", program], check=True
-        )
-        counts = {
-            ", ".join(problem): count(program, *problem, folder=folder) for problem in problems()
-        }
-    return version, counts
+def count(program, folder):
+    """Return the instructions that one call of each kernel takes, by the names of the problems."""
+    asked = list(problems())
+    dumps = Path(folder, "callgrind")
+    options = ["--toggle-collect=measured", "--dump-after=measured"]
+    options += ["--tool=callgrind", f"--callgrind-out-file={dumps}"]
+    arguments = [word for loss, *names in asked for word in (str(_kernels.LOSSES[loss]), *names)]
+    command = ["valgrind", *options, program, *arguments]
+    subprocess.run(command, stderr=subprocess.DEVNULL, check=True)
+    counts = {}
+    for number, problem in enumerate(asked, 1):
+        dump = dumps.with_suffix(f".{number}").read_text()
+        counts[", ".join(problem)] = int(re.search(r"^(?:summary|totals): (\d+)", dump, re.M)[1])
+    return counts
 
 
 def main():
     if shutil.which("valgrind") is None:
         sys.exit("instructions: valgrind is not installed: install it to compare (apt: valgrind).")
     known = json.loads(RECORD.read_text()) if RECORD.exists() else {}
-    version, counts = count_all()
+    _, version = compiler()
+    with tempfile.TemporaryDirectory() as folder:
+        counts = count(build(folder), folder)
     if "--record" in sys.argv[1:]:
         RECORD.write_text(json.dumps({**known, version: counts}, indent=2) + "\n")
     before = known.get(version, {})

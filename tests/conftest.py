@@ -1,5 +1,6 @@
 """What every test may ask for: a dtype, an instruction set, another process."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -51,6 +52,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def full_teams():
     """As many threads as tests ask for, whatever that costs: what depends on them would show."""
     _kernels.insist(True)
+
+
+def pytest_collection_finish():
+    """Let no collection of garbage look at what lives to the end: twenty times in a second of a
+    test of interrupts, and a twentieth of the time of all."""
+    gc.freeze()
 
 
 def pytest_runtest_teardown():
