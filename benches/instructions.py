@@ -3,7 +3,8 @@
 ``python benches/instructions.py`` counts them under valgrind, with AVX2, and fails where a kernel
 takes 3 % more than ``benches/instructions.json`` says for this compiler; ``--record`` writes that
 file. They do not depend on what else a machine does, nor on its clock; with another compiler there
-is nothing to compare them with. What is counted is what setup.py compiles, which it does first.
+is nothing to compare them with. What is counted is what setup.py compiles, which it does first: so
+options of this interpreter's own, as -fwrapv, belong to the compiler's name.
 """
 
 import json
@@ -13,6 +14,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -61,7 +63,7 @@ def problems():
 
 
 def compiler():
-    """Return the command of the C++ compiler, and its name and version."""
+    """Return the command of the C++ compiler, and its name, version and Python's options for it."""
     command = shlex.split(os.environ.get("CXX", "c++"))
     macros = subprocess.run(
         [*command, "-dM", "-E", "-x", "c++", "/dev/null"],
@@ -74,7 +76,9 @@ def compiler():
     prefix = "__clang_{}__" if name == "clang" else "__GNUC_{}__"
     major = named[prefix.format("major") if name == "clang" else "__GNUC__"]
     minor = named[prefix.format("minor" if name == "clang" else "MINOR")]
-    return command, f"{name} {major}.{minor}"
+    options = shlex.split(sysconfig.get_config_var("CFLAGS"))
+    options = [option for option in options if option.startswith(("-f", "-m"))]
+    return command, " ".join([f"{name} {major}.{minor}", *options])
 
 
 def build(folder):
