@@ -55,8 +55,8 @@ def full_teams():
 
 
 def pytest_collection_finish():
-    """Let no collection of garbage look at what lives to the end: twenty times in a second of a
-    test of interrupts, and a twentieth of the time of all."""
+    """Let no collection of garbage look at what is imported by now, and lives to the end: that was
+    a twentieth of the time of all tests, and most of that of interrupts, each of which collects."""
     gc.freeze()
 
 
