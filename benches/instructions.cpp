@@ -348,8 +348,9 @@ bool call(int loss, bool is_single, const char *name) {
 }
 
 int main(int count, char **arguments) {
+    if (count % 3 != 1) return 2;
     draw_numbers();
-    for (int at = 1; at + 2 < count; at += 3)
+    for (int at = 1; at < count; at += 3)
         if (!call(atoi(arguments[at]), is(arguments[at + 1], "float32"), arguments[at + 2]))
             return 2;
     return 0;

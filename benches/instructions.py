@@ -81,16 +81,16 @@ def compiler():
     return command, " ".join([f"{name} {major}.{minor}", *options])
 
 
-def build(folder):
+def build(command, folder):
     """Compile the kernels as setup.py does, and a program that calls them; return its path."""
     folders = [f"--build-temp={folder}", f"--build-lib={folder}"]
     subprocess.run(
         [sys.executable, "setup.py", "--quiet", "build_ext", *folders], cwd=ROOT, check=True
     )
-    command, _ = compiler()
     (kernels,) = Path(folder).rglob("isa_avx2.o")
     program = Path(folder, "instructions")
     source = ROOT / "benches" / "instructions.cpp"
+    # With -O2, what surrounds the kernels takes valgrind twice as long.
     options = ["-O3", "-std=c++17", "-fopenmp", f"-I{ROOT / 'src'}"]
     subprocess.run([*command, *options, source, kernels, "-o", program], check=True)
     return program
@@ -116,9 +116,9 @@ def main():
     if shutil.which("valgrind") is None:
         sys.exit("instructions: valgrind is not installed: install it to compare (apt: valgrind).")
     known = json.loads(RECORD.read_text()) if RECORD.exists() else {}
-    _, version = compiler()
+    command, version = compiler()
     with tempfile.TemporaryDirectory() as folder:
-        counts = count(build(folder), folder)
+        counts = count(build(command, folder), folder)
     if "--record" in sys.argv[1:]:
         RECORD.write_text(json.dumps({**known, version: counts}, indent=2) + "\n")
     before = known.get(version, {})

@@ -38,11 +38,13 @@ class _Parser(argparse.ArgumentParser):
         found, unknown = self.parse_known_args(*arguments, **options)
         if unknown:
             known = [flag for action in found.parser._actions for flag in action.option_strings]
-            meant = similar(unknown[0].partition("=")[0], known)
-            if unknown[0][:1] != "-":  # as of "--json FILE"
+            word, values = unknown[0], vars(found)
+            if word.startswith("-"):
+                meant = similar(word.partition("=")[0], known)
+            else:  # as of "--json FILE"
                 flags = [flag for flag in ("--target", "--output") if flag in known]
-                unset = [flag for flag in flags if vars(found)[flag[2:]] is None]
-                meant = f" (did you mean '{unset[0]} {unknown[0]}'?)" if unset else ""
+                unset = [flag for flag in flags if values[flag[2:]] is None]
+                meant = f" (did you mean '{unset[0]} {word}'?)" if unset else ""
             found.parser.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
         for name, value in vars(found).items():
             if value == []:  # what some versions of Python make of "--seed=--"

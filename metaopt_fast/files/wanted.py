@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from metaopt_fast.validation.frames import check_has_all
 from metaopt_fast.validation.text import listed, quoted, shown, similar
 
 
@@ -118,11 +119,8 @@ def roles_of(path: str, names: list[str], wanted: Wanted) -> Roles:
     if wanted.weight is not None:
         _check_is_feature(path, position_of, wanted.weight, wanted.target)
     left_out = {wanted.target} if wanted.is_labelled else set()
-    if wanted.texts is not None and (lacking := set(wanted.features or ()) - {*names}):
-        raise ValueError(
-            f"{shown(path)} has no column {listed(sorted(lacking))}: pass a file with all features "
-            "of the model."
-        )
+    if wanted.texts is not None:  # of a model
+        check_has_all(shown(path), wanted.features or (), position_of, "file")
     for name in (*wanted.drop, *(wanted.features or ())):
         _check_is_feature(path, position_of, name, wanted.target if wanted.is_labelled else None)
     left_out |= {wanted.group, *wanted.drop}

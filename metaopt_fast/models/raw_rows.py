@@ -12,6 +12,7 @@ from metaopt_fast.models.preparation import Feature, Preparation, RawRows
 from metaopt_fast.validation.frames import (
     as_frame,
     as_numbers,
+    check_has_all,
     check_not_missing,
     described,
     is_column,
@@ -20,7 +21,7 @@ from metaopt_fast.validation.frames import (
     read_column,
     values_of,
 )
-from metaopt_fast.validation.text import MISSING_CURE, listed, quoted, similar
+from metaopt_fast.validation.text import MISSING_CURE, listed, quoted
 from metaopt_fast.validation.values import to_float64
 
 
@@ -30,12 +31,7 @@ def raw_rows_of(X: Any, preparation: Preparation) -> RawRows:
     columns = _columns_of(X, wanted)
     if columns is None:
         return RawRows(_of_array(X, preparation), wanted, {})
-    lacking = [name for name in wanted if name not in columns]
-    if lacking:
-        raise ValueError(
-            f"X has no column {listed(lacking)}{similar(lacking[0], columns)}: pass a frame with "
-            "all features of the model."
-        )
+    check_has_all("X", wanted, columns, "frame")
     lengths = {name: len(columns[name]) for name in wanted}
     n_rows = next(iter(lengths.values()))
     for name, length in lengths.items():

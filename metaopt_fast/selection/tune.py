@@ -20,6 +20,7 @@ from metaopt_fast.selection.multiclass_scores import MULTICLASS_SCORES
 from metaopt_fast.selection.scores import MACHINE_SCORES, SCORES
 from metaopt_fast.selection.splits import SplitFits, fit_splits, score_splits
 from metaopt_fast.typing import Float64Array, IndexArray
+from metaopt_fast.validation.text import count
 from metaopt_fast.validation.values import check_integer, describe
 
 if TYPE_CHECKING:
@@ -148,7 +149,9 @@ def check_folds(sizes: npt.NDArray[np.intp], cv: int) -> int:
     if rarest < cv:
         kind = "rarer" if len(sizes) == 2 else "rarest"
         cure = f"use at most {rarest} folds, or more rows" if rarest > 1 else "add rows of it"
-        raise ValueError(f"the {kind} class has {rarest} rows, too few for {cv} folds: {cure}.")
+        raise ValueError(
+            f"the {kind} class has {count(rarest, 'row')}, too few for {cv} folds: {cure}."
+        )
     return cv
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from metaopt_fast.validation.text import MISSING_CURE, quoted
+from metaopt_fast.validation.text import MISSING_CURE, listed, quoted, similar
 from metaopt_fast.validation.values import as_array, check_real
 
 # Columns whose own conversion to an array fails, by the beginning of their dtype.
@@ -189,6 +189,15 @@ def check_not_missing(name: str, column: Any, label: Any) -> None:
     dtype = getattr(column, "dtype", None) or getattr(column, "type", None)
     cure = "fill it, or drop the row" if label is None else MISSING_CURE
     raise ValueError(f"{name} has a missing value in row {row}{where} (dtype {dtype}): {cure}.")
+
+
+def check_has_all(name: str, wanted: Iterable[str], columns: dict[str, Any], kind: str) -> None:
+    """Raise an error that names the features of a model that a frame or a file lacks."""
+    if lacking := [feature for feature in wanted if feature not in columns]:
+        raise ValueError(
+            f"{name} has no column {listed(lacking)}{similar(lacking[0], columns)}: pass a {kind} "
+            "with all features of the model."
+        )
 
 
 def values_of(column: Any) -> npt.NDArray[Any]:

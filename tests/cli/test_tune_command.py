@@ -191,7 +191,7 @@ def test_a_failed_job_is_one_line_with_status_1(run, tmp_path):
     assert_complaint(found, 1, "the rarer class has 3 rows, too few for 5 folds: use at most 3")
     assert run(path, "--target", "y", "--cv", 3)[0] == 0
     path.write_text("a,y\n" + "0,0\n" * 9 + "1,1\n")
-    assert_complaint(run(path, "--target", "y"), 1, "has 1 rows, too few for 5 folds: add rows of")
+    assert_complaint(run(path, "--target", "y"), 1, "has 1 row, too few for 5 folds: add rows of")
 
 
 def test_no_picture_without_matplotlib(run, monkeypatch, tmp_path):
