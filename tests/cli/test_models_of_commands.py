@@ -278,6 +278,8 @@ def test_a_file_without_a_feature_of_a_model_is_refused(run, people, tmp_path):
     for command in ("predict", "score"):
         status, _, stderr = run(command, kept, people)
         assert status == 1 and "column 'age', 'weight': pass a file with all features" in stderr
+    PEOPLE.rename(columns={"age": "Age"}).to_csv(people, index=False)
+    assert "no column 'age' (did you mean 'Age'?): pass a file" in run("predict", kept, people)[2]
 
 
 WRONG = [
