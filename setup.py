@@ -25,6 +25,9 @@ FIXES = (
     "gcc-c++; macOS: brew install libomp or gcc; Windows: LLVM, for clang-cl), or name one in the "
     "variables CC and CXX, or build for one thread with METAOPT_FAST_OPENMP=0"
 )
+NAME, PIECES, TRANSLATED = "metaopt_fast._kernels", "src/_kernels.pyx", "build/src/_kernels.cpp"
+# What takes least comes last.
+OF_ISAS = [f"src/isa_{isa}.cpp" for isa in ("avx2", "avx512", "baseline")]
 UNIX = [
     "-O3",
     "-std=c++17",
@@ -115,13 +118,10 @@ class BuildKernels(build_ext):
                 f"metaopt_fast could not compile and link a small C++17 program with "
                 f"{' '.join(flags + ways[0][0])} ({errors[0]}): {FIXES}."
             )
-        for extension in self.extensions:
-            (translated,) = cythonize(
-                [extension], build_dir="build", cache="CYTHON_CACHE_DIR" in os.environ
-            )
-            extension.sources = translated.sources
-            extension.extra_compile_args = chosen + to_compile
-            extension.extra_link_args = linked + to_link
+        (extension,) = self.extensions
+        extension.extra_compile_args = chosen + to_compile
+        extension.extra_link_args = linked + to_link
+        extension.sources = [TRANSLATED, *OF_ISAS]
         if self.compiler.compiler_type == "unix":
             self.compiler._compile = self.compile_source
         self.compiler.compile = partial(compile_side_by_side, self.compiler.compile)
@@ -147,10 +147,17 @@ class BuildKernels(build_ext):
 
 
 def compile_side_by_side(compile_sources, sources, **options):
-    """Compile each source in a process of its own, as many at once as there are processors."""
+    """Compile each source in a process of its own, as many at once as there are processors, and let
+    Cython translate its own beside them."""
+
+    def compile_one(source):
+        if source == TRANSLATED:
+            extension = Extension(NAME, [PIECES], language="c++")
+            cythonize([extension], build_dir="build", cache="CYTHON_CACHE_DIR" in os.environ)
+        return compile_sources([source], **options)
+
     with ThreadPoolExecutor(os.cpu_count()) as executor:
-        compiled = executor.map(lambda source: compile_sources([source], **options), sources)
-        return [path for paths in compiled for path in paths]
+        return [path for paths in executor.map(compile_one, sources) for path in paths]
 
 
 class Wheel(bdist_wheel):
@@ -191,8 +198,8 @@ class Sdist(sdist):
 # What the functions of the module say is read in the sources: it would be 1 % of the wheel.
 Options.docstrings = False
 kernels = Extension(
-    "metaopt_fast._kernels",
-    sources=["src/_kernels.pyx", *(f"src/isa_{isa}.cpp" for isa in ("baseline", "avx2", "avx512"))],
+    NAME,
+    sources=[PIECES, *OF_ISAS],
     depends=[str(path) for path in sorted(Path("src").glob("*.[hp]*"))],
     include_dirs=["src"],
     language="c++",

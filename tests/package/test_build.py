@@ -46,6 +46,9 @@ def copy_source(copy):
     shutil.copytree(ROOT / "src", copy / "src")
     built = shutil.ignore_patterns("*.so", "__pycache__")
     shutil.copytree(ROOT / "metaopt_fast", copy / "metaopt_fast", ignore=built)
+    translated = ROOT / "build" / "src"  # Cython takes what is newer than its sources
+    if translated.exists():
+        shutil.copytree(translated, copy / "build" / "src")
     return copy
 
 
