@@ -14,7 +14,7 @@ import numpy as np
 import metaopt_fast._kernels as _kernels
 from metaopt_fast.data.rows import BLOCKS_PER_SPAN
 from metaopt_fast.floating_errors import shielded
-from metaopt_fast.typing import Float64Array, IndexArray
+from metaopt_fast.typing import Float64Array
 
 # Visits of a number that is drawn, in double and in single precision (1.72 and 0.92 ns), and in
 # double precision for a single candidate (22 ns), as what single precision keeps is drawn again;
@@ -50,8 +50,16 @@ class Costs:
         self.bound_part: float = (n_params + 1) / n_rows
         self.copy: int = OF_COPY * n_rows * n_params
         self.bound = NARROW_DRAW * n_params + SINGLE_WORK * _kernels.work(n_params + 1, n_params)
-        # The parts of the rows before which sums are looked at.
-        self.looks: Float64Array = _looks(n_blocks) / n_blocks
+        self._n_blocks = n_blocks
+
+    @property
+    def looks(self) -> Float64Array:
+        """The parts of the rows before which sums are looked at, as src/cohorts.pxi has them."""
+        n_blocks = self._n_blocks
+        doubled = 1 << np.arange(BLOCKS_PER_SPAN.bit_length())
+        spans = np.arange(BLOCKS_PER_SPAN, n_blocks, BLOCKS_PER_SPAN)
+        looks = np.union1d(doubled[doubled < n_blocks], spans)
+        return np.append(looks, n_blocks) / n_blocks
 
     def by_sums(self, part: float) -> float:
         """Return what a candidate takes whose sums tell after a part of the rows, on average."""
@@ -69,14 +77,6 @@ class Costs:
     def sums_pay(self, part: float) -> bool:
         """Whether to look at sums takes less time than not to."""
         return self.by_sums(part) < self.whole
-
-
-def _looks(n_blocks: int) -> IndexArray:
-    """Return the blocks after which sums are looked at, as src/cohorts.pxi has them."""
-    doubled = 1 << np.arange(BLOCKS_PER_SPAN.bit_length())
-    spans = np.arange(BLOCKS_PER_SPAN, n_blocks, BLOCKS_PER_SPAN)
-    looks = np.union1d(doubled[doubled < n_blocks], spans)
-    return np.append(looks, n_blocks)
 
 
 class Forecast:

@@ -1,6 +1,5 @@
 """Checkpoints of searches that are killed, and of disks that are full: nothing told of is lost."""
 
-import functools
 import os
 import random
 import shutil
@@ -49,22 +48,33 @@ def test_a_full_disk_raises_and_the_file_still_opens(path, monkeypatch, limit):
 
 # ------------------------------------------------------------------------------------------ kill -9
 
-# Tells how many candidates are safe, after each shard and at the end.
+# Forks a process that searches, for each pipe whose name comes; tells its number, and when it has
+# ended. The search tells its pipe how many candidates are safe, after each shard and at the end.
 KILLED = """
-import sys
+import os, sys
 from searches import *
 from metaopt_fast.search import random_search as search
 from metaopt_fast.search import shards
 shards.LARGEST_SHARD = 256
 search.CALLBACK_INTERVAL, search.COMMIT_INTERVAL = 0.0, 1e9
-def acknowledge(result):
-    sys.stdout.write(f"{result.n_evaluated}\\n")
-    sys.stdout.flush()
 loss = objective(n_threads=1)
-print("ready", flush=True)
-sys.stdin.readline()
 options = {"top_k": 5, "seed": 3, "start": 100, "checkpoint": sys.argv[1]}
-acknowledge(mf.random_search(loss, mf.Normal(), int(sys.argv[2]), callback=acknowledge, **options))
+def run(pipe):
+    def acknowledge(result):
+        pipe.write(f"{result.n_evaluated}\\n")
+        pipe.flush()
+    sampler, n_candidates = mf.Normal(), int(sys.argv[2])
+    acknowledge(mf.random_search(loss, sampler, n_candidates, callback=acknowledge, **options))
+for name in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        try:
+            run(open(name.rstrip("\\n"), "w"))
+        finally:
+            os._exit(0)
+    print(child, flush=True)
+    os.waitpid(child, 0)
+    print("ended", flush=True)
 """
 
 
@@ -72,25 +82,26 @@ acknowledge(mf.random_search(loss, mf.Normal(), int(sys.argv[2]), callback=ackno
 def test_a_hundred_kills_lose_nothing_that_was_acknowledged(path):
     n_candidates, kills = 2_000_000, 100
     rng = random.Random(0)
-    start = functools.partial(python, KILLED, path, n_candidates, stdin=subprocess.PIPE)
-    waiting = [start(), start()]
     safe = lives = 0
-    for kill in range(kills):
-        process = waiting.pop(0)
-        assert process.stdout.readline() == b"ready\n"
-        if kill < kills - 2:
-            waiting.append(start())  # and it imports while this one runs
-        process.stdin.write(b"go\n")
-        process.stdin.flush()
-        told = []
-        if kill % 2:  # at any moment; the others while shards are being written
-            told.append(process.stdout.readline())
-        time.sleep(rng.uniform(0.0, 0.03))
-        process.kill()
-        told += process.communicate()[0].splitlines(keepends=True)
-        told = [int(line) for line in told if line.endswith(b"\n")]
-        assert not told or told[0] > safe or safe == n_candidates
-        safe, lives = max([safe, *told]), lives + bool(told)
+    with python(KILLED, path, n_candidates, stdin=subprocess.PIPE) as forking:
+        for kill in range(kills):
+            pipe = path.with_name(f"pipe {kill}")
+            os.mkfifo(pipe)
+            forking.stdin.write(b"%s\n" % os.fsencode(pipe))
+            forking.stdin.flush()
+            child = int(forking.stdout.readline())
+            told = []
+            with open(pipe, "rb") as lines:
+                if kill % 2:  # at any moment; the others while shards are being written
+                    told.append(lines.readline())
+                time.sleep(rng.uniform(0.0, 0.03))
+                os.kill(child, signal.SIGKILL)
+                told += lines.readlines()
+            assert forking.stdout.readline() == b"ended\n"
+            told = [int(line) for line in told if line.endswith(b"\n")]
+            assert not told or told[0] > safe or safe == n_candidates
+            safe, lives = max([safe, *told]), lives + bool(told)
+        forking.stdin.close()
     assert lives >= kills / 2
     with Checkpoint(path) as file:
         state, _ = file.restore(shards.State.at(100, 5))
