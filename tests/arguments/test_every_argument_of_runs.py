@@ -337,6 +337,7 @@ STEPS = {
 }
 
 
+@pytest.mark.sanitized
 @pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("name", STEPS)
 def test_a_limit_of_steps_without_end_takes_no_memory_and_can_be_interrupted(name):

@@ -82,6 +82,7 @@ def test_the_program_is_as_good_as_ever(tmp_path, capsys):
 # ------------------------------------------------------------ what overflows and underflows inside
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize("kind", LOSSES)
 def test_a_loss_of_rows_and_weights_of_any_size(kind, data):
@@ -132,6 +133,7 @@ def test_an_evolution_whose_numbers_leave_the_range(method, data):
 MEASURES = (*metrics.METRICS, metrics.Cost(1e-320, 1e290, 1e-10), metrics.expected_utility(1e-320))
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["no weights", "weights"])
 @pytest.mark.parametrize("data", DATA)
 def test_counts_and_areas_of_weights_of_any_size(data, weights):

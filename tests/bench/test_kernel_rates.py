@@ -81,6 +81,7 @@ def test_what_has_no_count_has_no_ratio(rates):
         assert rate.calls >= 2
 
 
+@pytest.mark.long(everywhere=True)
 def test_limits_are_the_best_that_was_seen(monkeypatch):
     probes = kernel_rates.Probes()
     clock = iter([0.0, 1.0, 0.0, 2.0, *([0.0, 4.0] * 5)])
@@ -110,6 +111,7 @@ def believed(rates, **changes):
     return replace(rates, **{"load": 0.1, "share": 0.99, "rates": quiet, **changes})
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize(
     ("changes", "doubt"),
     [
@@ -201,6 +203,7 @@ def test_the_table_alone_is_enough(capsys, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_roofline_has_a_point_for_every_count(rates):
     ax = roofline.plot_roofline(believed(rates))
     points = [line for line in ax.lines if line.get_marker() in ("o", "x")]

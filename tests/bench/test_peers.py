@@ -125,6 +125,7 @@ def test_a_job_is_told_by_its_seconds_and_how_many_times_ours_they_are():
     assert report.without_figure(rows[:-1]) == []
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_peer_whose_run_is_long_has_no_other_one():
     class Timed:
         def __init__(self, seconds):

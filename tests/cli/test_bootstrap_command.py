@@ -36,6 +36,7 @@ def test_the_table_names_the_largest_coefficients(run):
     assert re.search(r"^ +\(1 more\)$", stdout, re.M)  # of 30 weights and the intercept
 
 
+@pytest.mark.long(everywhere=True)
 def test_intervals_are_drawn(run, tmp_path):
     pytest.importorskip("matplotlib")
     status, _, _ = run("bootstrap", "--resamples", 5, "--plot", tmp_path / "intervals.svg")
@@ -43,6 +44,7 @@ def test_intervals_are_drawn(run, tmp_path):
     assert "<svg" in (tmp_path / "intervals.svg").read_text()
 
 
+@pytest.mark.long(everywhere=True)
 def test_an_interrupt_prints_what_was_finished(run, monkeypatch):
     fit, calls = Resamples.fit, []
 

@@ -74,6 +74,7 @@ def test_the_model_that_is_kept_is_the_one_that_was_scored(fitted):
     assert model.provenance["n_held_out"] == report["held_out"]["n_rows"] == 30
 
 
+@pytest.mark.long(everywhere=True)
 def test_columns_are_prepared_by_the_training_rows_alone(fitted):
     report, _ = fitted
     train, _ = rows_of()
@@ -349,6 +350,7 @@ def test_a_name_with_a_comma_is_quoted(run, tmp_path):
     assert status == 0 and json.loads(stdout)["data"]["feature_names"] == ["c"]
 
 
+@pytest.mark.long(everywhere=True)
 def test_new_values_of_text_are_told(fitted, run, tmp_path):
     _, kept = fitted
     path = tmp_path / "new.csv"

@@ -128,6 +128,7 @@ def test_a_pipe_is_told_by_its_first_bytes(run, tmp_path, name):
     assert "60 rows, 3 features" in stdout
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("name", ["feather", "arrow stream", "texts of feather"])
 def test_polars_reads_the_same_of_arrows_files(run, tmp_path, name, monkeypatch):
     file, write, cure = FILES[name]

@@ -29,6 +29,7 @@ def scikit_learns(y, fold_of, scoring, C=1.0):
     return cross_val_score(model, X, y, cv=PredefinedSplit(fold_of), scoring=scoring).mean()
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize(("scoring", "C"), [("accuracy", 0.5), ("roc_auc", 0.01)])
 def test_scores_are_scikit_learns_of_the_same_permutations_and_folds(run, scoring, C):
     options = ["--seed", 3, "--c", C, "--scoring", scoring, "--cv", 3, "--json"]
@@ -60,6 +61,7 @@ def test_folds_know_nothing_of_labels():
     assert max(sizes) - min(sizes) <= 1
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_permutation_is_the_same_whatever_others_there_are(run, monkeypatch):
     of_many = json.loads(run(*asked_for(30, "--json", "--threads", 1))[1])
     monkeypatch.setattr("metaopt_fast.selection.permutations.TOGETHER", 7)
@@ -112,6 +114,7 @@ def test_columns_as_they_are_need_no_fold(run):
     assert "as they are" in stdout
 
 
+@pytest.mark.long(everywhere=True)
 def test_scores_are_drawn_and_written(run, tmp_path):
     pytest.importorskip("matplotlib")
     files = ["--plot", tmp_path / "scores.svg", "--output", tmp_path / "test.json"]

@@ -134,6 +134,7 @@ def test_tune_says_that_it_has_no_part_of_a_result(tmp_path, number):
     assert path.read_text() == "precious" and os.listdir(tmp_path) == ["result.json"]
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("command", ["search", "resume", "tune"])
 def test_an_interrupt_that_a_reader_of_data_has_swallowed_counts(

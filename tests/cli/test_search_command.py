@@ -21,6 +21,7 @@ from metaopt_fast.datasets import BREAST_CANCER, load_breast_cancer
 from metaopt_fast.files.read import read_table
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("isa", ["AVX2", "sse", "\x1b[0m"])
 def test_a_wrong_instruction_set_is_one_sentence_of_the_program(tmp_path, isa):
     script = tmp_path / "metaopt-fast"

@@ -39,6 +39,7 @@ def test_merged_shards_are_the_search_of_one_process(run, shards, tmp_path):
     assert mf.load_model(model).classes == ("benign", "malignant")
 
 
+@pytest.mark.long(everywhere=True)
 def test_shards_that_are_not_there_are_named(run, shards):
     status, stdout, stderr = run("merge", shards[0], shards[2])
     assert status == 0 and "best loss" in stdout
@@ -47,6 +48,7 @@ def test_shards_that_are_not_there_are_named(run, shards):
     )
 
 
+@pytest.mark.long(everywhere=True)
 def test_shards_of_other_searches_or_unfinished_ones_are_refused(run, shards, tmp_path):
     other = tmp_path / "other.db"
     run(*SEARCH, "--candidates", 1000, "--seed", 6, "--checkpoint", other)
@@ -75,6 +77,7 @@ def test_shards_are_not_merged_for_other_data(run, data, tmp_path):
     assert str(part) in stderr
 
 
+@pytest.mark.long(everywhere=True)
 def test_the_status_of_a_search_says_how_far_it_has_come(run, shards, tmp_path):
     status, stdout, _ = run("status", shards[0])
     assert status == 0

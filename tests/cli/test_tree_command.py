@@ -90,6 +90,7 @@ def test_the_tree_is_the_best_one_of_the_training_rows_and_is_kept(run, people, 
     assert found == model.predict_proba(held_out).tolist()
 
 
+@pytest.mark.long(everywhere=True)
 def test_text_has_the_questions_by_names_and_figures_called_so(run, people, tmp_path):
     kept, picture = tmp_path / "tree.json", tmp_path / "tree.png"
     options = [*AS_PEOPLE_ARE, "--holdout", "0.2", "--model", kept, "--plot", picture]

@@ -27,6 +27,7 @@ def cut(cuts, dtypes=("f8",), weights=WEIGHTS):
         yield X[part].astype(dtypes[i % len(dtypes)]), Y[part], weights[part]
 
 
+@pytest.mark.sanitized
 @pytest.mark.long
 @given(
     in_files=st.booleans(),

@@ -48,6 +48,7 @@ SHAPES = {
 }
 
 
+@pytest.mark.long(everywhere=True)
 @given(**SHAPES, which=st.integers(0, 2))
 def test_weighted_rows_are_those_of_the_blocks_with_their_weights(
     n_samples, n_features, n_constants, weights, dtype, seed, which
@@ -353,7 +354,8 @@ def test_any_number_of_threads_packs_the_same_bits(layout, weights, dtype):
         assert facts_of(part) == facts_of(parts[0])
 
 
-@pytest.mark.long(everywhere=True, sanitized=True)
+@pytest.mark.sanitized
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("n_features", [3, 4, 9, 40])
 def test_many_rows_in_columns_come_to_lie_where_they_do_in_rows(n_features, weights, dtype):
@@ -362,6 +364,7 @@ def test_many_rows_in_columns_come_to_lie_where_they_do_in_rows(n_features, weig
     assert facts_of(by_columns) == facts_of(pack(X, labels, w, 1, dtype, scale=0.3))
 
 
+@pytest.mark.sanitized
 def test_positions_may_have_more_bits():
     X, labels, _ = data(500, 7, 2, "none")
     wanted = pack(X, labels, None, 0, "float64", signed=False)
@@ -377,6 +380,7 @@ def test_positions_may_have_more_bits():
     assert (panels.tobytes(), extent) == (wanted.panels.tobytes(), wanted.extent)
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("n_classes", [2, 256, 257, 300])
 def test_each_position_has_the_label_of_its_row_and_those_of_no_row_have_0(n_classes):
     X, _, weights = data(1003, 5, 2, "few")
@@ -445,6 +449,7 @@ def test_more_rows_than_the_kernels_number_are_sorted_by_numpy(monkeypatch):
     assert facts_of(pack(X, labels, w, 0, "float64", strata=strata)) == here
 
 
+@pytest.mark.sanitized
 def test_rows_at_more_positions_than_32_bits_hold_are_found(monkeypatch):
     X, labels, w = data(500, 3, 2, "few")
     wanted = pack(X, labels, w, 0, "float64").origin.positions
@@ -516,6 +521,8 @@ def test_numbers_at_the_end_of_the_range_are_taken(layout, dtype):
             pack(X, np.arange(9) % 2, None, 0, dtype)
 
 
+@pytest.mark.sanitized
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("of_X", ["f8", "f4", "i8", "f2"])
 @pytest.mark.parametrize("layout", ["rows", "columns", "every other column"])
 def test_packing_takes_the_memory_of_x_once_more(layout, of_X):

@@ -107,6 +107,8 @@ def test_rows_are_packed_to_the_bits_of_rows_in_memory(
             assert_same(one, other)
 
 
+@pytest.mark.sanitized
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["alike", "weighted"])
 @pytest.mark.parametrize("name", CLASSES)
 def test_an_objective_has_the_bits_of_the_one_in_memory(memory, name, weights):
@@ -143,7 +145,7 @@ def test_mini_batches_of_a_descent_have_the_bits_of_those_in_memory(memory):
     np.testing.assert_array_equal(found.theta, wanted.theta)
 
 
-@pytest.mark.long(everywhere=True, sanitized=True)
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_candidates_that_read_the_rows_together_keep_their_bits(memory, n_threads):
     """More tiles than are at work together in memory, over more rows than are in one slice."""

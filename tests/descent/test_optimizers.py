@@ -240,6 +240,7 @@ def test_restarts_bring_a_badly_scaled_descent_to_its_end_sooner():
     assert restarted.n_iter < plain.n_iter / 5
 
 
+@pytest.mark.long(everywhere=True)
 @given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 5), st.integers(-150, 150))
 def test_a_step_of_adam_has_the_bits_of_numpys_formula(seed, n_params, n_runs, scale):
     rng = np.random.default_rng(seed)

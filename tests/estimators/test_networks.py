@@ -185,6 +185,7 @@ def searched(rows=X, labels=Y, weights=None, **options):
         return NetworkSearchCV(**{**SHARED, "cv": 3, **options}).fit(rows, labels, weights)
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_scores_are_those_of_single_estimators(n_classes):
     rows, labels = load_iris(return_X_y=True)

@@ -514,6 +514,7 @@ def test_the_rule_of_one_standard_error_compares_one_class_weight(noisy):
     assert frugal.best_params_["C"] <= plain.best_params_["C"]
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_search_over_ratios_has_the_scores_of_each_model_and_compares_one_ratio(cancer):
     X, y = cancer
     space = {"C": [0.01, 0.1, 1.0, 10.0], "l1_ratio": [0.0, 0.5, 1.0]}

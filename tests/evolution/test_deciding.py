@@ -120,6 +120,7 @@ def test_losses_that_single_precision_has_wrong_are_within_their_bounds(name):
     assert (upper - lower < 1).mean() > 0.9
 
 
+@pytest.mark.sanitized
 def test_what_single_precision_does_not_hold_has_no_bounds(monkeypatch):
     monkeypatch.setattr(pointwise, "WORTH_BOUNDING", 0)
     objective, bounds = logistic(), np.empty((2, 150))
@@ -134,6 +135,8 @@ def test_what_single_precision_does_not_hold_has_no_bounds(monkeypatch):
     assert logistic(dtype="float32")._loss_bounds(np.zeros_like(thetas)) is None
 
 
+@pytest.mark.sanitized
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("n_threads", [1, 2, 16])
 @pytest.mark.parametrize("method", [*ELITISTS, "snes", "ars"])
 def test_an_evolution_by_losses_has_the_bits_of_one_that_sums_all(method, n_threads, monkeypatch):

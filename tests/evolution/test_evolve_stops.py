@@ -263,6 +263,7 @@ def test_kills_lose_nothing_that_was_acknowledged(path, method):
 # ------------------------------------------------------------------------------ one owner at a time
 
 
+@pytest.mark.long(everywhere=True)
 def test_two_runs_do_not_share_a_checkpoint(path, eager):
     answers = []
 
@@ -507,7 +508,7 @@ def test_an_interrupt_while_the_checkpoint_is_written_keeps_the_result(path, mon
     assert digest(run("cem", checkpoint=path)) == digest(result) == digest(run("cem"))
 
 
-@pytest.mark.long(everywhere=True, sanitized=True)
+@pytest.mark.long(everywhere=True)
 def test_interrupts_at_any_moment_lose_nothing(path, eager, alarm):
     rng, objective, done = random.Random(0), logistic(n_threads=1), 0
     for life in range(1000):

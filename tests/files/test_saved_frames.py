@@ -313,6 +313,7 @@ def test_columns_are_read_a_few_at_a_time(tmp_path, monkeypatch, parquet_library
         assert read_table(path, "t").X.tobytes() == rows.tobytes()
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("library", ["pyarrow", "polars"])
 def test_text_that_repeats_is_not_made_anew_for_each_row(tmp_path, monkeypatch, library):
     path, n_rows = tmp_path / "data.parquet", 2000

@@ -129,6 +129,7 @@ def test_labels_stay_in_their_groups_whatever_they_are():
 # ----------------------------------------------------------------------------------- the bootstrap
 
 
+@pytest.mark.sanitized
 def test_intervals_and_errors_are_those_of_the_distribution():
     found = mf.bootstrap(X, Y, l2=0.02, n_resamples=60, confidence_level=0.8, seed=5)
     weights = mf.bootstrap_weights(len(Y), 60, seed=5)
@@ -424,6 +425,7 @@ def test_corrected_intervals_of_tuned_models_tune_those_without_a_row():
     assert (found.confidence_interval.high == ends[1]).all()
 
 
+@pytest.mark.sanitized
 def test_models_of_folds_that_are_not_proven_are_counted():
     rows, y = noisy(40, 2)
     with pytest.warns(RuntimeWarning) as warned:

@@ -237,6 +237,7 @@ def test_no_more_models_are_fitted_together_than_memory_is_meant_for(monkeypatch
         sizes.clear()
 
 
+@pytest.mark.long(everywhere=True)
 def test_models_of_many_rows_take_turns_and_keep_their_bits():
     # Nine tiles, eight of which are at work: five or six turns of each, of three in a row.
     rng = np.random.default_rng(0)

@@ -46,6 +46,7 @@ def test_each_model_of_each_fold_is_the_slow_twins(kind, fit_intercept, ratio, c
         assert fits.loss[m, k] == pytest.approx(value, abs=1e-10)
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("kind", OF_KIND)
 def test_from_l1_max_on_free_features_alone_have_weights(kind):
     X, y, _, weights = problem()
@@ -220,7 +221,8 @@ def _mixed(pi, y, s):
 # ------------------------------------------------------------------------------------- no optimum
 
 
-@pytest.mark.long(everywhere=True, sanitized=True)
+@pytest.mark.sanitized
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("kind", OF_KIND)
 @pytest.mark.parametrize("column", ["a plane", "rows of one class", "twice the same"])
 def test_where_free_features_leave_no_optimum_nothing_has_converged(kind, column):

@@ -226,6 +226,7 @@ def test_the_bound_holds_to_the_last_digit_of_exact_fractions(numbers, l2):
     assert objective(w) - objective(best) <= Fraction(float(fits.gap_bound[0]))
 
 
+@pytest.mark.long(everywhere=True)
 @given(seed=st.integers(0, 2**32 - 1), l2=st.floats(1e-3, 10), shift=st.floats(-2, 2))
 def test_the_dual_is_as_far_away_as_the_page_says(seed, l2, shift):
     rng = np.random.default_rng(seed)

@@ -122,6 +122,7 @@ def test_conditions_of_optimality_hold(seed, n_samples, n_features, ratio, part,
     assert fits.gap_bound[0] <= 1e-9
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("ratio", [1.0, 0.4])
 def test_factors_of_penalties_are_the_slow_twins(ratio, fit_intercept):
@@ -251,6 +252,7 @@ def test_the_gap_is_never_above_its_bound(tol, ratio, fit_intercept):
         assert fits.loss[m] == pytest.approx(value, rel=1e-13)
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("max_iter", [1, 2, 3])
 def test_the_gap_is_never_above_its_bound_where_the_work_was_cut_short(max_iter):
     X, y, _, _ = problem(n_features=12)
@@ -330,6 +332,7 @@ def test_the_bits_are_those_of_any_number_of_threads_and_of_a_fold_alone(shape, 
         np.testing.assert_array_equal(found.gap_bound, wanted.gap_bound)
 
 
+@pytest.mark.sanitized
 def test_more_parameters_than_hessians_may_have_are_fitted():
     X, y, _, _ = problem(40, 5000)
     l1 = mf.l1_max(X, y) * np.geomspace(1, 0.1, 5)

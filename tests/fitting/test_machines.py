@@ -93,6 +93,7 @@ def test_label_vectors_have_liblinears_optima():
     assert ours.certified_
 
 
+@pytest.mark.long(everywhere=True)
 @settings(max_examples=settings.default.max_examples // 4)
 @given(
     seed=st.integers(0, 2**32 - 1),

@@ -78,6 +78,7 @@ def test_a_hessian_has_the_same_bits_in_any_batch_on_any_number_of_threads(n_fea
         np.testing.assert_array_equal(hessians(objective, thetas[5:8], n_threads), alone[5:8])
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n_samples=st.integers(2, 700),
@@ -96,6 +97,7 @@ def test_the_largest_margin_is_found(seed, n_samples, n_features, n_candidates, 
     np.testing.assert_allclose(found, np.abs(margins).max(axis=0), rtol=1e-12)
 
 
+@pytest.mark.sanitized
 def test_threads_share_the_rows_of_a_largest_margin():
     _, _, _, objective, rng = problem(5, 40_000, 6, weighted=False)
     thetas = rng.normal(size=(20, 7))
@@ -106,6 +108,7 @@ def test_threads_share_the_rows_of_a_largest_margin():
         np.testing.assert_array_equal(shared, alone)
 
 
+@pytest.mark.sanitized
 def test_the_largest_margin_of_a_huge_theta_is_infinite_and_of_no_number_is_refused():
     objective = mf.LogisticLoss([[2.0], [-3.0]], [0, 1])
     found, rows = np.empty(1), one_set(objective, [0])
@@ -244,6 +247,7 @@ def test_a_kept_step_is_halved_until_the_loss_falls_and_is_the_last_one(part, aw
     assert fall == pytest.approx(loss(start) - loss(theta))
 
 
+@pytest.mark.sanitized
 def test_a_model_whose_step_is_no_number_stays_and_its_neighbours_go_on():
     X, y, _, _, _ = problem(2, 80, 3, False)
     matrix = logistic(X, y, 0.1)[2](np.zeros(4))
@@ -322,7 +326,8 @@ def test_what_sets_share_a_region_for_is_what_each_has_alone(
 
 # Where threads take models of one set each, for one look at signals and for several, and where all
 # of them share the rows.
-@pytest.mark.long(everywhere=True, sanitized=True)
+@pytest.mark.sanitized
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize(("n_threads", "size"), [(1, 300), (3, 300), (2, 40_000), (8, 40_000)])
 @pytest.mark.parametrize("insist", [False, True])
 def test_kept_steps_of_several_sets_are_those_of_each(n_threads, size, insist):
@@ -395,6 +400,7 @@ def test_newton_steps_lead_to_the_optimum(seed, n_samples, n_features, l2, far):
     assert again[5] == 0 and again[6] == 0 and (again[0] == theta).all()
 
 
+@pytest.mark.sanitized
 def test_each_newton_step_lowers_the_objective_and_there_are_no_more_than_wanted():
     X, y, _, _, _ = problem(3, 100, 5, False)
     X = X + y[:, None]
@@ -469,7 +475,7 @@ def correlations(n):
     )
 
 
-@pytest.mark.long(everywhere=True, sanitized=True)
+@pytest.mark.long(everywhere=True)
 def test_a_system_that_is_factored_in_pieces_has_the_same_bits():
     matrix, shifts = correlations(940), np.array([0.1, 0.2, 0.3])
     # Of so few unknowns in one piece; the larger one's factor begins with theirs.
@@ -486,6 +492,7 @@ def test_a_system_that_is_factored_in_pieces_has_the_same_bits():
     np.testing.assert_allclose(inflations[0], trace, rtol=1e-9)
 
 
+@pytest.mark.sanitized
 @pytest.mark.long(everywhere=True)
 def test_the_factorisation_of_a_large_system_looks_at_signals(looks_of):
     arguments = arguments_of_factor(correlations(2400), np.ones(1))
@@ -542,6 +549,7 @@ def test_a_system_has_the_same_bits_alone_and_in_a_tile(n):
     assert np.isfinite(alone[3][0::3]).all()
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("alone", [0, 1])
 def test_a_mean_of_two_matrices_is_factored_as_that_matrix(alone):
     rng, n = np.random.default_rng(0), 7
@@ -563,6 +571,7 @@ def test_a_mean_of_two_matrices_is_factored_as_that_matrix(alone):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12)
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5), (3, 3), (20, 37), (60, 400)])
 def test_reflections_leave_a_triangle_of_the_rows(shape):
     rng = np.random.default_rng(shape[1])
@@ -587,6 +596,7 @@ def test_reflections_leave_a_triangle_of_the_rows(shape):
         np.testing.assert_array_equal(others, taus)
 
 
+@pytest.mark.sanitized
 def test_no_systems_are_solved_at_once():
     none, nothing = np.empty((0, 1)), np.empty(0)
     assert all(

@@ -155,12 +155,13 @@ def test_columns_that_depend_on_each_other_but_for_rounding_are_dependent():
 # --------------------------------------------------------------------------- bounds of other models
 
 
+@pytest.mark.sanitized
 @pytest.mark.long
 @pytest.mark.parametrize(
     "judge_one",
     [
         *(judge_path, judge_free_path, judge_machine),
-        pytest.param(judge_classes, marks=pytest.mark.long(sanitized=True)),
+        pytest.param(judge_classes, marks=pytest.mark.long),
     ],
 )
 def test_no_bound_of_a_draw_is_below_the_gap_to_a_better_model(judge_one):

@@ -46,6 +46,7 @@ def test_a_number_of_folds_is_one_from_two_to_the_rows(rows, folds):
         mf.fit_many(X, y, l2=1.0, folds=folds)
 
 
+@pytest.mark.sanitized
 def test_the_best_model_has_the_least_mean_loss_of_the_rows_left_out(fits):
     means = fits.validation_loss.mean(axis=1)
     best = fits.best()
@@ -70,6 +71,7 @@ def test_one_standard_error_compares_models_of_one_part_of_l1(rows):
     assert both[simple] == both[good].max()
 
 
+@pytest.mark.sanitized
 def test_penalties_are_kept_as_they_were_given(rows):
     X, y, _ = rows
     fits = mf.fit_many(X, y, l2=[0.1, 1.0], l1=0.01)

@@ -215,6 +215,7 @@ def evaluated(rows, sets, at, thetas, l2, n_threads=1):
     return losses, gradients
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("n_folds", [2, 5, 17])
 def test_models_without_folds_are_of_the_other_rows_in_any_company(
     n_folds, full_teams, monkeypatch
@@ -244,6 +245,7 @@ def test_models_without_folds_are_of_the_other_rows_in_any_company(
             np.testing.assert_allclose(found[1][i], gradient, rtol=rtol, atol=rtol)
 
 
+@pytest.mark.sanitized
 def test_without_a_penalty_nothing_is_proven_and_a_warning_says_so():
     X, y, _ = noisy(11)
     with pytest.warns(RuntimeWarning, match="l2 is 0 and an optimum could not be certified"):
@@ -412,6 +414,7 @@ def test_steps_end_where_gradients_are_as_short_as_is_asked_for(target):
     np.testing.assert_array_equal(walk.gradients, gradients)
 
 
+@pytest.mark.sanitized
 def test_smoothed_gradients_are_short_sooner():
     # By L-BFGS alone it takes 1,141 passes, so 1,066.
     walk = Steps(True, d=20, capacity=40)
@@ -436,6 +439,7 @@ def test_pairs_that_lead_uphill_are_left_out_and_a_model_that_cannot_fall_stays(
     assert walk.ends.tolist() == [STUCK, STUCK]
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("exponent", [-145, -100, 0, 30, 100])
 def test_steps_in_single_precision_lead_to_the_same_optima(exponent, monkeypatch):
     # At the ends they lead nowhere: rows, or models, leave the range of single precision.

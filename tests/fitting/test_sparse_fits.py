@@ -113,6 +113,7 @@ def test_no_bit_depends_on_threads_formats_or_neighbours():
     assert one.theta[0].tobytes() == beside.theta[1].tobytes()
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_start_is_taken_and_one_that_is_far_off_is_left():
     X, y, folds, _ = problem()
     fits = mf.fit_many(X, y, l2=L2, folds=folds, tol=1e-10)
@@ -142,6 +143,7 @@ def test_columns_of_unlike_size_take_few_steps_more():
     assert fits.converged[0] and fits.n_iter[0] < 40
 
 
+@pytest.mark.sanitized
 def test_more_columns_than_a_hessian_may_have_are_fitted_and_empty_ones_have_no_weight():
     rng = np.random.default_rng(0)
     X = scipy.sparse.random_array((400, 9000), density=0.002, rng=rng, format="csr")
@@ -182,6 +184,7 @@ def test_l1_max_is_that_of_an_array():
     assert mf.l1_max(X, y) == pytest.approx(mf.l1_max(X.toarray(), y), rel=1e-11)
 
 
+@pytest.mark.sanitized
 def test_models_of_sparse_rows_end_as_they_say():
     X, y, *_ = problem()
     with pytest.warns(RuntimeWarning, match="1 of 1 models did not converge in 1 iterations"):

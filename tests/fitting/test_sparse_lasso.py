@@ -134,6 +134,7 @@ def test_units_of_columns_are_units_of_the_penalty(exponent):
     assert scaled.certified.all()
 
 
+@pytest.mark.sanitized
 def test_rows_whose_array_would_take_gigabytes_are_fitted():
     rng = np.random.default_rng(0)
     X = scipy.sparse.random_array((1500, 200_000), density=2e-4, rng=rng, format="csr")
@@ -147,6 +148,7 @@ def test_rows_whose_array_would_take_gigabytes_are_fitted():
     assert mf.l1_max(empty, np.arange(40) % 4 == 0) == 0
 
 
+@pytest.mark.sanitized
 def test_estimators_select_words():
     X, y, *_ = problem(200, 60)
     ours = LogisticRegression(C=0.5, l1_ratio=1).fit(X, y)

@@ -32,6 +32,7 @@ def of_classes(n_classes, n_samples=150, n_features=40, density=0.2, seed=0):
     return X, y, folds, weights
 
 
+@pytest.mark.sanitized
 @pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize(

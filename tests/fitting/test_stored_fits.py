@@ -28,6 +28,7 @@ CASES = {
 }
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("case", CASES)
 def test_fits_of_rows_in_files_have_the_bits_of_those_in_memory(memory, case):
     rows, y, options = CASES[case]

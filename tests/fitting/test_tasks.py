@@ -199,6 +199,7 @@ def test_a_task_of_one_class_needs_a_penalty_of_its_intercept():
         mf.fit_tasks(X, Y, names, l2=0.1, sample_weight=weights, penalty_factor=np.ones(5))
 
 
+@pytest.mark.long(everywhere=True)
 def test_models_that_do_not_converge_say_why():
     with pytest.warns(RuntimeWarning, match="in 1 iterations"):
         fits = mf.fit_tasks(X, Y, TASKS, l2=1e-3, max_iter=1)
@@ -308,6 +309,7 @@ def test_ctrl_c_before_any_model_or_among_large_tasks(monkeypatch):
         rows.fit(TaskPenalties.none(1, 21), Effort.of())
 
 
+@pytest.mark.sanitized
 def test_ctrl_c_at_the_end_of_a_fit_is_not_lost():
     rows = TaskRows.of(X, Y, None, np.arange(len(Y)), np.array([len(Y)]), True)
     late = Interrupted(rows.kernel, rows.counts)

@@ -30,6 +30,7 @@ def data(name):
     return mf.standardize(rows)[0], y
 
 
+@pytest.mark.sanitized
 @pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("n_groups", [1, 3, 20])
 @pytest.mark.parametrize("name", ["breast_cancer", "digits", "wine"])

@@ -1,9 +1,10 @@
-"""Long tests without which a block of the compiled module would not run under sanitizers.
+"""Tests without which a block of the compiled module would not run under sanitizers.
 
 A copy is built by gcc to call a function of ours at each block (code without a branch) of the
 module, templates and instruction sets apart, and each test's blocks are noted. What `.ci/run` runs
-under sanitizers, its marks SANITIZED, has to reach all blocks that any test of these folders
-reaches; where it does not, the tests to mark are printed. Needs gcc; twenty minutes.
+under sanitizers, its marks SANITIZED and the kernels' own tests, has to reach all blocks that any
+test of these folders reaches; where it does not, the tests to mark are printed. Needs gcc; twenty
+minutes.
 """
 
 import ctypes
@@ -23,7 +24,8 @@ from checks import ROOT, Report, build_with, copy_project, needs
 CI = (ROOT / ".ci" / "run").read_text()
 NOT_SANITIZED = re.search(r"^NOT_SANITIZED=\((.*?)\)", CI, re.DOTALL | re.MULTILINE)[1].split()
 DESELECTED = re.findall(r"--deselect (\S+)", CI)
-SANITIZED = re.search('^SANITIZED="(.*)"$', CI, re.MULTILINE)[1]
+SANITIZED = re.search(r'^SANITIZED=\$\{SANITIZED-"(.*)"\}$', CI, re.MULTILINE)[1]
+KERNELS = re.search(r"^SANITIZED_1=\((.*)\)$", CI, re.MULTILINE)[1].split()
 COMPILER = """#!/bin/sh
 case "$*" in
 *" -c "*isa_*.cpp*|*" -c "*_kernels.cpp*) exec g++ "$@" -O1 -fsanitize-coverage=trace-pc ;;
@@ -83,7 +85,7 @@ def pytest_configure(config):
     config.pluginmanager.register(Notes(Path(os.environ[FOLDER])))
 
 
-def run_tests(folder, left_out, *options):
+def run_tests(folder, left_out, *options, tests=("tests",)):
     """Run pytest in a copy, but for files and folders that are left out."""
     ignored = [f"--ignore={path}" for path in left_out]
     deselected = [f"--deselect={test}" for test in DESELECTED]
@@ -95,7 +97,7 @@ def run_tests(folder, left_out, *options):
     }
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     return subprocess.run(
-        [*command, *ignored, *deselected, *options, "tests"],
+        [*command, *ignored, *deselected, *options, *tests],
         cwd=folder,
         env={**os.environ, **variables},
         capture_output=True,
@@ -106,8 +108,10 @@ def run_tests(folder, left_out, *options):
 
 def run(folder):
     """Run all tests; and return those that run under sanitizers, and the blocks of each."""
-    collected = run_tests(folder, NOT_SANITIZED, "--collect-only", "-m", SANITIZED)
-    kept = set(collected.stdout.splitlines())
+    kept = set()
+    for marks, parts in ((SANITIZED, ["tests"]), (f"not long or {SANITIZED}", KERNELS)):
+        collected = run_tests(folder, NOT_SANITIZED, "--collect-only", "-m", marks, tests=parts)
+        kept.update(collected.stdout.splitlines())
     # Single files are left out for their blocks.
     folders = [path for path in NOT_SANITIZED if not path.endswith(".py")]
     tests = run_tests(folder, folders, "-p", "blocks", "-m", "")
@@ -155,7 +159,7 @@ def main():
         total, marks = to_mark(notes)
         missed = sum(n for n, _ in marks)
         others = "".join(f"\n  {n} {name}" for n, name in marks)
-        figure = f"{missed:,} of {total:,} are reached by other long tests alone{others}"
+        figure = f"{missed:,} of {total:,} are reached by other tests alone{others}"
         report.line("blocks under sanitizers", not marks, figure)
     report.exit()
 

@@ -85,6 +85,7 @@ def test_batch_losses_and_gradients_are_within_the_bound_of_the_reference(proble
     bounds.assert_gradients(gradients)
 
 
+@pytest.mark.long(everywhere=True)
 @given(problems)
 def test_single_losses_and_gradients_are_within_the_bound_of_the_reference(problem):
     theta = problem.thetas[0]
@@ -161,7 +162,8 @@ def test_loss_and_derivative_of_any_one_row_are_within_two_ulp(z):
     assert_within_two_ulp([z], [np.float64(loss)], gradient)
 
 
-@pytest.mark.long(everywhere=True, sanitized=True)
+@pytest.mark.sanitized
+@pytest.mark.long(everywhere=True)
 def test_pointwise_losses_and_derivatives_are_within_two_ulp(dtype):
     z = np.unique(HARD[np.abs(HARD) < 1e38].astype(dtype))
     losses, slopes = np.empty_like(z), np.empty_like(z)
@@ -238,7 +240,8 @@ def test_a_single_theta_that_reads_on_over_many_spans_has_the_bits_of_a_batch(
         assert bits(objective.loss(theta)) == bits(loss)
 
 
-@pytest.mark.long(everywhere=True, sanitized=True)
+@pytest.mark.sanitized
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("weights", ["none", "two-valued", "all distinct"])
 def test_a_single_theta_of_rows_that_no_cache_holds_has_the_bits_of_a_batch(weights, dtype):
     n_features = 800 // np.dtype(dtype).itemsize

@@ -78,6 +78,7 @@ def test_losses_and_gradients_in_unlike_units_are_within_the_bound(
     np.testing.assert_array_equal(objective.batch_loss(thetas), losses)
 
 
+@pytest.mark.sanitized
 @pytest.mark.long
 @given(problems)
 def test_decisions_in_unlike_units_are_right(problem):
@@ -250,7 +251,8 @@ def test_a_decision_beside_a_huge_one_is_right(dtype):
         assert (found[:, 0, 0] == [2, 0, 0, 1]).all()
 
 
-@pytest.mark.long(sanitized=True)
+@pytest.mark.sanitized
+@pytest.mark.long
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_mean_is_right_where_its_sum_leaves_the_range(name, weighted, dtype):

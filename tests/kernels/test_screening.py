@@ -762,7 +762,8 @@ def test_single_precision_is_tried_on_as_many_as_reach_the_rows_after_a_bound(pa
 # ------------------------------------------------------------------- check points after some blocks
 
 
-@pytest.mark.long(everywhere=True, sanitized=True)
+@pytest.mark.sanitized
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("weights", [None, "few", "distinct"])
 @pytest.mark.parametrize(
     ("where", "is_light"), [(0.0, False), (0.3, False), (0.0, True), (0.3, True)]
@@ -852,6 +853,7 @@ def test_where_some_rows_stand_out_those_that_follow_are_bounded(n_samples):
     assert found.config["stages"]["moment_bound"] == "used"
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_bound_that_promises_too_little_is_not_proven(monkeypatch):
     # So many are to be kept that few rows of heavy tails keep bounds below the threshold.
     rng = np.random.default_rng(1)

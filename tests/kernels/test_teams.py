@@ -69,6 +69,7 @@ def test_work_that_is_over_before_a_thread_wakes_stays_on_one():
     assert _kernels.Teams().choose(64, _kernels.SERIAL_WORK, 0) == 64
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("cpu", [60_000, 1 * MS, 50 * MS])
 def test_beside_neighbours_a_region_costs_little_more_than_on_one_thread(cpu):
     machine = Machine(busy)

@@ -94,6 +94,7 @@ def test_a_file_of_any_other_entry_is_a_model_or_refused_in_a_sentence(
     assert model.predict(rows).tolist()[0] in model.classes
 
 
+@pytest.mark.long(everywhere=True)
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 def test_any_bytes_are_no_model(content):
     with pytest.raises(ValueError, match=r"is no model: pass a file that --model has written\.$"):

@@ -146,6 +146,7 @@ def test_areas_without_weights_are_rounded_once(shape, n_samples, positive):
     assert weighted == pytest.approx(wanted, rel=0, abs=2.0**-51)
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("shape", ["clusters", "few close together", "tied"])
 def test_areas_without_weights_are_the_same_in_any_order_of_the_rows(shape):
     rng = np.random.default_rng(0)
@@ -277,7 +278,8 @@ def test_a_candidate_has_the_same_bits_in_any_batch(problem, data):
     assert bits(*objective.batch_auc(thetas[order])) == bits(auc[order], bound[order])
 
 
-@pytest.mark.long(everywhere=True, sanitized=True)
+@pytest.mark.sanitized
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("weights", ["none", "all distinct"])
 @pytest.mark.parametrize(("n_samples", "n_candidates"), [(1000, 700), (150_000, 30), (300, 3)])
 def test_areas_have_the_same_bits_for_any_number_of_threads(
@@ -567,6 +569,7 @@ def test_bad_thetas_are_refused_as_by_a_loss(thetas, dtype):
     assert messages[0] == messages[1]
 
 
+@pytest.mark.sanitized
 def test_thetas_beyond_single_precision_are_refused():
     objective = mf.AUCObjective(np.eye(2), [0, 1], dtype="float32")
     for call in (objective.auc, objective.loss):

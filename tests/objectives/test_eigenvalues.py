@@ -51,6 +51,7 @@ def test_the_bound_is_at_most_one_percent_above_the_truth_and_never_below(
     assert truth * (1 - 1e-13) <= bound <= 1.01 * truth
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("shape", [(700, 230), (90, 900), (300, 300)])
 def test_the_bound_of_many_columns_is_looser_but_within_one_percent(shape):
     bound, truth = bound_and_truth(np.random.default_rng(0).normal(size=shape))
@@ -94,6 +95,7 @@ def test_any_number_of_threads_gives_the_same_bits(shape):
     assert len({objective.with_threads(n).lipschitz() for n in (1, 2, 3, 8, None)}) == 1
 
 
+@pytest.mark.sanitized
 def test_what_limits_the_multiplicity_of_an_eigenvalue_keeps_the_bound():
     bound, exponent = eigenvalues._largest_eigenvalue(np.eye(400), 400, 1)
     assert 1 <= math.ldexp(bound, exponent) <= 1.01

@@ -216,6 +216,7 @@ def test_candidates_beyond_single_precision_are_counted(size):
     assert found.tobytes() == counted_apart(counts, thetas).tobytes()
 
 
+@pytest.mark.sanitized
 def test_thresholds_that_single_precision_does_not_tell_apart_are_told_apart():
     margins = 1 + np.array([1e-9, 3e-9])
     X = np.r_[1 + np.array([0, 2e-9, 4e-9]), -1][:, None]

@@ -191,6 +191,7 @@ def test_candidates_beyond_single_precision_leave_it_out(name):
     assert found.config["stages"]["single_precision"] == "extents"
 
 
+@pytest.mark.long(everywhere=True)
 def test_weights_beyond_single_precision_leave_it_out():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((4000, 3))

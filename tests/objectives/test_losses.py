@@ -75,6 +75,7 @@ def test_losses_and_gradients_are_those_of_the_reference(
     np.testing.assert_array_equal(objective.gradient(thetas[-1]), gradients[-1])
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("n_samples", [1000, 9000])
 def test_bits_do_not_depend_on_threads_and_batches_and_survive_pickling(name, n_samples, dtype):

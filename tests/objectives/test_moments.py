@@ -473,6 +473,7 @@ def test_without_a_proof_within_the_attempts_there_is_no_bound(monkeypatch):
     assert moments.moments_of(objective._packed, "logistic", mf.Normal()) is None
 
 
+@pytest.mark.sanitized
 def test_memory_that_ends_with_the_pairs_is_told(monkeypatch):
     def fail(*_):
         raise MemoryError
@@ -534,6 +535,7 @@ def test_a_pivot_within_its_rounding_proves_nothing():
         assert not _kernels.is_positive_definite(np.array([[bad]]))
 
 
+@pytest.mark.sanitized
 def test_a_proof_of_many_pairs_is_interrupted():
     matrix = np.eye(600)
     signal.signal(signal.SIGALRM, lambda *_: 1 / 0)
@@ -782,6 +784,7 @@ def test_at_the_anchor_the_bound_is_the_loss_less_its_errors():
         assert objective.loss(at[0]) - bound.constant < 1e-4
 
 
+@pytest.mark.sanitized
 def test_some_blocks_of_rows_have_a_bound_of_their_own():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((400, 5))

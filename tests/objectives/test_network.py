@@ -324,6 +324,7 @@ def test_finite_numbers_give_no_nan(activation, n_classes, size):
     assert bits(losses) == bits(objective.batch_loss(thetas))
 
 
+@pytest.mark.sanitized
 def test_means_are_found_whose_sums_leave_the_range():
     X, y = np.full((4, 1), 1.0), [0, 1, 0, 1]
     network = mf.NetworkLoss(X, y, n_hidden=1, activation="relu")
@@ -338,6 +339,7 @@ def test_means_are_found_whose_sums_leave_the_range():
     assert np.isfinite(network.batch_loss(drawn)).all()
 
 
+@pytest.mark.sanitized
 def test_margins_whose_partial_sums_leave_the_range_are_right():
     big = 1.5e308
     network = mf.NetworkLoss([[1.0, 1.0, -1.0], [0, 0, 0]], [1, 0], n_hidden=1)
@@ -488,6 +490,7 @@ def test_a_search_of_descents_takes_networks():
     assert np.isfinite(found.loss)
 
 
+@pytest.mark.sanitized
 def test_ctrl_c_ends_a_long_call_at_once(alarm):
     objective = made(n=30_000, p=2, h=64)
     thetas = thetas_of(objective, 2000)
@@ -501,6 +504,7 @@ def test_ctrl_c_ends_a_long_call_at_once(alarm):
 # -------------------------------------------------------------------------------------- bad input
 
 
+@pytest.mark.sanitized
 def test_bad_arguments_are_told_in_a_sentence():
     X, y = np.eye(4), [0, 1, 0, 1]
     for n_hidden in (0, 1025):

@@ -147,6 +147,7 @@ def test_finite_numbers_of_any_size_never_give_nan(dtype, seed, of_x, of_theta, 
     np.testing.assert_array_equal(objective.batch_loss(thetas), losses)
 
 
+@pytest.mark.sanitized
 def test_margins_beyond_the_range_are_compared_as_they_are():
     # Margins are 2e308 and 3e308, beyond the range; their difference is not.
     X, theta = [[1e300, 1e300], [1e300, 1e300], [1.0, 0.0]], [1e8, 1e8, 1.5e8, 1.5e8]
@@ -222,7 +223,8 @@ def test_equal_margins_are_decided_for_the_first_class():
     assert counts[0].tolist() == [[0, 1, 0], [0, 1, 0], [0, 0, 0]]
 
 
-@pytest.mark.long(everywhere=True, sanitized=True)
+@pytest.mark.sanitized
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("weights", ["none", "few", "all different"])
 def test_a_confusion_matrix_is_scikit_learns(weights, dtype):

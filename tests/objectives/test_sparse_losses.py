@@ -78,6 +78,7 @@ def test_calls_at_the_same_time_and_of_any_size_do_not_mix_their_numbers():
         assert all(pool.map(has_its_bits, [26, 1, 8, 26, 3, 24, 2, 26] * 4))
 
 
+@pytest.mark.sanitized
 def test_formats_and_rows_of_weight_0_change_no_bit():
     X, y, _, weights = problem()
     theta = np.random.default_rng(0).normal(size=41)
@@ -94,6 +95,7 @@ def test_formats_and_rows_of_weight_0_change_no_bit():
         assert other.gradient(theta).tobytes() == of.gradient(theta).tobytes()
 
 
+@pytest.mark.sanitized
 def test_losses_of_huge_numbers_are_infinite_and_never_nan():
     X = scipy.sparse.csr_array([[1e308, 1e308], [-1e308, 1e308], [0, 1.0]])
     thetas = np.array([[1e9, -1e9], [1e9, 1e9], [-1e300, 1.0], [0.0, 0.0]])
@@ -137,6 +139,7 @@ def test_searches_and_descents_run_as_with_an_array():
         assert ends[0] == pytest.approx(ends[1], rel=1e-4)
 
 
+@pytest.mark.sanitized
 def test_of_sparse_rows_no_candidate_is_dropped():
     X, y, _, weights = problem()
     of, sampler = mf.LogisticLoss(X, y, weights, **OPTIONS), mf.Normal(scale=3.0)

@@ -217,6 +217,7 @@ def test_a_candidate_at_the_threshold_passes_each_tangent(name, weights, where):
     assert tally[1] < 0.5 * tally[0]
 
 
+@pytest.mark.sanitized
 def test_around_an_optimum_tangents_leave_most_rows_unread():
     # There, sums alone reach the threshold with the last rows.
     rng = np.random.default_rng(0)

@@ -1,6 +1,7 @@
 """The data set that the package carries: whole, coded as described, with its source and licence."""
 
 import numpy as np
+import pytest
 import sklearn.datasets
 
 from metaopt_fast import datasets
@@ -8,6 +9,7 @@ from metaopt_fast import datasets
 FOLDER = datasets.BREAST_CANCER.parent
 
 
+@pytest.mark.sanitized
 def test_breast_cancer_is_what_scikit_learn_has_but_for_the_coding_of_the_classes():
     X, y, feature_names = datasets.load_breast_cancer()
     known = sklearn.datasets.load_breast_cancer()

@@ -340,6 +340,7 @@ def test_a_worker_that_is_pinned_to_a_processor_uses_one_thread(method):
     assert [n_threads for n_threads, _ in found] == [1] * 4
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("n_jobs", [2, 3])
 def test_workers_of_joblib_use_their_share_of_the_processors(monkeypatch, n_jobs):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -371,6 +372,7 @@ def at_once(call, n_threads=4):
 MANY = np.random.default_rng(2).normal(size=(100_000, 20))
 
 
+@pytest.mark.sanitized
 def test_one_of_many_python_threads_makes_rows_in_single_precision_for_all():
     thetas = np.random.default_rng(3).normal(size=(64, 20))
     objective = mf.LogisticLoss(MANY, MANY[:, 0] > 0, n_threads=1)
@@ -382,6 +384,7 @@ def test_one_of_many_python_threads_makes_rows_in_single_precision_for_all():
     assert objective._rows.narrow_refusal is None
 
 
+@pytest.mark.sanitized
 def test_counts_of_many_python_threads_go_on_in_single_precision():
     thetas = np.random.default_rng(3).normal(size=(64, 20))
     counts = mf.ConfusionCounts(MANY, MANY[:, 0] > 0, n_threads=1)
@@ -429,6 +432,7 @@ def test_counts_are_right_while_another_thread_has_their_rows_made_anew():
         assert {found.tobytes() for found in call.result()} == {wanted}
 
 
+@pytest.mark.sanitized
 def test_show_config_names_the_threads_and_why(capsys):
     mf.show_config()
     n_threads, reason = threads.default_n_threads()

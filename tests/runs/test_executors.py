@@ -107,6 +107,7 @@ class Slow(LossesByNumber):
 # ----------------------------------------------------------------------------------- the same bits
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_spawned_process_pool_gives_the_same_bits(pool):
     whole = search()
     for options in ({}, {"prune": False}, {"n_threads": 2}):
@@ -115,6 +116,7 @@ def test_a_spawned_process_pool_gives_the_same_bits(pool):
         assert result.ranges == whole.ranges
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_forkserver_process_pool_gives_the_same_bits():
     with process_pool("forkserver") as executor:
         assert digest(search(executor)) == digest(search())
@@ -169,6 +171,7 @@ def test_shards_that_come_in_any_order_give_the_same_bits(prune):
 # ------------------------------------------------------------------------------ the data sent once
 
 
+@pytest.mark.long(everywhere=True)
 def test_the_data_travels_once_to_each_worker(pool, tmp_path):
     log = tmp_path / "log"
     loss = Travelling(np.random.default_rng(0).normal(size=N_CANDIDATES), log)
@@ -647,6 +650,7 @@ def test_a_pool_that_is_shut_down_meanwhile_ends_the_search_in_a_sentence(tmp_pa
         search(executor)
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_client_of_dask_that_is_closed_ends_this_search_and_refuses_the_next():
     from distributed import Client
 
@@ -707,6 +711,7 @@ class Stuck(AtOnce):
         return super().submit(*arguments) if self.left >= 0 else Future()
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_time_budget_ends_a_search_whose_shards_do_not_come_back(tmp_path):
     path, began = tmp_path / "run.db", time.perf_counter()
     result = search(Stuck(5), checkpoint=path, time_budget=0.3)
@@ -717,6 +722,7 @@ def test_a_time_budget_ends_a_search_whose_shards_do_not_come_back(tmp_path):
     assert digest(again) == digest(result)  # the best of what the checkpoint has
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_time_budget_without_any_shard_is_a_timeout_error():
     with pytest.raises(
         TimeoutError, match=r"^time_budget is 0.2 s, and in that time the exec.*\.$"

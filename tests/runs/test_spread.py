@@ -63,6 +63,7 @@ def doubled(held, tasks):
     return [held * task for task in tasks]
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("n_tasks", [1, 2, 7, 100])
 @pytest.mark.parametrize("most", [1, 4, 1000])
 def test_parts_come_in_the_order_of_their_tasks(n_tasks, most):
@@ -226,6 +227,7 @@ def test_a_permutation_test_has_the_same_bits(asked, cluster, monkeypatch):
     assert digest(found) == digest(permutation_test_score(LogisticRegression(), X, Y, **asked))
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("method", METHODS)
 def test_an_evolution_has_the_same_bits(method, cluster):
     loss = mf.LogisticLoss(X, Y, l2=1e-3)
@@ -288,6 +290,7 @@ def test_ctrl_c_leaves_the_first_resamples(stops):
     assert (found.confidence_interval.low == first.confidence_interval.low).all()
 
 
+@pytest.mark.long(everywhere=True)
 def test_what_follows_ctrl_c_is_none_of_what_it_ended(stops):
     """The models without each row, which the intervals take, are fitted by the same workers."""
     asked = {"l2": 0.1, "method": "BCa"}

@@ -5,6 +5,8 @@ import pytest
 import metaopt_fast as mf
 
 
+@pytest.mark.sanitized
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize(
     "call",
     [

@@ -124,7 +124,8 @@ print(mf.config()["isa"], digest.hexdigest())
 """
 
 
-@pytest.mark.long(everywhere=True, sanitized=True)
+@pytest.mark.sanitized
+@pytest.mark.long(everywhere=True)
 def test_every_instruction_set_draws_the_same_bits(run_python):
     hashes = {}
     for isa in _kernels.supported_isas():
@@ -135,7 +136,8 @@ def test_every_instruction_set_draws_the_same_bits(run_python):
     assert len(set(hashes.values())) == 1, hashes
 
 
-@pytest.mark.long(everywhere=True, sanitized=True)
+@pytest.mark.sanitized
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("sampler", [*BUILT_IN, mf.Normal(LOC, SCALE)], ids=repr)
 @pytest.mark.parametrize("count", [1, 3, 100, 3000])
 @pytest.mark.parametrize("n_threads", [None, 1, 3])

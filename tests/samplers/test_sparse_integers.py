@@ -143,6 +143,7 @@ def test_a_search_is_that_of_the_reference(top_k):
     assert ours.top_thetas.tobytes() == theirs.top_thetas.tobytes()
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_kernels_draw_what_is_sampled(dtype):
     of = mf.LogisticLoss(*problem(300, 8), dtype=dtype)

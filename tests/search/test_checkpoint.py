@@ -223,6 +223,7 @@ def test_two_searches_do_not_share_a_checkpoint(path, every_shard):
     assert digest(search(path)) == digest(search())
 
 
+@pytest.mark.long(everywhere=True)
 def test_without_locks_of_open_files_those_of_sqlite_keep_others_out(path, monkeypatch):
     """As on other systems than Linux."""
     monkeypatch.setattr(owned, "sys", types.SimpleNamespace(platform="darwin"))
@@ -243,6 +244,7 @@ except ValueError as error:
 """
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_copy_of_the_file_does_not_give_the_lock_away(path, every_shard):
     answers = []
 

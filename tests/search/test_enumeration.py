@@ -145,6 +145,7 @@ def test_many_boxes_are_numbered_as_ever_on_every_instruction_set(run_python):
     assert hashes == {"f39196cf1610181ec13525ff9f666b937d7adab66fb31d9ef5c321b7d0122d34\n"}
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("limit", [None, 3])
 def test_kernels_evaluate_the_vectors_of_a_box_by_number(dtype, limit):

@@ -92,7 +92,7 @@ def test_an_interrupt_after_the_last_candidate_is_none(monkeypatch):
     assert result.n_evaluated == 1000 and result.stopped_by is None
 
 
-@pytest.mark.long(everywhere=True, sanitized=True)
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("kind", ["kernel", "numpy"])
 def test_ctrl_c_is_answered_at_once(kind):
     X, y = problem(20_000, 30)

@@ -126,6 +126,7 @@ def test_what_a_race_spends_is_counted_by_the_objective_itself():
     assert raced.search.rows_evaluated_fraction == part < 0.36
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("seed", range(3))
 def test_a_race_finds_what_the_whole_search_finds_for_a_third_of_its_passes(seed):
     rows, y, _ = load_breast_cancer()

@@ -34,6 +34,7 @@ def result():
 # ------------------------------------------------------------------------------------ the numbers
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("scoring", SCORES)
 def test_a_score_is_that_of_scikit_learn_on_the_same_folds(scoring):
     X, y, _ = load_breast_cancer()
@@ -50,6 +51,7 @@ def test_a_score_is_that_of_scikit_learn_on_the_same_folds(scoring):
     np.testing.assert_allclose(result.theta[:-1], best.fit(X, y).coef_[0], atol=1e-4)
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("scoring", MACHINE_SCORES)
 def test_a_score_of_machines_is_that_of_scikit_learns_metric(scoring):
     X, y, _ = load_breast_cancer()

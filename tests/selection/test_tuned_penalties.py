@@ -26,6 +26,7 @@ def tune(rows=X, y=Y, **asked):
     return mf.tune_penalties(rows, y, **{"feature_groups": GROUPS, "folds": FOLDS, **asked})
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("class_weight", [None, "balanced"])
 @pytest.mark.parametrize("spread", [0.003, 0.03])

@@ -50,6 +50,7 @@ def assert_is_the_best(X, y, weights, costs, depth, n_thresholds, min_leaf):
     assert nested(tree, B, features) == best.tree
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n=st.integers(8, 100),
@@ -81,6 +82,8 @@ def test_it_is_the_best_of_12_binary_features():
         assert_is_the_best(X, y, np.ones(200, int), np.ones(3, int), depth, 1, 1)
 
 
+@pytest.mark.sanitized
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("n", [31, 32, 33, 1023, 5000])
 def test_rows_at_the_ends_of_words_are_counted(n, n_classes):
@@ -113,6 +116,7 @@ def test_weights_beyond_a_byte_count_as_they_are():
 # ------------------------------------------------------------------------------ binary features
 
 
+@pytest.mark.long(everywhere=True)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n=st.integers(2, 60),
@@ -204,6 +208,7 @@ def test_threads_change_nothing(wide, n_threads, min_leaf):
         )
 
 
+@pytest.mark.sanitized
 @pytest.mark.parametrize("slice_work", [1.0, 3e4])
 def test_of_a_root_that_takes_long_some_seconds_at_a_time_are_split(wide, slice_work):
     # As of millions of rows, so that signals are answered.
@@ -341,6 +346,7 @@ def test_a_split_that_saves_nothing_is_left_out():
     assert tree.leaves == (0,)
 
 
+@pytest.mark.sanitized
 def test_a_tree_is_drawn(cancer):
     matplotlib = pytest.importorskip("matplotlib")
     matplotlib.use("Agg")
@@ -443,6 +449,7 @@ def test_mistaken_label_vectors_are_a_sentence(y, sentence):
     assert sentence in str(error.value)
 
 
+@pytest.mark.sanitized
 def test_too_many_features_are_refused_with_the_time_that_they_would_take():
     X = np.random.default_rng(0).integers(0, 2, (64, 1001))
     y = np.arange(64) % 2

@@ -117,6 +117,7 @@ def array_of(columns):
     return np.column_stack(found)
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize(
     ("kinds", "frame"),
     [(PANDAS, pandas_frame), (POLARS, polars_frame), (ARROW, arrow_table)],

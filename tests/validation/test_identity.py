@@ -69,6 +69,7 @@ class OneWorker:
 # ------------------------------------------------------------------------------------------ workers
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_worker_tells_metrics_apart(metric):
     executor = OneWorker()
     for fn in (1, 50):
@@ -79,6 +80,7 @@ def test_a_worker_tells_metrics_apart(metric):
         assert there.loss == objective.loss(there.theta)
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_pool_of_processes_tells_metrics_apart(method):
     context = multiprocessing.get_context(method)
@@ -165,6 +167,7 @@ SAMPLERS_OF_ONES_OWN = {
 }
 
 
+@pytest.mark.long(everywhere=True)
 def test_objectives_that_nothing_tells_apart_are_refused_by_every_file(make, path):
     objective = make(1.0)
     with pytest.raises(mf.CheckpointError, match=REFUSED):
@@ -237,6 +240,7 @@ def often(monkeypatch):
     monkeypatch.setattr("metaopt_fast.search.random_search.CALLBACK_INTERVAL", 0.0)
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_search_that_is_named_goes_on_under_its_name_alone(make, path, often):
     options = {"seed": SEED, "top_k": 3, "checkpoint": path, "fingerprint": "scale 1"}
     part = mf.random_search(make(1.0), mf.Normal(), N, callback=stop, **options)
@@ -279,6 +283,7 @@ def test_a_name_stands_for_what_has_none_and_for_nothing_else(path):
             mf.random_search(objective, mf.Normal(), 100, **options)
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("name", TAKE_ATTRIBUTES)
 def test_a_metric_may_have_a_name_of_its_own(name, path):
     def named(fn):
@@ -386,6 +391,7 @@ def test_digits_of_options_that_a_repr_leaves_out_are_told_apart():
 # ------------------------------------------------------------------------------------------ merging
 
 
+@pytest.mark.long(everywhere=True)
 def test_results_of_what_has_no_name_merge_where_they_are_of_the_very_same_object(make):
     objective = make(1.0)
     parts = [
@@ -406,6 +412,7 @@ def test_results_of_what_has_no_name_merge_where_they_are_of_the_very_same_objec
             mf.merge_results(named)
 
 
+@pytest.mark.long(everywhere=True)
 def test_named_results_of_other_processes_merge(make, tmp_path):
     for start in (0, 500):
         part = mf.random_search(make(1.0), mf.Normal(), 500, start=start, fingerprint="scale 1")
@@ -442,6 +449,7 @@ def search_inherited(_):
 # ------------------------------------------------------------------------------- words of objects
 
 
+@pytest.mark.long(everywhere=True)
 def test_a_word_is_an_objects_own_as_long_as_it_lives():
     things = [Own() for _ in range(50)]
     words = [identity.word(thing) for thing in things]

@@ -134,6 +134,7 @@ def objective(request):
     return MAKERS[request.param](X, Y)
 
 
+@pytest.mark.long(everywhere=True)
 @pytest.mark.parametrize("options", [{}, {"prune": False}, {"n_threads": 2}])
 def test_a_search_ranks_by_the_override(objective, options):
     losses = true_losses(THETAS)
@@ -305,6 +306,7 @@ def test_a_bound_of_the_curvature_that_knows_nothing_of_an_override_is_not_asked
         mf.gradient_descent(Ridge(X, Y), method="nesterov")
 
 
+@pytest.mark.long(everywhere=True)
 def test_minibatches_follow_the_override():
     run = mf.gradient_descent(Ridge(X, Y), learning_rate=0.005, batch_size=40, max_iter=400)
     assert abs(run.loss - ridge(run.theta)[0]) < 1e-12
