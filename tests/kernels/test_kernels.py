@@ -481,9 +481,7 @@ def test_a_margin_whose_terms_overflow_is_as_exact_as_any_other(dtype, signs, n_
 PEAK_MEMORY = """
 import numpy as np
 import metaopt_fast as mf
-def peak_memory():  # getrusage would begin with the peak of the parent
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+from memory import peak_memory
 rng = np.random.default_rng(0)
 X, y = rng.normal(size=(100_000, 1)), rng.integers(0, 2, 100_000)
 thetas = rng.normal(size=(N_CANDIDATES, 1))
@@ -491,7 +489,7 @@ before = peak_memory()
 objective = mf.LogisticLoss(X, y, n_threads=2)
 objective.batch_loss(thetas)
 objective.batch_loss_gradient(thetas[:2000])
-print((peak_memory() - before) / 1024)
+print((peak_memory() - before) / 2**20)
 """
 
 

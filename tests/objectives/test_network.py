@@ -286,16 +286,14 @@ def test_a_forked_process_has_the_same_bits():
 PEAK_MEMORY = """
 import numpy as np
 import metaopt_fast as mf
-def peak_memory():  # getrusage would begin with the peak of the parent
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+from memory import peak_memory
 rng = np.random.default_rng(0)
 X, y = rng.normal(size=(20_000, 1)), rng.integers(0, 2, 20_000)
 network = mf.NetworkLoss(X, y, n_hidden=2, dtype="float32", n_threads=2)
 thetas = rng.normal(size=(5000, network.n_params))
 before = peak_memory()
 network.batch_loss_gradient(thetas)
-print((peak_memory() - before) / 1024)
+print((peak_memory() - before) / 2**20)
 """
 
 

@@ -1,5 +1,6 @@
 """Checkpoints of searches that are killed, and of disks that are full: nothing told of is lost."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -48,8 +49,8 @@ def test_a_full_disk_raises_and_the_file_still_opens(path, monkeypatch, limit):
 
 # ------------------------------------------------------------------------------------------ kill -9
 
-# Forks a process that searches, for each pipe whose name comes; tells its number, and when it has
-# ended. The search tells its pipe how many candidates are safe, after each shard and at the end.
+# Forks a process that searches, for each line that comes, and tells when it has ended. That process
+# tells its number, and how many candidates are safe, after each shard and at the end.
 KILLED = """
 import os, sys
 from searches import *
@@ -57,23 +58,18 @@ from metaopt_fast.search import random_search as search
 from metaopt_fast.search import shards
 shards.LARGEST_SHARD = 256
 search.CALLBACK_INTERVAL, search.COMMIT_INTERVAL = 0.0, 1e9
+def acknowledge(result):
+    print(result.n_evaluated, flush=True)
 loss = objective(n_threads=1)
-options = {"top_k": 5, "seed": 3, "start": 100, "checkpoint": sys.argv[1]}
-def run(pipe):
-    def acknowledge(result):
-        pipe.write(f"{result.n_evaluated}\\n")
-        pipe.flush()
-    sampler, n_candidates = mf.Normal(), int(sys.argv[2])
-    acknowledge(mf.random_search(loss, sampler, n_candidates, callback=acknowledge, **options))
-for name in sys.stdin:
-    child = os.fork()
-    if child == 0:
+options = {"top_k": 5, "seed": 3, "start": 100, "checkpoint": sys.argv[1], "callback": acknowledge}
+for _ in sys.stdin:
+    if os.fork() == 0:
         try:
-            run(open(name.rstrip("\\n"), "w"))
+            print(os.getpid(), flush=True)
+            acknowledge(mf.random_search(loss, mf.Normal(), int(sys.argv[2]), **options))
         finally:
             os._exit(0)
-    print(child, flush=True)
-    os.waitpid(child, 0)
+    os.wait()
     print("ended", flush=True)
 """
 
@@ -85,23 +81,20 @@ def test_a_hundred_kills_lose_nothing_that_was_acknowledged(path):
     safe = lives = 0
     with python(KILLED, path, n_candidates, stdin=subprocess.PIPE) as forking:
         for kill in range(kills):
-            pipe = path.with_name(f"pipe {kill}")
-            os.mkfifo(pipe)
-            forking.stdin.write(b"%s\n" % os.fsencode(pipe))
+            forking.stdin.write(b"go\n")
             forking.stdin.flush()
             child = int(forking.stdout.readline())
-            told = []
-            with open(pipe, "rb") as lines:
-                if kill % 2:  # at any moment; the others while shards are being written
-                    told.append(lines.readline())
-                time.sleep(rng.uniform(0.0, 0.03))
+            # At any moment, or while shards are being written.
+            told = [forking.stdout.readline() for _ in range(kill % 2)]
+            time.sleep(rng.uniform(0.0, 0.03))
+            with contextlib.suppress(ProcessLookupError):  # it has found all
                 os.kill(child, signal.SIGKILL)
-                told += lines.readlines()
-            assert forking.stdout.readline() == b"ended\n"
-            told = [int(line) for line in told if line.endswith(b"\n")]
+            while not (told and told[-1].endswith(b"ended\n")):
+                told.append(forking.stdout.readline())
+                assert told[-1] != b"", "the process that forks has ended"
+            told = [int(line) for line in told[:-1]]
             assert not told or told[0] > safe or safe == n_candidates
             safe, lives = max([safe, *told]), lives + bool(told)
-        forking.stdin.close()
     assert lives >= kills / 2
     with Checkpoint(path) as file:
         state, _ = file.restore(shards.State.at(100, 5))

@@ -371,20 +371,17 @@ def test_a_result_cannot_be_changed(result):
 # ------------------------------------------------------------------------------- memory and input
 
 
-# Not ru_maxrss: a process starts with that of the one that started it.
 MEMORY = """
 import numpy as np
 import metaopt_fast as mf
-def peak_memory():
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
+from memory import peak_memory
 objective = mf.LogisticLoss([[1.0, 0, 2], [0, 1, -1], [1, 1, 1], [0, 2, 0]], [0, 1, 0, 1])
 {wrap}
 mf.random_search(objective, sampler, 100, top_k=100)
 before = peak_memory()
 result = mf.random_search(objective, sampler, {n_candidates}, top_k=100)
 assert result.n_evaluated == {n_candidates}
-print(peak_memory() - before)
+print((peak_memory() - before) / 2**20)
 """
 USERS = """
 class BatchLossAlone:
